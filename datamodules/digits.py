@@ -1,0 +1,109 @@
+"""scikit-learn's handwritten digits: real pictures that need no download."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+from torchvision.transforms import v2
+
+from lightning_vision.datamodule import StreamDataModule
+from lightning_vision.errors import ConfigError
+from lightning_vision.scenarios import Scenario
+
+
+class Digits(StreamDataModule):
+    """1,797 grey pictures of the digits 0 to 9, 8x8 pixels, written by 13 people; they come with scikit-learn.
+
+    Source: the test part of "Optical Recognition of Handwritten Digits" (E. Alpaydin, C. Kaynak, 1998), UCI Machine
+    Learning Repository, CC BY 4.0, https://doi.org/10.24432/C50P49. There is no official split here: validation and
+    test sets are cut by ``seed``. The file keeps the order in which the pictures were collected, so that consecutive
+    parts of it have different writers: the column ``domain`` names them "part 1", "part 2" and so on.
+
+    Args:
+        root: Not used; the pictures lie in the installed package.
+        domains: Number of parts that ``domain`` names.
+        batch_size: See ``StreamDataModule``, as all that follow.
+        num_workers: None are needed, the pictures are in memory.
+        image_size: Side of the enlarged pictures, in pixels.
+        val_fraction: Share of the training data.
+        test_fraction: Share of all data.
+        seed: Alone moves the cuts.
+        stream: How the training data becomes experiences.
+        train_transforms: Replace the slight rotation, shift and scaling. There is no flip: it makes other signs.
+        eval_transforms: Replace the enlargement.
+    """
+
+    CLASS_NAMES = ("0", "1", "2", "3", "4", "5", "6", "7", "8", "9")
+
+    def __init__(
+        self,
+        root: str = "",
+        domains: int = 5,
+        batch_size: int = 32,
+        num_workers: int = 0,
+        image_size: int = 32,
+        val_fraction: float = 0.1,
+        test_fraction: float = 0.2,
+        seed: int = 0,
+        stream: Scenario | None = None,
+        train_transforms: list[nn.Module] | None = None,
+        eval_transforms: list[nn.Module] | None = None,
+    ) -> None:
+        if domains < 1:
+            raise ConfigError(f"data.domains must be at least 1, not {domains}.")
+        self.domains = domains
+        super().__init__(
+            root,
+            batch_size,
+            num_workers,
+            image_size,
+            val_fraction,
+            test_fraction,
+            seed,
+            stream,
+            train_transforms,
+            eval_transforms,
+        )
+
+    def read_samples(self) -> tuple[pd.DataFrame, list[str]]:
+        """One row a picture, in the order of the file."""
+        from sklearn.datasets import load_digits  # takes a second, and only this class needs it
+
+        pixels, labels = load_digits(return_X_y=True)  # (N, 64) float64 in 0..16, (N,)
+        grey = np.rint(pixels.reshape(-1, 1, 8, 8) * (255 / 16)).astype(np.uint8)
+        self._pictures = torch.from_numpy(grey)  # (N, 1, 8, 8)
+        parts = np.array_split(np.arange(len(labels)), self.domains)
+        samples = pd.DataFrame(
+            {
+                "path": [f"digits/{row:04d}" for row in range(len(labels))],
+                "label": labels.astype(np.int64),
+                "split": "",
+                "domain": np.repeat([f"part {number + 1}" for number in range(len(parts))], [len(p) for p in parts]),
+            }
+        )
+        return samples, list(self.CLASS_NAMES)
+
+    def load_image(self, index: int) -> Tensor:
+        """uint8 (3, 8, 8)."""
+        return self._pictures[index].expand(3, 8, 8)
+
+    def default_train_transforms(self) -> list[nn.Module]:
+        """Slightly turned, shifted and scaled, then enlarged.
+
+        In this order: torch spreads the larger picture over threads, which takes ten times as long on busy cores.
+        """
+        bilinear = v2.InterpolationMode.BILINEAR
+        slightly = v2.RandomAffine(degrees=10, translate=(0.08, 0.08), scale=(0.9, 1.1), interpolation=bilinear)
+        return [slightly, *self.default_eval_transforms()]
+
+    def default_eval_transforms(self) -> list[nn.Module]:
+        """Enlarged."""
+        return [v2.Resize([self.image_size, self.image_size], antialias=True)]
+
+    def describe(self) -> dict[str, Any]:
+        """As every datamodule's, with the number of domains."""
+        facts = super().describe()
+        facts["init_args"]["domains"] = self.domains
+        return facts

@@ -1,0 +1,311 @@
+"""A folder of pictures, one sub-folder a class: a person's own photos."""
+
+import os
+import sys
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from lightning.pytorch.utilities import rank_zero_only
+from torch import nn
+
+from lightning_vision.datamodule import StreamDataModule
+from lightning_vision.errors import DataError
+from lightning_vision.samples import listed, natural_key, plural
+from lightning_vision.scenarios import Scenario
+
+EXTENSIONS = {".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
+HEIC_EXTENSIONS = {".heic", ".heif"}
+SPLIT_FOLDERS = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+    "testing": "test",
+}
+LAYOUT = "Expected <root>/<class>/<pictures> or <root>/{train,val,test}/<class>/<pictures>"
+
+
+@dataclass
+class _Found:
+    """What a walk through the folders met."""
+
+    rows: list[tuple[str, str, str, str | None]] = field(default_factory=list)  # path, class, split, domain
+    skipped: Counter[str] = field(default_factory=Counter)
+    without_pictures: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+
+
+class ImageFolder(StreamDataModule):
+    """Pictures in ``<root>/<class>/`` or ``<root>/{train,val,test}/<class>/``, and in any folder below.
+
+    JPEG, PNG, WebP, BMP, GIF and TIFF; HEIC where the package pillow-heif is installed. Hidden, empty and other files
+    are skipped, and counted. Classes are in natural order of their names. Where pictures lie in sub-folders of the
+    class folders, the column ``domain`` is the name of the first one. A missing test or validation set is cut from
+    the training data.
+
+    Args:
+        root: The folder that holds the class folders, or the folders train, val and test.
+        metadata: CSV file with the column ``path`` (relative to root) and any others, which join the sample table:
+            ``group`` (near copies, never parted), ``domain``, a date, an own order; ``split`` where there are no split
+            folders. Looked for from the working directory, then in root.
+        batch_size: See ``StreamDataModule``, as all that follow.
+        num_workers: Processes that load pictures.
+        image_size: Side of the square pictures, in pixels.
+        val_fraction: Share of the training data.
+        test_fraction: Share of all data.
+        seed: Alone moves the cuts.
+        stream: How the training data becomes experiences.
+        train_transforms: Replace random crop and flip.
+        eval_transforms: Replace resizing and central crop.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        metadata: str | Path | None = None,
+        batch_size: int = 32,
+        num_workers: int = 2,
+        image_size: int = 224,
+        val_fraction: float = 0.1,
+        test_fraction: float = 0.2,
+        seed: int = 0,
+        stream: Scenario | None = None,
+        train_transforms: list[nn.Module] | None = None,
+        eval_transforms: list[nn.Module] | None = None,
+    ) -> None:
+        self.metadata = metadata
+        super().__init__(
+            root,
+            batch_size,
+            num_workers,
+            image_size,
+            val_fraction,
+            test_fraction,
+            seed,
+            stream,
+            train_transforms,
+            eval_transforms,
+        )
+
+    def read_samples(self) -> tuple[pd.DataFrame, list[str]]:
+        """Walk through the folders; rows are in natural order of split, class and path."""
+        try:
+            found = _read_folders(self.root)
+        except OSError as error:
+            raise DataError(f"data.root: {self.root} cannot be read: {error}") from error
+        _say_what_was_skipped(self.root, found)
+        rows = sorted(found.rows, key=lambda row: (natural_key(row[1]), row[2], natural_key(row[0])))
+        class_names = sorted({row[1] for row in rows}, key=natural_key)
+        label_of = {name: label for label, name in enumerate(class_names)}
+        samples = pd.DataFrame(
+            {
+                "path": [path for path, _, _, _ in rows],
+                "label": pd.Series([label_of[name] for _, name, _, _ in rows], dtype="int64"),
+                "split": [split for _, _, split, _ in rows],
+            }
+        )
+        if any(domain is not None for _, _, _, domain in rows):
+            samples["domain"] = pd.Series([domain for _, _, _, domain in rows], dtype="str")
+        return (samples if self.metadata is None else self._join_metadata(samples)), class_names
+
+    def describe(self) -> dict[str, Any]:
+        """As every datamodule's, with the metadata file."""
+        facts = super().describe()
+        facts["init_args"]["metadata"] = None if self.metadata is None else str(self.metadata)
+        return facts
+
+    def _join_metadata(self, samples: pd.DataFrame) -> pd.DataFrame:
+        places = [Path(str(self.metadata)).expanduser(), self.root / str(self.metadata)]
+        file = next((place for place in places if place.is_file()), None)
+        if file is None:
+            raise DataError(
+                f"The metadata file is not there; looked at {listed(places)}. Give its path from here or root."
+            )
+        try:
+            table = pd.read_csv(file)
+        except (ValueError, UnicodeDecodeError) as error:
+            raise DataError(f"The metadata file {file} is no CSV file that can be read: {error}") from error
+        if "path" not in table or "label" in table:
+            raise DataError(
+                f"The metadata file {file} must have a column 'path' and no column 'label' (the folders name the "
+                f"class); it has {listed(table.columns)}."
+            )
+        if "split" in table and samples["split"].ne("").any():
+            raise DataError(
+                f"The metadata file {file} has a column 'split', and {self.root} has split folders too. "
+                "Remove one of them."
+            )
+        table["path"] = table["path"].astype(str).str.replace("\\", "/").str.removeprefix("./")
+        repeated = table.loc[table["path"].duplicated(), "path"]
+        unknown = table.loc[~table["path"].isin(samples["path"]), "path"]
+        if len(repeated) or len(unknown):
+            problems = [f"{plural(len(repeated), 'path')} twice: {listed(repeated, 5)}"] if len(repeated) else []
+            problems += (
+                [f"{plural(len(unknown), 'path')} without a picture: {listed(unknown, 5)}"] if len(unknown) else []
+            )
+            raise DataError(
+                f"The metadata file {file} has {'; '.join(problems)}. "
+                f"Paths are relative to {self.root}, one line a picture."
+            )
+        joined = samples.drop(columns=[name for name in table if name != "path" and name in samples])
+        joined = joined.merge(table, on="path", how="left", validate="one_to_one")
+        if "split" in table:
+            joined["split"] = joined["split"].fillna("").astype(str).str.strip().str.lower().replace(SPLIT_FOLDERS)
+        return joined
+
+
+def _read_folders(root: Path) -> _Found:
+    """Tell the two layouts apart, refuse what is neither, and list the pictures."""
+    if not root.is_dir():
+        kind = "is a file" if root.exists() else "does not exist"
+        raise DataError(f"data.root: the folder {root} {kind}. {LAYOUT}: give the folder above the class folders.")
+    found = _Found()
+    folders = _folders(root)
+    splits = {name: SPLIT_FOLDERS[name.lower()] for name in folders if name.lower() in SPLIT_FOLDERS}
+    # A folder called train next to others is a class unless it holds folders: bus, car, train.
+    trains = [name for name, split in splits.items() if split == "train" and _folders(root / name)]
+    if trains or (splits and len(splits) == len(folders)):
+        found.left_out = [name for name in folders if name not in splits]
+        tops = {name: (root / name, split) for name, split in splits.items()}
+    else:
+        tops = {"": (root, "")}
+    for prefix, (top, split) in tops.items():
+        for name in _folders(top):
+            _read_class(str(top / name), f"{prefix}/{name}" if prefix else name, name, split, found)
+    loose = {top: count for top, _ in tops.values() if (count := _loose_pictures(top))}
+    if not found.rows:
+        _refuse_empty(root, found, loose)
+    found.skipped["beside the class folders"] += sum(loose.values())
+    _refuse_too_high(root, tops, found)
+    if tops.keys() == {""} and root.resolve().name.lower() in SPLIT_FOLDERS:
+        beside = [name for name in _folders(root.resolve().parent) if name.lower() in SPLIT_FOLDERS]
+        if len(beside) > 1:
+            _say(
+                f"{root} lies beside {listed(name for name in beside if name != root.resolve().name)}, which is not "
+                f"used; give {root.resolve().parent} as data.root to use it."
+            )
+    return found
+
+
+def _read_class(folder: str, prefix: str, name: str, split: str, found: _Found) -> None:
+    """Add the pictures of one class folder and of all below it; ``prefix`` is its path from the root."""
+    before = len(found.rows)
+    _read_below(folder, prefix, None, (os.path.realpath(folder),), name, split, found)
+    if len(found.rows) == before:
+        found.without_pictures.append(prefix)
+
+
+def _read_below(
+    folder: str, prefix: str, domain: str | None, above: tuple[str, ...], name: str, split: str, found: _Found
+) -> None:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            path = f"{prefix}/{entry.name}"
+            if entry.is_dir():
+                place = os.path.realpath(entry) if entry.is_symlink() else f"{above[-1]}/{entry.name}"
+                if not _is_hidden(entry.name) and place not in above:  # a link may lead back to a folder above
+                    _read_below(entry.path, path, domain or entry.name, (*above, place), name, split, found)
+            elif reason := _reason_to_skip(entry):
+                found.skipped[reason] += 1
+            else:
+                found.rows.append((path, name, split, domain))
+
+
+def _folders(folder: Path) -> list[str]:
+    with os.scandir(folder) as entries:
+        return sorted(entry.name for entry in entries if entry.is_dir() and not _is_hidden(entry.name))
+
+
+def _loose_pictures(folder: Path) -> int:
+    with os.scandir(folder) as entries:
+        return sum(1 for entry in entries if not entry.is_dir() and _reason_to_skip(entry) is None)
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".") or name in ("__MACOSX", "@eaDir")
+
+
+def _reason_to_skip(entry: "os.DirEntry[str]") -> str | None:
+    name = entry.name.lower()
+    dot = name.rfind(".")
+    extension = name[dot:] if dot > 0 else ""
+    if name.startswith(".") or name in ("thumbs.db", "desktop.ini"):
+        return "hidden"
+    if extension in HEIC_EXTENSIONS and not _heic_can_be_read():
+        return "HEIC (pip install pillow-heif to read them)"
+    if extension not in EXTENSIONS | HEIC_EXTENSIONS:
+        return "of another kind"
+    if not entry.is_file():
+        return "links to nothing"
+    return None if entry.stat().st_size else "empty"
+
+
+def _heic_can_be_read() -> bool:
+    try:
+        import pillow_heif  # an optional package, and only for these files
+    except ImportError:
+        return False
+    pillow_heif.register_heif_opener()
+    return True
+
+
+def _refuse_empty(root: Path, found: _Found, loose: dict[Path, int]) -> None:
+    if loose:
+        way_out = (
+            f": if {root.name} is a class, give the folder above it, {root.resolve().parent}" if root in loose else ""
+        )
+        raise DataError(
+            f"data.root: {plural(sum(loose.values()), 'picture')} directly in {listed(loose)} and none in a class "
+            f"folder. {LAYOUT}{way_out}."
+        )
+    skipped = f" Skipped: {_counted(found.skipped)}." if found.skipped else ""
+    raise DataError(
+        f"data.root: no picture in {root}"
+        + (f", which has the folders {listed(_folders(root), 5)}" if _folders(root) else ", which is empty")
+        + f".{skipped} {LAYOUT}; read are {', '.join(sorted(EXTENSIONS))}."
+    )
+
+
+def _refuse_too_high(root: Path, tops: dict[str, tuple[Path, str]], found: _Found) -> None:
+    """A class that is itself a data set: its sub-folders would be taken for domains."""
+    classes = sorted({name for _, name, _, _ in found.rows}, key=natural_key)
+    for top in {str(top / name): top / name for top, _ in tops.values() for name in classes}.values():
+        below = _folders(top) if top.is_dir() else []
+        splits = {SPLIT_FOLDERS.get(folder.lower()) for folder in below} - {None}
+        if "train" in splits and len(splits) > 1:
+            raise DataError(
+                f"data.root: {root} is one level too high: its folder '{top.name}' holds {listed(below, 5)}. "
+                f"{LAYOUT}: give {top}."
+            )
+    domains = sorted({domain for _, _, _, domain in found.rows if domain is not None}, key=natural_key)
+    if len(classes) == 1 and len(domains) > 1 and all(domain is not None for _, _, _, domain in found.rows):
+        raise DataError(
+            f"data.root: {root} has the one class '{classes[0]}', with pictures only in its sub-folders "
+            f"{listed(domains, 5)}. It looks one level too high. {LAYOUT}: give "
+            f"{next(top / classes[0] for top, _ in tops.values())} if these are the classes, or else put the pictures "
+            f"directly into '{classes[0]}'."
+        )
+
+
+def _counted(skipped: Counter[str]) -> str:
+    return ", ".join(f"{count} {reason}" for reason, count in sorted(skipped.items()) if count)
+
+
+def _say_what_was_skipped(root: Path, found: _Found) -> None:
+    count = sum(found.skipped.values())
+    if count:
+        _say(f"{root}: skipped {plural(count, 'file')} ({_counted(found.skipped)}).")
+    if found.without_pictures:
+        _say(f"{root}: no class was made of {listed(found.without_pictures, 5)}: no picture in it.")
+    if found.left_out:
+        _say(f"{root}: left out {listed(found.left_out, 5)}, beside the split folders.")
+
+
+@rank_zero_only
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)

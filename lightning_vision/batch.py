@@ -1,0 +1,22 @@
+"""What one batch holds: the keys carry the convention."""
+
+from typing import NotRequired, TypedDict
+
+from torch import Tensor
+
+
+class Batch(TypedDict):
+    """A batch of labelled pictures, B of them."""
+
+    image: Tensor
+    """(B, 3, H, W): uint8 from the loader, float32 and normalised once it is on the device."""
+    label: Tensor
+    """(B,) int64, the class."""
+    index: Tensor
+    """(B,) int64, the row in the sample table."""
+    experience: Tensor
+    """(B,) int64, the experience that the picture belongs to."""
+    valid: Tensor
+    """(B,) bool. False marks a stand-in on a rank that has no picture of a global batch; it counts nowhere."""
+    memory: NotRequired["Batch"]
+    """Pictures of the past that the learning strategy asked for, the same on every rank."""

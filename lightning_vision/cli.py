@@ -1,0 +1,178 @@
+"""The command line's front door: it answers what needs no torch at once, and turns errors into words."""
+
+from __future__ import annotations
+
+import difflib
+import importlib.util
+import os
+import subprocess
+import sys
+import traceback
+from importlib import metadata
+from pathlib import Path
+
+from lightning_vision.errors import ConfigError, UserError
+
+SUBCOMMANDS = {
+    "fit": "run a stream of experiences with one learning strategy; writes a run directory",
+    "validate": "loss and accuracy of a checkpoint on the validation data",
+    "test": "evaluate a checkpoint on the test data; rewrites the final metrics and the confusion matrix",
+    "predict": "write predictions.csv for the test data",
+    "list": "strategies, datamodules, scenarios and configs that are installed, plugins included",
+}
+HELP = """\
+usage: lightning-vision [--help] [--version] SUBCOMMAND ...
+
+Continual learning for images: new labelled images keep coming; how should the classifier learn from them, at what price
+in forgetting, time and carbon?
+
+subcommands:
+{subcommands}
+
+first run:        lightning-vision fit --config configs/quickstart.yaml
+another strategy: lightning-vision fit --config configs/quickstart.yaml --config configs/strategy/full_fine_tune.yaml
+your own photos:  lightning-vision fit --config configs/image_folder/base.yaml --data.root PHOTOS
+go on after a stop: the same command with --ckpt_path last
+all options:      lightning-vision fit --help; of a class: lightning-vision fit --model.strategy.help MoveToData
+"""
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run the program.
+
+    Args:
+        args: The command line without the program's name; None takes the process's own.
+
+    Returns:
+        The exit code: 0 done, 1 data, checkpoint or training, 2 usage, 128 + n stopped by signal n. A user's error
+        never raises.
+    """
+    # Idle threads of OpenMP spin: beside any other busy process a small network then trains several times slower.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    own = args is None
+    words = sys.argv[1:] if args is None else [str(word) for word in args]
+    try:
+        answer = _answer_at_once(words)
+        if answer is not None:
+            print(answer)
+            return 0
+        _check_shadowing()
+        _let_own_files_be_imported()
+        words = [_find_config(before, word) for before, word in zip(["", *words], words, strict=False)]
+        if words[0] == "list":
+            if words[1:] and words[1] not in ("-h", "--help"):
+                raise ConfigError(f"list takes no options, found {words[1]!r}.")
+            from lightning_vision.inventory import print_inventory
+
+            print_inventory(config_folder())
+            return 0
+        from lightning_vision.program import NeedsOwnProcess, run
+
+        try:
+            return run(words, own_process=own)
+        except NeedsOwnProcess:  # Lightning starts the other processes by this process's own command line
+            code = subprocess.run([sys.executable, "-m", "lightning_vision", *words], check=False).returncode
+            return code if code >= 0 else 128 - code
+    except UserError as error:
+        _report(str(error))
+        return error.exit_code
+    except KeyboardInterrupt:
+        _report("Interrupted.")
+        return 130
+    except SystemExit as error:
+        return error.code if isinstance(error.code, int) else 0 if error.code is None else 1
+    except OSError as error:
+        if error.filename is None:  # a named file says enough
+            traceback.print_exc()
+        _report(f"{error.strerror or error}{'' if error.filename is None else f': {error.filename}'}")
+        return 1
+    except Exception as error:
+        traceback.print_exc()
+        _report(
+            f"{type(error).__name__}: {error}\nThis is not an error that lightning_vision foresaw; the lines above say where."
+        )
+        return 1
+
+
+def _answer_at_once(words: list[str]) -> str | None:
+    """What needs no heavy import: help, version, a subcommand that does not exist.
+
+    Raises:
+        ConfigError: The subcommand does not exist.
+    """
+    first = words[0] if words else "--help"
+    if first in ("-h", "--help"):
+        width = max(map(len, SUBCOMMANDS))
+        return HELP.format(subcommands="\n".join(f"  {name:{width}}  {text}" for name, text in SUBCOMMANDS.items()))
+    if first == "--version":
+        return f"lightning_vision {metadata.version('lightning_vision')}"
+    if first not in SUBCOMMANDS:
+        near = difflib.get_close_matches(first, SUBCOMMANDS, n=2, cutoff=0.4)
+        others = [name for name in SUBCOMMANDS if name not in near]
+        found = "an option before the subcommand" if first.startswith("-") else "no subcommand of that name"
+        raise ConfigError(
+            f"Expected a subcommand, found {first!r}, {found}. Known, nearest first: {', '.join([*near, *others])}."
+        )
+    return None
+
+
+def _check_shadowing() -> None:
+    """Refuse to run where a folder of the working directory hides one of our packages.
+
+    Raises:
+        ConfigError: One does.
+    """
+    home = Path(__file__).resolve().parent.parent
+    for name in ("strategies", "datamodules"):
+        spec = importlib.util.find_spec(name)
+        places = (
+            [Path(place).resolve() for place in (spec.submodule_search_locations or [])] if spec is not None else []
+        )
+        if spec is not None and spec.origin is not None and not places:
+            places = [Path(spec.origin).resolve()]
+        if places and (home / name) not in places:
+            raise ConfigError(
+                f"{places[0]} hides lightning_vision's own package {name!r}: Python finds it first. Rename it, or start the "
+                "program from another folder."
+            )
+
+
+def _let_own_files_be_imported() -> None:
+    """Put the working directory on the path, last, for classes of the user's own: ``python -m`` does, a script does not."""
+    here = str(Path.cwd())
+    if here not in sys.path and "" not in sys.path:
+        sys.path.append(here)
+
+
+def _find_config(before: str, word: str) -> str:
+    """A ``configs/...`` that is not in the working directory is looked for among those that are installed."""
+    key, eq, value = word.partition("=") if word.startswith(("--config=", "-c=")) else ("", "", word)
+    if not (eq or before in ("--config", "-c")):
+        return word
+    if Path(value).is_dir():
+        raise ConfigError(f"--config: expected a YAML file, {value!r} is a folder.")
+    if Path(value).exists():
+        return word
+    found = config_folder() / Path(value).relative_to("configs") if Path(value).parts[:1] == ("configs",) else None
+    if found is not None and found.is_file():
+        return f"{key}{eq}{found}"
+    known = sorted(
+        f"configs/{path.relative_to(config_folder()).as_posix()}" for path in config_folder().rglob("*.yaml")
+    )
+    near = difflib.get_close_matches(value, known, n=3, cutoff=0.4)
+    raise ConfigError(
+        f"--config: there is no file {value!r}, neither in {Path.cwd()} nor among the configs that are installed. "
+        f"Near names: {', '.join(near or known[:5])}. `lightning-vision list` shows all."
+    )
+
+
+def config_folder() -> Path:
+    """The shipped configs: inside the package in a wheel, beside it in an editable install."""
+    package = Path(__file__).resolve().parent
+    inside = package / "configs"
+    return inside if inside.is_dir() else package.parent / "configs"
+
+
+def _report(text: str) -> None:
+    rank = os.environ.get("RANK") or os.environ.get("LOCAL_RANK") or "0"
+    print(f"{'' if rank == '0' else f'[rank {rank}] '}error: {text}", file=sys.stderr, flush=True)

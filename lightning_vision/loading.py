@@ -1,0 +1,283 @@
+"""From rows to batches: the order of a stream and its augmentation as pure functions of seed, experience and epoch.
+
+Nothing here depends on the number of workers, on how often an iterator was made, or on a generator's state, so a run
+that was interrupted goes on with the same pictures, and any number of processes sees the same global batches.
+"""
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from lightning_vision.batch import Batch
+from lightning_vision.errors import ConfigError, UserError
+from lightning_vision.samples import Rows, derive_seed
+
+Transform = Callable[[Tensor], Tensor]
+Item = dict[str, Any]
+
+
+class Draw(NamedTuple):
+    """One picture that a batch asks for."""
+
+    index: int  # type: ignore[assignment]  # hides tuple.index, which no one needs of a draw
+    """Row in the sample table."""
+    experience: int
+    seed: int
+    """Of the augmentation; -1 for the evaluation transform."""
+    valid: bool
+    """False for a stand-in, which counts nowhere."""
+    memory: bool
+    """From the learning strategy's memory of the past."""
+
+
+class SampleDataset(Dataset[Item]):
+    """Loads, transforms and labels one picture. The augmentation is a pure function of the draw's seed.
+
+    Transforms draw from the generators of torch or Python, as torchvision's do; NumPy's takes too long to set.
+
+    Args:
+        load: The picture of a row, uint8 (3, h, w).
+        labels: (N,) the label of each row.
+        train_transform: For draws with a seed; uint8 (3, h, w) to uint8 (3, H, W).
+        eval_transform: For draws without.
+    """
+
+    def __init__(
+        self, load: Callable[[int], Tensor], labels: Rows, train_transform: Transform, eval_transform: Transform
+    ) -> None:
+        self.load = load
+        self.labels = labels
+        self.train_transform = train_transform
+        self.eval_transform = eval_transform
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, draw: Draw) -> Item:
+        """The draw's fields, with ``image`` and ``label``."""
+        picture = self.load(draw.index)
+        image = self.eval_transform(picture) if draw.seed < 0 else _seeded(self.train_transform, picture, draw.seed)
+        if image.dtype != torch.uint8 or image.ndim != 3 or image.shape[0] != 3:
+            raise ConfigError(
+                "A transform must turn a uint8 picture (3, h, w) into a uint8 picture (3, H, W); it gave "
+                f"{str(image.dtype).removeprefix('torch.')} {tuple(image.shape)}. Leave out ToDtype, ToImage and "
+                "Normalize: the network scales and normalises on its own device."
+            )
+        return {**draw._asdict(), "image": image, "label": int(self.labels[draw.index])}
+
+
+def collate(items: Sequence[Item]) -> Batch:
+    """Stack items to a batch; what was drawn from memory becomes the batch under ``memory``."""
+    batch = _stack([item for item in items if not item["memory"]])
+    remembered = [item for item in items if item["memory"]]
+    if remembered:
+        batch["memory"] = _stack(remembered)
+    return batch
+
+
+class TrainBatches(Sampler[list[Draw]]):
+    """The batches of one process in an epoch of training.
+
+    Global batch b holds the pictures ``order[b * B * W : (b + 1) * B * W]`` for B pictures on each of W processes, and
+    process r takes every W-th of them from the r-th on. Batch norm cannot train on a picture or two, so a last global
+    batch of less than half the size is shared evenly with the one before; that does not depend on the number of
+    processes, as long as B * W is the same. A process left without a picture is given one as a stand-in (``valid``
+    False), alone in its batch: what the strategy makes of it is weighted by zero.
+
+    Args:
+        indices: (N,) training rows in the stream's order.
+        experiences: The experience of every row of the sample table.
+        batch_size: Pictures of a batch on one process.
+        rank: Number of this process.
+        world_size: Number of processes.
+        seed: What order, augmentation and memory derive from, beside experience and epoch.
+        experience: Number of the experience that is learned.
+        shuffle: A new order each epoch, and the training transform; otherwise the stream's order and the evaluation
+            transform, for strategies in closed form.
+        memory: (M,) rows to draw from for each batch, the same on every process.
+        memory_size: How many of them a batch is given.
+    """
+
+    def __init__(
+        self,
+        indices: Rows,
+        experiences: Rows,
+        batch_size: int,
+        rank: int = 0,
+        world_size: int = 1,
+        seed: int = 0,
+        experience: int = 0,
+        shuffle: bool = True,
+        memory: Rows | None = None,
+        memory_size: int = 0,
+    ) -> None:
+        self.indices = np.asarray(indices, dtype=np.int64)
+        self.experiences = experiences
+        self.batch_size = batch_size
+        self.rank = rank
+        self.world_size = world_size
+        self.seed = seed
+        self.experience = experience
+        self.shuffle = shuffle
+        self.memory = np.asarray([] if memory is None else memory, dtype=np.int64)
+        self.memory_size = memory_size if len(self.memory) else 0
+        self.epoch = 0
+        self._start = 0
+        size, count = batch_size * world_size, len(self.indices)
+        self.starts = list(range(0, count, size))
+        if shuffle and len(self.starts) > 1 and 2 * (count - self.starts[-1]) < size:
+            self.starts[-1] = self.starts[-2] + (count - self.starts[-2] + 1) // 2
+
+    @property
+    def sampler(self) -> "TrainBatches":
+        """Itself: Lightning calls ``set_epoch`` on the sampler of a batch sampler, not on the batch sampler."""
+        return self
+
+    @property
+    def global_sizes(self) -> list[int]:
+        """Pictures of each global batch, stand-ins and memory not counted."""
+        return [int(size) for size in np.diff([*self.starts, len(self.indices)])]
+
+    def set_epoch(self, epoch: int) -> None:
+        """Order and augmentation of what is iterated over next."""
+        self.epoch = epoch
+
+    def set_start(self, batch: int) -> None:
+        """Leave out the first batches of the next epoch that is iterated over, and of that one only."""
+        self._start = batch
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def __iter__(self) -> Iterator[list[Draw]]:
+        start, self._start = self._start, 0
+        epoch, order = self.epoch, self.indices
+        if self.shuffle:
+            generator = np.random.default_rng(derive_seed(self.seed, "order", self.experience, epoch))
+            order = generator.permutation(order)
+        ends = [*self.starts[1:], len(order)]
+        for number in range(start, len(self.starts)):
+            together = order[self.starts[number] : ends[number]]
+            own = together[self.rank :: self.world_size]
+            draws = [self._draw(row, epoch, valid=True) for row in own] or [self._draw(together[0], epoch, valid=False)]
+            yield draws + self._memory_draws(epoch, number)
+
+    def _draw(self, row: np.int64, epoch: int, valid: bool) -> Draw:
+        seed = derive_seed(self.seed, "augment", self.experience, epoch, int(row)) if self.shuffle else -1
+        return Draw(int(row), int(self.experiences[row]), seed, valid, memory=False)
+
+    def _memory_draws(self, epoch: int, number: int) -> list[Draw]:
+        if self.memory_size == 0:
+            return []
+        words = (self.seed, "memory", self.experience, epoch, number)
+        generator = np.random.default_rng(derive_seed(*words))
+        rows = generator.choice(self.memory, self.memory_size, replace=self.memory_size > len(self.memory))
+        seeds = [derive_seed(*words, place) if self.shuffle else -1 for place in range(len(rows))]
+        return [
+            Draw(int(row), int(self.experiences[row]), seed, valid=True, memory=True)
+            for row, seed in zip(rows, seeds, strict=True)
+        ]
+
+
+class EvalBatches(Sampler[list[Draw]]):
+    """The batches of one process in an evaluation: over all processes each row exactly once, without padding.
+
+    Every process has the same number of batches, so that they can wait for each other; one that has too few rows is
+    given a stand-in (``valid`` False) as a batch. Without any row there is no batch on any process.
+
+    Args:
+        indices: (N,) rows to evaluate.
+        experiences: The experience of every row of the sample table.
+        batch_size: The most pictures of a batch on one process.
+        rank: Number of this process.
+        world_size: Number of processes.
+    """
+
+    def __init__(self, indices: Rows, experiences: Rows, batch_size: int, rank: int = 0, world_size: int = 1) -> None:
+        self.indices = np.asarray(indices, dtype=np.int64)
+        self.experiences = experiences
+        self.rank = rank
+        self.world_size = world_size
+        most = -(-len(self.indices) // world_size)  # rows on the process that has most
+        self.batches = -(-most // batch_size)
+
+    def __len__(self) -> int:
+        return self.batches
+
+    def __iter__(self) -> Iterator[list[Draw]]:
+        if self.batches == 0:
+            return
+        for rows in np.array_split(self.indices[self.rank :: self.world_size], self.batches):
+            valid = len(rows) > 0
+            chunk = rows if valid else self.indices[:1]
+            yield [Draw(int(row), int(self.experiences[row]), -1, valid, memory=False) for row in chunk]
+
+
+class StreamLoader(DataLoader[Any]):
+    """A DataLoader that starts when its first batch is asked for, and whose workers' errors keep their own text.
+
+    Lightning makes the iterator before it calls ``set_epoch``; workers that started then would fetch the batches of
+    epoch 0 in a run that is resumed in a later one.
+    """
+
+    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
+        """The batches.
+
+        Raises:
+            UserError: What went wrong in a worker, without the traceback that torch puts around it.
+        """
+        try:
+            yield from super().__iter__()
+        except UserError as error:
+            name = f"{type(error).__module__}.{type(error).__qualname__}: "
+            raise type(error)(str(error).rpartition(name)[2].rstrip()) from error
+
+
+def make_loader(dataset: SampleDataset, batches: Sampler[list[Draw]], num_workers: int) -> DataLoader[Any]:
+    """The project's one way to make a loader."""
+    return StreamLoader(
+        dataset,
+        batch_sampler=batches,
+        num_workers=num_workers,
+        collate_fn=collate,
+        pin_memory=torch.cuda.is_available(),
+        persistent_workers=False,
+        # The loader draws a seed for its workers; from torch's own generator it would move dropout.
+        generator=torch.Generator(),
+    )
+
+
+def _seeded(transform: Transform, picture: Tensor, seed: int) -> Tensor:
+    """Apply a transform with the generators of torch and of Python set to the seed, and put them back.
+
+    torch.manual_seed is not used: it would set the generator of the GPU too, which draws the dropout.
+    """
+    before, torch_before = random.getstate(), torch.default_generator.get_state()
+    random.seed(seed)
+    torch.default_generator.manual_seed(seed)
+    try:
+        return transform(picture)
+    finally:
+        random.setstate(before)
+        torch.default_generator.set_state(torch_before)
+
+
+def _stack(items: Sequence[Item]) -> Batch:
+    shapes = {tuple(item["image"].shape) for item in items}
+    if len(shapes) > 1:
+        raise ConfigError(
+            f"The pictures of one batch have different sizes after the transforms: {sorted(shapes)}. "
+            "End the transforms with one that gives every picture the same size, such as CenterCrop."
+        )
+    return Batch(
+        image=torch.stack([item["image"] for item in items]),
+        label=torch.tensor([item["label"] for item in items], dtype=torch.int64),
+        index=torch.tensor([item["index"] for item in items], dtype=torch.int64),
+        experience=torch.tensor([item["experience"] for item in items], dtype=torch.int64),
+        valid=torch.tensor([item["valid"] for item in items], dtype=torch.bool),
+    )

@@ -1,0 +1,621 @@
+"""The program behind the command line: LightningCLI with subcommands that walk a stream."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import logging
+import re
+import sys
+import warnings
+from dataclasses import dataclass, replace
+from enum import Enum
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import torch
+import yaml
+from jsonargparse import ActionYesNo, Namespace
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch import Trainer
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import Logger
+
+import datamodules as datamodules
+import strategies as strategies
+from lightning_vision import explain_errors
+from lightning_vision.checkpoints import (
+    check_fits,
+    check_same_strategies,
+    find_checkpoint,
+    match_classes,
+    read_checkpoint,
+)
+from lightning_vision.classifier import ContinualClassifier, class_path
+from lightning_vision.country import check_country
+from lightning_vision.datamodule import StreamDataModule
+from lightning_vision.energy import EnergyMeter
+from lightning_vision.errors import CheckpointError, ConfigError, DataError, TrainingError, UserError
+from lightning_vision.loggers import MetricsCSV, close_loggers, make_wandb_logger
+from lightning_vision.plugins import load_plugins
+from lightning_vision.processes import end_with_parent, is_first
+from lightning_vision.progress import StreamProgress
+from lightning_vision.results import read_results
+from lightning_vision.run_directory import RunDirectory, binding, check_same_options, safe_name, write_atomically
+from lightning_vision.samples import plural
+from lightning_vision.scenarios import Experience, Stream
+from lightning_vision.stream_run import RunOptions, StreamRun
+from lightning_vision.trainers import (
+    TRAINER_DEFAULTS,
+    StopRequestedError,
+    StopSignals,
+    TrainerFactory,
+    check_trainer_options,
+)
+
+
+class NeedsOwnProcess(Exception):  # noqa: N818 - a message between two functions, not an error
+    """Several processes are asked for, and Lightning starts them by a command line that is not this process's."""
+
+
+@dataclass
+class EnergyOptions:
+    """How energy is measured.
+
+    Args:
+        country: Where the electricity comes from: a 3-letter ISO code or an English name.
+        power_watts: Declared power of the machine's processors at full load, where no power counter can be read.
+        enabled: False: time alone is measured.
+    """
+
+    country: str = "FRA"
+    power_watts: float | None = None
+    enabled: bool = True
+
+
+@dataclass
+class WandbOptions:
+    """Weights & Biases.
+
+    Args:
+        mode: offline (needs no account), online, or disabled. Default: the variable WANDB_MODE, else offline.
+        project: The project's name.
+        group: The comparison that this run belongs to.
+    """
+
+    mode: Literal["offline", "online", "disabled"] | None = None
+    project: str = "lightning_vision"
+    group: str | None = None
+
+
+class StreamArgumentParser(LightningArgumentParser):
+    """A parser that raises instead of exiting, in words that a user can act on."""
+
+    def parse_path(self, cfg_path: Any, *args: Any, **kwargs: Any) -> Namespace:
+        """Parse a configuration file; errors name it.
+
+        Raises:
+            ExplainedError: It cannot be used.
+        """
+        try:
+            return cast(Namespace, super().parse_path(cfg_path, *args, **kwargs))
+        except UnicodeDecodeError as error:
+            raise explain_errors.ExplainedError(f"{cfg_path} is no text file: expected YAML.") from error
+        except ConfigError as error:
+            raise explain_errors.ExplainedError(f"{cfg_path}: {self.explain(error)}") from error
+
+    def explain(self, error: ConfigError) -> str:
+        """What was wrong, with the names that were near."""
+        if isinstance(error, explain_errors.ExplainedError):
+            return str(error)
+        known = [option for action in self._actions for option in action.option_strings]
+        return explain_errors.explain(str(error), known)
+
+    def error(self, message: str, ex: Exception | None = None) -> Any:
+        """Raise instead of exiting.
+
+        Raises:
+            ConfigError: Always.
+        """
+        raise ConfigError(message) from ex
+
+
+class StreamCLI(LightningCLI):
+    """``fit`` walks the stream; the rest are Lightning's subcommands for a checkpoint of it."""
+
+    def __init__(self, args: list[str], own_process: bool) -> None:
+        self.own_process = own_process
+        explain_errors.install()
+        super().__init__(
+            ContinualClassifier,
+            StreamDataModule,
+            save_config_callback=None,
+            trainer_defaults=TRAINER_DEFAULTS,
+            seed_everything_default=0,
+            parser_class=StreamArgumentParser,
+            # An abbreviation would be taken for an option that a later version names so.
+            parser_kwargs={"prog": "lightning-vision", "allow_abbrev": False},
+            subclass_mode_data=True,
+            auto_configure_optimizers=False,
+            args=args,
+        )
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """Subcommands, and the arguments of Lightning's methods that are not options."""
+        loaders = {
+            "model",
+            "datamodule",
+            "dataloaders",
+            "train_dataloaders",
+            "val_dataloaders",
+            "weights_only",
+            "verbose",
+        }
+        return {
+            "fit": loaders,
+            "validate": loaders,
+            "test": loaders,
+            "predict": {*loaders, "return_predictions"},
+        }
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Our own options, and what the datamodule tells the model."""
+        parser.add_argument(
+            "--run_name",
+            type=str | None,
+            default=None,
+            help="The run directory's name, below trainer.default_root_dir.",
+        )
+        parser.add_argument(
+            "--overwrite", action=ActionYesNo, nargs="?", default=False, help="Delete a run of that name first."
+        )
+        parser.add_argument(
+            "--keep_checkpoints", type=Literal["last", "all"] | int, default="last",
+            help="Of finished experiences: the base and the last, the last n, or all.",
+        )  # fmt: skip
+        parser.add_class_arguments(EnergyOptions, "energy")
+        parser.add_class_arguments(WandbOptions, "wandb")
+        parser.link_arguments("data.class_names", "model.class_names", apply_on="instantiate")
+        parser.link_arguments("data.image_size", "model.image_size", apply_on="instantiate")
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse; errors name the options and classes that were near.
+
+        Raises:
+            ConfigError: An option cannot be used.
+        """
+        try:
+            super().parse_arguments(parser, args)
+        except ConfigError as error:
+            subparser = cast(StreamArgumentParser, self._subcommand_parsers[args[0]])
+            raise ConfigError(subparser.explain(error)) from error
+        _use_plain_values(self.config)
+        seed = self.config[args[0]].seed_everything
+        if seed is False or seed is None or not 0 <= int(seed) < 2**32:
+            raise ConfigError(
+                f"seed_everything: expected a number from 0 to {2**32 - 1}, or true for a random one; found {seed}."
+            )
+
+    def _parse_ckpt_path(self) -> None:
+        """Nothing: Lightning would put a checkpoint's options over those of the command line without a word."""
+
+    def before_instantiate_classes(self) -> None:
+        """Refuse what cannot work before anything is loaded, and leave several processes to a process of their own."""
+        config = self.config[str(self.subcommand)]
+        check_trainer_options(config.trainer.as_dict())
+        check_country(config.energy.country)
+        keep = config.keep_checkpoints
+        if isinstance(keep, int) and keep < 1:
+            raise ConfigError(f"keep_checkpoints: expected last, all or a number from 1 on, found {keep}.")
+
+    def instantiate_classes(self) -> None:
+        """Model and data; Trainers are built for each experience."""
+        config = self.config[str(self.subcommand)]
+        self.trainer_parser = StreamArgumentParser()
+        self.trainer_parser.add_lightning_class_args(Trainer, "trainer")
+        try:
+            probe = _make_probe(self._build_trainer_options())
+        except (ValueError, TypeError) as error:
+            raise ConfigError(f"Lightning refuses an option of the trainer: {error}") from error
+        launches = _starts_processes(probe)
+        if probe.world_size > 1 and launches and not self.own_process:
+            raise NeedsOwnProcess
+        self.trainer = probe
+        self.directory: RunDirectory | None = None
+        if self.subcommand == "fit":
+            self.name = self._run_name(config)
+            self.directory = RunDirectory(Path(config.trainer.default_root_dir) / self.name)
+            self._check_directory(config, self.directory)
+        self.config_init = self.parser.instantiate_classes(self.config)
+        self.datamodule = self._get(self.config_init, "data")
+        self.model = self._get(self.config_init, "model")
+
+    def _build_trainer_options(self) -> dict[str, Any]:
+        trainer = self.config[str(self.subcommand)].trainer
+        options = self.trainer_parser.instantiate_classes(cast(Any, Namespace)(trainer=trainer.clone())).trainer
+        return dict(vars(options)) if isinstance(options, Namespace) else dict(options)
+
+    # ---- fit -------------------------------------------------------------------------------------------------------
+
+    def _run_name(self, config: Namespace) -> str:
+        if config.run_name:
+            return safe_name(config.run_name)
+        scenario = config.data.init_args.get("stream")
+        words = [
+            _short_name(config.model.strategy, "FullFineTune"),
+            _short_name(scenario, "InstanceIncremental"),
+            f"seed={config.seed_everything}",
+        ]
+        return safe_name("-".join(words))
+
+    def _check_directory(self, config: Namespace, directory: RunDirectory) -> None:
+        """Look at what is there, before anything is loaded; nothing is changed yet."""
+        ckpt_path = config.get("ckpt_path")
+        if ckpt_path not in (None, "last"):
+            raise ConfigError(
+                f"fit --ckpt_path: expected 'last' (go on with this run), found {ckpt_path!r}. To start from another run's "
+                "weights use model.base_checkpoint."
+            )
+        self.resume = ckpt_path == "last"
+        self.plain_config = _plain(self.parser, self.config, str(self.subcommand))
+        if self.resume and directory.config.is_file():
+            check_same_options(directory.read_config(), self.plain_config, directory.path)
+        if is_first():
+            directory.check(resume=self.resume, overwrite=bool(config.overwrite))
+        base = config.model.base_checkpoint
+        if (
+            config.overwrite
+            and base
+            and directory.path.resolve() in (Path(base).resolve(), *Path(base).resolve().parents)
+        ):
+            raise ConfigError(
+                f"--overwrite would delete {directory.path}, and model.base_checkpoint ({base}) is in it. Give this run "
+                "another name by --run_name."
+            )
+
+    def fit(self, model: ContinualClassifier, datamodule: StreamDataModule, ckpt_path: str | None = None) -> None:
+        """Run the stream, or go on with it."""
+        config = self.config.fit
+        directory = self.directory
+        if directory is None:
+            raise ConfigError("fit needs a run directory.")
+        if self.resume and directory.results.is_file():
+            saved = read_results(directory.results)
+            if saved.run.complete:
+                _say(f"The run {directory.path} is complete; nothing to do. Its figures are in {directory.results}.")
+                return
+        elif self.resume:
+            found = any(directory.checkpoints.glob("*.ckpt"))
+            _say(
+                f"Nothing finished in {directory.path} yet: going on with the first experience."
+                if found
+                else f"Nothing saved in {directory.path} yet: starting afresh."
+            )
+        probe = self.trainer
+        meter = EnergyMeter(
+            directory.path,
+            config.energy.country,
+            config.energy.power_watts,
+            config.energy.enabled,
+            local_rank=probe.local_rank,
+            node_rank=probe.node_rank,
+        )
+        progress = StreamProgress(enabled=config.trainer.enable_progress_bar is not False)
+        digest = hashlib.sha256(
+            json.dumps(binding(self.plain_config), sort_keys=True, default=str).encode()
+        ).hexdigest()
+        plain_model = self.plain_config["model"]
+        options = RunOptions(
+            name=self.name,
+            seed=int(config.seed_everything),
+            resume=self.resume,
+            keep_checkpoints=config.keep_checkpoints,
+            strategy_config=_component(plain_model.get("strategy"), model.strategy),
+            base_strategy_config=_component(plain_model.get("base_strategy"), model.base_strategy),
+            config_hash=digest,
+        )
+        trainers = TrainerFactory(self._build_trainer_options, directory.path, [])
+        signals = StopSignals()
+        run = StreamRun(model, datamodule, trainers, directory, meter, signals, progress, options)
+        run.prepare()
+        if is_first():
+            directory.prepare(resume=self.resume, overwrite=bool(config.overwrite))
+            self._save_config(directory)
+        trainers.loggers = loggers = self._loggers(directory)
+        try:
+            with signals, meter:
+                for line in _opening(self, model, datamodule, meter):
+                    progress.say(line)
+                run.fit()
+                run.draw_pictures()
+                results = run.finish()
+        finally:
+            progress.close()
+            close_loggers(loggers)
+            run.close()
+        if is_first():
+            from lightning_vision.summary import print_summary
+
+            print_summary(results, progress.console)
+            progress.say(f"Everything is in {directory.path}")
+
+    def _save_config(self, directory: RunDirectory) -> None:
+        """Write config.yaml, which starts the same run again: neither goes on with this one nor deletes it."""
+        config = self.config.fit.clone()
+        config.ckpt_path, config.overwrite = None, False
+        dumped = self._parser("fit").dump(config, skip_none=False)
+        write_atomically(directory.config, lambda path: _write_text(path, dumped))
+
+    def _loggers(self, directory: RunDirectory) -> list[Logger]:
+        """metrics.csv always; W&B and whatever the user asked for beside it."""
+        config = self.config.fit
+        asked = self._build_trainer_options().get("logger")
+        csv = MetricsCSV(directory.path)
+        if asked is False:
+            return [csv]
+        if asked is None or asked is True:
+            wandb_ids = sorted(directory.path.glob("wandb/*run-*")) if self.resume else []
+            wandb = make_wandb_logger(
+                directory.path,
+                name=self.name,
+                group=config.wandb.group,
+                job_type=_short_name(config.model.strategy, "FullFineTune"),
+                config=self.plain_config,
+                mode=config.wandb.mode,
+                project=config.wandb.project,
+                run_id=wandb_ids[0].name.rsplit("-", 1)[-1] if wandb_ids else None,
+            )
+            return [csv, wandb]
+        return [csv, *(asked if isinstance(asked, (list, tuple)) else [asked])]
+
+    # ---- a checkpoint ----------------------------------------------------------------------------------------------
+
+    def validate(self, model: ContinualClassifier, datamodule: StreamDataModule, ckpt_path: str | None = None) -> None:
+        """Loss and accuracy on the validation parts up to the checkpoint's experience."""
+        from lightning_vision.checkpoint_tasks import validate
+
+        validate(*self._with_checkpoint(ckpt_path))
+
+    def test(self, model: ContinualClassifier, datamodule: StreamDataModule, ckpt_path: str | None = None) -> None:
+        """Evaluate on the test set and rewrite the final metrics."""
+        from lightning_vision.checkpoint_tasks import test
+
+        test(*self._with_checkpoint(ckpt_path))
+
+    def predict(self, model: ContinualClassifier, datamodule: StreamDataModule, ckpt_path: str | None = None) -> None:
+        """Write predictions.csv."""
+        from lightning_vision.checkpoint_tasks import predict
+
+        predict(*self._with_checkpoint(ckpt_path))
+
+    def _with_checkpoint(
+        self, ckpt_path: str | None
+    ) -> tuple[ContinualClassifier, StreamDataModule, TrainerFactory, Path, int]:
+        """Model and data for a checkpoint, the classes matched; its path and the experience that it is from."""
+        if not ckpt_path:
+            raise ConfigError(f"{self.subcommand} needs --ckpt_path: a checkpoint file or a run directory.")
+        path = find_checkpoint(ckpt_path)
+        checkpoint = read_checkpoint(path)
+        names = match_classes(checkpoint["lightning_vision"]["class_names"], self.datamodule.class_names, path)
+        if names != self.datamodule.class_names:
+            self.datamodule.use_class_names(names)
+        if names != self.model.class_names:
+            self.model.network.rearrange_classes([None] * len(names))
+            self.model.class_names = list(names)
+        check_fits(checkpoint, self.model, path)
+        check_same_strategies(checkpoint, self.model, path)
+        experience = int(checkpoint["lightning_vision"]["experience"])
+        for number in range(experience + 1):
+            self.model.begin_experience(_experience_at(self.datamodule.stream, number))
+        try:
+            self.model.load_state_dict(checkpoint["state_dict"])
+        except RuntimeError as error:
+            raise CheckpointError(
+                f"{path} does not fit this model: {' '.join(str(error).split())[:300]} Use the options and the stream it "
+                "was written with."
+            ) from error
+        self.model.picked_variant = checkpoint["lightning_vision"]["picked_variant"]
+        factory = TrainerFactory(self._build_trainer_options, path.parent.parent, [])
+        return self.model, self.datamodule, factory, path, experience
+
+
+def run(args: list[str], own_process: bool) -> int:
+    """Parse and run a subcommand.
+
+    Args:
+        args: The command line.
+        own_process: It is this process's own command line.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        UserError: Something the user can mend.
+        NeedsOwnProcess: See there.
+    """
+    _quieten()
+    if own_process:
+        end_with_parent()
+    for plugin in load_plugins():
+        if plugin.found is None:
+            print(
+                f"The plugin {plugin.name} of {plugin.package} {plugin.version} was skipped: {plugin.problem}",
+                file=sys.stderr,
+            )
+    argv, sys.argv = sys.argv, sys.argv if own_process else sys.argv[:1]  # LightningCLI warns where both hold words
+    try:
+        StreamCLI(args, own_process)
+    except StopRequestedError as stop:
+        _say(f"Stopped by {stop}. What was learned is kept; the same command with --ckpt_path last goes on.")
+        return 128 + stop.signum
+    except UserError:
+        raise
+    except Exception as error:
+        mended = _in_words(error)
+        if mended is None:
+            raise
+        raise mended from error
+    finally:
+        sys.argv = argv
+    return 0
+
+
+def _in_words(error: Exception) -> UserError | None:
+    """What a library reports in its own way and a user can mend."""
+    cause: BaseException | None = error
+    while cause is not None:  # jsonargparse wraps what a constructor raised
+        if isinstance(cause, UserError):
+            return cause
+        cause = cause.__cause__
+    text = str(error) or type(error).__name__
+    if isinstance(error, MisconfigurationException):
+        return ConfigError(f"Lightning refuses an option of the trainer: {text}")
+    if (
+        isinstance(error, torch.OutOfMemoryError | MemoryError)
+        or "can't allocate memory" in text
+        or "ALLOC_FAILED" in text
+    ):
+        return TrainingError(
+            f"The memory is full ({text.splitlines()[0][:200]}). Use a smaller data.batch_size (with "
+            "trainer.accumulate_grad_batches for the same steps) or data.image_size in a run of another --run_name."
+        )
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return TrainingError(
+            f"The disk is full: {error}. What was finished is kept; free some space and go on with --ckpt_path last."
+        )
+    refused = re.search(r"Given value: Namespace\(class_path='([\w.]+)'", text)
+    if isinstance(error, ValueError) and refused and isinstance(error.__cause__, ValueError | TypeError):
+        return ConfigError(f"{refused.group(1)} cannot be built with these options: {error.__cause__}")
+    return _explain_runtime_error(text) if isinstance(error, RuntimeError) else None
+
+
+def _explain_runtime_error(text: str) -> UserError | None:
+    """What Lightning and torch report as RuntimeError and a user can mend."""
+    if "Early stopping conditioned on metric" in text or "ModelCheckpoint(monitor=" in text:
+        return ConfigError(
+            f"{text.splitlines()[0].split(' Pass in')[0]} The metrics are val/loss and val/accuracy (unless data.val_fraction "
+            "is 0), train/loss and train/accuracy."
+        )
+    if "Connection closed by peer" in text or "Connection reset by peer" in text or "NCCL" in text:
+        return TrainingError(
+            f"Another process of this run ended, so this one cannot go on ({text.splitlines()[0][:200]}). Its own message says why; then go on with --ckpt_path last."
+        )
+    if "DataLoader worker" in text:
+        return DataError(
+            f"A process that loads pictures ended: {text.splitlines()[0]} Try data.num_workers=0 to see why."
+        )
+    if "No space left on device" in text or "file write failed" in text or "unexpected pos" in text:
+        return TrainingError(
+            f"A checkpoint could not be written: {text.splitlines()[0]} Is the disk full? Free some space and go on with --ckpt_path last."
+        )
+    return None
+
+
+def _quieten() -> None:
+    """Lightning repeats itself with each Trainer; what matters of it is said once by the run itself."""
+    for name in (
+        "lightning.pytorch.utilities.rank_zero",
+        "lightning.pytorch.accelerators.cuda",
+        "lightning.fabric.utilities.seed",
+    ):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for message in (
+        ".*does not have many workers.*",
+        ".*is smaller than the logging interval.*",
+        ".*Checkpoint directory .* exists and is not empty.*",
+        ".*in eval mode at the start of training.*",
+        ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",
+        ".*The dirpath has changed from.*",
+        ".*was called before the ``update`` method.*",
+        ".*It is recommended to use `self.log.*sync_dist=True.*",  # the metrics are over all processes already
+        ".*your dataloader is not resumable.*",  # the order is a function of the seed: the stream goes on where it was
+        ".*Encountered `nan` values in tensor.*",  # the loss is looked at by the classifier, which stops there
+        ".*`training_step` returned `None`.*",
+        ".*Starting from v1.9.0, `tensorboardX`.*",
+        ".*You have overridden `on_after_batch_transfer`.*",
+        ".*LightningCLI's args parameter is intended.*",
+    ):
+        warnings.filterwarnings("ignore", message=message)
+
+
+def _experience_at(stream: Stream, number: int) -> Experience:
+    """The experience of that number; beyond the stream's end (few new pictures to predict) one like the last, without news."""
+    last = len(stream) - 1
+    return stream[number] if number <= last else replace(stream[last], index=number, is_base=False, new_classes=())
+
+
+def _starts_processes(trainer: Trainer) -> bool:
+    """Whether Lightning would start the other processes itself, as it does but under torchrun and SLURM."""
+    environment = getattr(trainer.strategy, "cluster_environment", None)
+    return trainer.strategy.launcher is not None and not getattr(environment, "creates_processes_externally", True)
+
+
+def _make_probe(options: dict[str, Any]) -> Trainer:
+    """A Trainer that tells the number of processes and the device; it runs nothing."""
+    return Trainer(
+        **{
+            **options,
+            "logger": False,
+            "callbacks": None,
+            "enable_progress_bar": False,
+            "enable_checkpointing": False,
+            "profiler": None,
+        }
+    )
+
+
+def _use_plain_values(config: Any) -> None:
+    """Members of enumerations of words, as some of Lightning's callbacks have for defaults, cannot be dumped: words can."""
+    for holder in [config] if isinstance(config, Namespace) else config:
+        if isinstance(holder, Namespace):
+            for key, value in vars(holder).items():
+                if isinstance(value, Enum) and isinstance(value, str):
+                    setattr(holder, key, str(value.value))
+                elif isinstance(value, Namespace | list):
+                    _use_plain_values(value)
+
+
+def _plain(parser: Any, config: Namespace, subcommand: str) -> dict[str, Any]:
+    """The configuration as plain values."""
+    dumped = yaml.safe_load(parser.dump(config.clone(), skip_none=False, skip_link_targets=True))
+    plain: dict[str, Any] = dumped[subcommand]
+    return plain
+
+
+def _component(config: Any, thing: object) -> dict[str, Any]:
+    if isinstance(config, dict):
+        return {"class_path": config["class_path"], "init_args": config.get("init_args", {})}
+    return {"class_path": class_path(thing), "init_args": {}}
+
+
+def _short_name(config: Any, default: str) -> str:
+    return default if config is None else str(config["class_path"]).rsplit(".", 1)[-1]
+
+
+def _opening(cli: StreamCLI, model: ContinualClassifier, datamodule: StreamDataModule, meter: EnergyMeter) -> list[str]:
+    """What is about to happen, in a few lines."""
+    stream, trainer = datamodule.stream, cli.trainer
+    parts = datamodule.samples["split"].value_counts()
+    counts = ", ".join(f"{parts.get(part, 0)} {part}" for part in ("train", "val", "test"))
+    parameters = sum(p.numel() for p in model.network.parameters())
+    lines = [
+        f"{type(datamodule).__name__}: {datamodule.num_classes} classes, {counts} pictures; {stream.scenario} with {plural(len(stream), 'experience')}",
+        f"{type(model.strategy).__name__} on {model.network.facts.name} ({parameters / 1e6:.2f} M parameters), "
+        f"{'1 process' if trainer.world_size == 1 else f'{trainer.world_size} processes'} on {trainer.accelerator.__class__.__name__.removesuffix('Accelerator')}",
+    ]
+    if meter.mode is not None:
+        lines.append(
+            f"energy: {meter.mode}, grid of {meter.country} ({meter.grid_gco2_per_kwh:.0f} g CO2eq/kWh; --energy.country)"
+        )
+    return lines
+
+
+def _say(text: str) -> None:
+    if is_first():
+        print(text, flush=True)
+
+
+def _write_text(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")

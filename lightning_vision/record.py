@@ -1,0 +1,296 @@
+"""What a run has found so far, and how it becomes results.json and predictions.npz."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import subprocess
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lightning_vision import results as schema
+from lightning_vision import scores
+from lightning_vision.errors import CheckpointError
+from lightning_vision.evaluation import Predictions
+from lightning_vision.run_directory import RunDirectory, write_atomically
+from lightning_vision.scenarios import Stream
+
+Row = list[float | None]
+
+
+@dataclass
+class StreamRecord:
+    """The figures of a run after t of its T experiences, one row an experience."""
+
+    stream: Stream
+    class_names: list[str]
+    test_parts: npt.NDArray[np.int64]
+    """(N,) the experience that each test picture belongs to, in the order of its index."""
+    chance: Row = field(default_factory=list)
+    initial_accuracy: float | None = None
+    accuracy_matrix: list[Row] = field(default_factory=list)
+    test_accuracy: Row = field(default_factory=list)
+    seen_accuracy: Row = field(default_factory=list)
+    picked: list[str | None] = field(default_factory=list)
+    variants: dict[str, schema.Variant] = field(default_factory=dict)
+    experiences: list[schema.ExperienceRecord] = field(default_factory=list)
+    first_test: schema.Scores | None = None
+    """Before the learning strategy began: of the given base, else after the first experience."""
+    test: schema.Scores | None = None
+    base_from: str | None = None
+    notes: list[str] = field(default_factory=list)
+    _predictions: list[Predictions] = field(default_factory=list)
+
+    @property
+    def test_index(self) -> npt.NDArray[np.int64]:
+        """(N,) the test pictures' rows in the sample table."""
+        return self._predictions[0].index
+
+    @property
+    def last_predictions(self) -> Predictions:
+        """On the test set after the last finished experience, of the variant that was picked."""
+        last, picked = self._predictions[-1], self.picked[-1] if self.picked else None
+        return last.one(picked) if picked else last
+
+    @property
+    def done(self) -> int:
+        """t, the number of finished experiences."""
+        return len(self.experiences)
+
+    def row(self, t: int, predictions: Predictions, variant: int = 0) -> Row:
+        """R[t]: accuracy on each experience's test part; None where it is not defined."""
+        correct = predictions.predicted[variant] == predictions.label
+        seen = np.isin(predictions.label, self.stream[max(t, 0)].seen_classes)
+        row: Row = []
+        for i in range(len(self.stream)):
+            part = self.test_parts == i
+            unseen_ahead = not self.stream.full_matrix and i > t >= 0 and not seen[part].all()
+            row.append(None if unseen_ahead or not part.any() else float(correct[part].mean()))
+        return row
+
+    def start_from(self, path: str, before: Predictions | None) -> None:
+        """Note the given base, and what it can before the first increment: one variant on the whole test set."""
+        self.base_from = path
+        if before is not None:
+            self.initial_accuracy = _figure(before.accuracy()[0])
+            self.first_test = self._scores(before)
+
+    def add(
+        self,
+        predictions: Predictions,
+        validation: Predictions,
+        picked: str,
+        facts: dict[str, dict[str, dict[str, float]]],
+        record: schema.ExperienceRecord,
+    ) -> None:
+        """Take in the evaluation after the next experience.
+
+        Args:
+            predictions: On the whole test set, all variants.
+            validation: On the validation parts so far, all variants.
+            picked: The variant that goes on.
+            facts: Per variant, further figures per class name.
+            record: Data and price of the experience.
+        """
+        t = self.done
+        chosen = predictions.one(picked)
+        row = self.row(t, chosen)
+        self.accuracy_matrix.append(row)
+        self.test_accuracy.append(_figure(chosen.accuracy()[0]))
+        seen = np.isin(chosen.label, self.stream[t].seen_classes)
+        self.seen_accuracy.append(_figure(chosen.accuracy(seen)[0]))
+        self.test = self._scores(chosen)
+        self.first_test = self.first_test or self.test
+        if len(predictions.variants) > 1:
+            if not self.variants:  # before the first increment all variants are the base
+                self.picked = [None] * t
+            self.picked.append(picked)
+            val_accuracy = (
+                dict(zip(validation.variants, validation.accuracy(), strict=True)) if len(validation.index) else {}
+            )
+            for v, name in enumerate(predictions.variants):
+                before = self.variants.get(name)
+                one = predictions.one(name)
+                self.variants[name] = schema.Variant(
+                    test_accuracy=[
+                        *(before.test_accuracy if before else self.test_accuracy[:t]),
+                        _figure(one.accuracy()[0]),
+                    ],
+                    val_accuracy=[*(before.val_accuracy if before else [None] * t), _figure(val_accuracy.get(name))],
+                    accuracy_matrix=[
+                        *(before.accuracy_matrix if before else self.accuracy_matrix[:t]),
+                        self.row(t, predictions, v),
+                    ],
+                    test=self._scores(one),
+                    extra=facts.get(name, {}),
+                )
+        self.experiences.append(record)
+        self._predictions.append(predictions)
+
+    def _scores(self, one: Predictions) -> schema.Scores:
+        return scores.score_predictions(one.label, one.predicted[0], one.confidence[0], self.class_names)
+
+    def results(
+        self,
+        run: schema.Run,
+        network: schema.Network,
+        energy: schema.Energy | None,
+        environment: schema.Environment,
+    ) -> schema.Results:
+        """The whole of results.json."""
+        if self.test is None or self.first_test is None:
+            raise ValueError("There are no results before the first experience is finished.")
+        matrix = self.accuracy_matrix
+        first = self.experiences[0]
+        is_base = self.stream[0].is_base
+        spent = [used for record in self.experiences for used in (record, record.evaluation)]
+        return schema.Results(
+            schema=1,
+            run=run,
+            class_names=self.class_names,
+            accuracy_matrix=matrix,
+            test_accuracy=self.test_accuracy,
+            seen_accuracy=self.seen_accuracy,
+            chance=self.chance,
+            initial_accuracy=self.initial_accuracy,
+            average_accuracy=scores.average_accuracy(matrix),
+            average_incremental_accuracy=scores.average_incremental_accuracy(matrix),
+            forgetting=scores.forgetting(matrix),
+            backward_transfer=scores.backward_transfer(matrix),
+            forward_transfer=scores.forward_transfer(matrix, self.chance),
+            test=self.test,
+            first_test=self.first_test,
+            picked_variant=self.picked or None,
+            variants=self.variants,
+            experiences=self.experiences,
+            notes=self.notes,
+            base=schema.Base(
+                seconds=first.seconds if is_base else 0.0,
+                energy_kwh=first.energy_kwh if is_base else 0.0,
+                co2eq_kg=first.co2eq_kg if is_base else 0.0,
+                from_checkpoint=self.base_from,
+            ),
+            network=network,
+            totals=schema.Totals(
+                seconds=sum(used.seconds for used in spent),
+                energy_kwh=_total([used.energy_kwh for used in spent]),
+                co2eq_kg=_total([used.co2eq_kg for used in spent]),
+                backbone_images=sum(r.backbone_images + r.evaluation.images for r in self.experiences),
+            ),
+            energy=energy,
+            environment=environment,
+        )
+
+    def save_predictions(self, path: Path, path_hash: npt.NDArray[np.str_]) -> None:
+        """Write predictions.npz: index (N,), path_hash (N,), label (N,), predicted (T, N), confidence (T, N), per variant.
+
+        The variants' arrays are called ``predicted/<variant>`` and ``confidence/<variant>``; ``predicted`` and
+        ``confidence`` are those of the variant that was picked after each experience.
+        """
+        first = self._predictions[0]
+        picked = self.picked or [None] * self.done
+        chosen = [p.one(name) if name else p for p, name in zip(self._predictions, picked, strict=True)]
+        arrays: dict[str, Any] = {
+            "index": first.index,
+            "path_hash": path_hash,
+            "label": first.label,
+            "predicted": np.stack([p.predicted[0] for p in chosen]).astype(np.int32),
+            "confidence": np.stack([p.confidence[0] for p in chosen]),
+        }
+        for name in self.variants:
+            rows = [p.one(name) if name in p.variants else p for p in self._predictions]
+            arrays[f"predicted/{name}"] = np.stack([p.predicted[0] for p in rows]).astype(np.int32)
+            arrays[f"confidence/{name}"] = np.stack([p.confidence[0] for p in rows])
+        write_atomically(path, lambda temporary: np.savez(temporary, **arrays))
+
+    def restore(self, results: schema.Results, directory: RunDirectory) -> None:
+        """Take up the record of an earlier part of the run.
+
+        Raises:
+            CheckpointError: predictions.npz is missing or does not go with results.json.
+        """
+        self.chance, self.initial_accuracy = results.chance, results.initial_accuracy
+        self.accuracy_matrix, self.test_accuracy = results.accuracy_matrix, results.test_accuracy
+        self.seen_accuracy, self.picked = results.seen_accuracy, results.picked_variant or []
+        self.variants, self.experiences, self.test = results.variants, results.experiences, results.test
+        self.first_test = results.first_test
+        self.base_from, self.notes = results.base.from_checkpoint, results.notes
+        try:
+            with np.load(directory.predictions, allow_pickle=False) as file:
+                arrays = {key: file[key] for key in file.files}
+            names = tuple(self.variants) or ("",)
+            for t in range(self.done):
+                keys = [f"/{name}" if name else "" for name in names]
+                self._predictions.append(
+                    Predictions(
+                        index=arrays["index"],
+                        label=arrays["label"],
+                        predicted=np.stack([arrays[f"predicted{key}"][t] for key in keys]).astype(np.int64),
+                        confidence=np.stack([arrays[f"confidence{key}"][t] for key in keys]),
+                        variants=names,
+                    )
+                )
+        except (OSError, ValueError, KeyError, IndexError) as error:
+            raise CheckpointError(
+                f"{directory.predictions} does not go with {directory.results} ({error}). The run cannot be gone on with: "
+                "restore the file from a copy, or start another run by --run_name."
+            ) from error
+
+
+def path_hashes(paths: list[str]) -> npt.NDArray[np.str_]:
+    """Sixteen hexadecimal digits for each picture's path (N,), to match pictures across runs."""
+    return np.array([hashlib.sha256(path.encode()).hexdigest()[:16] for path in paths])
+
+
+def environment(device: str, devices: int, precision: str) -> schema.Environment:
+    """Versions, hardware and the commit that a run ran on."""
+    packages = (
+        "torch",
+        "torchvision",
+        "lightning",
+        "timm",
+        "torchmetrics",
+        "numpy",
+        "codecarbon",
+        "wandb",
+        "lightning_vision",
+    )
+    versions = {}
+    for package in packages:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    facts = {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "device": device,
+        "devices": devices,
+        "precision": precision,
+        "git_commit": _git_commit(),
+    }
+    return schema.Environment.model_validate(facts | versions)
+
+
+def _git_commit() -> str | None:
+    """The commit of the folder that the user works in, with a mark if it was changed since."""
+    command = ["git", "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None if done.returncode == 0 else None
+
+
+def _figure(value: float | np.floating[Any] | None) -> float | None:
+    return None if value is None or np.isnan(value) else float(value)
+
+
+def _total(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) if known else None

@@ -1,0 +1,247 @@
+"""One run's folder: its name, its files, and what of it may be written over."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lightning_vision.errors import CheckpointError, ConfigError, TrainingError
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """The paths of one run, ``<default_root_dir>/<run name>/``."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The whole configuration, to run again as it stands."""
+        return self.path / "config.yaml"
+
+    @property
+    def results(self) -> Path:
+        """results.json: what was found, rewritten after each experience."""
+        return self.path / "results.json"
+
+    @property
+    def predictions(self) -> Path:
+        """The prediction for each test picture after each experience."""
+        return self.path / "predictions.npz"
+
+    @property
+    def metrics(self) -> Path:
+        """The training curves."""
+        return self.path / "metrics.csv"
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of checkpoints."""
+        return self.path / "checkpoints"
+
+    def read_config(self) -> dict[str, Any]:
+        """The options that the run was started with.
+
+        Raises:
+            CheckpointError: The file cannot be read.
+        """
+        try:
+            config = yaml.safe_load(self.config.read_text(encoding="utf-8"))
+        except (OSError, ValueError, yaml.YAMLError) as error:
+            raise CheckpointError(f"{self.config} cannot be read: {' '.join(str(error).split())}") from error
+        if not isinstance(config, dict):
+            raise CheckpointError(f"{self.config} holds no options. Restore it, or start another run by --run_name.")
+        return config
+
+    def finished(self, experience: int) -> Path:
+        """The checkpoint at the end of an experience."""
+        return self.checkpoints / f"experience={experience:04d}.ckpt"
+
+    def within(self, experience: int, stage: int, what: str) -> Path:
+        """A checkpoint inside an experience: ``last`` to go on from, ``best`` to go back to."""
+        return self.checkpoints / f"experience={experience:04d}-stage={stage}-{what}.ckpt"
+
+    def all_finished(self) -> list[Path]:
+        """The checkpoints of finished experiences, in the stream's order."""
+        return sorted(p for p in self.checkpoints.glob("experience=*.ckpt") if re.fullmatch(r"experience=\d+", p.stem))
+
+    def check(self, *, resume: bool, overwrite: bool) -> None:
+        """Refuse a folder that must not be written into; nothing is changed.
+
+        Raises:
+            ConfigError: It holds something, and neither going on nor deleting was asked for, or it holds no run.
+        """
+        if resume and overwrite:
+            raise ConfigError("--ckpt_path last goes on with a run and --overwrite deletes it: give one of the two.")
+        if self.path.exists() and not self.path.is_dir():
+            raise ConfigError(f"{self.path} is a file, a folder for the run was expected. Choose another --run_name.")
+        if resume or not self._holds_something():
+            return
+        if not overwrite:
+            raise ConfigError(
+                f"The run directory {self.path} exists already. Go on with it by --ckpt_path last, give this run "
+                "another name by --run_name NAME, or delete what is there by --overwrite."
+            )
+        if not (self.config.is_file() or self.results.is_file()):
+            raise ConfigError(
+                f"--overwrite: {self.path} is not empty and holds no run (neither config.yaml nor results.json), "
+                "so nothing was deleted. Choose another --run_name or --trainer.default_root_dir."
+            )
+
+    def prepare(self, *, resume: bool, overwrite: bool) -> None:
+        """Make the folder; a former run in it is deleted if that was asked for.
+
+        Raises:
+            ConfigError: See ``check``.
+            TrainingError: It cannot be written.
+        """
+        self.check(resume=resume, overwrite=overwrite)
+        try:
+            if overwrite and self._holds_something():
+                shutil.rmtree(self.path)
+            self.checkpoints.mkdir(parents=True, exist_ok=True)
+            probe = self.path / ".writable"
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            raise TrainingError(
+                f"The run directory {self.path} cannot be written: {error.strerror or error}. "
+                "Choose another place by --trainer.default_root_dir."
+            ) from error
+
+    def _holds_something(self) -> bool:
+        return self.path.is_dir() and any(self.path.iterdir())
+
+    def last_within(self, experience: int) -> tuple[int, Path] | None:
+        """The stage that an interrupted experience goes on with, and its checkpoint."""
+        found = [
+            (int(path.stem.split("stage=")[1].split("-")[0]), path)
+            for path in self.checkpoints.glob(f"experience={experience:04d}-stage=*-last.ckpt")
+        ]
+        return max(found, default=None)
+
+    def drop_within(self, experience: int) -> None:
+        """Delete an experience's inner checkpoints once it is finished."""
+        for path in self.checkpoints.glob(f"experience={experience:04d}-stage=*.ckpt"):
+            path.unlink(missing_ok=True)
+
+    def prune(self, keep: str | int) -> None:
+        """Delete finished checkpoints but the base, and the last, the last n, or all."""
+        if keep == "all":
+            return
+        paths = self.all_finished()
+        n = 1 if keep == "last" else int(keep)
+        for path in paths[1 : max(1, len(paths) - n)]:
+            path.unlink(missing_ok=True)
+
+
+def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+    """Write a file so that a reader finds the old one or the new one, never half of one.
+
+    Args:
+        path: The file.
+        write: Given the path of a temporary file beside it, with the same ending.
+
+    Raises:
+        TrainingError: It cannot be written; what was there is unchanged.
+    """
+    temporary = path.with_name(f".{path.stem}.tmp{path.suffix}")
+    try:
+        write(temporary)
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise TrainingError(
+            f"{path} could not be written: {error.strerror or error}. What was there before is unchanged. "
+            "Free some space or make the folder writable, then go on with --ckpt_path last."
+        ) from error
+
+
+def safe_name(text: str) -> str:
+    """A run name as a folder name.
+
+    Raises:
+        ConfigError: Nothing usable is left of it.
+    """
+    name = re.sub(r"[^\w.=+-]+", "-", text).strip("-.")
+    if not name:
+        raise ConfigError(f"--run_name: expected letters, digits, '.', '_' or '-', found {text!r}.")
+    return name
+
+
+# What may differ when a run is gone on with: where things lie, how many hands help, what is shown.
+FREE_ON_RESUME = (
+    "ckpt_path",
+    "config",
+    "overwrite",
+    "run_name",
+    "keep_checkpoints",
+    "weights_only",
+    "energy",
+    "wandb",
+    "data.root",
+    "data.init_args.root",
+    "data.init_args.metadata",
+    "data.init_args.num_workers",
+    "model.base_checkpoint",
+    "model.backbone_weights",
+    "trainer.default_root_dir",
+    "trainer.logger",
+    "trainer.log_every_n_steps",
+    "trainer.enable_progress_bar",
+    "trainer.enable_model_summary",
+    "trainer.profiler",
+)
+
+
+def flatten(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted keys and values of a nested configuration."""
+    if isinstance(config, dict) and config:
+        for key, value in config.items():
+            yield from flatten(value, f"{prefix}.{key}" if prefix else str(key))
+    elif isinstance(config, list) and any(isinstance(item, dict) for item in config):
+        for number, value in enumerate(config):
+            yield from flatten(value, f"{prefix}.{number}")
+    else:
+        yield prefix, config
+
+
+def binding(config: dict[str, Any]) -> dict[str, Any]:
+    """The options that decide a run's result, by dotted key."""
+    return {
+        key: value
+        for key, value in flatten(config)
+        if not any(key == free or key.startswith(free + ".") for free in FREE_ON_RESUME)
+    }
+
+
+def check_same_options(before: dict[str, Any], now: dict[str, Any], run: Path) -> None:
+    """Compare the configuration of a run with the one that wants to go on with it.
+
+    Raises:
+        CheckpointError: Options differ; they are named with both values.
+    """
+    old, new = binding(before), binding(now)
+    differing = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
+    if differing:
+        lines = [f"  {key}: {old.get(key)!r} then, {new.get(key)!r} now" for key in differing[:20]]
+        more = [f"  ... and {len(differing) - 20} more"] if len(differing) > 20 else []
+        raise CheckpointError(
+            "\n".join(
+                [
+                    f"{run} was started with other options, so going on with it would mix two runs:",
+                    *lines,
+                    *more,
+                    f"Type the command as it was (its options are in {run / 'config.yaml'}), or start another run by --run_name.",
+                ]
+            )
+        )

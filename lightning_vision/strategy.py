@@ -1,0 +1,151 @@
+"""The plugin interface: what a learning strategy declares and the few hooks it may fill."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812 - torch's own custom
+
+from lightning_vision.batch import Batch
+from lightning_vision.network import Network
+from lightning_vision.scenarios import Experience
+
+ALL_SCENARIOS = frozenset({"Joint", "InstanceIncremental", "ClassIncremental", "DomainIncremental", "FromColumn"})
+
+
+class Strategy(nn.Module):
+    """How the network learns from one experience. The defaults are full fine-tuning.
+
+    A strategy is a module so that its buffers travel with the checkpoint. It holds no optimizer, no device, no
+    logger and no loader: the core owns those. What must survive a restart is a registered buffer; a buffer may be
+    registered as None and filled later, with whatever shape it then has.
+
+    Class attributes declare what the strategy needs; the core refuses a run that cannot work before it starts.
+    """
+
+    kind: ClassVar[Literal["gradient", "closed_form"]] = "gradient"
+    """``gradient``: ``loss`` is called on each batch. ``closed_form``: ``update`` is, without gradients, for one
+    pass in the stream's order."""
+    freezes_backbone: ClassVar[bool] = False
+    """The backbone, its running statistics included, stays as it is."""
+    scenarios: ClassVar[frozenset[str]] = ALL_SCENARIOS
+    """The scenarios that it can learn in, by class name."""
+    needs_base_data: ClassVar[bool] = False
+    """A closed form whose ``update`` must see the data of experience 0 once the base is trained."""
+    needs_validation: bool = False
+    """It picks one of several variants, which takes validation data."""
+    passes: int = 1
+    """How often a closed form goes through the data."""
+    memory_batch_size: int = 0
+    """Pictures of the past in each batch, drawn from ``memory()``."""
+
+    stage: str = ""
+    """The stage that is being trained, one of ``stages(experience)``; set by the core."""
+
+    def stages(self, experience: Experience) -> Sequence[str]:
+        """The phases in which this experience is trained, each with a Trainer, optimizer and scheduler of its own."""
+        return ("",)
+
+    def before_experience(self, network: Network, experience: Experience) -> None:
+        """Run before each experience, experience 0 too, and again before a checkpoint is loaded.
+
+        It may depend only on the experience's metadata and on the strategy's own state.
+        """
+
+    def parameters_to_train(self, network: Network) -> Iterable[nn.Parameter] | Iterable[dict[str, Any]]:
+        """Called once a stage: parameters, or groups with options of their own, that the optimizer is built on.
+
+        What is not returned is not trained. The default is the whole network, or its head if the backbone is frozen.
+        """
+        return network.head.parameters() if self.freezes_backbone else network.parameters()
+
+    def loss(self, network: Network, batch: Batch) -> Tensor:
+        """The whole objective of a gradient strategy on one batch: a scalar, the mean over the batch's B pictures.
+
+        The default is cross entropy over the classes seen so far.
+        """
+        return F.cross_entropy(network.mask_unseen(network(batch["image"])), batch["label"])
+
+    def update(self, network: Network, features: Tensor, labels: Tensor) -> None:
+        """One batch of a closed-form strategy: features (N, D) and labels (N,), in the stream's order.
+
+        Under several processes it is given the global batch, the same on each.
+        """
+        raise TypeError(
+            f"{type(self).__name__} declares kind = 'closed_form' and has no update(network, features, labels)."
+        )
+
+    def after_backward(self, network: Network) -> None:
+        """Run after each backward pass, once the gradients are there and before they are clipped."""
+
+    def after_step(self, network: Network) -> None:
+        """Run after each optimizer step."""
+
+    def after_experience(self, network: Network, experience: Experience, batches: Iterable[Batch]) -> None:
+        """Run after each experience, experience 0 too.
+
+        Args:
+            network: The trained network, its best weights restored, in evaluation mode.
+            experience: What was learned.
+            batches: The experience's training data with the evaluation transform, in the stream's order, striped over
+                the processes; ``self.reduce`` sums over them. It is read only if it is iterated over.
+        """
+
+    def predict(self, network: Network, features: Tensor) -> Tensor | Mapping[str, Tensor]:
+        """Logits (N, C) from features (N, D) at evaluation; several named variants as a mapping."""
+        logits: Tensor = network.head(features)
+        return logits
+
+    def select_variant(self, network: Network, variant: str) -> None:
+        """Take up the variant of ``predict`` that was best on validation data after an experience."""
+
+    def variant_facts(self, network: Network) -> Mapping[str, Mapping[str, Sequence[float]]]:
+        """Per variant, named figures per class (C,) that belong in the record."""
+        return {}
+
+    def notes(self, network: Network) -> Sequence[str]:
+        """What a user should be told after an experience; printed and kept in the record."""
+        return ()
+
+    def memory(self) -> Tensor | None:
+        """Sample indices (M,) int64 from which each batch is given ``memory_batch_size`` pictures."""
+        return None
+
+    def reduce(self, tensor: Tensor) -> Tensor:
+        """The sum of a tensor over all processes."""
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            tensor = tensor.clone()
+            torch.distributed.all_reduce(tensor)
+        return tensor
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        """Give own buffers the shape that the checkpoint has for them before it is loaded."""
+        for name, buffer in list(self._buffers.items()):
+            saved = state_dict.get(prefix + name)
+            if saved is not None and (buffer is None or buffer.shape != saved.shape):
+                self._buffers[name] = torch.empty_like(saved, device=buffer.device if buffer is not None else None)
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+def trainable(groups: Iterable[nn.Parameter] | Iterable[dict[str, Any]]) -> tuple[list[Any], list[nn.Parameter]]:
+    """What ``parameters_to_train`` returned, as a list to build an optimizer on, and flat."""
+    listed: list[Any] = list(groups)
+    flat: list[nn.Parameter] = []
+    for group in listed:
+        if isinstance(group, dict):
+            group["params"] = list(group["params"])
+            flat.extend(group["params"])
+        else:
+            flat.append(group)
+    return listed, flat
+
+
+def frozen_children(network: Network) -> Iterator[nn.Module]:
+    """The modules without a parameter to train among their own: their statistics must not move either."""
+    for module in network.modules():
+        own = [*module.parameters(recurse=True)]
+        if own and not any(parameter.requires_grad for parameter in own):
+            yield module

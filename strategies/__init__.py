@@ -1,0 +1,7 @@
+"""The learning strategies, one a file."""
+
+from strategies.full_fine_tune import FullFineTune
+from strategies.head_only import HeadOnly
+from strategies.move_to_data import MoveToData
+
+__all__ = ["FullFineTune", "HeadOnly", "MoveToData"]

@@ -1,0 +1,162 @@
+"""Move-to-Data (arXiv 2006.07152)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812 - torch's own custom
+
+from lightning_vision.errors import ConfigError
+from lightning_vision.network import Network
+from lightning_vision.scenarios import Experience
+from lightning_vision.strategy import Strategy
+
+DEFAULT_EPSILONS = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
+
+
+def move_to_data(weight: Tensor, features: Tensor, labels: Tensor, epsilon: float | Tensor) -> Tensor:
+    r"""Move the rows of a linear classifier towards new features, one sample after the other.
+
+    For each sample n with feature v and class j, in order (eq. 3 of arXiv 2006.07152):
+
+    .. math:: w_j \leftarrow w_j + \epsilon \left(\lVert w_j \rVert \frac{v}{\lVert v \rVert} - w_j\right)
+
+    The norm of the row is read again after each step. The arithmetic is float64 and the result is stored once at the
+    end: step by step in float32, small movements are lost to rounding. A feature of length 0 moves nothing. Rows of
+    different classes do not interact, so the classes are moved side by side, each in its samples' order.
+
+    Args:
+        weight: (C, D), or (E, C, D) to move E copies by E epsilons in one pass.
+        features: (N, D), in the stream's order.
+        labels: (N,) int64 in [0, C).
+        epsilon: The step, 0 to 1; (E,) for a weight of (E, C, D).
+
+    Returns:
+        The moved weight, of the shape, dtype and device of ``weight``. The inputs are not changed.
+
+    Raises:
+        ValueError: The shapes do not fit each other.
+    """
+    swept = weight if weight.dim() == 3 else weight[None]  # (E, C, D)
+    eps = torch.as_tensor(epsilon, dtype=torch.float64, device=weight.device).reshape(-1, 1, 1)  # (E, 1, 1)
+    if len(eps) != len(swept) or features.shape != (len(labels), swept.shape[2]):
+        raise ValueError(
+            f"Expected weight (C, D) with one epsilon or (E, C, D) with E, features (N, D), labels (N,); found weight "
+            f"{tuple(weight.shape)}, {len(eps)} epsilon(s), features {tuple(features.shape)}, labels {tuple(labels.shape)}."
+        )
+    v = features.double()
+    length = v.norm(dim=1, keepdim=True)
+    moving = length[:, 0] != 0
+    order = torch.argsort(labels[moving], stable=True)  # grouped by class, in order within
+    rows, direction = labels[moving][order], (v[moving] / length[moving])[order]
+    classes, counts = torch.unique_consecutive(rows, return_counts=True)  # (K,)
+    starts = counts.cumsum(0) - counts
+    w = swept[:, classes].double()  # (E, K, D), a copy
+    for step in range(int(counts.max()) if len(counts) else 0):
+        has = counts > step
+        w_j, u = w[:, has], direction[starts[has] + step]  # the step-th sample of each class that has one
+        w[:, has] = w_j + eps * (w_j.norm(dim=2, keepdim=True) * u - w_j)
+    moved = swept.clone()
+    moved[:, classes] = torch.where(eps == 0, swept[:, classes], w.to(weight.dtype))
+    return moved if weight.dim() == 3 else moved[0]
+
+
+def imprint(weight: Tensor, lengths: Tensor, features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Give each class that has no row yet the direction of its first feature that has one.
+
+    Args:
+        weight: (E, C, D).
+        lengths: (C,), the rows' lengths at the start, 0 for a class without a row. A new row gets their mean.
+        features: (N, D), in the stream's order.
+        labels: (N,) int64.
+
+    Returns:
+        Weight and lengths with the new rows; the inputs are not changed.
+    """
+    has_direction = features.any(dim=1)  # a row that starts with length 0 could never move
+    features, labels = features[has_direction], labels[has_direction]
+    new = torch.unique(labels[lengths[labels] == 0]).tolist()
+    if not new:
+        return weight, lengths
+    weight, lengths, known = weight.clone(), lengths.clone(), lengths[lengths > 0]
+    length = known.mean() if len(known) else lengths.new_ones(())
+    for j in new:
+        weight[:, j] = F.normalize(features[labels == j][0], dim=0) * length
+        lengths[j] = length
+    return weight, lengths
+
+
+class MoveToData(Strategy):
+    r"""Move each class's row of the classifier towards the features of its new pictures (arXiv 2006.07152, eq. 3).
+
+    For a new picture of class j with penultimate feature v (D,): w_j <- w_j + eps (\|w_j\| v/\|v\| - w_j), see
+    :func:`move_to_data`. Bias and backbone stay as they are; there is no gradient. After n pictures of a class its
+    old direction keeps (1-eps)^n, so n*eps is the figure to read an epsilon by: it is recorded per class.
+
+    A list of epsilons costs one pass: all heads (E, C, D) are moved by the same features, each goes on from its own,
+    and after each experience the best on validation data becomes ``network.head`` (ties: the smaller epsilon).
+
+    Differences from the paper:
+        - ``passes``: the new data may be gone through more than once.
+        - A class without a row so far (class-incremental, or a base without it) is imprinted: its row starts as its
+          first feature's direction, with the mean length of the rows already there (arXiv 1712.07136).
+
+    Args:
+        epsilon: The step, in [0, 1]; a list is swept. The default sweeps 1e-6 to 1e-1.
+        passes: How often the new data is gone through.
+    """
+
+    kind = "closed_form"
+    freezes_backbone = True
+    heads: Tensor  # (E, C, D) float64, what each epsilon made of the classifier; empty before the first increment
+    lengths: Tensor  # (C,) the rows' lengths at the start; 0 where a class has no row yet
+    counts: Tensor  # (C,) int64, pictures that moved each class so far
+
+    def __init__(self, epsilon: float | list[float] = list(DEFAULT_EPSILONS), passes: int = 1) -> None:  # noqa: B006
+        super().__init__()
+        steps = sorted({float(e) for e in (epsilon if isinstance(epsilon, list) else [epsilon])})
+        if not steps or not all(0 <= e <= 1 for e in steps) or passes < 1:
+            raise ConfigError(f"MoveToData: expected 0 <= epsilon <= 1, passes >= 1; found {epsilon!r}, {passes}.")
+        self.epsilons = {f"epsilon={e}": e for e in steps}
+        self.passes, self.needs_validation = passes, len(steps) > 1
+        for name in ("heads", "lengths", "counts"):
+            self.register_buffer(name, torch.empty(0))
+
+    def before_experience(self, network: Network, experience: Experience) -> None:
+        """Begin the sweep from the classifier as the base left it."""
+        if not experience.is_base and not self.heads.numel():
+            weight = network.classifier.weight.detach()
+            self.heads = weight.double().repeat(len(self.epsilons), 1, 1)
+            self.lengths = weight.norm(dim=1) * network.seen
+            self.counts = torch.zeros_like(network.seen, dtype=torch.int64)
+
+    def update(self, network: Network, features: Tensor, labels: Tensor) -> None:
+        """Equation 3, for all epsilons at once; classes without a row are imprinted first."""
+        v, epsilons = network.penultimate(features), torch.tensor(list(self.epsilons.values()), dtype=torch.float64)
+        self.heads, self.lengths = imprint(self.heads, self.lengths, v, labels)
+        classes, rows = torch.unique(labels, return_inverse=True)  # the rest of the heads need not be copied
+        self.heads[:, classes] = move_to_data(self.heads[:, classes], v, rows, epsilons)
+        self.counts += torch.bincount(labels, minlength=len(self.counts))
+
+    def predict(self, network: Network, features: Tensor) -> Tensor | Mapping[str, Tensor]:
+        """Logits (N, C) of each epsilon's head."""
+        if not self.heads.numel():
+            return super().predict(network, features)
+        v, bias = network.penultimate(features), network.classifier.bias
+        return {name: F.linear(v, w.to(v), bias) for name, w in zip(self.epsilons, self.heads, strict=True)}
+
+    def select_variant(self, network: Network, variant: str) -> None:
+        """Make one epsilon's head the network's."""
+        network.classifier.weight.data.copy_(self.heads[list(self.epsilons).index(variant)])
+
+    def variant_facts(self, network: Network) -> dict[str, dict[str, list[float]]]:
+        """n*epsilon per class (C,), for each epsilon."""
+        return {name: {"n_epsilon": (self.counts * e).tolist()} for name, e in self.epsilons.items()}
+
+    def notes(self, network: Network) -> list[str]:
+        """Name the epsilons that shrank class rows to next to nothing."""
+        shrunk = (self.heads.norm(dim=-1) < 0.1 * self.lengths).sum(-1).tolist() if self.heads.numel() else []
+        counts = zip(self.epsilons, shrunk, strict=False)
+        return [f"{name}: {n} class row(s) shrank under a tenth" for name, n in counts if n]

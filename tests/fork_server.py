@@ -1,0 +1,108 @@
+"""Starts the program in real processes that can be killed, without paying for its imports each time.
+
+Run as a script it has imported everything and used no thread yet; each line that it is given forks one process.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Forked:
+    """One process that runs the program."""
+
+    server: "ForkServer"
+    pid: int
+    log: Path
+    """What it writes."""
+
+    def kill(self, signum: int = signal.SIGKILL) -> None:
+        """Send it a signal."""
+        os.kill(self.pid, signum)
+
+    def wait(self, seconds: float = 120.0) -> int:
+        """Its exit code, or the negative number of the signal that ended it; killed if that takes too long."""
+        until = time.monotonic() + seconds
+        while (code := self.poll()) is None:
+            if time.monotonic() > until:
+                self.kill()
+                raise TimeoutError(f"no end after {seconds} s:\n{self.log.read_text()}")
+            time.sleep(0.05)
+        return code
+
+    def poll(self) -> int | None:
+        """As ``wait``, None while it runs."""
+        code: int | None = self.server.ask({"poll": self.pid})
+        return code
+
+
+class ForkServer:
+    """The process that forks the others."""
+
+    def __init__(self) -> None:
+        paths = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+        self._process = subprocess.Popen(
+            [sys.executable, __file__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": paths},
+        )
+
+    def start(self, args: list[str], log: Path, **environment: str) -> Forked:
+        """Run the program with further environment variables; what it writes is appended to a file."""
+        pid = self.ask({"args": args, "log": str(log), "environment": environment})
+        return Forked(self, pid, log)
+
+    def ask(self, question: dict[str, Any]) -> Any:
+        """One line there, one line back."""
+        if self._process.stdin is None or self._process.stdout is None:
+            raise RuntimeError("The server has no pipes.")
+        self._process.stdin.write(json.dumps(question) + "\n")
+        self._process.stdin.flush()
+        return json.loads(self._process.stdout.readline())
+
+    def close(self) -> None:
+        """End it."""
+        self._process.communicate()
+
+
+def _serve() -> None:
+    for late in ("timm", "lightning_vision.program", "lightning_vision.curves", "lightning_vision.pictures"):
+        import_module(late)  # what a run imports when it comes to it, once for all of them
+    from lightning_vision.cli import main
+
+    codes: dict[int, int] = {}
+    for line in sys.stdin:
+        question = json.loads(line)
+        if "poll" in question:
+            pid = question["poll"]
+            if pid not in codes:
+                ended, status = os.waitpid(pid, os.WNOHANG)
+                if ended:
+                    codes[pid] = os.waitstatus_to_exitcode(status)
+            print(json.dumps(codes.get(pid)), flush=True)
+            continue
+        pid = os.fork()
+        if pid == 0:
+            file = os.open(question["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+            for descriptor in (1, 2):
+                os.dup2(file, descriptor)
+            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+            os.environ.update(question["environment"])
+            code = main(question["args"])
+            sys.stdout.flush()
+            os._exit(code)
+        print(json.dumps(pid), flush=True)
+
+
+if __name__ == "__main__":
+    _serve()

@@ -1,0 +1,369 @@
+"""Whatever a user gets wrong: a clear message, an exit code, and nothing lost that was finished."""
+
+import os
+import pickle
+import resource
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from command_line import QUICK, fit, start
+from PIL import Image
+from refusals import refused
+from wandb_offline import offline_runs
+
+from lightning_vision.checkpoints import read_checkpoint
+from lightning_vision.cli import main
+from lightning_vision.results import read_results
+
+
+def options(folder: Path, name: str, *more: str) -> list[str]:
+    """A quick ``fit``, the options given last winning."""
+    return ["fit", *QUICK, f"--trainer.default_root_dir={folder}", f"--run_name={name}", *more]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture(scope="module")
+def finished(folder: Path) -> Path:
+    """A run to point at."""
+    return fit(folder, "finished", "--model.strategy=HeadOnly")
+
+
+def paint(root: Path, classes: tuple[str, ...], count: int = 10) -> Path:
+    """A folder of real JPEGs, a colour a class."""
+    generator = np.random.default_rng(0)
+    for number, name in enumerate(classes):
+        (root / name).mkdir(parents=True)
+        for picture in range(count):
+            pixels = np.clip(generator.normal(60 * number + 40, 20, (20, 20, 3)), 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(root / name / f"{picture:03d}.jpg")
+    return root
+
+
+class TestRefusedBeforeAnythingIsWritten:
+    """What cannot work leaves no folder behind: the mended command runs without --overwrite."""
+
+    @pytest.mark.parametrize(
+        ("more", "code", "words"),
+        [
+            (["--model.backbone=resnet81"], 2, ["Unknown backbone 'resnet81'", "Near names: resnet18"]),
+            (["--model.strategy=MoveToData", "--model.strategy.epsilon=-1"], 2, ["MoveToData", "epsilon", "-1.0"]),
+            (["--model.strategy=MoveToData", "--model.strategy.epsilon=[]"], 2, ["MoveToData", "epsilon", "[]"]),
+            (["--model.strategy=MoveToData", "--data.val_fraction=0"], 2, ["MoveToData picks one of several variants", "a single value"]),
+            (["--model.strategy=trial_strategies.OnlyJoint"], 2, ["OnlyJoint cannot learn in the scenario InstanceIncremental", "Joint"]),
+            (["--model.strategy=trial_strategies.ForgotUpdate"], 2, ["has no update(network, features, labels)"]),
+            (["--model.strategy=failing_strategies.Weighted", "--model.strategy.weight=-2"], 2, ["failing_strategies.Weighted", "weight must be 0 or more"]),
+            (["--model.optimizer.lr=-1"], 2, ["model.optimizer", "Invalid learning rate: -1.0"]),
+            (["--model.base_optimizer=SGD", "--model.base_optimizer.lr=-1"], 2, ["model.base_optimizer", "Invalid learning rate"]),
+            (["--model.base_epochs=-1"], 2, ["model.base_epochs: expected 0 or more"]),
+            (["--model.monitor=val/acc"], 2, ["model.monitor: expected val/accuracy or val/loss"]),
+            (["--data.stream=ClassIncremental", "--data.stream.experiences=9"], 2, ["9 experiences cannot be made of 4 classes"]),
+            (["--data.stream.experiences=500"], 2, ["500 experiences cannot be made of"]),
+            (["--data.stream.experiences=0"], 2, ["at least 1 experience"]),
+            (["--data.stream.experiences=40"], 1, ["1 training picture", "needs at least 2", "fewer experiences"]),
+            (["--data.stream=DomainIncremental", "--data.stream.by=plac"], 2, ["no column 'plac'", "nearest first: 'place'"]),
+            (["--data.val_fraction=2"], 2, ["val_fraction must be at least 0 and less than 1"]),
+            (["--data.batch_size=0"], 2, ["batch_size must be at least 1"]),
+            (["--data.stream.base_fraction=0"], 2, ["nothing to start from", "model.base_checkpoint"]),
+            (["--model.base_checkpoint=nowhere"], 1, ["Expected a checkpoint file, found nothing at nowhere"]),
+            (["--trainer.max_epochs=-5"], 2, ["max_epochs"]),
+            (["--trainer.accelerator=no_such"], 2, ["accelerator"]),
+            (["--trainer.fast_dev_run=true"], 2, ["trainer.fast_dev_run=True cannot be used here", "limit_train_batches"]),
+            (["--trainer.strategy=fsdp"], 2, ["trainer.strategy='fsdp' cannot be used here"]),
+            (["--energy.country=Frence", "--energy.enabled=true"], 2, ["'Frence' is not one of them", "FRA (France)"]),
+            (["--energy.power_watts=-3", "--energy.enabled=true"], 2, ["a power above 0 W", "-3"]),
+            (["--keep_checkpoints=0"], 2, ["keep_checkpoints: expected last, all or a number from 1 on"]),
+            (["--ckpt_path=some.ckpt"], 2, ["expected 'last'", "model.base_checkpoint"]),
+            (["--ckpt_path=last", "--overwrite"], 2, ["give one of the two"]),
+        ],
+    )  # fmt: skip
+    def test_refused(
+        self, more: list[str], code: int, words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        refused(capsys, options(tmp_path, "run", *more), code, *words)
+        assert not list(tmp_path.iterdir())
+
+    def test_a_base_of_another_network(
+        self, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        more = (f"--model.base_checkpoint={finished}", "--model.backbone=test_efficientnet")
+        refused(capsys, options(tmp_path, "run", *more), 1, "test_resnet in the checkpoint, test_efficientnet here")
+        assert not list(tmp_path.iterdir())
+
+    def test_weights_that_cannot_be_fetched(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """``--data Digits`` alone takes every default, and the default backbone is a pretrained one."""
+
+        def unreachable(*_: object, **__: object) -> None:
+            raise OSError("Network is unreachable")
+
+        for key in ("HTTPS_PROXY", "https_proxy", "HF_ENDPOINT", "ALL_PROXY", "all_proxy"):
+            monkeypatch.delenv(key, raising=False)
+        monkeypatch.setattr(socket, "create_connection", unreachable)
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+        began = time.monotonic()
+        words = (
+            "pretrained weights of resnet18 could not be fetched",
+            "model.pretrained: false",
+            "model.backbone_weights",
+        )
+        refused(capsys, ["fit", "--data=Digits", f"--trainer.default_root_dir={tmp_path / 'runs'}"], 2, *words)
+        assert time.monotonic() - began < 30, "the hub's own client would try again for most of a minute"
+        assert not (tmp_path / "runs").exists()
+
+
+class TestData:
+    @pytest.mark.parametrize("workers", [0, 1])
+    def test_a_picture_that_does_not_decode_is_named(
+        self, workers: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """In a worker the error would come with the worker's traceback around it."""
+        photos = paint(tmp_path / "photos", ("cat", "dog"))
+        for broken in (photos / "dog").iterdir():
+            broken.write_bytes(b"\xff\xd8\xff\xe0 no picture" * 9)
+        more = ("--data=ImageFolder", f"--data.root={photos}", "--data.image_size=16", f"--data.num_workers={workers}")
+        message = refused(capsys, options(tmp_path, "run", *more), 1, "cannot be decoded", "Repair or remove it")
+        assert str(photos / "dog") in message
+
+    def test_a_folder_that_is_not_there(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        more = ("--data=ImageFolder", f"--data.root={tmp_path / 'fotos'}")
+        refused(
+            capsys, options(tmp_path, "run", *more), 1, "data.root", "fotos does not exist", "<root>/<class>/<pictures>"
+        )
+        assert not (tmp_path / "run").exists()
+
+    def test_a_class_that_is_tested_and_never_trained(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        paint(tmp_path / "photos" / "train", ("cat", "dog"))
+        paint(tmp_path / "photos" / "test", ("cat", "dog", "emu"), count=2)
+        more = ("--data=ImageFolder", f"--data.root={tmp_path / 'photos'}")
+        refused(capsys, options(tmp_path, "run", *more), 1, "a class that the training data never has: 'emu'")
+
+    def test_no_test_pictures_to_predict(
+        self, finished: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    ) -> None:
+        photos = paint(tmp_path / "photos", ("red", "green", "blue", "grey"), count=4)
+        words = [
+            word
+            for word in options(tmp_path, "x")
+            if not word.startswith(("--run_name", "--data.stream.", "--data=Col"))
+        ]
+        words += ["--data=ImageFolder", f"--data.root={photos}", "--data.image_size=16", "--data.test_fraction=0"]
+        words += ["--data.stream=Joint", "--model.strategy=HeadOnly", f"--ckpt_path={finished}"]
+        refused(capsys, ["predict", *words[1:]], 1, "There are no test pictures", "data.test_fraction")
+
+
+class TestInTheMiddleOfARun:
+    """The base was finished: it must stay readable, and the run go on from it."""
+
+    @pytest.fixture(autouse=True)
+    def as_much_disk_as_before(self) -> Iterator[None]:
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        yield
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    @pytest.mark.parametrize(
+        ("strategy", "code", "words"),
+        [
+            ("MemoryIsFull", 1, ["The memory is full", "data.batch_size"]),
+            ("GraphicsMemoryIsFull", 1, ["The memory is full (CUDA out of memory", "data.batch_size"]),
+            ("LossIsInfinite", 1, ["The loss is inf in batch 0 of epoch 0 of experience 1 (increment 1)", "smaller learning rate"]),
+            ("DiskFills", 1, ["could not be written", "--ckpt_path last"]),
+        ],
+    )  # fmt: skip
+    def test_what_was_finished_stays(
+        self, strategy: str, code: int, words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        command = options(tmp_path, "run", f"--model.strategy=failing_strategies.{strategy}")
+        refused(capsys, command, code, *words)
+        results = read_results(tmp_path / "run" / "results.json")
+        assert not results.run.complete
+        assert [record.name for record in results.experiences] == ["base"]
+        read_checkpoint(tmp_path / "run" / "checkpoints" / "experience=0000.ckpt")
+        with np.load(tmp_path / "run" / "predictions.npz") as predictions:
+            assert len(predictions["predicted"]) == 1
+        assert not list(tmp_path.rglob("*.tmp*")), "no half-written file is left"
+
+    def test_ctrl_c(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        command = options(tmp_path, "run", "--model.strategy=failing_strategies.Interrupted")
+        assert main(command) == 130
+        shown = capsys.readouterr()
+        assert "Stopped by SIGINT" in shown.out
+        assert "--ckpt_path last goes on" in shown.out
+        assert "Traceback" not in shown.err
+        assert len(read_results(tmp_path / "run" / "results.json").experiences) == 1
+        assert list((tmp_path / "run" / "checkpoints").glob("experience=0001-stage=0-last.ckpt"))
+
+
+class TestExistingRun:
+    def test_it_is_not_touched_unasked(self, finished: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        before = (finished / "results.json").read_bytes()
+        command = options(folder, "finished", "--model.strategy=HeadOnly")
+        refused(capsys, command, 2, "exists already", "--ckpt_path last", "--run_name", "--overwrite")
+        assert (finished / "results.json").read_bytes() == before
+
+    def test_complete_is_complete(self, finished: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        before = (finished / "results.json").stat().st_mtime_ns
+        assert main(options(folder, "finished", "--model.strategy=HeadOnly", "--ckpt_path=last")) == 0
+        assert "is complete; nothing to do" in capsys.readouterr().out
+        assert (finished / "results.json").stat().st_mtime_ns == before
+
+    def test_going_on_with_other_options_names_them(
+        self, finished: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Lightning would take the checkpoint's options and say nothing."""
+        more = ("--model.strategy=HeadOnly", "--data.batch_size=8", "--trainer.max_epochs=2", "--ckpt_path=last")
+        message = refused(
+            capsys,
+            options(folder, "finished", *more, "--data.num_workers=1"),
+            1,
+            "data.init_args.batch_size: 16 then, 8 now",
+            "trainer.max_epochs: 1 then, 2 now",
+        )
+        assert "num_workers" not in message
+
+    def test_nothing_saved_yet_starts_afresh_with_a_word(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert start(tmp_path, "new", "--data.stream.experiences=1", "--ckpt_path=last") == 0
+        assert "Nothing saved in" in capsys.readouterr().out
+        assert read_results(tmp_path / "new" / "results.json").run.complete
+
+    def test_overwrite(self, tmp_path: Path) -> None:
+        (tmp_path / "run").mkdir()
+        for name in ("config.yaml", "left_over.txt"):
+            (tmp_path / "run" / name).touch()
+        assert start(tmp_path, "run", "--data.stream.experiences=1", "--overwrite=false") == 2
+        assert start(tmp_path, "run", "--data.stream.experiences=1", "--overwrite") == 0
+        assert not (tmp_path / "run" / "left_over.txt").exists()
+
+    def test_overwrite_keeps_the_base_it_starts_from(
+        self, finished: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        command = options(folder, "finished", "--overwrite", f"--model.base_checkpoint={finished}")
+        refused(capsys, command, 2, "--overwrite would delete", "--run_name")
+        assert (finished / "results.json").is_file()
+
+
+class Code:
+    """What a pickle runs when it is loaded."""
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.mkdir, ("made_by_a_checkpoint",)
+
+
+class TestCheckpoint:
+    def words(self, checkpoint: Path, *more: str) -> list[str]:
+        quick = [word for word in QUICK if "progress" not in word]
+        return ["test", *quick, "--model.strategy=HeadOnly", *more, f"--ckpt_path={checkpoint}"]
+
+    def test_one_that_holds_code_runs_none_of_it(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        torch.save({"state_dict": {}, "lightning_vision": Code()}, tmp_path / "code.ckpt")
+        (tmp_path / "plain.ckpt").write_bytes(pickle.dumps(Code()))
+        for name in ("code.ckpt", "plain.ckpt"):
+            refused(capsys, self.words(tmp_path / name), 1, name, "could be code, so it was not loaded")
+        assert not (tmp_path / "made_by_a_checkpoint").exists()
+
+    def test_damaged_foreign_or_missing(
+        self, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        whole = (finished / "checkpoints" / "experience=0002.ckpt").read_bytes()
+        (tmp_path / "half.ckpt").write_bytes(whole[: len(whole) // 2])
+        torch.save({"state_dict": {}}, tmp_path / "foreign.ckpt")
+        refused(capsys, self.words(tmp_path / "half.ckpt"), 1, "damaged or no checkpoint")
+        refused(
+            capsys, self.words(tmp_path / "foreign.ckpt"), 1, "was not written by lightning_vision", "backbone_weights"
+        )
+        refused(capsys, self.words(tmp_path / "none.ckpt"), 1, "found nothing at")
+        refused(capsys, self.words(tmp_path), 1, "at least one finished experience")
+        refused(capsys, self.words(tmp_path)[:-1], 2, "test needs --ckpt_path")
+
+    @pytest.mark.parametrize(
+        ("more", "said"),
+        [
+            (["--model.backbone=test_efficientnet"], "backbone: test_resnet in the checkpoint, test_efficientnet here"),
+            (["--data.image_size=32"], "image_size: 16 in the checkpoint, 32 here"),
+            (["--model.head_hidden=8"], "head: "),
+            (["--model.strategy=MoveToData"], "model.strategy: strategies.head_only.HeadOnly in the checkpoint"),
+        ],
+    )
+    def test_of_another_model(
+        self, more: list[str], said: str, finished: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        refused(capsys, self.words(finished, *more), 1, "does not fit this model", said, str(finished / "config.yaml"))
+
+
+def test_wandb_online_without_a_network_goes_on_offline(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for key in [key for key in os.environ if key.startswith("WANDB_")]:
+        monkeypatch.delenv(key)
+    monkeypatch.setenv("NETRC", os.devnull)
+    monkeypatch.setenv("WANDB_MODE", "online")
+    monkeypatch.setenv("WANDB_API_KEY", "a" * 40)
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")  # nobody listens there
+    began = time.monotonic()
+    assert start(tmp_path, "run", "--wandb.mode=null", "--data.stream.experiences=1") == 0
+    assert time.monotonic() - began < 120
+    assert "W&B stays offline" in capsys.readouterr().out
+    assert len(offline_runs(tmp_path / "run")) == 1
+
+
+class TestMoreDataTomorrow:
+    """A finished run is the base; the new pictures are one experience, with no base of its own."""
+
+    @pytest.fixture(scope="class")
+    def yesterday(self, tmp_path_factory: pytest.TempPathFactory) -> Path:
+        folder = tmp_path_factory.mktemp("yesterday")
+        photos = paint(folder / "photos", ("cat", "cow", "dog"), count=16)
+        return fit(folder, "run", *self.photos(photos), "--data.stream.experiences=2")
+
+    def photos(self, root: Path) -> list[str]:
+        network = ["--model.strategy=MoveToData", "--model.strategy.epsilon=0.1", "--data=ImageFolder"]
+        return [*network, f"--data.root={root}", "--data.image_size=16", "--data.num_workers=0"]
+
+    def tomorrow(self, root: Path, base: Path) -> list[str]:
+        stream = ["--data.stream.experiences=1", "--data.stream.base_fraction=0"]
+        return [*self.photos(root), *stream, f"--model.base_checkpoint={base}"]
+
+    @pytest.mark.parametrize(
+        ("classes", "known"),
+        [(("cat", "cow", "dog"), 3), (("cat", "dog"), 3), (("ant", "cat", "cow", "dog"), 4)],
+        ids=["all classes", "a subset", "a new one"],
+    )
+    def test_learned(self, classes: tuple[str, ...], known: int, yesterday: Path, tmp_path: Path) -> None:
+        photos = paint(tmp_path / "new", classes)
+        run = fit(tmp_path, "run", *self.tomorrow(photos, yesterday))
+        results = read_results(run / "results.json")
+        assert results.class_names == ["cat", "cow", "dog", "ant"][:known], "yesterday's rows keep their places"
+        assert [record.epochs for record in results.experiences] == [1]
+        assert results.initial_accuracy is not None
+        assert str(results.base.from_checkpoint).startswith(str(yesterday))
+        assert [len(row) for row in results.test.confusion_matrix] == [known] * known
+        before, after = (read_checkpoint(each)["state_dict"] for each in (
+            yesterday / "checkpoints" / "experience=0001.ckpt", run / "checkpoints" / "experience=0000.ckpt"
+        ))  # fmt: skip
+        moved = (after["network.head.weight"][:3] != before["network.head.weight"]).any(dim=1)
+        assert moved.tolist() == [name in classes for name in ("cat", "cow", "dog")]
+        for name, value in before.items():
+            if name.startswith("network.backbone."):
+                assert torch.equal(after[name], value)
+
+    def test_a_misspelt_class_is_not_a_new_one(
+        self, yesterday: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        photos = paint(tmp_path / "new", ("cat", "kow", "dog"))
+        command = options(tmp_path, "run", *self.tomorrow(photos, yesterday))
+        refused(capsys, command, 1, "['cow'] only in the checkpoint", "['kow'] only in the data", "rename the classes")
+        assert not (tmp_path / "run").exists()

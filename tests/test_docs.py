@@ -1,0 +1,156 @@
+"""The README and the pages of docs/ hold what they say: commands and programs run, links lead somewhere.
+
+In a ``bash`` block every line must be a command of ``lightning-vision`` (or one of ``ELSEWHERE``), in a ``python`` block
+a program; a block whose first line is a comment with a file name becomes that file. They run page by page, in one folder
+a page, on small networks and few batches. ``console`` and ``text`` blocks are shown only.
+"""
+
+import re
+import runpy
+import shlex
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from photo_folder import write_photos
+
+from lightning_vision.cli import main
+from lightning_vision.results import read_results
+
+ROOT = Path(__file__).parents[1]
+# docs/resume_and_slurm.md starts processes and schedulers of its own and has tests of its own.
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+RUN = [page for page in PAGES if page.name != "resume_and_slurm.md"]
+# Set-up, which .ci/run does.
+ELSEWHERE = ("python3 -m venv .venv && ", ".venv/bin/pre-commit install")
+SMALL = (
+    "--trainer.max_epochs=1", "--trainer.limit_train_batches=2", "--trainer.enable_progress_bar=false",
+    "--trainer.accelerator=cpu", "--model.backbone=test_resnet", "--model.pretrained=false", "--model.base_epochs=1",
+    "--data.image_size=32", "--data.num_workers=0",
+)  # fmt: skip
+DEFAULT_RUN = "MoveToData-InstanceIncremental-seed=0"
+
+
+@dataclass(frozen=True)
+class Block:
+    language: str
+    text: str
+
+    @property
+    def file(self) -> str | None:
+        """The name in the first line, if that is a comment with nothing but a name."""
+        match = re.fullmatch(r"# ([\w./-]+\.(?:py|yaml))", self.text.split("\n")[0])
+        return match[1] if match else None
+
+    @property
+    def commands(self) -> list[str]:
+        return [
+            line for line in self.text.replace("\\\n", " ").split("\n") if line.strip() and not line.startswith("#")
+        ]
+
+
+def blocks_of(page: Path) -> list[Block]:
+    found = re.findall(r"^```(\w+)\n(.*?)^```$", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    return [Block(language, text) for language, text in found]
+
+
+def run_command(command: str, page: str) -> None:
+    """A command of lightning-vision, made small; what several processes or GPUs are needed for is parsed."""
+    program, subcommand, *options = shlex.split(command)
+    assert program == "lightning-vision"
+    if subcommand == "fit" and not any(option.endswith(".help") for option in options):
+        if any(part in command for part in ("ddp_cpu", "multi_gpu")):
+            options.append("--print_config")
+        else:
+            options += SMALL
+            options += [] if page == "energy.md" else ["--energy.enabled=false"]
+            options += [] if "--wandb.mode" in options else ["--wandb.mode=disabled"]
+    assert main([subcommand, *options]) == 0, command
+
+
+def run_block(block: Block, page: str, number: int) -> None:
+    if block.file is not None:
+        Path(block.file).write_text(block.text, encoding="utf-8")
+    if block.language == "python":
+        program = Path(block.file or f"block_{number}.py")
+        program.write_text(block.text, encoding="utf-8")
+        runpy.run_path(str(program))
+    elif block.language == "bash":
+        for command in block.commands:
+            if not command.startswith(ELSEWHERE):
+                run_command(command, page)
+    else:
+        assert block.language in ("yaml", "toml", "console", "text", "json"), f"```{block.language} is not known here"
+
+
+@pytest.fixture(scope="module")
+def first_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a reader has done before: the README's first command; copied into each page's folder."""
+    folder = tmp_path_factory.mktemp("first_run")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        run_command("lightning-vision fit --config configs/quickstart.yaml", "README.md")
+    return folder / "runs"
+
+
+@pytest.fixture
+def desk(first_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory with the run, two folders of photos, and the tables that the pages speak of."""
+    shutil.copytree(first_run, tmp_path / "runs")
+    shutil.copy(first_run / DEFAULT_RUN / "results.json", tmp_path)
+    photos = write_photos(tmp_path / "photos")
+    write_photos(tmp_path / "new_photos", seed=1)
+    paths = sorted(path.relative_to(photos).as_posix() for path in photos.rglob("*.jpg"))
+    days = [f"2026-03-{1 + number % 3:02d}" for number in range(len(paths))]
+    pd.DataFrame({"path": paths, "day": days, "group": None}).to_csv(tmp_path / "facts.csv", index=False)
+    classes = [path.split("/")[0] for path in paths]
+    pd.DataFrame({"path": paths, "class": classes, "day": days}).to_csv(photos / "table.csv", index=False)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])
+    return tmp_path
+
+
+@pytest.mark.parametrize("page", RUN, ids=lambda page: page.stem)
+def test_the_page_runs(page: Path, desk: Path) -> None:
+    for number, block in enumerate(blocks_of(page)):
+        run_block(block, page.name, number)
+    for results in desk.glob("runs/*/results.json"):
+        assert read_results(results).run.complete, results
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        if "://" in target:
+            continue
+        file, _, anchor = target.partition("#")
+        found = page.parent / file if file else page
+        assert found.is_file(), f"{page.name} links to {target}"
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", found.read_text(encoding="utf-8"), flags=re.MULTILINE)
+            assert anchor in {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}, target
+
+
+def test_every_page_is_in_the_contents() -> None:
+    contents = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    assert {page.name for page in (ROOT / "docs").glob("*.md")} - {"index.md"} <= set(
+        re.findall(r"\((\w+\.md)\)", contents)
+    )
+
+
+def test_the_example_strategy_is_short() -> None:
+    """A new gradient strategy takes at most 30 lines, imports and docstring included."""
+    (example,) = [b for b in blocks_of(ROOT / "docs" / "write_a_strategy.md") if b.file == "stay_close.py"]
+    assert len([line for line in example.text.split("\n")[1:] if line.strip()]) <= 30
+
+
+def test_the_scores_of_the_page_are_those_of_its_formulas(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """The example's matrix is small enough to be computed by hand, and forgetting is not minus the backward transfer."""
+    (example,) = [block for block in blocks_of(ROOT / "docs" / "scenarios.md") if block.language == "python"]
+    program = tmp_path / "example.py"
+    program.write_text(example.text, encoding="utf-8")
+    runpy.run_path(str(program))
+    assert capsys.readouterr().out.split() == ["0.7667", "0.15", "-0.125"]
