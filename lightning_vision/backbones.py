@@ -163,7 +163,10 @@ class _quick_to_give_up:  # noqa: N801 - reads as a word in a with statement
         self.needed = needed
 
     def __enter__(self) -> None:
-        if not self.needed or os.environ.get("HF_HUB_OFFLINE", "0").upper() in {"1", "ON", "YES", "TRUE"}:
+        import huggingface_hub.constants as constants
+
+        self.constants, self.before = constants, constants.HF_HUB_OFFLINE
+        if not self.needed or constants.HF_HUB_OFFLINE:
             return
         if any(os.environ.get(key) for key in ("HTTPS_PROXY", "https_proxy", "HF_ENDPOINT", "ALL_PROXY", "all_proxy")):
             return  # the way to the hub is the user's own: let the library try it
@@ -171,14 +174,10 @@ class _quick_to_give_up:  # noqa: N801 - reads as a word in a with statement
             socket.create_connection(("huggingface.co", 443), timeout=5).close()
         except OSError:
             # The cache is still asked: weights that were fetched before load without a network.
-            import huggingface_hub.constants as constants
-
-            self.constants, constants.HF_HUB_OFFLINE = constants, True
+            constants.HF_HUB_OFFLINE = True
 
     def __exit__(self, *_: object) -> None:
-        constants = getattr(self, "constants", None)
-        if constants is not None:
-            constants.HF_HUB_OFFLINE = False
+        self.constants.HF_HUB_OFFLINE = self.before
 
 
 def _explain(error: Exception, name: str, pretrained: bool, weights: str | Path | None) -> ConfigError:

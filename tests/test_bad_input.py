@@ -6,6 +6,7 @@ import resource
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -109,6 +110,7 @@ class TestRefusedBeforeAnythingIsWritten:
         for key in ("HTTPS_PROXY", "https_proxy", "HF_ENDPOINT", "ALL_PROXY", "all_proxy"):
             monkeypatch.delenv(key, raising=False)
         monkeypatch.setattr(socket, "create_connection", unreachable)
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)  # read once, when it was imported
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
         began = time.monotonic()
         words = (
@@ -161,14 +163,18 @@ class TestData:
         refused(capsys, ["predict", *words[1:]], 1, "There are no test pictures", "data.test_fraction")
 
 
+@contextmanager
+def as_much_disk_as_before() -> Iterator[None]:
+    """Lift a limit that was set within, before pytest writes to its own report, which may be a file of any length."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
 class TestInTheMiddleOfARun:
     """The base was finished: it must stay readable, and the run go on from it."""
-
-    @pytest.fixture(autouse=True)
-    def as_much_disk_as_before(self) -> Iterator[None]:
-        before = resource.getrlimit(resource.RLIMIT_FSIZE)
-        yield
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
     @pytest.mark.parametrize(
         ("strategy", "code", "words"),
@@ -183,7 +189,8 @@ class TestInTheMiddleOfARun:
         self, strategy: str, code: int, words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         command = options(tmp_path, "run", f"--model.strategy=failing_strategies.{strategy}")
-        refused(capsys, command, code, *words)
+        with as_much_disk_as_before():
+            refused(capsys, command, code, *words)
         results = read_results(tmp_path / "run" / "results.json")
         assert not results.run.complete
         assert [record.name for record in results.experiences] == ["base"]
