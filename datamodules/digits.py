@@ -10,7 +10,6 @@ from torchvision.transforms import v2
 
 from lightning_vision.datamodule import StreamDataModule
 from lightning_vision.errors import ConfigError
-from lightning_vision.scenarios import Scenario
 
 
 class Digits(StreamDataModule):
@@ -24,15 +23,9 @@ class Digits(StreamDataModule):
     Args:
         root: Not used; the pictures lie in the installed package.
         domains: Number of parts that ``domain`` names.
-        batch_size: See ``StreamDataModule``, as all that follow.
         num_workers: None are needed, the pictures are in memory.
         image_size: Side of the enlarged pictures, in pixels.
-        val_fraction: Share of the training data.
-        test_fraction: Share of all data.
-        seed: Alone moves the cuts.
-        stream: How the training data becomes experiences.
-        train_transforms: Replace the slight rotation, shift and scaling. There is no flip: it makes other signs.
-        eval_transforms: Replace the enlargement.
+        options: See ``StreamDataModule``.
     """
 
     CLASS_NAMES = ("0", "1", "2", "3", "4", "5", "6", "7", "8", "9")
@@ -41,31 +34,14 @@ class Digits(StreamDataModule):
         self,
         root: str = "",
         domains: int = 5,
-        batch_size: int = 32,
         num_workers: int = 0,
         image_size: int = 32,
-        val_fraction: float = 0.1,
-        test_fraction: float = 0.2,
-        seed: int = 0,
-        stream: Scenario | None = None,
-        train_transforms: list[nn.Module] | None = None,
-        eval_transforms: list[nn.Module] | None = None,
+        **options: Any,
     ) -> None:
         if domains < 1:
             raise ConfigError(f"data.domains must be at least 1, not {domains}.")
         self.domains = domains
-        super().__init__(
-            root,
-            batch_size,
-            num_workers,
-            image_size,
-            val_fraction,
-            test_fraction,
-            seed,
-            stream,
-            train_transforms,
-            eval_transforms,
-        )
+        super().__init__(root, num_workers=num_workers, image_size=image_size, **options)
 
     def read_samples(self) -> tuple[pd.DataFrame, list[str]]:
         """One row a picture, in the order of the file."""
@@ -101,9 +77,3 @@ class Digits(StreamDataModule):
     def default_eval_transforms(self) -> list[nn.Module]:
         """Enlarged."""
         return [v2.Resize([self.image_size, self.image_size], antialias=True)]
-
-    def describe(self) -> dict[str, Any]:
-        """As every datamodule's, with the number of domains."""
-        facts = super().describe()
-        facts["init_args"]["domains"] = self.domains
-        return facts

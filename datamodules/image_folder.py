@@ -9,12 +9,10 @@ from typing import Any
 
 import pandas as pd
 from lightning.pytorch.utilities import rank_zero_only
-from torch import nn
 
 from lightning_vision.datamodule import StreamDataModule
 from lightning_vision.errors import DataError
 from lightning_vision.samples import listed, natural_key, plural
-from lightning_vision.scenarios import Scenario
 
 EXTENSIONS = {".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
 HEIC_EXTENSIONS = {".heic", ".heif"}
@@ -53,44 +51,12 @@ class ImageFolder(StreamDataModule):
         metadata: CSV file with the column ``path`` (relative to root) and any others, which join the sample table:
             ``group`` (near copies, never parted), ``domain``, a date, an own order; ``split`` where there are no split
             folders. Looked for from the working directory, then in root.
-        batch_size: See ``StreamDataModule``, as all that follow.
-        num_workers: Processes that load pictures.
-        image_size: Side of the square pictures, in pixels.
-        val_fraction: Share of the training data.
-        test_fraction: Share of all data.
-        seed: Alone moves the cuts.
-        stream: How the training data becomes experiences.
-        train_transforms: Replace random crop and flip.
-        eval_transforms: Replace resizing and central crop.
+        options: See ``StreamDataModule``.
     """
 
-    def __init__(
-        self,
-        root: str | Path,
-        metadata: str | Path | None = None,
-        batch_size: int = 32,
-        num_workers: int = 2,
-        image_size: int = 224,
-        val_fraction: float = 0.1,
-        test_fraction: float = 0.2,
-        seed: int = 0,
-        stream: Scenario | None = None,
-        train_transforms: list[nn.Module] | None = None,
-        eval_transforms: list[nn.Module] | None = None,
-    ) -> None:
+    def __init__(self, root: str | Path, metadata: str | Path | None = None, **options: Any) -> None:
         self.metadata = metadata
-        super().__init__(
-            root,
-            batch_size,
-            num_workers,
-            image_size,
-            val_fraction,
-            test_fraction,
-            seed,
-            stream,
-            train_transforms,
-            eval_transforms,
-        )
+        super().__init__(root, **options)
 
     def read_samples(self) -> tuple[pd.DataFrame, list[str]]:
         """Walk through the folders; rows are in natural order of split, class and path."""
@@ -112,12 +78,6 @@ class ImageFolder(StreamDataModule):
         if any(domain is not None for _, _, _, domain in rows):
             samples["domain"] = pd.Series([domain for _, _, _, domain in rows], dtype="str")
         return (samples if self.metadata is None else self._join_metadata(samples)), class_names
-
-    def describe(self) -> dict[str, Any]:
-        """As every datamodule's, with the metadata file."""
-        facts = super().describe()
-        facts["init_args"]["metadata"] = None if self.metadata is None else str(self.metadata)
-        return facts
 
     def _join_metadata(self, samples: pd.DataFrame) -> pd.DataFrame:
         places = [Path(str(self.metadata)).expanduser(), self.root / str(self.metadata)]

@@ -1,10 +1,11 @@
 """The base of all datamodules: a concrete one reads a disk layout into a sample table, and all else is shared here."""
 
+import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Optional
 
 import numpy as np
 import pandas as pd
@@ -13,11 +14,15 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from torchvision.transforms import v2
 
-from lightning_vision.decoding import decode
 from lightning_vision.errors import ConfigError, DataError
+from lightning_vision.findings import Findings
 from lightning_vision.loading import EvalBatches, SampleDataset, TrainBatches, make_loader
-from lightning_vision.samples import SPLITS, Rows, check_samples, listed, split_hash, split_samples
+from lightning_vision.processes import say
+from lightning_vision.samples import SPLITS, Rows, check_samples, listed, plural, split_hash
 from lightning_vision.scenarios import InstanceIncremental, Scenario
+from lightning_vision.sources import FilePictures, Joined, Loaded, PictureSource, boxes_of
+from lightning_vision.splits import apply_split, left_out, read_split
+from lightning_vision.transforms import BatchTransforms, build_transforms
 
 
 @dataclass(frozen=True)
@@ -38,7 +43,7 @@ class StreamDataModule(LightningDataModule, ABC):
 
     A concrete datamodule writes ``read_samples``; one whose rows are not picture files writes ``load_image`` too.
     What these need must be set before ``super().__init__(...)``, which reads the table, splits it and builds the
-    stream.
+    stream. Options that it does not name itself it hands on as keywords.
 
     Args:
         root: Folder of the data; paths in the table are relative to it.
@@ -49,8 +54,22 @@ class StreamDataModule(LightningDataModule, ABC):
         test_fraction: Share of all data cut off for testing, where there is no official test set.
         seed: Alone moves these cuts.
         stream: How the training data becomes experiences; None is ``InstanceIncremental()``.
-        train_transforms: Replace ``default_train_transforms()``: uint8 (3, h, w) to uint8 (3, H, W).
+        train_transforms: Replace ``default_train_transforms()``: a list of presets, torchvision v2 classes, or modules by
+            dotted path, from uint8 (3, h, w) to uint8 (3, H, W).
         eval_transforms: Replace ``default_eval_transforms()``, likewise.
+        batch_transforms: Of a whole training batch on the device, likewise: MixUp, CutMix, photometric ones.
+        split: official, ratio, 70/30, 70/15/15, {folds: 5, fold: 0}, or roles of the data's own parts ({base: train1,
+            increments: test2, test: test1}).
+        test_data: Another datamodule with the same classes, whose test pictures are the test set.
+        on_leak: What is done about pictures that are on two sides of the split: warn, drop (from training), or error.
+        on_bad_image: What is done about pictures that cannot be used: error, or skip (and count).
+        sampler: balanced: every class is shown as often in an epoch; none: every picture once.
+        class_weights: Weights of the classes in the loss: none, balanced (by their number of training pictures), or a
+            list of C numbers.
+        annotations: Give each batch the boxes and saliency maps of its pictures, moved along with them.
+        cache: decoded keeps decoded pictures, reduced to the resolution of training, in a file for later epochs.
+        cache_gb: The most that this file holds; what does not fit is decoded each time.
+        cache_dir: Where caches are kept; None: beside the data, or in the user's cache folder where that is read-only.
 
     Attributes:
         samples: The sample table, every row in a split.
@@ -58,7 +77,13 @@ class StreamDataModule(LightningDataModule, ABC):
         scenario: How the stream was cut.
         stream: The experiences.
         split_hash: Identifies the split.
+        findings: What was met on disk that is not as it should be.
     """
+
+    crop_to_box: bool = False
+    """Pictures are what lies in their ``box_xyxy``; a concrete datamodule sets it."""
+    box_context: float = 0.0
+    """Share of a box's sides by which it is widened in all."""
 
     def __init__(
         self,
@@ -70,8 +95,19 @@ class StreamDataModule(LightningDataModule, ABC):
         test_fraction: float = 0.2,
         seed: int = 0,
         stream: Scenario | None = None,
-        train_transforms: list[nn.Module] | None = None,
-        eval_transforms: list[nn.Module] | None = None,
+        train_transforms: list[Any] | str | None = None,
+        eval_transforms: list[Any] | str | None = None,
+        batch_transforms: list[Any] | str | None = None,
+        split: str | dict[str, Any] = "official",
+        test_data: Optional["StreamDataModule"] = None,
+        on_leak: Literal["warn", "drop", "error"] = "warn",
+        on_bad_image: Literal["error", "skip"] = "error",
+        sampler: Literal["none", "balanced"] = "none",
+        class_weights: Literal["none", "balanced"] | list[float] = "none",
+        annotations: bool = False,
+        cache: Literal["none", "decoded"] = "none",
+        cache_gb: float = 4.0,
+        cache_dir: str | Path | None = None,
     ) -> None:
         super().__init__()
         for name, value, least in (
@@ -89,31 +125,60 @@ class StreamDataModule(LightningDataModule, ABC):
         self.test_fraction = test_fraction
         self.seed = seed
         self.scenario = InstanceIncremental() if stream is None else stream
-        self.train_transform = v2.Compose(
-            self.default_train_transforms() if train_transforms is None else train_transforms
-        )
-        self.eval_transform = v2.Compose(self.default_eval_transforms() if eval_transforms is None else eval_transforms)
+        self.train_transforms, self.eval_transforms = train_transforms, eval_transforms
+        self.batch_transforms = batch_transforms
+        self.split = split
+        self.test_data = test_data
+        self.on_leak, self.on_bad_image = on_leak, on_bad_image
+        self.sampler, self.class_weights = sampler, class_weights
+        self.annotations = annotations
+        self.cache, self.cache_gb, self.cache_dir = cache, cache_gb, cache_dir
+        self.train_transform = self._compose("train_transforms", train_transforms, self.default_train_transforms)
+        self.eval_transform = self._compose("eval_transforms", eval_transforms, self.default_eval_transforms)
+        self.findings = Findings()
+        cut = read_split(split, test_fraction)
         samples, self.class_names = self.read_samples()
+        self.findings.check(self.root, on_bad_image)
         check_samples(samples, self.class_names)
+        self.batch_transform = BatchTransforms(batch_transforms, image_size, len(self.class_names))
+        self.official_test = bool((samples["split"] == "test").any())
         key = self.scenario.key_column(samples)
-        self.samples = split_samples(samples, self.class_names, val_fraction, test_fraction, seed, key)
+        without_test = test_fraction if test_data is None else 0.0
+        split_table, rows = apply_split(cut, samples, self.class_names, val_fraction, without_test, seed, key)
+        if told := left_out(samples, rows):
+            self.findings.remark(told)
+        self.samples = split_table
+        self._origin: Rows = rows
+        self._from_other = np.zeros(len(rows), dtype=np.bool_)
+        self._files = FilePictures(
+            self._picture_files(samples), boxes_of(samples) if self.crop_to_box else None, self.box_context
+        )
+        if test_data is not None:
+            self._take_test_data(test_data)
+        self._report()
         self._build_stream()
 
     @abstractmethod
     def read_samples(self) -> tuple[pd.DataFrame, list[str]]:
         """Read the disk layout: the sample table (see ``lightning_vision.samples``) and the class names.
 
+        What is odd goes to ``self.findings``, which refuses or counts it when all is read.
+
         Raises:
             DataError: The layout is not there: which was expected, where it looked, where to get the data.
         """
 
     def load_image(self, index: int) -> Tensor:
-        """The picture of a row: uint8 RGB (3, h, w), upright.
+        """The picture of a row of the table as ``read_samples`` gave it: uint8 RGB (3, h, w), upright.
 
         Raises:
             DataError: It cannot be decoded.
         """
-        return decode(self.root / self._paths[index])
+        return self._files.open(index).pixels()
+
+    def picture(self, index: int) -> Tensor:
+        """The picture of a row of ``samples``: uint8 RGB (3, h, w), upright, cut to its box where that is asked for."""
+        return self._source.open(index).pixels()
 
     def default_train_transforms(self) -> list[nn.Module]:
         """Random crop to ``image_size``, random flip."""
@@ -226,16 +291,7 @@ class StreamDataModule(LightningDataModule, ABC):
         }
         return {
             "class_path": f"{type(self).__module__}.{type(self).__qualname__}",
-            "init_args": {
-                "root": str(self.root),
-                "batch_size": self.batch_size,
-                "num_workers": self.num_workers,
-                "image_size": self.image_size,
-                "val_fraction": self.val_fraction,
-                "test_fraction": self.test_fraction,
-                "seed": self.seed,
-                "stream": self.scenario.describe(),
-            },
+            "init_args": self._options(),
             "samples": {part: int((split == part).sum()) for part in SPLITS},
             "samples_per_class": per_class,
         }
@@ -244,10 +300,72 @@ class StreamDataModule(LightningDataModule, ABC):
         """Without the trainer: worker processes that are spawned need this object and cannot be sent that one."""
         return {**self.__dict__, "trainer": None}
 
+    def _options(self) -> dict[str, Any]:
+        """The constructor's arguments as a configuration names them, from the attributes of the same names."""
+        names: dict[str, None] = {}
+        for cls in type(self).__mro__:
+            if "__init__" in vars(cls) and issubclass(cls, StreamDataModule):
+                parameters = list(inspect.signature(cls.__init__).parameters.values())[1:]
+                names |= {p.name: None for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+                if not any(p.kind is p.VAR_KEYWORD for p in parameters) and cls is not StreamDataModule:
+                    break  # it hands nothing on
+        plain = {name: _plain(getattr(self, name)) for name in names if hasattr(self, name)}
+        return {**plain, "stream": self.scenario.describe()}
+
+    def _compose(self, name: str, asked: list[Any] | str | None, default: Callable[[], list[nn.Module]]) -> v2.Compose:
+        built = build_transforms(asked, self.image_size, f"data.{name}")
+        return v2.Compose(default() if built is None else built)
+
+    def _picture_files(self, samples: pd.DataFrame) -> list[Path]:
+        """The file of each row."""
+        return [self.root / path for path in samples["path"]]
+
+    def _own_source(self) -> PictureSource:
+        """The pictures by row of the table as it was read."""
+        return Loaded(self.load_image) if type(self).load_image is not StreamDataModule.load_image else self._files
+
+    def _take_test_data(self, other: "StreamDataModule") -> None:
+        """Replace the test rows by another datamodule's: its official test set, or all of it."""
+        mine, its = self.class_names, other.class_names
+        if set(mine) != set(its):
+            sides = (("only in the training data", mine, its), ("only in data.test_data", its, mine))
+            apart = [
+                f"{listed(name for name in one if name not in two)} {words}"
+                for words, one, two in sides
+                if set(one) - set(two)
+            ]
+            raise DataError(
+                f"data.test_data must have the classes of the training data, by name: {'; '.join(apart)}. Rename or remove "
+                "class folders, or filter the classes of one of the two."
+            )
+        other.use_class_names(mine)
+        taken = other.samples
+        if other.official_test:
+            taken = taken[taken["split"] == "test"]
+        own = self.samples[self.samples["split"] != "test"]
+        if len(own) < len(self.samples):
+            self.findings.remark(
+                f"{plural(len(self.samples) - len(own), 'test picture')} of {self.root} are not used: data.test_data is."
+            )
+        self._origin = np.concatenate([self._origin[own.index], taken.index.to_numpy(dtype=np.int64)])
+        self._from_other = np.repeat([False, True], [len(own), len(taken)])
+        tables = [own.assign(source=""), taken.assign(source=type(other).__name__, split="test")]
+        self.samples = pd.concat(tables, ignore_index=True)
+
+    def _report(self) -> None:
+        """Say what was left out, and what else should be known."""
+        if self.findings.skipped:
+            say(f"{self.root}: skipped {plural(len(self.findings.skipped), 'file')} ({self.findings.counted()}).")
+        for remark in self.findings.remarks:
+            say(remark)
+
     def _build_stream(self) -> None:
         self.stream = self.scenario.build(self.samples, self.class_names)
         self.split_hash = split_hash(self.samples)
-        self._paths: list[str] = self.samples["path"].tolist()
+        others = [] if self.test_data is None else [self.test_data._source]
+        self._source: PictureSource = Joined(
+            [self._own_source(), *others], self._from_other.astype(np.int8), self._origin
+        )
         self._experience_of_row: Rows = np.full(len(self.samples), -1, dtype=np.int64)
         for item in self.stream:
             for rows in (item.indices, item.val_indices, item.test_indices):
@@ -256,7 +374,7 @@ class StreamDataModule(LightningDataModule, ABC):
 
     def _dataset(self) -> SampleDataset:
         labels = self.samples["label"].to_numpy()
-        return SampleDataset(self.load_image, labels, self.train_transform, self.eval_transform)
+        return SampleDataset(self._source, labels, self.train_transform, self.eval_transform)
 
     def _evaluation(self, rows: Rows, rank: int, world_size: int) -> DataLoader[Any]:
         batches = EvalBatches(rows, self._experience_of_row, self.batch_size, rank, world_size)
@@ -265,3 +383,17 @@ class StreamDataModule(LightningDataModule, ABC):
     def _place(self) -> tuple[int, int]:
         """Rank and number of processes."""
         return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
+
+
+def _plain(value: Any) -> Any:
+    """An option as a configuration would name it."""
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, StreamDataModule):
+        described = value.describe()
+        return {"class_path": described["class_path"], "init_args": described["init_args"]}
+    return str(value)

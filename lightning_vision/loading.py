@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from lightning_vision.batch import Batch
 from lightning_vision.errors import ConfigError, UserError
 from lightning_vision.samples import Rows, derive_seed
+from lightning_vision.sources import PictureSource
 
 Transform = Callable[[Tensor], Tensor]
 Item = dict[str, Any]
@@ -41,16 +42,16 @@ class SampleDataset(Dataset[Item]):
     Transforms draw from the generators of torch or Python, as torchvision's do; NumPy's takes too long to set.
 
     Args:
-        load: The picture of a row, uint8 (3, h, w).
+        source: Opens the picture of a row.
         labels: (N,) the label of each row.
         train_transform: For draws with a seed; uint8 (3, h, w) to uint8 (3, H, W).
         eval_transform: For draws without.
     """
 
     def __init__(
-        self, load: Callable[[int], Tensor], labels: Rows, train_transform: Transform, eval_transform: Transform
+        self, source: PictureSource, labels: Rows, train_transform: Transform, eval_transform: Transform
     ) -> None:
-        self.load = load
+        self.source = source
         self.labels = labels
         self.train_transform = train_transform
         self.eval_transform = eval_transform
@@ -60,7 +61,7 @@ class SampleDataset(Dataset[Item]):
 
     def __getitem__(self, draw: Draw) -> Item:
         """The draw's fields, with ``image`` and ``label``."""
-        picture = self.load(draw.index)
+        picture = self.source.open(draw.index).pixels()
         image = self.eval_transform(picture) if draw.seed < 0 else _seeded(self.train_transform, picture, draw.seed)
         if image.dtype != torch.uint8 or image.ndim != 3 or image.shape[0] != 3:
             raise ConfigError(

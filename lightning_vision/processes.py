@@ -24,6 +24,12 @@ def is_first() -> bool:
     return int(getattr(rank_zero_only, "rank", 0)) == 0
 
 
+def say(text: str) -> None:
+    """A line for the user on standard error, from rank 0 alone."""
+    if is_first():
+        print(text, file=sys.stderr, flush=True)
+
+
 class StartedProcesses:
     """The processes that this one started as the other ranks of its run on this machine.
 

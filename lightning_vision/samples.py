@@ -50,8 +50,8 @@ def listed(items: Iterable[object], limit: int = SHOWN) -> str:
 
 
 def row_keys(samples: pd.DataFrame) -> list[str]:
-    """What tells one row from another, as text: its path and, where the columns are there, frame and box."""
-    columns = [samples[name].map(str) for name in ("path", "frame", "box_xyxy") if name in samples]
+    """What tells one row from another, as text: its path and, where the columns are there, source, frame and box."""
+    columns = [samples[name].map(str) for name in ("source", "path", "frame", "box_xyxy") if name in samples]
     return ["\t".join(values) for values in zip(*columns, strict=True)]
 
 

@@ -173,10 +173,28 @@ class InstanceIncremental(Scenario):
         experience_of = np.zeros(len(samples), dtype=np.int64)
         for part, fractions in (("train", shares), ("val", shares), ("test", equal)):
             rows = np.flatnonzero(split == part)
+            if "role" in samples and part != "test":
+                experience_of[rows] = self._deal_increments(samples, rows, part)
+                continue
             groups = samples["group"].to_numpy()[rows] if "group" in samples else None
             experience_of[rows] = deal(labels[rows], fractions, (self.seed, "experiences", part), groups)
         names = [f"increment {index}" for index in range(count)]
         return (["base", *names[1:]] if self.has_base else names), experience_of
+
+    def _deal_increments(self, samples: pd.DataFrame, rows: Rows, part: str) -> Rows:
+        """The base is what ``data.split`` says, and the rest is dealt to the increments in equal shares."""
+        if not self.has_base or self.experiences < 2:
+            raise ConfigError(
+                "InstanceIncremental: data.split names a base and increments, so it needs a base_fraction above 0 (whose "
+                f"size counts for nothing here) and at least 2 experiences, not {self.experiences}."
+            )
+        experience_of = np.zeros(len(rows), dtype=np.int64)
+        later = np.flatnonzero(samples["role"].to_numpy()[rows] != "base")
+        groups = samples["group"].to_numpy()[rows[later]] if "group" in samples else None
+        equal = [1 / (self.experiences - 1)] * (self.experiences - 1)
+        labels = samples["label"].to_numpy()[rows[later]]
+        experience_of[later] = 1 + deal(labels, equal, (self.seed, "increments", part), groups)
+        return experience_of
 
 
 class ClassIncremental(Scenario):

@@ -546,7 +546,7 @@ class StreamRun:
             draw_run(
                 self._results(complete=False),
                 last,
-                self.datamodule.load_image,
+                self.datamodule.picture,
                 self.directory,
                 self.trainers.loggers,
                 self.position,

@@ -14,6 +14,7 @@ from lightning_vision.batch import Batch
 from lightning_vision.errors import ConfigError, DataError
 from lightning_vision.loading import Draw, EvalBatches, SampleDataset, TrainBatches, collate, make_loader
 from lightning_vision.samples import Rows
+from lightning_vision.sources import Loaded
 
 EXPERIENCES = np.arange(200, dtype=np.int64) // 50
 
@@ -29,7 +30,7 @@ def noise(picture: Tensor) -> Tensor:
 
 
 def dataset() -> SampleDataset:
-    return SampleDataset(load, np.arange(200, dtype=np.int64) % 7, noise, v2.Identity())
+    return SampleDataset(Loaded(load), np.arange(200, dtype=np.int64) % 7, noise, v2.Identity())
 
 
 def train(
@@ -196,7 +197,7 @@ class TestLoader:
 
     def test_a_transform_that_scales_is_refused(self) -> None:
         scaled = v2.ToDtype(torch.float32, scale=True)
-        data = SampleDataset(load, np.zeros(200, dtype=np.int64), scaled, scaled)
+        data = SampleDataset(Loaded(load), np.zeros(200, dtype=np.int64), scaled, scaled)
         with pytest.raises(ConfigError, match=r"it gave float32 \(3, 6, 6\). Leave out ToDtype"):
             data[Draw(0, 0, -1, True, False)]
 

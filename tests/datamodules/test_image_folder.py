@@ -24,7 +24,7 @@ def fill(folder: Path, count: int = 10, extension: str = "jpg", shade: int = 0) 
 
 
 def read(root: Path, stream: Scenario | None = None, metadata: str | Path | None = None) -> ImageFolder:
-    return ImageFolder(root, metadata, 4, 0, 16, stream=stream or Joint())
+    return ImageFolder(root, metadata, batch_size=4, num_workers=0, image_size=16, stream=stream or Joint())
 
 
 def counts(data: ImageFolder) -> dict[str, int]:

@@ -1,0 +1,174 @@
+"""Where pictures come from: files, with a box cut out of them where there is one, or memory."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from torch import Tensor
+
+from lightning_vision.decoding import Region, decode_region, picture_size
+from lightning_vision.samples import Rows
+
+Boxes = npt.NDArray[np.float32]
+"""(N, 4): x1, y1, x2, y2 in pixels from the upper left corner; NaN in rows without a box."""
+
+
+class Picture(Protocol):
+    """A picture that can be looked at in part."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width, upright."""
+
+    def pixels(self, region: Region | None = None, wanted: tuple[int, int] | None = None) -> Tensor:
+        """uint8 RGB (3, h, w) of a region (None: of all).
+
+        Where ``wanted`` names a height and width that the region will be scaled to, the result may have fewer pixels
+        than the region, but never fewer than that.
+        """
+
+
+class PictureSource(Protocol):
+    """Opens the picture of a row."""
+
+    def open(self, row: int) -> Picture:
+        """The picture; its pixels need not be read yet.
+
+        Raises:
+            DataError: It cannot be read.
+        """
+
+
+class InMemory(NamedTuple):
+    """A picture whose pixels are there already: uint8 (3, h, w)."""
+
+    tensor: Tensor
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width."""
+        return int(self.tensor.shape[-2]), int(self.tensor.shape[-1])
+
+    def pixels(self, region: Region | None = None, wanted: tuple[int, int] | None = None) -> Tensor:
+        """The pixels of the region, at their full number."""
+        if region is None:
+            return self.tensor
+        return self.tensor[..., region.top : region.top + region.height, region.left : region.left + region.width]
+
+
+class FilePicture:
+    """A picture file, of which a box may be all that counts.
+
+    Args:
+        path: The file.
+        box: (4,) what is cut out, in pixels of the upright picture, clamped to it; NaN or None for all.
+        context: The box is made wider and higher by this share of its sides, half of it on each side.
+
+    Raises:
+        DataError: The file cannot be read.
+    """
+
+    def __init__(self, path: Path, box: npt.NDArray[np.float32] | None = None, context: float = 0.0) -> None:
+        self.path = path
+        full = picture_size(path)
+        self.frame: Region | None = None if box is None or np.isnan(box[0]) else box_region(box, full, context)
+        self.size = full if self.frame is None else (self.frame.height, self.frame.width)
+
+    def pixels(self, region: Region | None = None, wanted: tuple[int, int] | None = None) -> Tensor:
+        """The pixels of the region, decoded at a reduced scale where ``wanted`` allows it."""
+        if self.frame is not None:
+            inner = region or Region(0, 0, *self.size)
+            region = Region(self.frame.top + inner.top, self.frame.left + inner.left, inner.height, inner.width)
+        return decode_region(self.path, region, wanted)
+
+
+class FilePictures:
+    """Picture files by row. Paths are one block of bytes, so that worker processes share it: no object is counted.
+
+    Args:
+        paths: Of the N files.
+        boxes: (N, 4), or None where pictures are taken whole.
+        context: See ``FilePicture``.
+    """
+
+    def __init__(self, paths: Sequence[Path], boxes: Boxes | None = None, context: float = 0.0) -> None:
+        encoded = [str(path).encode("utf-8", "surrogateescape") for path in paths]
+        self._blob = np.frombuffer(b"".join(encoded), dtype=np.uint8)
+        self._ends = np.cumsum([len(text) for text in encoded], dtype=np.int64)
+        self._boxes, self._context = boxes, context
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    def path(self, row: int) -> Path:
+        """The file of a row."""
+        start = int(self._ends[row - 1]) if row else 0
+        return Path(self._blob[start : self._ends[row]].tobytes().decode("utf-8", "surrogateescape"))
+
+    def open(self, row: int) -> FilePicture:
+        """The picture of a row; its header is read."""
+        return FilePicture(self.path(row), None if self._boxes is None else self._boxes[row], self._context)
+
+
+class Loaded:
+    """Pictures that a function gives by row.
+
+    Args:
+        load: uint8 (3, h, w) of a row.
+    """
+
+    def __init__(self, load: Callable[[int], Tensor]) -> None:
+        self.load = load
+
+    def open(self, row: int) -> InMemory:
+        """The picture of a row."""
+        return InMemory(self.load(row))
+
+
+class Joined:
+    """Rows of several sources as the rows of one.
+
+    Args:
+        sources: Where they come from.
+        source_of: (N,) the number of the source of each row.
+        rows: (N,) the row in that source.
+    """
+
+    def __init__(self, sources: Sequence[PictureSource], source_of: npt.NDArray[np.int8], rows: Rows) -> None:
+        self.sources, self.source_of, self.rows = list(sources), source_of, rows
+
+    def open(self, row: int) -> Picture:
+        """The picture of a row."""
+        source: PictureSource = self.sources[self.source_of[row]]
+        return source.open(int(self.rows[row]))
+
+
+def boxes_of(samples: pd.DataFrame) -> Boxes:
+    """The column ``box_xyxy`` as an array (N, 4); NaN where a row has none, or the column is not there."""
+    boxes = np.full((len(samples), 4), np.nan, dtype=np.float32)
+    if "box_xyxy" in samples:
+        for row, box in enumerate(samples["box_xyxy"]):
+            if box is not None and not (isinstance(box, float) and np.isnan(box)):
+                boxes[row] = box
+    return boxes
+
+
+def box_region(box: npt.ArrayLike, size: tuple[int, int], context: float = 0.0) -> Region:
+    """The whole pixels that a box covers, widened and clamped to the picture; at least one pixel.
+
+    Args:
+        box: x1, y1, x2, y2 in pixels, x2 and y2 excluded.
+        size: Height and width of the picture.
+        context: Share of the box's sides by which it is widened in all, half on each side.
+    """
+    x1, y1, x2, y2 = (float(value) for value in np.asarray(box, dtype=np.float64))
+    wider, higher = (x2 - x1) * context / 2, (y2 - y1) * context / 2
+    height, width = size
+    left = min(max(int(np.floor(x1 - wider + 1e-6)), 0), width - 1)
+    top = min(max(int(np.floor(y1 - higher + 1e-6)), 0), height - 1)
+    right = max(min(int(np.ceil(x2 + wider - 1e-6)), width), left + 1)
+    bottom = max(min(int(np.ceil(y2 + higher - 1e-6)), height), top + 1)
+    return Region(top, left, bottom - top, right - left)
