@@ -2,17 +2,15 @@
 
 import os
 import pickle
-import resource
 import socket
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from command_line import QUICK, fit, start
+from full_disk import as_much_disk_as_before
 from PIL import Image
 from refusals import refused
 from wandb_offline import offline_runs
@@ -161,16 +159,6 @@ class TestData:
         words += ["--data=ImageFolder", f"--data.root={photos}", "--data.image_size=16", "--data.test_fraction=0"]
         words += ["--data.stream=Joint", "--model.strategy=HeadOnly", f"--ckpt_path={finished}"]
         refused(capsys, ["predict", *words[1:]], 1, "There are no test pictures", "data.test_fraction")
-
-
-@contextmanager
-def as_much_disk_as_before() -> Iterator[None]:
-    """Lift a limit that was set within, before pytest writes to its own report, which may be a file of any length."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 class TestInTheMiddleOfARun:

@@ -1,10 +1,10 @@
 """A run's folder: when it may be written into, what is kept, and files that are whole or not there at all."""
 
-import resource
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from full_disk import small_files_only
 
 from lightning_vision.errors import CheckpointError, ConfigError, TrainingError
 from lightning_vision.run_directory import (
@@ -24,15 +24,6 @@ def finished(tmp_path: Path) -> RunDirectory:
     directory.prepare(resume=False, overwrite=False)
     directory.config.write_text("seed_everything: 3\n")
     return directory
-
-
-@pytest.fixture
-def small_files_only() -> Iterator[None]:
-    """No file may grow beyond 1,000 bytes, as on a disk that is all but full."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 class TestPrepare:
@@ -182,10 +173,11 @@ class TestWriteAtomically:
         assert path.read_text() == "new"
         assert [each.name for each in tmp_path.iterdir()] == ["figures.csv"]
 
-    def test_a_full_disk_changes_nothing(self, tmp_path: Path, small_files_only: None) -> None:
+    def test_a_full_disk_changes_nothing(self, tmp_path: Path) -> None:
         path = tmp_path / "figures.csv"
         path.write_text("old")
-        with pytest.raises(TrainingError, match=r"could not be written.*unchanged.*--ckpt_path last"):
+        refused = pytest.raises(TrainingError, match=r"could not be written.*unchanged.*--ckpt_path last")
+        with small_files_only(1000), refused:
             write_atomically(path, writer(b"x" * 5000))
         assert path.read_text() == "old"
         assert [each.name for each in tmp_path.iterdir()] == ["figures.csv"]
