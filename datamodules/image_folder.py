@@ -1,17 +1,15 @@
 """A folder of pictures, one sub-folder a class: a person's own photos."""
 
 import os
-import sys
-from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from lightning.pytorch.utilities import rank_zero_only
 
 from lightning_vision.datamodule import StreamDataModule
 from lightning_vision.errors import DataError
+from lightning_vision.findings import Findings
 from lightning_vision.samples import listed, natural_key, plural
 
 EXTENSIONS = {".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
@@ -33,7 +31,7 @@ class _Found:
     """What a walk through the folders met."""
 
     rows: list[tuple[str, str, str, str | None]] = field(default_factory=list)  # path, class, split, domain
-    skipped: Counter[str] = field(default_factory=Counter)
+    findings: Findings = field(default_factory=Findings)
     without_pictures: list[str] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
 
@@ -61,10 +59,15 @@ class ImageFolder(StreamDataModule):
     def read_samples(self) -> tuple[pd.DataFrame, list[str]]:
         """Walk through the folders; rows are in natural order of split, class and path."""
         try:
-            found = _read_folders(self.root)
+            found = _read_folders(self.root, self.findings)
         except OSError as error:
             raise DataError(f"data.root: {self.root} cannot be read: {error}") from error
-        _say_what_was_skipped(self.root, found)
+        if found.without_pictures:
+            self.findings.remark(
+                f"{self.root}: no class was made of {listed(found.without_pictures, 5)}: no picture in it."
+            )
+        if found.left_out:
+            self.findings.remark(f"{self.root}: left out {listed(found.left_out, 5)}, beside the split folders.")
         rows = sorted(found.rows, key=lambda row: (natural_key(row[1]), row[2], natural_key(row[0])))
         class_names = sorted({row[1] for row in rows}, key=natural_key)
         label_of = {name: label for label, name in enumerate(class_names)}
@@ -119,12 +122,12 @@ class ImageFolder(StreamDataModule):
         return joined
 
 
-def _read_folders(root: Path) -> _Found:
+def _read_folders(root: Path, findings: Findings) -> _Found:
     """Tell the two layouts apart, refuse what is neither, and list the pictures."""
     if not root.is_dir():
         kind = "is a file" if root.exists() else "does not exist"
         raise DataError(f"data.root: the folder {root} {kind}. {LAYOUT}: give the folder above the class folders.")
-    found = _Found()
+    found = _Found(findings=findings)
     folders = _folders(root)
     splits = {name: SPLIT_FOLDERS[name.lower()] for name in folders if name.lower() in SPLIT_FOLDERS}
     # A folder called train next to others is a class unless it holds folders: bus, car, train.
@@ -137,15 +140,17 @@ def _read_folders(root: Path) -> _Found:
     for prefix, (top, split) in tops.items():
         for name in _folders(top):
             _read_class(str(top / name), f"{prefix}/{name}" if prefix else name, name, split, found)
-    loose = {top: count for top, _ in tops.values() if (count := _loose_pictures(top))}
+    loose = {top: names for top, _ in tops.values() if (names := _loose_pictures(top))}
     if not found.rows:
         _refuse_empty(root, found, loose)
-    found.skipped["beside the class folders"] += sum(loose.values())
+    for top, names in loose.items():
+        for name in names:
+            findings.skip((top / name).relative_to(root).as_posix(), "beside the class folders")
     _refuse_too_high(root, tops, found)
     if tops.keys() == {""} and root.resolve().name.lower() in SPLIT_FOLDERS:
         beside = [name for name in _folders(root.resolve().parent) if name.lower() in SPLIT_FOLDERS]
         if len(beside) > 1:
-            _say(
+            findings.remark(
                 f"{root} lies beside {listed(name for name in beside if name != root.resolve().name)}, which is not "
                 f"used; give {root.resolve().parent} as data.root to use it."
             )
@@ -171,7 +176,7 @@ def _read_below(
                 if not _is_hidden(entry.name) and place not in above:  # a link may lead back to a folder above
                     _read_below(entry.path, path, domain or entry.name, (*above, place), name, split, found)
             elif reason := _reason_to_skip(entry):
-                found.skipped[reason] += 1
+                found.findings.skip(path, reason)
             else:
                 found.rows.append((path, name, split, domain))
 
@@ -181,9 +186,9 @@ def _folders(folder: Path) -> list[str]:
         return sorted(entry.name for entry in entries if entry.is_dir() and not _is_hidden(entry.name))
 
 
-def _loose_pictures(folder: Path) -> int:
+def _loose_pictures(folder: Path) -> list[str]:
     with os.scandir(folder) as entries:
-        return sum(1 for entry in entries if not entry.is_dir() and _reason_to_skip(entry) is None)
+        return sorted(entry.name for entry in entries if not entry.is_dir() and _reason_to_skip(entry) is None)
 
 
 def _is_hidden(name: str) -> bool:
@@ -197,7 +202,7 @@ def _reason_to_skip(entry: "os.DirEntry[str]") -> str | None:
     if name.startswith(".") or name in ("thumbs.db", "desktop.ini"):
         return "hidden"
     if extension in HEIC_EXTENSIONS and not _heic_can_be_read():
-        return "HEIC (pip install pillow-heif to read them)"
+        return "HEIC, which take pip install pillow-heif to read"
     if extension not in EXTENSIONS | HEIC_EXTENSIONS:
         return "of another kind"
     if not entry.is_file():
@@ -214,16 +219,16 @@ def _heic_can_be_read() -> bool:
     return True
 
 
-def _refuse_empty(root: Path, found: _Found, loose: dict[Path, int]) -> None:
+def _refuse_empty(root: Path, found: _Found, loose: dict[Path, list[str]]) -> None:
     if loose:
         way_out = (
             f": if {root.name} is a class, give the folder above it, {root.resolve().parent}" if root in loose else ""
         )
         raise DataError(
-            f"data.root: {plural(sum(loose.values()), 'picture')} directly in {listed(loose)} and none in a class "
+            f"data.root: {plural(sum(map(len, loose.values())), 'picture')} directly in {listed(loose)} and none in a class "
             f"folder. {LAYOUT}{way_out}."
         )
-    skipped = f" Skipped: {_counted(found.skipped)}." if found.skipped else ""
+    skipped = f" Skipped: {found.findings.counted()}." if found.findings.skipped else ""
     raise DataError(
         f"data.root: no picture in {root}"
         + (f", which has the folders {listed(_folders(root), 5)}" if _folders(root) else ", which is empty")
@@ -250,22 +255,3 @@ def _refuse_too_high(root: Path, tops: dict[str, tuple[Path, str]], found: _Foun
             f"{next(top / classes[0] for top, _ in tops.values())} if these are the classes, or else put the pictures "
             f"directly into '{classes[0]}'."
         )
-
-
-def _counted(skipped: Counter[str]) -> str:
-    return ", ".join(f"{count} {reason}" for reason, count in sorted(skipped.items()) if count)
-
-
-def _say_what_was_skipped(root: Path, found: _Found) -> None:
-    count = sum(found.skipped.values())
-    if count:
-        _say(f"{root}: skipped {plural(count, 'file')} ({_counted(found.skipped)}).")
-    if found.without_pictures:
-        _say(f"{root}: no class was made of {listed(found.without_pictures, 5)}: no picture in it.")
-    if found.left_out:
-        _say(f"{root}: left out {listed(found.left_out, 5)}, beside the split folders.")
-
-
-@rank_zero_only
-def _say(text: str) -> None:
-    print(text, file=sys.stderr)

@@ -14,9 +14,12 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from torchvision.transforms import v2
 
+from lightning_vision.cache_folder import cache_folder
 from lightning_vision.errors import ConfigError, DataError
 from lightning_vision.findings import Findings
-from lightning_vision.loading import EvalBatches, SampleDataset, TrainBatches, make_loader
+from lightning_vision.inspection import Inspection, inspect_files, inspect_loaded
+from lightning_vision.leaks import find_leaks, shown
+from lightning_vision.loading import Draw, EvalBatches, SampleDataset, TrainBatches, make_loader
 from lightning_vision.processes import say
 from lightning_vision.samples import SPLITS, Rows, check_samples, listed, plural, split_hash
 from lightning_vision.scenarios import InstanceIncremental, Scenario
@@ -142,19 +145,19 @@ class StreamDataModule(LightningDataModule, ABC):
         check_samples(samples, self.class_names)
         self.batch_transform = BatchTransforms(batch_transforms, image_size, len(self.class_names))
         self.official_test = bool((samples["split"] == "test").any())
+        samples, kept, inspection = self._inspect(samples)
         key = self.scenario.key_column(samples)
         without_test = test_fraction if test_data is None else 0.0
-        split_table, rows = apply_split(cut, samples, self.class_names, val_fraction, without_test, seed, key)
+        self.samples, rows = apply_split(cut, samples, self.class_names, val_fraction, without_test, seed, key)
         if told := left_out(samples, rows):
             self.findings.remark(told)
-        self.samples = split_table
-        self._origin: Rows = rows
+        self._origin: Rows = kept[rows]
         self._from_other = np.zeros(len(rows), dtype=np.bool_)
-        self._files = FilePictures(
-            self._picture_files(samples), boxes_of(samples) if self.crop_to_box else None, self.box_context
-        )
+        self.inspection = inspection.take(rows)
         if test_data is not None:
             self._take_test_data(test_data)
+        self._look_for_leaks()
+        self._class_weight = self._weights_by_name()
         self._report()
         self._build_stream()
 
@@ -316,13 +319,114 @@ class StreamDataModule(LightningDataModule, ABC):
         built = build_transforms(asked, self.image_size, f"data.{name}")
         return v2.Compose(default() if built is None else built)
 
+    def _inspect(self, samples: pd.DataFrame) -> tuple[pd.DataFrame, Rows, Inspection]:
+        """Look at every picture; returns the rows that can be used, which these are, and the facts on them."""
+        self.cache_path: Path | None = None
+        if type(self).load_image is StreamDataModule.load_image:
+            self.cache_path = cache_folder(self.root, self.cache_dir)
+            saliency = None
+            if "saliency" in samples:
+                saliency = [self.root / path if isinstance(path, str) else None for path in samples["saliency"]]
+            self._files = FilePictures(
+                self._picture_files(samples), boxes_of(samples), saliency, self.crop_to_box, self.box_context
+            )
+            name = f"inspection-{type(self).__name__}{'-boxes' if self.crop_to_box else ''}.npz"
+            inspection = inspect_files(self._files, self.num_workers, self.cache_path / name)
+        else:
+            inspection = inspect_loaded(Loaded(self.load_image), len(samples), self.num_workers)
+        wrong = np.flatnonzero(inspection.reason != "")
+        for row in wrong:
+            self.findings.bad(str(samples["path"].iloc[row]), str(inspection.reason[row]))
+        self.findings.check(self.root, self.on_bad_image)
+        kept = np.setdiff1d(np.arange(len(samples), dtype=np.int64), wrong)
+        if len(kept) == 0:
+            raise DataError(f"{self.root}: none of the {plural(len(samples), 'picture')} can be used.")
+        return samples.iloc[kept].reset_index(drop=True), kept, inspection.take(kept)
+
     def _picture_files(self, samples: pd.DataFrame) -> list[Path]:
         """The file of each row."""
         return [self.root / path for path in samples["path"]]
 
     def _own_source(self) -> PictureSource:
         """The pictures by row of the table as it was read."""
-        return Loaded(self.load_image) if type(self).load_image is not StreamDataModule.load_image else self._files
+        own: PictureSource = self._files if self.cache_path is not None else Loaded(self.load_image)
+        return own
+
+    def _look_for_leaks(self) -> None:
+        """Find what the sides of the split share, and do with it what ``on_leak`` says.
+
+        Raises:
+            DataError: There is something, and it is an error.
+        """
+        self.leaks = find_leaks(self.samples, self.inspection)
+        if self.leaks.not_compared:
+            self.findings.remark("Near copies were not looked for: there are too many pictures.")
+        told = self.leaks.sentence()
+        if not told:
+            return
+        examples = shown(self.leaks, self.samples["path"].tolist())
+        if self.on_leak == "error":
+            raise DataError(
+                f"{self.root}: training and test data are not apart: {told}.{examples}\nTake them out, or use "
+                "data.on_leak=drop (leaves out training pictures) or data.on_leak=warn."
+            )
+        if self.on_leak == "warn":
+            self.findings.remark(
+                f"Leaks: {told}. data.on_leak=drop leaves the training pictures out; `lightning-vision data` shows them."
+            )
+            return
+        kept = np.setdiff1d(np.arange(len(self.samples), dtype=np.int64), self.leaks.drop)
+        self.findings.remark(
+            f"Leaks: {told}. {plural(len(self.leaks.drop), 'training or validation picture')} left out (data.on_leak=drop)."
+        )
+        self.samples = self.samples.iloc[kept].reset_index(drop=True)
+        self.inspection = self.inspection.take(kept)
+        self._origin, self._from_other = self._origin[kept], self._from_other[kept]
+        self.leaks = find_leaks(self.samples, self.inspection)
+
+    def _weights_by_name(self) -> dict[str, float] | None:
+        """The weight of each class in the loss.
+
+        Raises:
+            ConfigError: A list has not one number a class.
+        """
+        if self.class_weights == "none":
+            return None
+        if self.class_weights == "balanced":
+            trained = self.samples.loc[self.samples["split"] == "train", "label"]
+            counts = trained.value_counts()
+            weights = [
+                len(trained) / (len(counts) * counts[label]) if label in counts else 1.0
+                for label in range(self.num_classes)
+            ]
+        else:
+            weights = [float(weight) for weight in self.class_weights]
+            if len(weights) != self.num_classes or min(weights) < 0 or sum(weights) == 0:
+                raise ConfigError(
+                    f"data.class_weights: expected none, balanced, or {self.num_classes} numbers from 0 on, one a class "
+                    f"in the order {listed(self.class_names)}; found {self.class_weights!r}."
+                )
+        return dict(zip(self.class_names, weights, strict=True))
+
+    def class_weight_values(self) -> list[float] | None:
+        """(C,) the weight of each class in the loss; None where all count alike. A class that the data lacks has 1."""
+        return None if self._class_weight is None else [self._class_weight.get(name, 1.0) for name in self.class_names]
+
+    def facts(self) -> pd.DataFrame:
+        """One row a row of ``samples``: height and width in pixels, bytes of the file, its format and mode."""
+        names = ("height", "width", "bytes", "format", "mode")
+        return pd.DataFrame({name: getattr(self.inspection, name) for name in names})
+
+    def preview(self, row: int, seed: int | None = None) -> Tensor:
+        """A row's picture as the network is given it: uint8 (3, H, W).
+
+        Args:
+            row: Of ``samples``.
+            seed: Of the augmentation; None: the evaluation transform.
+        """
+        draw = Draw(row, 0, -1 if seed is None else seed, valid=True, memory=False)
+        image: Tensor = self._dataset()[draw]["image"]
+        return image
 
     def _take_test_data(self, other: "StreamDataModule") -> None:
         """Replace the test rows by another datamodule's: its official test set, or all of it."""
@@ -349,6 +453,12 @@ class StreamDataModule(LightningDataModule, ABC):
             )
         self._origin = np.concatenate([self._origin[own.index], taken.index.to_numpy(dtype=np.int64)])
         self._from_other = np.repeat([False, True], [len(own), len(taken)])
+        self.inspection = Inspection.joined(
+            [
+                self.inspection.take(own.index.to_numpy(dtype=np.int64)),
+                other.inspection.take(taken.index.to_numpy(dtype=np.int64)),
+            ]
+        )
         tables = [own.assign(source=""), taken.assign(source=type(other).__name__, split="test")]
         self.samples = pd.concat(tables, ignore_index=True)
 

@@ -58,6 +58,9 @@ class Findings:
         )
 
     def counted(self) -> str:
-        """How many files were skipped for which reason, the most frequent first; empty if none was."""
-        reasons = Counter(reason for _, reason in self.skipped)
+        """How many files were skipped for which reason, the most frequent first; empty if none was.
+
+        What stands in brackets after a reason is about one file and left out.
+        """
+        reasons = Counter(reason.partition(" (")[0] for _, reason in self.skipped)
         return ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())

@@ -1,5 +1,7 @@
 """Where pictures come from: files, with a box cut out of them where there is one, or memory."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -9,7 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 from torch import Tensor
 
-from lightning_vision.decoding import Region, decode_region, picture_size
+from lightning_vision.decoding import Region, decode_grey, decode_region, read_header
 from lightning_vision.samples import Rows
 
 Boxes = npt.NDArray[np.float32]
@@ -31,8 +33,20 @@ class Picture(Protocol):
         """
 
 
+class Annotations(NamedTuple):
+    """Where to look in a picture, in its own pixels."""
+
+    box: npt.NDArray[np.float32] | None = None
+    """(4,) x1, y1, x2, y2."""
+    saliency: Tensor | None = None
+    """uint8 (1, h, w), of the picture's size."""
+
+
 class PictureSource(Protocol):
     """Opens the picture of a row."""
+
+    def annotations(self, row: int) -> Annotations:
+        """What is known of where to look in it."""
 
     def open(self, row: int) -> Picture:
         """The picture; its pixels need not be read yet.
@@ -64,7 +78,7 @@ class FilePicture:
 
     Args:
         path: The file.
-        box: (4,) what is cut out, in pixels of the upright picture, clamped to it; NaN or None for all.
+        box: (4,) what is cut out, in pixels of the upright picture, clamped to it; None for all.
         context: The box is made wider and higher by this share of its sides, half of it on each side.
 
     Raises:
@@ -72,17 +86,16 @@ class FilePicture:
     """
 
     def __init__(self, path: Path, box: npt.NDArray[np.float32] | None = None, context: float = 0.0) -> None:
-        self.path = path
-        full = picture_size(path)
-        self.frame: Region | None = None if box is None or np.isnan(box[0]) else box_region(box, full, context)
-        self.size = full if self.frame is None else (self.frame.height, self.frame.width)
+        self.header = read_header(path)
+        self.frame: Region | None = None if box is None else box_region(box, self.header.size, context)
+        self.size = self.header.size if self.frame is None else (self.frame.height, self.frame.width)
 
     def pixels(self, region: Region | None = None, wanted: tuple[int, int] | None = None) -> Tensor:
         """The pixels of the region, decoded at a reduced scale where ``wanted`` allows it."""
         if self.frame is not None:
             inner = region or Region(0, 0, *self.size)
             region = Region(self.frame.top + inner.top, self.frame.left + inner.left, inner.height, inner.width)
-        return decode_region(self.path, region, wanted)
+        return decode_region(self.header, region, wanted)
 
 
 class FilePictures:
@@ -90,27 +103,71 @@ class FilePictures:
 
     Args:
         paths: Of the N files.
-        boxes: (N, 4), or None where pictures are taken whole.
+        boxes: (N, 4), NaN in rows without one; None if there are none.
+        saliency: N files of saliency maps, None in rows without one; None if there are none.
+        cut: Pictures are what lies in their boxes.
         context: See ``FilePicture``.
     """
 
-    def __init__(self, paths: Sequence[Path], boxes: Boxes | None = None, context: float = 0.0) -> None:
-        encoded = [str(path).encode("utf-8", "surrogateescape") for path in paths]
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        boxes: Boxes | None = None,
+        saliency: Sequence[Path | None] | None = None,
+        cut: bool = False,
+        context: float = 0.0,
+    ) -> None:
+        self._paths = _Texts([str(path) for path in paths])
+        self._saliency = None if saliency is None else _Texts(["" if path is None else str(path) for path in saliency])
+        self._boxes, self._cut, self._context = boxes, cut, context
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def path(self, row: int) -> Path:
+        """The file of a row."""
+        return Path(self._paths[row])
+
+    def cut_box(self, row: int) -> npt.NDArray[np.float32] | None:
+        """The box that is cut out of a row's picture, x1, y1, x2, y2; None if the picture is taken whole."""
+        if not self._cut or self._boxes is None or np.isnan(self._boxes[row][0]):
+            return None
+        box: npt.NDArray[np.float32] = self._boxes[row]
+        return box
+
+    def open(self, row: int) -> FilePicture:
+        """The picture of a row; its header is read."""
+        return FilePicture(self.path(row), self.cut_box(row), self._context)
+
+    def annotations(self, row: int) -> Annotations:
+        """What is known of where to look in the picture of a row."""
+        frame = self.open(row).frame
+        top, left = (0, 0) if frame is None else (frame.top, frame.left)
+        box = None
+        if self._boxes is not None and not np.isnan(self._boxes[row][0]):
+            box = self._boxes[row] - np.array([left, top, left, top], dtype=np.float32)
+        saliency = None
+        if self._saliency is not None and self._saliency[row]:
+            saliency = decode_grey(Path(self._saliency[row]))
+            if frame is not None:
+                saliency = saliency[:, frame.top : frame.top + frame.height, frame.left : frame.left + frame.width]
+        return Annotations(box, saliency)
+
+
+class _Texts:
+    """Texts as one block of bytes."""
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        encoded = [text.encode("utf-8", "surrogateescape") for text in texts]
         self._blob = np.frombuffer(b"".join(encoded), dtype=np.uint8)
         self._ends = np.cumsum([len(text) for text in encoded], dtype=np.int64)
-        self._boxes, self._context = boxes, context
 
     def __len__(self) -> int:
         return len(self._ends)
 
-    def path(self, row: int) -> Path:
-        """The file of a row."""
+    def __getitem__(self, row: int) -> str:
         start = int(self._ends[row - 1]) if row else 0
-        return Path(self._blob[start : self._ends[row]].tobytes().decode("utf-8", "surrogateescape"))
-
-    def open(self, row: int) -> FilePicture:
-        """The picture of a row; its header is read."""
-        return FilePicture(self.path(row), None if self._boxes is None else self._boxes[row], self._context)
+        return self._blob[start : self._ends[row]].tobytes().decode("utf-8", "surrogateescape")
 
 
 class Loaded:
@@ -126,6 +183,10 @@ class Loaded:
     def open(self, row: int) -> InMemory:
         """The picture of a row."""
         return InMemory(self.load(row))
+
+    def annotations(self, row: int) -> Annotations:
+        """None are known."""
+        return Annotations()
 
 
 class Joined:
@@ -144,6 +205,11 @@ class Joined:
         """The picture of a row."""
         source: PictureSource = self.sources[self.source_of[row]]
         return source.open(int(self.rows[row]))
+
+    def annotations(self, row: int) -> Annotations:
+        """As its source knows them."""
+        source: PictureSource = self.sources[self.source_of[row]]
+        return source.annotations(int(self.rows[row]))
 
 
 def boxes_of(samples: pd.DataFrame) -> Boxes:
@@ -172,3 +238,14 @@ def box_region(box: npt.ArrayLike, size: tuple[int, int], context: float = 0.0) 
     right = max(min(int(np.ceil(x2 + wider - 1e-6)), width), left + 1)
     bottom = max(min(int(np.ceil(y2 + higher - 1e-6)), height), top + 1)
     return Region(top, left, bottom - top, right - left)
+
+
+def box_problem(box: npt.ArrayLike, size: tuple[int, int]) -> str:
+    """Why a box cannot be cut out of a picture of a height and width; empty if it can."""
+    x1, y1, x2, y2 = (float(value) for value in np.asarray(box, dtype=np.float64))
+    told = f"the box from ({x1:g}, {y1:g}) to ({x2:g}, {y2:g})"
+    if x2 <= x1 or y2 <= y1:
+        return f"{told} is empty or inverted"
+    if x1 >= size[1] or y1 >= size[0] or x2 <= 0 or y2 <= 0:
+        return f"{told} lies outside the picture of {size[1]} x {size[0]} pixels"
+    return ""

@@ -2,6 +2,7 @@
 
 import os
 import resource
+import shutil
 import signal
 from collections.abc import Iterable
 
@@ -61,6 +62,18 @@ class DiskFills(Strategy):
     def after_experience(self, network: Network, experience: Experience, batches: Iterable[Batch]) -> None:
         if experience.index == 1:
             resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+
+
+class PicturesVanish(Strategy):
+    """Somebody deletes the data once increment 1 is learned."""
+
+    def __init__(self, folder: str) -> None:
+        super().__init__()
+        self.folder = folder
+
+    def after_experience(self, network: Network, experience: Experience, batches: Iterable[Batch]) -> None:
+        if experience.index == 1:
+            shutil.rmtree(self.folder)
 
 
 class Weighted(Strategy):

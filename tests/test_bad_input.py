@@ -122,17 +122,31 @@ class TestRefusedBeforeAnythingIsWritten:
 
 
 class TestData:
+    def test_pictures_that_do_not_decode_are_named_before_anything_is_trained(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        photos = paint(tmp_path / "photos", ("cat", "dog"))
+        for broken in sorted((photos / "dog").iterdir())[:3]:
+            broken.write_bytes(b"\xff\xd8\xff\xe0 no picture" * 9)
+        more = ["--data=ImageFolder", f"--data.root={photos}", "--data.image_size=16", "--data.num_workers=1"]
+        command = options(tmp_path, "run", *more)
+        message = refused(capsys, command, 1, "3 problems", "cannot be decoded", "data.on_bad_image=skip")
+        assert all(f"dog/{number:03d}.jpg" in message for number in range(3))
+        assert not (tmp_path / "run").exists()
+        assert start(tmp_path, "run", *more, "--data.on_bad_image=skip") == 0
+        assert "skipped 3 files (3 cannot be decoded)" in capsys.readouterr().err
+
     @pytest.mark.parametrize("workers", [0, 1])
-    def test_a_picture_that_does_not_decode_is_named(
+    def test_a_picture_that_vanishes_in_the_middle_is_named(
         self, workers: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         """In a worker the error would come with the worker's traceback around it."""
         photos = paint(tmp_path / "photos", ("cat", "dog"))
-        for broken in (photos / "dog").iterdir():
-            broken.write_bytes(b"\xff\xd8\xff\xe0 no picture" * 9)
         more = ("--data=ImageFolder", f"--data.root={photos}", "--data.image_size=16", f"--data.num_workers={workers}")
-        message = refused(capsys, options(tmp_path, "run", *more), 1, "cannot be decoded", "Repair or remove it")
-        assert str(photos / "dog") in message
+        command = options(tmp_path, "run", *more, "--model.strategy=failing_strategies.PicturesVanish")
+        command.append(f"--model.strategy.folder={photos}")
+        message = refused(capsys, command, 1, "is not there any more")
+        assert "Traceback" not in message
 
     def test_a_folder_that_is_not_there(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         more = ("--data=ImageFolder", f"--data.root={tmp_path / 'fotos'}")
