@@ -18,5 +18,11 @@ class Batch(TypedDict):
     """(B,) int64, the experience that the picture belongs to."""
     valid: Tensor
     """(B,) bool. False marks a stand-in on a rank that has no picture of a global batch; it counts nowhere."""
+    target: NotRequired[Tensor]
+    """(B, C) float32: the share of each class, where pictures were mixed (MixUp, CutMix)."""
+    box_xyxy: NotRequired[Tensor]
+    """(B, 4) float32, in pixels of ``image``; NaN without a box. With ``data.annotations`` only, as ``saliency``."""
+    saliency: NotRequired[Tensor]
+    """(B, 1, H, W) uint8; all 0 without a map."""
     memory: NotRequired["Batch"]
     """Pictures of the past that the learning strategy asked for, the same on every rank."""

@@ -24,6 +24,7 @@ from lightning_vision.network import Network
 from lightning_vision.samples import derive_seed
 from lightning_vision.scenarios import Experience
 from lightning_vision.strategy import Strategy, frozen_children, trainable
+from lightning_vision.transforms import BatchTransforms
 
 
 class ContinualClassifier(LightningModule):
@@ -118,6 +119,8 @@ class ContinualClassifier(LightningModule):
         self.seed = 0
         self.picked_variant = ""
         """The variant of the strategy's prediction that is the network's head; empty where there are none."""
+        self.batch_transform: BatchTransforms | None = None
+        """Of whole training batches, on the device; set from the datamodule."""
         self.collectors: list[Collector] = []
         self._pending: tuple[int, Tensor] | None = None
         self._logits: Tensor | None = None
@@ -211,13 +214,34 @@ class ContinualClassifier(LightningModule):
     # ---- training --------------------------------------------------------------------------------------------------
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Normalise on the device."""
+        """Normalise on the device; a batch that is to be changed as a whole is left to ``training_step``, which is seeded."""
+        if self._changes_batches():
+            return batch
+        return self._normalised(batch)
+
+    def _changes_batches(self) -> bool:
+        training = self._trainer is not None and self.trainer.training
+        return bool(training and self.batch_transform and self.learner.kind == "gradient")
+
+    def _changed(self, batch: Batch) -> Batch:
+        """The batch after its transforms, normalised."""
+        transform = self.batch_transform
+        if transform is None:
+            return batch
+        batch["image"] = transform.change(batch["image"])
+        batch = self._normalised(batch)
+        batch["image"], target = transform.mix(batch["image"], batch["label"])
+        if target is not None:
+            batch["target"] = target
+        return batch
+
+    def _normalised(self, batch: Batch) -> Batch:
         image = self.network.normalise(batch["image"])
         if self.channels_last:
             image = image.contiguous(memory_format=torch.channels_last)
         batch["image"] = image
         if "memory" in batch:
-            batch["memory"] = self.on_after_batch_transfer(batch["memory"], dataloader_idx)
+            batch["memory"] = self._normalised(batch["memory"])
         return batch
 
     def on_train_start(self) -> None:
@@ -248,6 +272,8 @@ class ContinualClassifier(LightningModule):
             return None
         self._check_loss()
         self._logits = None
+        if self._changes_batches():
+            batch = self._changed(batch)
         loss = learner.loss(self.network, batch)
         self._pending = (batch_idx, loss.detach())
         mine = int(batch["valid"].sum()) if self.trainer.world_size > 1 else len(batch["label"])

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 from torchvision.transforms import v2
 
 from lightning_vision.cache_folder import cache_folder
+from lightning_vision.decoded_pictures import DecodedPictures
 from lightning_vision.errors import ConfigError, DataError
 from lightning_vision.findings import Findings
 from lightning_vision.inspection import Inspection, inspect_files, inspect_loaded
@@ -158,6 +159,7 @@ class StreamDataModule(LightningDataModule, ABC):
             self._take_test_data(test_data)
         self._look_for_leaks()
         self._class_weight = self._weights_by_name()
+        self._decoded = self._open_decoded_cache()
         self._report()
         self._build_stream()
 
@@ -252,6 +254,7 @@ class StreamDataModule(LightningDataModule, ABC):
             now.shuffle,
             now.memory,
             now.memory_size,
+            self.samples["label"].to_numpy() if self.sampler == "balanced" else None,
         )
         batches.set_epoch(now.epoch)
         batches.set_start(now.start_batch)
@@ -408,6 +411,33 @@ class StreamDataModule(LightningDataModule, ABC):
                 )
         return dict(zip(self.class_names, weights, strict=True))
 
+    def _open_decoded_cache(self) -> DecodedPictures | None:
+        """The file of decoded pictures, for all rows of ``samples``, if it is asked for."""
+        if self.cache == "none":
+            return None
+        if self.annotations:
+            raise ConfigError("data.cache=decoded keeps no boxes and maps: leave out data.annotations or the cache.")
+        if self.cache_gb <= 0:
+            raise ConfigError(f"data.cache_gb must be above 0, not {self.cache_gb}.")
+        sizes = np.stack([self.inspection.height, self.inspection.width], axis=1)
+        side = int(256 / 224 * self.image_size)
+        folder = self.cache_path or cache_folder(self.root, self.cache_dir)
+        cached = DecodedPictures(
+            self._join_sources(), sizes, self.inspection.digest, side, folder, int(self.cache_gb * 1e9)
+        )
+        if cached.left_out:
+            self.findings.remark(
+                f"{plural(cached.left_out, 'picture')} of {len(self.samples)} do not fit into data.cache_gb={self.cache_gb:g} "
+                "and are decoded each time."
+            )
+        return cached
+
+    def _join_sources(self) -> PictureSource:
+        """The pictures by row of ``samples``."""
+        others = [] if self.test_data is None else [self.test_data._source]
+        joined: PictureSource = Joined([self._own_source(), *others], self._from_other.astype(np.int8), self._origin)
+        return joined
+
     def class_weight_values(self) -> list[float] | None:
         """(C,) the weight of each class in the loss; None where all count alike. A class that the data lacks has 1."""
         return None if self._class_weight is None else [self._class_weight.get(name, 1.0) for name in self.class_names]
@@ -472,10 +502,7 @@ class StreamDataModule(LightningDataModule, ABC):
     def _build_stream(self) -> None:
         self.stream = self.scenario.build(self.samples, self.class_names)
         self.split_hash = split_hash(self.samples)
-        others = [] if self.test_data is None else [self.test_data._source]
-        self._source: PictureSource = Joined(
-            [self._own_source(), *others], self._from_other.astype(np.int8), self._origin
-        )
+        self._source = self._join_sources()
         self._experience_of_row: Rows = np.full(len(self.samples), -1, dtype=np.int64)
         for item in self.stream:
             for rows in (item.indices, item.val_indices, item.test_indices):
@@ -484,7 +511,8 @@ class StreamDataModule(LightningDataModule, ABC):
 
     def _dataset(self) -> SampleDataset:
         labels = self.samples["label"].to_numpy()
-        return SampleDataset(self._source, labels, self.train_transform, self.eval_transform)
+        source = self._source if self._decoded is None else self._decoded
+        return SampleDataset(source, labels, self.train_transform, self.eval_transform, self.annotations)
 
     def _evaluation(self, rows: Rows, rank: int, world_size: int) -> DataLoader[Any]:
         batches = EvalBatches(rows, self._experience_of_row, self.batch_size, rank, world_size)

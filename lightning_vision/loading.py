@@ -17,6 +17,7 @@ from lightning_vision.batch import Batch
 from lightning_vision.errors import ConfigError, UserError
 from lightning_vision.samples import Rows, derive_seed
 from lightning_vision.sources import PictureSource
+from lightning_vision.transforming import transform_annotated, transform_picture
 
 Transform = Callable[[Tensor], Tensor]
 Item = dict[str, Any]
@@ -46,30 +47,43 @@ class SampleDataset(Dataset[Item]):
         labels: (N,) the label of each row.
         train_transform: For draws with a seed; uint8 (3, h, w) to uint8 (3, H, W).
         eval_transform: For draws without.
+        annotations: Give boxes and saliency maps with the pictures, moved along with them.
     """
 
     def __init__(
-        self, source: PictureSource, labels: Rows, train_transform: Transform, eval_transform: Transform
+        self,
+        source: PictureSource,
+        labels: Rows,
+        train_transform: Transform,
+        eval_transform: Transform,
+        annotations: bool = False,
     ) -> None:
         self.source = source
         self.labels = labels
         self.train_transform = train_transform
         self.eval_transform = eval_transform
+        self.annotations = annotations
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __getitem__(self, draw: Draw) -> Item:
-        """The draw's fields, with ``image`` and ``label``."""
-        picture = self.source.open(draw.index).pixels()
-        image = self.eval_transform(picture) if draw.seed < 0 else _seeded(self.train_transform, picture, draw.seed)
+        """The draw's fields, with ``image`` and ``label``, and the annotations if they are asked for."""
+        transform = self.eval_transform if draw.seed < 0 else self.train_transform
+        picture = self.source.open(draw.index)
+        if self.annotations:
+            known = self.source.annotations(draw.index)
+            item = _seeded(lambda: transform_annotated(transform, picture.pixels(), known), draw.seed)
+        else:
+            item = {"image": _seeded(lambda: transform_picture(transform, picture), draw.seed)}
+        image = item["image"]
         if image.dtype != torch.uint8 or image.ndim != 3 or image.shape[0] != 3:
             raise ConfigError(
                 "A transform must turn a uint8 picture (3, h, w) into a uint8 picture (3, H, W); it gave "
                 f"{str(image.dtype).removeprefix('torch.')} {tuple(image.shape)}. Leave out ToDtype, ToImage and "
                 "Normalize: the network scales and normalises on its own device."
             )
-        return {**draw._asdict(), "image": image, "label": int(self.labels[draw.index])}
+        return {**draw._asdict(), **item, "label": int(self.labels[draw.index])}
 
 
 def collate(items: Sequence[Item]) -> Batch:
@@ -102,6 +116,8 @@ class TrainBatches(Sampler[list[Draw]]):
             transform, for strategies in closed form.
         memory: (M,) rows to draw from for each batch, the same on every process.
         memory_size: How many of them a batch is given.
+        labels: (R,) the label of every row of the sample table: an epoch then shows each class as often, small ones
+            repeatedly and large ones in part, another part each epoch. None: every row once.
     """
 
     def __init__(
@@ -116,6 +132,7 @@ class TrainBatches(Sampler[list[Draw]]):
         shuffle: bool = True,
         memory: Rows | None = None,
         memory_size: int = 0,
+        labels: Rows | None = None,
     ) -> None:
         self.indices = np.asarray(indices, dtype=np.int64)
         self.experiences = experiences
@@ -127,6 +144,7 @@ class TrainBatches(Sampler[list[Draw]]):
         self.shuffle = shuffle
         self.memory = np.asarray([] if memory is None else memory, dtype=np.int64)
         self.memory_size = memory_size if len(self.memory) else 0
+        self.labels = labels
         self.epoch = 0
         self._start = 0
         size, count = batch_size * world_size, len(self.indices)
@@ -160,16 +178,25 @@ class TrainBatches(Sampler[list[Draw]]):
         epoch, order = self.epoch, self.indices
         if self.shuffle:
             generator = np.random.default_rng(derive_seed(self.seed, "order", self.experience, epoch))
-            order = generator.permutation(order)
+            order = (
+                generator.permutation(order)
+                if self.labels is None
+                else balanced_order(order, self.labels[order], generator)
+            )
         ends = [*self.starts[1:], len(order)]
         for number in range(start, len(self.starts)):
             together = order[self.starts[number] : ends[number]]
             own = together[self.rank :: self.world_size]
-            draws = [self._draw(row, epoch, valid=True) for row in own] or [self._draw(together[0], epoch, valid=False)]
+            place = self.starts[number] + self.rank
+            draws = [
+                self._draw(row, epoch, place + self.world_size * step, valid=True) for step, row in enumerate(own)
+            ] or [self._draw(together[0], epoch, place, valid=False)]
             yield draws + self._memory_draws(epoch, number)
 
-    def _draw(self, row: np.int64, epoch: int, valid: bool) -> Draw:
-        seed = derive_seed(self.seed, "augment", self.experience, epoch, int(row)) if self.shuffle else -1
+    def _draw(self, row: np.int64, epoch: int, place: int, valid: bool) -> Draw:
+        """A row at a place in the epoch's order; a balanced order has rows repeatedly, each time augmented anew."""
+        again = [] if self.labels is None else [place]
+        seed = derive_seed(self.seed, "augment", self.experience, epoch, int(row), *again) if self.shuffle else -1
         return Draw(int(row), int(self.experiences[row]), seed, valid, memory=False)
 
     def _memory_draws(self, epoch: int, number: int) -> list[Draw]:
@@ -183,6 +210,28 @@ class TrainBatches(Sampler[list[Draw]]):
             Draw(int(row), int(self.experiences[row]), seed, valid=True, memory=True)
             for row, seed in zip(rows, seeds, strict=True)
         ]
+
+
+def balanced_order(rows: Rows, labels: Rows, generator: np.random.Generator) -> Rows:
+    """As many rows as there are, with every class as often as the others, give or take one.
+
+    A class is gone through whole, in a new order, as often as its share asks for, and once more in part: no picture is
+    shown more than once oftener than another of its class.
+
+    Args:
+        rows: (N,)
+        labels: (N,) their labels.
+        generator: What the order is drawn with.
+    """
+    classes = np.unique(labels)
+    shares = np.full(len(classes), len(rows) // len(classes))
+    shares[generator.permutation(len(classes))[: len(rows) % len(classes)]] += 1
+    drawn = []
+    for label, share in zip(classes, shares, strict=True):
+        own = rows[labels == label]
+        rounds = [generator.permutation(own) for _ in range(-(-int(share) // len(own)))]
+        drawn.append(np.concatenate([*rounds, own[:0]])[:share])
+    return generator.permutation(np.concatenate(drawn))
 
 
 class EvalBatches(Sampler[list[Draw]]):
@@ -253,16 +302,18 @@ def make_loader(dataset: SampleDataset, batches: Sampler[list[Draw]], num_worker
     )
 
 
-def _seeded(transform: Transform, picture: Tensor, seed: int) -> Tensor:
-    """Apply a transform with the generators of torch and of Python set to the seed, and put them back.
+def _seeded(call: Callable[[], Any], seed: int) -> Any:
+    """Call with the generators of torch and of Python set to a seed, and put them back; a negative seed sets nothing.
 
     torch.manual_seed is not used: it would set the generator of the GPU too, which draws the dropout.
     """
+    if seed < 0:
+        return call()
     before, torch_before = random.getstate(), torch.default_generator.get_state()
     random.seed(seed)
     torch.default_generator.manual_seed(seed)
     try:
-        return transform(picture)
+        return call()
     finally:
         random.setstate(before)
         torch.default_generator.set_state(torch_before)
@@ -275,10 +326,14 @@ def _stack(items: Sequence[Item]) -> Batch:
             f"The pictures of one batch have different sizes after the transforms: {sorted(shapes)}. "
             "End the transforms with one that gives every picture the same size, such as CenterCrop."
         )
-    return Batch(
+    batch = Batch(
         image=torch.stack([item["image"] for item in items]),
         label=torch.tensor([item["label"] for item in items], dtype=torch.int64),
         index=torch.tensor([item["index"] for item in items], dtype=torch.int64),
         experience=torch.tensor([item["experience"] for item in items], dtype=torch.int64),
         valid=torch.tensor([item["valid"] for item in items], dtype=torch.bool),
     )
+    if "box_xyxy" in items[0]:
+        batch["box_xyxy"] = torch.stack([item["box_xyxy"] for item in items])
+        batch["saliency"] = torch.stack([item["saliency"] for item in items])
+    return batch

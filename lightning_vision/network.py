@@ -24,6 +24,7 @@ class Network(nn.Module):
     seen: Tensor
     mean: Tensor
     std: Tensor
+    class_weights: Tensor | None
 
     def __init__(
         self,
@@ -52,6 +53,7 @@ class Network(nn.Module):
         self.register_buffer("seen", torch.zeros(num_classes, dtype=torch.bool))
         self.register_buffer("mean", torch.tensor(facts.mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(facts.std).view(3, 1, 1), persistent=False)
+        self.register_buffer("class_weights", None, persistent=False)  # (C,), or None where all classes count alike
 
     def features(self, image: Tensor) -> Tensor:
         """Features (N, D) of normalised pictures (N, 3, H, W)."""

@@ -67,7 +67,28 @@ class Strategy(nn.Module):
 
         The default is cross entropy over the classes seen so far.
         """
-        return F.cross_entropy(network.mask_unseen(network(batch["image"])), batch["label"])
+        return self.cross_entropy(network, network(batch["image"]), batch)
+
+    def cross_entropy(self, network: Network, logits: Tensor, batch: Batch) -> Tensor:
+        """Cross entropy over the classes seen so far, as the data asks for it: a scalar, the mean over the pictures.
+
+        Each picture counts by its class's weight (``data.class_weights``); where pictures were mixed, the target is
+        ``batch["target"]``. With weights w and targets q it is the mean over b of -sum_c w_c q_bc log p_bc: divided by the
+        number of pictures, not by the sum of their weights, so that several processes give the same gradient as one.
+
+        Args:
+            network: Knows the classes seen and their weights.
+            logits: (B, C) of the batch's pictures.
+            batch: Has their labels.
+        """
+        masked = network.mask_unseen(logits)
+        weights, target = network.class_weights, batch.get("target")
+        if target is None:
+            losses = F.cross_entropy(masked, batch["label"], weight=weights, reduction="none")
+            return losses.mean()
+        shares = target if weights is None else target * weights
+        # An unseen class has -inf and a share of 0, and their product is no number.
+        return -(shares * F.log_softmax(masked, dim=1).masked_fill(~network.seen, 0.0)).sum(dim=1).mean()
 
     def update(self, network: Network, features: Tensor, labels: Tensor) -> None:
         """One batch of a closed-form strategy: features (N, D) and labels (N,), in the stream's order.

@@ -135,6 +135,9 @@ class StreamRun:
             follow_stream(logger, self.position)
         self.record = StreamRecord(stream, self.model.class_names, self._test_parts())
         self.model.seed = self.options.seed
+        self.model.batch_transform = self.datamodule.batch_transform
+        weights = self.datamodule.class_weight_values()
+        self.model.network.class_weights = None if weights is None else torch.tensor(weights)
         self._start_processes()
         self.macs = count_macs(self.model)
         self.progress.begin(self._plan(), len(saved.experiences) if saved is not None else 0)

@@ -198,19 +198,23 @@ class BatchTransforms:
     def __bool__(self) -> bool:
         return bool(self.plain) or self.mixing is not None
 
-    def __call__(self, image: torch.Tensor, label: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Transform a batch.
+    def change(self, image: torch.Tensor) -> torch.Tensor:
+        """The pictures (B, 3, H, W) uint8 after what is not mixing."""
+        for transform in self.plain:
+            image = transform(image)
+        return image
+
+    def mix(self, image: torch.Tensor, label: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Mix pairs of pictures.
 
         Args:
-            image: (B, 3, H, W), uint8 or float.
+            image: (B, 3, H, W) float, normalised.
             label: (B,) int64.
 
         Returns:
-            The pictures, and the soft target (B, C) float32 where pictures were mixed.
+            The pictures and the soft target (B, C) float32; None where nothing was mixed.
         """
-        for transform in self.plain:
-            image = transform(image)
         if self.mixing is None or len(label) < 2:  # a single picture has none to be mixed with
             return image, None
-        image, target = self.mixing(image, label)
-        return image, target
+        mixed, target = self.mixing(image, label)
+        return mixed, target
