@@ -18,6 +18,7 @@ SUBCOMMANDS = {
     "validate": "loss and accuracy of a checkpoint on the validation data",
     "test": "evaluate a checkpoint on the test data; rewrites the final metrics and the confusion matrix",
     "predict": "write predictions.csv for the test data",
+    "data": "describe the data: counts, sizes, sample pictures, leaks, what is odd; writes a page",
     "list": "strategies, datamodules, scenarios and configs that are installed, plugins included",
 }
 HELP = """\
@@ -32,6 +33,7 @@ subcommands:
 first run:        lightning-vision fit --config configs/quickstart.yaml
 another strategy: lightning-vision fit --config configs/quickstart.yaml --config configs/strategy/full_fine_tune.yaml
 your own photos:  lightning-vision fit --config configs/image_folder/base.yaml --data.root PHOTOS
+look at data:     lightning-vision data --config configs/image_folder/base.yaml --data.root PHOTOS
 go on after a stop: the same command with --ckpt_path last
 all options:      lightning-vision fit --help; of a class: lightning-vision fit --model.strategy.help MoveToData
 """

@@ -27,6 +27,7 @@ from lightning_vision.scenarios import InstanceIncremental, Scenario
 from lightning_vision.sources import FilePictures, Joined, Loaded, PictureSource, boxes_of
 from lightning_vision.splits import apply_split, left_out, read_split
 from lightning_vision.transforms import BatchTransforms, build_transforms
+from lightning_vision.video import VIDEO_SUFFIXES, extract_frames, frame_path
 
 
 @dataclass(frozen=True)
@@ -325,20 +326,24 @@ class StreamDataModule(LightningDataModule, ABC):
     def _inspect(self, samples: pd.DataFrame) -> tuple[pd.DataFrame, Rows, Inspection]:
         """Look at every picture; returns the rows that can be used, which these are, and the facts on them."""
         self.cache_path: Path | None = None
+        failed: dict[Path, str] = {}
         if type(self).load_image is StreamDataModule.load_image:
             self.cache_path = cache_folder(self.root, self.cache_dir)
             saliency = None
             if "saliency" in samples:
                 saliency = [self.root / path if isinstance(path, str) else None for path in samples["saliency"]]
-            self._files = FilePictures(
-                self._picture_files(samples), boxes_of(samples), saliency, self.crop_to_box, self.box_context
-            )
+            files, failed = self._extract_frames(samples, self.cache_path)
+            self._files = FilePictures(files, boxes_of(samples), saliency, self.crop_to_box, self.box_context)
             name = f"inspection-{type(self).__name__}{'-boxes' if self.crop_to_box else ''}.npz"
             inspection = inspect_files(self._files, self.num_workers, self.cache_path / name)
         else:
             inspection = inspect_loaded(Loaded(self.load_image), len(samples), self.num_workers)
         wrong = np.flatnonzero(inspection.reason != "")
+        for video, reason in failed.items():
+            self.findings.bad(video.relative_to(self.root).as_posix(), reason)
         for row in wrong:
+            if self.root / str(samples["path"].iloc[row]) in failed:
+                continue  # said once for all its frames
             self.findings.bad(str(samples["path"].iloc[row]), str(inspection.reason[row]))
         self.findings.check(self.root, self.on_bad_image)
         kept = np.setdiff1d(np.arange(len(samples), dtype=np.int64), wrong)
@@ -346,9 +351,25 @@ class StreamDataModule(LightningDataModule, ABC):
             raise DataError(f"{self.root}: none of the {plural(len(samples), 'picture')} can be used.")
         return samples.iloc[kept].reset_index(drop=True), kept, inspection.take(kept)
 
-    def _picture_files(self, samples: pd.DataFrame) -> list[Path]:
-        """The file of each row."""
-        return [self.root / path for path in samples["path"]]
+    def _extract_frames(self, samples: pd.DataFrame, folder: Path) -> tuple[list[Path], dict[Path, str]]:
+        """The file of each row, for a frame of a video the one that it is decoded to; and videos that cannot be read."""
+        files = [self.root / path for path in samples["path"]]
+        if "frame" not in samples:
+            return files, {}
+        frames = {
+            row: int(frame)
+            for row, frame in enumerate(samples["frame"])
+            if frame >= 0 and files[row].suffix.lower() in VIDEO_SUFFIXES
+        }
+        wanted: dict[Path, list[int]] = {}
+        for row, frame in frames.items():
+            wanted.setdefault(files[row], []).append(frame)
+        failed = extract_frames(wanted, folder, self.root, max(1, self.num_workers)) if wanted else {}
+        places = [
+            frame_path(folder, self.root, file, frames[row]) if row in frames and file not in failed else file
+            for row, file in enumerate(files)
+        ]
+        return places, failed
 
     def _own_source(self) -> PictureSource:
         """The pictures by row of the table as it was read."""

@@ -21,6 +21,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
+from rich.console import Console
 
 import datamodules as datamodules
 import strategies as strategies
@@ -121,6 +122,13 @@ class StreamArgumentParser(LightningArgumentParser):
         raise ConfigError(message) from ex
 
 
+class StreamTrainer(Trainer):
+    """Lightning's Trainer, which subcommands are looked up in, with one that it does not know."""
+
+    def data(self) -> None:
+        """Describe the data; ``StreamCLI.data`` does."""
+
+
 class StreamCLI(LightningCLI):
     """``fit`` walks the stream; the rest are Lightning's subcommands for a checkpoint of it."""
 
@@ -131,6 +139,7 @@ class StreamCLI(LightningCLI):
             ContinualClassifier,
             StreamDataModule,
             save_config_callback=None,
+            trainer_class=StreamTrainer,
             trainer_defaults=TRAINER_DEFAULTS,
             seed_everything_default=0,
             parser_class=StreamArgumentParser,
@@ -158,7 +167,21 @@ class StreamCLI(LightningCLI):
             "validate": loaders,
             "test": loaders,
             "predict": {*loaders, "return_predictions"},
+            "data": set(),
         }
+
+    def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
+        """As LightningCLI does, but that the method ``data`` cannot have a group of options of its own name."""
+        if subcommand != "data":
+            return super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
+        parser = self.init_parser(**kwargs)
+        self._add_arguments(parser)
+        parser.add_argument(
+            "--output", type=str | None, default=None,
+            help="The HTML page that is written. Default: data-<datamodule>.html in trainer.default_root_dir.",
+        )  # fmt: skip
+        self._subcommand_method_arguments[subcommand] = ["output"]
+        return parser
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Our own options, and what the datamodule tells the model."""
@@ -228,6 +251,13 @@ class StreamCLI(LightningCLI):
             self.name = self._run_name(config)
             self.directory = RunDirectory(Path(config.trainer.default_root_dir) / self.name)
             self._check_directory(config, self.directory)
+        if self.subcommand == "data":  # without the model, whose weights it would fetch
+            parser = StreamArgumentParser()
+            parser.add_subclass_arguments(StreamDataModule, "data")
+            asked = cast(Any, Namespace)(data=config.data.clone())
+            self.datamodule, self.model = parser.instantiate_classes(asked).data, None
+            self.config_init = {"data": config}
+            return
         self.config_init = self.parser.instantiate_classes(self.config)
         self.datamodule = self._get(self.config_init, "data")
         self.model = self._get(self.config_init, "model")
@@ -389,6 +419,19 @@ class StreamCLI(LightningCLI):
         from lightning_vision.checkpoint_tasks import predict
 
         predict(*self._with_checkpoint(ckpt_path))
+
+    def data(self, model: None, datamodule: StreamDataModule, output: str | None = None) -> None:
+        """Describe the data in the terminal and on a page."""
+        from lightning_vision.data_page import write_page
+        from lightning_vision.data_report import describe, print_report
+
+        config = self.config.data
+        name = f"data-{type(datamodule).__name__}.html"
+        path = Path(output) if output else Path(config.trainer.default_root_dir) / name
+        report = describe(datamodule, int(config.seed_everything))
+        print_report(report, Console(soft_wrap=True, highlight=False))
+        write_page(report, datamodule, path)
+        _say(f"The page with pictures: {path}")
 
     def _with_checkpoint(
         self, ckpt_path: str | None
@@ -554,7 +597,7 @@ def _starts_processes(trainer: Trainer) -> bool:
 
 def _make_probe(options: dict[str, Any]) -> Trainer:
     """A Trainer that tells the number of processes and the device; it runs nothing."""
-    return Trainer(
+    return StreamTrainer(
         **{
             **options,
             "logger": False,

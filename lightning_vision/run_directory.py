@@ -192,6 +192,8 @@ FREE_ON_RESUME = (
     "data.init_args.root",
     "data.init_args.metadata",
     "data.init_args.num_workers",
+    "data.init_args.cache_dir",
+    "data.init_args.cache_gb",
     "model.base_checkpoint",
     "model.backbone_weights",
     "trainer.default_root_dir",

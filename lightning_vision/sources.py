@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 from torch import Tensor
 
-from lightning_vision.decoding import Region, decode_grey, decode_region, read_header
+from lightning_vision.decoding import Region, decode_grey, decode_region, on_grid, read_header
 from lightning_vision.samples import Rows
 
 Boxes = npt.NDArray[np.float32]
@@ -24,6 +24,9 @@ class Picture(Protocol):
     @property
     def size(self) -> tuple[int, int]:
         """Height and width, upright."""
+
+    def on_grid(self, region: Region, wanted: tuple[int, int]) -> Region:
+        """A region that is read exactly at the reduced scale that ``wanted`` allows, a few pixels beside at most."""
 
     def pixels(self, region: Region | None = None, wanted: tuple[int, int] | None = None) -> Tensor:
         """uint8 RGB (3, h, w) of a region (None: of all).
@@ -66,6 +69,10 @@ class InMemory(NamedTuple):
         """Height and width."""
         return int(self.tensor.shape[-2]), int(self.tensor.shape[-1])
 
+    def on_grid(self, region: Region, wanted: tuple[int, int]) -> Region:
+        """The region itself."""
+        return region
+
     def pixels(self, region: Region | None = None, wanted: tuple[int, int] | None = None) -> Tensor:
         """The pixels of the region, at their full number."""
         if region is None:
@@ -90,12 +97,24 @@ class FilePicture:
         self.frame: Region | None = None if box is None else box_region(box, self.header.size, context)
         self.size = self.header.size if self.frame is None else (self.frame.height, self.frame.width)
 
+    def on_grid(self, region: Region, wanted: tuple[int, int]) -> Region:
+        """See ``decoding.on_grid``; within the box, if there is one."""
+        moved = on_grid(self.header, self._in_file(region), wanted)
+        if self.frame is None:
+            return moved
+        top, left = max(moved.top, self.frame.top), max(moved.left, self.frame.left)
+        bottom = min(moved.top + moved.height, self.frame.top + self.frame.height)
+        right = min(moved.left + moved.width, self.frame.left + self.frame.width)
+        return Region(top - self.frame.top, left - self.frame.left, bottom - top, right - left)
+
     def pixels(self, region: Region | None = None, wanted: tuple[int, int] | None = None) -> Tensor:
         """The pixels of the region, decoded at a reduced scale where ``wanted`` allows it."""
-        if self.frame is not None:
-            inner = region or Region(0, 0, *self.size)
-            region = Region(self.frame.top + inner.top, self.frame.left + inner.left, inner.height, inner.width)
-        return decode_region(self.header, region, wanted)
+        return decode_region(self.header, self._in_file(region or Region(0, 0, *self.size)), wanted)
+
+    def _in_file(self, region: Region) -> Region:
+        if self.frame is None:
+            return region
+        return region._replace(top=self.frame.top + region.top, left=self.frame.left + region.left)
 
 
 class FilePictures:

@@ -20,15 +20,15 @@ def transform_picture(transform: Callable[[Tensor], Tensor], picture: Picture) -
     """The transformed picture, as if all of it had been decoded and given to the transform.
 
     Where a composition begins with RandomResizedCrop or Resize, its size is asked for, and the crop drawn, before the
-    picture is decoded: a region with at least twice the pixels that are needed is read at a reduced scale. The random
-    numbers drawn are the same.
+    picture is decoded: a region with more than twice the pixels that are needed is read at a reduced scale. The random
+    numbers drawn are the same; a crop that is read so is moved by half a pixel of that scale at most.
     """
     steps: list[Any] = list(transform.transforms) if isinstance(transform, v2.Compose) else [transform]
     first, *rest = steps
     if type(first) is v2.RandomResizedCrop:
         drawn = first.make_params([torch.empty((3, *picture.size), device="meta")])
         wanted = (int(first.size[0]), int(first.size[1]))
-        region = Region(drawn["top"], drawn["left"], drawn["height"], drawn["width"])
+        region = picture.on_grid(Region(drawn["top"], drawn["left"], drawn["height"], drawn["width"]), wanted)
         image = _resize(picture.pixels(region, wanted), wanted, first)
     elif type(first) is v2.Resize and (size := _resized_size(first, picture.size)) is not None:
         image = _resize(picture.pixels(None, size), size, first)
