@@ -1,6 +1,21 @@
 """Data sources, one a file: each reads a disk layout into the sample table of ``lightning_vision``."""
 
+from datamodules.avalanche import Avalanche
+from datamodules.bounding_boxes import BoundingBoxes
 from datamodules.digits import Digits
 from datamodules.image_folder import ImageFolder
+from datamodules.products import Products
+from datamodules.saliency_maps import SaliencyMaps
+from datamodules.stanford_cars import StanfordCars
+from datamodules.stanford_dogs import StanfordDogs
 
-__all__ = ["Digits", "ImageFolder"]
+__all__ = [
+    "Avalanche",
+    "BoundingBoxes",
+    "Digits",
+    "ImageFolder",
+    "Products",
+    "SaliencyMaps",
+    "StanfordCars",
+    "StanfordDogs",
+]

@@ -9,28 +9,34 @@ from pathlib import Path
 
 from lightning_vision.errors import ConfigError
 
-NAME = ".lightning_vision"
-"""Hidden, so that no reader of pictures looks into it."""
+SUFFIX = ".lightning_vision"
+
+
+def beside(root: Path) -> Path:
+    """A hidden folder next to the root, not in it: to other readers every folder in a root of pictures is a class."""
+    root = root.resolve()
+    return root.parent / f".{root.name}{SUFFIX}"
 
 
 def cache_folder(root: Path, cache_dir: str | Path | None = None) -> Path:
     """The folder for caches of the data below ``root``; it is made.
 
-    It lies in ``cache_dir`` where that is given (a folder of its own for each root), else in the root; where the root is
-    read-only, as shared data sets often are, in the user's cache folder.
+    It lies in ``cache_dir`` where that is given (a folder of its own for each root), else beside the root; where nothing
+    can be written there, as with shared data sets, in the user's cache folder.
 
     Raises:
         ConfigError: None of them can be written to.
     """
-    own_name = f"{root.resolve().name or 'data'}-{hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:12]}"
+    place = str(root.resolve()).encode("utf-8", "surrogateescape")
+    own_name = f"{root.resolve().name or 'data'}-{hashlib.sha256(place).hexdigest()[:12]}"
     if cache_dir is not None:
         places = [Path(cache_dir).expanduser() / own_name]
     else:
         home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        places = [root / NAME, home / "lightning_vision" / own_name]
+        places = [beside(root), home / "lightning_vision" / own_name]
     problems = []
     for place in places:
-        if place == root / NAME and not root.is_dir():
+        if place == beside(root) and not root.is_dir():
             continue
         try:
             place.mkdir(parents=True, exist_ok=True)

@@ -244,7 +244,7 @@ class StreamRecord:
 
 def path_hashes(paths: list[str]) -> npt.NDArray[np.str_]:
     """Sixteen hexadecimal digits for each picture's path (N,), to match pictures across runs."""
-    return np.array([hashlib.sha256(path.encode()).hexdigest()[:16] for path in paths])
+    return np.array([hashlib.sha256(path.encode("utf-8", "surrogateescape")).hexdigest()[:16] for path in paths])
 
 
 def environment(device: str, devices: int, precision: str) -> schema.Environment:

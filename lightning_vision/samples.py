@@ -181,7 +181,7 @@ def split_hash(samples: pd.DataFrame) -> str:
     """A sha256 over path, label and split of every row, in order."""
     digest = hashlib.sha256()
     for key, label, split in zip(row_keys(samples), samples["label"], samples["split"], strict=True):
-        digest.update(f"{key}\t{label}\t{split}\n".encode())
+        digest.update(f"{key}\t{label}\t{split}\n".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
 
 

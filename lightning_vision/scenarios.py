@@ -392,5 +392,5 @@ def _stream_hash(samples: pd.DataFrame, experiences: Sequence[Experience]) -> st
         parts = (experience.indices, experience.val_indices, experience.test_indices)
         for part, indices in zip(("train", "val", "test"), parts, strict=True):
             digest.update(f"{part} {len(indices)}\n".encode())
-            digest.update("".join(rows[row] for row in indices).encode())
+            digest.update("".join(rows[row] for row in indices).encode("utf-8", "surrogateescape"))
     return digest.hexdigest()

@@ -21,65 +21,61 @@ Preset = Callable[..., list[nn.Module]]
 BILINEAR = v2.InterpolationMode.BILINEAR
 
 
-def _resized(size: int) -> list[nn.Module]:
-    return [v2.Resize([size, size], antialias=True)]
+def _resized(image_size: int) -> list[nn.Module]:
+    return [v2.Resize([image_size, image_size], antialias=True)]
 
 
-def _random_resized_crop(size: int, **options: Any) -> list[nn.Module]:
-    return [v2.RandomResizedCrop(size, antialias=True, **options)]
+def _random_resized_crop(image_size: int, size: int | None = None, **options: Any) -> list[nn.Module]:
+    return [v2.RandomResizedCrop(size or image_size, antialias=True, **options)]
 
 
-def _center_crop(size: int, ratio: float = 256 / 224) -> list[nn.Module]:
-    return [v2.Resize(int(ratio * size), antialias=True), v2.CenterCrop(size)]
+def _center_crop(image_size: int, ratio: float = 256 / 224) -> list[nn.Module]:
+    return [v2.Resize(int(ratio * image_size), antialias=True), v2.CenterCrop(image_size)]
 
 
-def _quarter_turns(size: int, p: float = 0.75) -> list[nn.Module]:
+def _quarter_turns(image_size: int, p: float = 0.75) -> list[nn.Module]:
     turns = [v2.RandomRotation((degrees, degrees)) for degrees in (90, 180, 270)]
     return [v2.RandomApply([v2.RandomChoice(turns)], p=p)]
 
 
-def _rotation(size: int, degrees: float = 15.0) -> list[nn.Module]:
+def _rotation(image_size: int, degrees: float = 15.0) -> list[nn.Module]:
     return [v2.RandomRotation(degrees, interpolation=BILINEAR)]
 
 
-def _zoom(size: int, scale: Sequence[float] = (0.8, 1.2)) -> list[nn.Module]:
+def _zoom(image_size: int, scale: Sequence[float] = (0.8, 1.2)) -> list[nn.Module]:
     return [v2.RandomAffine(degrees=0, scale=list(scale), interpolation=BILINEAR)]
 
 
-def _contrast(size: int, contrast: float = 0.3) -> list[nn.Module]:
+def _contrast(image_size: int, contrast: float = 0.3) -> list[nn.Module]:
     return [v2.ColorJitter(contrast=contrast)]
 
 
-def _elastic(size: int, alpha: float = 50.0, sigma: float = 5.0) -> list[nn.Module]:
+def _elastic(image_size: int, alpha: float = 50.0, sigma: float = 5.0) -> list[nn.Module]:
     return [v2.ElasticTransform(alpha=alpha, sigma=sigma)]
 
 
-def _blur(size: int, kernel_size: int = 5, p: float = 0.5) -> list[nn.Module]:
+def _blur(image_size: int, kernel_size: int = 5, p: float = 0.5) -> list[nn.Module]:
     return [v2.RandomApply([v2.GaussianBlur(kernel_size)], p=p)]
 
 
 def _color_jitter(
-    size: int, brightness: float = 0.2, contrast: float = 0.2, saturation: float = 0.2, hue: float = 0.02
+    image_size: int, brightness: float = 0.2, contrast: float = 0.2, saturation: float = 0.2, hue: float = 0.02
 ) -> list[nn.Module]:
     return [v2.ColorJitter(brightness, contrast, saturation, hue)]
 
 
-def _sharpness(size: int, factor: float = 2.0, p: float = 0.5) -> list[nn.Module]:
+def _sharpness(image_size: int, factor: float = 2.0, p: float = 0.5) -> list[nn.Module]:
     return [v2.RandomAdjustSharpness(factor, p=p)]
-
-
-def _fixres_test(size: int) -> list[nn.Module]:
-    return _center_crop(size)
 
 
 PRESETS: dict[str, tuple[Preset, str]] = {
     "random_resized_crop": (_random_resized_crop, "a random part, scaled to image_size"),
     "resize": (_resized, "the whole picture, scaled to image_size x image_size without a crop"),
     "center_crop": (_center_crop, "the shorter side to 256/224 of image_size, then its centre"),
-    "fixres_train": (_random_resized_crop, "FixRes (arXiv 1906.06423): random_resized_crop at the size of training"),
-    "fixres_test": (_fixres_test, "FixRes: center_crop at a size 1.15 to 1.7 times that of training"),
-    "horizontal_flip": (lambda size, p=0.5: [v2.RandomHorizontalFlip(p)], "left and right change sides"),
-    "vertical_flip": (lambda size, p=0.5: [v2.RandomVerticalFlip(p)], "top and bottom change sides"),
+    "fixres_train": (_random_resized_crop, "FixRes (arXiv 1906.06423): random_resized_crop at a training size of its own (option size)"),
+    "fixres_test": (_center_crop, "FixRes: center_crop at image_size, 1.15 to 1.7 times the size of training"),
+    "horizontal_flip": (lambda image_size, p=0.5: [v2.RandomHorizontalFlip(p)], "left and right change sides"),
+    "vertical_flip": (lambda image_size, p=0.5: [v2.RandomVerticalFlip(p)], "top and bottom change sides"),
     "rotation_90": (_quarter_turns, "a turn by 0, 90, 180 or 270 degrees, each as likely"),
     "rotation": (_rotation, "a turn by up to so many degrees"),
     "zoom": (_zoom, "larger or smaller about the centre"),
@@ -88,10 +84,10 @@ PRESETS: dict[str, tuple[Preset, str]] = {
     "blur": (_blur, "Gaussian blur"),
     "color_jitter": (_color_jitter, "random brightness, contrast, saturation and hue"),
     "sharpness": (_sharpness, "sharpened"),
-    "autocontrast": (lambda size, p=0.5: [v2.RandomAutocontrast(p)], "darkest pixel to black, brightest to white"),
-    "rand_augment": (lambda size, **options: [v2.RandAugment(**options)], "RandAugment (arXiv 1909.13719)"),
-    "trivial_augment": (lambda size, **options: [v2.TrivialAugmentWide(**options)], "TrivialAugment (arXiv 2103.10158)"),
-    "random_erasing": (lambda size, **options: [v2.RandomErasing(**options)], "a random rectangle blackened"),
+    "autocontrast": (lambda image_size, p=0.5: [v2.RandomAutocontrast(p)], "darkest pixel to black, brightest to white"),
+    "rand_augment": (lambda image_size, **options: [v2.RandAugment(**options)], "RandAugment (arXiv 1909.13719)"),
+    "trivial_augment": (lambda image_size, **options: [v2.TrivialAugmentWide(**options)], "TrivialAugment (arXiv 2103.10158)"),
+    "random_erasing": (lambda image_size, **options: [v2.RandomErasing(**options)], "a random rectangle blackened"),
 }  # fmt: skip
 """What the experiments on this project's datasets used: a function of image_size and options, and what it does."""
 

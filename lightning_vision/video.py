@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import functools
 import json
 import os
 import re
@@ -15,15 +14,15 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import simplejpeg
 
-from lightning_vision.errors import ConfigError, DataError
+from lightning_vision.errors import DataError
 from lightning_vision.inspection import progress_bar
 from lightning_vision.samples import plural
+from lightning_vision.video_decoders import Decoder, Pixels, VideoFacts, find_decoder
 
 VIDEO_SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm"})
 QUALITY = 95
@@ -31,118 +30,6 @@ QUALITY = 95
 RECORD = "record.json"
 PAUSE_SECONDS = 0.05
 """Between two looks at a video that another process has."""
-
-Pixels = npt.NDArray[np.uint8]
-"""(h, w, 3) RGB."""
-
-
-@dataclass(frozen=True)
-class VideoFacts:
-    """What the container says, or a look at every frame where it says nothing."""
-
-    frames: int
-    height: int
-    width: int
-
-
-class Decoder(Protocol):
-    """A library that reads videos. What it raises on broken ones differs, and is named in ``errors``."""
-
-    errors: tuple[type[Exception], ...]
-
-    def facts(self, video: Path) -> VideoFacts:
-        """Number and size of the frames."""
-
-    def frames(self, video: Path, wanted: Sequence[int], threads: int) -> Iterator[tuple[int, Pixels]]:
-        """The wanted frames, counted from 0 and given in ascending order, as far as there are such."""
-
-
-class PyAV:
-    """The package ``av``, which brings its own FFmpeg."""
-
-    def __init__(self) -> None:
-        import av  # optional
-
-        self._av = av
-        self.errors: tuple[type[Exception], ...] = (av.FFmpegError, ValueError, EOFError)
-
-    def facts(self, video: Path) -> VideoFacts:
-        """Number and size of the frames."""
-        with self._av.open(str(video)) as container:
-            stream = self._stream(container)
-            context = stream.codec_context
-            # Some containers do not say how many frames they hold: Matroska, AVI that was cut.
-            count = stream.frames or sum(1 for _ in container.decode(stream))
-            return VideoFacts(int(count), int(context.height), int(context.width))
-
-    def frames(self, video: Path, wanted: Sequence[int], threads: int) -> Iterator[tuple[int, Pixels]]:
-        """The wanted frames; decoding ends at the last of them."""
-        left, last = set(wanted), max(wanted)
-        with self._av.open(str(video)) as container:
-            stream = self._stream(container)
-            stream.thread_type = "AUTO"
-            stream.codec_context.thread_count = threads
-            for number, frame in enumerate(container.decode(stream)):
-                if number in left:
-                    yield number, frame.to_ndarray(format="rgb24")
-                if number == last:
-                    return
-
-    @staticmethod
-    def _stream(container: Any) -> Any:
-        if not container.streams.video:
-            raise ValueError("there are no pictures in it")
-        return container.streams.video[0]
-
-
-class TorchCodec:
-    """The package ``torchcodec``, which needs the libraries of an FFmpeg on this machine."""
-
-    CHUNK = 16
-    """Frames that are decoded at once: 100 MB at 1920x1080."""
-
-    errors: tuple[type[Exception], ...] = (RuntimeError, ValueError, IndexError)
-
-    def __init__(self) -> None:
-        from torchcodec.decoders import VideoDecoder  # optional
-
-        self._open = VideoDecoder
-        try:
-            VideoDecoder(b"")
-        except self.errors as error:  # no video is refused in any case; what counts is whether its libraries load
-            if "libtorchcodec" in str(error):
-                raise ImportError(str(error)) from error
-
-    def facts(self, video: Path) -> VideoFacts:
-        """Number and size of the frames."""
-        decoder = self._open(str(video), seek_mode="approximate")
-        count = decoder.metadata.num_frames_from_header or len(self._open(str(video)))
-        return VideoFacts(int(count), int(decoder.metadata.height), int(decoder.metadata.width))
-
-    def frames(self, video: Path, wanted: Sequence[int], threads: int) -> Iterator[tuple[int, Pixels]]:
-        """The wanted frames."""
-        decoder = self._open(str(video), dimension_order="NHWC", num_ffmpeg_threads=threads)
-        there = [number for number in wanted if number < len(decoder)]
-        for start in range(0, len(there), self.CHUNK):
-            numbers = there[start : start + self.CHUNK]
-            yield from zip(numbers, decoder.get_frames_at(indices=numbers).data.numpy(), strict=True)
-
-
-@functools.cache
-def find_decoder() -> Decoder:
-    """The library that is installed: torchcodec where it works, else PyAV.
-
-    Raises:
-        ConfigError: Neither is.
-    """
-    for kind in (TorchCodec, PyAV):
-        try:
-            return kind()
-        except (ImportError, OSError, RuntimeError):  # torchcodec's libraries fail to load in all of these ways
-            continue
-    raise ConfigError(
-        "This data has videos, and no package that reads them is installed: pip install 'lightning_vision[video]'."
-    )
 
 
 def video_facts(video: Path) -> VideoFacts:
@@ -156,7 +43,7 @@ def video_facts(video: Path) -> VideoFacts:
     decoder = find_decoder()
     try:
         facts = decoder.facts(video)
-    except (*decoder.errors, OSError) as error:
+    except decoder.errors as error:
         raise DataError(f"The video {video} cannot be read ({_short(error, video)}). Repair or remove it.") from error
     if facts.frames < 1:
         raise DataError(f"The video {video} has no frames. Repair or remove it.")
@@ -184,9 +71,7 @@ def frame_path(folder: Path, root: Path, video: Path, frame: int) -> Path:
     return _place(folder, root, video) / f"{frame:06d}.jpg"
 
 
-def extract_frames(
-    videos: Mapping[Path, Sequence[int]], folder: Path, root: Path, workers: int = 1
-) -> dict[Path, str]:
+def extract_frames(videos: Mapping[Path, Sequence[int]], folder: Path, root: Path, workers: int = 1) -> dict[Path, str]:
     """Write the wanted frames as JPEG files (see ``frame_path``), as far as they are not there yet.
 
     Each video is decoded by one thread of one process at a time: whoever finds it taken goes on with another. A video
@@ -215,7 +100,7 @@ def extract_frames(
         return {}
     decoder = find_decoder()
     workers = min(max(1, workers), len(jobs))
-    threads = max(1, len(os.sched_getaffinity(0)) // workers)
+    threads = max(1, (os.cpu_count() or 1) // workers)
     waiting, stopped, counting = deque(jobs), threading.Event(), threading.Lock()
     reasons: dict[Path, str] = {}
 
@@ -233,16 +118,22 @@ def extract_frames(
                     return
                 with job.locked() as held:
                     if held:
-                        reason = job.run(decoder, threads, advance, stopped)
-                        if reason:
+                        if reason := job.run(decoder, threads, advance, stopped):
                             reasons[job.video] = reason
                         continue
                 waiting.append(job)
                 stopped.wait(PAUSE_SECONDS)
 
+        def work_or_stop_all() -> None:
+            try:
+                work()
+            except BaseException:
+                stopped.set()
+                raise
+
         with ThreadPoolExecutor(workers) as pool:
             try:
-                for future in [pool.submit(work) for _ in range(workers)]:
+                for future in [pool.submit(work_or_stop_all) for _ in range(workers)]:
                     future.result()
             finally:  # an error or Ctrl-C ends the other threads at their next frame
                 stopped.set()
@@ -284,14 +175,14 @@ class _Job:
                 return
             yield True
 
-    def run(
-        self, decoder: Decoder, threads: int, advance: Callable[[], None], stopped: threading.Event
-    ) -> str | None:
+    def run(self, decoder: Decoder, threads: int, advance: Callable[[], None], stopped: threading.Event) -> str | None:
         """Decode what is lacking; only while the lock is held.
 
         Returns:
             Why frames are lacking still.
         """
+        if not self.video.is_file():
+            return "there is no such file"
         lacking = self._begin()
         for _ in range(len(self.wanted) - len(lacking)):
             advance()
@@ -306,9 +197,9 @@ class _Job:
                 advance()
                 if stopped.is_set():
                     return "interrupted"
-        except (*decoder.errors, OSError) as error:
+        except decoder.errors as error:
             reason = f"it cannot be decoded ({_short(error, self.video)})"
-        self._keep(sorted(self._files()))
+        self._keep(sorted(self._files()))  # frames that were not whole are gone
         if not left:
             return None
         if reason is None:
@@ -331,6 +222,8 @@ class _Job:
                 files = set()
             vouched = set() if record is None else set(record["frames"])
             whole = {number for number in files if number in vouched or _is_whole(self._file(number))}
+            for number in files - whole:
+                self._file(number).unlink()
         self._keep(sorted(whole))
         return [number for number in self.wanted if number not in whole]
 
@@ -355,7 +248,7 @@ class _Job:
 
     def _files(self) -> set[int]:
         try:
-            names = os.listdir(self.place)
+            names = [file.name for file in self.place.iterdir()]
         except OSError:
             return set()
         return {int(match[1]) for name in names if (match := re.fullmatch(r"(\d{6,})\.jpg", name))}

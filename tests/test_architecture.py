@@ -67,8 +67,9 @@ def test_modules_import_each_other_in_no_circle() -> None:
         }
         for module, path in SOURCES.items()
     }
-    # The package's own __init__ loads names when they are asked for; it is a shop window, not a floor.
-    del arrows["lightning_vision"]
+    # A package's own __init__ is a shop window, not a floor: whoever imports a module passes it.
+    for room in ROOMS:
+        del arrows[room]
     while arrows:
         free = [module for module, targets in arrows.items() if not targets & arrows.keys()]
         assert free, f"a circle among {sorted(arrows)}"

@@ -40,7 +40,12 @@ def write_odd_photos(root: Path) -> Path:
 
 
 def folder(root: Path, **options: Any) -> ImageFolder:
-    small = {"num_workers": 0, "image_size": 32, "on_bad_image": "skip", "stream": InstanceIncremental(3)} | options
+    small: dict[str, Any] = {
+        "num_workers": 0,
+        "image_size": 32,
+        "on_bad_image": "skip",
+        "stream": InstanceIncremental(3),
+    } | options
     return ImageFolder(root, **small)
 
 
@@ -169,10 +174,10 @@ class TestOtherData:
 
 
 class TestPrinted:
-    def test_everything_is_there(self, report: DataReport) -> None:
+    def test_everything_is_there(self, odd: ImageFolder, report: DataReport) -> None:
         text = printed(report)
         for words in (
-            "45 pictures, 3 classes:",
+            f"{len(odd.samples)} pictures, 3 classes:",
             "Pictures per class",
             "The stream: InstanceIncremental",
             "increment 2",

@@ -13,6 +13,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import dataset_maker
 import pandas as pd
 import pytest
 from photo_folder import write_photos
@@ -108,6 +109,7 @@ def desk(first_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     pd.DataFrame({"path": paths, "day": days, "group": None}).to_csv(tmp_path / "facts.csv", index=False)
     classes = [path.split("/")[0] for path in paths]
     pd.DataFrame({"path": paths, "class": classes, "day": days}).to_csv(photos / "table.csv", index=False)
+    dataset_maker.write_all(tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])
     return tmp_path

@@ -10,7 +10,7 @@ from PIL import Image
 
 from datamodules import ImageFolder
 from lightning_vision import inspection
-from lightning_vision.cache_folder import NAME, cache_folder
+from lightning_vision.cache_folder import beside, cache_folder
 from lightning_vision.errors import ConfigError
 from lightning_vision.inspection import inspect_files
 from lightning_vision.scenarios import Joint
@@ -94,7 +94,8 @@ def test_boxes_that_lie_beside_the_picture(files: list[Path]) -> None:
 
 class TestCacheFolder:
     def test_beside_the_data(self, tmp_path: Path) -> None:
-        assert cache_folder(tmp_path) == tmp_path / NAME
+        (tmp_path / "photos").mkdir()
+        assert cache_folder(tmp_path / "photos") == tmp_path / ".photos.lightning_vision"
 
     def test_where_it_is_asked_for_each_root_has_its_own(self, tmp_path: Path) -> None:
         one, two = (cache_folder(tmp_path / name, tmp_path / "caches") for name in ("one", "two"))
@@ -104,7 +105,7 @@ class TestCacheFolder:
         """As root one can write anywhere but into a file."""
         root = tmp_path / "data"
         root.mkdir()
-        (root / NAME).write_text("in the way")
+        beside(root).write_text("in the way")
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
         assert cache_folder(root).is_relative_to(tmp_path / "home" / "lightning_vision")
         (tmp_path / "file").write_text("")
@@ -112,10 +113,14 @@ class TestCacheFolder:
         with pytest.raises(ConfigError, match=r"No folder to keep caches.*data\.cache_dir"):
             cache_folder(root)
 
-    def test_a_reader_of_pictures_does_not_look_into_it(self, tmp_path: Path) -> None:
+    def test_nothing_is_written_into_the_data(self, tmp_path: Path) -> None:
+        """torchvision's ImageFolder takes any folder for a class, and refuses one without pictures."""
+        root = tmp_path / "photos"
         for name in ("a", "b"):
-            (tmp_path / name).mkdir()
+            (root / name).mkdir(parents=True)
             for number in range(6):
-                Image.new("RGB", (20, 20), (40 * number, 9, 9)).save(tmp_path / name / f"{number}.png")
-        paths = [ImageFolder(tmp_path, image_size=16, stream=Joint()).samples["path"].tolist() for _ in range(2)]
-        assert (tmp_path / NAME).is_dir() and paths[0] == paths[1]
+                Image.new("RGB", (20, 20), (40 * number, 9, 9)).save(root / name / f"{number}.png")
+        before = sorted(root.rglob("*"))
+        ImageFolder(root, image_size=16, stream=Joint(), cache="decoded")
+        assert sorted(root.rglob("*")) == before
+        assert beside(root).is_dir()

@@ -1,0 +1,341 @@
+"""Benchmarks of Avalanche as streams: its experiences are ours, its pictures come without its transforms."""
+
+import difflib
+import inspect
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import torch
+from PIL import Image
+from torch import Tensor
+
+from lightning_vision.datamodule import StreamDataModule
+from lightning_vision.errors import ConfigError, DataError
+from lightning_vision.samples import Rows, deal, derive_seed, listed, plural
+from lightning_vision.scenarios import FromColumn, Joint, Scenario
+
+INSTALL = "pip install 'lightning_vision[avalanche]'"
+
+
+class _Part(NamedTuple):
+    """The pictures of one experience of one stream."""
+
+    split: str
+    experience: int
+    dataset: Any
+    labels: Rows
+    """(N,) Avalanche's class numbers."""
+
+
+class Avalanche(StreamDataModule):
+    """Any classification benchmark of Avalanche, or of one's own made with it: SplitMNIST, CORe50, nc_benchmark, ...
+
+    Source: A. Carta et al., "Avalanche: A PyTorch Library for Deep Continual Learning", JMLR 24 (2023),
+    https://avalanche.continualai.org. The training stream's experiences are ours, in their order (the column
+    ``experience``, from 0), and so is a validation stream; else validation data is cut from each experience. The test
+    stream has an experience for each, or a single one for all: a picture of that one belongs to the experience that
+    trains its class, and where several do, such pictures are dealt to them in equal shares. Task labels are not used: one
+    head knows all classes.
+
+    Pictures are taken without the transforms that Avalanche would apply, except frozen ones, which make the experiences
+    what they are (the permutations of PermutedMNIST); ``train_transforms`` and ``eval_transforms`` follow. Floats are
+    expected from 0 to 1.
+
+    Args:
+        benchmark: Dotted path of a function or class that makes the benchmark (``avalanche.benchmarks.SplitMNIST``), or of a
+            benchmark.
+        arguments: What it is called with. Where it draws without a seed of its own, ``seed`` alone moves what it draws.
+        root: Given as ``dataset_root`` to a function that takes one.
+        stream: None is one experience for each of the benchmark's (``FromColumn("experience")``).
+        options: See ``StreamDataModule``.
+    """
+
+    SPLIT_OF_STREAM: ClassVar[dict[str, str]] = {"train": "train", "valid": "val", "val": "val", "test": "test"}
+
+    def __init__(
+        self,
+        benchmark: str,
+        arguments: dict[str, Any] | None = None,
+        root: str | Path = "",
+        stream: Scenario | None = None,
+        **options: Any,
+    ) -> None:
+        self.benchmark = benchmark
+        self.arguments = dict(arguments or {})
+        made = _make(benchmark, self.arguments, str(root), int(options.get("seed", 0)))
+        parts, self._unused_streams = _read_streams(made, benchmark, self.SPLIT_OF_STREAM)
+        self._parts = [part for part in parts if len(part.labels)]
+        self._test_experiences = sum(part.split == "test" for part in parts)
+        self._names = _class_names(made, self._parts)
+        self._numbers_anew = bool(getattr(made, "class_ids_from_zero_in_each_exp", False))
+        self._test_seed = int(options.get("seed", 0))
+        if stream is None:
+            several = len({part.experience for part in self._parts if part.split == "train"}) > 1
+            stream = FromColumn("experience") if several else Joint()
+        super().__init__(root, stream=stream, **options)
+
+    def read_samples(self) -> tuple[pd.DataFrame, list[str]]:
+        """One row a picture: the streams one after another, each in the benchmark's order."""
+        for part in self._parts:
+            _to_picture(part.dataset[0], f"{self.benchmark}: {part.split} experience {part.experience}")
+        self._starts = np.cumsum([0, *(len(part.labels) for part in self._parts)], dtype=np.int64)
+        labels = np.concatenate([part.labels for part in self._parts])
+        numbers, positions = np.unique(labels, return_inverse=True)
+        sizes = [len(part.labels) for part in self._parts]
+        samples = pd.DataFrame(
+            {
+                "path": [
+                    f"{part.split}/{part.experience}/{n}" for part in self._parts for n in range(len(part.labels))
+                ],
+                "label": positions.astype(np.int64),
+                "split": np.repeat([part.split for part in self._parts], sizes),
+                "experience": np.repeat([part.experience for part in self._parts], sizes),
+            }
+        )
+        self._deal_single_test_experience(samples)
+        self._remark()
+        return samples, [self._names.get(int(number), str(number)) for number in numbers]
+
+    def load_image(self, index: int) -> Tensor:
+        """uint8 (3, h, w)."""
+        number = int(np.searchsorted(self._starts, index, side="right")) - 1
+        part, place = self._parts[number], index - int(self._starts[number])
+        return _to_picture(part.dataset[place], f"{self.benchmark}: {part.split}/{part.experience}/{place}")
+
+    def _deal_single_test_experience(self, samples: pd.DataFrame) -> None:
+        """Give each row of the only test experience to an experience that trains its class."""
+        trained = [part for part in self._parts if part.split == "train"]
+        if len(trained) == 1 or self._test_experiences != 1:
+            return
+        split, labels = samples["split"].to_numpy(), samples["label"].to_numpy()
+        experience = samples["experience"].to_numpy(copy=True)
+        train, test = split == "train", np.flatnonzero(split == "test")
+        teachers = {
+            label: tuple(np.unique(experience[train & (labels == label)]).tolist()) for label in np.unique(labels)
+        }
+        for several in sorted(set(teachers.values()) - {()}):  # a class that none trains is refused later, in words
+            rows = test[np.isin(labels[test], [label for label in teachers if teachers[label] == several])]
+            shares = [1 / len(several)] * len(several)
+            dealt = deal(labels[rows], shares, (self._test_seed, "avalanche test", *several))
+            experience[rows] = np.array(several)[dealt]
+        samples["experience"] = experience
+        self.findings.remark(
+            f"{self.benchmark} has one test experience for {len(trained)} training experiences: each test picture is "
+            "counted with an experience that trains its class, dealt in equal shares where several do."
+        )
+
+    def _remark(self) -> None:
+        if self._unused_streams:
+            self.findings.remark(f"{self.benchmark}: the streams {listed(self._unused_streams)} are not used.")
+        if self._numbers_anew and len({part.experience for part in self._parts}) > 1:
+            self.findings.remark(
+                f"{self.benchmark} numbers its classes from 0 in each experience (class_ids_from_zero_in_each_exp): "
+                "equal numbers are taken for one class. That is right where every experience has the same classes."
+            )
+
+
+def _make(dotted: str, arguments: dict[str, Any], root: str, seed: int) -> Any:
+    """The benchmark that an option names."""
+    found = _find(dotted)
+    if not callable(found):
+        if arguments:
+            raise ConfigError(
+                f"data.arguments: {dotted} is a benchmark already, nothing is called. Leave the arguments out, or name "
+                "the function that makes it."
+            )
+        return found
+    try:
+        signature: inspect.Signature | None = inspect.signature(found)
+    except ValueError:  # some classes written in C have none
+        signature = None
+    given = dict(arguments)
+    if signature is not None:
+        if root and "dataset_root" in signature.parameters:
+            given.setdefault("dataset_root", str(Path(root).expanduser()))
+        try:
+            signature.bind(**given)
+        except TypeError as error:
+            raise ConfigError(
+                f"data.arguments: {dotted} cannot be called with {given}: {error}. It takes {signature}."
+            ) from error
+    try:
+        with _own_generators(seed):
+            return found(**given)
+    except (OSError, RuntimeError, ValueError, AssertionError) as error:  # downloads, files, what Avalanche refuses
+        raise DataError(
+            f"data.benchmark: {dotted} could not be made with {given}: {type(error).__name__}: {error}"
+        ) from error
+
+
+def _find(dotted: str) -> Any:
+    """What a dotted path names."""
+    words = dotted.split(".")
+    for count in range(len(words) - 1, 0, -1):
+        module = ".".join(words[:count])
+        try:
+            found: Any = import_module(module)
+        except ModuleNotFoundError as error:
+            missing = error.name or ""
+            if missing == "avalanche":
+                raise ConfigError(
+                    f"data.benchmark: {dotted} needs the package avalanche-lib, which is not installed. {INSTALL}"
+                ) from error
+            if module == missing or module.startswith(f"{missing}."):
+                continue  # a class or an object stands before the last dot
+            raise ConfigError(f"data.benchmark: {module} cannot be imported: {error}.") from error
+        for word in words[count:]:
+            if not hasattr(found, word):
+                near = difflib.get_close_matches(word, dir(found), n=4, cutoff=0.4)
+                raise ConfigError(f"data.benchmark: {module} has no {word!r}. Near names: {', '.join(near) or 'none'}.")
+            found = getattr(found, word)
+        return found
+    raise ConfigError(
+        f"data.benchmark: expected a dotted path such as avalanche.benchmarks.SplitMNIST, found {dotted!r}, of which no "
+        "module can be imported. Files of your own are looked for in the working directory."
+    )
+
+
+@contextmanager
+def _own_generators(seed: int) -> Iterator[None]:
+    """Benchmarks draw from the generators of torch, NumPy and Python: set them, and put them back afterwards."""
+    python, numpy = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng(devices=[]):
+        drawn = derive_seed(seed, "avalanche")
+        random.seed(drawn)
+        np.random.seed(drawn % 2**32)
+        torch.default_generator.manual_seed(drawn)
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(numpy)
+
+
+def _read_streams(made: Any, dotted: str, split_of: Mapping[str, str]) -> tuple[list[_Part], list[str]]:
+    """Every experience of the streams that are learned or evaluated, and the names of the other streams."""
+    streams = getattr(made, "streams", None)
+    if not isinstance(streams, Mapping) or "train" not in streams:
+        found = f"with the streams {listed(streams)}" if isinstance(streams, Mapping) else f"a {type(made).__name__}"
+        raise ConfigError(
+            f"data.benchmark: {dotted} gave {found}; expected an Avalanche benchmark with a stream 'train', and one "
+            "'test' unless the test data is to be cut from it."
+        )
+    parts: dict[str, list[_Part]] = {}
+    for name, stream in streams.items():
+        if name in split_of:
+            split = split_of[name]
+            parts[split] = [_read_experience(dotted, split, number, item) for number, item in enumerate(stream)]
+    count = len(parts["train"])
+    for split, read in parts.items():
+        if len(read) not in ({1, count} if split == "test" else {count}):
+            raise DataError(
+                f"{dotted}: the {split} stream has {plural(len(read), 'experience')} and the training stream {count}. "
+                f"Expected as many{', or a single one for all' if split == 'test' else ''}."
+            )
+    if empty := [part.experience for part in parts["train"] if len(part.labels) == 0]:
+        raise DataError(f"{dotted}: every experience needs training data, and {listed(empty)} of {count} has none.")
+    used = [part for split in ("train", "val", "test") for part in parts.get(split, [])]
+    return used, [name for name in streams if name not in split_of]
+
+
+def _read_experience(dotted: str, split: str, number: int, experience: Any) -> _Part:
+    dataset = getattr(experience, "dataset", None)
+    targets = getattr(dataset, "targets", None)
+    if dataset is None or targets is None:
+        raise DataError(
+            f"{dotted}: {split} experience {number} has no dataset with targets. Expected a classification benchmark, found "
+            f"a {type(experience).__name__}."
+        )
+    values = np.array([target.item() if isinstance(target, Tensor) else target for target in targets])
+    if len(values) and not np.issubdtype(values.dtype, np.integer):
+        raise DataError(
+            f"{dotted}: the targets of {split} experience {number} are {values.dtype}, such as {values[0]!r}; expected "
+            "whole numbers, one a picture."
+        )
+    plain = dataset.remove_current_transform_group() if hasattr(dataset, "remove_current_transform_group") else dataset
+    return _Part(split, number, plain, values.astype(np.int64))
+
+
+def _class_names(made: Any, parts: Sequence[_Part]) -> dict[int, str]:
+    """Names by Avalanche's class number, where the benchmark or all data sets below it agree on them; else empty."""
+    own = getattr(made, "class_names", None)
+    if own is None:
+        if getattr(made, "class_ids_from_zero_in_each_exp", False):
+            return {}
+        below = [getattr(leaf, "classes", None) for part in parts for leaf in _leaves(part.dataset)]
+        if not below or any(names != below[0] for names in below):
+            return {}
+        own = below[0]
+    if not isinstance(own, Sequence) or isinstance(own, str) or not all(isinstance(name, str) for name in own):
+        return {}
+    numbers = list(range(len(own)))
+    if getattr(made, "class_ids_from_zero_from_first_exp", False):  # the names are those of the numbers before
+        numbers = [int(number) for number in made.class_mapping][: len(own)]
+    names = dict(zip(numbers, own, strict=False))
+    used = {int(number) for part in parts for number in np.unique(part.labels)}
+    return names if used <= names.keys() and len(set(own)) == len(own) and all(name.strip() for name in own) else {}
+
+
+def _leaves(dataset: Any) -> list[Any]:
+    """The data sets that an Avalanche data set is made of, each once."""
+    from avalanche.benchmarks.utils.dataset_traversal_utils import leaf_datasets  # made with Avalanche: it is there
+
+    return list(leaf_datasets(dataset))
+
+
+def _to_picture(item: Any, place: str) -> Tensor:
+    """What a data set gives as uint8 (3, h, w).
+
+    Args:
+        item: The picture, and what else there is of it.
+        place: For messages.
+
+    Raises:
+        DataError: It is no picture.
+    """
+    if not isinstance(item, Sequence) or len(item) == 0:
+        raise DataError(f"{place}: expected a picture and its class, found a {type(item).__name__}.")
+    given = item[0]
+    if isinstance(given, Image.Image):
+        given = given if given.mode in ("I", "F") or given.mode.startswith("I;16") else _rgb(given)
+    if isinstance(given, Tensor):
+        pixels = given.detach().cpu().numpy()
+    elif isinstance(given, np.ndarray | Image.Image):
+        pixels = np.asarray(given)
+        pixels = pixels.transpose(2, 0, 1) if pixels.ndim == 3 and pixels.shape[2] in (1, 3) else pixels
+    else:
+        raise DataError(f"{place}: expected a picture (Pillow, tensor or NumPy), found a {type(given).__name__}.")
+    pixels = pixels[None] if pixels.ndim == 2 else pixels
+    if pixels.ndim != 3 or pixels.shape[0] not in (1, 3) or 0 in pixels.shape:
+        raise DataError(f"{place}: expected a picture of 1 or 3 channels (c, h, w), found the shape {pixels.shape}.")
+    return torch.from_numpy(np.ascontiguousarray(_bytes(pixels, place))).expand(3, *pixels.shape[1:])
+
+
+def _rgb(picture: Image.Image) -> Image.Image:
+    if picture.has_transparency_data:
+        picture = picture.convert("RGBA")
+        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+    return picture.convert("RGB")
+
+
+def _bytes(pixels: npt.NDArray[Any], place: str) -> npt.NDArray[np.uint8]:
+    """Pixels of any kind from 0 to 255."""
+    if pixels.dtype == np.uint8:
+        return pixels
+    if pixels.dtype == np.uint16:
+        return (pixels >> 8).astype(np.uint8)
+    most = 1 if np.issubdtype(pixels.dtype, np.floating) or pixels.dtype == np.bool_ else 255
+    low, high = float(pixels.min()), float(pixels.max())
+    if not (low >= -1e-4 and high <= most + 1e-4):  # NaN is neither
+        raise DataError(
+            f"{place}: expected {pixels.dtype} pixels from 0 to {most}, found {low:.4g} to {high:.4g}. If the benchmark's "
+            "data set normalises its pictures itself, make it without: the network does so."
+        )
+    return np.rint(pixels.astype(np.float64) * (255 / most)).clip(0, 255).astype(np.uint8)

@@ -1,0 +1,225 @@
+"""Pictures cut to bounding boxes: Grasping in the Wild, or any folder with a table of boxes."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from datamodules.box_table import box_of_sides, read_box_table
+from datamodules.gitw_tree import (
+    CROPPED_LAYOUT,
+    MILLISECONDS,
+    NINE_CLASSES,
+    PAPER,
+    SOURCE,
+    Box,
+    Footage,
+    GitwSequence,
+    Row,
+    counts_from_one,
+    make_table,
+    no_such_frame,
+    number_lines,
+    read_footage,
+    read_tree,
+)
+from lightning_vision.cache_folder import cache_folder
+from lightning_vision.datamodule import StreamDataModule
+from lightning_vision.errors import ConfigError, DataError
+from lightning_vision.samples import listed, plural
+
+BOXES_TREE = "GITW_light_bboxes"
+
+
+class _Line(NamedTuple):
+    """What a box file says of one frame."""
+
+    place: str
+    """Where it stands, for messages."""
+    present: bool
+    box: Box | None
+    """None where the object is absent, and where the box cannot be used, which is said already."""
+
+
+class BoundingBoxes(StreamDataModule):
+    """Videos of people who grasp objects in seven kitchens, or any pictures, cut to bounding boxes.
+
+    A sequence's boxes are read from ``<Seq>_2_bboxes.txt`` in its folder or in a parallel tree (``frame 0`` where the
+    object is absent, else ``frame 1 x y w h``), or from the original ``bounding_box.txt`` (``Frame_<ms>.png x y w h``,
+    zeros where it is absent). Frames count from 0; boxes are in pixels from the upper left corner, and clamped to the
+    frame. Frames without the object are skipped. Sequences without boxes are skipped too. The layout of ready crops is
+    read as it is.
+
+    With ``boxes`` the pictures are those that a CSV file names: columns path, x, y, w, h, class, and split where there
+    is one; others join the sample table. Without x, y, w and h a row is the whole picture.
+
+    Frames of one sequence are near copies: it is their ``group``, and no cut parts it. The kitchen is the column
+    ``domain``. Folders train, train1, ... are training data and test, test1, test2, ... test data; the column
+    ``part`` names them for ``split``. Frames of videos are decoded once and kept (``cache_dir``).
+
+    Args:
+        root: Holds the folders train and test (or train1, test1, test2), or the class folders; with ``boxes`` the
+            folder that paths start from.
+        context: Share of a box's sides by which it is widened in all, half of it on each side.
+        annotations_root: Tree with the box files, folder by folder like root, or all in one folder. None: looked for in
+            the sequence's folder, then in GITW_light_bboxes in root or beside it.
+        boxes: CSV file with boxes, looked for from the working directory, then in root.
+        options: See ``StreamDataModule``.
+    """
+
+    CLASS_NAMES: ClassVar[tuple[str, ...]] = NINE_CLASSES
+    SOURCE: ClassVar[str] = SOURCE
+    PAPER: ClassVar[str] = PAPER
+    LAYOUTS: ClassVar[tuple[str, ...]] = (
+        "<root>/[<part>/]<Class>/<Seq>/ with <Seq>.mp4 or Frames/Frame_<ms>.jpg, and <Seq>_2_bboxes.txt (here or in the "
+        f"parallel tree {BOXES_TREE}) or bounding_box.txt; <part> is train, test, train1, test1, ..., <Seq> "
+        "<Class>Place<P>Subject<S>",
+        CROPPED_LAYOUT,
+        "any pictures, with data.boxes=<CSV file: path, x, y, w, h, class>",
+    )
+
+    def __init__(
+        self,
+        root: str | Path,
+        context: float = 0.0,
+        annotations_root: str | None = None,
+        boxes: str | None = None,
+        **options: Any,
+    ) -> None:
+        if context < 0:
+            raise ConfigError(f"data.context must be at least 0, not {context}.")
+        if annotations_root is not None and boxes is not None:
+            raise ConfigError("data.annotations_root and data.boxes both say where the boxes are: give one of them.")
+        self.context = self.box_context = context
+        self.annotations_root = annotations_root
+        self.boxes = boxes
+        self.crop_to_box = True
+        super().__init__(root, **options)
+
+    def read_samples(self) -> tuple[pd.DataFrame, list[str]]:
+        """One row a box, or a crop; in natural order of part, class, sequence and frame, or of the CSV file."""
+        if self.boxes is not None:
+            places = [Path(self.boxes).expanduser(), self.root / self.boxes]
+            file = next((place for place in places if place.is_file()), None)
+            if file is None:
+                raise DataError(f"data.boxes: the file is not there; looked at {listed(places)}.")
+            return read_box_table(file, self.root, self.findings)
+        tree = read_tree(self.root, self.LAYOUTS, self.findings)
+        parallel = self._parallel_files()
+        files: dict[str, Path] = {}
+        for sequence in tree.sequences:
+            file = self._box_file(sequence, parallel)
+            if file is None:
+                self.findings.skip(sequence.path, "sequences without bounding boxes")
+            else:
+                files[sequence.path] = file
+        if not files and not tree.crops:
+            raise DataError(
+                f"data.root: {self.root} has {plural(len(tree.sequences), 'sequence')}, and none of them has bounding "
+                f"boxes. Expected {self.LAYOUTS[0]}. A parallel tree elsewhere is given as data.annotations_root; to crop "
+                "to saliency maps, use SaliencyMaps."
+            )
+        with_boxes = [sequence for sequence in tree.sequences if sequence.path in files]
+        kept = cache_folder(self.root, self.cache_dir)
+        footage = read_footage(with_boxes, self.root, kept, max(1, self.num_workers), self.findings)
+        rows = list(tree.crops)
+        for sequence in with_boxes:
+            if sequence.path in footage:
+                rows += self._rows(sequence, footage[sequence.path], files[sequence.path])
+        return make_table(rows, tree, self.findings)
+
+    def _parallel_files(self) -> dict[str, list[Path]]:
+        """The box files of the parallel tree by name.
+
+        Raises:
+            DataError: The tree that was asked for is not there, or holds none.
+        """
+        if self.annotations_root is not None:
+            trees = [Path(self.annotations_root).expanduser()]
+        else:
+            parent = self.root.resolve().parent
+            trees = [self.root / BOXES_TREE, parent / BOXES_TREE, parent / f"{self.root.resolve().name}_bboxes"]
+        files: dict[str, list[Path]] = {}
+        for tree in dict.fromkeys(trees):
+            for folder, _, names in os.walk(tree):
+                for name in names:
+                    if name.endswith("_2_bboxes.txt"):
+                        files.setdefault(name, []).append(Path(folder, name))
+        if self.annotations_root is not None and not files:
+            kind = "has no" if trees[0].is_dir() else "is not there; it should have"
+            raise DataError(
+                f"data.annotations_root: {trees[0]} {kind} files <Seq>_2_bboxes.txt, in any of its folders."
+            )
+        return files
+
+    def _box_file(self, sequence: GitwSequence, parallel: Mapping[str, list[Path]]) -> Path | None:
+        name, folder = f"{sequence.name}_2_bboxes.txt", self.root / sequence.path
+        own = [folder / file for file in (name, "bounding_box.txt") if file in sequence.files]
+        if own and self.annotations_root is None:
+            return own[0]
+        found = parallel.get(name, [])
+        if len(found) > 1:  # then the folders tell which is meant
+            depth = len(Path(sequence.path).parts)
+            found = [file for file in found if file.parent.parts[-depth:] == folder.parts[-depth:]] or found
+        if len(found) > 1:
+            self.findings.problem(f"{sequence.path}: which of its box files is meant is not clear: {listed(found)}")
+        return next(iter([*found, *own]), None)
+
+    def _rows(self, sequence: GitwSequence, footage: Footage, file: Path) -> list[Row]:
+        name = file.relative_to(self.root).as_posix() if file.is_relative_to(self.root) else str(file)
+        original = file.name == "bounding_box.txt"
+        lines: dict[int, _Line] = {}
+        for place, fields in number_lines(file, name, self.findings):
+            self._read_line(place, fields, original, lines)
+        if counts_from_one(name, list(lines), footage, self.findings):
+            return []
+        rows = []
+        for frame in footage.numbers:
+            if frame not in lines:
+                self.findings.skip(f"{name} frame {frame}", "frames that no line speaks of")
+        for frame, line in sorted(lines.items()):
+            picture = footage.picture(frame)
+            if not line.present:
+                self.findings.skip(line.place, "frames without the object")
+            elif line.box is not None and picture is None:
+                self.findings.bad(line.place, no_such_frame(frame, footage))
+            elif line.box is not None and picture is not None:
+                path, number = picture
+                rows.append(Row(path, sequence.class_name, sequence.part, sequence.group, number, line.box))
+        return rows
+
+    def _read_line(self, place: str, fields: list[str], original: bool, lines: dict[int, _Line]) -> None:
+        """Add what the line says, or say what is wrong with it."""
+        try:
+            first, second, *rest = _translated(fields) if original else fields
+            frame, present, numbers = int(first), int(second), [float(text) for text in rest]
+        except ValueError:
+            frame, present, numbers = -1, -1, []
+        right = frame >= 0 and present in (0, 1) and (len(numbers) == 4 or (len(numbers) == 0 and not present))
+        if not right or not np.isfinite(numbers).all():
+            form = (
+                f"Frame_<ms>.png <x> <y> <w> <h>, with a multiple of {MILLISECONDS} ms"
+                if original
+                else "<frame> 0 or <frame> 1 <x> <y> <w> <h>"
+            )
+            self.findings.problem(f"{place}: expected {form}, found {' '.join(fields)!r}")
+        elif frame in lines:
+            self.findings.problem(f"{place}: frame {frame} has a line already, {lines[frame].place}")
+        else:
+            box = box_of_sides(place, numbers, self.findings) if present else None
+            lines[frame] = _Line(place, bool(present), box)
+
+
+def _translated(fields: list[str]) -> list[str]:
+    """The fields of a line of bounding_box.txt as in the other format; none if it is no such line."""
+    if len(fields) != 5 or not fields[0].lower().startswith("frame_"):
+        return []
+    ms = Path(fields[0]).stem[len("frame_") :]
+    if not ms.isdecimal() or int(ms) % MILLISECONDS:
+        return []
+    frame = str(int(ms) // MILLISECONDS)
+    absent = all(text.strip("0.") == "" for text in fields[1:])
+    return [frame, "0"] if absent else [frame, "1", *fields[1:]]

@@ -1,0 +1,109 @@
+"""A CSV file of pictures and their bounding boxes, as a sample table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from datamodules.annotation_tables import Table, read_csv
+from datamodules.gitw_tree import SPLITS, Box
+from lightning_vision.errors import DataError
+from lightning_vision.findings import Findings
+from lightning_vision.samples import listed, natural_key
+
+SIDES = ("x", "y", "w", "h")
+COLUMNS = ("path", *SIDES, "class")
+"""That the file must have."""
+MADE_HERE = ("label", "box_xyxy")
+"""That it must not have."""
+
+
+def read_box_table(file: Path, root: Path, findings: Findings) -> tuple[pd.DataFrame, list[str]]:
+    """Read the file: one row a box, in its order, and the class names in natural order.
+
+    The columns are path (relative to root), x, y, w, h (all empty: the whole picture), class and, where they are
+    there, split and frame (a number from 0 where path is a video). All others join the sample table.
+
+    Raises:
+        DataError: It is no such table.
+    """
+    table = read_csv(file, findings, COLUMNS)
+    if made := [name for name in MADE_HERE if name in table.rows]:
+        raise DataError(f"{file} must not have the columns {listed(made)}, which are made of class and x, y, w, h.")
+    table = table.texts(["path", "class"], findings)
+    if "frame" in table.rows:
+        text = table.rows["frame"].str.strip()
+        table = Table(file, table.rows.assign(frame=text.where(text != "", "-1"))).whole_numbers(["frame"], findings)
+    table = _with_files(_with_boxes(_with_split(table, findings), findings), root, findings)
+    rows = table.rows.reset_index(drop=True)
+    class_names = sorted(rows["class"].unique(), key=natural_key)
+    samples = pd.DataFrame(
+        {
+            "path": rows["path"].astype("str"),
+            "label": rows["class"].map({name: label for label, name in enumerate(class_names)}).astype("int64"),
+            "split": rows["split"].astype("str"),
+        }
+    )
+    for column in rows.columns.difference([*COLUMNS, "split"], sort=False):
+        values = rows[column]
+        if column == "frame" or (column == "box_xyxy" and values.notna().any()):
+            samples[column] = values
+        elif column != "box_xyxy":
+            samples[column] = values.astype("object").where(values != "", None)
+    if "frame" in rows and "group" not in rows:  # neighbouring frames are near copies
+        samples["group"] = rows["path"].astype("object").where(rows["frame"] >= 0, None)
+    return samples, class_names
+
+
+def box_of_sides(place: str, sides: Sequence[float], findings: Findings) -> Box | None:
+    """The corners of a box that is given as x, y, w, h; one without pixels is bad."""
+    x, y, w, h = sides
+    if w > 0 and h > 0:
+        return float(x), float(y), float(x + w), float(y + h)
+    turned = "; are these corners? expected are x, y, width and height" if w < 0 or h < 0 else ""
+    findings.bad(place, f"the box has no pixels ({w:g} wide and {h:g} high{turned})")
+    return None
+
+
+def _with_split(table: Table, findings: Findings) -> Table:
+    rows = table.rows
+    split = rows["split"].str.strip().str.lower() if "split" in rows else pd.Series("", index=rows.index, dtype="str")
+    names = {"": "", **SPLITS}
+    for line, value in split[~split.isin(names)].items():
+        findings.problem(f"{table.place(line)}: split is {value!r}, expected train, val, test or nothing")
+    return Table(table.file, rows.assign(split=split.map(names).fillna("")))
+
+
+def _with_boxes(table: Table, findings: Findings) -> Table:
+    """The rows whose box can be used, with the column ``box_xyxy``; each picture and box once."""
+    rows = table.rows
+    texts = rows[list(SIDES)].apply(lambda column: column.str.strip())
+    whole = (texts == "").all(axis=1)
+    sides = texts.apply(lambda column: pd.to_numeric(column, errors="coerce")).astype("float64")
+    wrong = ~whole & ~np.isfinite(sides).all(axis=1)
+    for line, *found in texts[wrong].itertuples():
+        findings.problem(
+            f"{table.place(line)}: x, y, w and h must be four numbers, or all empty, found {', '.join(found)!r}"
+        )
+    boxes: dict[int, Box | None] = dict.fromkeys(rows.index, None)
+    for line, *four in sides[~whole & ~wrong].itertuples():
+        boxes[line] = box_of_sides(table.place(line), four, findings)
+    rows = rows.assign(box_xyxy=pd.Series(boxes, index=rows.index, dtype="object"))
+    rows = rows[whole | rows["box_xyxy"].notna()]
+    again = rows.duplicated([name for name in ("path", "frame", "box_xyxy") if name in rows])
+    for line in rows.index[again]:
+        findings.problem(f"{table.place(line)}: the same picture and box stand further up already")
+    return Table(table.file, rows[~again])
+
+
+def _with_files(table: Table, root: Path, findings: Findings) -> Table:
+    """The rows whose picture is there."""
+    rows = table.rows.assign(path=table.rows["path"].str.replace("\\", "/").str.removeprefix("./"))
+    there = {str(path): (root / str(path)).is_file() for path in rows["path"].unique()}
+    for path, found in there.items():
+        if not found:
+            findings.bad(path, f"there is no such file, which {table.file.name} names")
+    return Table(table.file, rows[rows["path"].map(there).astype(bool)])

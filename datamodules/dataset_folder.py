@@ -1,0 +1,96 @@
+"""What lies in the folders of a dataset, and what to say when its layout is not there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from lightning_vision.errors import DataError
+from lightning_vision.findings import Findings
+from lightning_vision.samples import listed, natural_key, plural
+
+PICTURE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+MOST_LOOKED_INTO = 100
+"""Sub-folders that are looked into for a layout that lies deeper."""
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file system or an archive put it there, not a person."""
+    return name.startswith(".") or name.lower() in ("__macosx", "@eadir", "thumbs.db", "desktop.ini")
+
+
+def sub_folders(folder: Path) -> list[str]:
+    """Names of the folders in it, in natural order, without hidden ones; none if it is not there."""
+    if not folder.is_dir():
+        return []
+    with os.scandir(folder) as entries:
+        return sorted(
+            (entry.name for entry in entries if entry.is_dir() and not is_hidden(entry.name)), key=natural_key
+        )
+
+
+def pictures_in(folder: Path, prefix: str, findings: Findings) -> list[str]:
+    """Names of the picture files in it, in natural order; other files are skipped.
+
+    Args:
+        folder: The folder.
+        prefix: Its path from the data's root, for ``findings``.
+        findings: Where the skipped files are counted.
+    """
+    names = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.lower().endswith(PICTURE_EXTENSIONS) and not is_hidden(entry.name):
+                names.append(entry.name)
+            elif not entry.is_dir():
+                findings.skip(f"{prefix}/{entry.name}", "hidden" if is_hidden(entry.name) else "of another kind")
+    return sorted(names, key=natural_key)
+
+
+def remark_on_unnamed(names: set[str], prefix: str, table: Path, findings: Findings) -> None:
+    """Say that a folder holds pictures that its table does not name, if it does."""
+    if names:
+        ordered: list[str] = sorted(names, key=natural_key)
+        findings.remark(
+            f"{plural(len(names), 'picture')} of {prefix}/ not used: {table.name} does not name {listed(ordered, 3)}."
+        )
+
+
+def contents(folder: Path) -> str:
+    """What a folder holds, in words."""
+    if not folder.is_dir():
+        return "is a file: if it is an archive, unpack it" if folder.exists() else "does not exist"
+    folders = sub_folders(folder)
+    with os.scandir(folder) as entries:
+        files = sorted((e.name for e in entries if not e.is_dir() and not is_hidden(e.name)), key=natural_key)
+    parts = [f"the {'folder' if len(names) == 1 else 'folders'} {listed(names, 5)}" for names in [folders] if names]
+    parts += [f"the {'file' if len(names) == 1 else 'files'} {listed(names, 3)}" for names in [files] if names]
+    return f"holds {' and '.join(parts)}" if parts else "is empty"
+
+
+def missing_layout(
+    root: Path, name: str, layouts: Sequence[str], source: str, is_root: Callable[[Path], bool]
+) -> DataError:
+    """The error for a root in which no layout was recognised.
+
+    Args:
+        root: What was given.
+        name: Name of the dataset.
+        layouts: The trees that are read, one a line.
+        source: Where a person can get the data.
+        is_root: Whether a folder would have been the right one.
+    """
+    hint = ""
+    if root.is_dir():
+        above = [place for place in list(root.resolve().parents)[:2] if is_root(place)]
+        below = [root / folder for folder in sub_folders(root)[:MOST_LOOKED_INTO] if is_root(root / folder)]
+        if below:
+            hint = f" It looks one level too high: give {below[0]}."
+        elif above:
+            hint = f" It looks too deep: give {above[0]}."
+    trees = "".join(f"\n  {layout}" for layout in layouts)
+    return DataError(
+        f"data.root: {name} was not found in {root}, which {contents(root)}.{hint}\nExpected one of{trees}\n"
+        f"Get it from {source}; it cannot be downloaded for you."
+    )

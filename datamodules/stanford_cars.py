@@ -1,0 +1,305 @@
+"""Stanford Cars: 196 makes, models and years."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pandas as pd
+
+from datamodules.annotation_tables import Table, read_csv, read_mat_columns, read_mat_struct
+from datamodules.dataset_folder import contents, missing_layout, pictures_in, remark_on_unnamed, sub_folders
+from lightning_vision.datamodule import StreamDataModule
+from lightning_vision.errors import ConfigError, DataError
+from lightning_vision.findings import Findings
+from lightning_vision.samples import listed, natural_key, plural
+
+BOX = ("x1", "y1", "x2", "y2")
+COLUMNS = ("fname", *BOX, "class")
+MAT_FIELDS = {f"bbox_{name}": name for name in BOX} | {"class": "class", "fname": "fname"}
+# Header lines that copies of the Kaggle tables were given.
+OTHER_NAMES = {
+    **MAT_FIELDS,
+    **{"image_name": "fname", "image": "fname", "filename": "fname", "file_name": "fname"},
+    **{"x_min": "x1", "y_min": "y1", "x_max": "x2", "y_max": "y2"},
+    **{"xmin": "x1", "ymin": "y1", "xmax": "x2", "ymax": "y2"},
+    **{"label": "class", "class_id": "class"},
+}
+CLASS_NAME_HEADERS = dict.fromkeys(
+    ("class", "classes", "class_name", "class_names", "names", "label", "labels"), "name"
+)
+LABELS_FOR_THE_TEST_SET = "cars_test_annos_withlabels"
+
+
+@dataclass(frozen=True)
+class _Devkit:
+    """The layout of the authors, which torchvision expects too."""
+
+    class_names: Path
+    tables: dict[str, Path]  # split to its annotations
+    folders: dict[str, Path]  # split to its pictures
+
+
+@dataclass(frozen=True)
+class _ClassFolders:
+    """The layout on Kaggle."""
+
+    folders: dict[str, Path]  # split to the folder above its class folders
+    tables: dict[str, Path]  # split to its annotations; those that are there
+    class_names: Path | None
+
+
+class StanfordCars(StreamDataModule):
+    """16,185 photos of cars in 196 classes such as "Tesla Model S Sedan 2012", with a box each and an official split.
+
+    J. Krause, M. Stark, J. Deng, L. Fei-Fei: 3D Object Representations for Fine-Grained Categorization, 4th IEEE
+    Workshop on 3D Representation and Recognition (3dRR-13), 2013. Two layouts are read: the authors' (``devkit/*.mat``,
+    ``cars_train/``, ``cars_test/``, in root or in ``root/stanford_cars``) and Kaggle's class folders
+    (``car_data/car_data/{train,test}/<class>/`` with ``anno_train.csv``, ``anno_test.csv`` and ``names.csv``; root at
+    any of these levels). Labels are in the devkit's order of classes and rows in the order of file names in both, so
+    that a picture has the same label and lies on the same side of every cut. Boxes count pixels from 1 on disk, both
+    corners included; ``box_xyxy`` counts from 0, x2 and y2 excluded.
+
+    Args:
+        root: The folder of either layout.
+        crop_to_box: Pictures are what lies in the car's box.
+        context: Share of a box's sides by which it is widened in all.
+        options: See ``StreamDataModule``.
+    """
+
+    NUM_CLASSES: ClassVar[int] = 196
+    NUM_PICTURES: ClassVar[dict[str, int]] = {"train": 8144, "test": 8041}
+    LAYOUTS: ClassVar[tuple[str, ...]] = (
+        "<root>/devkit/{cars_meta,cars_train_annos,cars_test_annos_withlabels}.mat, <root>/cars_train/*.jpg and "
+        "<root>/cars_test/*.jpg",
+        "<root>/car_data/car_data/{train,test}/<class>/*.jpg with <root>/{anno_train,anno_test,names}.csv",
+    )
+    SOURCE: ClassVar[str] = (
+        "https://www.kaggle.com/datasets/jutrera/stanford-car-dataset-by-classes-folder (class folders), or in the "
+        "authors' layout as https://github.com/pytorch/vision/issues/7545 tells (their own page is gone)"
+    )
+    PAPER: ClassVar[str] = "J. Krause et al., 3D Object Representations for Fine-Grained Categorization, 3dRR 2013"
+    LICENCE: ClassVar[str] = "none stated; given out for research"
+
+    def __init__(self, root: str | Path, crop_to_box: bool = False, context: float = 0.0, **options: Any) -> None:
+        if context < 0:
+            raise ConfigError(f"data.context must be 0 or more, not {context}.")
+        self.crop_to_box = crop_to_box
+        self.context = self.box_context = context
+        super().__init__(root, **options)
+
+    def read_samples(self) -> tuple[pd.DataFrame, list[str]]:
+        """Training before test pictures, each in natural order of file names."""
+        devkit = _find_devkit(self.root)
+        folders = None if devkit else _find_class_folders(self.root)
+        if devkit is not None:
+            class_names, samples = self._read_devkit(devkit)
+        elif folders is not None:
+            class_names, samples = self._read_class_folders(folders)
+        else:
+            raise missing_layout(self.root, "Stanford Cars", self.LAYOUTS, self.SOURCE, _is_root)
+        order = sorted(range(len(samples)), key=list(map(_row_key, samples["split"], samples["path"])).__getitem__)
+        samples = samples.iloc[order].reset_index(drop=True)
+        if samples["box_xyxy"].isna().all():
+            samples = samples.drop(columns="box_xyxy")
+        self._compare_counts(samples, class_names)
+        return samples, class_names
+
+    def _read_devkit(self, found: _Devkit) -> tuple[list[str], pd.DataFrame]:
+        names = read_mat_columns(found.class_names, {"class_names": "name"}).texts(["name"], self.findings)
+        class_names = names.rows["name"].tolist()
+        parts = []
+        for split, file in found.tables.items():
+            table = _checked(read_mat_struct(file, "annotations", MAT_FIELDS), len(class_names), self.findings)
+            prefix = found.folders[split].relative_to(self.root).as_posix()
+            on_disk = set(pictures_in(found.folders[split], prefix, self.findings))
+            there = table.rows["fname"].isin(on_disk)
+            for name in table.rows.loc[~there, "fname"]:
+                self.findings.bad(f"{prefix}/{name}", "there is no such file")
+            remark_on_unnamed(on_disk - set(map(str, table.rows["fname"])), prefix, file, self.findings)
+            rows = table.rows[there]
+            part = pd.DataFrame({"path": prefix + "/" + rows["fname"], "label": rows["class"] - 1, "split": split})
+            parts.append(part.assign(box_xyxy=self._boxes(rows, part["path"])))
+        return class_names, _joined(parts, self.findings)
+
+    def _read_class_folders(self, found: _ClassFolders) -> tuple[list[str], pd.DataFrame]:
+        class_folders = sorted({name for top in found.folders.values() for name in sub_folders(top)}, key=natural_key)
+        if self.crop_to_box and (lacking := [f"anno_{s}.csv" for s in found.folders if s not in found.tables]):
+            raise DataError(
+                f"data.crop_to_box needs boxes, and {listed(lacking)} {'is' if len(lacking) == 1 else 'are'} neither in "
+                f"{self.root} nor beside its car_data folders. Put the file there, or set data.crop_to_box to false."
+            )
+        class_names = self._names_of(found, class_folders)
+        label_of = {name.replace("/", "-"): label for label, name in enumerate(class_names)}
+        parts = []
+        for split, top in found.folders.items():
+            prefix = top.relative_to(self.root).as_posix()
+            rows = [
+                (name, folder, f"{prefix}/{folder}/{name}", label_of[folder])
+                for folder in sub_folders(top)
+                if folder in label_of
+                for name in pictures_in(top / folder, f"{prefix}/{folder}", self.findings)
+            ]
+            part = pd.DataFrame(rows, columns=["fname", "folder", "path", "label"]).astype({"label": "int64"})
+            part["split"], part["box_xyxy"] = split, None
+            if split in found.tables:
+                part = self._join_table(part, prefix, found.tables[split], class_names if found.class_names else None)
+            parts.append(part.drop(columns=["fname", "folder"]))
+        return class_names, _joined(parts, self.findings)
+
+    def _names_of(self, found: _ClassFolders, class_folders: list[str]) -> list[str]:
+        """Names in the devkit's order; folders that bear none of them are problems."""
+        if found.class_names is None:
+            self.findings.remark(
+                "names.csv is not there: classes are in natural order of their folders, so that labels differ from those "
+                "of the devkit."
+            )
+            return class_folders
+        table = read_csv(found.class_names, self.findings, ["name"], header=False, other_names=CLASS_NAME_HEADERS)
+        names: list[str] = table.texts(["name"], self.findings).once("name", self.findings).rows["name"].tolist()
+        known = [name.replace("/", "-") for name in names]
+        for folder in class_folders:
+            if folder not in known:
+                near = difflib.get_close_matches(folder, known, n=2)
+                self.findings.problem(
+                    f"the folder '{folder}' is no class of {found.class_names.name} (where '/' becomes '-'); nearest: "
+                    f"{listed(near) or 'none'}"
+                )
+        return names
+
+    def _join_table(self, part: pd.DataFrame, prefix: str, file: Path, class_names: list[str] | None) -> pd.DataFrame:
+        """Give the pictures of one split the boxes of its table, where both say the same about the class."""
+        count = self.NUM_CLASSES if class_names is None else len(class_names)
+        table = read_csv(file, self.findings, COLUMNS, header=False, other_names=OTHER_NAMES)
+        rows = _checked(table, count, self.findings).rows
+        by_name = part[~part["fname"].duplicated(keep=False)].set_index("fname")
+        for name in sorted(map(str, part.loc[part["fname"].duplicated(), "fname"].unique()), key=natural_key):
+            places = part.loc[part["fname"] == name, "folder"]
+            self.findings.problem(f"{name} lies in {listed(places)}: {file.name} does not tell them apart")
+        for name, number in rows.loc[~rows["fname"].isin(part["fname"]), ["fname", "class"]].itertuples(index=False):
+            folder = "" if class_names is None else class_names[number - 1].replace("/", "-") + "/"
+            self.findings.bad(f"{prefix}/{folder}{name}", "there is no such file")
+        rows = rows[rows["fname"].isin(by_name.index)]
+        if class_names is not None:
+            labels = by_name["label"].reindex(rows["fname"]).to_numpy()
+            wrong = rows[rows["class"].to_numpy() - 1 != labels]
+            for at, name, number in zip(wrong.index, wrong["fname"], wrong["class"], strict=True):
+                self.findings.problem(
+                    f"{table.place(at)}: {name} has class {number} ('{class_names[number - 1]}') and lies in the folder "
+                    f"'{by_name['folder'][name]}'; classes count from 1"
+                )
+        boxes = self._boxes(rows, by_name["path"].reindex(rows["fname"]).set_axis(rows.index))
+        box_of = dict(zip(rows["fname"], boxes, strict=True))
+        part = part.assign(box_xyxy=pd.Series([box_of.get(name) for name in part["fname"]], dtype="object"))
+        unnamed = ~part["fname"].isin(rows["fname"])
+        if unnamed.any() and self.crop_to_box:
+            for path in part.loc[unnamed, "path"]:
+                self.findings.bad(path, f"no box in {file.name}")
+            return part[~unnamed]
+        if unnamed.any():
+            self.findings.remark(
+                f"{file.name} has no line for {plural(int(unnamed.sum()), 'picture')}, such as "
+                f"'{part.loc[unnamed, 'path'].iloc[0]}': the folder alone tells the class."
+            )
+        return part
+
+    def _boxes(self, rows: pd.DataFrame, paths: pd.Series[str]) -> pd.Series[Any]:
+        """``box_xyxy`` of each row. One without an area is no box, and its picture cannot be used if boxes are cut out."""
+        numbers = rows[list(BOX)].astype("float64") - [1.0, 1.0, 0.0, 0.0]  # from 1 and included to from 0 and excluded
+        good = (numbers["x2"] > numbers["x1"]) & (numbers["y2"] > numbers["y1"])
+        if self.crop_to_box:
+            for path in paths[~good].tolist():
+                self.findings.bad(path, "its box has no area")
+        elif not good.all():
+            self.findings.remark(f"Boxes without an area, which are not used: {int((~good).sum())}.")
+        boxes = [box if fine else None for box, fine in zip(map(tuple, numbers.to_numpy().tolist()), good, strict=True)]
+        return pd.Series(boxes, index=rows.index, dtype="object")
+
+    def _compare_counts(self, samples: pd.DataFrame, class_names: list[str]) -> None:
+        counts = {split: int((samples["split"] == split).sum()) for split in self.NUM_PICTURES}
+        if counts != self.NUM_PICTURES or len(class_names) != self.NUM_CLASSES:
+            self.findings.remark(
+                f"Stanford Cars has {self.NUM_PICTURES['train']:,} training and {self.NUM_PICTURES['test']:,} test "
+                f"pictures of {self.NUM_CLASSES} classes; here are {counts['train']:,} and {counts['test']:,} of "
+                f"{len(class_names)}."
+            )
+
+
+def _is_root(folder: Path) -> bool:
+    devkit = any((folder / name).is_dir() for name in ("devkit", "stanford_cars"))
+    return devkit or _find_class_folders(folder) is not None
+
+
+def _find_devkit(root: Path) -> _Devkit | None:
+    """The authors' layout in root or in root/stanford_cars; None if neither has a trace of it.
+
+    Raises:
+        DataError: Parts of it are missing.
+    """
+    for base in (root, root / "stanford_cars"):
+        places = [folder for folder in (base / "devkit", base) if folder.is_dir()]
+        files = {path.name: path for place in places[::-1] for path in sorted(place.glob("cars_*.mat"))}
+        if not ((base / "devkit").is_dir() or files):
+            continue
+        labelled = sorted(name for name in files if name.startswith(LABELS_FOR_THE_TEST_SET))  # "... (1).mat" is about
+        tables = {
+            "train": "cars_train_annos.mat",
+            "test": labelled[0] if labelled else f"{LABELS_FOR_THE_TEST_SET}.mat",
+        }
+        # An archive of its own for each folder puts it into another one of its name.
+        folders = {split: _innermost(base / f"cars_{split}") for split in tables}
+        missing = [f"devkit/{name}" for name in ("cars_meta.mat", *tables.values()) if name not in files]
+        missing += [f"cars_{split}/" for split, folder in folders.items() if not folder.is_dir()]
+        if missing:
+            unlabelled = " cars_test_annos.mat is no substitute, it has no classes." if not labelled else ""
+            raise DataError(
+                f"data.root: {base} holds a part of Stanford Cars only. Missing: {listed(missing)}.{unlabelled}\nExpected "
+                f"{StanfordCars.LAYOUTS[0]}; {base} {contents(base)}.\nGet what is missing from {StanfordCars.SOURCE}."
+            )
+        return _Devkit(files["cars_meta.mat"], {split: files[name] for split, name in tables.items()}, folders)
+    return None
+
+
+def _find_class_folders(root: Path) -> _ClassFolders | None:
+    """Kaggle's layout, from any of its levels; None if it is not there."""
+    for base in (root, root / "car_data", root / "car_data" / "car_data"):
+        folders = {split: base / split for split in ("train", "test")}
+        if not all(sub_folders(folder) for folder in folders.values()):
+            continue
+        # The tables lie above the car_data folders, which may be above root too.
+        places = [base]
+        while places[-1].resolve().name == "car_data" and len(places) < 3:
+            places.append(places[-1].resolve().parent)
+        found = {
+            name: next((place / name for place in places if (place / name).is_file()), None)
+            for name in ("anno_train.csv", "anno_test.csv", "names.csv")
+        }
+        tables = {split: file for split in folders if (file := found[f"anno_{split}.csv"]) is not None}
+        return _ClassFolders(folders, tables, found["names.csv"])
+    return None
+
+
+def _innermost(folder: Path) -> Path:
+    inner = folder / folder.name
+    return inner if inner.is_dir() else folder
+
+
+def _checked(table: Table, num_classes: int, findings: Findings) -> Table:
+    """Rows with a file name that stands once, whole numbers for the box, and a class from 1 to ``num_classes``."""
+    table = table.texts(["fname"], findings).whole_numbers([*BOX, "class"], findings).once("fname", findings)
+    known = table.rows["class"].between(1, num_classes)
+    for at, number in table.rows.loc[~known, "class"].items():
+        findings.problem(f"{table.place(at)}: class {number}; classes count from 1 to {num_classes}")
+    return table.keep(known)
+
+
+def _joined(parts: list[pd.DataFrame], findings: Findings) -> pd.DataFrame:
+    samples = pd.concat(parts, ignore_index=True)
+    unusable = {path for path, _ in findings.unusable}
+    return samples[~samples["path"].isin(unusable)].reset_index(drop=True)
+
+
+def _row_key(split: str, path: str) -> tuple[bool, object, object]:
+    return split != "train", natural_key(path.rpartition("/")[2]), natural_key(path)
