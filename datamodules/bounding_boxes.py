@@ -67,6 +67,7 @@ class BoundingBoxes(StreamDataModule):
         annotations_root: Tree with the box files, folder by folder like root, or all in one folder. None: looked for in
             the sequence's folder, then in GITW_light_bboxes in root or beside it.
         boxes: CSV file with boxes, looked for from the working directory, then in root.
+        classes: Names of the classes to read; None: all that are there.
         options: See ``StreamDataModule``.
     """
 
@@ -87,6 +88,7 @@ class BoundingBoxes(StreamDataModule):
         context: float = 0.0,
         annotations_root: str | None = None,
         boxes: str | None = None,
+        classes: list[str] | None = None,
         **options: Any,
     ) -> None:
         if context < 0:
@@ -96,6 +98,7 @@ class BoundingBoxes(StreamDataModule):
         self.context = self.box_context = context
         self.annotations_root = annotations_root
         self.boxes = boxes
+        self.classes = classes
         self.crop_to_box = True
         super().__init__(root, **options)
 
@@ -106,8 +109,8 @@ class BoundingBoxes(StreamDataModule):
             file = next((place for place in places if place.is_file()), None)
             if file is None:
                 raise DataError(f"data.boxes: the file is not there; looked at {listed(places)}.")
-            return read_box_table(file, self.root, self.findings)
-        tree = read_tree(self.root, self.LAYOUTS, self.findings)
+            return read_box_table(file, self.root, self.classes, self.findings)
+        tree = read_tree(self.root, self.LAYOUTS, self.classes, self.findings)
         parallel = self._parallel_files()
         files: dict[str, Path] = {}
         for sequence in tree.sequences:

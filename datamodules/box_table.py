@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from datamodules.annotation_tables import Table, read_csv
-from datamodules.gitw_tree import SPLITS, Box
+from datamodules.gitw_tree import SPLITS, Box, say_chosen_classes
 from lightning_vision.errors import DataError
 from lightning_vision.findings import Findings
 from lightning_vision.samples import listed, natural_key
@@ -21,19 +21,31 @@ MADE_HERE = ("label", "box_xyxy")
 """That it must not have."""
 
 
-def read_box_table(file: Path, root: Path, findings: Findings) -> tuple[pd.DataFrame, list[str]]:
+def read_box_table(
+    file: Path, root: Path, classes: Sequence[str] | None, findings: Findings
+) -> tuple[pd.DataFrame, list[str]]:
     """Read the file: one row a box, in its order, and the class names in natural order.
 
     The columns are path (relative to root), x, y, w, h (all empty: the whole picture), class and, where they are
     there, split and frame (a number from 0 where path is a video). All others join the sample table.
 
+    Args:
+        file: The file.
+        root: Where its paths start.
+        classes: Those to read; None: all.
+        findings: Where rows go that cannot be used.
+
     Raises:
         DataError: It is no such table.
+        ConfigError: There is no such class.
     """
     table = read_csv(file, findings, COLUMNS)
     if made := [name for name in MADE_HERE if name in table.rows]:
         raise DataError(f"{file} must not have the columns {listed(made)}, which are made of class and x, y, w, h.")
     table = table.texts(["path", "class"], findings)
+    say_chosen_classes(classes, table.rows["class"].tolist(), findings)
+    if classes is not None:
+        table = table.keep(table.rows["class"].isin(classes))
     if "frame" in table.rows:
         text = table.rows["frame"].str.strip()
         table = Table(file, table.rows.assign(frame=text.where(text != "", "-1"))).whole_numbers(["frame"], findings)

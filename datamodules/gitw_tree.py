@@ -13,7 +13,7 @@ import pandas as pd
 
 from datamodules.dataset_folder import PICTURE_EXTENSIONS, is_hidden, missing_layout, pictures_in, sub_folders
 from lightning_vision.decoding import read_header
-from lightning_vision.errors import DataError
+from lightning_vision.errors import ConfigError, DataError
 from lightning_vision.findings import Findings
 from lightning_vision.kept_facts import facts_of_files, short_reason
 from lightning_vision.samples import listed, natural_key, plural
@@ -117,33 +117,55 @@ class GitwTree:
     crops: list[Row]
 
 
-def read_tree(root: Path, layouts: Sequence[str], findings: Findings) -> GitwTree:
+def read_tree(root: Path, layouts: Sequence[str], classes: Sequence[str] | None, findings: Findings) -> GitwTree:
     """List the sequences and crops, in natural order.
 
     Args:
         root: Holds the class folders, or folders train, test, train1, test2, ... that do.
         layouts: What is expected, for the error.
+        classes: The folders to read; None: all.
         findings: Where files that are neither are counted.
 
     Raises:
         DataError: There is neither a sequence nor a crop.
+        ConfigError: There is no such class.
     """
     parts = _parts(root)
     sequences: list[GitwSequence] = []
     crops: list[Row] = []
+    found: list[str] = []
     for part in parts or [""]:
         top = root / part
         for class_name in _class_folders(top):
+            found.append(class_name)
+            if classes is not None and class_name not in classes:
+                continue
             folder, path = top / class_name, f"{part}/{class_name}" if part else class_name
             for name in sub_folders(folder):
                 sequences.append(_read_sequence(folder / name, f"{path}/{name}", class_name, part, findings))
             if any(entry.suffix.lower() in PICTURE_EXTENSIONS for entry in folder.iterdir()):
                 names = pictures_in(folder, path, findings)
                 crops += _read_crops(names, path, class_name, part, findings)
+    say_chosen_classes(classes, found, findings)
     if not crops and not any(sequence.is_one for sequence in sequences):
         raise missing_layout(root, "Grasping in the Wild", layouts, SOURCE, _is_tree)
     _say_what_is_odd(root, parts, sequences, findings)
     return GitwTree(sequences, crops)
+
+
+def say_chosen_classes(classes: Sequence[str] | None, found: Sequence[str], findings: Findings) -> None:
+    """Say which of the classes that were found are left out by choice.
+
+    Raises:
+        ConfigError: There is no such class.
+    """
+    names = sorted(set(found), key=natural_key)
+    if classes is None or not names:
+        return
+    if unknown := [name for name in classes if name not in names]:
+        raise ConfigError(f"data.classes: there is no class {listed(unknown)}; there are {listed(names)}.")
+    if others := [name for name in names if name not in classes]:
+        findings.remark(f"data.classes leaves out {listed(others)}.")
 
 
 def read_footage(

@@ -50,6 +50,7 @@ class SaliencyMaps(StreamDataModule):
         threshold: Grey level, 0 to 254, above which a map's values count.
         sigma: Standard deviation of the Gaussian at a gaze point, in pixels of a frame 1920 wide: 2 degrees of visual
             angle.
+        classes: Names of the classes to read; None: all that are there.
         options: See ``StreamDataModule``.
     """
 
@@ -64,19 +65,27 @@ class SaliencyMaps(StreamDataModule):
     REFERENCE_WIDTH: ClassVar[int] = 1920
     """Of the frames that ``sigma`` is given for."""
 
-    def __init__(self, root: str | Path, threshold: int = 0, sigma: float = 38.6, **options: Any) -> None:
+    def __init__(
+        self,
+        root: str | Path,
+        threshold: int = 0,
+        sigma: float = 38.6,
+        classes: list[str] | None = None,
+        **options: Any,
+    ) -> None:
         if not 0 <= threshold <= 254:
             raise ConfigError(f"data.threshold is a grey level from 0 to 254, not {threshold}.")
         if sigma <= 0:
             raise ConfigError(f"data.sigma must be above 0, not {sigma}.")
         self.threshold = threshold
         self.sigma = sigma
+        self.classes = classes
         self.crop_to_box = True
         super().__init__(root, **options)
 
     def read_samples(self) -> tuple[pd.DataFrame, list[str]]:
         """One row a frame that was looked at, or a crop; in natural order of part, class, sequence and frame."""
-        tree = read_tree(self.root, self.LAYOUTS, self.findings)
+        tree = read_tree(self.root, self.LAYOUTS, self.classes, self.findings)
         with_gaze: list[GitwSequence] = []
         maps_of: dict[str, dict[int, str]] = {}
         for sequence in tree.sequences:

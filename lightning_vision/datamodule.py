@@ -23,7 +23,7 @@ from lightning_vision.leaks import find_leaks, shown
 from lightning_vision.loading import Draw, EvalBatches, SampleDataset, TrainBatches, make_loader
 from lightning_vision.processes import say
 from lightning_vision.samples import SPLITS, Rows, check_samples, listed, plural, split_hash
-from lightning_vision.scenarios import InstanceIncremental, Scenario
+from lightning_vision.scenarios import InstanceIncremental, Scenario, Stream
 from lightning_vision.sources import FilePictures, Joined, Loaded, PictureSource, boxes_of
 from lightning_vision.splits import apply_split, left_out, read_split
 from lightning_vision.transforms import BatchTransforms, build_transforms
@@ -130,6 +130,8 @@ class StreamDataModule(LightningDataModule, ABC):
         self.test_fraction = test_fraction
         self.seed = seed
         self.scenario = InstanceIncremental() if stream is None else stream
+        self._stream: Stream | None = None
+        self._stream_asked_for = stream is not None
         self.train_transforms, self.eval_transforms = train_transforms, eval_transforms
         self.batch_transforms = batch_transforms
         self.split = split
@@ -162,7 +164,7 @@ class StreamDataModule(LightningDataModule, ABC):
         self._class_weight = self._weights_by_name()
         self._decoded = self._open_decoded_cache()
         self._report()
-        self._build_stream()
+        self._settle()
 
     @abstractmethod
     def read_samples(self) -> tuple[pd.DataFrame, list[str]]:
@@ -215,7 +217,7 @@ class StreamDataModule(LightningDataModule, ABC):
         new_labels = np.array([list(names).index(name) for name in self.class_names], dtype=np.int64)
         self.samples = self.samples.assign(label=new_labels[self.samples["label"].to_numpy()])
         self.class_names = list(names)
-        self._build_stream()
+        self._settle()
 
     def enter(
         self,
@@ -316,6 +318,7 @@ class StreamDataModule(LightningDataModule, ABC):
                 names |= {p.name: None for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
                 if not any(p.kind is p.VAR_KEYWORD for p in parameters) and cls is not StreamDataModule:
                     break  # it hands nothing on
+        del names["stream"]  # the argument is a scenario, the attribute what became of it
         plain = {name: _plain(getattr(self, name)) for name in names if hasattr(self, name)}
         return {**plain, "stream": self.scenario.describe()}
 
@@ -420,7 +423,7 @@ class StreamDataModule(LightningDataModule, ABC):
             trained = self.samples.loc[self.samples["split"] == "train", "label"]
             counts = trained.value_counts()
             weights = [
-                len(trained) / (len(counts) * counts[label]) if label in counts else 1.0
+                float(len(trained) / (len(counts) * counts[label])) if label in counts else 1.0
                 for label in range(self.num_classes)
             ]
         else:
@@ -520,15 +523,34 @@ class StreamDataModule(LightningDataModule, ABC):
         for remark in self.findings.remarks:
             say(remark)
 
-    def _build_stream(self) -> None:
-        self.stream = self.scenario.build(self.samples, self.class_names)
-        self.split_hash = split_hash(self.samples)
-        self._source = self._join_sources()
-        self._experience_of_row: Rows = np.full(len(self.samples), -1, dtype=np.int64)
+    @property
+    def stream(self) -> Stream:
+        """The experiences.
+
+        Where no scenario was given the stream is built when it is first asked for: data that another datamodule tests on
+        need not be enough for one.
+        """
+        if self._stream is None:
+            self._stream = self.scenario.build(self.samples, self.class_names)
+        return self._stream
+
+    @property
+    def _experience_of_row(self) -> Rows:
+        """(N,) the experience of each row of ``samples``; -1 for a row that belongs to none."""
+        experience_of: Rows = np.full(len(self.samples), -1, dtype=np.int64)
         for item in self.stream:
             for rows in (item.indices, item.val_indices, item.test_indices):
-                self._experience_of_row[rows] = item.index
+                experience_of[rows] = item.index
+        return experience_of
+
+    def _settle(self) -> None:
+        """Take in a table that is new or has other labels."""
+        self._stream = None
+        self._source = self._join_sources()
+        self.split_hash = split_hash(self.samples)
         self._entered = Entered(experience=0, seed=self.seed)
+        if self._stream_asked_for:
+            self._stream = self.stream
 
     def _dataset(self) -> SampleDataset:
         labels = self.samples["label"].to_numpy()

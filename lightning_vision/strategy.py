@@ -83,6 +83,7 @@ class Strategy(nn.Module):
         """
         masked = network.mask_unseen(logits)
         weights, target = network.class_weights, batch.get("target")
+        weights = None if weights is None else weights.to(masked.dtype)
         if target is None:
             losses = F.cross_entropy(masked, batch["label"], weight=weights, reduction="none")
             return losses.mean()

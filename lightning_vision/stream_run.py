@@ -137,7 +137,7 @@ class StreamRun:
         self.model.seed = self.options.seed
         self.model.batch_transform = self.datamodule.batch_transform
         weights = self.datamodule.class_weight_values()
-        self.model.network.class_weights = None if weights is None else torch.tensor(weights)
+        self.model.network.class_weights = None if weights is None else torch.tensor(weights, dtype=torch.float32)
         self._start_processes()
         self.macs = count_macs(self.model)
         self.progress.begin(self._plan(), len(saved.experiences) if saved is not None else 0)

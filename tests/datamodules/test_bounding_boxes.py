@@ -254,6 +254,7 @@ class TestTable:
         ]
         assert data.samples["label"].tolist() == [2, 1, 1, 0, 2]
         assert data.samples["day"].tolist()[::2] == ["1", "2", "3"] and data.samples["day"].isna()[1]
+        assert read(photos, boxes="boxes.csv", classes=["red", "blue 10"]).class_names == ["blue 10", "red"]
         assert [data.picture(row).shape for row in (0, 1, 2, 4)] == [
             (3, 16, 16),
             (3, 10, 63),

@@ -172,6 +172,13 @@ class TestRefused:
         assert len(read(gitw / "train1", cache_dir=cache).samples) == 18
         assert "lies beside 'test1', 'test2', which is not used; give " in capsys.readouterr().err
 
+    def test_chosen_classes(self, gitw: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        data = read(gitw, classes=["Mug"])
+        assert data.class_names == ["Mug"] and len(data.samples) == 30
+        assert "data.classes leaves out 'Bowl'." in capsys.readouterr().err
+        with pytest.raises(ConfigError, match=r"data\.classes: there is no class 'Cup'; there are 'Bowl', 'Mug'\."):
+            read(gitw, classes=["Mug", "Cup"])
+
     @pytest.mark.parametrize(("option", "value"), [("threshold", 255), ("threshold", -1), ("sigma", 0.0)])
     def test_options(self, gitw: Path, option: str, value: float) -> None:
         with pytest.raises(ConfigError, match=rf"data\.{option}"):
