@@ -1,8 +1,7 @@
 """The base of all datamodules: a concrete one reads a disk layout into a sample table, and all else is shared here."""
 
-import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Optional
@@ -15,11 +14,13 @@ from torch.utils.data import DataLoader
 from torchvision.transforms import v2
 
 from lightning_vision.cache_folder import cache_folder
+from lightning_vision.class_weights import weights_by_name
+from lightning_vision.component import class_path_of, init_args_of
 from lightning_vision.decoded_pictures import DecodedPictures
 from lightning_vision.errors import ConfigError, DataError
 from lightning_vision.findings import Findings
 from lightning_vision.inspection import Inspection, inspect_files, inspect_loaded
-from lightning_vision.leaks import find_leaks, shown
+from lightning_vision.leaks import find_leaks, settle_leaks
 from lightning_vision.loading import Draw, EvalBatches, SampleDataset, TrainBatches, make_loader
 from lightning_vision.processes import say
 from lightning_vision.samples import SPLITS, Rows, check_samples, listed, plural, split_hash
@@ -27,7 +28,7 @@ from lightning_vision.scenarios import InstanceIncremental, Scenario, Stream
 from lightning_vision.sources import FilePictures, Joined, Loaded, PictureSource, boxes_of
 from lightning_vision.splits import apply_split, left_out, read_split
 from lightning_vision.transforms import BatchTransforms, build_transforms
-from lightning_vision.video import VIDEO_SUFFIXES, extract_frames, frame_path
+from lightning_vision.video import files_of_rows
 
 
 @dataclass(frozen=True)
@@ -161,7 +162,7 @@ class StreamDataModule(LightningDataModule, ABC):
         if test_data is not None:
             self._take_test_data(test_data)
         self._look_for_leaks()
-        self._class_weight = self._weights_by_name()
+        self._class_weight = weights_by_name(class_weights, self.samples, self.class_names)
         self._decoded = self._open_decoded_cache()
         self._report()
         self._settle()
@@ -299,8 +300,8 @@ class StreamDataModule(LightningDataModule, ABC):
             for label, name in enumerate(self.class_names)
         }
         return {
-            "class_path": f"{type(self).__module__}.{type(self).__qualname__}",
-            "init_args": self._options(),
+            "class_path": class_path_of(self),
+            "init_args": {**init_args_of(self, StreamDataModule), "stream": self.scenario.describe()},
             "samples": {part: int((split == part).sum()) for part in SPLITS},
             "samples_per_class": per_class,
         }
@@ -308,19 +309,6 @@ class StreamDataModule(LightningDataModule, ABC):
     def __getstate__(self) -> dict[str, Any]:
         """Without the trainer: worker processes that are spawned need this object and cannot be sent that one."""
         return {**self.__dict__, "trainer": None}
-
-    def _options(self) -> dict[str, Any]:
-        """The constructor's arguments as a configuration names them, from the attributes of the same names."""
-        names: dict[str, None] = {}
-        for cls in type(self).__mro__:
-            if "__init__" in vars(cls) and issubclass(cls, StreamDataModule):
-                parameters = list(inspect.signature(cls.__init__).parameters.values())[1:]
-                names |= {p.name: None for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
-                if not any(p.kind is p.VAR_KEYWORD for p in parameters) and cls is not StreamDataModule:
-                    break  # it hands nothing on
-        del names["stream"]  # the argument is a scenario, the attribute what became of it
-        plain = {name: _plain(getattr(self, name)) for name in names if hasattr(self, name)}
-        return {**plain, "stream": self.scenario.describe()}
 
     def _compose(self, name: str, asked: list[Any] | str | None, default: Callable[[], list[nn.Module]]) -> v2.Compose:
         built = build_transforms(asked, self.image_size, f"data.{name}")
@@ -335,7 +323,7 @@ class StreamDataModule(LightningDataModule, ABC):
             saliency = None
             if "saliency" in samples:
                 saliency = [self.root / path if isinstance(path, str) else None for path in samples["saliency"]]
-            files, failed = self._extract_frames(samples, self.cache_path)
+            files, failed = files_of_rows(samples, self.root, self.cache_path, max(1, self.num_workers))
             self._files = FilePictures(files, boxes_of(samples), saliency, self.crop_to_box, self.box_context)
             name = f"inspection-{type(self).__name__}{'-boxes' if self.crop_to_box else ''}.npz"
             inspection = inspect_files(self._files, self.num_workers, self.cache_path / name)
@@ -354,86 +342,20 @@ class StreamDataModule(LightningDataModule, ABC):
             raise DataError(f"{self.root}: none of the {plural(len(samples), 'picture')} can be used.")
         return samples.iloc[kept].reset_index(drop=True), kept, inspection.take(kept)
 
-    def _extract_frames(self, samples: pd.DataFrame, folder: Path) -> tuple[list[Path], dict[Path, str]]:
-        """The file of each row, for a frame of a video the one that it is decoded to; and videos that cannot be read."""
-        files = [self.root / path for path in samples["path"]]
-        if "frame" not in samples:
-            return files, {}
-        frames = {
-            row: int(frame)
-            for row, frame in enumerate(samples["frame"])
-            if frame >= 0 and files[row].suffix.lower() in VIDEO_SUFFIXES
-        }
-        wanted: dict[Path, list[int]] = {}
-        for row, frame in frames.items():
-            wanted.setdefault(files[row], []).append(frame)
-        failed = extract_frames(wanted, folder, self.root, max(1, self.num_workers)) if wanted else {}
-        places = [
-            frame_path(folder, self.root, file, frames[row]) if row in frames and file not in failed else file
-            for row, file in enumerate(files)
-        ]
-        return places, failed
-
     def _own_source(self) -> PictureSource:
         """The pictures by row of the table as it was read."""
         own: PictureSource = self._files if self.cache_path is not None else Loaded(self.load_image)
         return own
 
     def _look_for_leaks(self) -> None:
-        """Find what the sides of the split share, and do with it what ``on_leak`` says.
-
-        Raises:
-            DataError: There is something, and it is an error.
-        """
-        self.leaks = find_leaks(self.samples, self.inspection)
-        if self.leaks.not_compared:
-            self.findings.remark("Near copies were not looked for: there are too many pictures.")
-        told = self.leaks.sentence()
-        if not told:
-            return
-        examples = shown(self.leaks, self.samples["path"].tolist())
-        if self.on_leak == "error":
-            raise DataError(
-                f"{self.root}: training and test data are not apart: {told}.{examples}\nTake them out, or use "
-                "data.on_leak=drop (leaves out training pictures) or data.on_leak=warn."
-            )
-        if self.on_leak == "warn":
-            self.findings.remark(
-                f"Leaks: {told}. data.on_leak=drop leaves the training pictures out; `lightning-vision data` shows them."
-            )
-            return
-        kept = np.setdiff1d(np.arange(len(self.samples), dtype=np.int64), self.leaks.drop)
-        self.findings.remark(
-            f"Leaks: {told}. {plural(len(self.leaks.drop), 'training or validation picture')} left out (data.on_leak=drop)."
-        )
-        self.samples = self.samples.iloc[kept].reset_index(drop=True)
-        self.inspection = self.inspection.take(kept)
-        self._origin, self._from_other = self._origin[kept], self._from_other[kept]
-        self.leaks = find_leaks(self.samples, self.inspection)
-
-    def _weights_by_name(self) -> dict[str, float] | None:
-        """The weight of each class in the loss.
-
-        Raises:
-            ConfigError: A list has not one number a class.
-        """
-        if self.class_weights == "none":
-            return None
-        if self.class_weights == "balanced":
-            trained = self.samples.loc[self.samples["split"] == "train", "label"]
-            counts = trained.value_counts()
-            weights = [
-                float(len(trained) / (len(counts) * counts[label])) if label in counts else 1.0
-                for label in range(self.num_classes)
-            ]
-        else:
-            weights = [float(weight) for weight in self.class_weights]
-            if len(weights) != self.num_classes or min(weights) < 0 or sum(weights) == 0:
-                raise ConfigError(
-                    f"data.class_weights: expected none, balanced, or {self.num_classes} numbers from 0 on, one a class "
-                    f"in the order {listed(self.class_names)}; found {self.class_weights!r}."
-                )
-        return dict(zip(self.class_names, weights, strict=True))
+        """Find what the sides of the split share, and do with it what ``on_leak`` says."""
+        self.leaks, kept, remarks = settle_leaks(self.samples, self.inspection, self.on_leak, str(self.root))
+        self.findings.remarks += remarks
+        if len(kept) < len(self.samples):
+            self.samples = self.samples.iloc[kept].reset_index(drop=True)
+            self.inspection = self.inspection.take(kept)
+            self._origin, self._from_other = self._origin[kept], self._from_other[kept]
+            self.leaks = find_leaks(self.samples, self.inspection)
 
     def _open_decoded_cache(self) -> DecodedPictures | None:
         """The file of decoded pictures, for all rows of ``samples``, if it is asked for."""
@@ -564,17 +486,3 @@ class StreamDataModule(LightningDataModule, ABC):
     def _place(self) -> tuple[int, int]:
         """Rank and number of processes."""
         return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
-
-
-def _plain(value: Any) -> Any:
-    """An option as a configuration would name it."""
-    if value is None or isinstance(value, str | int | float | bool):
-        return value
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, StreamDataModule):
-        described = value.describe()
-        return {"class_path": described["class_path"], "init_args": described["init_args"]}
-    return str(value)

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from lightning_vision.errors import DataError
 from lightning_vision.inspection import SMALLEST_SIDE, Inspection
 from lightning_vision.samples import SPLITS, Rows, plural
 
@@ -162,3 +163,39 @@ def shown(leaks: Leaks, paths: Sequence[str], limit: int = 5) -> str:
     lines = [f"\n  {paths[pair.second]} {names[pair.kind]} {paths[pair.first]}" for pair in leaks.pairs[:limit]]
     lines += [f"\n  the group '{group}' is on two sides" for group in leaks.groups[: max(0, limit - len(lines))]]
     return "".join(lines)
+
+
+def settle_leaks(
+    samples: pd.DataFrame, inspection: Inspection, on_leak: str, place: str
+) -> tuple[Leaks, Rows, list[str]]:
+    """Look for leaks and decide what becomes of them.
+
+    Args:
+        samples: The sample table, every row in a split.
+        inspection: The facts on its rows.
+        on_leak: warn, drop or error.
+        place: The data's root, for messages.
+
+    Returns:
+        What was found, the rows to keep, and sentences for the user.
+
+    Raises:
+        DataError: Something is shared, and ``on_leak`` is error.
+    """
+    leaks = find_leaks(samples, inspection)
+    everything = np.arange(len(samples), dtype=np.int64)
+    remarks = ["Near copies were not looked for: there are too many pictures."] if leaks.not_compared else []
+    told = leaks.sentence()
+    if not told:
+        return leaks, everything, remarks
+    if on_leak == "error":
+        raise DataError(
+            f"{place}: training and test data are not apart: {told}.{shown(leaks, samples['path'].tolist())}\nTake them "
+            "out, or use data.on_leak=drop (leaves out training pictures) or data.on_leak=warn."
+        )
+    if on_leak == "warn":
+        way_out = "data.on_leak=drop leaves the training pictures out; `lightning-vision data` shows them."
+        return leaks, everything, [*remarks, f"Leaks: {told}. {way_out}"]
+    dropped = plural(len(leaks.drop), "training or validation picture")
+    told = f"Leaks: {told}. {dropped} left out (data.on_leak=drop)."
+    return leaks, np.setdiff1d(everything, leaks.drop), [*remarks, told]

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import simplejpeg
 
 from lightning_vision.errors import DataError
@@ -57,6 +58,37 @@ def count_frames(video: Path) -> int:
         DataError: As ``video_facts``.
     """
     return video_facts(video).frames
+
+
+def files_of_rows(samples: pd.DataFrame, root: Path, folder: Path, workers: int) -> tuple[list[Path], dict[Path, str]]:
+    """The picture file of each row of a sample table; frames of videos are decoded for it.
+
+    Args:
+        samples: With the column ``frame`` where there are videos.
+        root: What paths start from.
+        folder: Where frames are kept.
+        workers: As for ``extract_frames``.
+
+    Returns:
+        A file a row, and the reason for each video that cannot be read; its rows keep the video's own path.
+    """
+    files = [root / path for path in samples["path"]]
+    if "frame" not in samples:
+        return files, {}
+    frames = {
+        row: int(frame)
+        for row, frame in enumerate(samples["frame"])
+        if frame >= 0 and files[row].suffix.lower() in VIDEO_SUFFIXES
+    }
+    wanted: dict[Path, list[int]] = {}
+    for row, frame in frames.items():
+        wanted.setdefault(files[row], []).append(frame)
+    failed = extract_frames(wanted, folder, root, workers) if wanted else {}
+    places = [
+        frame_path(folder, root, file, frames[row]) if row in frames and file not in failed else file
+        for row, file in enumerate(files)
+    ]
+    return places, failed
 
 
 def frame_path(folder: Path, root: Path, video: Path, frame: int) -> Path:
