@@ -304,6 +304,9 @@ class StreamDataModule(LightningDataModule, ABC):
             "init_args": {**init_args_of(self, StreamDataModule), "stream": self.scenario.describe()},
             "samples": {part: int((split == part).sum()) for part in SPLITS},
             "samples_per_class": per_class,
+            "remarks": list(self.findings.remarks),
+            "skipped": len(self.findings.skipped),
+            "leaks": self.leaks.counts(),
         }
 
     def __getstate__(self) -> dict[str, Any]:

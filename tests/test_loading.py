@@ -119,6 +119,25 @@ class TestTrainBatches:
         assert remembered(0, memory=[]) == [[], [], []]
 
 
+class TestBalanced:
+    """Every class as often; the global batches, their order and augmentation are as pure a function as without."""
+
+    LABELS = np.where(np.arange(200) % 10 == 0, 1, 0)
+
+    def batches(self, rank: int, world_size: int) -> list[list[Draw]]:
+        rows = np.arange(100, 160)
+        made = TrainBatches(rows, EXPERIENCES, 8 // world_size, rank, world_size, seed=5, labels=self.LABELS)
+        return list(made)
+
+    def test_any_number_of_processes_gives_the_same_global_batches(self) -> None:
+        alone = [sorted(batch) for batch in self.batches(0, 1)]
+        ranks = [self.batches(rank, 2) for rank in range(2)]
+        assert [sorted([*one, *two]) for one, two in zip(*ranks, strict=True)] == alone
+        shown = [draw for batch in alone for draw in batch]
+        assert sum(self.LABELS[draw.index] for draw in shown) == len(shown) / 2 == 30
+        assert len({draw.seed for draw in shown}) == len(shown), "each time a picture is shown it is augmented anew"
+
+
 class TestEvalBatches:
     @pytest.mark.parametrize("count", [1, 2, 3, 7, 16, 17, 33])
     @pytest.mark.parametrize("world_size", [1, 2, 3, 5])
