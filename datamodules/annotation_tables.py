@@ -111,7 +111,8 @@ def read_csv(
         findings.problem(f"{file.name} line {line}: {plural(len(fields), 'field')}, expected {len(names)}")
     good = [record for record in records if len(record[1]) == len(names)]
     index = pd.Index([line for line, _ in good], name="line", dtype="int64")
-    return Table(file, pd.DataFrame([fields for _, fields in good], columns=names, index=index, dtype="str"))
+    rows = pd.DataFrame([fields for _, fields in good], columns=names, index=index, dtype="str")
+    return Table(file, rows.loc[:, rows.columns != ""])  # nothing can ask for a column without a name
 
 
 def first_line(file: Path) -> str:
@@ -222,7 +223,7 @@ def _check_header(file: Path, names: Sequence[str], columns: Sequence[str], text
             f"{file} lacks the {'column' if len(missing) == 1 else 'columns'} {listed(missing)}; its first line names "
             f"{listed((name[:60] for name in names), 30)}."
         )
-    if repeated := sorted({name for name in names if name in columns and list(names).count(name) > 1}):
+    if repeated := sorted({name for name in names if name and list(names).count(name) > 1}):
         raise DataError(f"{file} has the column {listed(repeated)} twice: remove one of them.")
 
 
@@ -230,7 +231,8 @@ def _check_separator(file: Path, found: int, columns: Sequence[str], text: str) 
     """Say so if the columns are there but for the character between them."""
     first = text.lstrip().split("\n", 1)[0]
     for character, name in SEPARATORS.items():
-        if found < len(columns) <= first.count(character) + 1:
+        fields = [field.strip().strip('"') for field in first.split(character)]
+        if found < len(columns) <= len(fields) or (found < len(fields) and set(columns) <= set(fields)):
             raise DataError(
                 f"{file}: its columns are separated by {name}, expected commas. Save it as CSV with commas."
             )

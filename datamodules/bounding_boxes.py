@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from datamodules.box_table import box_of_sides, read_box_table
+from datamodules.dataset_folder import contents
 from datamodules.gitw_tree import (
     CROPPED_LAYOUT,
     MILLISECONDS,
@@ -109,7 +110,12 @@ class BoundingBoxes(StreamDataModule):
             file = next((place for place in places if place.is_file()), None)
             if file is None:
                 raise DataError(f"data.boxes: the file is not there; looked at {listed(places)}.")
-            return read_box_table(file, self.root, self.classes, self.findings)
+            if not self.root.is_dir():
+                raise DataError(
+                    f"data.root: {self.root} {contents(self.root)}. Give the folder that the paths in {file} start from."
+                )
+            kept = cache_folder(self.root, self.cache_dir)
+            return read_box_table(file, self.root, self.classes, kept, max(1, self.num_workers), self.findings)
         tree = read_tree(self.root, self.LAYOUTS, self.classes, self.findings)
         parallel = self._parallel_files()
         files: dict[str, Path] = {}

@@ -9,10 +9,11 @@ import numpy as np
 import pandas as pd
 
 from datamodules.annotation_tables import Table, read_csv
-from datamodules.gitw_tree import SPLITS, Box, say_chosen_classes
+from datamodules.gitw_tree import SPLITS, Box, counts_from_one, no_such_frame, read_videos, say_chosen_classes
 from lightning_vision.errors import DataError
 from lightning_vision.findings import Findings
 from lightning_vision.samples import listed, natural_key
+from lightning_vision.video import VIDEO_SUFFIXES
 
 SIDES = ("x", "y", "w", "h")
 COLUMNS = ("path", *SIDES, "class")
@@ -22,7 +23,7 @@ MADE_HERE = ("label", "box_xyxy")
 
 
 def read_box_table(
-    file: Path, root: Path, classes: Sequence[str] | None, findings: Findings
+    file: Path, root: Path, classes: Sequence[str] | None, kept: Path, workers: int, findings: Findings
 ) -> tuple[pd.DataFrame, list[str]]:
     """Read the file: one row a box, in its order, and the class names in natural order.
 
@@ -33,6 +34,8 @@ def read_box_table(
         file: The file.
         root: Where its paths start.
         classes: Those to read; None: all.
+        kept: Folder for caches.
+        workers: Videos that are looked into at a time.
         findings: Where rows go that cannot be used.
 
     Raises:
@@ -50,6 +53,7 @@ def read_box_table(
         text = table.rows["frame"].str.strip()
         table = Table(file, table.rows.assign(frame=text.where(text != "", "-1"))).whole_numbers(["frame"], findings)
     table = _with_files(_with_boxes(_with_split(table, findings), findings), root, findings)
+    table = _with_frames(table, root, kept, workers, findings)
     rows = table.rows.reset_index(drop=True)
     class_names = sorted(rows["class"].unique(), key=natural_key)
     samples = pd.DataFrame(
@@ -113,9 +117,49 @@ def _with_boxes(table: Table, findings: Findings) -> Table:
 
 def _with_files(table: Table, root: Path, findings: Findings) -> Table:
     """The rows whose picture is there."""
-    rows = table.rows.assign(path=table.rows["path"].str.replace("\\", "/").str.removeprefix("./"))
-    there = {str(path): (root / str(path)).is_file() for path in rows["path"].unique()}
+    paths = table.rows["path"].str.replace("\\", "/").str.removeprefix("./")
+    inside = ~(paths.str.startswith("/") | paths.str.split("/").map(lambda parts: ".." in parts).astype(bool))
+    for line, name in paths[~inside].items():
+        findings.problem(
+            f"{table.place(line)}: path is {name!r}, one that starts from {root} and stays in it was expected"
+        )
+    rows = table.rows.assign(path=paths)[inside]
+    there = {str(path): _is_file(root / str(path)) for path in rows["path"].unique()}
     for path, found in there.items():
         if not found:
             findings.bad(path, f"there is no such file, which {table.file.name} names")
     return Table(table.file, rows[rows["path"].map(there).astype(bool)])
+
+
+def _with_frames(table: Table, root: Path, kept: Path, workers: int, findings: Findings) -> Table:
+    """The rows that are no videos, or frames that their video has."""
+    rows = table.rows
+    video = rows["path"].map(lambda path: Path(path).suffix.lower() in VIDEO_SUFFIXES).astype(bool)
+    if not video.any():
+        return table
+    frames = rows["frame"] if "frame" in rows else pd.Series(-1, index=rows.index)
+    asked: dict[str, dict[int, int]] = {}  # video to line to frame
+    for line, path, frame in zip(rows.index[video], rows.loc[video, "path"], frames[video], strict=True):
+        asked.setdefault(str(path), {})
+        if frame < 0:
+            findings.bad(table.place(line), "a video needs the number of a frame, from 0, in the column 'frame'")
+        else:
+            asked[str(path)][int(line)] = int(frame)
+    good = set(rows.index[~video])
+    for name, footage in read_videos(list(asked), root, kept, workers, findings).items():
+        if counts_from_one(f"{table.file.name}, for {name},", list(asked[name].values()), footage, findings):
+            continue
+        for line, frame in asked[name].items():
+            if footage.picture(frame) is None:
+                findings.bad(table.place(line), no_such_frame(frame, footage))
+            else:
+                good.add(line)
+    return Table(table.file, rows[rows.index.isin(good)])
+
+
+def _is_file(path: Path) -> bool:
+    """Whether it is one; nothing can be where the name is too long."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -20,14 +21,31 @@ def is_hidden(name: str) -> bool:
     return name.startswith(".") or name.lower() in ("__macosx", "@eadir", "thumbs.db", "desktop.ini")
 
 
+def entries_of(folder: Path) -> list[os.DirEntry[str]]:
+    """What lies in a folder; nothing if it is not there or is none."""
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            return []
+        raise
+
+
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether it is a folder or a link to one; a link that leads back to itself is none."""
+    return _look(entry, entry.is_dir)
+
+
+def is_file(entry: os.DirEntry[str]) -> bool:
+    """Likewise a file."""
+    return _look(entry, entry.is_file)
+
+
 def sub_folders(folder: Path) -> list[str]:
     """Names of the folders in it, in natural order, without hidden ones; none if it is not there."""
-    if not folder.is_dir():
-        return []
-    with os.scandir(folder) as entries:
-        return sorted(
-            (entry.name for entry in entries if entry.is_dir() and not is_hidden(entry.name)), key=natural_key
-        )
+    names = (entry.name for entry in entries_of(folder) if is_folder(entry) and not is_hidden(entry.name))
+    return sorted(names, key=natural_key)
 
 
 def pictures_in(folder: Path, prefix: str, findings: Findings) -> list[str]:
@@ -39,12 +57,11 @@ def pictures_in(folder: Path, prefix: str, findings: Findings) -> list[str]:
         findings: Where the skipped files are counted.
     """
     names = []
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name.lower().endswith(PICTURE_EXTENSIONS) and not is_hidden(entry.name):
-                names.append(entry.name)
-            elif not entry.is_dir():
-                findings.skip(f"{prefix}/{entry.name}", "hidden" if is_hidden(entry.name) else "of another kind")
+    for entry in entries_of(folder):
+        if entry.name.lower().endswith(PICTURE_EXTENSIONS) and not is_hidden(entry.name):
+            names.append(entry.name)
+        elif not is_folder(entry):
+            findings.skip(f"{prefix}/{entry.name}", "hidden" if is_hidden(entry.name) else "of another kind")
     return sorted(names, key=natural_key)
 
 
@@ -62,8 +79,8 @@ def contents(folder: Path) -> str:
     if not folder.is_dir():
         return "is a file: if it is an archive, unpack it" if folder.exists() else "does not exist"
     folders = sub_folders(folder)
-    with os.scandir(folder) as entries:
-        files = sorted((e.name for e in entries if not e.is_dir() and not is_hidden(e.name)), key=natural_key)
+    files = [entry.name for entry in entries_of(folder) if not is_folder(entry) and not is_hidden(entry.name)]
+    files.sort(key=natural_key)
     parts = [f"the {'folder' if len(names) == 1 else 'folders'} {listed(names, 5)}" for names in [folders] if names]
     parts += [f"the {'file' if len(names) == 1 else 'files'} {listed(names, 3)}" for names in [files] if names]
     return f"holds {' and '.join(parts)}" if parts else "is empty"
@@ -83,8 +100,9 @@ def missing_layout(
     """
     hint = ""
     if root.is_dir():
-        above = [place for place in list(root.resolve().parents)[:2] if is_root(place)]
-        below = [root / folder for folder in sub_folders(root)[:MOST_LOOKED_INTO] if is_root(root / folder)]
+        above = [place for place in list(root.resolve().parents)[:2] if _would_be(is_root, place)]
+        inside = [root / folder for folder in sub_folders(root)[:MOST_LOOKED_INTO]]
+        below = [place for place in inside if _would_be(is_root, place)]
         if below:
             hint = f" It looks one level too high: give {below[0]}."
         elif above:
@@ -94,3 +112,20 @@ def missing_layout(
         f"data.root: {name} was not found in {root}, which {contents(root)}.{hint}\nExpected one of{trees}\n"
         f"Get it from {source}; it cannot be downloaded for you."
     )
+
+
+def _look(entry: os.DirEntry[str], look: Callable[[], bool]) -> bool:
+    try:
+        return look()
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return False
+        raise
+
+
+def _would_be(is_root: Callable[[Path], bool], place: Path) -> bool:
+    """The answer for a folder that nobody asked for: that it cannot be read is no error."""
+    try:
+        return is_root(place)
+    except (DataError, OSError):
+        return False

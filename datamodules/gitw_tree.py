@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,11 +10,19 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from datamodules.dataset_folder import PICTURE_EXTENSIONS, is_hidden, missing_layout, pictures_in, sub_folders
+from datamodules.dataset_folder import (
+    PICTURE_EXTENSIONS,
+    entries_of,
+    is_folder,
+    is_hidden,
+    missing_layout,
+    pictures_in,
+    sub_folders,
+)
 from lightning_vision.decoding import read_header
 from lightning_vision.errors import ConfigError, DataError
 from lightning_vision.findings import Findings
-from lightning_vision.kept_facts import facts_of_files, short_reason
+from lightning_vision.kept_facts import facts_of_files
 from lightning_vision.samples import listed, natural_key, plural
 from lightning_vision.video import VIDEO_SUFFIXES, video_facts
 
@@ -143,7 +150,7 @@ def read_tree(root: Path, layouts: Sequence[str], classes: Sequence[str] | None,
             folder, path = top / class_name, f"{part}/{class_name}" if part else class_name
             for name in sub_folders(folder):
                 sequences.append(_read_sequence(folder / name, f"{path}/{name}", class_name, part, findings))
-            if any(entry.suffix.lower() in PICTURE_EXTENSIONS for entry in folder.iterdir()):
+            if any(entry.name.lower().endswith(PICTURE_EXTENSIONS) for entry in entries_of(folder)):
                 names = pictures_in(folder, path, findings)
                 crops += _read_crops(names, path, class_name, part, findings)
     say_chosen_classes(classes, found, findings)
@@ -180,33 +187,37 @@ def read_footage(
         workers: Videos that are looked into at a time.
         findings: Where bad sequences go.
     """
-    videos = {sequence.video: root / sequence.video for sequence in sequences if sequence.video and not sequence.frames}
+    videos = [sequence.video for sequence in sequences if sequence.video and not sequence.frames]
+    of_video = read_videos(videos, root, kept, workers, findings)
+    footage: dict[str, Footage] = {}
+    for sequence in sequences:
+        if sequence.frames:
+            size = _first_size([root / path for path in sequence.frames.values()])
+            if size is None:
+                findings.bad(f"{sequence.path}/Frames", "none of these frames can be decoded")
+            else:
+                footage[sequence.path] = Footage(*size, None, 0, sequence.frames)
+        elif sequence.video in of_video:
+            footage[sequence.path] = of_video[sequence.video]
+        elif sequence.video is None:
+            findings.bad(sequence.path, "the sequence has neither a video nor a folder Frames")
+    return footage
+
+
+def read_videos(videos: Sequence[str], root: Path, kept: Path, workers: int, findings: Findings) -> dict[str, Footage]:
+    """The frames of each video, by its path; those that cannot be read are bad. The rest is as for ``read_footage``."""
+    if not videos:
+        return {}
 
     def look(video: Path) -> tuple[int, int, int]:
         facts = video_facts(video)
         return facts.frames, facts.height, facts.width
 
-    facts: dict[str, tuple[int, int, int]] = {}
-    if videos:
-        facts, reasons = facts_of_files(videos, look, kept / "videos.json", "looking into the videos", workers)
-        for path, reason in reasons.items():
-            findings.bad(path, reason)
-    footage: dict[str, Footage] = {}
-    for sequence in sequences:
-        if sequence.frames:
-            first = sequence.frames[min(sequence.frames)]
-            try:
-                height, width = read_header(root / first).size
-            except DataError as error:
-                findings.bad(first, short_reason(error, root / first))
-                continue
-            footage[sequence.path] = Footage(height, width, None, 0, sequence.frames)
-        elif sequence.video in facts:
-            count, height, width = facts[sequence.video]
-            footage[sequence.path] = Footage(height, width, sequence.video, count, {})
-        elif sequence.video is None:
-            findings.bad(sequence.path, "the sequence has neither a video nor a folder Frames")
-    return footage
+    files = {video: root / video for video in videos}
+    found, reasons = facts_of_files(files, look, kept / "videos.json", "looking into the videos", workers)
+    for path, reason in reasons.items():
+        findings.bad(path, reason)
+    return {path: Footage(height, width, path, count, {}) for path, (count, height, width) in found.items()}
 
 
 def counts_from_one(file: str, numbers: Sequence[int], footage: Footage, findings: Findings) -> bool:
@@ -282,6 +293,16 @@ def split_of(part: str) -> str:
     return SPLITS.get(part.lower().rstrip("0123456789"), "")
 
 
+def _first_size(pictures: Sequence[Path]) -> tuple[int, int] | None:
+    """Height and width of the first picture that can be read; what is wrong with others is found where they are used."""
+    for picture in pictures:
+        try:
+            return read_header(picture).size
+        except DataError:
+            continue
+    return None
+
+
 def _parts(root: Path) -> list[str]:
     return [name for name in sub_folders(root) if split_of(name)]
 
@@ -294,10 +315,9 @@ def _class_folders(top: Path) -> list[str]:
 
 
 def _read_sequence(folder: Path, path: str, class_name: str, part: str, findings: Findings) -> GitwSequence:
-    with os.scandir(folder) as entries:
-        kinds = {entry.name: entry.is_dir() for entry in entries if not is_hidden(entry.name)}
-    files = frozenset(name for name, is_folder in kinds.items() if not is_folder)
-    folders = frozenset(name for name, is_folder in kinds.items() if is_folder)
+    kinds = {entry.name: is_folder(entry) for entry in entries_of(folder) if not is_hidden(entry.name)}
+    folders = frozenset(name for name, holds_files in kinds.items() if holds_files)
+    files = frozenset(kinds) - folders
     videos = sorted(name for name in files if Path(name).suffix.lower() in VIDEO_SUFFIXES)
     own = [name for name in videos if Path(name).stem == folder.name] or videos
     if len(own) > 1:
@@ -332,9 +352,11 @@ def _is_tree(folder: Path) -> bool:
     """Whether this would have been a root, as far as the first class folders tell."""
     for top in [folder / part for part in _parts(folder)] or [folder]:
         for class_folder in (top / name for name in _class_folders(top)[:3]):
-            names = [entry.name for entry in class_folder.iterdir()][:50]
-            if any(_SEQUENCE.fullmatch(Path(name).stem) and (class_folder / name).is_dir() for name in names):
+            entries = entries_of(class_folder)[:50]
+            if any(_SEQUENCE.fullmatch(entry.name) and is_folder(entry) for entry in entries):
                 return True
+            # Other crops would do in a root; here they could be any pictures with a number.
+            names = [entry.name for entry in entries if _SEQUENCE.match(entry.name)]
             if any(_CROP.fullmatch(Path(name).stem) and name.lower().endswith(PICTURE_EXTENSIONS) for name in names):
                 return True
     return False

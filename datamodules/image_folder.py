@@ -7,6 +7,8 @@ from typing import Any
 
 import pandas as pd
 
+from datamodules.annotation_tables import Table, read_csv
+from datamodules.dataset_folder import is_file, is_folder
 from lightning_vision.datamodule import StreamDataModule
 from lightning_vision.errors import DataError
 from lightning_vision.findings import Findings
@@ -23,6 +25,8 @@ SPLIT_FOLDERS = {
     "test": "test",
     "testing": "test",
 }
+MADE_HERE = ("label", "box_xyxy", "source", "role")
+"""Columns that a metadata file must not have."""
 LAYOUT = "Expected <root>/<class>/<pictures> or <root>/{train,val,test}/<class>/<pictures>"
 
 
@@ -58,10 +62,7 @@ class ImageFolder(StreamDataModule):
 
     def read_samples(self) -> tuple[pd.DataFrame, list[str]]:
         """Walk through the folders; rows are in natural order of split, class and path."""
-        try:
-            found = _read_folders(self.root, self.findings)
-        except OSError as error:
-            raise DataError(f"data.root: {self.root} cannot be read: {error}") from error
+        found = _read_folders(self.root, self.findings)
         if found.without_pictures:
             self.findings.remark(
                 f"{self.root}: no class was made of {listed(found.without_pictures, 5)}: no picture in it."
@@ -89,37 +90,53 @@ class ImageFolder(StreamDataModule):
             raise DataError(
                 f"The metadata file is not there; looked at {listed(places)}. Give its path from here or root."
             )
-        try:
-            table = pd.read_csv(file)
-        except (ValueError, UnicodeDecodeError) as error:
-            raise DataError(f"The metadata file {file} is no CSV file that can be read: {error}") from error
-        if "path" not in table or "label" in table:
+        table = read_csv(file, self.findings, ["path"])
+        if made := [name for name in MADE_HERE if name in table.rows]:
             raise DataError(
-                f"The metadata file {file} must have a column 'path' and no column 'label' (the folders name the "
-                f"class); it has {listed(table.columns)}."
+                f"The metadata file {file} must not have the {'column' if len(made) == 1 else 'columns'} {listed(made)}: "
+                "the program makes such columns itself, and the folders name the class. Rename or remove what is there."
             )
-        if "split" in table and samples["split"].ne("").any():
+        if "split" in table.rows and samples["split"].ne("").any():
             raise DataError(
                 f"The metadata file {file} has a column 'split', and {self.root} has split folders too. "
                 "Remove one of them."
             )
-        table["path"] = table["path"].astype(str).str.replace("\\", "/").str.removeprefix("./")
-        repeated = table.loc[table["path"].duplicated(), "path"]
-        unknown = table.loc[~table["path"].isin(samples["path"]), "path"]
-        if len(repeated) or len(unknown):
-            problems = [f"{plural(len(repeated), 'path')} twice: {listed(repeated, 5)}"] if len(repeated) else []
-            problems += (
-                [f"{plural(len(unknown), 'path')} without a picture: {listed(unknown, 5)}"] if len(unknown) else []
-            )
-            raise DataError(
-                f"The metadata file {file} has {'; '.join(problems)}. "
-                f"Paths are relative to {self.root}, one line a picture."
-            )
-        joined = samples.drop(columns=[name for name in table if name != "path" and name in samples])
-        joined = joined.merge(table, on="path", how="left", validate="one_to_one")
-        if "split" in table:
-            joined["split"] = joined["split"].fillna("").astype(str).str.strip().str.lower().replace(SPLIT_FOLDERS)
+        facts = self._checked_metadata(table, set(samples["path"])).rows.copy()
+        for name in facts.columns.difference(["path", "split", "frame"]):
+            facts[name] = _typed(facts[name])
+        joined = samples.drop(columns=[name for name in facts if name != "path" and name in samples])
+        joined = joined.merge(facts, on="path", how="left", validate="one_to_one")
+        for name, default in (("split", ""), ("frame", -1)):
+            if name in facts:
+                joined[name] = joined[name].fillna(default).astype(facts[name].dtype)
         return joined
+
+    def _checked_metadata(self, table: Table, pictures: set[str]) -> Table:
+        """The rows that name a picture, each once, with a split that there is."""
+        table = table.texts(["path"], self.findings)
+        path = table.rows["path"].str.replace("\\", "/").str.removeprefix("./")
+        table = Table(table.file, table.rows.assign(path=path)).once("path", self.findings)
+        there = table.rows["path"].isin(pictures)
+        for at, name in table.rows.loc[~there, "path"].items():
+            self.findings.bad(table.place(at), f"there is no such picture ({name}; paths start from {self.root})")
+        table = table.keep(there)
+        if "frame" in table.rows:
+            text = table.rows["frame"].str.strip()
+            table = Table(table.file, table.rows.assign(frame=text.where(text != "", "-1")))
+            table = table.whole_numbers(["frame"], self.findings)
+        if "split" in table.rows:
+            split = table.rows["split"].str.strip().str.lower().replace(SPLIT_FOLDERS)
+            for at, value in split[~split.isin(["", *SPLIT_FOLDERS.values()])].items():
+                self.findings.problem(f"{table.place(at)}: split is {value!r}, expected train, val, test or nothing")
+            table = Table(table.file, table.rows.assign(split=split))
+        return table
+
+
+def _typed(column: pd.Series) -> pd.Series:
+    """Numbers where all that is not empty is a number, else text; what is empty is missing."""
+    text = column.str.strip()
+    numbers = pd.to_numeric(text.where(text != ""), errors="coerce")
+    return numbers if (numbers.notna() == (text != "")).all() else text.where(text != "")
 
 
 def _read_folders(root: Path, findings: Findings) -> _Found:
@@ -171,10 +188,13 @@ def _read_below(
     with os.scandir(folder) as entries:
         for entry in entries:
             path = f"{prefix}/{entry.name}"
-            if entry.is_dir():
+            if is_folder(entry):
+                before = len(found.rows)
                 place = os.path.realpath(entry) if entry.is_symlink() else f"{above[-1]}/{entry.name}"
                 if not _is_hidden(entry.name) and place not in above:  # a link may lead back to a folder above
                     _read_below(entry.path, path, domain or entry.name, (*above, place), name, split, found)
+                    if Path(entry.name).suffix.lower() in EXTENSIONS and len(found.rows) == before:
+                        found.findings.skip(path, "folders named like a picture")
             elif reason := _reason_to_skip(entry):
                 found.findings.skip(path, reason)
             else:
@@ -183,12 +203,12 @@ def _read_below(
 
 def _folders(folder: Path) -> list[str]:
     with os.scandir(folder) as entries:
-        return sorted(entry.name for entry in entries if entry.is_dir() and not _is_hidden(entry.name))
+        return sorted(entry.name for entry in entries if is_folder(entry) and not _is_hidden(entry.name))
 
 
 def _loose_pictures(folder: Path) -> list[str]:
     with os.scandir(folder) as entries:
-        return sorted(entry.name for entry in entries if not entry.is_dir() and _reason_to_skip(entry) is None)
+        return sorted(entry.name for entry in entries if not is_folder(entry) and _reason_to_skip(entry) is None)
 
 
 def _is_hidden(name: str) -> bool:
@@ -205,7 +225,7 @@ def _reason_to_skip(entry: "os.DirEntry[str]") -> str | None:
         return "HEIC, which take pip install pillow-heif to read"
     if extension not in EXTENSIONS | HEIC_EXTENSIONS:
         return "of another kind"
-    if not entry.is_file():
+    if not is_file(entry):
         return "links to nothing"
     return None if entry.stat().st_size else "empty"
 

@@ -217,4 +217,5 @@ def _find(root: Path) -> _Found | None:
         return None
     files = [file for name in TABLE_FOLDERS if (root / name).is_dir() for file in sorted((root / name).glob("*.csv"))]
     # Whether the columns are separated by commas, and all else about the table, is for its reader to say.
-    return _Found(pictures, [file for file in files if all(column in first_line(file) for column in COLUMNS)])
+    tables = [file for file in files if all(column in first_line(file) for column in COLUMNS)]
+    return _Found(pictures, tables or [file for file in files if file.name == Products.TABLE])

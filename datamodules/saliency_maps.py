@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from datamodules.dataset_folder import entries_of
 from datamodules.gitw_tree import (
     CROPPED_LAYOUT,
     NINE_CLASSES,
@@ -133,10 +134,11 @@ class SaliencyMaps(StreamDataModule):
         if "SaliencyMaps" not in sequence.folders:
             return {}
         maps = {}
-        for file in (self.root / sequence.path / "SaliencyMaps").iterdir():
-            number = file.stem.removeprefix("Saliency_")
-            if file.suffix.lower() == ".png" and file.stem != number and number.isdecimal():
-                maps[int(number)] = f"{sequence.path}/SaliencyMaps/{file.name}"
+        for entry in entries_of(self.root / sequence.path / "SaliencyMaps"):
+            stem, _, suffix = entry.name.rpartition(".")
+            number = stem.removeprefix("Saliency_")
+            if suffix.lower() == "png" and stem != number and number.isdecimal():
+                maps[int(number)] = f"{sequence.path}/SaliencyMaps/{entry.name}"
         return dict(sorted(maps.items()))
 
     def _gaze(self, sequence: GitwSequence, footage: Footage) -> dict[int, tuple[float, float] | None]:

@@ -207,6 +207,10 @@ class StanfordCars(StreamDataModule):
 
     def _boxes(self, rows: pd.DataFrame, paths: pd.Series[str]) -> pd.Series[Any]:
         """``box_xyxy`` of each row. One without an area is no box, and its picture cannot be used if boxes are cut out."""
+        if early := int((rows[["x1", "y1"]] < 1).any(axis=1).sum()):
+            self.findings.remark(
+                f"Boxes that begin before pixel 1: {early}. The first pixel is 1 here; are they of a copy that counts from 0?"
+            )
         numbers = rows[list(BOX)].astype("float64") - [1.0, 1.0, 0.0, 0.0]  # from 1 and included to from 0 and excluded
         good = (numbers["x2"] > numbers["x1"]) & (numbers["y2"] > numbers["y1"])
         if self.crop_to_box:
@@ -225,6 +229,8 @@ class StanfordCars(StreamDataModule):
                 f"pictures of {self.NUM_CLASSES} classes; here are {counts['train']:,} and {counts['test']:,} of "
                 f"{len(class_names)}."
             )
+        if absent := [name for label, name in enumerate(class_names) if not (samples["label"] == label).any()]:
+            self.findings.remark(f"Classes without a picture: {listed(absent, 5)}.")
 
 
 def _is_root(folder: Path) -> bool:
@@ -253,9 +259,11 @@ def _find_devkit(root: Path) -> _Devkit | None:
         missing = [f"devkit/{name}" for name in ("cars_meta.mat", *tables.values()) if name not in files]
         missing += [f"cars_{split}/" for split, folder in folders.items() if not folder.is_dir()]
         if missing:
+            above = base.resolve().parent
+            deep = f" It looks too deep: give {above}." if (above / "cars_train").is_dir() else ""
             unlabelled = " cars_test_annos.mat is no substitute, it has no classes." if not labelled else ""
             raise DataError(
-                f"data.root: {base} holds a part of Stanford Cars only. Missing: {listed(missing)}.{unlabelled}\nExpected "
+                f"data.root: {base} holds a part of Stanford Cars only. Missing: {listed(missing)}.{unlabelled}{deep}\nExpected "
                 f"{StanfordCars.LAYOUTS[0]}; {base} {contents(base)}.\nGet what is missing from {StanfordCars.SOURCE}."
             )
         return _Devkit(files["cars_meta.mat"], {split: files[name] for split, name in tables.items()}, folders)

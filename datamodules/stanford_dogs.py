@@ -112,7 +112,7 @@ class StanfordDogs(StreamDataModule):
             )
         if self.crop_to_box or self.annotations:
             samples = self._add_boxes(samples, found.annotations, prefix)
-        self._compare_counts(samples, len(folders))
+        self._compare_counts(samples, folders)
         samples["path"] = prefix + "/" + samples["path"]
         return samples.reset_index(drop=True), [folder.partition("-")[2] for folder in folders]
 
@@ -137,8 +137,10 @@ class StanfordDogs(StreamDataModule):
 
     def _check_classes(self, rows: pd.DataFrame) -> None:
         """The lists' numbers and the folders must name the same classes."""
-        for row in rows[rows["class"] < 1].itertuples():
-            self.findings.problem(f"{row.place}: class {row[2]}; classes count from 1")
+        for number, place in rows.loc[~rows["class"].between(1, self.NUM_CLASSES), ["class", "place"]].itertuples(
+            index=False
+        ):
+            self.findings.problem(f"{place}: class {number}; classes count from 1 to {self.NUM_CLASSES}")
         pairs = rows.assign(folder=rows["path"].str.partition("/")[0]).drop_duplicates(["folder", "class"])
         for column, other in (("folder", "class"), ("class", "folder")):
             for value, several in pairs[pairs[column].duplicated(keep=False)].groupby(column):
@@ -173,17 +175,19 @@ class StanfordDogs(StreamDataModule):
             self.findings.remark(f"{plural(without, 'picture')} without an annotation file.")
         return samples.assign(box_xyxy=pd.Series(boxes, index=samples.index, dtype="object"))[usable]
 
-    def _compare_counts(self, samples: pd.DataFrame, num_classes: int) -> None:
+    def _compare_counts(self, samples: pd.DataFrame, folders: list[str]) -> None:
         expected = self.NUM_PICTURES if samples["split"].ne("").any() else {"": sum(self.NUM_PICTURES.values())}
         counts = {split: int((samples["split"] == split).sum()) for split in expected}
-        if counts != expected or num_classes != self.NUM_CLASSES:
+        if counts != expected or len(folders) != self.NUM_CLASSES:
             told = [
                 " and ".join(f"{count:,} {ADJECTIVES[split]}pictures" for split, count in of.items())
                 for of in (expected, counts)
             ]
             self.findings.remark(
-                f"Stanford Dogs has {told[0]} of {self.NUM_CLASSES} breeds; here are {told[1]} of {num_classes}."
+                f"Stanford Dogs has {told[0]} of {self.NUM_CLASSES} breeds; here are {told[1]} of {len(folders)}."
             )
+        if absent := [name for label, name in enumerate(folders) if not (samples["label"] == label).any()]:
+            self.findings.remark(f"Classes without a picture: {listed(absent, 5)}.")
 
 
 def largest_box(annotation: bytes) -> Box:

@@ -28,7 +28,7 @@ def cache_folder(root: Path, cache_dir: str | Path | None = None) -> Path:
         ConfigError: None of them can be written to.
     """
     name = str(root.resolve()).encode("utf-8", "surrogateescape")
-    own_name = f"{root.resolve().name or 'data'}-{hashlib.sha256(name).hexdigest()[:12]}"
+    own_name = f"{root.resolve().name[:50] or 'data'}-{hashlib.sha256(name).hexdigest()[:12]}"
     if cache_dir is not None:
         places = [Path(cache_dir).expanduser() / own_name]
     else:

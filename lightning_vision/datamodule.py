@@ -24,7 +24,7 @@ from lightning_vision.leaks import find_leaks, settle_leaks
 from lightning_vision.loading import Draw, EvalBatches, SampleDataset, TrainBatches, make_loader
 from lightning_vision.processes import say
 from lightning_vision.samples import SPLITS, Rows, check_samples, listed, plural, split_hash
-from lightning_vision.scenarios import InstanceIncremental, Scenario, Stream
+from lightning_vision.scenarios import Experience, InstanceIncremental, Scenario, Stream
 from lightning_vision.sources import FilePictures, Joined, Loaded, PictureSource, boxes_of
 from lightning_vision.splits import apply_split, left_out, read_split
 from lightning_vision.transforms import BatchTransforms, build_transforms
@@ -42,6 +42,7 @@ class Entered:
     memory_size: int = 0
     epoch: int = 0
     start_batch: int = 0
+    all_seen: bool = False
 
 
 class StreamDataModule(LightningDataModule, ABC):
@@ -145,8 +146,16 @@ class StreamDataModule(LightningDataModule, ABC):
         self.eval_transform = self._compose("eval_transforms", eval_transforms, self.default_eval_transforms)
         self.findings = Findings()
         cut = read_split(split, test_fraction)
-        samples, self.class_names = self.read_samples()
+        try:
+            samples, self.class_names = self.read_samples()
+        except PermissionError as error:
+            raise DataError(
+                f"data.root: no permission to read {error.filename or self.root}. Allow it to be read, or take it out of the "
+                "data."
+            ) from error
         self.findings.check(self.root, on_bad_image)
+        if len(samples) == 0 and self.findings.skipped:
+            raise self._nothing_left()
         check_samples(samples, self.class_names)
         self.batch_transform = BatchTransforms(batch_transforms, image_size, len(self.class_names))
         self.official_test = bool((samples["split"] == "test").any())
@@ -229,6 +238,7 @@ class StreamDataModule(LightningDataModule, ABC):
         memory_size: int = 0,
         epoch: int = 0,
         start_batch: int = 0,
+        all_seen: bool = False,
     ) -> None:
         """Choose what the training and validation loaders made from now on serve.
 
@@ -240,15 +250,16 @@ class StreamDataModule(LightningDataModule, ABC):
             memory_size: How many of them a batch is given.
             epoch: The epoch that training begins with, for a run that is gone on with.
             start_batch: The batches of that epoch that were trained already.
+            all_seen: Serve the data of all experiences up to this one.
         """
         rows = None if memory is None else memory.detach().cpu().numpy().astype(np.int64)
-        self._entered = Entered(experience, seed, shuffle, rows, memory_size, epoch, start_batch)
+        self._entered = Entered(experience, seed, shuffle, rows, memory_size, epoch, start_batch, all_seen)
 
     def train_dataloader(self) -> DataLoader[Any]:
         """The training data of the entered experience; its batch sampler is a ``TrainBatches``."""
         now, (rank, world_size) = self._entered, self._place()
         batches = TrainBatches(
-            self.stream[now.experience].indices,
+            np.concatenate([item.indices for item in self._served()]),
             self._experience_of_row,
             self.batch_size,
             rank,
@@ -266,7 +277,7 @@ class StreamDataModule(LightningDataModule, ABC):
 
     def val_dataloader(self) -> DataLoader[Any]:
         """The validation part of the entered experience."""
-        return self._evaluation(self.stream[self._entered.experience].val_indices, *self._place())
+        return self._evaluation(np.concatenate([item.val_indices for item in self._served()]), *self._place())
 
     def test_dataloader(self) -> DataLoader[Any]:
         """The whole test set."""
@@ -291,6 +302,11 @@ class StreamDataModule(LightningDataModule, ABC):
             rows, self._experience_of_row, self.batch_size, rank, world_size, experience=experience, shuffle=False
         )
         return make_loader(self._dataset(), batches, self.num_workers)
+
+    def _served(self) -> list[Experience]:
+        """The experiences whose data the training and validation loaders serve."""
+        last = self._entered.experience
+        return list(self.stream)[0 if self._entered.all_seen else last : last + 1]
 
     def describe(self) -> dict[str, Any]:
         """Facts for the record: the class, its options, what was found on disk."""
@@ -338,12 +354,18 @@ class StreamDataModule(LightningDataModule, ABC):
         for row in wrong:
             if self.root / str(samples["path"].iloc[row]) in failed:
                 continue  # said once for all its frames
-            self.findings.bad(str(samples["path"].iloc[row]), str(inspection.reason[row]))
+            frame = samples["frame"].iloc[row] if "frame" in samples else -1
+            place = f"{samples['path'].iloc[row]}{f' frame {frame}' if frame >= 0 else ''}"
+            self.findings.bad(place, str(inspection.reason[row]))
         self.findings.check(self.root, self.on_bad_image)
         kept = np.setdiff1d(np.arange(len(samples), dtype=np.int64), wrong)
         if len(kept) == 0:
-            raise DataError(f"{self.root}: none of the {plural(len(samples), 'picture')} can be used.")
+            raise self._nothing_left()
         return samples.iloc[kept].reset_index(drop=True), kept, inspection.take(kept)
+
+    def _nothing_left(self) -> DataError:
+        skipped = f"{plural(len(self.findings.skipped), 'file')} ({self.findings.counted()})"
+        return DataError(f"{self.root}: no picture is left to learn from. Skipped: {skipped}.")
 
     def _own_source(self) -> PictureSource:
         """The pictures by row of the table as it was read."""

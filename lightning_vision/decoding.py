@@ -31,6 +31,8 @@ MOST_SHIFT = 0.31
 """The edges of a region may move by so much, in pixels of what is wanted, to lie on the grid of the reduced picture."""
 MOST_PIXELS = 1 << 28
 """More is taken for a decompression bomb: 268 million pixels are 805 MB in memory."""
+# Pillow's own limit is a third of this, and it warns of pictures that are merely large; it refuses twice what it is told.
+Image.MAX_IMAGE_PIXELS = MOST_PIXELS
 
 
 class Region(NamedTuple):
@@ -63,13 +65,9 @@ def read_header(path: Path) -> Header:
         DataError: As ``decode``.
     """
     with _explained(path), Image.open(path) as opened:
+        _check_size(opened)
         orientation = _orientation(opened)
         width, height = opened.size
-        if width * height > MOST_PIXELS:
-            raise ValueError(
-                f"it would have {width} x {height} pixels, more than {MOST_PIXELS / 1e6:.0f} million: "
-                "a decompression bomb?"
-            )
         size = (width, height) if orientation in SIDEWAYS else (height, width)
         return Header(path, size, opened.format or "", opened.mode, orientation)
 
@@ -145,9 +143,18 @@ def decode_grey(path: Path) -> Tensor:
         DataError: As ``decode``.
     """
     with _explained(path), Image.open(path) as opened:
+        _check_size(opened)
         if opened.mode.startswith("I;16"):
             return torch.from_numpy((np.asarray(opened) >> 8).astype(np.uint8))[None]
         return torch.from_numpy(np.array(opened.convert("L")))[None]
+
+
+def _check_size(opened: Image.Image) -> None:
+    width, height = opened.size
+    if width * height > MOST_PIXELS:
+        raise ValueError(
+            f"it would have {width} x {height} pixels, more than {MOST_PIXELS / 1e6:.0f} million: a decompression bomb?"
+        )
 
 
 def _is_plain_jpeg(header: Header) -> bool:

@@ -200,6 +200,8 @@ def _short(error: Exception, path: Path) -> str:
         return "no permission to read it"
     if isinstance(error, FileNotFoundError):
         return "there is no such file"
+    if isinstance(error, OSError):  # its own text holds the path, so that equal reasons would not be counted together
+        return f"cannot be read ({error.strerror or error})"
     text = str(error).replace(f"The picture {path} ", "").removesuffix(" Repair or remove it.").rstrip(".")
     return " ".join(text.split()).replace(str(path), path.name)[:300]
 

@@ -262,9 +262,9 @@ def box_region(box: npt.ArrayLike, size: tuple[int, int], context: float = 0.0) 
 def box_problem(box: npt.ArrayLike, size: tuple[int, int]) -> str:
     """Why a box cannot be cut out of a picture of a height and width; empty if it can."""
     x1, y1, x2, y2 = (float(value) for value in np.asarray(box, dtype=np.float64))
-    told = f"the box from ({x1:g}, {y1:g}) to ({x2:g}, {y2:g})"
+    place = f"from {x1:g}, {y1:g} to {x2:g}, {y2:g}"
     if x2 <= x1 or y2 <= y1:
-        return f"{told} is empty or inverted"
+        return f"the box is empty or inverted ({place})"
     if x1 >= size[1] or y1 >= size[0] or x2 <= 0 or y2 <= 0:
-        return f"{told} lies outside the picture of {size[1]} x {size[0]} pixels"
+        return f"the box lies outside the picture ({place}; the picture has {size[1]} x {size[0]} pixels)"
     return ""

@@ -35,6 +35,8 @@ class Strategy(nn.Module):
     """The scenarios that it can learn in, by class name."""
     needs_base_data: ClassVar[bool] = False
     """A closed form whose ``update`` must see the data of experience 0 once the base is trained."""
+    learns_all_seen: ClassVar[bool] = False
+    """Each experience is trained on the data of all experiences so far, and validated on their validation parts."""
     needs_validation: bool = False
     """It picks one of several variants, which takes validation data."""
     passes: int = 1

@@ -33,7 +33,7 @@ from lightning_vision.checkpoints import (
 from lightning_vision.classifier import ContinualClassifier, class_path
 from lightning_vision.datamodule import StreamDataModule
 from lightning_vision.energy import EnergyMeter, Task, Usage
-from lightning_vision.errors import CheckpointError, ConfigError, TrainingError
+from lightning_vision.errors import CheckpointError, ConfigError, DataError, TrainingError
 from lightning_vision.evaluation import Collector, Predictions
 from lightning_vision.loggers import MetricsCSV, StreamPosition, follow_stream, log_experience
 from lightning_vision.processes import StartedProcesses, start_processes
@@ -329,7 +329,7 @@ class StreamRun:
         learner = model.learner
         closed_form = learner.kind == "closed_form"
         last = self.directory.within(t, number, "last")
-        validates = len(experience.val_indices) > 0 and not closed_form
+        validates = self._served(learner, experience)[1] > 0 and not closed_form
         self.signals.path = last
         callbacks: list[Callback] = [
             self.progress,
@@ -355,6 +355,7 @@ class StreamRun:
             memory_size=learner.memory_batch_size,
             epoch=begun.epoch,
             start_batch=begun.batch,
+            all_seen=learner.learns_all_seen,
         )
         self.progress.stage(stage, _cost(learner))
         trainer.fit(model, datamodule=self.datamodule, ckpt_path=begun.path, weights_only=True if begun.path else None)
@@ -363,7 +364,7 @@ class StreamRun:
             model.load_state_dict(read_checkpoint(best.best_model_path)["state_dict"])
         if closed_form:
             self._check_equal_heads()
-        trained.add(trainer, sum(p.numel() for p in parameters), len(experience.indices))
+        trained.add(trainer, sum(p.numel() for p in parameters), self._served(learner, experience)[0])
         self.position.step_offset += trainer.global_step
 
     def _check_equal_heads(self) -> None:
@@ -598,9 +599,16 @@ class StreamRun:
             if e.is_base and self.model.base_checkpoint:
                 epochs = 0
             val += len(e.val_indices)
-            checked = len(e.val_indices) if learner.kind == "gradient" else 0
-            plan.append(epochs * (_cost(learner) * len(e.indices) + checked) + val + test)
+            trained, checked = self._served(learner, e)
+            checked = checked if learner.kind == "gradient" else 0
+            plan.append(epochs * (_cost(learner) * trained + checked) + val + test)
         return plan
+
+    def _served(self, learner: Strategy, experience: Experience) -> tuple[int, int]:
+        """Training and validation pictures that a strategy is given for an experience."""
+        first = 0 if learner.learns_all_seen else experience.index
+        given = list(self.datamodule.stream)[first : experience.index + 1]
+        return sum(len(e.indices) for e in given), sum(len(e.val_indices) for e in given)
 
 
 def _cost(learner: Strategy) -> float:
@@ -638,8 +646,14 @@ def check_plan(model: ContinualClassifier, datamodule: StreamDataModule) -> None
 
     Raises:
         ConfigError: The strategy cannot learn in this scenario, or lacks what it declares to need.
+        DataError: There is nothing to tell apart.
     """
     stream = datamodule.stream
+    if len(model.class_names) < 2:
+        raise DataError(
+            f"There is one class, '{model.class_names[0]}', and a classifier needs at least 2. Give pictures of another "
+            "class too, or model.base_checkpoint: a run that knows other classes."
+        )
     learners = [model.strategy, *([model.base_strategy] if stream[0].is_base else [])]
     for strategy in learners:
         name = type(strategy).__name__

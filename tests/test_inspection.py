@@ -88,8 +88,10 @@ def test_boxes_that_lie_beside_the_picture(files: list[Path]) -> None:
     boxes[2] += 50
     found = inspect_files(FilePictures(files, boxes, cut=True), 1, None)
     assert list(zip(found.height.tolist(), found.width.tolist(), strict=True))[:2] == [(15, 15), (50, 12)]
-    assert found.reason[2] == "the box from (91, 53) to (110, 59) lies outside the picture of 42 x 50 pixels"
-    assert found.reason[3] == "the box from (9, 9) to (3, 30) is empty or inverted"
+    assert (
+        found.reason[2] == "the box lies outside the picture (from 91, 53 to 110, 59; the picture has 42 x 50 pixels)"
+    )
+    assert found.reason[3] == "the box is empty or inverted (from 9, 9 to 3, 30)"
 
 
 class TestCacheFolder:

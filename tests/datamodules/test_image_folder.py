@@ -227,12 +227,12 @@ class TestMetadata:
     @pytest.mark.parametrize(
         ("text", "match"),
         [
-            ("file,group\nx,1", "must have a column 'path' and no column 'label'.*it has 'file', 'group'"),
-            ("path,label\nx,1", "no column 'label'"),
-            ("", "no CSV file that can be read"),
+            ("file,group\nx,1", "about.csv lacks the column 'path'; its first line names 'file', 'group'"),
+            ("path,label\nx,1", "must not have the column 'label'"),
+            ("", "about.csv is empty: a table with the columns 'path' was expected"),
             (
                 "path,g\ncat/p0.jpg,1\ncat/p0.jpg,2\ncat/x.jpg,3",
-                "1 path twice: 'cat/p0.jpg'; 1 path without a picture: 'cat/x",
+                r"line 3: path 'cat/p0.jpg' stands in line 2 already\n.*line 4: there is no such picture \(cat/x.jpg; ",
             ),
         ],
     )
