@@ -1,0 +1,54 @@
+"""Training anew on everything."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from lightning_vision.errors import ConfigError
+from lightning_vision.network import Network
+from lightning_vision.scenarios import Experience
+from lightning_vision.strategy import Strategy
+
+
+class Retrain(Strategy):
+    """Train anew, from the initial weights, on the data of all experiences so far: what incremental learning must beat.
+
+    After experience t it is what ``Joint`` would be on the data of experiences 0 to t: L = mean CE(head(f(x)), y) over all
+    of it, validated on the validation parts of all of them. It keeps all data and pays the full price each time, which
+    the record shows. Also called cumulative training (arXiv 2004.07211 calls its last step the joint upper bound).
+
+    Args:
+        start: initial (the pretrained or random weights that the run began with) or base (the weights after the base, as
+            with a given base checkpoint, whose own start is not known).
+    """
+
+    learns_all_seen = True
+    weights: Tensor  # (P,) float32, the network's parameters and statistics at the start; empty before
+
+    def __init__(self, start: Literal["initial", "base"] = "initial") -> None:
+        super().__init__()
+        self.start = start
+        self.register_buffer("weights", torch.empty(0))
+
+    def before_experience(self, network: Network, experience: Experience) -> None:
+        """Keep the start's weights when they are there, and go back to them from then on."""
+        if self.start == "initial" and experience.index == 0 and network.seen.any():
+            raise ConfigError(
+                "Retrain starts from the initial weights, and this run starts from a base checkpoint that has other ones. "
+                "Give model.strategy.start: base, or leave out model.base_checkpoint."
+            )
+        first = experience.index == 0 if self.start == "initial" else not experience.is_base
+        if first and not self.weights.numel():
+            self.weights = torch.cat([value.flatten().float() for value in _tensors(network)])
+        if self.weights.numel() and not experience.is_base:
+            sizes = [value.numel() for value in _tensors(network)]
+            for value, kept in zip(_tensors(network), torch.split(self.weights, sizes), strict=True):
+                value.copy_(kept.view_as(value))
+
+
+def _tensors(network: Network) -> list[Tensor]:
+    """Parameters and running statistics, but for which classes were seen."""
+    return [value.detach() for name, value in network.state_dict().items() if name != "seen"]

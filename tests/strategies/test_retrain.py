@@ -1,0 +1,69 @@
+"""Retrain: each experience from the start, on all data so far."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from command_line import checkpoint_of, fit, start, weights_of
+
+from lightning_vision.errors import ConfigError
+from lightning_vision.results import read_results
+
+QUIET = ("--keep_checkpoints=all", "--trainer.max_epochs=4")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("retrain")
+
+
+@pytest.fixture(scope="module")
+def run(folder: Path) -> Path:
+    return fit(folder, "retrain", *QUIET, "--model.strategy=Retrain", "--data.stream=ClassIncremental",
+               "--data.stream.experiences=2")  # fmt: skip
+
+
+def test_it_trains_on_all_data_so_far(run: Path) -> None:
+    results = read_results(run / "results.json")
+    base, increment = results.experiences
+    assert increment.epochs == base.epochs == 4
+    assert increment.train_samples == base.train_samples, "its own share is half of the data"
+    shown = 4 * (base.train_samples + increment.train_samples)
+    validated = 4 * (base.val_samples + increment.val_samples)
+    assert increment.backbone_images == shown + validated
+
+
+def test_it_forgets_nothing_as_joint_training_would_not(run: Path, folder: Path) -> None:
+    joint = fit(folder, "joint", *QUIET, "--model.strategy=FullFineTune", "--data.stream=Joint")
+    tuned = fit(folder, "tuned", *QUIET, "--model.strategy=FullFineTune", "--data.stream=ClassIncremental",
+                "--data.stream.experiences=2")  # fmt: skip
+    anew, upper, lower = (read_results(each / "results.json") for each in (run, joint, tuned))
+    assert anew.test.accuracy >= upper.test.accuracy - 0.1
+    assert anew.test.accuracy > lower.test.accuracy + 0.2, "fine-tuning forgets the first classes"
+
+
+def test_every_experience_starts_from_the_initial_weights(folder: Path) -> None:
+    """Trained for no epoch it stays there; the base's weights are another thing."""
+    more = ("--keep_checkpoints=all", "--model.base_epochs=2", "--trainer.max_epochs=0")
+    initial = fit(folder, "initial", *more, "--model.strategy=Retrain")
+    base = fit(folder, "base", *more, "--model.strategy=Retrain", "--model.strategy.start=base")
+    untrained = fit(folder, "untrained", "--keep_checkpoints=all", "--model.base_epochs=0", "--trainer.max_epochs=0")
+    kept = [name for name in weights_of(initial, 0) if name.startswith("network.") and name != "network.seen"]
+    for name in kept:
+        assert torch.equal(weights_of(initial, 1)[name], weights_of(untrained, 0)[name]), name
+        assert torch.equal(weights_of(base, 1)[name], weights_of(base, 0)[name]), name
+    assert not torch.equal(weights_of(initial, 0)["network.head.weight"], weights_of(initial, 1)["network.head.weight"])
+
+
+def test_the_start_survives_in_the_checkpoint(run: Path) -> None:
+    """A resumed run goes back to the same weights."""
+    state = checkpoint_of(run)["state_dict"]
+    trained = sum(value.numel() for name, value in state.items() if name.startswith("network.")) - 4
+    assert state["strategy.weights"].numel() == trained
+
+
+def test_a_base_checkpoint_has_no_initial_weights(run: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    more = ("--model.strategy=Retrain", f"--model.base_checkpoint={run}")
+    assert start(folder, "refused", *more) == ConfigError.exit_code
+    assert "model.strategy.start: base" in capsys.readouterr().err
+    assert start(folder, "accepted", *more, "--model.strategy.start=base") == 0
