@@ -146,7 +146,7 @@ def _inspect(look: Callable[[int], _Found], count: int, workers: int) -> Inspect
 
 
 def _look_at_file(files: FilePictures, row: int) -> _Found:
-    path, box = files.path(row), files.cut_box(row)
+    path, box = files.path(row), files.box(row)
     found = _Found()
     try:
         found.file_bytes = path.stat().st_size
@@ -155,10 +155,15 @@ def _look_at_file(files: FilePictures, row: int) -> _Found:
             return found
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16))
-        digest.update(b"" if box is None else box.tobytes())
+        cut = files.cut_box(row)
+        digest.update(b"" if cut is None else cut.tobytes())
         found.digest = digest.digest()
         picture = files.open(row)
         found.format, found.mode = picture.header.format, picture.header.mode
+        saliency = files.saliency(row)
+        if saliency is not None and not saliency.is_file():
+            found.reason = f"its saliency map is not there ({saliency.name})"
+            return found
         if box is not None and (wrong := box_problem(box, picture.header.size)):
             found.reason = wrong
             return found
@@ -207,12 +212,14 @@ def _short(error: Exception, path: Path) -> str:
 
 
 def _key(files: FilePictures, row: int) -> bytes:
-    path, box = files.path(row), files.cut_box(row)
+    path, box, saliency = files.path(row), files.box(row), files.saliency(row)
     try:
         stat = path.stat()
         identity = f"{stat.st_size} {stat.st_mtime_ns}"
     except OSError as error:
         identity = str(error.errno)
+    if saliency is not None:
+        identity += " with a map" if saliency.is_file() else " without its map"
     text = f"{VERSION}\0{identity}\0{'' if box is None else box.tobytes().hex()}\0".encode()
     return hashlib.blake2b(text + bytes(str(path), "utf-8", "surrogateescape"), digest_size=16).digest()
 

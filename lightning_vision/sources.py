@@ -147,12 +147,20 @@ class FilePictures:
         """The file of a row."""
         return Path(self._paths[row])
 
-    def cut_box(self, row: int) -> npt.NDArray[np.float32] | None:
-        """The box that is cut out of a row's picture, x1, y1, x2, y2; None if the picture is taken whole."""
-        if not self._cut or self._boxes is None or np.isnan(self._boxes[row][0]):
+    def box(self, row: int) -> npt.NDArray[np.float32] | None:
+        """The box of a row's picture, x1, y1, x2, y2; None if it has none."""
+        if self._boxes is None or np.isnan(self._boxes[row][0]):
             return None
         box: npt.NDArray[np.float32] = self._boxes[row]
         return box
+
+    def cut_box(self, row: int) -> npt.NDArray[np.float32] | None:
+        """The box that is cut out of a row's picture; None if the picture is taken whole."""
+        return self.box(row) if self._cut else None
+
+    def saliency(self, row: int) -> Path | None:
+        """The map of a row's picture; None if it has none."""
+        return Path(self._saliency[row]) if self._saliency is not None and self._saliency[row] else None
 
     def open(self, row: int) -> FilePicture:
         """The picture of a row; its header is read."""
@@ -162,12 +170,12 @@ class FilePictures:
         """What is known of where to look in the picture of a row."""
         frame = self.open(row).frame
         top, left = (0, 0) if frame is None else (frame.top, frame.left)
-        box = None
-        if self._boxes is not None and not np.isnan(self._boxes[row][0]):
-            box = self._boxes[row] - np.array([left, top, left, top], dtype=np.float32)
+        box, path = self.box(row), self.saliency(row)
+        if box is not None:
+            box = box - np.array([left, top, left, top], dtype=np.float32)
         saliency = None
-        if self._saliency is not None and self._saliency[row]:
-            saliency = decode_grey(Path(self._saliency[row]))
+        if path is not None:
+            saliency = decode_grey(path)
             if frame is not None:
                 saliency = saliency[:, frame.top : frame.top + frame.height, frame.left : frame.left + frame.width]
         return Annotations(box, saliency)

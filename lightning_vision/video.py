@@ -22,7 +22,6 @@ import simplejpeg
 
 from lightning_vision.errors import DataError
 from lightning_vision.inspection import progress_bar
-from lightning_vision.samples import plural
 from lightning_vision.video_decoders import Decoder, Pixels, VideoFacts, find_decoder
 
 VIDEO_SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm"})
@@ -236,7 +235,7 @@ class _Job:
             return None
         if reason is None:
             reason = f"it has no frame {min(left)} (frames count from 0)"
-        return reason if left == set(self.wanted) else f"{plural(len(left), 'frame')} of {len(self.wanted)}: {reason}"
+        return reason if left == set(self.wanted) else f"lacks frames ({len(left)} of {len(self.wanted)}: {reason})"
 
     def _begin(self) -> list[int]:
         """Clear away what was left by others; the wanted frames that must be decoded.

@@ -286,3 +286,11 @@ class TestAnnotations:
         data = Annotated(rectangles)
         data.enter(0, seed=0)
         assert "box_xyxy" not in next(iter(data.train_dataloader()))
+
+    def test_what_lies_beside_the_picture_is_told_though_nothing_is_cut(self, rectangles: Path) -> None:
+        (rectangles / "maps" / "3.png").unlink()
+        Image.new("L", (8, 8), 9).save(rectangles / "4.png")
+        with pytest.raises(DataError) as caught:
+            Annotated(rectangles)
+        assert "3.png: its saliency map is not there (3.png)" in str(caught.value)
+        assert "4.png: the box lies outside the picture" in str(caught.value)
