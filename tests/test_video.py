@@ -173,7 +173,7 @@ class TestExtract:
         assert reasons[broken].startswith("it cannot be decoded (") and "Invalid data" in reasons[broken]
         assert reasons[gone] == "there is no such file"
         assert reasons[half].startswith("lacks frames (1 of 2: it ")
-        assert reasons[good] == "2 frames of 3: it has no frame 4 (frames count from 0)"
+        assert reasons[good] == "lacks frames (2 of 3: it has no frame 4 (frames count from 0))"
         assert frame_path(tmp_path, root, good, 1).exists() and frame_path(tmp_path, root, half, 0).exists()
         assert extract_frames({good: [1]}, tmp_path, root) == {}
 
