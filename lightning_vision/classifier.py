@@ -140,6 +140,13 @@ class ContinualClassifier(LightningModule):
         base = self.experience is not None and self.experience.is_base and not self.base_statistics
         return self.base_strategy if base else self.strategy
 
+    @property
+    def followers(self) -> list[Strategy]:
+        """Whose ``after_backward`` and ``after_step`` run: the learner's, and the learning strategy's if it follows the base."""
+        learner, strategy = self.learner, self.strategy
+        follows = strategy is not learner and strategy.follows_base and learner.kind == "gradient"
+        return [learner, strategy] if follows else [learner]
+
     def begin_experience(self, experience: Experience) -> None:
         """Let the strategies prepare, then mark the experience's classes as seen."""
         self.experience = experience
@@ -312,12 +319,14 @@ class ContinualClassifier(LightningModule):
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """The strategy's turn once all gradients are there."""
-        self.learner.after_backward(self.network)
+        for strategy in self.followers:
+            strategy.after_backward(self.network)
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """The strategy's turn after a step: before any callback may write a checkpoint of it."""
         super().optimizer_step(*args, **kwargs)
-        self.learner.after_step(self.network)
+        for strategy in self.followers:
+            strategy.after_step(self.network)
 
     def on_train_epoch_end(self) -> None:
         """Log the epoch's means over all processes."""

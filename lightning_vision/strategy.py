@@ -37,6 +37,8 @@ class Strategy(nn.Module):
     """A closed form whose ``update`` must see the data of experience 0 once the base is trained."""
     learns_all_seen: ClassVar[bool] = False
     """Each experience is trained on the data of all experiences so far, and validated on their validation parts."""
+    follows_base: ClassVar[bool] = False
+    """Its ``after_backward`` and ``after_step`` run while the base strategy learns experience 0 too."""
     needs_validation: bool = False
     """It picks one of several variants, which takes validation data."""
     passes: int = 1

@@ -1,8 +1,35 @@
 """The learning strategies, one a file."""
 
+from strategies.dark_experience_replay import DarkExperienceReplay
+from strategies.ewc import EWC
+from strategies.fecam import FeCAM
 from strategies.full_fine_tune import FullFineTune
 from strategies.head_only import HeadOnly
+from strategies.linear_probe_then_fine_tune import LinearProbeThenFineTune
+from strategies.lwf import LwF
 from strategies.move_to_data import MoveToData
+from strategies.nearest_mean import NearestMean
+from strategies.ran_pac import RanPAC
+from strategies.replay import Replay
 from strategies.retrain import Retrain
+from strategies.slca import SLCA
+from strategies.streaming_lda import StreamingLDA
+from strategies.synaptic_intelligence import SynapticIntelligence
 
-__all__ = ["FullFineTune", "HeadOnly", "MoveToData", "Retrain"]
+__all__ = [
+    "EWC",
+    "SLCA",
+    "DarkExperienceReplay",
+    "FeCAM",
+    "FullFineTune",
+    "HeadOnly",
+    "LinearProbeThenFineTune",
+    "LwF",
+    "MoveToData",
+    "NearestMean",
+    "RanPAC",
+    "Replay",
+    "Retrain",
+    "StreamingLDA",
+    "SynapticIntelligence",
+]

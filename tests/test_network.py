@@ -45,7 +45,7 @@ def test_pictures_are_normalised_once() -> None:
     found = network()
     image = torch.tensor([0, 255], dtype=torch.uint8).view(2, 1, 1, 1).expand(2, 3, 1, 1)
     normal = found.normalise(image)
-    assert normal[:, :, 0, 0].tolist() == [[-1.0, -0.5, -2.0], [1.0, 1.5, 2.0]]
+    torch.testing.assert_close(normal[:, :, 0, 0], torch.tensor([[-1.0, -0.5, -2.0], [1.0, 1.5, 2.0]]))
     assert found.normalise(normal) is normal
 
 

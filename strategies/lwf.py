@@ -1,0 +1,110 @@
+"""Learning without Forgetting (arXiv 1606.09282)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn import functional as F  # noqa: N812 - torch's own custom
+
+from lightning_vision.batch import Batch
+from lightning_vision.errors import ConfigError
+from lightning_vision.network import Network
+from lightning_vision.scenarios import Experience
+from lightning_vision.strategy import Strategy
+
+
+def distillation(logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
+    r"""KL(q || p), the mean over the pictures, with p = softmax(logits / T) and q = softmax(teacher_logits / T).
+
+    Args:
+        logits: (N, K), of the classes that both know.
+        teacher_logits: (N, K)
+        temperature: T.
+    """
+    log_p = F.log_softmax(logits / temperature, dim=1)
+    q = F.softmax(teacher_logits / temperature, dim=1)
+    return F.kl_div(log_p, q, reduction="batchmean")
+
+
+def frozen_state(network: Network) -> dict[str, Tensor]:
+    """What makes up a network's output in evaluation mode: parameters and running statistics, by name."""
+    return {name: value.detach() for name, value in network.state_dict().items() if value.is_floating_point()}
+
+
+@contextmanager
+def evaluation_mode(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode for a while; each submodule then goes back to the mode it was in, the frozen ones too."""
+    modes = [(each, each.training) for each in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for each, mode in modes:
+            each.training = mode
+
+
+class LwF(Strategy):
+    r"""Answer for the old classes as the network did before (Learning without Forgetting, LwF, arXiv 1606.09282).
+
+    On each batch of the new data, with logits z (B, C) of the network and z' (B, C) of the network as it was before the
+    experience, and O the classes that were seen then,
+
+    .. math:: L = CE(z, y) + \alpha \frac{1}{B} \sum_b KL\left(softmax(z'_{bO} / T) \,\|\, softmax(z_{bO} / T)\right)
+
+    with CE over the classes seen now. The old network is frozen and in evaluation mode, its batch norm included; it sees
+    the same augmented pictures. It is kept as one buffer (S,) of parameters and running statistics and run through the
+    network's own modules, so that it is trained by nothing and comes back with the checkpoint. It costs one more forward
+    pass a batch, which the record's ``backbone_images`` counts.
+
+    Differences from the paper:
+        - One head for all classes; the paper has one head for each task, and CE over the new task's classes alone.
+        - KL in place of the cross entropy -q log p: less by the entropy of q, which is constant, so that the gradients
+          are equal and the term is 0 where nothing changed. There is no factor T^2, in the paper neither.
+        - The paper trains the new head alone at first; here all is trained from the start.
+        - Where no class was seen before (Joint), it is plain fine-tuning.
+
+    Args:
+        alpha: Weight of the distillation, the paper's lambda_o; 0 or more.
+        temperature: T, above 0.
+    """
+
+    teacher: Tensor  # (S,), the old network; empty where nothing was seen before
+    old: Tensor  # (C,) bool, O
+
+    def __init__(self, alpha: float = 1.0, temperature: float = 2.0) -> None:
+        super().__init__()
+        if not (alpha >= 0 and temperature > 0):
+            raise ConfigError(f"LwF: expected alpha >= 0 and temperature > 0, found {alpha} and {temperature}.")
+        self.alpha, self.temperature = alpha, temperature
+        self.register_buffer("teacher", torch.empty(0))
+        self.register_buffer("old", torch.empty(0, dtype=torch.bool))
+
+    def before_experience(self, network: Network, experience: Experience) -> None:
+        """Keep the network as it is, and which classes it knows."""
+        if not experience.is_base and network.seen.any():
+            self.old = network.seen.clone()
+            self.teacher = torch.cat([value.flatten() for value in frozen_state(network).values()])
+
+    def loss(self, network: Network, batch: Batch) -> Tensor:
+        """CE + alpha KL to the old network over the old classes."""
+        z = network(batch["image"])
+        loss = self.cross_entropy(network, z, batch)
+        if not len(self.teacher):
+            return loss
+        return loss + self.alpha * distillation(
+            z[:, self.old], self.teacher_logits(network, batch["image"])[:, self.old], self.temperature
+        )
+
+    @torch.no_grad()
+    def teacher_logits(self, network: Network, image: Tensor) -> Tensor:
+        """Logits (B, C) of the old network for pictures (B, 3, H, W)."""
+        now = frozen_state(network)
+        parts = torch.split(self.teacher, [value.numel() for value in now.values()])
+        then = {name: part.view_as(value) for (name, value), part in zip(now.items(), parts, strict=True)}
+        with evaluation_mode(network):
+            logits: Tensor = functional_call(network, then, (image,))
+        return logits

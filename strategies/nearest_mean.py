@@ -1,0 +1,119 @@
+"""Nearest class mean (arXiv 1611.07725, 2303.07338)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812 - torch's own custom
+
+from lightning_vision.errors import ConfigError
+from lightning_vision.network import Network
+from lightning_vision.strategy import Strategy
+
+
+def class_sums(features: Tensor, labels: Tensor, classes: int) -> tuple[Tensor, Tensor]:
+    """Sum and number of the features of each class.
+
+    A product of matrices, for on a GPU ``index_add`` sums in an order that changes from run to run.
+
+    Args:
+        features: (N, D).
+        labels: (N,) int64 in [0, C).
+        classes: C.
+
+    Returns:
+        Sums (C, D) float64 and counts (C,) int64.
+    """
+    member = F.one_hot(labels, classes).T  # (C, N)
+    return member.double() @ features.double(), member.sum(dim=1)
+
+
+def classes_without_data(network: Network, counts: Tensor) -> list[str]:
+    """A word for the user where classes of the base can never be predicted, because no data of theirs came.
+
+    Args:
+        network: Knows the classes seen.
+        counts: (C,), the pictures that a closed form was given of each class; empty before the first.
+    """
+    missing = int((network.seen & (counts == 0)).sum()) if counts.numel() else 0
+    if not missing:
+        return []
+    return [f"{missing} known class(es) are never predicted: no picture of theirs came since the base checkpoint"]
+
+
+def similarity(features: Tensor, means: Tensor, metric: Literal["cosine", "euclidean"]) -> Tensor:
+    r"""How near features are to class means: :math:`-\lVert v-\mu_c\rVert^2` or :math:`\cos(v, \mu_c)`.
+
+    Args:
+        features: (N, D) float64.
+        means: (C, D) float64.
+        metric: Which of the two. The cosine with a vector of length 0 is 0.
+
+    Returns:
+        (N, C) float64.
+    """
+    if metric == "euclidean":
+        return -torch.cdist(features, means).square()
+    return F.normalize(features, dim=1) @ F.normalize(means, dim=1).T
+
+
+class NearestMean(Strategy):
+    r"""Classify by the nearest class mean of a frozen backbone's features (arXiv 1611.07725, 2303.07338).
+
+    With the penultimate features v (D,) of the n_c pictures of class c seen so far, and their sum s_c (D,):
+
+    .. math:: \mu_c = s_c / n_c, \qquad
+        \text{logit}_c = \cos(v, \mu_c) / \tau \quad\text{or}\quad -\lVert v - \mu_c \rVert^2
+
+    Sums (C, D) are kept in float64 beside counts (C,), so the means are the same for any order of the pictures and any
+    number of processes. There is no gradient; the base's data counts too. A class without a picture gets -inf.
+
+    Differences from the papers:
+        - iCaRL (1611.07725) takes the mean over exemplars, of features scaled to length 1, and the Euclidean distance.
+          Here it is the mean over all pictures, as in 2303.07338.
+        - A cosine lies in [-1, 1], where a softmax is nearly flat. It is divided by the temperature tau, which changes
+          probabilities and no decision.
+
+    Args:
+        metric: cosine or euclidean.
+        temperature: tau of the cosine, above 0.
+    """
+
+    kind = "closed_form"
+    freezes_backbone = True
+    needs_base_data = True
+    sums: Tensor  # (C, D) float64; empty before the first update
+    counts: Tensor  # (C,) int64
+
+    def __init__(self, metric: Literal["cosine", "euclidean"] = "cosine", temperature: float = 0.1) -> None:
+        super().__init__()
+        if metric not in ("cosine", "euclidean") or not 0 < temperature < float("inf"):
+            raise ConfigError(
+                "NearestMean: expected metric cosine or euclidean and a temperature above 0; "
+                f"found {metric!r}, {temperature}."
+            )
+        self.metric: Literal["cosine", "euclidean"] = metric
+        self.temperature = temperature
+        self.register_buffer("sums", torch.empty(0, dtype=torch.float64))
+        self.register_buffer("counts", torch.empty(0, dtype=torch.int64))
+
+    def update(self, network: Network, features: Tensor, labels: Tensor) -> None:
+        """Add a batch to its classes' sums and counts."""
+        sums, counts = class_sums(network.penultimate(features), labels, network.num_classes)
+        first = not self.counts.numel()
+        self.sums, self.counts = (sums, counts) if first else (self.sums + sums, self.counts + counts)
+
+    def predict(self, network: Network, features: Tensor) -> Tensor | Mapping[str, Tensor]:
+        """Logits (N, C) by the class means; the network's own before the first update."""
+        if not self.counts.any():
+            return super().predict(network, features)
+        v, mu = network.penultimate(features).double(), self.sums / self.counts.clamp(min=1)[:, None]
+        logits = similarity(v, mu, self.metric) / (self.temperature if self.metric == "cosine" else 1.0)
+        return logits.masked_fill(self.counts == 0, -torch.inf).to(features.dtype)
+
+    def notes(self, network: Network) -> Sequence[str]:
+        """Say which classes cannot be predicted."""
+        return classes_without_data(network, self.counts)

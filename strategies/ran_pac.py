@@ -1,0 +1,187 @@
+"""RanPAC: ridge regression on randomly projected features (arXiv 2307.02251)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from lightning_vision.errors import ConfigError
+from lightning_vision.network import Network
+from strategies.nearest_mean import class_sums, classes_without_data
+from strategies.queued_strategy import QueuedStrategy
+
+CANDIDATES = tuple(10.0**power for power in range(-8, 9))
+HELD_OUT = 0.2
+PERIODS = 1000.0
+TOLERANCE = 1e-3
+SOLVABLE = 1e-10  # of |G|: below, rounding of G to float64 would move the solution by more than 1e-5
+
+
+def held_out(features: Tensor, direction: Tensor) -> Tensor:
+    r"""Draw a fifth of the samples, each by its own feature and nothing else.
+
+    A sample is held out if :math:`1000\, \langle v, r \rangle / \lVert v \rVert` has a fractional part under 0.2. That
+    depends on no order, no batch and no process; copies of a picture fall on one side. A hash of the feature's bytes
+    would not do: the last bits of a feature change with the size of the batch that it was computed in, and with them the
+    whole draw. Here a change of 1e-7 moves one sample in some thousands.
+
+    Args:
+        features: (N, D) float64, v.
+        direction: (D,) float64, r, standard normal.
+
+    Returns:
+        (N,) bool.
+    """
+    length = features.norm(dim=1).clamp(min=torch.finfo(features.dtype).tiny)
+    phase: Tensor = (PERIODS * (features @ direction) / length).remainder(1.0)
+    return phase < HELD_OUT
+
+
+def ridge_regression(gram: Tensor, targets: Tensor, ridge: float) -> Tensor:
+    r"""The ridge regression W_o = (G + lambda I)^-1 Q, transposed.
+
+    Args:
+        gram: (M, M) float64, G.
+        targets: (C, M) float64, Q transposed: per class the sum of its samples' h.
+        ridge: lambda, above 0.
+
+    Returns:
+        (C, M) float64.
+
+    Raises:
+        ConfigError: lambda is too small to solve it in float64.
+    """
+    factor, failed = torch.linalg.cholesky_ex(gram + ridge * torch.eye(len(gram), dtype=gram.dtype, device=gram.device))
+    if failed:
+        smallest = SOLVABLE * float(torch.linalg.matrix_norm(gram))
+        raise ConfigError(
+            f"RanPAC: ridge {ridge:g} is too small for these features, the matrix is singular. Expected {smallest:.0e} or "
+            "more, or null: then it is picked."
+        )
+    return torch.cholesky_solve(targets.T, factor).T
+
+
+def pick_ridge(gram: Tensor, targets: Tensor, held_gram: Tensor, held_targets: Tensor, held_count: int) -> float:
+    r"""The lambda whose regression on the one part has the smallest squared error on the held-out part.
+
+    The error of one-hot targets Y needs none of the held-out samples, only their sums:
+
+    .. math:: \lVert H W_o - Y \rVert^2 = \operatorname{tr}(W_o^\top G' W_o) - 2 \operatorname{tr}(W_o^\top Q') + N'
+
+    Candidates are 10^-8, ..., 10^8. Those under 1e-10 |G| are left out, for in float64 the order of the samples would show
+    in the solution. Of the candidates whose error is within a thousandth of the smallest it is the largest: where the
+    error hardly depends on lambda, rounding must not pick.
+
+    Args:
+        gram: (M, M) float64, G of the samples that are not held out.
+        targets: (C, M) float64, their Q transposed.
+        held_gram: (M, M) float64, G' of the held-out samples.
+        held_targets: (C, M) float64, their Q' transposed.
+        held_count: N'.
+    """
+    smallest = SOLVABLE * float(torch.linalg.matrix_norm(gram + held_gram))
+    candidates = [ridge for ridge in CANDIDATES if ridge >= smallest] or [CANDIDATES[-1]]
+    errors = []
+    for ridge in candidates:
+        w = ridge_regression(gram, targets, ridge)
+        error = ((w @ held_gram) * w).sum() - 2 * (w * held_targets).sum() + held_count
+        errors.append(float(error) / held_count)
+    good_enough = min(errors) * (1 + TOLERANCE) + 1e-6
+    return max(ridge for ridge, error in zip(candidates, errors, strict=True) if error <= good_enough)
+
+
+class RanPAC(QueuedStrategy):
+    r"""Ridge regression on a fixed random projection of a frozen backbone's features (RanPAC, arXiv 2307.02251).
+
+    With the penultimate feature v (D,), W (D, M) drawn once from N(0, 1), one-hot targets y (C,), the Gram matrix G
+    (M, M) and the sums Q (M, C) over all pictures so far:
+
+    .. math:: h = \max(0, v^\top W), \quad G = \sum h^\top h, \quad Q = \sum h^\top y, \quad
+        \text{logit} = h\,(G + \lambda I)^{-1} Q
+
+    lambda is picked after each experience among 10^-8, ..., 10^8: by the squared error on a fifth of all pictures so far,
+    of the regression on the others (:func:`held_out`, :func:`pick_ridge`). All of them make the head. G and Q are float64
+    sums, kept apart for the two parts: the head is the same for any order of the pictures and any number of processes.
+    They take 16 M^2 bytes (64 MB at M = 2,000; 1.6 GB at 10,000). There is no gradient; the base's data counts too. A
+    class without a picture gets -inf. The logits are not calibrated: they regress 0 and 1, so a softmax is nearly flat.
+
+    Differences from the paper:
+        - The first session's adaptation of the backbone (its "phase 1") is left to ``base_strategy``.
+        - The authors pick lambda on the last fifth of the present experience's pictures alone.
+        - M is 2,000; the paper's results are for 10,000.
+
+    Args:
+        projections: M.
+        ridge: lambda, above 0. None: it is picked.
+        seed: Of the projection.
+    """
+
+    projection: Tensor  # (D, M) float32, W; empty before the first picture, as all that follow
+    grams: Tensor  # (2, M, M) float64, G of the pictures that lambda is fitted on and of those held out
+    targets: Tensor  # (2, C, M) float64, Q transposed, likewise
+    counts: Tensor  # (2, C) int64, likewise
+    weight: Tensor  # (C, M) float64, the head; empty while the experience is learned
+    picked: Tensor  # () float64, its lambda
+
+    def __init__(self, projections: int = 2000, ridge: float | None = None, seed: int = 0) -> None:
+        super().__init__()
+        if projections < 1 or not (ridge is None or 0 < ridge < float("inf")):
+            raise ConfigError(
+                f"RanPAC: expected projections >= 1 and a ridge above 0 (or null: it is picked); found {projections}, {ridge}."
+            )
+        self.projections, self.ridge, self.seed = projections, ridge, seed
+        for name in ("projection", "grams", "targets", "counts", "weight", "picked"):
+            self.register_buffer(name, torch.empty(0, dtype=torch.int64 if name == "counts" else torch.float64))
+
+    def absorb(self, v: Tensor, labels: Tensor, classes: int) -> None:
+        """Add features to G and Q of their part."""
+        d, m = v.shape[1], self.projections
+        if not self.counts.numel():
+            generator = torch.Generator().manual_seed(self.seed)
+            self.projection = torch.randn(d, m, generator=generator).to(v.device)
+            self.grams, self.targets = v.new_zeros(2, m, m), v.new_zeros(2, classes, m)
+            self.counts = labels.new_zeros(2, classes)
+        w = self.projection.double()
+        held = held_out(v, w[:, 0])
+        for part, mine in enumerate((~held, held)):
+            h = (v[mine] @ w).relu()
+            self.grams[part].addmm_(h.T, h)  # in place: M can be large
+            sums, counts = class_sums(h, labels[mine], classes)
+            self.targets[part] += sums
+            self.counts[part] += counts
+        self.weight = v.new_empty(0)
+
+    def solve(self) -> tuple[Tensor, Tensor]:
+        """The head (C, M) of all pictures so far, and its lambda ()."""
+        gram, targets = self.grams.sum(dim=0), self.targets.sum(dim=0)
+        fitted, held = self.counts.sum(dim=1).tolist()
+        ridge = self.ridge
+        if ridge is None and fitted and held:
+            ridge = pick_ridge(self.grams[0], self.targets[0], self.grams[1], self.targets[1], held)
+        if ridge is None:  # too few pictures to hold one out: the mean eigenvalue
+            ridge = float(gram.diagonal().mean().clamp(min=CANDIDATES[0]))
+        return ridge_regression(gram, targets, ridge), gram.new_tensor(ridge)
+
+    def settle(self) -> None:
+        """Pick lambda and solve for the head."""
+        if self.counts.numel():
+            self.weight, self.picked = self.solve()
+
+    def scores(self, v: Tensor) -> Tensor | None:
+        """Logits (N, C) of the regression."""
+        if not self.counts.numel():
+            return None
+        weight = self.weight if self.weight.numel() else self.solve()[0]
+        h = (v @ self.projection.double()).relu()
+        return (h @ weight.T).masked_fill(self.counts.sum(dim=0) == 0, -torch.inf)
+
+    def notes(self, network: Network) -> Sequence[str]:
+        """Say which lambda it was and which classes cannot be predicted."""
+        if not self.picked.numel():
+            return []
+        return [
+            f"ridge {float(self.picked):g}, {int(self.counts[1].sum())} of {int(self.counts.sum())} pictures held out",
+            *classes_without_data(network, self.counts.sum(dim=0)),
+        ]

@@ -1,0 +1,192 @@
+"""Experience replay (arXiv 1902.10486)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from lightning_vision.batch import Batch
+from lightning_vision.errors import ConfigError
+from lightning_vision.network import Network
+from lightning_vision.samples import Rows
+from lightning_vision.scenarios import Experience
+from lightning_vision.strategy import Strategy
+
+
+def sample_keys(index: Rows, seed: int) -> npt.NDArray[np.uint64]:
+    """A number for each sample that looks random and never changes: the index-th output of SplitMix64 for a seed.
+
+    Different indices always have different keys.
+
+    Args:
+        index: (N,) rows of the sample table, 0 or more.
+        seed: 0 to 2^64 - 1.
+    """
+    z = np.uint64(seed) + (index.astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)  # modulo 2^64
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
+
+
+def bottom_k(
+    index: Rows, label: Rows, seed: int, *, size: int | None, balanced: bool = False, per_class: int | None = None
+) -> npt.NDArray[np.intp]:
+    """Choose the samples to keep: those with the smallest keys.
+
+    Every set of ``size`` samples is as likely as any other, like a reservoir's. Unlike a reservoir's it depends neither
+    on the order of the samples nor on how they come: what is chosen from the samples chosen before and from new ones is
+    what would be chosen from all of them.
+
+    Balanced, each class's sample of smallest key is taken first, then each class's second, and so on: the classes are
+    kept alike as far as they have samples, and the keys decide who is in the last, incomplete round.
+
+    Args:
+        index: (N,) distinct rows of the sample table.
+        label: (N,) their classes; looked at only if the choice is balanced.
+        seed: Of the keys.
+        size: The most samples to keep; None for no limit.
+        balanced: Keep the classes alike.
+        per_class: The most samples to keep of each class, if balanced; None for no limit.
+
+    Returns:
+        Positions in ``index`` (M,), such that the indices there ascend.
+    """
+    order = np.argsort(sample_keys(index, seed))
+    if balanced:
+        grouped = order[np.argsort(label[order], kind="stable")]  # by class, then by key
+        counts = np.bincount(label)
+        place = np.empty(len(index), dtype=np.int64)  # of each sample within its class
+        place[grouped] = np.arange(len(index)) - np.repeat(np.cumsum(counts) - counts, counts)
+        order = order[np.argsort(place[order], kind="stable")]
+        order = order if per_class is None else order[place[order] < per_class]
+    chosen = order[:size]
+    return chosen[np.argsort(index[chosen])]
+
+
+class Replay(Strategy):
+    r"""Learn new pictures together with some from a memory of the past (experience replay, arXiv 1902.10486).
+
+    With a batch B of the new data and ``memory_batch_size`` pictures M drawn from the memory,
+
+    .. math:: L = (1 - w) \frac{1}{|B|} \sum_{(x,y) \in B} CE(h(f(x)), y)
+              + w \frac{1}{|M|} \sum_{(x,y) \in M} CE(h(f(x)), y)
+
+    over the seen classes, and the first mean alone while the memory is empty. w is ``memory_weight``: with 1/2 and
+    \|B\| = \|M\| it is the mean over the union of both, as in the paper. Both go through the network f, h together, so
+    that batch norm sees them as one batch.
+
+    The memory holds indices (M,) int64 in the sample table, not pictures: it costs 8 bytes a sample. It is filled after
+    each experience, experience 0 too:
+
+    - ``reservoir``: a uniform sample of all that was seen, as by reservoir sampling. It is drawn by bottom-k sampling:
+      the ``memory_size`` samples with the smallest hash of (seed, index), so that it depends neither on the order of
+      the stream nor on the number of processes, and holds the same pictures after a restart.
+    - ``class_balanced``: the same within each class, and the classes alike. It takes one more pass over each
+      experience's pictures, without the network, for their labels.
+
+    Differences from the paper:
+        - The memory is filled once an experience is learned, not after each batch, for the data is gone through more
+          than once. The paper's other memories (ring buffer, k-means, mean of features) are left out.
+        - With several processes each is given the same M beside its own part of B.
+
+    Args:
+        memory_size: Samples that are kept.
+        per_class: Keep up to this many of each class, in place of ``memory_size`` and ``selection``.
+        selection: ``reservoir`` or ``class_balanced``.
+        memory_batch_size: Pictures of the memory in each batch, on each process.
+        memory_weight: w, from 0 to 1.
+    """
+
+    index: Tensor  # (M,) int64, ascending: the rows of the sample table that are kept
+    label: Tensor  # (M,) int64, their classes; all 0 if the selection does not look at them
+    seed: Tensor  # () int64, of the selection: drawn with the run's seed when there is something to select
+
+    def __init__(
+        self,
+        memory_size: int = 500,
+        per_class: int | None = None,
+        selection: Literal["reservoir", "class_balanced"] = "reservoir",
+        memory_batch_size: int = 32,
+        memory_weight: float = 0.5,
+    ) -> None:
+        super().__init__()
+        for name, number in (
+            ("memory_size", memory_size),
+            ("per_class", per_class),
+            ("memory_batch_size", memory_batch_size),
+        ):
+            if number is not None and number < 1:
+                raise ConfigError(f"{type(self).__name__}: expected {name} >= 1, found {number}.")
+        if selection not in ("reservoir", "class_balanced"):
+            raise ConfigError(f"Expected selection reservoir or class_balanced, found {selection!r}.")
+        if not 0 <= memory_weight <= 1:
+            raise ConfigError(f"{type(self).__name__}: expected 0 <= memory_weight <= 1, found {memory_weight}.")
+        self.size, self.per_class = memory_size if per_class is None else None, per_class
+        self.balanced = per_class is not None or selection == "class_balanced"
+        self.memory_batch_size, self.memory_weight = memory_batch_size, memory_weight
+        self.left_behind = 0
+        for name in ("index", "label"):
+            self.register_buffer(name, torch.empty(0, dtype=torch.int64))
+        self.register_buffer("seed", torch.tensor(-1))
+
+    def before_experience(self, network: Network, experience: Experience) -> None:
+        """Refuse a memory too small for its classes; leave behind what a base checkpoint brings of another run."""
+        if self.balanced and self.size is not None and self.size < network.num_classes:
+            raise ConfigError(
+                f"{type(self).__name__}: a class-balanced memory_size of {self.size} has no place for each of the "
+                f"{network.num_classes} classes. Expected {network.num_classes} or more, or selection: reservoir."
+            )
+        if experience.index == 0:  # before experience 0 a run has no memory, and another's names rows of another table
+            self.left_behind, self.index, self.label = len(self.index), self.index[:0], self.label[:0]
+
+    def memory(self) -> Tensor | None:
+        """The indices that are kept."""
+        return self.index if len(self.index) else None
+
+    def loss(self, network: Network, batch: Batch) -> Tensor:
+        """(1 - w) CE over the batch + w CE over the memory."""
+        memory = batch.get("memory")
+        if memory is None:
+            return super().loss(network, batch)
+        w, sizes = self.memory_weight, [len(batch["image"]), len(memory["image"])]
+        new, old = network(torch.cat([batch["image"], memory["image"]])).split(sizes)
+        return (1 - w) * self.cross_entropy(network, new, batch) + w * self.cross_entropy(network, old, memory)
+
+    def after_experience(self, network: Network, experience: Experience, batches: Iterable[Batch]) -> None:
+        """Choose anew among what is kept and what the experience brought."""
+        if self.seed < 0:
+            self.seed = torch.randint(2**62, (), device="cpu").to(self.seed.device)
+        rows = torch.as_tensor(experience.indices.copy(), device=self.index.device)
+        index = torch.cat([self.index, rows])
+        label = torch.cat([self.label, self._labels(rows, batches)])
+        chosen = bottom_k(
+            index.cpu().numpy(),
+            label.cpu().numpy(),
+            int(self.seed),
+            size=self.size,
+            balanced=self.balanced,
+            per_class=self.per_class,
+        )
+        kept = torch.as_tensor(chosen, device=index.device)
+        self.index, self.label = index[kept], label[kept]
+
+    def _labels(self, rows: Tensor, batches: Iterable[Batch]) -> Tensor:
+        """The labels (N,) of an experience's rows (N,), on every process; zeros if they are not needed."""
+        labels = torch.zeros_like(rows)
+        if not self.balanced:
+            return labels
+        ascending, order = rows.sort()
+        for batch in batches:
+            labels[order[torch.searchsorted(ascending, batch["index"])]] = batch["label"]
+        return self.reduce(labels)
+
+    def notes(self, network: Network) -> list[str]:
+        """Say once that a base checkpoint's memory was left behind."""
+        count, self.left_behind = self.left_behind, 0
+        said = f"The base checkpoint's memory of {count} picture(s) was left behind: it names rows of that run's data."
+        return [said] if count else []

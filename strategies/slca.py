@@ -1,0 +1,234 @@
+"""Slow learner with classifier alignment (arXiv 2303.05118)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn import functional as F  # noqa: N812 - torch's own custom
+
+from lightning_vision.batch import Batch
+from lightning_vision.errors import ConfigError
+from lightning_vision.network import Network
+from lightning_vision.scenarios import Experience
+from lightning_vision.strategy import Strategy
+
+SAMPLES = 256
+"""Features drawn of each class in an epoch of the alignment, and the size of its batches: as in the paper's code."""
+
+
+def alignment_loss(logits: Tensor, labels: Tensor, arrival: Tensor, tau: float) -> Tensor:
+    r"""Cross entropy of normalised logits, -log softmax(l / (tau ||l||))_y: their direction counts, not their length.
+
+    ||l|| is the mean, over the experiences that brought classes, of the length of the logits of those classes.
+
+    Args:
+        logits: l (N, K)
+        labels: y (N,) in [0, K).
+        arrival: (K,) the experience that brought each class.
+        tau: Temperature.
+    """
+    lengths = [logits[:, arrival == t].norm(dim=1, keepdim=True) for t in torch.unique(arrival)]
+    return F.cross_entropy(logits / (tau * (torch.stack(lengths).mean(dim=0) + 1e-7)), labels)
+
+
+def pool(
+    count: int, mean: Tensor, covariance: Tensor, more: int, more_mean: Tensor, scatter: Tensor
+) -> tuple[Tensor, Tensor]:
+    r"""Mean (D,) and covariance (D, D) of two sets of features together.
+
+    Args:
+        count: Features of the first set; 0 or more.
+        mean: (D,) theirs.
+        covariance: (D, D) theirs, divided by count - 1.
+        more: Features of the second set, 1 or more.
+        more_mean: (D,) theirs.
+        scatter: (D, D) theirs, \sum_n (v_n - more_mean)(v_n - more_mean)^T, divided by nothing.
+    """
+    total, gap = count + more, more_mean - mean
+    between = torch.outer(gap, gap) * (count * more / total)
+    return mean + gap * (more / total), (covariance * max(count - 1, 0) + scatter + between) / max(total - 1, 1)
+
+
+def square_root(covariance: Tensor) -> Tensor:
+    """Lower triangular R (D, D) with R R^T = Sigma + r I, where r is a 10,000th of the mean variance.
+
+    With fewer samples than dimensions Sigma alone would be singular.
+    """
+    sigma = covariance.double()
+    ridge = 1e-4 * sigma.diagonal().mean() + 1e-12
+    root: Tensor = torch.linalg.cholesky(sigma + ridge * torch.eye(len(sigma)).to(sigma))
+    return root.to(covariance)
+
+
+def align(
+    head: nn.Module,
+    mean: Tensor,
+    root: Tensor,
+    known: Tensor,
+    arrival: Tensor,
+    *,
+    epochs: int,
+    lr: float,
+    tau: float,
+    generator: torch.Generator,
+) -> dict[str, Tensor]:
+    r"""Train a head on features drawn from N(mu_c, R_c R_c^T), 256 of each class and anew in each epoch.
+
+    SGD with momentum 0.9, batches of 256, learning rate lr (1 + cos(pi e / epochs)) / 2 in epoch e.
+
+    Args:
+        head: (N, D) -> (N, C), in evaluation mode; it is not changed.
+        mean: mu (K, D)
+        root: R (K, D, D)
+        known: (K,) int64, the classes.
+        arrival: (K,) the experience that brought each of them.
+        epochs: How often.
+        lr: The learning rate at the start.
+        tau: Temperature of the normalised logits.
+        generator: On the CPU, so that every device and process draws the same.
+
+    Returns:
+        The trained parameters by name.
+    """
+    theta = {name: p.detach().clone().requires_grad_() for name, p in head.named_parameters()}
+    momentum = [torch.zeros_like(p) for p in theta.values()]
+    y = torch.arange(len(known), device=known.device).repeat_interleave(SAMPLES)
+    for e in range(epochs):
+        rate = lr * (1 + math.cos(math.pi * e / epochs)) / 2
+        noise = torch.randn(len(mean), SAMPLES, mean.shape[1], generator=generator).to(mean)
+        v = (mean[:, None] + noise @ root.mT).flatten(0, 1)
+        order = torch.randperm(len(v), generator=generator).to(v.device)
+        for chosen in order.view(-1, SAMPLES):
+            with torch.enable_grad():
+                logits = functional_call(head, theta, (v[chosen],))[:, known]
+                gradients = torch.autograd.grad(alignment_loss(logits, y[chosen], arrival, tau), list(theta.values()))
+            for p, velocity, gradient in zip(theta.values(), momentum, gradients, strict=True):
+                p.data.sub_(velocity.mul_(0.9).add_(gradient), alpha=rate)
+    return {name: p.detach() for name, p in theta.items()}
+
+
+class SLCA(Strategy):
+    r"""Train the backbone slowly, then align the head on features drawn from each class's Gaussian (arXiv 2303.05118).
+
+    Slow learner: in experience t the backbone f (B, 3, H, W) -> (B, D) learns at ``backbone_lr``, the head h at the
+    optimizer's rate, and the loss is CE over the classes of the experience alone, so that the rows of the others are
+    not pushed down.
+
+    Classifier alignment: after the experience, mean mu_c (D,) and covariance Sigma_c (D, D) of its classes' features are
+    kept, and from experience 1 on the head is trained on v ~ N(mu_c, Sigma_c) of all classes c known so far:
+
+    .. math:: L = -\log \frac{\exp(l_y / (\tau \lVert l \rVert))}{\sum_c \exp(l_c / (\tau \lVert l \rVert))}, \qquad
+              l = h(v)
+
+    in ``alignment_epochs`` epochs of 256 features a class, drawn anew in each, by SGD with momentum 0.9, a batch of 256
+    and a learning rate that falls along a cosine. \|l\| is the mean over the experiences of the length of the logits (of
+    the classes each brought), as in the authors' code. The covariances take 4 C D^2 bytes: 236 MB for 100 classes of
+    768 features.
+
+    It is meant for a pretrained backbone. The base is learned by the base strategy: give it a slow backbone too
+    (``model.base_strategy: FullFineTune`` with ``backbone_lr``).
+
+    Differences from the paper:
+        - A class that is seen again pools its statistics with those from before, though the features have moved since.
+        - Classes that a base checkpoint knows and no data was seen of have no statistics: alignment leaves their rows alone.
+        - The authors' code also shrinks the means of older classes by up to a tenth and decays the weights in the alignment.
+          Neither is done.
+
+    Args:
+        backbone_lr: Learning rate of the backbone, 0 or more.
+        alignment_epochs: Epochs of the alignment; 0 leaves it out.
+        alignment_lr: Its learning rate at the start, above 0.
+        tau: Temperature of the normalised logits, above 0.
+    """
+
+    counts: Tensor  # (C,) int64, pictures in each class's statistics
+    means: Tensor  # (C, D), mu
+    covariances: Tensor  # (C, D, D), Sigma
+    arrival: Tensor  # (C,) int64, the experience that brought each class; -1 for those to come
+    own: Tensor  # (C,) bool, the classes of the present experience
+
+    def __init__(
+        self,
+        backbone_lr: float = 1e-4,
+        alignment_epochs: int = 5,
+        alignment_lr: float = 1e-2,
+        tau: float = 0.1,
+    ) -> None:
+        super().__init__()
+        if not (backbone_lr >= 0 and alignment_epochs >= 0 and alignment_lr > 0 and tau > 0):
+            raise ConfigError(
+                "SLCA: expected backbone_lr >= 0, alignment_epochs >= 0, alignment_lr > 0 and tau > 0; found "
+                f"{backbone_lr}, {alignment_epochs}, {alignment_lr} and {tau}."
+            )
+        self.backbone_lr, self.alignment_epochs = backbone_lr, alignment_epochs
+        self.alignment_lr, self.tau = alignment_lr, tau
+        for name in ("counts", "means", "covariances", "arrival", "own"):
+            self.register_buffer(name, torch.empty(0))
+
+    def before_experience(self, network: Network, experience: Experience) -> None:
+        """Make place for the statistics, and note which classes are the experience's."""
+        if not len(self.counts):
+            zeros, d = network.classifier.weight.new_zeros, network.facts.num_features
+            self.counts = zeros(network.num_classes, dtype=torch.int64)
+            self.means, self.covariances = zeros(network.num_classes, d), zeros(network.num_classes, d, d)
+            self.arrival = torch.full_like(self.counts, -1)
+        self.own = torch.zeros_like(network.seen)
+        self.own[list(experience.classes)] = True
+
+    def parameters_to_train(self, network: Network) -> list[dict[str, Any]]:
+        """The backbone slowly, the head at the optimizer's rate."""
+        backbone: dict[str, Any] = {"params": network.backbone.parameters(), "lr": self.backbone_lr}
+        return [backbone, {"params": network.head.parameters()}]
+
+    def loss(self, network: Network, batch: Batch) -> Tensor:
+        """CE over the classes of the experience."""
+        logits = network(batch["image"])
+        # Not -inf: where pictures were mixed it is multiplied by a share of 0.
+        others = torch.finfo(logits.dtype).min / 2
+        return self.cross_entropy(network, logits.masked_fill(~self.own, others), batch)
+
+    @torch.no_grad()
+    def after_experience(self, network: Network, experience: Experience, batches: Iterable[Batch]) -> None:
+        """Take up the statistics of the experience's classes, then align the head."""
+        found = [(network.features(batch["image"]).double(), batch["label"]) for batch in batches]
+        d = network.facts.num_features
+        v = torch.cat([features for features, _ in found] or [self.means.new_zeros(0, d, dtype=torch.float64)])
+        labels = torch.cat([label for _, label in found] or [self.counts[:0]])
+        for c in experience.classes:
+            self._pool(c, v[labels == c])
+        new = self.own & (self.arrival < 0)
+        self.arrival = torch.where(new, experience.index, self.arrival)
+        if experience.index > 0 and self.alignment_epochs:
+            self._align(network)
+
+    def _pool(self, c: int, v: Tensor) -> None:
+        """Add a class's features (n, D) of this process to its statistics, over all processes."""
+        count, n = int(self.counts[c]), int(self.reduce(self.counts.new_tensor(len(v))))
+        mean = self.reduce(v.sum(dim=0)) / n
+        scatter = self.reduce((v - mean).T @ (v - mean))
+        self.means[c], self.covariances[c] = pool(
+            count, self.means[c].double(), self.covariances[c].double(), n, mean, scatter
+        )
+        self.counts[c] = count + n
+
+    def _align(self, network: Network) -> None:
+        """Align the head, alike on every process."""
+        known = self.counts.nonzero()[:, 0]
+        theta = align(
+            network.head,
+            self.means[known],
+            torch.stack([square_root(self.covariances[c]) for c in known]),
+            known,
+            self.arrival[known],
+            epochs=self.alignment_epochs,
+            lr=self.alignment_lr,
+            tau=self.tau,
+            generator=torch.Generator().manual_seed(torch.initial_seed()),  # which the run sets for each experience
+        )
+        for name, p in network.head.named_parameters():
+            p.copy_(theta[name])

@@ -1,0 +1,97 @@
+"""Synaptic intelligence (arXiv 1703.04200)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from lightning_vision.batch import Batch
+from lightning_vision.errors import ConfigError
+from lightning_vision.network import Network
+from lightning_vision.scenarios import Experience
+from lightning_vision.strategy import Strategy
+
+
+def _weights(network: Network) -> Tensor:
+    """All parameters (P,) of backbone and head, as they are."""
+    return torch.cat([parameter.detach().flatten() for parameter in network.parameters()])
+
+
+class SynapticIntelligence(Strategy):
+    r"""Hold each weight by what its way so far did for the loss (synaptic intelligence, SI, arXiv 1703.04200).
+
+    With \theta (P,) all parameters of backbone and head, while experience t is learned,
+
+    .. math:: \tilde L = CE + c \sum_i \Omega_i (\theta_i - \tilde\theta_i)^2, \qquad
+              \omega_i = -\sum_{steps} g_i \, \Delta\theta_i
+
+    and once it is learned
+
+    .. math:: \Omega_i \leftarrow \max\left(0, \Omega_i + \frac{\omega_i}{(\theta_i - \tilde\theta_i)^2 + \xi}\right)
+
+    \tilde\theta (P,) are the weights at the start of the experience, g (P,) is the gradient of CE at a step, \Delta\theta
+    (P,) the step that the optimizer made of it, \omega (P,) the path integral: what each parameter contributed to the
+    fall of CE on its way. There is no factor 1/2 before c. As in the authors' code, g leaves out the gradient of the
+    penalty, 2 c \Omega (\theta - \tilde\theta), and \Omega stays at 0 or more.
+
+    It follows the training of the base too, whatever the base strategy. A base that was given as a checkpoint was
+    learned on a way that is not known: nothing of it is held, and a note says so. With gradient accumulation g is the
+    mean gradient that the step was made of; a step that mixed precision skips counts 0; gradients are taken before they
+    are clipped.
+
+    Differences from the paper:
+        - Where the best epoch's weights are gone back to, \omega goes back with them.
+        - Running statistics of batch norm are no parameters: they move with the new data.
+
+    Args:
+        c: Strength of the penalty, 0 or more.
+        xi: Keeps the division bounded where a parameter hardly moved; above 0.
+    """
+
+    follows_base = True
+    importance: Tensor  # (P,), Omega; empty before the first experience
+    start: Tensor  # (P,), theta tilde
+    path: Tensor  # (P,), omega of this experience so far
+
+    def __init__(self, c: float = 0.1, xi: float = 1e-3) -> None:
+        super().__init__()
+        if not (c >= 0 and xi > 0):
+            raise ConfigError(f"SynapticIntelligence: expected c >= 0 and xi > 0, found c = {c} and xi = {xi}.")
+        self.c, self.xi = c, xi
+        for name in ("importance", "start", "path"):
+            self.register_buffer(name, torch.empty(0))
+
+    def before_experience(self, network: Network, experience: Experience) -> None:
+        """Begin a new path at the weights as they are."""
+        self.start = _weights(network)
+        self.path = torch.zeros_like(self.start)
+        if not len(self.importance):
+            self.importance = torch.zeros_like(self.start)
+
+    def loss(self, network: Network, batch: Batch) -> Tensor:
+        """CE + c sum Omega (theta - theta tilde)^2."""
+        theta = torch.cat([parameter.flatten() for parameter in network.parameters()])
+        return super().loss(network, batch) + self.c * (self.importance * (theta - self.start).square()).sum()
+
+    def after_backward(self, network: Network) -> None:
+        """Keep where the step begins and the gradient of CE there."""
+        self._theta = _weights(network)
+        gradients = [p.new_zeros(p.numel()) if p.grad is None else p.grad.flatten() for p in network.parameters()]
+        self._g = torch.cat(gradients) - 2 * self.c * self.importance * (self._theta - self.start)
+
+    def after_step(self, network: Network) -> None:
+        """Go on with the path integral: omega <- omega - g * step."""
+        step = _weights(network) - self._theta
+        self.path = self.path - torch.where(step == 0, 0, self._g * step)  # a skipped step's gradient may be infinite
+
+    def after_experience(self, network: Network, experience: Experience, batches: Iterable[Batch]) -> None:
+        """Turn the path integral into importance."""
+        moved = _weights(network) - self.start
+        self.importance = (self.importance + self.path / (moved.square() + self.xi)).clamp(min=0)
+
+    def notes(self, network: Network) -> list[str]:
+        """Say that nothing is held."""
+        said = "SynapticIntelligence followed no training yet (the way of a base checkpoint is not known): nothing is held."
+        return [] if self.importance.any() else [said]

@@ -1,0 +1,163 @@
+"""FeCAM against numpy's covariances, shrinkage, normalisation and distances."""
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from coloured_squares import ColouredSquares
+from feature_clouds import bare_network, clouds, learn, logits
+
+from lightning_vision.errors import ConfigError
+from strategies.fecam import FeCAM, correlation, shrink, tukey_transform
+
+C, D = 3, 12
+EXPERIENCE = ColouredSquares().stream[0]
+Array = npt.NDArray[np.float64]
+
+
+def unit(v: Array) -> Array:
+    return np.asarray(v / np.linalg.norm(v, axis=-1, keepdims=True), dtype=np.float64)
+
+
+def oracle(x: Array, v: Array, y: npt.NDArray[np.int64], power: float, gamma1: float, gamma2: float) -> Array:
+    """Minus the distances (N, C) of x, the statistics being those of v and y."""
+    x, v = x**power, v**power
+    found = []
+    for c in range(C):
+        sigma = np.cov(v[y == c].T)
+        off = ~np.eye(D, dtype=bool)
+        sigma = sigma + gamma1 * np.diag(sigma).mean() * np.eye(D) + gamma2 * sigma[off].mean() * off
+        sd = np.sqrt(np.diag(sigma))
+        difference = unit(x) - unit(v[y == c].mean(axis=0))
+        found.append(-np.einsum("nd,de,ne->n", difference, np.linalg.inv(sigma / np.outer(sd, sd)), difference))
+    return np.stack(found, axis=1)
+
+
+@pytest.mark.parametrize(
+    ("power", "gamma1", "gamma2", "per_class"),
+    [(0.5, 1.0, 1.0, 40), (1.0, 1.0, 1.0, 40), (0.5, 0.0, 0.0, 40), (0.25, 3.0, 0.0, 40), (0.5, 1.0, 1.0, 4)],
+)
+def test_equal_to_numpy(power: float, gamma1: float, gamma2: float, per_class: int) -> None:
+    """With fewer pictures than features too."""
+    features, labels = clouds(per_class=per_class)
+    features = features.abs()
+    network, strategy = bare_network(), FeCAM(power, gamma1, gamma2)
+    learn(strategy, network, features, labels, EXPERIENCE)
+    x = clouds(seed=1)[0].abs()
+    expected = oracle(x.double().numpy(), features.double().numpy(), labels.numpy(), power, gamma1, gamma2)
+    np.testing.assert_allclose(logits(strategy, network, x).numpy(), expected, rtol=2e-5, atol=1e-6)
+
+
+def test_it_tells_classes_apart_that_have_one_mean() -> None:
+    """Two features rise together in the one class; in the other, one falls as the other rises."""
+    generator = torch.Generator().manual_seed(0)
+    v, labels = 1 + 0.1 * torch.randn(400, 6, generator=generator), torch.arange(400) % 2
+    v[:, 1] = 1 + (v[:, 0] - 1) * (1 - 2 * labels) + 0.02 * torch.randn(400, generator=generator)
+    network, strategy = bare_network(classes=2, dimensions=6), FeCAM(gamma1=0.01, gamma2=0.0)
+    learn(strategy, network, v, labels, EXPERIENCE)
+    assert (logits(strategy, network, v).argmax(dim=1) == labels).float().mean() > 0.75
+
+
+def test_shrinking_twice_is_shrinking_once_with_more() -> None:
+    """As the docstring has it of the authors' code."""
+    sigma = torch.cov(clouds()[0].double().T)
+    torch.testing.assert_close(shrink(shrink(sigma, 1.0, 2.0), 1.0, 2.0), shrink(sigma, 3.0, 8.0))
+
+
+def test_correlation() -> None:
+    sigma = torch.tensor([[4.0, 1.0], [1.0, 9.0]])
+    torch.testing.assert_close(correlation(sigma), torch.tensor([[1.0, 1 / 6], [1 / 6, 1.0]]))
+
+
+def test_tukey() -> None:
+    v = torch.tensor([4.0, 0.0, -9.0])
+    assert tukey_transform(v, 0.5).tolist() == [2.0, 0.0, -3.0]
+    assert tukey_transform(v, 1.0) is v
+
+
+def test_negative_features_are_told() -> None:
+    network, strategy = bare_network(), FeCAM()
+    features, labels = clouds()
+    learn(strategy, network, features, labels, EXPERIENCE)
+    negative = int((features < 0).any(dim=1).sum())
+    assert strategy.notes(network) == [
+        f"{negative} of 120 pictures have negative features, which Tukey's transform is not made for: compare "
+        "model.strategy.tukey=1"
+    ]
+    for other, positive in ((FeCAM(tukey=1), features), (FeCAM(), features.relu())):
+        learn(other, network, positive, labels, EXPERIENCE)
+        assert other.notes(network) == []
+
+
+def test_one_picture_or_copies_of_one_have_the_euclidean_distance() -> None:
+    """What shrinkage tends to; rounding of the copies' features must not make a covariance of its own."""
+    features, labels = clouds(per_class=1)
+    features = features.abs()
+    network, one, copies = bare_network(), FeCAM(), FeCAM()
+    learn(one, network, features, labels, EXPERIENCE)
+    rounded = features.repeat(3, 1) * (1 + 1e-7 * torch.randn(9, D, generator=torch.Generator().manual_seed(2)))
+    learn(copies, network, rounded, labels.repeat(3), EXPERIENCE)
+    x = clouds(seed=1)[0].abs()
+    a, b = (torch.nn.functional.normalize(v.sqrt(), dim=1) for v in (x, features))
+    expected = -torch.cdist(a, b[labels.argsort()]).square()
+    torch.testing.assert_close(logits(one, network, x), expected)
+    torch.testing.assert_close(logits(copies, network, x), expected)
+
+
+@pytest.mark.parametrize(
+    ("gamma1", "gamma2", "per_class", "dead"), [(0, 0, 4, 0), (0, 0, 1, 0), (0, 0, 40, 1), (0, 1, 40, 1)]
+)
+def test_without_shrinkage_a_singular_covariance_is_refused(
+    gamma1: float, gamma2: float, per_class: int, dead: int
+) -> None:
+    features, labels = clouds(per_class=per_class)
+    features[:, :dead] = 0.0
+    found = rf"12 features is singular: a class has {per_class} picture\(s\)\. FeCAM: expected a larger gamma1 .* found gamma1 0"
+    with pytest.raises(ConfigError, match=found):
+        learn(FeCAM(gamma1=gamma1, gamma2=gamma2), bare_network(), features, labels, EXPERIENCE)
+
+
+def test_dead_features_are_no_harm_with_shrinkage() -> None:
+    features, labels = clouds()
+    features[:, :3] = 0.0
+    network, strategy = bare_network(), FeCAM()
+    learn(strategy, network, features, labels, EXPERIENCE)
+    assert (logits(strategy, network, features).argmax(dim=1) == labels).float().mean() > 0.8
+
+
+def test_only_what_changed_is_inverted_again() -> None:
+    """Even if the inverses at hand were made in an evaluation, whose tensors cannot be written to later."""
+    features, labels = clouds(negative=False)
+    network, strategy, other = bare_network(), FeCAM(), FeCAM()
+    for each in (strategy, other):
+        learn(each, network, features[labels < 2], labels[labels < 2], EXPERIENCE)
+    strategy.load_state_dict(other.state_dict())  # a restart: nothing is inverted yet
+    with torch.inference_mode():
+        strategy.predict(network, features)
+    strategy.whitening[0] = 7.0
+    learn(strategy, network, features[labels > 0], labels[labels > 0], EXPERIENCE)
+    learn(other, network, features[labels > 0], labels[labels > 0], EXPERIENCE)
+    assert (strategy.whitening[0] == 7.0).all()
+    assert torch.equal(strategy.whitening[1:], other.whitening[1:])
+
+
+def test_what_it_keeps_in_a_checkpoint() -> None:
+    """One triangle of each covariance; what is inverted for prediction is made anew, for the state at hand."""
+    features, labels = clouds(negative=False)
+    network, strategy, other = bare_network(), FeCAM(), FeCAM()
+    learn(strategy, network, features, labels, EXPERIENCE)
+    learn(other, network, *clouds(negative=False, seed=1), EXPERIENCE)
+    assert {key: tuple(value.shape) for key, value in strategy.state_dict().items()} == {
+        "waiting": (0,), "waiting_labels": (0,), "negative": (), "sums": (C, D), "counts": (C,), "scatter": (C, D * (D + 1) // 2),
+    }  # fmt: skip
+    assert not torch.equal(logits(other, network, features), logits(strategy, network, features))
+    other.load_state_dict(strategy.state_dict())
+    assert torch.equal(logits(other, network, features), logits(strategy, network, features))
+
+
+@pytest.mark.parametrize(
+    ("tukey", "gamma1", "gamma2"), [(0, 1, 1), (1.5, 1, 1), (0.5, -1, 1), (0.5, 1, -1), (0.5, float("inf"), 1)]
+)
+def test_impossible_options(tukey: float, gamma1: float, gamma2: float) -> None:
+    with pytest.raises(ConfigError, match=r"FeCAM: expected 0 < tukey <= 1, gamma1 >= 0, gamma2 >= 0; found "):
+        FeCAM(tukey, gamma1, gamma2)

@@ -1,0 +1,25 @@
+"""Every learning strategy that is shipped has a config, which runs on the quickstart's stream in class-incremental steps."""
+
+from pathlib import Path
+
+import pytest
+from test_configs import QUICKSTART, SMALL, fit, options_of
+
+import strategies
+from lightning_vision.cli import config_folder
+
+CONFIGS = sorted(path.stem for path in (config_folder() / "strategy").glob("*.yaml"))
+ELSEWHERE = {"full_fine_tune", "head_only", "move_to_data"}
+
+
+def test_every_strategy_has_a_config() -> None:
+    named = {options_of(f"configs/strategy/{name}.yaml")["model.strategy.class_path"] for name in CONFIGS}
+    assert named == {f"strategies.{name}" for name in strategies.__all__}
+
+
+@pytest.mark.parametrize("name", sorted(set(CONFIGS) - ELSEWHERE))
+def test_it_runs(name: str, tmp_path: Path) -> None:
+    parts = [QUICKSTART, "configs/scenario/class_incremental.yaml", f"configs/strategy/{name}.yaml"]
+    results = fit(tmp_path, name, parts, {**SMALL, "data.init_args.stream.init_args.experiences": 3})
+    assert results.run.complete and len(results.experiences) == 3
+    assert results.seen_accuracy[-1] is not None
