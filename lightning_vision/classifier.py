@@ -419,8 +419,15 @@ class ContinualClassifier(LightningModule):
         self.collectors[dataloader_idx].add(batch, self.predict_logits(batch), self.network.mask_unseen)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Logits (N, C) of pictures (N, 3, H, W), uint8 or normalised; classes never seen get -inf."""
-        return self.network.mask_unseen(self.network(self.network.normalise(image)))
+        """Logits (N, C) of pictures (N, 3, H, W), uint8 or normalised, as the learning strategy predicts them.
+
+        Of several variants it is the picked one; classes never seen get -inf.
+        """
+        features = self.network.features(self.network.normalise(image)).to(self.network.classifier.weight.dtype)
+        logits = self.learner.predict(self.network, features)
+        if isinstance(logits, Mapping):
+            logits = logits[self.picked_variant] if self.picked_variant else next(iter(logits.values()))
+        return self.network.mask_unseen(logits)
 
     # ---- checkpoints -----------------------------------------------------------------------------------------------
 

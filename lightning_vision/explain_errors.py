@@ -208,8 +208,8 @@ def _known(name: str, base: type) -> str:
     near = difflib.get_close_matches(short, names, n=len(names), cutoff=0.3)
     rest = sorted(other for other in names if other not in near)
     listed = [*near, *rest]
-    more = f" and {len(listed) - 20} more" if len(listed) > 20 else ""
-    return f"Known{', nearest first' if near else ''}: {', '.join(listed[:20])}{more}."
+    more = f" and {len(listed) - 60} more" if len(listed) > 60 else ""
+    return f"Known{', nearest first' if near else ''}: {', '.join(listed[:60])}{more}."
 
 
 def _near(word: str, known: Iterable[str]) -> str:

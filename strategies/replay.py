@@ -80,7 +80,7 @@ class Replay(Strategy):
     \|B\| = \|M\| it is the mean over the union of both, as in the paper. Both go through the network f, h together, so
     that batch norm sees them as one batch.
 
-    The memory holds indices (M,) int64 in the sample table, not pictures: it costs 8 bytes a sample. It is filled after
+    The memory holds indices (M,) int64 in the sample table, not pictures: 16 bytes a sample with its class. It is filled after
     each experience, experience 0 too:
 
     - ``reservoir``: a uniform sample of all that was seen, as by reservoir sampling. It is drawn by bottom-k sampling:

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 from coloured_squares import ColouredSquares
-from command_line import changed, fit, start, weights_of
+from command_line import changed, checkpoint_of, fit, start, weights_of
 from feature_clouds import bare_network, clouds, learn, logits
 from interruptions import interrupt
 from test_resume import RESUME, check_equal
 
-from lightning_vision import Network, Strategy
+from lightning_vision import ContinualClassifier, Network, Strategy
 from lightning_vision.results import read_results
 from strategies import queued_strategy
 from strategies.fecam import FeCAM
@@ -203,3 +203,20 @@ def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(
         monkeypatch.setenv(key, value)
     assert start(folder, f"{name}-again", *options) == 128 + signal.SIGTERM
     check_equal(fit(folder, f"{name}-again", *options, RESUME), whole)
+
+
+def test_the_classifier_itself_predicts_as_the_strategy_does(tmp_path: Path) -> None:
+    """Whatever calls the model, and not the loop, must not be given a head that was never trained."""
+    run = fit(tmp_path, "means", "--model.strategy=strategies.nearest_mean.NearestMean", "--data.stream=Joint")
+    checkpoint = checkpoint_of(run)
+    model = ContinualClassifier(
+        "test_resnet", False, strategy=NearestMean(), class_names=["a", "b", "c", "d"], image_size=16
+    )
+    model.load_state_dict(checkpoint["state_dict"])
+    model.eval()
+    image = torch.randint(0, 256, (5, 3, 16, 16), dtype=torch.uint8)
+    with torch.no_grad():
+        features = model.network.features(model.network.normalise(image))
+        expected = model.strategy.predict(model.network, features)
+        assert isinstance(expected, torch.Tensor)
+        torch.testing.assert_close(model(image), expected)
