@@ -98,7 +98,7 @@ def our_epoch(data: StreamDataModule, epoch: int = 0) -> int:
     data.enter(0, seed=0, epoch=epoch)
     count = 0
     for batch in data.train_dataloader():
-        count += len(torch.addcmul(-MEAN / STD, batch["image"].float(), 1 / (255 * STD)))  # as Network.normalise
+        count += len(batch["image"].float().mul_(1 / (255 * STD)).sub_(MEAN / STD))  # as Network.normalise
     return count
 
 

@@ -82,8 +82,8 @@ class Network(nn.Module):
         """uint8 pictures (N, 3, H, W) as the backbone expects them; float ones are taken as they are."""
         if image.is_floating_point():
             return image
-        # (x / 255 - mean) / std, in one pass over memory instead of three: on a CPU it takes half the time.
-        return torch.addcmul(-self.mean / self.std, image.to(self.mean.dtype), 1 / (255 * self.std))
+        # (x / 255 - mean) / std, in place in the one copy that the change of type makes: on a CPU memory is what it waits for.
+        return image.to(self.mean.dtype).mul_(1 / (255 * self.std)).sub_(self.mean / self.std)
 
     def mask_unseen(self, logits: Tensor) -> Tensor:
         """Logits (..., C) with -inf for the classes that were not seen yet."""
