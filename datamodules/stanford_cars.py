@@ -12,7 +12,7 @@ import pandas as pd
 from datamodules.annotation_tables import Table, read_csv, read_mat_columns, read_mat_struct
 from datamodules.dataset_folder import contents, missing_layout, pictures_in, remark_on_unnamed, sub_folders
 from lightning_vision.datamodule import StreamDataModule
-from lightning_vision.errors import ConfigError, DataError
+from lightning_vision.errors import DataError
 from lightning_vision.findings import Findings
 from lightning_vision.samples import listed, natural_key, plural
 
@@ -84,8 +84,6 @@ class StanfordCars(StreamDataModule):
     LICENCE: ClassVar[str] = "none stated; given out for research"
 
     def __init__(self, root: str | Path, crop_to_box: bool = False, context: float = 0.0, **options: Any) -> None:
-        if context < 0:
-            raise ConfigError(f"data.context must be 0 or more, not {context}.")
         self.crop_to_box = crop_to_box
         self.context = self.box_context = context
         super().__init__(root, **options)

@@ -14,7 +14,7 @@ import pandas as pd
 from datamodules.annotation_tables import read_mat_columns
 from datamodules.dataset_folder import missing_layout, pictures_in, sub_folders
 from lightning_vision.datamodule import StreamDataModule
-from lightning_vision.errors import ConfigError, DataError
+from lightning_vision.errors import DataError
 from lightning_vision.samples import listed, plural
 
 CLASS_FOLDER = re.compile(r"n\d+-(.+)")
@@ -66,8 +66,6 @@ class StanfordDogs(StreamDataModule):
     LICENCE: ClassVar[str] = "that of ImageNet: non-commercial research"
 
     def __init__(self, root: str | Path, crop_to_box: bool = False, context: float = 0.0, **options: Any) -> None:
-        if context < 0:
-            raise ConfigError(f"data.context must be 0 or more, not {context}.")
         self.crop_to_box = crop_to_box
         self.context = self.box_context = context
         super().__init__(root, **options)

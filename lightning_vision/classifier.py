@@ -18,6 +18,7 @@ from torchmetrics.aggregation import MeanMetric
 
 from lightning_vision.backbones import build_backbone
 from lightning_vision.batch import Batch
+from lightning_vision.component import class_path
 from lightning_vision.errors import ConfigError, TrainingError
 from lightning_vision.evaluation import Collector, in_stream_order
 from lightning_vision.network import Network
@@ -391,7 +392,10 @@ class ContinualClassifier(LightningModule):
 
     def predict_logits(self, batch: Batch) -> Tensor | Mapping[str, Tensor]:
         """Logits of the strategy's prediction, before the mask; several variants as a mapping."""
-        features = self.network.features(batch["image"]).to(self.network.classifier.weight.dtype)
+        return self._predict(batch["image"])
+
+    def _predict(self, image: Tensor) -> Tensor | Mapping[str, Tensor]:
+        features = self.network.features(image).to(self.network.classifier.weight.dtype)
         with _full_precision(features):
             return self.learner.predict(self.network, features)
 
@@ -423,8 +427,7 @@ class ContinualClassifier(LightningModule):
 
         Of several variants it is the picked one; classes never seen get -inf.
         """
-        features = self.network.features(self.network.normalise(image)).to(self.network.classifier.weight.dtype)
-        logits = self.learner.predict(self.network, features)
+        logits = self._predict(self.network.normalise(image))
         if isinstance(logits, Mapping):
             logits = logits[self.picked_variant] if self.picked_variant else next(iter(logits.values()))
         return self.network.mask_unseen(logits)
@@ -473,11 +476,6 @@ class ContinualClassifier(LightningModule):
 def _full_precision(features: Tensor) -> torch.autocast:
     """The head without mixed precision: bfloat16 cannot tell the heads of a sweep apart, and the head costs little."""
     return torch.autocast(features.device.type, enabled=False)
-
-
-def class_path(thing: object) -> str:
-    """The dotted path of an object's class."""
-    return f"{type(thing).__module__}.{type(thing).__qualname__}"
 
 
 def _is_plain(value: Any) -> bool:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 
-def class_path_of(thing: object) -> str:
+def class_path(thing: object) -> str:
     """The dotted path of an object's class."""
     return f"{type(thing).__module__}.{type(thing).__qualname__}"
 

@@ -15,7 +15,7 @@ from torchvision.transforms import v2
 
 from lightning_vision.cache_folder import cache_folder
 from lightning_vision.class_weights import weights_by_name
-from lightning_vision.component import class_path_of, init_args_of
+from lightning_vision.component import class_path, init_args_of
 from lightning_vision.decoded_pictures import DecodedPictures
 from lightning_vision.errors import ConfigError, DataError
 from lightning_vision.findings import Findings
@@ -124,6 +124,8 @@ class StreamDataModule(LightningDataModule, ABC):
         ):
             if value < least:
                 raise ConfigError(f"data.{name} must be at least {least}, not {value}.")
+        if self.box_context < 0:
+            raise ConfigError(f"data.context must be 0 or more, not {self.box_context}.")
         self.root = Path(root).expanduser()
         self.batch_size = batch_size
         self.num_workers = num_workers
@@ -316,7 +318,7 @@ class StreamDataModule(LightningDataModule, ABC):
             for label, name in enumerate(self.class_names)
         }
         return {
-            "class_path": class_path_of(self),
+            "class_path": class_path(self),
             "init_args": {**init_args_of(self, StreamDataModule), "stream": self.scenario.describe()},
             "samples": {part: int((split == part).sum()) for part in SPLITS},
             "samples_per_class": per_class,

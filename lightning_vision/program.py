@@ -33,7 +33,8 @@ from lightning_vision.checkpoints import (
     match_classes,
     read_checkpoint,
 )
-from lightning_vision.classifier import ContinualClassifier, class_path
+from lightning_vision.classifier import ContinualClassifier
+from lightning_vision.component import class_path
 from lightning_vision.country import check_country
 from lightning_vision.datamodule import StreamDataModule
 from lightning_vision.energy import EnergyMeter

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
+from lightning_vision.component import class_path
 from lightning_vision.errors import ConfigError, DataError
 from lightning_vision.samples import Rows, deal, derive_seed, listed, natural_key, plural, row_keys
 
@@ -120,7 +121,7 @@ class Scenario(ABC):
     def describe(self) -> dict[str, Any]:
         """Class path and options, as a configuration file names them."""
         options = {key: value for key, value in vars(self).items() if not key.startswith("_") and key != "has_base"}
-        return {"class_path": f"{type(self).__module__}.{type(self).__qualname__}", "init_args": options}
+        return {"class_path": class_path(self), "init_args": options}
 
 
 class Joint(Scenario):

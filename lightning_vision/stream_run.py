@@ -30,7 +30,8 @@ from lightning_vision.checkpoints import (
     read_checkpoint,
     save_checkpoint,
 )
-from lightning_vision.classifier import ContinualClassifier, class_path
+from lightning_vision.classifier import ContinualClassifier
+from lightning_vision.component import class_path
 from lightning_vision.datamodule import StreamDataModule
 from lightning_vision.energy import EnergyMeter, Task, Usage
 from lightning_vision.errors import CheckpointError, ConfigError, DataError, TrainingError

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 
 import torch
@@ -16,7 +17,7 @@ from lightning_vision.strategy import Strategy
 QUEUE = 2048
 
 
-class QueuedStrategy(Strategy):
+class QueuedStrategy(Strategy, ABC):
     """A closed form whose features wait until there are enough of them, or the experience ends.
 
     To add the products of 32 features to a matrix of 2,000 x 2,000 takes nearly as long as to add those of 2,000: the
@@ -36,16 +37,16 @@ class QueuedStrategy(Strategy):
         self.register_buffer("waiting", torch.empty(0))
         self.register_buffer("waiting_labels", torch.empty(0, dtype=torch.int64))
 
+    @abstractmethod
     def absorb(self, v: Tensor, labels: Tensor, classes: int) -> None:
         """Add features v (N, D) float64 and labels (N,) to the statistics of C classes; in the stream's order."""
-        raise NotImplementedError
 
     def settle(self) -> None:
         """Keep what prediction needs and can be found but once, all features being absorbed."""
 
+    @abstractmethod
     def scores(self, v: Tensor) -> Tensor | None:
         """Logits (N, C) float64 of features v (N, D) float64, all others being absorbed; None before the first."""
-        raise NotImplementedError
 
     def update(self, network: Network, features: Tensor, labels: Tensor) -> None:
         """Queue a batch, and absorb the queue if it is long enough."""
