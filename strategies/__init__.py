@@ -1,5 +1,6 @@
 """The learning strategies, one a file."""
 
+from strategies.avalanche_plugin import AvalanchePlugin
 from strategies.dark_experience_replay import DarkExperienceReplay
 from strategies.ewc import EWC
 from strategies.fecam import FeCAM
@@ -12,6 +13,7 @@ from strategies.nearest_mean import NearestMean
 from strategies.ran_pac import RanPAC
 from strategies.replay import Replay
 from strategies.retrain import Retrain
+from strategies.sklearn_head import SklearnHead
 from strategies.slca import SLCA
 from strategies.streaming_lda import StreamingLDA
 from strategies.synaptic_intelligence import SynapticIntelligence
@@ -19,6 +21,7 @@ from strategies.synaptic_intelligence import SynapticIntelligence
 __all__ = [
     "EWC",
     "SLCA",
+    "AvalanchePlugin",
     "DarkExperienceReplay",
     "FeCAM",
     "FullFineTune",
@@ -30,6 +33,7 @@ __all__ = [
     "RanPAC",
     "Replay",
     "Retrain",
+    "SklearnHead",
     "StreamingLDA",
     "SynapticIntelligence",
 ]

@@ -1,0 +1,323 @@
+"""A bridge to the plugins of Avalanche (https://avalanche.continualai.org)."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import math
+from collections.abc import Iterable, Mapping
+from importlib import import_module
+from typing import Any, NamedTuple, cast
+
+import torch
+from torch import Tensor
+
+from lightning_vision.batch import Batch
+from lightning_vision.errors import ConfigError, TrainingError
+from lightning_vision.network import Network
+from lightning_vision.scenarios import Experience
+from lightning_vision.strategy import Strategy
+from strategies.avalanche_host import ExperienceData, PluginHost
+from strategies.avalanche_state import pack, unpack
+
+HOME = "avalanche.training.plugins"
+INSTALL = "pip install 'lightning_vision[avalanche]'"
+
+
+class Supported(NamedTuple):
+    """What the bridge knows of a plugin that was proved to leave the same weights as in Avalanche's own loop."""
+
+    state: tuple[str, ...]
+    """The attributes that must survive a restart."""
+    ranges: Mapping[str, tuple[float, float]]
+    """The numbers among its arguments, with the least and the largest value; a list may hold one for each experience."""
+    on_cpu: bool = False
+    """It keeps its state on the CPU, wherever the network is."""
+
+
+SUPPORTED: dict[str, Supported] = {
+    "EWCPlugin": Supported(("saved_params", "importances"), {"ewc_lambda": (0, math.inf), "decay_factor": (0, 1)}),
+    "SynapticIntelligencePlugin": Supported(
+        ("ewc_data", "syn_data"), {"si_lambda": (0, math.inf), "eps": (1e-12, math.inf)}, on_cpu=True
+    ),
+    "MASPlugin": Supported(("params", "importance"), {"lambda_reg": (0, math.inf), "alpha": (0, 1)}),
+    "LwFPlugin": Supported(
+        ("lwf.prev_model", "lwf.expcount", "lwf.prev_classes_by_task"),
+        {"alpha": (0, math.inf), "temperature": (1e-6, math.inf)},
+    ),
+    "FeatureDistillationPlugin": Supported(("prev_model",), {"alpha": (0, math.inf)}),
+}
+"""By class name."""
+
+_PICTURES = (
+    "it keeps copies of pictures and draws them with a loader of its own, and a strategy is given batches in order"
+)
+_BATCHES = "it changes the loader, which the datamodule owns"
+_CLASSIFIER = "it needs a network with a second classifier for evaluation (eval_classifier)"
+_REPLAY = "strategies.Replay and strategies.DarkExperienceReplay keep a memory"
+
+REFUSED: dict[str, tuple[str, str]] = {
+    "ReplayPlugin": (_BATCHES, _REPLAY),
+    "AGEMPlugin": (_PICTURES, _REPLAY),
+    "GEMPlugin": (_PICTURES, _REPLAY),
+    "GSS_greedyPlugin": (_BATCHES, _REPLAY),
+    "MIRPlugin": (_PICTURES, _REPLAY),
+    "RARPlugin": (_BATCHES, _REPLAY),
+    "GDumbPlugin": ("it puts another network and other data in place of the run's", "strategies.Retrain starts anew"),
+    "FromScratchTrainingPlugin": ("it resets the optimizer, which Lightning owns", "strategies.Retrain starts anew"),
+    "GenerativeReplayPlugin": ("it trains a generator by a strategy of its own", _REPLAY),
+    "TrainGeneratorAfterExpPlugin": ("it trains a generator by a strategy of its own", _REPLAY),
+    "BiCPlugin": (
+        "it changes the loader and trains a second stage with an optimizer of its own",
+        "strategies.SLCA aligns the head in a second stage",
+    ),
+    "CWRStarPlugin": (
+        "it is built around the network, and resets rows of the head that stay unsaved in a checkpoint",
+        "strategies.NearestMean and strategies.MoveToData move each class's row",
+    ),
+    "CoPEPlugin": ("it replaces the head, the loss, the loader and the predictions", "strategies.NearestMean"),
+    "LFLPlugin": (
+        "it freezes the head by hand and what is trained is chosen anew for each experience",
+        "FeatureDistillationPlugin holds the features too",
+    ),
+    "RWalkPlugin": (
+        "it scores each step on the step's own batch from the first experience on, which the base strategy learns",
+        "SynapticIntelligencePlugin, strategies.SynapticIntelligence and strategies.EWC hold weights",
+    ),
+    "EarlyStoppingPlugin": (
+        "it stops the loop by Avalanche's evaluation",
+        "trainer.callbacks takes Lightning's EarlyStopping",
+    ),
+    "LRSchedulerPlugin": ("it steps Avalanche's optimizer", "model.lr_scheduler takes a scheduler"),
+    "EvaluationPlugin": ("it measures Avalanche's own evaluation", "results.json and the loggers hold the figures"),
+    "CurrentDataNCMUpdate": (_CLASSIFIER, "strategies.NearestMean"),
+    "MemoryNCMUpdate": (_CLASSIFIER, "strategies.NearestMean"),
+    "NCMOracle": (_CLASSIFIER, "strategies.NearestMean"),
+    "CurrentDataFeCAMUpdate": (_CLASSIFIER, "strategies.FeCAM"),
+    "MemoryFeCAMUpdate": (_CLASSIFIER, "strategies.FeCAM"),
+    "FeCAMOracle": (_CLASSIFIER, "strategies.FeCAM"),
+    "SupervisedPlugin": ("it is the class that plugins derive from and does nothing", "name one of them"),
+}
+"""By class name: why a plugin cannot run in the Lightning loop, and what to use in its place."""
+
+
+class AvalanchePlugin(Strategy):
+    r"""Runs a plugin of Avalanche inside the Lightning loop (A. Carta et al., JMLR 24, 2023).
+
+    .. math:: L = CE(z, y) + P(\theta)
+
+    z (B, C) are the logits of a batch, with -1000 for classes that were not seen yet, as Avalanche's
+    ``IncrementalClassifier`` has them; CE is that of all strategies here; P is what the plugin adds to ``strategy.loss``
+    in ``before_backward``, \theta (P,) being the parameters of backbone and head. With the same batches, plain gradient
+    descent and one process the weights are those of Avalanche's own loop (``Naive`` with the plugin). ``EWCPlugin``,
+    ``SynapticIntelligencePlugin``, ``MASPlugin``, ``LwFPlugin`` and ``FeatureDistillationPlugin`` run; docs/avalanche.md
+    says why others do not.
+
+    What a plugin keeps is a registered buffer of bytes (JSON and safetensors), filled when a checkpoint is written.
+
+    Differences from Avalanche's loop:
+        - The base strategy learns experience 0. The plugin is told of it, sees its steps and its data, and adds nothing
+          to its loss, as its penalty would be 0 there.
+        - The plugin is called before and after training, experience, iteration, forward, backward and update; not around
+          epochs and evaluation.
+        - Passes over an experience's data (EWC, MAS) take the evaluation transform and the stream's order, in batches of
+          ``data.batch_size`` times the processes.
+        - Optimizer and scheduler are made anew for each experience; ``strategy.optimizer`` can clear gradients only.
+        - On several processes each is given the whole data for such passes, and the mean gradient of all.
+
+    What Avalanche does and stays so: EWC squares the gradient of a batch, not of each sample; MAS runs its pass in
+    training mode, so that batch norm moves; the former network of LwF and FeatureDistillation stays in training mode; SI
+    does nothing on a CPU (a note says so).
+
+    Args:
+        plugin: Name of a class in avalanche.training.plugins, or its dotted path.
+        plugin_args: What it is built with.
+
+    Raises:
+        ConfigError: Avalanche is not installed, the plugin is unknown, cannot run here, or is given impossible arguments.
+    """
+
+    follows_base = True
+    state: Tensor  # (n,) uint8, empty but for the time between loading and the next use
+
+    def __init__(self, plugin: str = "EWCPlugin", plugin_args: dict[str, Any] | None = None) -> None:
+        super().__init__()
+        self.plugin, self.plugin_args = plugin, dict(plugin_args or {})
+        self._name = _known(plugin)
+        self._plugin = _build(plugin, self._name, self.plugin_args)
+        self._host = PluginHost(self._name, self._criterion)
+        self._iterates = False
+        self._loaded = False
+        self.register_buffer("state", torch.empty(0, dtype=torch.uint8))
+
+    def before_experience(self, network: Network, experience: Experience) -> None:
+        """Tell the plugin that training begins; all parameters are to be trained."""
+        network.requires_grad_(True)  # what is trained is chosen afterwards
+        self._enter(network)
+        self._call("before_training", "before_training_exp")
+
+    def loss(self, network: Network, batch: Batch) -> Tensor:
+        """CE + what the plugin adds."""
+        host = self._enter(network)
+        host.offer_batch(batch["image"], batch["label"])
+        self._call("before_training_iteration", "before_forward")
+        self._iterates = True
+        host.mb_output = host.model(batch["image"])
+        self._call("after_forward")
+        host.loss = host.loss + self.cross_entropy(network, host.mb_output, batch)
+        self._call("before_backward")
+        return host.loss.squeeze()
+
+    def after_backward(self, network: Network) -> None:
+        """The plugin's turn before a step; a step of the base strategy begins here for it."""
+        self._enter(network)
+        if not self._iterates:
+            self._call("before_training_iteration")
+        self._call("after_backward", "before_update")
+
+    def after_step(self, network: Network) -> None:
+        """The plugin's turn after a step."""
+        self._enter(network)
+        self._call("after_update", "after_training_iteration")
+        self._iterates = False
+
+    def after_experience(self, network: Network, experience: Experience, batches: Iterable[Batch]) -> None:
+        """Let the plugin go through the data, in training mode as in Avalanche's loop."""
+        host = self._enter(network)
+        host.offer_experience(ExperienceData(batches, experience))
+        network.requires_grad_(True)
+        network.train()
+        with torch.enable_grad():
+            self._call("after_training_exp", "after_training")
+        host.clear()
+        host.clock.train_exp_counter += 1
+
+    def notes(self, network: Network) -> list[str]:
+        """Say that nothing is held."""
+        if self._name != "SynapticIntelligencePlugin" or any(
+            held.data.any() for held in self._plugin.ewc_data[1].values()
+        ):
+            return []
+        return [
+            "SynapticIntelligencePlugin holds nothing: on a CPU avalanche-lib 0.6 keeps the weights from before a step as "
+            "views of the weights themselves, so that each step seems to be 0. strategies.SynapticIntelligence holds them."
+        ]
+
+    def _enter(self, network: Network) -> PluginHost:
+        """The host of this network; the plugin takes up what was loaded last, and follows the network to its device."""
+        if self._host.enter(network) and not self._loaded:
+            self.state, self._loaded = pack(self, self._kept), True
+        if self._loaded:
+            device = torch.device("cpu") if SUPPORTED[self._name].on_cpu else self._host.device
+            unpack(self.state, self, network, device)
+            self.state, self._loaded = self.state.new_empty(0), False
+        return self._host
+
+    def _criterion(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """CE outside of ``loss``: a scalar from logits (B, C) and labels (B,)."""
+        return self.cross_entropy(self._host.model.network, logits, cast(Batch, {"label": labels}))
+
+    def _save_to_state_dict(self, *args: Any) -> None:
+        """Fill the buffer for the time that it is read."""
+        if self._loaded:  # and not taken up yet
+            super()._save_to_state_dict(*args)
+            return
+        self.state = pack(self, self._kept).to(self.state.device)
+        super()._save_to_state_dict(*args)
+        self.state = self.state.new_empty(0)
+
+    def _load_from_state_dict(self, *args: Any) -> None:
+        """The plugin takes up what was loaded as soon as it meets the network, which is not known here."""
+        super()._load_from_state_dict(*args)
+        self._loaded = len(self.state) > 0
+
+    @property
+    def _kept(self) -> list[str]:
+        return ["_host.clock.train_exp_counter", *(f"_plugin.{name}" for name in SUPPORTED[self._name].state)]
+
+    def _call(self, *callbacks: str) -> None:
+        """Call the plugin.
+
+        Raises:
+            TrainingError: It fails.
+        """
+        for callback in callbacks:
+            try:
+                getattr(self._plugin, callback)(self._host)
+            except (AssertionError, AttributeError, LookupError, TypeError, ValueError) as error:
+                raise TrainingError(
+                    f"Avalanche's {self._name} failed in {callback}: {type(error).__name__}: {error}. Look at "
+                    f"model.strategy.plugin_args ({self.plugin_args}); it is tried with avalanche-lib 0.6."
+                ) from error
+
+
+def _known(plugin: str) -> str:
+    """The class name of a plugin that can run here; told without importing Avalanche.
+
+    Raises:
+        ConfigError: There is none of this name, or it cannot run here.
+    """
+    module, _, name = plugin.rpartition(".")
+    if module and module.split(".")[0] != "avalanche":
+        raise ConfigError(
+            f"model.strategy.plugin: {plugin} is not Avalanche's. Those that are proved to run here are "
+            f"{', '.join(SUPPORTED)}; one of your own is best written as a learning strategy (docs/write_a_strategy.md)."
+        )
+    if name in REFUSED:
+        reason, instead = REFUSED[name]
+        raise ConfigError(
+            f"model.strategy.plugin: {name} cannot run in the Lightning loop: {reason}. In its place: {instead}."
+        )
+    if name not in SUPPORTED:
+        near = difflib.get_close_matches(name, SUPPORTED, n=len(SUPPORTED), cutoff=0.3)
+        others = [each for each in SUPPORTED if each not in near]
+        raise ConfigError(
+            f"model.strategy.plugin: expected a plugin that runs here, found {plugin!r}. Known, nearest first: "
+            f"{', '.join([*near, *others])}."
+        )
+    return name
+
+
+def _build(plugin: str, name: str, arguments: dict[str, Any]) -> Any:
+    """A plugin with its arguments.
+
+    Raises:
+        ConfigError: Avalanche is missing, has no such class, or the arguments do not fit.
+    """
+    module = plugin.rpartition(".")[0] or HOME
+    try:
+        found = getattr(import_module(module), name)
+    except ImportError as error:
+        if not (error.name or "").startswith("avalanche."):
+            raise ConfigError(
+                f"model.strategy: AvalanchePlugin needs the package avalanche-lib: {error}. {INSTALL}"
+            ) from error
+        raise ConfigError(
+            f"model.strategy.plugin: {plugin} cannot be imported: {error}. Write {name} alone."
+        ) from error
+    except AttributeError as error:
+        raise ConfigError(f"model.strategy.plugin: {module} has no {name}. Write {name} alone.") from error
+    takes = inspect.signature(found)
+    try:
+        takes.bind(**arguments)
+    except TypeError as error:
+        raise ConfigError(f"model.strategy.plugin_args: {name}: {error}. It takes {takes}.") from error
+    for key, (least, most) in SUPPORTED[name].ranges.items():
+        value = arguments.get(key, takes.parameters[key].default)
+        optional = takes.parameters[key].default is None and value is None
+        numbers = value if isinstance(value, list) else [value]
+        if not optional and not all(_is_number(number) and least <= number <= most for number in numbers):
+            expected = f"a number from {least:g} to {most:g}" if most < math.inf else f"a number >= {least:g}"
+            raise ConfigError(f"model.strategy.plugin_args.{key}: expected {expected}, found {value!r}.")
+    if arguments.get("mode") == "mse":
+        raise ConfigError(
+            "model.strategy.plugin_args.mode: avalanche-lib 0.6 fails in mode 'mse' (mse_loss takes no dim). Use 'cosine'."
+        )
+    try:
+        return found(**arguments)
+    except (AssertionError, TypeError, ValueError) as error:
+        raise ConfigError(f"model.strategy.plugin_args: {name} cannot be built with {arguments}: {error}") from error
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -1,0 +1,271 @@
+"""Any scikit-learn classifier on the features of a frozen backbone."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812 - torch's own custom
+
+from lightning_vision.batch import Batch
+from lightning_vision.errors import ConfigError, TrainingError
+from lightning_vision.network import Network
+from lightning_vision.scenarios import Experience
+from lightning_vision.strategy import Strategy
+from strategies.nearest_mean import classes_without_data
+from strategies.skops_archive import KNOWN_TO_WORK, pack, skops_io, unpack
+
+SMALLEST = float(np.finfo(np.float32).tiny)  # of a probability, so that its logarithm is a number
+
+
+def find_classifier(path: str) -> type:
+    """The class that a dotted path names.
+
+    Raises:
+        ConfigError: It names nothing, no class, or no classifier.
+    """
+    from sklearn.base import ClassifierMixin  # scikit-learn takes a second to import, and few runs need it
+
+    module, _, name = path.rpartition(".")
+    expected = "SklearnHead: expected estimator to be the dotted path of a scikit-learn classifier"
+    try:
+        found = getattr(import_module(module), name)
+    except (ImportError, AttributeError, ValueError, TypeError) as error:
+        near = ", ".join(near_classifiers(name)) or KNOWN_TO_WORK
+        raise ConfigError(
+            f"{expected}, found {path!r}, which cannot be imported ({error}). Near ones: {near}."
+        ) from error
+    if not inspect.isclass(found):
+        raise ConfigError(f"{expected}, found {path!r}, which is no class but {found!r:.80}. Use {KNOWN_TO_WORK}.")
+    if not issubclass(found, ClassifierMixin):
+        near = ", ".join(near_classifiers(name.replace("Regressor", "Classifier")))
+        raise ConfigError(f"{expected}, found {path!r}, a class that is no classifier. Use {near or KNOWN_TO_WORK}.")
+    return found
+
+
+def near_classifiers(name: str) -> list[str]:
+    """Dotted paths of scikit-learn's classifiers with names like this one, the nearest first."""
+    from sklearn.utils import all_estimators  # slow, and for an error only
+
+    paths = {short: cls.__module__.split("._")[0] + f".{short}" for short, cls in all_estimators("classifier")}
+    return [paths[short] for short in difflib.get_close_matches(name, paths, n=4)]
+
+
+class SklearnHead(Strategy):
+    r"""Any scikit-learn classifier on a frozen backbone's features, a random forest if none is named (Pedregosa et al., 2011).
+
+    With the penultimate feature v (D,) and the estimator's probabilities p (C,):
+
+    .. math:: \text{logit}_c = \log p_c(v)
+
+    An estimator that has ``partial_fit`` (SGDClassifier, MLPClassifier, GaussianNB) is given each batch once, in the
+    stream's order, and keeps nothing of the past but itself. Any other is fitted anew after each experience, to the
+    features of all pictures so far. These are kept and travel with the checkpoint: 4 P D bytes for P pictures, which is
+    256 MB for 50,000 pictures of 1,280 features. There is no gradient; the base's data counts too. A class without a
+    picture gets -inf; a probability of 0 counts as 1e-38. While there is one class only, it is what is predicted.
+
+    Every process fits the same estimator to the same features, so its random numbers are seeded: ``random_state`` is
+    ``seed``, unless estimator_args sets it.
+
+    The fitted estimator is kept by skops, as bytes in a uint8 buffer: a checkpoint holds no pickled object, and loading it
+    runs nothing. An estimator with parts that skops does not trust is refused before anything is trained; of those, only
+    decision trees, whose nodes are checked when they are loaded, and a few plain parts of scikit-learn's own are let pass.
+
+    Differences from scikit-learn:
+        - ``partial_fit`` is told all C classes at its first call. Those that have had no picture are left out of the
+          prediction, whatever probability the estimator gives them.
+
+    Args:
+        estimator: Dotted path of a classifier that has ``predict_proba``.
+        estimator_args: What it is built with.
+        seed: Its ``random_state``, and those of its parts.
+    """
+
+    kind = "closed_form"
+    freezes_backbone = True
+    needs_base_data = True
+    features: Tensor  # (P, D) float32, of all pictures so far; empty with partial_fit, as the labels are
+    labels: Tensor  # (P,) int64
+    counts: Tensor  # (C,) int64, pictures so far; empty before the first
+    fitted: Tensor  # (B,) uint8, the estimator as a skops archive; empty before it is fitted
+
+    def __init__(
+        self,
+        estimator: str = "sklearn.ensemble.RandomForestClassifier",
+        estimator_args: dict[str, Any] | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.estimator, self.estimator_args, self.seed = estimator, dict(estimator_args or {}), seed
+        self.register_buffer("features", torch.empty(0))
+        for name in ("labels", "counts"):
+            self.register_buffer(name, torch.empty(0, dtype=torch.int64))
+        self.register_buffer("fitted", torch.empty(0, dtype=torch.uint8))
+        # The buffers are brought up to date when the state is asked for: to do so at each batch would take longer than to learn.
+        self._fitted: Any = None
+        self._waiting: list[tuple[Tensor, Tensor]] = []
+        self._packed = True
+        self._tried = False
+        skops_io()
+        self._class = find_classifier(estimator)
+        made = self._make()
+        self._in_parts = hasattr(made, "partial_fit")
+        if not hasattr(made, "predict_proba"):
+            raise ConfigError(
+                f"SklearnHead: {estimator} has no predict_proba with the estimator_args {self.estimator_args}, and logits are made "
+                f"from probabilities. Use {KNOWN_TO_WORK}, or, for a linear support vector machine, "
+                "sklearn.calibration.CalibratedClassifierCV."
+            )
+        self._try_out(2, TypeError)  # scikit-learn's own, of options that are out of range
+
+    def before_experience(self, network: Network, experience: Experience) -> None:
+        """Refuse options that do not go with this number of classes, before anything is trained."""
+        if not self._tried:
+            self._try_out(network.num_classes, Exception)
+            self._tried = True
+
+    def update(self, network: Network, features: Tensor, labels: Tensor) -> None:
+        """Learn a batch, or keep it for later."""
+        if not len(labels):
+            return
+        v, c = network.penultimate(features).detach().float(), network.num_classes
+        counts = F.one_hot(labels, c).sum(dim=0)
+        self.counts = F.pad(self.counts.to(labels.device), (0, c - len(self.counts))) + counts
+        if self._in_parts:
+            self._fit(self._current(v.shape[1]), v, labels, c)
+        else:
+            self._waiting.append((v.clone(), labels.clone()))
+
+    def after_experience(self, network: Network, experience: Experience, batches: Iterable[Batch]) -> None:
+        """Fit the estimator anew, unless it has learned batch by batch."""
+        self._settle()
+        if len(self.labels):
+            self._fit(None, self.features, self.labels, network.num_classes)
+
+    def predict(self, network: Network, features: Tensor) -> Tensor | Mapping[str, Tensor]:
+        """Logits (N, C) as fitted last; the network's own before that."""
+        v = network.penultimate(features)
+        estimator = self._current(v.shape[1])
+        if estimator is None:
+            return super().predict(network, features)
+        logits = np.full((len(v), network.num_classes), -np.inf)
+        if len(v):
+            logits[:, estimator.classes_] = self._log_probabilities(estimator, v)
+        logits[:, np.flatnonzero(self.counts.cpu().numpy() == 0)] = -np.inf
+        if np.isnan(logits).any():
+            raise TrainingError(
+                f"SklearnHead: {self.estimator} gives probabilities that are no numbers. Some estimators do while a class has a "
+                f"single picture, or the features are of no use. Choose other estimator_args, or {KNOWN_TO_WORK}."
+            )
+        return torch.from_numpy(logits).to(features)
+
+    def notes(self, network: Network) -> Sequence[str]:
+        """Say which classes cannot be predicted."""
+        return classes_without_data(network, self.counts)
+
+    def _make(self) -> Any:
+        """The estimator, before it has learned anything."""
+        try:
+            made = self._class(**self.estimator_args)
+        except TypeError as error:
+            known = ", ".join(inspect.signature(self._class).parameters)
+            raise ConfigError(
+                f"SklearnHead: {self.estimator} cannot be built with the estimator_args {self.estimator_args}: {error}. It takes "
+                f"{known}."
+            ) from error
+        seeds = {key: self.seed for key, value in made.get_params().items() if value is None}
+        return made.set_params(**{key: seed for key, seed in seeds.items() if key.split("__")[-1] == "random_state"})
+
+    def _try_out(self, classes: int, refused: type[Exception]) -> None:
+        """Fit it to a few random features and pack it.
+
+        Raises:
+            ConfigError: Fitting ends in an error that is to be refused, or what comes out cannot be kept.
+        """
+        x = np.random.default_rng(0).random((10 * classes, 8), dtype=np.float32)
+        y = np.arange(len(x)) % classes
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # random features are not worth a word
+                tried = self._learn(self._make(), x, y, classes)
+        except Exception as error:  # an estimator of any package, in any way
+            if not isinstance(error, refused):
+                return  # perhaps of the number of classes: before the first experience it is tried with the right one
+            raise ConfigError(
+                f"SklearnHead: {self.estimator} with the estimator_args {self.estimator_args} cannot be fitted, tried on "
+                f"{len(x)} random features of {classes} classes: {error}"
+            ) from error
+        pack(tried)
+
+    def _learn(self, estimator: Any, x: npt.NDArray[np.float32], y: npt.NDArray[np.int64], classes: int) -> Any:
+        if not self._in_parts:
+            return estimator.fit(x, y)
+        told = {} if hasattr(estimator, "classes_") else {"classes": np.arange(classes)}
+        return estimator.partial_fit(x, y, **told)
+
+    def _fit(self, estimator: Any, v: Tensor, labels: Tensor, classes: int) -> None:
+        """Let the estimator learn, or a new one if it is None."""
+        from sklearn.dummy import DummyClassifier
+
+        x, y = v.float().cpu().numpy(), labels.cpu().numpy()
+        if estimator is None:
+            # Many estimators refuse to be fitted to a single class.
+            estimator = self._make() if self._in_parts or len(np.unique(y)) > 1 else DummyClassifier()
+        try:
+            self._fitted = self._learn(estimator, x, y, classes)
+        except Exception as error:  # an estimator of any package, in any way
+            raise TrainingError(
+                f"SklearnHead: {self.estimator} could not learn {len(y)} picture(s) of {len(np.unique(y))} class(es): {error}. "
+                "The checkpoint of the last experience is kept. Choose other estimator_args, fewer and larger experiences, "
+                f"or {KNOWN_TO_WORK}."
+            ) from error
+        self._packed = False
+
+    def _current(self, dimensions: int) -> Any:
+        """The estimator as fitted last, None before that."""
+        if self._fitted is None and self.fitted.numel():
+            self._fitted = unpack(self.fitted.cpu().numpy().tobytes(), self._class, dimensions)
+        return self._fitted
+
+    def _log_probabilities(self, estimator: Any, v: Tensor) -> npt.NDArray[np.float64]:
+        """Logarithms of the probabilities (N, K) of the K classes that the estimator knows."""
+        x = v.detach().float().cpu().numpy()
+        if not np.isfinite(x).all():
+            raise TrainingError("SklearnHead: some features are not finite. Use trainer.precision=32-true.")
+        if hasattr(estimator, "predict_joint_log_proba"):
+            # Naive Bayes: log p but for a constant. Its probabilities are no numbers while some class has no picture.
+            with np.errstate(divide="ignore", invalid="ignore"):
+                joint: npt.NDArray[np.float64] = estimator.predict_joint_log_proba(x)
+            return joint
+        p: npt.NDArray[np.float64] = estimator.predict_proba(x)
+        return np.log(np.maximum(p, SMALLEST))
+
+    @torch.inference_mode(False)  # what is made of the state goes on after an evaluation
+    def _settle(self) -> None:
+        """Bring the buffers up to date."""
+        if self._waiting:
+            v, labels = (torch.cat(parts) for parts in zip(*self._waiting, strict=True))
+            self.features = torch.cat([self.features.to(v.device), v])
+            self.labels = torch.cat([self.labels.to(v.device), labels])
+            self._waiting = []
+        if not self._packed:
+            data = torch.frombuffer(bytearray(pack(self._fitted)), dtype=torch.uint8)
+            self.fitted, self._packed = data.to(self.counts.device), True
+
+    def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
+        """Bring the state up to date first."""
+        self._settle()
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        """Forget what was made of the former state."""
+        super()._load_from_state_dict(state_dict, prefix, *args)
+        self._fitted, self._waiting, self._packed = None, [], True
