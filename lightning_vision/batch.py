@@ -9,7 +9,8 @@ class Batch(TypedDict):
     """A batch of labelled pictures, B of them."""
 
     image: Tensor
-    """(B, 3, H, W): uint8 from the loader, float32 and normalised once it is on the device."""
+    """(B, 3, H, W): uint8 from the loader, float32 and normalised once it is on the device. With a frozen backbone it may
+    be the features (B, D), computed before: ``Network.features`` takes both."""
     label: Tensor
     """(B,) int64, the class."""
     index: Tensor

@@ -18,26 +18,26 @@ def beside(root: Path) -> Path:
     return root.parent / f".{root.name}{SUFFIX}"
 
 
-def cache_folder(root: Path, cache_dir: str | Path | None = None) -> Path:
+def cache_folder(root: Path | None, cache_dir: str | Path | None = None) -> Path:
     """The folder for caches of the data below ``root``; it is made.
 
     It lies in ``cache_dir`` where that is given (a folder of its own for each root), else beside the root; where nothing
-    can be written there, as with shared data sets, in the user's cache folder.
+    can be written there, as with shared data sets, in the user's cache folder. There too if the data is no folder (None).
 
     Raises:
         ConfigError: None of them can be written to.
     """
-    name = str(root.resolve()).encode("utf-8", "surrogateescape")
-    own_name = f"{root.resolve().name[:50] or 'data'}-{hashlib.sha256(name).hexdigest()[:12]}"
+    own_name = "pictures"
+    if root is not None:
+        name = str(root.resolve()).encode("utf-8", "surrogateescape")
+        own_name = f"{root.resolve().name[:50] or 'data'}-{hashlib.sha256(name).hexdigest()[:12]}"
     if cache_dir is not None:
         places = [Path(cache_dir).expanduser() / own_name]
     else:
         home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        places = [beside(root), home / "lightning_vision" / own_name]
+        places = [*([beside(root)] if root is not None and root.is_dir() else []), home / "lightning_vision" / own_name]
     problems = []
     for place in places:
-        if place == beside(root) and not root.is_dir():
-            continue
         try:
             place.mkdir(parents=True, exist_ok=True)
         except OSError as error:

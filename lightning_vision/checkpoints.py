@@ -162,6 +162,15 @@ def match_classes(base: list[str], data: list[str], path: Path) -> list[str]:
     return [*base, *new]
 
 
+def load_backbone(model: ContinualClassifier, checkpoint: Checkpoint) -> None:
+    """Load a base's backbone alone."""
+    prefix = "network.backbone."
+    state = {
+        key.removeprefix(prefix): value for key, value in checkpoint["state_dict"].items() if key.startswith(prefix)
+    }
+    model.network.backbone.load_state_dict(state)
+
+
 def load_base(model: ContinualClassifier, checkpoint: Checkpoint, path: Path) -> list[str]:
     """Load a base into a model whose classes were matched already; rows are matched by class name.
 

@@ -72,7 +72,7 @@ class ContinualClassifier(LightningModule):
         head_dropout: float = 0.0,
         drop_rate: float = 0.0,
         drop_path_rate: float = 0.0,
-        channels_last: bool = False,
+        channels_last: bool = True,
         compile: bool = False,
         restore_best: bool = True,
         monitor: str = "val/accuracy",
@@ -245,7 +245,7 @@ class ContinualClassifier(LightningModule):
 
     def _normalised(self, batch: Batch) -> Batch:
         image = self.network.normalise(batch["image"])
-        if self.channels_last:
+        if self.channels_last and image.dim() == 4:
             image = image.contiguous(memory_format=torch.channels_last)
         batch["image"] = image
         if "memory" in batch:

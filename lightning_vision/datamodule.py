@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from lightning.pytorch import LightningDataModule
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Sampler
 from torchvision.transforms import v2
 
 from lightning_vision.cache_folder import cache_folder
@@ -21,7 +21,15 @@ from lightning_vision.errors import ConfigError, DataError
 from lightning_vision.findings import Findings
 from lightning_vision.inspection import Inspection, inspect_files, inspect_loaded
 from lightning_vision.leaks import find_leaks, settle_leaks
-from lightning_vision.loading import Draw, EvalBatches, SampleDataset, TrainBatches, make_loader
+from lightning_vision.loading import (
+    Draw,
+    EvalBatches,
+    FeatureDataset,
+    SampleDataset,
+    TrainBatches,
+    make_feature_loader,
+    make_loader,
+)
 from lightning_vision.processes import say
 from lightning_vision.samples import SPLITS, Rows, check_samples, listed, plural, split_hash
 from lightning_vision.scenarios import Experience, InstanceIncremental, Scenario, Stream
@@ -43,6 +51,7 @@ class Entered:
     epoch: int = 0
     start_batch: int = 0
     all_seen: bool = False
+    features: bool = False
 
 
 class StreamDataModule(LightningDataModule, ABC):
@@ -77,6 +86,9 @@ class StreamDataModule(LightningDataModule, ABC):
         cache: decoded keeps decoded pictures, reduced to the resolution of training, in a file for later epochs.
         cache_gb: The most that this file holds; what does not fit is decoded each time.
         cache_dir: Where caches are kept; None: beside the data, or in the user's cache folder where that is read-only.
+        views: What a frozen backbone is trained on: None: pictures augmented anew each epoch; 0: pictures with the
+            evaluation transform; k: k augmented views of each, drawn once. Other than None each passes the backbone once.
+        feature_cache_gb: The most that features of frozen backbones may take on the disk; 0 keeps none.
 
     Attributes:
         samples: The sample table, every row in a split.
@@ -115,14 +127,18 @@ class StreamDataModule(LightningDataModule, ABC):
         cache: Literal["none", "decoded"] = "none",
         cache_gb: float = 4.0,
         cache_dir: str | Path | None = None,
+        views: int | None = None,
+        feature_cache_gb: float = 4.0,
     ) -> None:
         super().__init__()
         for name, value, least in (
             ("batch_size", batch_size, 1),
             ("num_workers", num_workers, 0),
             ("image_size", image_size, 1),
+            ("views", views, 0),
+            ("feature_cache_gb", feature_cache_gb, 0),
         ):
-            if value < least:
+            if value is not None and value < least:
                 raise ConfigError(f"data.{name} must be at least {least}, not {value}.")
         if self.box_context < 0:
             raise ConfigError(f"data.context must be 0 or more, not {self.box_context}.")
@@ -144,6 +160,9 @@ class StreamDataModule(LightningDataModule, ABC):
         self.sampler, self.class_weights = sampler, class_weights
         self.annotations = annotations
         self.cache, self.cache_gb, self.cache_dir = cache, cache_gb, cache_dir
+        self.views, self.feature_cache_gb = views, feature_cache_gb
+        self.read_features: Callable[[Rows, Rows], Tensor] | None = None
+        """Set by the run while the backbone is frozen: loaders then serve features (see ``FeatureDataset``)."""
         self.train_transform = self._compose("train_transforms", train_transforms, self.default_train_transforms)
         self.eval_transform = self._compose("eval_transforms", eval_transforms, self.default_eval_transforms)
         self.findings = Findings()
@@ -241,6 +260,7 @@ class StreamDataModule(LightningDataModule, ABC):
         epoch: int = 0,
         start_batch: int = 0,
         all_seen: bool = False,
+        features: bool = False,
     ) -> None:
         """Choose what the training and validation loaders made from now on serve.
 
@@ -253,15 +273,16 @@ class StreamDataModule(LightningDataModule, ABC):
             epoch: The epoch that training begins with, for a run that is gone on with.
             start_batch: The batches of that epoch that were trained already.
             all_seen: Serve the data of all experiences up to this one.
+            features: Serve features for training too, where ``read_features`` is set.
         """
         rows = None if memory is None else memory.detach().cpu().numpy().astype(np.int64)
-        self._entered = Entered(experience, seed, shuffle, rows, memory_size, epoch, start_batch, all_seen)
+        self._entered = Entered(experience, seed, shuffle, rows, memory_size, epoch, start_batch, all_seen, features)
 
     def train_dataloader(self) -> DataLoader[Any]:
         """The training data of the entered experience; its batch sampler is a ``TrainBatches``."""
         now, (rank, world_size) = self._entered, self._place()
         batches = TrainBatches(
-            np.concatenate([item.indices for item in self._served()]),
+            self.rows_to_train(),
             self._experience_of_row,
             self.batch_size,
             rank,
@@ -275,11 +296,21 @@ class StreamDataModule(LightningDataModule, ABC):
         )
         batches.set_epoch(now.epoch)
         batches.set_start(now.start_batch)
-        return make_loader(self._dataset(), batches, self.num_workers)
+        return self._loader(batches, now.features)
 
     def val_dataloader(self) -> DataLoader[Any]:
         """The validation part of the entered experience."""
-        return self._evaluation(np.concatenate([item.val_indices for item in self._served()]), *self._place())
+        return self._evaluation(self.rows_to_validate(), *self._place())
+
+    def rows_to_train(self) -> Rows:
+        """The rows that ``train_dataloader`` serves, in the stream's order; those of the memory are not among them."""
+        rows: Rows = np.concatenate([item.indices for item in self._served()])
+        return rows
+
+    def rows_to_validate(self) -> Rows:
+        """The rows that ``val_dataloader`` serves."""
+        rows: Rows = np.concatenate([item.val_indices for item in self._served()])
+        return rows
 
     def test_dataloader(self) -> DataLoader[Any]:
         """The whole test set."""
@@ -293,9 +324,13 @@ class StreamDataModule(LightningDataModule, ABC):
         self, part: Literal["val", "test"], up_to: int | None = None, rank: int = 0, world_size: int = 1
     ) -> DataLoader[Any]:
         """The validation or test parts of experiences 0 to ``up_to`` (None: of all) together, each picture once."""
+        return self._evaluation(self.rows_to_evaluate(part, up_to), rank, world_size)
+
+    def rows_to_evaluate(self, part: Literal["val", "test"], up_to: int | None = None) -> Rows:
+        """The rows that ``evaluation_loader`` serves, ascending."""
         experiences = self.stream.experiences[: None if up_to is None else up_to + 1]
         rows = [item.val_indices if part == "val" else item.test_indices for item in experiences]
-        return self._evaluation(np.sort(np.concatenate(rows)), rank, world_size)
+        return np.sort(np.concatenate(rows))
 
     def ordered_loader(self, experience: int, rank: int = 0, world_size: int = 1) -> DataLoader[Any]:
         """The training data of an experience with the evaluation transform, in the stream's order, striped."""
@@ -303,7 +338,7 @@ class StreamDataModule(LightningDataModule, ABC):
         batches = TrainBatches(
             rows, self._experience_of_row, self.batch_size, rank, world_size, experience=experience, shuffle=False
         )
-        return make_loader(self._dataset(), batches, self.num_workers)
+        return self._loader(batches, features=True)
 
     def _served(self) -> list[Experience]:
         """The experiences whose data the training and validation loaders serve."""
@@ -329,7 +364,7 @@ class StreamDataModule(LightningDataModule, ABC):
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the trainer: worker processes that are spawned need this object and cannot be sent that one."""
-        return {**self.__dict__, "trainer": None}
+        return {**self.__dict__, "trainer": None, "read_features": None}
 
     def _compose(self, name: str, asked: list[Any] | str | None, default: Callable[[], list[nn.Module]]) -> v2.Compose:
         built = build_transforms(asked, self.image_size, f"data.{name}")
@@ -428,7 +463,7 @@ class StreamDataModule(LightningDataModule, ABC):
             seed: Of the augmentation; None: the evaluation transform.
         """
         draw = Draw(row, 0, -1 if seed is None else seed, valid=True, memory=False)
-        image: Tensor = self._dataset()[draw]["image"]
+        image: Tensor = self.picture_dataset()[draw]["image"]
         return image
 
     def _take_test_data(self, other: "StreamDataModule") -> None:
@@ -501,14 +536,29 @@ class StreamDataModule(LightningDataModule, ABC):
         if self._stream_asked_for:
             self._stream = self.stream
 
-    def _dataset(self) -> SampleDataset:
+    @property
+    def decoded_side(self) -> int:
+        """The shorter side that pictures are reduced to before any transform; 0 where they are not."""
+        return 0 if self._decoded is None else self._decoded.side
+
+    def feature_folder(self) -> Path:
+        """The folder for features of frozen backbones; it is made."""
+        return self.cache_path or cache_folder(None, self.cache_dir)
+
+    def picture_dataset(self) -> SampleDataset:
+        """Loads and transforms the pictures of ``samples``."""
         labels = self.samples["label"].to_numpy()
         source = self._source if self._decoded is None else self._decoded
         return SampleDataset(source, labels, self.train_transform, self.eval_transform, self.annotations)
 
     def _evaluation(self, rows: Rows, rank: int, world_size: int) -> DataLoader[Any]:
         batches = EvalBatches(rows, self._experience_of_row, self.batch_size, rank, world_size)
-        return make_loader(self._dataset(), batches, self.num_workers)
+        return self._loader(batches, features=True)
+
+    def _loader(self, batches: Sampler[list[Draw]], features: bool) -> DataLoader[Any]:
+        if features and self.read_features is not None:
+            return make_feature_loader(FeatureDataset(self.read_features, self.samples["label"].to_numpy()), batches)
+        return make_loader(self.picture_dataset(), batches, self.num_workers)
 
     def _place(self) -> tuple[int, int]:
         """Rank and number of processes."""

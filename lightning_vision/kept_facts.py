@@ -12,7 +12,7 @@ from typing import Any
 from lightning_vision.cache_folder import locked
 from lightning_vision.errors import DataError
 from lightning_vision.inspection import progress_bar
-from lightning_vision.run_directory import write_atomically
+from lightning_vision.run_directory import write_text_atomically
 
 Fact = Any
 """What JSON can hold: numbers, text, None, and lists of these."""
@@ -55,7 +55,7 @@ def facts_of_files(
                         advance()
             finally:  # what was found before an interruption is not lost
                 known |= {name: fact for name, fact in fresh.items() if name not in reasons}
-                write_atomically(kept, lambda path: _write(path, known))
+                write_text_atomically(kept, json.dumps({"files": known}, separators=(",", ":")))
     return {name: known[name][1] for name in files if name not in reasons}, reasons
 
 
@@ -93,7 +93,3 @@ def _read(kept: Path) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError):  # it is made anew
         return {}
     return facts if isinstance(facts, dict) else {}
-
-
-def _write(path: Path, known: dict[str, Any]) -> None:
-    path.write_text(json.dumps({"files": known}, separators=(",", ":")), encoding="utf-8")

@@ -5,7 +5,7 @@ that was interrupted goes on with the same pictures, and any number of processes
 """
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -35,6 +35,23 @@ class Draw(NamedTuple):
     """False for a stand-in, which counts nowhere."""
     memory: bool
     """From the learning strategy's memory of the past."""
+
+
+def seeded(call: Callable[[], Any], seed: int) -> Any:
+    """Call with the generators of torch and of Python set to a seed, and put them back; a negative seed sets nothing.
+
+    torch.manual_seed is not used: it would set the generator of the GPU too, which draws the dropout.
+    """
+    if seed < 0:
+        return call()
+    before, torch_before = random.getstate(), torch.default_generator.get_state()
+    random.seed(seed)
+    torch.default_generator.manual_seed(seed)
+    try:
+        return call()
+    finally:
+        random.setstate(before)
+        torch.default_generator.set_state(torch_before)
 
 
 class SampleDataset(Dataset[Item]):
@@ -73,9 +90,9 @@ class SampleDataset(Dataset[Item]):
         picture = self.source.open(draw.index)
         if self.annotations:
             known = self.source.annotations(draw.index)
-            item = _seeded(lambda: transform_annotated(transform, picture.pixels(), known), draw.seed)
+            item = seeded(lambda: transform_annotated(transform, picture.pixels(), known), draw.seed)
         else:
-            item = {"image": _seeded(lambda: transform_picture(transform, picture), draw.seed)}
+            item = {"image": seeded(lambda: transform_picture(transform, picture), draw.seed)}
         image = item["image"]
         if image.dtype != torch.uint8 or image.ndim != 3 or image.shape[0] != 3:
             raise ConfigError(
@@ -288,8 +305,56 @@ class StreamLoader(DataLoader[Any]):
             raise type(error)(str(error).rpartition(name)[2].rstrip()) from error
 
 
-def make_loader(dataset: SampleDataset, batches: Sampler[list[Draw]], num_workers: int) -> DataLoader[Any]:
-    """The project's one way to make a loader."""
+class FeatureDataset(Dataset[Item]):
+    """Serves features that were computed before, a whole batch at once.
+
+    Args:
+        read: Features (B, D) of rows (B,), given the seed (B,) of each draw.
+        labels: (N,) the label of each row.
+    """
+
+    def __init__(self, read: Callable[[Rows, Rows], Tensor], labels: Rows) -> None:
+        self.read = read
+        self.labels = labels
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, draw: Draw) -> Item:
+        """One draw's features as ``image``, and its label."""
+        return {**self._batch([draw])}
+
+    def __getitems__(self, draws: Sequence[Draw]) -> Batch:
+        """The batch of these draws: features (B, D) in place of pictures; what is from memory under ``memory``."""
+        batch = self._batch([draw for draw in draws if not draw.memory])
+        remembered = [draw for draw in draws if draw.memory]
+        if remembered:
+            batch["memory"] = self._batch(remembered)
+        return batch
+
+    def _batch(self, draws: Sequence[Draw]) -> Batch:
+        rows = np.array([draw.index for draw in draws], dtype=np.int64)
+        return Batch(
+            image=self.read(rows, np.array([draw.seed for draw in draws], dtype=np.int64)),
+            label=torch.from_numpy(self.labels[rows]),
+            index=torch.from_numpy(rows),
+            experience=torch.tensor([draw.experience for draw in draws], dtype=torch.int64),
+            valid=torch.tensor([draw.valid for draw in draws], dtype=torch.bool),
+        )
+
+
+def make_feature_loader(dataset: FeatureDataset, batches: Iterable[list[Draw]]) -> DataLoader[Any]:
+    """A loader of features: without workers, which would take longer to send a batch than it takes to read it."""
+    generator = torch.Generator()
+    return StreamLoader(dataset, batch_sampler=batches, collate_fn=_as_it_is, generator=generator)
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
+
+
+def make_loader(dataset: SampleDataset, batches: Iterable[list[Draw]], num_workers: int) -> DataLoader[Any]:
+    """The project's one way to make a loader of pictures."""
     return StreamLoader(
         dataset,
         batch_sampler=batches,
@@ -300,23 +365,6 @@ def make_loader(dataset: SampleDataset, batches: Sampler[list[Draw]], num_worker
         # The loader draws a seed for its workers; from torch's own generator it would move dropout.
         generator=torch.Generator(),
     )
-
-
-def _seeded(call: Callable[[], Any], seed: int) -> Any:
-    """Call with the generators of torch and of Python set to a seed, and put them back; a negative seed sets nothing.
-
-    torch.manual_seed is not used: it would set the generator of the GPU too, which draws the dropout.
-    """
-    if seed < 0:
-        return call()
-    before, torch_before = random.getstate(), torch.default_generator.get_state()
-    random.seed(seed)
-    torch.default_generator.manual_seed(seed)
-    try:
-        return call()
-    finally:
-        random.setstate(before)
-        torch.default_generator.set_state(torch_before)
 
 
 def _stack(items: Sequence[Item]) -> Batch:

@@ -56,13 +56,18 @@ class Network(nn.Module):
         self.register_buffer("class_weights", None, persistent=False)  # (C,), or None where all classes count alike
 
     def features(self, image: Tensor) -> Tensor:
-        """Features (N, D) of normalised pictures (N, 3, H, W)."""
+        """Features (N, D) of normalised pictures (N, 3, H, W); features are handed on as they are.
+
+        Where the learner leaves the backbone as it is, batches hold features that were computed once.
+        """
+        if image.dim() == 2:
+            return image
         self.backbone_images += len(image)
         features: Tensor = self.backbone(image)
         return features
 
     def forward(self, image: Tensor) -> Tensor:
-        """Raw logits (N, C) of normalised pictures (N, 3, H, W)."""
+        """Raw logits (N, C) of normalised pictures (N, 3, H, W), or of features (N, D)."""
         logits: Tensor = self.head(self.features(image))
         return logits
 

@@ -141,6 +141,7 @@ class StreamRecord:
         network: schema.Network,
         energy: schema.Energy | None,
         environment: schema.Environment,
+        features: schema.Features | None = None,
     ) -> schema.Results:
         """The whole of results.json."""
         if self.test is None or self.first_test is None:
@@ -180,8 +181,9 @@ class StreamRecord:
                 seconds=sum(used.seconds for used in spent),
                 energy_kwh=_total([used.energy_kwh for used in spent]),
                 co2eq_kg=_total([used.co2eq_kg for used in spent]),
-                backbone_images=sum(r.backbone_images + r.evaluation.images for r in self.experiences),
+                backbone_images=sum(r.backbone_images + _passed(r.evaluation) for r in self.experiences),
             ),
+            features=features,
             energy=energy,
             environment=environment,
         )
@@ -285,6 +287,11 @@ def _git_commit() -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() or None if done.returncode == 0 else None
+
+
+def _passed(evaluation: schema.Evaluation) -> int:
+    """Pictures that passed the backbone in an evaluation; records from before features were kept do not say."""
+    return evaluation.images if evaluation.backbone_images is None else evaluation.backbone_images
 
 
 def _figure(value: float | np.floating[Any] | None) -> float | None:

@@ -96,6 +96,7 @@ class Evaluation(_Model):
     energy_kwh: float | None
     co2eq_kg: float | None
     images: int
+    backbone_images: int | None = None
 
 
 class ExperienceRecord(_Model):
@@ -145,6 +146,18 @@ class Totals(_Model):
     backbone_images: int
 
 
+class Features(_Model):
+    """Whether pictures passed the backbone once, their features being kept, and what came from other runs."""
+
+    kept: bool
+    why: str
+    computed: int
+    reused: int
+    seconds: float
+    saved_seconds: float
+    cosine: float | None
+
+
 class Energy(_Model):
     """How the energy figures came about."""
 
@@ -192,6 +205,7 @@ class Results(_Model):
     base: Base
     network: Network
     totals: Totals
+    features: Features | None = None
     energy: Energy | None
     environment: Environment
 
@@ -277,18 +291,19 @@ def read_results(path: str | Path) -> Results:
 
 
 def without_measurements(results: Results) -> dict[str, Any]:
-    """What must be equal when a run is repeated: all but time, energy, memory and environment.
+    """What must be equal when a run is repeated: all but time, energy, memory, passes of the backbone and environment.
 
     Returns:
         The fields of results.json without those that are measured anew in every run.
     """
-    price = {"seconds", "samples_per_second", "energy_kwh", "co2eq_kg", "peak_memory_bytes"}
+    price = {"seconds", "samples_per_second", "energy_kwh", "co2eq_kg", "peak_memory_bytes", "backbone_images"}
     return results.model_dump(
         mode="json",
         by_alias=True,
         exclude={
             "environment": True,
             "energy": True,
+            "features": True,
             "base": price,
             "totals": price,
             "experiences": {"__all__": dict.fromkeys(price, True) | {"evaluation": price}},

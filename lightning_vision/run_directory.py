@@ -142,6 +142,15 @@ class RunDirectory:
             path.unlink(missing_ok=True)
 
 
+def write_text_atomically(path: Path, text: str) -> None:
+    """Write a text file as ``write_atomically`` does."""
+
+    def write(temporary: Path) -> None:
+        temporary.write_text(text, encoding="utf-8")
+
+    write_atomically(path, write)
+
+
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     """Write a file so that a reader finds the old one or the new one, never half of one.
 
@@ -194,6 +203,7 @@ FREE_ON_RESUME = (
     "data.init_args.num_workers",
     "data.init_args.cache_dir",
     "data.init_args.cache_gb",
+    "data.init_args.feature_cache_gb",
     "model.base_checkpoint",
     "model.backbone_weights",
     "trainer.default_root_dir",

@@ -31,6 +31,9 @@ class Strategy(nn.Module):
     pass in the stream's order."""
     freezes_backbone: ClassVar[bool] = False
     """The backbone, its running statistics included, stays as it is."""
+    needs_pictures: ClassVar[bool] = False
+    """With a frozen backbone, ``batch["image"]`` must be pictures (B, 3, H, W) all the same. Otherwise it may be their
+    features (B, D), computed once and kept, which ``network(...)`` and ``network.features(...)`` take alike."""
     scenarios: ClassVar[frozenset[str]] = ALL_SCENARIOS
     """The scenarios that it can learn in, by class name."""
     needs_base_data: ClassVar[bool] = False

@@ -25,6 +25,7 @@ from lightning_vision.batch import Batch
 from lightning_vision.checkpoints import (
     check_fits,
     find_checkpoint,
+    load_backbone,
     load_base,
     match_classes,
     read_checkpoint,
@@ -36,6 +37,7 @@ from lightning_vision.datamodule import StreamDataModule
 from lightning_vision.energy import EnergyMeter, Task, Usage
 from lightning_vision.errors import CheckpointError, ConfigError, DataError, TrainingError
 from lightning_vision.evaluation import Collector, Predictions
+from lightning_vision.feature_serving import FeatureServing
 from lightning_vision.loggers import MetricsCSV, StreamPosition, follow_stream, log_experience
 from lightning_vision.processes import StartedProcesses, start_processes
 from lightning_vision.progress import StreamProgress
@@ -105,6 +107,7 @@ class StreamRun:
         self.base: tuple[Path, dict[str, Any]] | None = None
         self._prepared = False
         self.processes = StartedProcesses([])
+        self.features = FeatureServing(model, datamodule, progress.say)
 
     # ---- the walk --------------------------------------------------------------------------------------------------
 
@@ -140,6 +143,7 @@ class StreamRun:
         weights = self.datamodule.class_weight_values()
         self.model.network.class_weights = None if weights is None else torch.tensor(weights, dtype=torch.float32)
         self._start_processes()
+        self.features.open(self.trainers.evaluation(), self.device, saved.features if saved is not None else None)
         self.macs = count_macs(self.model)
         self.progress.begin(self._plan(), len(saved.experiences) if saved is not None else 0)
         if saved is not None:
@@ -147,6 +151,8 @@ class StreamRun:
             self._restore_model()
             self._tidy_up()
         else:
+            if base is not None:  # chance is then that of a new head on its features, which are needed anyway
+                load_backbone(self.model, base[1])
             self._measure_chance()
             if base is not None:
                 self._load_base(*base)
@@ -246,7 +252,7 @@ class StreamRun:
         self.record.start_from(str(path), before)
 
     def _measure_chance(self) -> None:
-        """Accuracy of the untrained classifier on each test part, all classes allowed."""
+        """Accuracy of the untrained classifier on each test part, all classes allowed; its backbone is the given base's."""
         seen = self.model.network.seen.clone()
         self.model.network.seen.fill_(True)
         predictions = self._evaluate(["test"], 0)[0]
@@ -266,6 +272,7 @@ class StreamRun:
         begun = self._unfinished(t)
         trained = begun.trained
         images_before = model.network.backbone_images
+        computed_before = self.features.counts.computed
 
         def learned_images() -> int:
             return begun.images + _sum_over_processes(model.network.backbone_images - images_before, self.device)
@@ -281,10 +288,13 @@ class StreamRun:
             self._after_experience(experience)
         learning = self._over_nodes(task.used)
         backbone_images = learned_images()
+        self.features.by_learning += self.features.counts.computed - computed_before
         self._stop_if_asked()
         with self.meter.task(f"experience {t}: evaluation") as task:
             validation, predictions = self._evaluate(["val", "test"], t)
         evaluating = self._over_nodes(task.used)
+        evaluated = len(validation.index) + len(predictions.index)
+        computed = self.features.evaluated()
         picked = self._pick(validation, predictions)
         for note in model.learner.notes(model.network):
             self._note(f"after experience {t}: {note}")
@@ -308,7 +318,8 @@ class StreamRun:
                 seconds=evaluating.seconds,
                 energy_kwh=evaluating.energy_kwh,
                 co2eq_kg=evaluating.co2eq_kg,
-                images=len(validation.index) + len(predictions.index),
+                images=evaluated,
+                backbone_images=evaluated if computed is None else computed,
             ),
         )
         facts = {
@@ -330,6 +341,7 @@ class StreamRun:
         learner = model.learner
         closed_form = learner.kind == "closed_form"
         last = self.directory.within(t, number, "last")
+        features = self.features.for_training(learner)
         validates = self._served(learner, experience)[1] > 0 and not closed_form
         self.signals.path = last
         callbacks: list[Callback] = [
@@ -357,7 +369,11 @@ class StreamRun:
             epoch=begun.epoch,
             start_batch=begun.batch,
             all_seen=learner.learns_all_seen,
+            features=features,
         )
+        if begun.path is not None:  # features are those of the weights that the stage goes on with
+            model.load_state_dict(read_checkpoint(begun.path)["state_dict"])
+        self.features.compute_for_stage(learner, features, validates)
         self.progress.stage(stage, _cost(learner))
         trainer.fit(model, datamodule=self.datamodule, ckpt_path=begun.path, weights_only=True if begun.path else None)
         model.to(self.device)
@@ -396,10 +412,12 @@ class StreamRun:
         torch.manual_seed(derive_seed(self.options.seed, "after", experience.index))
         strategies: list[Strategy] = [model.base_strategy, model.strategy] if experience.is_base else [model.strategy]
         for strategy in strategies:
+            self.features.for_evaluation(strategy)
             strategy.after_experience(model.network, experience, _Batches(self._ordered_batches, experience))
         model.network.eval()
 
     def _ordered_batches(self, experience: Experience) -> Iterator[Batch]:
+        self.features.compute(experience.indices)
         for batch in self.datamodule.ordered_loader(experience.index, self.rank, self.world_size):
             moved: Batch = move_data_to_device(batch, self.device)
             if moved["valid"].any():
@@ -408,6 +426,9 @@ class StreamRun:
     def _evaluate(self, parts: Sequence[Literal["val", "test"]], t: int) -> list[Predictions]:
         """One pass over each part: "val" is the validation parts of experiences 0..t, "test" the whole test set."""
         trainer = self.trainers.evaluation([self.progress, self.signals])
+        self.features.for_evaluation(self.model.strategy, stays=self.features.backbone_stays())
+        for part in parts:
+            self.features.compute(self.datamodule.rows_to_evaluate(part, t if part == "val" else None))
         loaders = [
             self.datamodule.evaluation_loader(
                 part, t if part == "val" else None, trainer.global_rank, trainer.world_size
@@ -508,6 +529,7 @@ class StreamRun:
             ),
             energy=energy,
             environment=self.environment,
+            features=self.features.record,
         )
 
     def _log(self, results: schema.Results) -> None:
@@ -559,6 +581,7 @@ class StreamRun:
 
     def close(self) -> None:
         """Leave the other processes and wait until they have ended."""
+        self.features.close()
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
         self.processes.close()

@@ -30,6 +30,10 @@ def print_summary(results: Results, console: Console, most_classes: int = 20) ->
         _print_table(_experiences(results), console)
     _print_table(_classes(results, most_classes), console)
     _print_table(_price(results), console)
+    features = results.features
+    if features is not None and features.computed + features.reused:
+        reused = f", {features.reused} found (about {features.saved_seconds:.1f} s saved)" if features.reused else ""
+        console.print(f"Features of the frozen backbone: {features.computed} computed in {features.seconds:.1f} s{reused}.")
     energy = results.energy
     if energy is not None:
         how = "measured" if energy.mode == "measured" else "estimated from the load, no power counter was found"

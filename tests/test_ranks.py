@@ -163,7 +163,7 @@ def test_move_to_data_on_two_nodes_makes_the_updates_of_one_process(tmp_path: Pa
         launch(
             "torch.distributed.run", "--nnodes=2", "--nproc-per-node=1", f"--node-rank={node}",
             "--master-addr=127.0.0.1", f"--master-port={port}", "-m", "lightning_vision",
-            *command(tmp_path, "two", *MOVE, *given, "--data.batch_size=4", "--trainer.num_nodes=2", "--trainer.strategy=ddp"),
+            *command(tmp_path, "two", *MOVE, *given, "--data.batch_size=4", "--trainer.num_nodes=2", "--trainer.strategy=ddp", f"--data.cache_dir={tmp_path / 'cache'}"),
             log=tmp_path / f"node{node}.log",
         )
         for node in (0, 1)
@@ -180,6 +180,9 @@ def test_move_to_data_on_two_nodes_makes_the_updates_of_one_process(tmp_path: Pa
     assert torch.equal(mine["strategy.counts"], others["strategy.counts"])
     a, b = predictions(one), predictions(two)
     assert all(np.array_equal(a[key], b[key]) for key in a if not key.startswith("confidence"))
+    alone, together = (read_results(run / "results.json").features for run in (one, two))
+    assert alone is not None and together is not None and together.reused == 0
+    assert together.computed == alone.computed + alone.reused, "each picture is computed by one of the two"
     first, second = figures(one), figures(two)
     assert first["test"]["confusion_matrix"] == second["test"]["confusion_matrix"]
     assert first["accuracy_matrix"] == second["accuracy_matrix"]

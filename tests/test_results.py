@@ -288,7 +288,7 @@ def test_without_measurements() -> None:
     left = json.dumps(kept)
     for name in ("seconds", "samples_per_second", "energy", "co2eq", "memory", "environment", "torch"):
         assert name not in left
-    assert kept["totals"] == {"backbone_images": 38}
+    assert kept["totals"] == {}
     assert kept["base"] == {"from_checkpoint": None}
     assert kept["experiences"][0]["evaluation"] == {"images": 6}
 
@@ -298,7 +298,7 @@ def test_without_measurements() -> None:
     [
         lambda r: r.test.confusion_matrix[0].reverse(),
         lambda r: r.variants["epsilon=1e-06"].val_accuracy.append(0.5),
-        lambda r: setattr(r.experiences[0], "backbone_images", 33),
+        lambda r: setattr(r.experiences[0], "trainable_parameters", 33),
         lambda r: setattr(r.run, "stream_hash", "other"),
     ],
 )
@@ -329,6 +329,7 @@ SECTIONS: dict[str, type[Any]] = {
     "base": module.Base,
     "network": module.Network,
     "totals": module.Totals,
+    "features": module.Features,
     "energy": module.Energy,
     "environment": module.Environment,
 }

@@ -1,0 +1,132 @@
+"""What a comparison of strategies on a frozen backbone costs beside one bare pass of its pictures through it.
+
+    python benchmarks/one_pass.py --pictures 3000
+
+One stream of 5 experiences with full evaluation after each, mobilenetv2_100 at 224, the base given. HeadOnly for 10 epochs,
+Move-to-Data with 32 epsilons, NearestMean and StreamingLDA run one after another in this process, with a store that is
+empty. The bare pass is timm in inference mode over the same pictures, in the memory format and micro-batch that the store
+chose, without Lightning, labels or a disk. Also the time that RanPAC, FeCAM and the random forest add.
+
+Pictures: JPEG of 256 x 256 cut from scikit-learn's two photographs, in ten folders.
+"""
+
+import argparse
+import json
+import os
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from PIL import Image
+
+from lightning_vision.cli import main
+from lightning_vision.results import read_results
+
+BACKBONE = "mobilenetv2_100"
+RUNS = {
+    "HeadOnly, 10 epochs": ("HeadOnly", "--data.views=0", "--trainer.max_epochs=10"),
+    "MoveToData, 32 epsilons": (
+        "MoveToData",
+        f"--model.strategy.epsilon={[float(e) for e in np.logspace(-6, -0.3, 32)]}",
+    ),
+    "NearestMean": ("NearestMean",),
+    "StreamingLDA": ("StreamingLDA",),
+}
+MORE = {
+    "RanPAC, M = 2,000": ("RanPAC",),
+    "RanPAC, M = 10,000": ("RanPAC", "--model.strategy.projections=10000"),
+    "FeCAM": ("FeCAM",),
+    "random forest": ("SklearnHead",),
+}
+
+
+def make_pictures(folder: Path, count: int) -> None:
+    """Crops of two photographs, at random, in ten classes of two kinds: where and of which picture they were cut."""
+    from sklearn.datasets import load_sample_images
+
+    photographs = load_sample_images().images
+    generator = np.random.default_rng(0)
+    for number in range(count):
+        label = number % 10
+        photograph = photographs[label % 2]
+        left = int(generator.integers(0, 60)) + 60 * (label // 2)
+        top = int(generator.integers(0, 427 - 256))
+        crop = Image.fromarray(photograph[top : top + 256, left : left + 256])
+        path = folder / f"class {label}" / f"{number:05d}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        crop.save(path, quality=90)
+
+
+def run(folder: Path, name: str, *options: str) -> float:
+    """Seconds of a run."""
+    begun = time.perf_counter()
+    code = main(
+        [
+            "fit", "--data=ImageFolder", f"--data.root={folder / 'pictures'}", "--data.stream=InstanceIncremental",
+            "--data.stream.experiences=5", "--data.on_leak=warn", f"--model.backbone={BACKBONE}", "--model.pretrained=false",
+            "--trainer.accelerator=cpu", "--trainer.devices=1", "--trainer.enable_progress_bar=false", "--wandb.mode=disabled",
+            "--energy.enabled=false", f"--trainer.default_root_dir={folder / 'runs'}", f"--run_name={name}", *options,
+        ]
+    )  # fmt: skip
+    if code:
+        raise SystemExit(f"{name} ended with {code}")
+    return time.perf_counter() - begun
+
+
+def bare_pass(folder: Path, cache: Path) -> tuple[float, int, str]:
+    """Seconds for all pictures through the backbone, decoded by the project's own loader; the way that was taken."""
+    from datamodules import ImageFolder
+    from lightning_vision.backbones import build_backbone
+    from lightning_vision.feature_pass import Way
+    from lightning_vision.loading import Draw, make_loader
+
+    kept = next(cache.glob("*/feature_pass.json"), None)
+    way = Way(**next(iter(json.loads(kept.read_text()).values()))) if kept else Way(32, True)
+    data = ImageFolder(str(folder / "pictures"))
+    backbone, facts = build_backbone(BACKBONE, pretrained=False, image_size=224)
+    form = torch.channels_last if way.channels_last else torch.contiguous_format
+    backbone = backbone.eval().to(memory_format=form)
+    mean, std = (torch.tensor(value).view(3, 1, 1) for value in (facts.mean, facts.std))
+    draws = [Draw(row, 0, -1, valid=True, memory=False) for row in range(len(data.samples))]
+    loader = make_loader(data.picture_dataset(), [draws[i : i + 32] for i in range(0, len(draws), 32)], 2)
+    begun = time.perf_counter()
+    with torch.inference_mode():
+        for batch in loader:
+            image = (batch["image"].float() / 255 - mean) / std
+            for part in image.split(way.micro_batch):
+                backbone(part.contiguous(memory_format=form))
+    return time.perf_counter() - begun, len(draws), str(way)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--pictures", type=int, default=3000)
+    parser.add_argument("--repeats", type=int, default=3)
+    options = parser.parse_args()
+    rows = []
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        make_pictures(folder / "pictures", options.pictures)
+        run(folder, "base", "--model.strategy=HeadOnly", "--trainer.max_epochs=1", "--data.views=0")
+        base = f"--model.base_checkpoint={folder / 'runs' / 'base' / 'checkpoints' / 'experience=0000.ckpt'}"
+        for repeat in range(options.repeats):
+            cache_folder = folder / f"cache-{repeat}"
+            cache = f"--data.cache_dir={cache_folder}"
+            # What is looked at before training, whatever the strategy, is kept beside the data: not part of the question.
+            page = f"--output={folder / 'data.html'}"
+            main(["data", "--data=ImageFolder", f"--data.root={folder / 'pictures'}", cache, page])
+            seconds, images = {}, 0
+            for name, (strategy, *rest) in {**RUNS, **MORE}.items():
+                label = f"{repeat}-{name.split(',')[0]}-{len(seconds)}"
+                seconds[name] = run(folder, label, base, cache, f"--model.strategy={strategy}", *rest)
+                images += read_results(folder / "runs" / label / "results.json").totals.backbone_images
+            bare, count, way = bare_pass(folder, cache_folder)
+            together = sum(seconds[name] for name in RUNS)
+            rows.append({"bare": bare, "together": together, "ratio": together / bare, "images": images, **seconds})
+            print(f"{count} pictures, {images} through the backbone, {way}, {together / bare:.2f}", flush=True)
+    table = pd.DataFrame(rows)
+    print(f"{os.cpu_count()} cores, torch {torch.__version__}, {options.repeats} repeats")
+    print(table.describe().loc[["min", "50%", "max"]].T.round(2).to_string())
