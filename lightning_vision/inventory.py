@@ -33,7 +33,7 @@ def print_inventory(configs: Path) -> None:
         console.print(f"[bold]{title}[/bold]")
         rows = [(cls.__name__, _first_line(cls)) for cls in classes]
         for plugin in (plugin for plugin in plugins if plugin.group == group):
-            text = _first_line(plugin.found) if plugin.found is not None else f"cannot be imported: {plugin.problem}"
+            text = _first_line(plugin.found) if plugin.found is not None else f"skipped: {plugin.problem}"
             rows.append((plugin.name, f"{text} ({plugin.package} {plugin.version})"))
         _print_rows(console, rows)
     console.print("[bold]configs (--config)[/bold]")

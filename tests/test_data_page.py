@@ -281,7 +281,7 @@ def test_many_classes_stay_readable(tmp_path: Path) -> None:
         for number in range(44)
     }
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("coloured_squares.COLOURS", colours)
+        patch.setattr("lightning_vision.testing.squares.COLOURS", colours)
         patch.setattr(data_page, "MOST_CELLS", 44 * 6)
         page = written(ColouredSquares(list(colours), per_class=6, stream=ClassIncremental(11)), tmp_path)
     assert [row[0] for row in page.rows(0)] == list(colours)

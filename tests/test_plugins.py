@@ -28,12 +28,15 @@ def install(folder: Path) -> None:
     """What pip would lay down for a package with one strategy that works and one that does not."""
     (folder / "lv_plugin.py").write_text(HALVES)
     (folder / "lv_broken.py").write_text("import no_such_library\n")
-    metadata = folder / "lv_plugin-1.2.dist-info"
+    lay_down(folder, "lv-plugin", "1.2", "Halves = lv_plugin:Halves", "broken = lv_broken:Broken")
+
+
+def lay_down(folder: Path, package: str, version: str, *entries: str) -> None:
+    """A package's metadata, with its entry points for strategies."""
+    metadata = folder / f"{package.replace('-', '_')}-{version}.dist-info"
     metadata.mkdir()
-    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: lv-plugin\nVersion: 1.2\n")
-    (metadata / "entry_points.txt").write_text(
-        "[lightning_vision.strategies]\nHalves = lv_plugin:Halves\nbroken = lv_broken:Broken\n"
-    )
+    (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: {version}\n")
+    (metadata / "entry_points.txt").write_text("\n".join(["[lightning_vision.strategies]", *entries, ""]))
 
 
 @pytest.fixture
@@ -69,6 +72,62 @@ def test_an_installed_strategy_is_named_short_and_a_broken_one_is_skipped_with_a
 def test_an_installed_strategy_is_among_the_known_ones(installed: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["fit", *QUICK, "--model.strategy=Halfs"]) == 2
     assert "nearest first: Halves" in capsys.readouterr().err
+
+
+def test_a_taken_name_stays_with_the_class_of_this_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """jsonargparse alone would refuse the name to both."""
+    (tmp_path / "lv_taken.py").write_text(HALVES.replace("class Halves", "class HeadOnly"))
+    lay_down(tmp_path, "lv-taken", "0.3", "HeadOnly = lv_taken:HeadOnly")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert main(["list"]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    words = "its name is taken by strategies.HeadOnly, which keeps it; write lv_taken.HeadOnly"
+    assert f"HeadOnly skipped: {words} (lv-taken 0.3)" in shown
+    few = "--data.stream.experiences=2"
+    assert start(tmp_path, "own", "--model.strategy=HeadOnly", few) == 0
+    assert f"The plugin HeadOnly of lv-taken 0.3 was skipped: {words}" in capsys.readouterr().err
+    assert read_results(tmp_path / "own" / "results.json").run.strategy.class_path == "strategies.HeadOnly"
+    assert start(tmp_path, "its", "--model.strategy=lv_taken.HeadOnly", few) == 0
+    assert read_results(tmp_path / "its" / "results.json").run.strategy.class_path == "lv_taken.HeadOnly"
+
+
+def test_of_two_plugins_with_one_name_neither_bears_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for package in ("lv_first", "lv_second"):
+        (tmp_path / f"{package}.py").write_text(HALVES.replace("class Halves", "class Thirds"))
+        lay_down(tmp_path, package, "1.0", f"Thirds = {package}:Thirds", f"again = {package}:Thirds")
+    monkeypatch.syspath_prepend(tmp_path)
+    problems = {plugin.package: plugin.problem for plugin in load_plugins() if plugin.name == "Thirds"}
+    assert problems == {
+        "lv_first": "lv_second 1.0 has a Thirds too, so neither bears the name; write lv_first.Thirds",
+        "lv_second": "lv_first 1.0 has a Thirds too, so neither bears the name; write lv_second.Thirds",
+    }
+    assert main(["fit", *QUICK, "--model.strategy=Thirds"]) == 2
+    assert "neither bears the name; write lv_first.Thirds" in capsys.readouterr().err
+    assert start(tmp_path, "run", "--model.strategy=lv_second.Thirds", "--data.stream.experiences=2") == 0
+
+
+def test_what_is_no_strategy_and_what_ends_the_program_is_skipped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "lv_odd.py").write_text("def strategy() -> None: ...\n")
+    (tmp_path / "lv_exits.py").write_text("raise SystemExit('no licence')\n")
+    lay_down(tmp_path, "lv-odd", "1.0", "odd = lv_odd:strategy", "exits = lv_exits:Strategy", "gone = lv_odd:Gone")
+    monkeypatch.syspath_prepend(tmp_path)
+    problems = {plugin.name: plugin.problem for plugin in load_plugins() if plugin.package == "lv-odd"}
+    assert problems["odd"] == "expected a subclass of lightning_vision.Strategy, found lv_odd:strategy"
+    assert problems["exits"] == "SystemExit: no licence"
+    assert problems["gone"].startswith("AttributeError: ")
+
+
+def test_a_plugin_is_listed_by_the_name_that_a_user_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "lv_named.py").write_text(HALVES.replace("class Halves", "class Quarters"))
+    lay_down(tmp_path, "lv-named", "1.0", "some-other-word = lv_named:Quarters")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert [plugin.name for plugin in load_plugins() if plugin.package == "lv-named"] == ["Quarters"]
 
 
 def test_a_file_in_the_working_directory_is_named_by_its_dotted_path(

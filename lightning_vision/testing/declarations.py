@@ -1,0 +1,123 @@
+"""What a learning strategy says about itself, against what it does."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+
+import torch
+from torch import Tensor
+
+from lightning_vision.scenarios import Experience
+from lightning_vision.strategy import ALL_SCENARIOS, Strategy, trainable
+from lightning_vision.testing.trial import Run, Trial, test_batches
+
+# A hook that is filled, and the kind of strategy that it is never called of.
+NEVER_CALLED = {
+    "gradient": ("update",),
+    "closed_form": ("loss", "parameters_to_train", "after_backward", "stages"),
+}
+SOURCE = re.compile(
+    r"(?i:arXiv)\W*\d{4}\.\d{4,5}|\b10\.\d{4,}/\S|ISBN\W*\d|https?://\S"
+    # Robbins and Monro (1951); Robbins, 1951; Robbins et al., Annals 22, 1951
+    r"|[A-Z]\w+(?: (?:and|&) [A-Z]\w+)?(?:, | \()(?:19|20)\d\d\b|[A-Z]\w+ et al\b[^\n]{1,60}\b(?:19|20)\d\d\b"
+)
+
+
+def untrue_of_class(strategy: Strategy) -> Iterator[str]:
+    """Declarations that contradict each other or the hooks that the class fills."""
+    cls, kind = type(strategy), strategy.kind
+    if kind not in NEVER_CALLED:
+        yield f"kind: expected 'gradient' or 'closed_form', found {kind!r}."
+        return
+    for hook in NEVER_CALLED[kind]:
+        if getattr(cls, hook) is not getattr(Strategy, hook):
+            yield f"It fills {hook}, which is never called of kind = {kind!r}. Declare the other kind, or take {hook} out."
+    if kind == "closed_form" and cls.update is Strategy.update:
+        yield "It declares kind = 'closed_form' and has no update(network, features, labels)."
+    if kind == "closed_form" and not strategy.freezes_backbone:
+        yield "A closed form trains nothing of the backbone. Declare freezes_backbone = True: features are then computed once."
+    if kind == "gradient" and (strategy.needs_base_data or strategy.passes != 1):
+        yield "needs_base_data and passes are for closed forms, and it declares kind = 'gradient'. Take them out."
+    if unknown := set(strategy.scenarios) - ALL_SCENARIOS:
+        yield f"scenarios: expected some of {', '.join(sorted(ALL_SCENARIOS))}; found {', '.join(sorted(unknown))} too."
+    if strategy.follows_base and all(
+        getattr(cls, hook) is getattr(Strategy, hook) for hook in ("after_backward", "after_step")
+    ):
+        yield "It declares follows_base, and fills neither after_backward nor after_step, which follow. Take it out."
+
+
+def untrue_of_run(trial: Trial, run: Run) -> Iterator[str]:
+    """Declarations that a run to its end contradicts."""
+    last = run.finished - 1
+    model, data = trial.load(run, last)
+    strategy = model.strategy
+    present = data.stream[last]
+    if strategy.kind == "gradient" and not strategy.freezes_backbone:
+        names = trained_names(trial, run, last)
+        if not any(name.startswith("backbone.") for name in names):
+            yield "No stage trains anything of the backbone. Declare freezes_backbone = True: features are then computed once."
+    yield from _untrue_memory(strategy, data.stream.experiences[: last + 1])
+    predicted = [model.predict_logits(batch) for batch in test_batches(model, data)]
+    several = isinstance(predicted[0], Mapping) and len(predicted[0]) > 1
+    if several and not strategy.needs_validation:
+        yield "predict returns several variants, and needs_validation is False. Set it: one of them is picked on validation data."
+    if strategy.needs_validation and not several:
+        yield "It declares needs_validation, and predict returns a single variant after the last experience. Take it out."
+    if not strategy.needs_base_data and strategy.kind == "closed_form" and present.index and data.stream[0].is_base:
+        base = list(data.stream[0].classes)
+        first = [next(iter(each.values())) if isinstance(each, Mapping) else each for each in predicted]
+        if not torch.isfinite(torch.cat(first)[:, base]).all():
+            yield "It has no finite logit for classes of the base. Declare needs_base_data = True: update is then given its data."
+    if strategy.needs_base_data and data.stream[0].is_base:
+        fresh, _ = trial.load(run, 0)
+        before = trial.build()
+        before.before_experience(fresh.network, data.stream[0])
+        if before.state_dict() and same(before.state_dict(), fresh.strategy.state_dict()):
+            yield "It declares needs_base_data, and nothing of its state comes from the base's data. Use it, or take it out."
+
+
+def _untrue_memory(strategy: Strategy, learned: tuple[Experience, ...]) -> Iterator[str]:
+    memory, size = strategy.memory(), strategy.memory_batch_size
+    if memory is None or not len(memory):
+        if size:
+            yield f"It declares memory_batch_size = {size}, and memory() names no row after the last experience."
+        return
+    if not size:
+        yield f"memory() names {len(memory)} rows, and memory_batch_size is 0: none is ever served. Set it."
+    rows = {int(row) for experience in learned for row in experience.indices}
+    if memory.dtype != torch.int64 or memory.dim() != 1:
+        yield f"memory(): expected rows (M,) int64, found {tuple(memory.shape)} {memory.dtype}."
+    elif strangers := set(memory.tolist()) - rows:
+        yield f"memory() names rows that are no training pictures of experiences so far, {min(strangers)} among them."
+
+
+def trained_names(trial: Trial, run: Run, experience: int) -> set[str]:
+    """The network's parameters that any stage of an experience trains, by name."""
+    model, data = trial.load(run, experience)
+    strategy, names = model.strategy, set()
+    for stage in strategy.stages(data.stream[experience]):
+        strategy.stage = stage
+        trained = {id(parameter) for parameter in trainable(strategy.parameters_to_train(model.network))[1]}
+        names |= {name for name, parameter in model.network.named_parameters() if id(parameter) in trained}
+    return names
+
+
+def same(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
+    """Bit for bit."""
+    return not differing(one, other)
+
+
+def differing(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> list[str]:
+    """The names of tensors that only one has or that are not bit-identical; NaN equals NaN."""
+    return sorted(
+        name
+        for name in one.keys() | other.keys()
+        if name not in one or name not in other or not _identical(one[name], other[name])
+    )
+
+
+def _identical(one: Tensor, other: Tensor) -> bool:
+    if one.shape != other.shape or one.dtype != other.dtype:
+        return False
+    return bool(torch.equal(one, other)) or bool(torch.allclose(one, other, rtol=0, atol=0, equal_nan=True))

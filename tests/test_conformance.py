@@ -1,0 +1,26 @@
+"""Every strategy passes the kit for plugin authors."""
+
+from typing import Any
+
+import strategies
+from lightning_vision.testing import StrategyConformance
+
+# A line for each strategy that a tiny run needs limits, and for a second look at one: name -> attributes of the test.
+SMALL: dict[str, dict[str, Any]] = {
+    "Replay": {"options": {"memory_size": 8, "memory_batch_size": 4}},
+    "DarkExperienceReplay": {"options": {"memory_size": 8, "memory_batch_size": 4}},
+    "RanPAC": {"options": {"projections": 32}},
+    "SklearnHead": {
+        "options": {"estimator_args": {"n_estimators": 10}},
+        "exempt": {"memory_is_bounded": "A random forest is fitted anew to all features so far, which are kept."},
+    },
+    "AvalanchePlugin": {  # Avalanche's other mode keeps a penalty an experience
+        "options": {"plugin": "EWCPlugin", "plugin_args": {"ewc_lambda": 1.0, "mode": "online", "decay_factor": 0.9}}
+    },
+    "RetrainFromBase": {"strategy": "strategies.Retrain", "options": {"start": "base"}},
+    "Retrain": {"exempt": {"head_may_grow": "It starts from the initial weights, and a base checkpoint has none."}},
+}
+
+for name in dict.fromkeys([*strategies.__all__, *SMALL]):
+    body = {"strategy": f"strategies.{name}", "__module__": __name__, **SMALL.get(name, {})}
+    globals()[f"Test{name}"] = type(f"Test{name}", (StrategyConformance,), body)

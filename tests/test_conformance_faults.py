@@ -1,0 +1,146 @@
+"""A broken strategy fails the kit's test of what it does wrong, and the kit says how it is used."""
+
+import re
+import runpy
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lightning_vision import Strategy, testing
+from lightning_vision.testing import StrategyConformance
+from lightning_vision.testing.declarations import SOURCE
+
+# Broken strategy, the test that it must fail, what the test must say.
+BROKEN = [
+    ("NoSource", "docstring_cites_a_source", "Its docstring cites no source"),
+    ("TrainsTheHeadOnly", "declared_needs_are_true", "No stage trains anything of the backbone. Declare freezes_backbone"),
+    ("WrongKind", "declared_needs_are_true", "It fills update, which is never called of kind = 'gradient'"),
+    ("SaysFollows", "declared_needs_are_true", "declares follows_base, and fills neither"),
+    ("Remembers", "declared_needs_are_true", r"memory\(\) names 4 rows, and memory_batch_size is 0"),
+    ("RemembersNothing", "declared_needs_are_true", r"declares memory_batch_size = 4, and memory\(\) names no row"),
+    ("RemembersTestPictures", "declared_needs_are_true", "names rows that are no training pictures"),
+    ("TwoVariants", "declared_needs_are_true", "several variants, and needs_validation is False"),
+    ("OneVariant", "declared_needs_are_true", "declares needs_validation, and predict returns a single variant"),
+    ("LeavesOutTheBase", "declared_needs_are_true", "no finite logit for classes of the base. Declare needs_base_data"),
+    ("IgnoresTheBase", "declared_needs_are_true", "nothing of its state comes from the base's data"),
+    ("NotJoint", "declared_needs_are_true", r"can learn in Joint, and did not:\n(.|\n)*there is no past"),
+    ("LearnsNothing", "learns_something", r"right after it: \[0.0, 0.0\]; by chance \[0.33\d*, 0.25\]"),
+    ("NeedsABatch", "few_pictures", "did not come through experience 1, of 2 pictures"),
+    ("KnowsThemAll", "class_seen_again", "brings a class of experience 0 again"),
+    ("WaitsForABase", "head_may_grow", "From a base checkpoint of two classes it could not learn four"),
+    ("OnlyFloat32", "bf16", "With trainer.precision=bf16-mixed it did not come to its end"),
+    ("MovesStatistics", "frozen_weights_are_untouched", r"with batch norm, it did not(.|\n)*The backbone changed"),
+    ("MovesFrozenWeights", "frozen_weights_are_untouched", r"\d+ tensors that it does not train changed .*backbone\.conv1"),
+    ("ChangesPictures", "inputs_are_not_mutated", r"loss changes batch\[0\].image in place"),
+    ("ChangesFeatures", "inputs_are_not_mutated", "update changes features in place"),
+    ("CountsTests", "evaluation_changes_nothing", "predict changes strategy.examined"),
+    ("KeepsEverything", "memory_is_bounded", r"strategy.all_features \(\d+ -> \d+ bytes\)"),
+    ("ForgetsMeans", "state_survives_a_checkpoint", "What predict reads must be a registered buffer"),
+    ("ForgetsTheCenter", "resumes_after_an_experience", "Stopped after experience 1 .* ends with another network"),
+    ("ForgetsSteps", "resumes_within_an_experience", "Stopped in the midst of experience 2 .* ends with another network"),
+    ("SumsAlone", "two_ranks_do_what_one_does", "ends with another strategy.total .* sum with self.reduce"),
+    ("ReducesEachBatch", "two_ranks_do_what_one_does", "Reduce once, after the loop over batches"),
+]  # fmt: skip
+# These look at one run all together.
+CHEAP = (
+    "docstring_cites_a_source",
+    "learns_something",
+    "inputs_are_not_mutated",
+    "evaluation_changes_nothing",
+    "state_survives_a_checkpoint",
+)
+
+
+def fault(test: StrategyConformance, name: str) -> str:
+    """What a test of the kit says, failed or skipped; nothing if it passes."""
+    try:
+        getattr(test, f"test_{name}")()
+    except pytest.fail.Exception as failed:
+        return str(failed.msg)
+    except pytest.skip.Exception as skipped:
+        return f"skipped: {skipped.msg}"
+    return ""
+
+
+def kit_for(strategy: str, folders: pytest.TempPathFactory) -> StrategyConformance:
+    """The kit's class for a broken strategy, as pytest would use it."""
+
+    class Broken(StrategyConformance):
+        pass
+
+    Broken.strategy = f"broken_strategies.{strategy}"
+    Broken.trial = Broken.make_trial(folders)
+    return Broken()
+
+
+@pytest.mark.parametrize(("strategy", "name", "said"), BROKEN, ids=[row[0] for row in BROKEN])
+def test_a_broken_strategy_fails_the_test_of_its_fault(
+    strategy: str, name: str, said: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    test = kit_for(strategy, tmp_path_factory)
+    found = fault(test, name)
+    assert found.startswith(f"{strategy}: ")
+    assert re.search(said, found), found
+    others = {other: fault(test, other) for other in CHEAP if other != name}
+    assert not any(others.values()), others
+
+
+@pytest.mark.parametrize(
+    ("attributes", "error", "said"),
+    [
+        ({"strategy": dict}, TypeError, "expected a subclass of lightning_vision.Strategy, found <class 'dict'>"),
+        (
+            {"strategy": type("Lost", (Strategy,), {})},
+            ValueError,
+            "Lost cannot be imported, which a configuration must",
+        ),
+        (
+            {"strategy": Strategy, "exempt": {"bf_16": "old"}},
+            ValueError,
+            "there is no 'bf_16'; expected some of bf16, ",
+        ),
+    ],
+)
+def test_what_a_subclass_may_get_wrong(
+    attributes: dict[str, Any], error: type[Exception], said: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    class Mine(StrategyConformance):
+        pass
+
+    for name, value in attributes.items():
+        setattr(Mine, name, value)
+    with pytest.raises(error, match=re.escape(said)):
+        Mine.make_trial(tmp_path_factory)
+
+
+@pytest.mark.parametrize(
+    ("words", "cites"),
+    [
+        ("Replay (arXiv 1902.10486).", True),
+        ("See https://example.org/paper.", True),
+        ("doi:10.1109/5.771073", True),
+        ("ISBN 978-0-387-31073-2", True),
+        ("The perceptron of Rosenblatt (1958)", True),
+        ("Robbins and Monro, 1951", True),
+        ("A. Carta et al., JMLR 24, 2023", True),
+        ("An idea of mine.", False),
+        ("The best of 2019, in 10.5 seconds", False),
+    ],
+)
+def test_what_counts_as_a_source(words: str, cites: bool) -> None:
+    assert bool(SOURCE.search(words)) == cites
+
+
+def test_the_kit_says_that_it_needs_pytest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pytest", None)
+    with pytest.raises(
+        ImportError, match=r"lightning_vision\.testing needs pytest, which is not installed: pip install"
+    ):
+        runpy.run_path(str(Path(testing.__file__)))
+
+
+def test_each_test_has_a_broken_strategy() -> None:
+    tests = {name.removeprefix("test_") for name in dir(StrategyConformance) if name.startswith("test_")}
+    assert {row[1] for row in BROKEN} == tests

@@ -1,0 +1,116 @@
+"""The reference benchmarks: their pictures, runs and tables, on pictures of colours."""
+
+import hashlib
+import pickle
+import tarfile
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+from PIL import Image
+from torchvision.datasets import CIFAR10
+
+ROOT = Path(__file__).parents[1]
+CLASSES = ("ant", "bee", "cat", "dog", "elk")
+QUICK = ("--workers=0", "--accelerator=cpu", "--epochs=1", "--batch-size=8", "--backbone=test_resnet")
+
+
+@pytest.fixture
+def reference(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
+    """A script, found from the root of the repository as ``python -m`` does."""
+    monkeypatch.syspath_prepend(ROOT)
+    return lambda name: import_module(f"benchmarks.reference.{name}")
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """A tar of train and test, as CIFAR-10 in JPEG is passed around."""
+    generator = np.random.default_rng(0)
+    for split, count in (("train", 8), ("test", 3)):
+        for label, name in enumerate(CLASSES):
+            (tmp_path / "source" / split / name).mkdir(parents=True)
+            for number in range(count):
+                pixels = generator.integers(0, 120, (32, 32, 3))
+                pixels[:, :, label % 3] += 30 * label
+                Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(
+                    tmp_path / "source" / split / name / f"{number:04d}.jpg"
+                )
+    with tarfile.open(tmp_path / "pictures.tar.gz", "w:gz") as tar:
+        for split in ("train", "test"):
+            tar.add(tmp_path / "source" / split, arcname=split)
+    return tmp_path / "pictures.tar.gz"
+
+
+def rows_of(printed: str) -> dict[str, list[str]]:
+    """Lines of the Markdown tables, by their first cell."""
+    lines = [line.strip("| ").split(" | ") for line in printed.splitlines() if line.startswith("| ")]
+    return {line[0]: line[1:] for line in lines}
+
+
+def test_split_cifar10_sets_published_figures_beside_ours(
+    reference: Callable[[str], ModuleType], pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    split = reference("split_cifar10")
+    words = ["--reduced", "--cifar10", str(pictures), "--folder", str(tmp_path / "runs"), *QUICK]
+    assert split.main([*words, "--methods", "joint", "ER 200", "--per-class=6", "--test-per-class=2"]) == 0
+    rows = rows_of(capsys.readouterr().out)
+    assert rows["joint"][0] == "92.20 ± 0.15"
+    for name, centre in (("joint", 92.20), ("ER 200", 44.79)):
+        ours, difference = float(rows[name][1]), float(rows[name][2])
+        assert ours in {10.0 * right for right in range(11)}, "of two test pictures in each of five classes"
+        assert difference == pytest.approx(ours - centre)
+    assert split.main([*words, "--methods", "ER 200", "--per-class=6", "--test-per-class=2"]) == 0
+    again = capsys.readouterr().out
+    assert again.startswith("split-cifar10-ER-200-seed=0-") and "complete" in again.splitlines()[0]
+    assert rows_of(again)["ER 200"] == rows["ER 200"], "the same run is read again"
+
+
+def test_move_to_data_compares_strategies_from_one_base(
+    reference: Callable[[str], ModuleType], pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--cifar10", str(pictures), "--folder", str(tmp_path / "runs"), *QUICK, "--tune-epochs=1"]
+    options = ["--experiences=2", "--per-class=8", "--test-per-class=2", "--epsilon", "0", "0.1"]
+    assert reference("move_to_data").main([*words, *options]) == 0
+    rows = rows_of(capsys.readouterr().out)
+    four = ("Retrain", "FullFineTune", "HeadOnly", "MoveToData")
+    assert len({rows[name][0] for name in four}) == 1, "the base is the same"
+    for name in four:
+        first, last, gain = (float(value) for value in rows[name][:3])
+        assert gain == pytest.approx(last - first)
+    assert rows["0.0"][0] == rows["MoveToData"][0], "epsilon 0 leaves the base as it is"
+    assert sum(int(rows[epsilon][1].split()[0]) for epsilon in ("0.0", "0.1")) == 1
+    images = {name: int(rows[name][5].replace(",", "")) for name in four}
+    assert images["MoveToData"] < images["FullFineTune"] < images["Retrain"]
+
+
+def test_the_standard_batches_become_the_same_pixels(
+    reference: Callable[[str], ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batches, pixels = tmp_path / "cifar-10-batches-py", {}
+    batches.mkdir()
+    sums = {}
+    for name in ("data_batch_1", "test_batch", "batches.meta"):
+        pixels[name] = np.random.default_rng(len(name)).integers(0, 256, (10, 3, 32, 32), dtype=np.uint8)
+        entry = {"data": pixels[name].reshape(10, -1), "labels": [n % 5 for n in range(10)], "label_names": [*CLASSES]}
+        (batches / name).write_bytes(pickle.dumps(entry))
+        sums[name] = hashlib.md5((batches / name).read_bytes()).hexdigest()
+    monkeypatch.setattr(CIFAR10, "train_list", [("data_batch_1", sums["data_batch_1"])])
+    monkeypatch.setattr(CIFAR10, "test_list", [("test_batch", sums["test_batch"])])
+    monkeypatch.setattr(
+        CIFAR10, "meta", {"filename": "batches.meta", "key": "label_names", "md5": sums["batches.meta"]}
+    )
+    root = reference("cifar10").picture_folder(batches, tmp_path / "runs", train=1)
+    written = sorted(file.relative_to(root).as_posix() for file in root.rglob("*.png"))
+    assert written == sorted(
+        f"{split}/{name}/{number:04d}.png" for split, n in (("train", 1), ("test", 2)) for name in CLASSES for number in range(n)
+    )  # fmt: skip
+    with Image.open(root / "test" / "bee" / "0001.png") as picture:
+        assert np.array_equal(np.asarray(picture), pixels["test_batch"][6].transpose(1, 2, 0))
+
+
+def test_a_folder_without_cifar10_is_refused(reference: Callable[[str], ModuleType], tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="expected cifar-10-batches-py"):
+        reference("cifar10").picture_folder(tmp_path, tmp_path / "runs")
