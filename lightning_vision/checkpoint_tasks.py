@@ -11,6 +11,7 @@ from lightning_vision.classifier import ContinualClassifier
 from lightning_vision.datamodule import StreamDataModule
 from lightning_vision.errors import DataError
 from lightning_vision.evaluation import Collector, Predictions
+from lightning_vision.feature_serving import FeatureServing
 from lightning_vision.pictures import confusion_csv, confusion_picture
 from lightning_vision.processes import is_first
 from lightning_vision.results import read_results, write_results
@@ -104,6 +105,13 @@ def _one_pass(
     trainer = trainers.evaluation()
     collector = Collector(keep_probability)
     model.collectors = [collector]
+    features = FeatureServing(model, datamodule, _say)
+    if trainer.world_size == 1:  # several processes do not know each other yet
+        device = trainer.strategy.root_device
+        model.to(device)
+        features.open(trainer, device, None)
+        features.for_evaluation(model.strategy)
+        features.compute(datamodule.rows_to_evaluate("test"))
     loader = datamodule.evaluation_loader("test", None, trainer.global_rank, trainer.world_size)
     if not len(loader):
         raise DataError(
@@ -111,6 +119,7 @@ def _one_pass(
             "test set of its own."
         )
     trainer.test(model, dataloaders=loader, verbose=False)
+    features.close()
     found = collector.result(trainer.strategy.root_device)
     # A sweep's checkpoint holds every variant; the network's head is the one that was picked.
     picked = model.picked_variant
