@@ -33,7 +33,9 @@ def print_summary(results: Results, console: Console, most_classes: int = 20) ->
     features = results.features
     if features is not None and features.computed + features.reused:
         reused = f", {features.reused} found (about {features.saved_seconds:.1f} s saved)" if features.reused else ""
-        console.print(f"Features of the frozen backbone: {features.computed} computed in {features.seconds:.1f} s{reused}.")
+        console.print(
+            f"Features of the frozen backbone: {features.computed} computed in {features.seconds:.1f} s{reused}."
+        )
     energy = results.energy
     if energy is not None:
         how = "measured" if energy.mode == "measured" else "estimated from the load, no power counter was found"
