@@ -118,7 +118,8 @@ if __name__ == "__main__":
             # What is looked at before training, whatever the strategy, is kept beside the data: not part of the question.
             page = f"--output={folder / 'data.html'}"
             main(["data", "--data=ImageFolder", f"--data.root={folder / 'pictures'}", cache, page])
-            seconds, images = {}, 0
+            seconds: dict[str, float] = {}
+            images = 0
             for name, (strategy, *rest) in {**RUNS, **MORE}.items():
                 label = f"{repeat}-{name.split(',')[0]}-{len(seconds)}"
                 seconds[name] = run(folder, label, base, cache, f"--model.strategy={strategy}", *rest)
