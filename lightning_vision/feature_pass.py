@@ -112,9 +112,10 @@ class FeaturePass:
             with self.context():
                 if not torch.is_autocast_enabled(self.device.type):
                     return None
-        mixed = self._forward(images, self.way)
-        with torch.inference_mode(), torch.autocast(self.device.type, enabled=False):
-            full = self.network.backbone(self._prepared(images, self.way))
+        with self.in_format():  # in evaluation mode: batch norm must not learn from them
+            mixed = self._forward(images, self.way)
+            with torch.inference_mode(), torch.autocast(self.device.type, enabled=False):
+                full = self.network.backbone(self._prepared(images, self.way))
         return float(F.cosine_similarity(mixed.float(), full.float()).min())
 
     def _forward(self, images: Tensor, way: Way) -> Tensor:

@@ -127,7 +127,7 @@ class AvalanchePlugin(Strategy):
 
     What Avalanche does and stays so: EWC squares the gradient of a batch, not of each sample; MAS runs its pass in
     training mode, so that batch norm moves; the former network of LwF and FeatureDistillation stays in training mode; SI
-    does nothing on a CPU (a note says so).
+    does nothing on a CPU, but for weights in channels-last memory (a note says so).
 
     Args:
         plugin: Name of a class in avalanche.training.plugins, or its dotted path.
@@ -193,14 +193,17 @@ class AvalanchePlugin(Strategy):
         host.clock.train_exp_counter += 1
 
     def notes(self, network: Network) -> list[str]:
-        """Say that nothing is held."""
-        if self._name != "SynapticIntelligencePlugin" or any(
-            held.data.any() for held in self._plugin.ewc_data[1].values()
-        ):
+        """Say that not all weights are held."""
+        if self._name != "SynapticIntelligencePlugin":
+            return []
+        importances = [held.data for held in self._plugin.ewc_data[1].values()]
+        held = sum(bool(importance.any()) for importance in importances)
+        if held == len(importances):
             return []
         return [
-            "SynapticIntelligencePlugin holds nothing: on a CPU avalanche-lib 0.6 keeps the weights from before a step as "
-            "views of the weights themselves, so that each step seems to be 0. strategies.SynapticIntelligence holds them."
+            f"SynapticIntelligencePlugin holds {held} of {len(importances)} weight tensors: on a CPU avalanche-lib 0.6 keeps "
+            "those that are contiguous in memory from before a step as views of themselves, so that each step seems to be 0. "
+            "strategies.SynapticIntelligence holds all."
         ]
 
     def _enter(self, network: Network) -> PluginHost:

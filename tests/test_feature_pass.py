@@ -109,6 +109,10 @@ def test_tuning_really_measures(
 
 def test_mixed_precision_is_compared(network: Network, images: Tensor, tmp_path: Path) -> None:
     assert make(network, tmp_path).cosine_to_full_precision(images) is None
-    network.eval()
+    network.train()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
     cosine = make(network, tmp_path, mixed=True).cosine_to_full_precision(images)
     assert cosine is not None and 0.99 < cosine < 1
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items()), (
+        "and nothing is learned"
+    )

@@ -112,7 +112,8 @@ def spoilt(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("spoilt")
     checkpoint = checkpoint_of(fit(folder, "base", "--data.stream=Joint"))
     state = checkpoint["state_dict"]
-    state[next(key for key in state if key.startswith("network.backbone."))].flatten()[0] = NAN
+    weight = state[next(key for key in state if key.startswith("network.backbone."))]
+    weight[(0,) * weight.dim()] = NAN
     torch.save(checkpoint, folder / "spoilt.ckpt")
     return folder / "spoilt.ckpt"
 
