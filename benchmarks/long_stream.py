@@ -1,6 +1,6 @@
 """Long streams: does the time per experience stay flat, and memory and disk bounded?
 
-    python benchmarks/long_stream.py --experiences 200 --strategy FullFineTune
+    python -m benchmarks.long_stream --experiences 200 --strategy FullFineTune
 
 Each experience holds a few generated pictures, so that what is measured is the framework's own time: Trainer, loaders,
 loggers, evaluation, checkpoints, results. Time is taken from one finished experience to the next.
@@ -8,7 +8,6 @@ loggers, evaluation, checkpoints, results. Time is taken from one finished exper
 
 import argparse
 import os
-import platform
 import tempfile
 import time
 from pathlib import Path
@@ -19,9 +18,8 @@ import psutil
 import torch
 from torch import Tensor
 
-from lightning_vision.cli import main
+from benchmarks.common import CPU, after_each_experience, fit, machine
 from lightning_vision.datamodule import StreamDataModule
-from lightning_vision.progress import StreamProgress
 from lightning_vision.results import Results
 
 
@@ -47,28 +45,20 @@ def run(experiences: int, strategy: str, folder: Path) -> None:
     os.environ["LONG_STREAM_EXPERIENCES"] = str(experiences)
     process = psutil.Process()
     marks: list[tuple[float, int, int]] = []
-    shown = StreamProgress.experience_done
 
-    def note(self: StreamProgress, results: Results) -> None:
-        shown(self, results)
+    def note(results: Results) -> None:
         checkpoints = sum(path.stat().st_size for path in folder.rglob("checkpoints/*.ckpt"))
         marks.append((time.perf_counter(), process.memory_info().rss, checkpoints))
 
-    StreamProgress.experience_done = note  # type: ignore[method-assign]
-    code = main(
-        [
-            "fit", "--data", "__main__.Noise", "--data.root", ".", "--data.num_workers", "0", "--data.image_size", "32",
-            "--data.val_fraction", "0", "--data.batch_size", "4", "--data.stream", "InstanceIncremental",
-            f"--data.stream.experiences={experiences}", f"--data.stream.base_fraction={1 / experiences}",
-            "--model.backbone", "test_resnet", "--model.pretrained", "false", "--model.strategy", strategy,
-            *(["--model.strategy.epsilon=0.001"] if strategy == "MoveToData" else []),
-            "--trainer.max_epochs", "1", "--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false",
-            f"--trainer.default_root_dir={folder}", "--run_name", f"{strategy}-{experiences}",
-        ]
-    )  # fmt: skip
-    StreamProgress.experience_done = shown  # type: ignore[method-assign]
-    if code:
-        raise SystemExit(code)
+    with after_each_experience(note):
+        fit(
+            folder, f"{strategy}-{experiences}", *CPU, "--data=benchmarks.long_stream.Noise", "--data.root=.",
+            "--data.num_workers=0", "--data.image_size=32", "--data.val_fraction=0", "--data.batch_size=4",
+            "--data.stream=InstanceIncremental", f"--data.stream.experiences={experiences}",
+            f"--data.stream.base_fraction={1 / experiences}", "--model.backbone=test_resnet",
+            f"--model.strategy={strategy}", *(["--model.strategy.epsilon=0.001"] if strategy == "MoveToData" else []),
+            "--trainer.max_epochs=1",
+        )  # fmt: skip
     times = np.diff([mark[0] for mark in marks])
     tenth = max(5, experiences // 10)
     first, last = np.median(times[1 : 1 + tenth]), np.median(times[-tenth:])
@@ -85,9 +75,7 @@ if __name__ == "__main__":
     parser.add_argument("--experiences", type=int, nargs="+", default=[200])
     parser.add_argument("--strategy", nargs="+", default=["FullFineTune"])
     options = parser.parse_args()
-    print(
-        f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}; W&B offline, CSV, CodeCarbon on"
-    )
+    print(f"{machine()}; W&B offline, CSV, CodeCarbon on")
     rows = [(count, strategy) for count in options.experiences for strategy in options.strategy]
     header = "| strategy | experiences | first tenth, ms | last tenth, ms | last/first | RSS early, MiB | RSS end | growth | checkpoints, MiB | run, MiB |"
     for number, (count, strategy) in enumerate(rows):

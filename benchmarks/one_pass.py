@@ -1,6 +1,6 @@
 """What a comparison of strategies on a frozen backbone costs beside one bare pass of its pictures through it.
 
-    python benchmarks/one_pass.py --pictures 3000
+    python -m benchmarks.one_pass --pictures 3000
 
 One stream of 5 experiences with full evaluation after each, mobilenetv2_100 at 224, the base given. HeadOnly for 10 epochs,
 Move-to-Data with 32 epsilons, NearestMean and StreamingLDA run one after another in this process, with a store that is
@@ -12,7 +12,6 @@ Pictures: JPEG of 256 x 256 cut from scikit-learn's two photographs, in ten fold
 
 import argparse
 import json
-import os
 import tempfile
 import time
 from pathlib import Path
@@ -20,10 +19,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from PIL import Image
 
-from lightning_vision.cli import main
-from lightning_vision.results import read_results
+from benchmarks.common import fit, machine, make_pictures, photo_options, start, timed
+from lightning_vision.results import Results
 
 BACKBONE = "mobilenetv2_100"
 RUNS = {
@@ -43,37 +41,14 @@ MORE = {
 }
 
 
-def make_pictures(folder: Path, count: int) -> None:
-    """Crops of two photographs, at random, in ten classes of two kinds: where and of which picture they were cut."""
-    from sklearn.datasets import load_sample_images
-
-    photographs = load_sample_images().images
-    generator = np.random.default_rng(0)
-    for number in range(count):
-        label = number % 10
-        photograph = photographs[label % 2]
-        left = int(generator.integers(0, 60)) + 60 * (label // 2)
-        top = int(generator.integers(0, 427 - 256))
-        crop = Image.fromarray(photograph[top : top + 256, left : left + 256])
-        path = folder / f"class {label}" / f"{number:05d}.jpg"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        crop.save(path, quality=90)
-
-
-def run(folder: Path, name: str, *options: str) -> float:
-    """Seconds of a run."""
-    begun = time.perf_counter()
-    code = main(
-        [
-            "fit", "--data=ImageFolder", f"--data.root={folder / 'pictures'}", "--data.stream=InstanceIncremental",
-            "--data.stream.experiences=5", "--data.on_leak=warn", f"--model.backbone={BACKBONE}", "--model.pretrained=false",
-            "--trainer.accelerator=cpu", "--trainer.devices=1", "--trainer.enable_progress_bar=false", "--wandb.mode=disabled",
-            "--energy.enabled=false", f"--trainer.default_root_dir={folder / 'runs'}", f"--run_name={name}", *options,
-        ]
+def run(folder: Path, name: str, *options: str) -> tuple[float, Results]:
+    """Seconds of a run, and what it found."""
+    return timed(
+        lambda: fit(
+            folder, name, *photo_options(BACKBONE, 224), f"--data.root={folder / 'pictures'}",
+            "--data.stream=InstanceIncremental", "--data.stream.experiences=5", *options,
+        )
     )  # fmt: skip
-    if code:
-        raise SystemExit(f"{name} ended with {code}")
-    return time.perf_counter() - begun
 
 
 def bare_pass(folder: Path, cache: Path) -> tuple[float, int, str]:
@@ -105,29 +80,33 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--pictures", type=int, default=3000)
     parser.add_argument("--repeats", type=int, default=3)
+    # A lambda for 10,000 projections takes minutes to pick, after each experience: ask for it.
+    quick = [name for name in MORE if "10,000" not in name]
+    parser.add_argument("--also", nargs="*", choices=list(MORE), default=quick, help="beside the four strategies")
     options = parser.parse_args()
+    runs = {**RUNS, **{name: MORE[name] for name in options.also}}
     rows = []
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         make_pictures(folder / "pictures", options.pictures)
         run(folder, "base", "--model.strategy=HeadOnly", "--trainer.max_epochs=1", "--data.views=0")
-        base = f"--model.base_checkpoint={folder / 'runs' / 'base' / 'checkpoints' / 'experience=0000.ckpt'}"
+        base = f"--model.base_checkpoint={folder / 'base' / 'checkpoints' / 'experience=0000.ckpt'}"
         for repeat in range(options.repeats):
             cache_folder = folder / f"cache-{repeat}"
             cache = f"--data.cache_dir={cache_folder}"
             # What is looked at before training, whatever the strategy, is kept beside the data: not part of the question.
             page = f"--output={folder / 'data.html'}"
-            main(["data", "--data=ImageFolder", f"--data.root={folder / 'pictures'}", cache, page])
+            start("data", "--data=ImageFolder", f"--data.root={folder / 'pictures'}", cache, page)
             seconds: dict[str, float] = {}
             images = 0
-            for name, (strategy, *rest) in {**RUNS, **MORE}.items():
+            for name, (strategy, *rest) in runs.items():
                 label = f"{repeat}-{name.split(',')[0]}-{len(seconds)}"
-                seconds[name] = run(folder, label, base, cache, f"--model.strategy={strategy}", *rest)
-                images += read_results(folder / "runs" / label / "results.json").totals.backbone_images
+                seconds[name], results = run(folder, label, base, cache, f"--model.strategy={strategy}", *rest)
+                images += results.totals.backbone_images
             bare, count, way = bare_pass(folder, cache_folder)
             together = sum(seconds[name] for name in RUNS)
             rows.append({"bare": bare, "together": together, "ratio": together / bare, "images": images, **seconds})
             print(f"{count} pictures, {images} through the backbone, {way}, {together / bare:.2f}", flush=True)
     table = pd.DataFrame(rows)
-    print(f"{os.cpu_count()} cores, torch {torch.__version__}, {options.repeats} repeats")
+    print(f"{machine('timm')}, {options.repeats} repeats")
     print(table.describe().loc[["min", "50%", "max"]].T.round(2).to_string())

@@ -21,7 +21,7 @@ COMBINED = (
     ("scenario/joint", "strategy/full_fine_tune", "trainer/bf16"),
     ("scenario/instance_incremental", "strategy/full_fine_tune", "trainer/early_stopping"),
     ("scenario/class_incremental", "strategy/head_only", "trainer/cpu"),
-    ("scenario/domain_incremental", "strategy/move_to_data"),
+    ("scenario/domain_incremental", "strategy/move_to_data", "trainer/bf16_cpu"),
     ("scenario/from_column", "strategy/head_only"),
 )
 PHOTOS = ["configs/image_folder/base.yaml", "configs/image_folder/increment.yaml"]

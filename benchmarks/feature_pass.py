@@ -1,0 +1,112 @@
+"""Pictures through a frozen backbone: the program's feature pass against the usual eager one.
+
+    python -m benchmarks.feature_pass
+    python -m benchmarks.feature_pass --device cuda --pictures 2048
+
+The usual pass is timm in evaluation mode under ``inference_mode``: float32, contiguous, batches of 32. Ours chooses memory
+format and micro-batch by measurement first (not counted: it is done once a machine and backbone), and is taken in float32
+and in bfloat16. Pictures of noise in memory, decoded and uint8, on both sides; the weights are random.
+
+"Difference" is the largest one of a feature between the two float32 passes, relative to its picture's largest feature;
+"cosine" the smallest between a picture's features in bfloat16 and in the usual pass.
+"""
+
+import argparse
+import contextlib
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import timm
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812 - torch's own custom
+
+from benchmarks.common import has_bf16, in_turn, machine, ratios, spread, table, timed
+from lightning_vision.backbones import build_backbone
+from lightning_vision.feature_pass import AT_ONCE, FeaturePass
+from lightning_vision.network import Network
+
+BACKBONES = (("mobilenetv2_100", 224), ("tf_efficientnetv2_b3", 300), ("resnet18", 224))
+PRECISIONS = {"float32": ("32-true", 2.0), "bfloat16": ("bf16-mixed", 3.5)}
+LONG = 1_000_000
+"""Pictures of a pass that is worth measuring beforehand."""
+
+
+def clocked(work: Callable[[], Tensor]) -> Callable[[int], tuple[float, Tensor]]:
+    """Seconds and features of a pass."""
+    return lambda _: timed(work)
+
+
+def compare(backbone: str, size: int, options: argparse.Namespace) -> list[list[str]]:
+    """The rows of one backbone."""
+    device = torch.device(options.device)
+    torch.manual_seed(0)
+    module, facts = build_backbone(backbone, pretrained=False, image_size=size)
+    network = Network(module, facts, 10).to(device)
+    bare = timm.create_model(backbone, num_classes=0).eval().to(device)
+    bare.load_state_dict(module.state_dict())
+    pictures = torch.randint(0, 256, (options.pictures, 3, size, size), dtype=torch.uint8)
+
+    @torch.inference_mode()
+    def usual() -> Tensor:
+        features = []
+        for start in range(0, len(pictures), 32):
+            image = pictures[start : start + 32].to(device)
+            features.append(bare((image / 255 - network.mean) / network.std).cpu())
+        return torch.cat(features)
+
+    def tuned(precision: str, folder: Path) -> FeaturePass:
+        mixed = partial(torch.autocast, options.device, torch.bfloat16)
+        context = mixed if precision.startswith("bf16") else contextlib.nullcontext
+        passing = FeaturePass(network, device, context, folder / "feature_pass.json", channels_last=True)
+        passing.tune(pictures[:AT_ONCE], LONG, precision)
+        return passing
+
+    def ours(passing: FeaturePass) -> Tensor:
+        with passing.in_format():
+            starts = range(0, len(pictures), AT_ONCE)  # as a loader hands them over
+            return torch.cat([passing.compute(pictures[start : start + AT_ONCE]) for start in starts])
+
+    rows = []
+    with tempfile.TemporaryDirectory() as temporary:
+        passes = {name: tuned(PRECISIONS[name][0], Path(temporary)) for name in options.precision}
+        usual()  # both are warm: tuning has warmed ours
+        works: dict[str, Callable[[], Tensor]] = {"usual": usual}
+        works |= {name: partial(ours, passing) for name, passing in passes.items()}
+        sides = {name: clocked(work) for name, work in works.items()}
+        found = in_turn(sides, options.repeats)
+    seconds = {name: [second for second, _ in tries] for name, tries in found.items()}
+    wanted = found["usual"][0][1]
+    for name, passing in passes.items():
+        features = found[name][0][1]
+        if name == "float32":
+            difference = (features - wanted).abs().amax(dim=1) / wanted.abs().amax(dim=1)
+            agreement = f"difference {difference.max():.1e}"
+        else:
+            agreement = f"cosine {F.cosine_similarity(features, wanted).min():.4f}"
+        way = f"{'channels-last' if passing.way.channels_last else 'contiguous'}, {passing.way.micro_batch}"
+        rates = [f"{len(pictures) / sorted(seconds[side])[len(seconds[side]) // 2]:.0f}" for side in (name, "usual")]
+        ratio = spread(ratios(seconds["usual"], seconds[name]))
+        rows.append([f"{backbone} at {size}, {name}", way, *rates, ratio, f"{PRECISIONS[name][1]}", agreement])
+    return rows
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--pictures", type=int, default=64)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--size", type=int, help="side of the pictures, for a quick look")
+    parser.add_argument("--backbone", nargs="+", default=[name for name, _ in BACKBONES])
+    parser.add_argument("--precision", nargs="+", choices=list(PRECISIONS), help="default: what the hardware has")
+    options = parser.parse_args()
+    options.precision = options.precision or list(PRECISIONS)[: 2 if options.device == "cuda" or has_bf16() else 1]
+    sizes = dict(BACKBONES)
+    rows = [row for name in options.backbone for row in compare(name, options.size or sizes.get(name, 224), options)]
+    columns = ["what", "way", "ours, images/s", "usual", "ratio: median (extremes)", "wanted", "agreement, the worst"]
+    about = (
+        f"feature pass on {options.device}: {machine('timm')}; {options.pictures} pictures, {options.repeats} repeats"
+    )
+    table(about, columns, rows)
