@@ -258,7 +258,7 @@ class KeptFeatures:
         first = next(loader)
         with ExitStack() as stack:
             advance = stack.enter_context(progress_bar("computing features", len(batches)))
-            self._prepare(first["image"], len(rows))
+            self._prepare(first["image"])
             stack.enter_context(self.passing.in_format())
             for batch in chain([first], loader):
                 features = self.passing.compute(batch["image"])
@@ -280,12 +280,15 @@ class KeptFeatures:
             return -1
         return derive_seed(self.datamodule.seed, "view", number, self.datamodule.inspection.digest[row].tobytes().hex())
 
-    def _prepare(self, images: Tensor, count: int) -> None:
-        """Before the first pictures of this run: choose the way, and see what mixed precision does to features."""
+    def _prepare(self, images: Tensor) -> None:
+        """Before the first pictures of this run: choose the way, and see what mixed precision does to features.
+
+        The way is for all pictures of the table: a stream asks for them part by part.
+        """
         if self._prepared:
             return
         if len(images) == AT_ONCE:
-            self.passing.tune(images, count, self.precision)
+            self.passing.tune(images, len(self.datamodule.samples), self.precision)
         self.counts.cosine = self.passing.cosine_to_full_precision(images)
         self._prepared = True
 
