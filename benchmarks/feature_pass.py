@@ -25,7 +25,7 @@ from torch.nn import functional as F  # noqa: N812 - torch's own custom
 
 from benchmarks.common import has_bf16, in_turn, machine, ratios, spread, table, timed
 from lightning_vision.backbones import build_backbone
-from lightning_vision.feature_pass import AT_ONCE, FeaturePass
+from lightning_vision.feature_pass import AT_ONCE, FeaturePass, handed_over
 from lightning_vision.network import Network
 
 BACKBONES = (("mobilenetv2_100", 224), ("tf_efficientnetv2_b3", 300), ("resnet18", 224))
@@ -66,8 +66,8 @@ def compare(backbone: str, size: int, options: argparse.Namespace) -> list[list[
 
     def ours(passing: FeaturePass) -> Tensor:
         with passing.in_format():
-            starts = range(0, len(pictures), AT_ONCE)  # as a loader hands them over
-            return torch.cat([passing.compute(pictures[start : start + AT_ONCE]) for start in starts])
+            many = handed_over(device)
+            return torch.cat([passing.compute(part) for part in pictures.split(many)])
 
     rows = []
     with tempfile.TemporaryDirectory() as temporary:

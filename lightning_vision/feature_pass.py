@@ -21,9 +21,14 @@ from lightning_vision.run_directory import write_text_atomically
 
 WORTH_TUNING_SECONDS = 10.0
 """A pass that would take less is not measured beforehand."""
-MICRO_BATCHES = {"cpu": (4, 8, 16, 32, 64), "cuda": (32, 64, 128, 256)}
+MICRO_BATCHES = {"cpu": (4, 8, 16, 32), "cuda": (32, 64, 128, 256)}
 AT_ONCE = 32
-"""Pictures that a loader hands over at once, and those of a micro-batch where nothing was measured."""
+"""Pictures of a micro-batch where nothing was measured."""
+
+
+def handed_over(device: torch.device) -> int:
+    """Pictures that a loader hands over at once: whole micro-batches, for a part of one is filled up."""
+    return max(MICRO_BATCHES.get(device.type, (AT_ONCE,)))
 
 
 @dataclass(frozen=True)

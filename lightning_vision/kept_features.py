@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_vision.errors import TrainingError
-from lightning_vision.feature_pass import AT_ONCE, FeaturePass
+from lightning_vision.feature_pass import AT_ONCE, FeaturePass, handed_over
 from lightning_vision.feature_store import FeatureStore, FeatureTable
 from lightning_vision.inspection import progress_bar
 from lightning_vision.loading import Draw, Transform, make_loader, seeded
@@ -253,7 +253,8 @@ class KeptFeatures:
             return ""
         begun = time.perf_counter()
         draws = [Draw(int(row), -1, self._seed(int(row), number), valid=True, memory=False) for row in rows]
-        batches = [draws[start : start + AT_ONCE] for start in range(0, len(draws), AT_ONCE)]
+        size = handed_over(self.device)
+        batches = [draws[start : start + size] for start in range(0, len(draws), size)]
         loader = iter(make_loader(self.datamodule.picture_dataset(), batches, self.datamodule.num_workers))
         first = next(loader)
         with ExitStack() as stack:
@@ -287,7 +288,7 @@ class KeptFeatures:
         """
         if self._prepared:
             return
-        if len(images) == AT_ONCE:
+        if len(images) >= AT_ONCE:
             self.passing.tune(images, len(self.datamodule.samples), self.precision)
         self.counts.cosine = self.passing.cosine_to_full_precision(images)
         self._prepared = True
