@@ -67,7 +67,7 @@ def compare(backbone: str, size: int, options: argparse.Namespace) -> list[list[
     def ours(passing: FeaturePass) -> Tensor:
         with passing.in_format():
             many = handed_over(device)
-            return torch.cat([passing.compute(part) for part in pictures.split(many)])
+            return torch.cat([passing.compute(part) for part in torch.split(pictures, many)])
 
     rows = []
     with tempfile.TemporaryDirectory() as temporary:
