@@ -27,7 +27,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - torch's own custom
 
-from benchmarks.common import (
+from benchmarks.measuring import (
     QUIET,
     InMemory,
     avalanches_loop,

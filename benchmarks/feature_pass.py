@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - torch's own custom
 
-from benchmarks.common import has_bf16, in_turn, machine, ratios, spread, table, timed
+from benchmarks.measuring import has_bf16, in_turn, machine, ratios, spread, table, timed
 from lightning_vision.backbones import build_backbone
 from lightning_vision.feature_pass import AT_ONCE, FeaturePass, handed_over
 from lightning_vision.network import Network

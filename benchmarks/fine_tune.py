@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.common import (
+from benchmarks.measuring import (
     CPU,
     EpochClock,
     fit,
@@ -47,7 +47,7 @@ def ours(backbone: str, options: argparse.Namespace, folder: Path, more: Sequenc
     fit(
         folder, f"run{len(list(folder.iterdir()))}", *in_memory(options.size, options.batch), "--data.stream=Joint",
         f"--model.backbone={backbone}", "--model.strategy=FullFineTune", f"--trainer.max_epochs={options.epochs + 1}",
-        "--trainer.callbacks+=benchmarks.common.EpochClock", *more,
+        "--trainer.callbacks+=benchmarks.measuring.EpochClock", *more,
     )  # fmt: skip
     return float(np.median(EpochClock.seconds[1:]))
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import psutil
 
-from benchmarks.common import QUIET, after_each_experience, fit, machine, table
+from benchmarks.measuring import QUIET, after_each_experience, fit, machine, table
 from lightning_vision.checkpoints import read_checkpoint
 from lightning_vision.results import Results
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from benchmarks.common import (
+from benchmarks.measuring import (
     avalanches_loop,
     fit,
     in_turn,

@@ -18,7 +18,7 @@ import psutil
 import torch
 from torch import Tensor
 
-from benchmarks.common import CPU, after_each_experience, fit, machine
+from benchmarks.measuring import CPU, after_each_experience, fit, machine
 from lightning_vision.datamodule import StreamDataModule
 from lightning_vision.results import Results
 

@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from benchmarks.common import fit, machine, make_pictures, photo_options, start, timed
+from benchmarks.measuring import fit, machine, make_pictures, photo_options, start, timed
 from lightning_vision.results import Results
 
 BACKBONE = "mobilenetv2_100"

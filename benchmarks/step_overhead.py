@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.common import CPU, EpochClock, fit, hold_noise, in_memory, machine, usual_epochs
+from benchmarks.measuring import CPU, EpochClock, fit, hold_noise, in_memory, machine, usual_epochs
 
 BATCH, BATCHES, SIZE = 32, 40, 64
 
@@ -23,7 +23,7 @@ def ours(folder: Path, name: str, epochs: int) -> list[float]:
     fit(
         folder, name, *CPU, *in_memory(SIZE, BATCH), "--data.stream=Joint", "--model.backbone=resnet18",
         "--model.strategy=FullFineTune", f"--trainer.max_epochs={epochs}",
-        "--trainer.callbacks+=benchmarks.common.EpochClock",
+        "--trainer.callbacks+=benchmarks.measuring.EpochClock",
     )  # fmt: skip
     return list(EpochClock.seconds)
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from benchmarks.common import (
+from benchmarks.measuring import (
     fit,
     in_turn,
     machine,

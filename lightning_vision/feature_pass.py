@@ -65,7 +65,7 @@ class FeaturePass:
         """Choose the way by measurement, once a machine and backbone, if the pass is long enough to be worth it.
 
         Args:
-            images: uint8 (AT_ONCE, 3, H, W).
+            images: uint8 (N, 3, H, W), AT_ONCE or more.
             count: Pictures that the pass will have.
             precision: ``trainer.precision``.
         """

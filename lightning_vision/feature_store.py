@@ -41,12 +41,11 @@ class FeatureTable:
     Args:
         folder: Where its files lie; it is there.
         dimension: D, the length of a vector.
-        dtype: Of its numbers.
     """
 
-    def __init__(self, folder: Path, dimension: int, dtype: type[np.floating[Any]] = np.float32) -> None:
+    def __init__(self, folder: Path, dimension: int) -> None:
         self.folder, self.dimension = folder, dimension
-        self.row = np.dtype([("values", dtype, (dimension,)), ("checksum", np.uint32)])
+        self.row = np.dtype([("values", np.float32, (dimension,)), ("checksum", np.uint32)])
         self._row_of: dict[bytes, int] = {}
         self._there = np.zeros(0, dtype=np.bool_)  # the rows whose checksum was found to fit
         self._rows = np.zeros(0, dtype=self.row)
@@ -70,7 +69,7 @@ class FeatureTable:
         absent: npt.NDArray[np.bool_] = ~self._there[rows]
         return absent
 
-    def write(self, rows: Rows, values: npt.NDArray[np.floating[Any]]) -> None:
+    def write(self, rows: Rows, values: npt.NDArray[np.float32]) -> None:
         """Keep the vectors (N, D) of these rows (N,).
 
         Raises:
@@ -86,9 +85,9 @@ class FeatureTable:
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         self._there[rows] = True
 
-    def read(self, rows: Rows) -> npt.NDArray[np.floating[Any]]:
+    def read(self, rows: Rows) -> npt.NDArray[np.float32]:
         """The vectors (N, D) of rows (N,) that are there."""
-        values: npt.NDArray[np.floating[Any]] = self._rows["values"][rows]
+        values: npt.NDArray[np.float32] = self._rows["values"][rows]
         return values
 
     @property
@@ -139,33 +138,28 @@ class FeatureStore:
     def __init__(self, folder: Path, most_bytes: int) -> None:
         self.folder, self.most_bytes = folder, most_bytes
 
-    def open(
-        self, description: Mapping[str, Any], dimension: int, count: int, dtype: type[np.floating[Any]] = np.float32
-    ) -> FeatureTable | None:
+    def open(self, description: Mapping[str, Any], dimension: int, count: int) -> FeatureTable | None:
         """The table of what is described; it is made if there is none.
 
         Args:
             description: All that a feature depends on beside the picture, as plain values.
             dimension: D.
             count: Pictures for which there must be room.
-            dtype: Of the features.
 
         Returns:
             None if so many features are more than the limit.
         """
-        text = json.dumps(
-            {**description, "dimension": dimension, "dtype": np.dtype(dtype).name}, sort_keys=True, indent=1
-        )
+        text = json.dumps({**description, "dimension": dimension, "dtype": "float32"}, sort_keys=True, indent=1)
         folder = self.folder / f"{PREFIX}{hashlib.sha256(text.encode()).hexdigest()[:32]}"
         with locked(self.folder, "features"):
-            if not self._make_room(count * (dimension * np.dtype(dtype).itemsize + 4), folder):
+            if not self._make_room(count * 4 * (dimension + 1), folder):
                 return None
             told = folder / "table.json"
             if folder.is_dir() and not _says(told, text):  # another's features, whatever they are
                 shutil.rmtree(folder)
             folder.mkdir(exist_ok=True)
             write_text_atomically(told, text)
-            return FeatureTable(folder, dimension, dtype)
+            return FeatureTable(folder, dimension)
 
     def _make_room(self, needed: int, wanted: Path) -> bool:
         """Drop the tables that were opened longest ago until the wanted one fits."""
@@ -208,6 +202,6 @@ def _bytes_on_disk(folder: Path) -> int:
     return sum(path.stat().st_blocks * 512 for path in folder.iterdir())
 
 
-def _checksum(vector: npt.NDArray[np.floating[Any]]) -> int:
+def _checksum(vector: npt.NDArray[np.float32]) -> int:
     """Never 0, which is what a row holds that was not written."""
     return zlib.crc32(np.ascontiguousarray(vector).tobytes()) or 1

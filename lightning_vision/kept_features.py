@@ -137,7 +137,7 @@ class KeptFeatures:
         self.passing = FeaturePass(network, device, context, folder / "feature_pass.json", channels_last)
         self.counts = counts
         self._views: dict[int, _View] = {}
-        self._weights = ""
+        self._weights = self._hashed = ""  # of the tables, and of the tensors when they were last looked at
         self._seen: list[tuple[int, int]] = []
         self._prepared = False
 
@@ -151,10 +151,9 @@ class KeptFeatures:
         Returns:
             Why they cannot be kept; empty if they are.
         """
-        if self._weights_changed():
+        if (weights := self._weights_now()) != self._weights:
             self.close()
-            self._weights = weights_hash(self.network.backbone)
-            self._weights_changed()  # take note of the tensors as they are
+            self._weights = weights
         views = range(self.datamodule.views) if training and self.datamodule.views else [-1]
         for view in views:
             if reason := self._ensure(rows, view):
@@ -167,7 +166,7 @@ class KeptFeatures:
         Raises:
             TrainingError: The backbone is no longer the one that they were computed with.
         """
-        if self._weights_changed():
+        if self._weights_now() != self._weights:
             raise TrainingError(
                 "The backbone changed while features that were computed before were learned from, or predicted with. A strategy "
                 "that declares freezes_backbone must leave its weights and running statistics as they are."
@@ -186,16 +185,13 @@ class KeptFeatures:
             view.table.close()
         self._views = {}
 
-    def _weights_changed(self) -> bool:
-        """Whether the backbone is another than that of the tables. Tensors count their changes: the rest is hashed after one."""
+    def _weights_now(self) -> str:
+        """The hash of the backbone as it is. Tensors count their changes, so that it is taken only after one."""
         state = [*self.network.backbone.parameters(), *self.network.backbone.buffers()]
         seen = [(tensor.data_ptr(), tensor._version) for tensor in state]
-        if seen == self._seen:
-            return False
-        same = weights_hash(self.network.backbone) == self._weights
-        if same:
-            self._seen = seen
-        return not same
+        if seen != self._seen:
+            self._seen, self._hashed = seen, weights_hash(self.network.backbone)
+        return self._hashed
 
     def _ensure(self, rows: Rows, number: int) -> str:
         try:

@@ -121,7 +121,7 @@ def fit(folder: Path, name: str, *options: str) -> Results:
 def in_memory(size: int, batch_size: int) -> list[str]:
     """Options for ``InMemory``."""
     return [
-        "--data=benchmarks.common.InMemory", "--data.root=.", "--data.num_workers=0", "--data.val_fraction=0", "--data.on_leak=warn",
+        "--data=benchmarks.measuring.InMemory", "--data.root=.", "--data.num_workers=0", "--data.val_fraction=0", "--data.on_leak=warn",
         f"--data.image_size={size}", f"--data.batch_size={batch_size}",
     ]  # fmt: skip
 
