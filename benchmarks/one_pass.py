@@ -100,7 +100,7 @@ if __name__ == "__main__":
             seconds: dict[str, float] = {}
             images = 0
             for name, (strategy, *rest) in runs.items():
-                label = f"{repeat}-{name.split(',')[0]}-{len(seconds)}"
+                label = f"{repeat}-{name.split(',')[0]}-{len(seconds)}".replace(" ", "-")
                 seconds[name], results = run(folder, label, base, cache, f"--model.strategy={strategy}", *rest)
                 images += results.totals.backbone_images
             bare, count, way = bare_pass(folder, cache_folder)

@@ -12,12 +12,15 @@ from importlib import metadata
 from pathlib import Path
 
 from lightning_vision.errors import ConfigError, UserError
+from lightning_vision.shipped_configs import config_folder, find_config
 
 SUBCOMMANDS = {
     "fit": "run a stream of experiences with one learning strategy; writes a run directory",
     "validate": "loss and accuracy of a checkpoint on the validation data",
     "test": "evaluate a checkpoint on the test data; rewrites the final metrics and the confusion matrix",
     "predict": "write predictions.csv for the test data",
+    "compare": "run several learning strategies, seeds and settings on one stream, and report on them",
+    "report": "a page, tables and pictures of any run directories",
     "data": "describe the data: counts, sizes, sample pictures, leaks, what is odd; writes a page",
     "list": "strategies, datamodules, scenarios and configs that are installed, plugins included",
 }
@@ -31,6 +34,7 @@ subcommands:
 {subcommands}
 
 first run:        lightning-vision fit --config configs/quickstart.yaml
+which strategy?   lightning-vision compare --config configs/quickstart.yaml --strategies HeadOnly MoveToData --seeds 0 1 2
 another strategy: lightning-vision fit --config configs/quickstart.yaml --config configs/strategy/full_fine_tune.yaml
 your own photos:  lightning-vision fit --config configs/image_folder/base.yaml --data.root PHOTOS
 look at data:     lightning-vision data --config configs/image_folder/base.yaml --data.root PHOTOS
@@ -68,6 +72,16 @@ def main(args: list[str] | None = None) -> int:
 
             print_inventory(config_folder())
             return 0
+        if words[0] == "compare":
+            from lightning_vision.comparison.command import compare
+            from lightning_vision.program import prepare_process
+
+            prepare_process(own_process=False)
+            return compare(words[1:], main)
+        if words[0] == "report":
+            from lightning_vision.comparison.report_command import report
+
+            return report(words[1:])
         from lightning_vision.program import NeedsOwnProcess, run
 
         try:
@@ -147,32 +161,9 @@ def _let_own_files_be_imported() -> None:
 
 
 def _find_config(before: str, word: str) -> str:
-    """A ``configs/...`` that is not in the working directory is looked for among those that are installed."""
+    """A word of the command line, the path of a config that is looked for among those that are installed put in full."""
     key, eq, value = word.partition("=") if word.startswith(("--config=", "-c=")) else ("", "", word)
-    if not (eq or before in ("--config", "-c")):
-        return word
-    if Path(value).is_dir():
-        raise ConfigError(f"--config: expected a YAML file, {value!r} is a folder.")
-    if Path(value).exists():
-        return word
-    found = config_folder() / Path(value).relative_to("configs") if Path(value).parts[:1] == ("configs",) else None
-    if found is not None and found.is_file():
-        return f"{key}{eq}{found}"
-    known = sorted(
-        f"configs/{path.relative_to(config_folder()).as_posix()}" for path in config_folder().rglob("*.yaml")
-    )
-    near = difflib.get_close_matches(value, known, n=3, cutoff=0.4)
-    raise ConfigError(
-        f"--config: there is no file {value!r}, neither in {Path.cwd()} nor among the configs that are installed. "
-        f"Near names: {', '.join(near or known[:5])}. `lightning-vision list` shows all."
-    )
-
-
-def config_folder() -> Path:
-    """The shipped configs: inside the package in a wheel, beside it in an editable install."""
-    package = Path(__file__).resolve().parent
-    inside = package / "configs"
-    return inside if inside.is_dir() else package.parent / "configs"
+    return f"{key}{eq}{find_config(value)}" if eq or before in ("--config", "-c") else word
 
 
 def _report(text: str) -> None:

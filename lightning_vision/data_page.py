@@ -22,12 +22,11 @@ from lightning_vision.data_report import (
     Crossing,
     DataReport,
     Histogram,
-    figure,
-    printable,
 )
 from lightning_vision.inspection import progress_bar
 from lightning_vision.leaks import LeakPair
 from lightning_vision.samples import SPLITS, derive_seed, plural
+from lightning_vision.wording import figure, printable
 
 if TYPE_CHECKING:
     from lightning_vision.datamodule import StreamDataModule

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +18,7 @@ from rich.table import Table
 from lightning_vision.inspection import progress_bar
 from lightning_vision.leaks import LeakPair, Leaks
 from lightning_vision.samples import SHOWN, SPLITS, Rows, derive_seed, natural_key, plural
+from lightning_vision.wording import figure, printable
 
 if TYPE_CHECKING:
     from lightning_vision.datamodule import StreamDataModule
@@ -34,8 +34,6 @@ BAR_LENGTH = 16
 LONG_TAIL = 8
 """Times the smallest side that the largest may be before both are drawn on a logarithmic scale."""
 SPLIT_NAMES = {"train": "training", "val": "validation", "test": "test"}
-INVISIBLE = {*range(0x202A, 0x202F), *range(0x2066, 0x206A)}
-"""Characters that turn the direction of what follows: a name could pass for another."""
 
 Counts = npt.NDArray[np.int64]
 
@@ -215,27 +213,6 @@ def describe(datamodule: StreamDataModule, seed: int = 0) -> DataReport:
         class_weights=None if weights is None else tuple(weights),
         paths=tuple(samples["path"]),
     )  # fmt: skip
-
-
-def printable(text: object) -> str:
-    """A text that can be shown anywhere: what is no character, moves the cursor or turns the direction is spelt out.
-
-    Names come from disks: one may hold bytes that are no UTF-8 (lone surrogates), line breaks, or a terminal's commands.
-    """
-    plain = str(text)
-    if plain.isascii() and plain.isprintable():
-        return plain
-    return "".join(
-        character.encode("unicode_escape").decode("ascii")
-        if unicodedata.category(character) in ("Cc", "Cs") or ord(character) in INVISIBLE
-        else character
-        for character in plain
-    )
-
-
-def figure(value: float) -> str:
-    """A number as a person writes it: three or four digits."""
-    return f"{value:,.0f}" if abs(value) >= 100 or float(value).is_integer() else f"{value:.4g}"
 
 
 def print_report(report: DataReport, console: Console, most_classes: int = 30) -> None:

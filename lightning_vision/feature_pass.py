@@ -22,8 +22,10 @@ from lightning_vision.run_directory import write_text_atomically
 WORTH_TUNING_SECONDS = 10.0
 """A pass that would take less is not measured beforehand."""
 MICRO_BATCHES = {"cpu": (4, 8, 16, 32), "cuda": (32, 64, 128, 256)}
+UNMEASURED = {"cpu": 8, "cuda": 128}
+"""Pictures of a micro-batch where nothing was measured: on a CPU larger ones leave its cache, and are often slower."""
 AT_ONCE = 32
-"""Pictures of a micro-batch where nothing was measured."""
+"""Pictures of a micro-batch on other devices."""
 
 
 def handed_over(device: torch.device) -> int:
@@ -59,7 +61,7 @@ class FeaturePass:
         channels_last: bool,
     ) -> None:
         self.network, self.device, self.context, self.kept = network, device, context, kept
-        self.way = Way(AT_ONCE, channels_last)
+        self.way = Way(UNMEASURED.get(device.type, AT_ONCE), channels_last)
 
     def tune(self, images: Tensor, count: int, precision: str) -> None:
         """Choose the way by measurement, once a machine and backbone, if the pass is long enough to be worth it.
@@ -82,18 +84,19 @@ class FeaturePass:
         if key in known:
             self.way = Way(**known[key])
             return
-        usual = self._seconds(images, self.way)
-        if usual * count < WORTH_TUNING_SECONDS:
+        seconds = {self.way: self._seconds(images, self.way)}
+        if seconds[self.way] * count < WORTH_TUNING_SECONDS:
             return
-        seconds = {self.way: usual}
-        for channels_last in (True, False):
+        for size in MICRO_BATCHES.get(self.device.type, (AT_ONCE,)):
+            way = Way(size, self.way.channels_last)
             best = min(seconds.values())
-            for size in MICRO_BATCHES.get(self.device.type, (AT_ONCE,)):
-                way = Way(size, channels_last)
+            if way not in seconds:
                 seconds[way] = self._seconds(images, way)
-                if seconds[way] > 1.2 * best:
-                    break  # larger ones leave the cache
-                best = min(best, seconds[way])
+            if size > self.way.micro_batch and seconds[way] > 1.2 * best:
+                break  # larger ones leave the cache
+        size = min(seconds, key=seconds.__getitem__).micro_batch
+        other = Way(size, not self.way.channels_last)
+        seconds[other] = self._seconds(images, other)
         self.way = min(seconds, key=seconds.__getitem__)
         with locked(self.kept.parent, self.kept.name):
             text = json.dumps({**_read_json(self.kept), key: asdict(self.way)}, indent=1)

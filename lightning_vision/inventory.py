@@ -36,14 +36,15 @@ def print_inventory(configs: Path) -> None:
             text = _first_line(plugin.found) if plugin.found is not None else f"skipped: {plugin.problem}"
             rows.append((plugin.name, f"{text} ({plugin.package} {plugin.version})"))
         _print_rows(console, rows)
-    console.print("[bold]configs (--config)[/bold]")
-    _print_rows(
-        console,
-        [
-            (f"configs/{p.relative_to(configs).as_posix()}", _comment(p.read_text()))
-            for p in sorted(configs.rglob("*.yaml"))
-        ],
-    )
+    for title, folder in (
+        ("configs (--config)", ""),
+        ("comparisons (compare --config)", "compare"),
+        ("sweeps (wandb sweep)", "sweeps"),
+    ):
+        console.print(f"[bold]{title}[/bold]")
+        paths = [path.relative_to(configs) for path in sorted(configs.rglob("*.yaml"))]
+        own = [path for path in paths if (path.parts[0] if path.parts[0] in ("compare", "sweeps") else "") == folder]
+        _print_rows(console, [(f"configs/{path.as_posix()}", _comment((configs / path).read_text())) for path in own])
 
 
 def _is_scenario(cls: type) -> bool:

@@ -139,6 +139,8 @@ class KeptFeatures:
         self._views: dict[int, _View] = {}
         self._weights = self._hashed = ""  # of the tables, and of the tensors when they were last looked at
         self._seen: list[tuple[int, int]] = []
+        self._state: list[Tensor] = []
+        """The backbone's tensors, listed anew for each stage: listing takes longer than looking whether they changed."""
         self._prepared = False
 
     def ensure(self, rows: Rows, training: bool = False) -> str:
@@ -151,6 +153,7 @@ class KeptFeatures:
         Returns:
             Why they cannot be kept; empty if they are.
         """
+        self._state = [*self.network.backbone.parameters(), *self.network.backbone.buffers()]
         if (weights := self._weights_now()) != self._weights:
             self.close()
             self._weights = weights
@@ -187,8 +190,7 @@ class KeptFeatures:
 
     def _weights_now(self) -> str:
         """The hash of the backbone as it is. Tensors count their changes, so that it is taken only after one."""
-        state = [*self.network.backbone.parameters(), *self.network.backbone.buffers()]
-        seen = [(tensor.data_ptr(), tensor._version) for tensor in state]
+        seen = [(tensor.data_ptr(), tensor._version) for tensor in self._state]
         if seen != self._seen:
             self._seen, self._hashed = seen, weights_hash(self.network.backbone)
         return self._hashed

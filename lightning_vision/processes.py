@@ -15,6 +15,8 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only
 
 PARENT = "LIGHTNING_VISION_PARENT"
 """Environment variable: the process that started this one as another rank of its run."""
+OWNER = "LIGHTNING_VISION_OWNER"
+"""Environment variable: the process that started this one as a run of a comparison."""
 GRACE_SECONDS = 30.0
 """How long a process may take to notice by itself that another has ended: its own error says more."""
 
@@ -88,11 +90,23 @@ def _nothing() -> None:
 
 
 def end_with_parent() -> None:
-    """If another rank started this process, end when that one is gone: waiting for it may never end."""
-    parent = os.environ.pop(PARENT, None)
+    """End when the process is gone that started this one.
+
+    If it is another rank, waiting for it may never end. If it is a comparison, the next one may go on with this run.
+    """
+    parent, owner = os.environ.pop(PARENT, None), os.environ.pop(OWNER, None)
     if parent is not None:
         pid = int(parent)
-        _watch(lambda: None if os.getppid() == pid else f"The process of rank 0 ({pid}) is gone.", lambda: None)
+        _watch(lambda: None if os.getppid() == pid else f"The process of rank 0 ({pid}) is gone.", _nothing)
+    if owner is not None:
+        pid_of_owner = int(owner)
+        _watch(lambda: None if os.getppid() == pid_of_owner else _stop(pid_of_owner), _nothing)
+
+
+def _stop(owner: int) -> str:
+    """Stop this run, and say why."""
+    os.kill(os.getpid(), signal.SIGTERM)
+    return f"The comparison that started this run ({owner}) is gone."
 
 
 def _watch(

@@ -6,11 +6,16 @@ import errno
 import hashlib
 import json
 import logging
+import os
 import re
 import sys
+import tempfile
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from enum import Enum
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -47,7 +52,7 @@ from lightning_vision.results import read_results
 from lightning_vision.run_directory import RunDirectory, binding, check_same_options, safe_name, write_atomically
 from lightning_vision.samples import plural
 from lightning_vision.scenarios import Experience, Stream
-from lightning_vision.stream_run import RunOptions, StreamRun
+from lightning_vision.stream_run import RunOptions, StreamRun, check_plan, work
 from lightning_vision.trainers import (
     TRAINER_DEFAULTS,
     StopRequestedError,
@@ -203,6 +208,10 @@ class StreamCLI(LightningCLI):
             "--keep_checkpoints", type=Literal["last", "all"] | int, default="last",
             help="Of finished experiences: the base and the last, the last n, or all.",
         )  # fmt: skip
+        parser.add_argument(
+            "--stop_after", type=int | None, default=None,
+            help="Stop after the experience of this number (0: the base alone); --ckpt_path last goes on.",
+        )  # fmt: skip
         parser.add_class_arguments(EnergyOptions, "energy")
         parser.add_class_arguments(WandbOptions, "wandb")
         parser.link_arguments("data.class_names", "model.class_names", apply_on="instantiate")
@@ -237,6 +246,10 @@ class StreamCLI(LightningCLI):
         keep = config.keep_checkpoints
         if isinstance(keep, int) and keep < 1:
             raise ConfigError(f"keep_checkpoints: expected last, all or a number from 1 on, found {keep}.")
+        if config.stop_after is not None and config.stop_after < 0:
+            raise ConfigError(
+                f"stop_after: expected the number of an experience, from 0 on, found {config.stop_after}."
+            )
 
     def instantiate_classes(self) -> None:
         """Model and data; Trainers are built for each experience."""
@@ -283,6 +296,8 @@ class StreamCLI(LightningCLI):
             _short_name(scenario, "InstanceIncremental"),
             f"seed={config.seed_everything}",
         ]
+        if "WANDB_SWEEP_ID" in os.environ:  # the runs of a W&B sweep differ in options that are not in the name
+            words.append(os.environ.get("WANDB_RUN_ID", ""))
         return safe_name("-".join(words))
 
     def _check_directory(self, config: Namespace, directory: RunDirectory) -> None:
@@ -347,6 +362,7 @@ class StreamCLI(LightningCLI):
             seed=int(config.seed_everything),
             resume=self.resume,
             keep_checkpoints=config.keep_checkpoints,
+            stop_after=config.stop_after,
             strategy_config=_component(plain_model.get("strategy"), model.strategy),
             base_strategy_config=_component(plain_model.get("base_strategy"), model.base_strategy),
             config_hash=digest,
@@ -469,6 +485,143 @@ class StreamCLI(LightningCLI):
         return self.model, self.datamodule, factory, path, experience
 
 
+@dataclass(frozen=True)
+class ReadConfig:
+    """The options of a ``fit`` that was read and not run."""
+
+    config: dict[str, Any]
+    """All of them, as plain values."""
+    namespace: Namespace
+    parser: Any
+
+    @property
+    def strategy_class(self) -> type | None:
+        """The class of the learning strategy; None is the default one."""
+        return _class_of(self.namespace.model.strategy)
+
+    @property
+    def data_class(self) -> type | None:
+        """The class of the datamodule."""
+        return _class_of(self.namespace.data)
+
+    def with_changes(self, changes: dict[str, Any]) -> tuple[dict[str, Any], str]:
+        """With other values for some options: as plain values, and as the YAML that ``fit --config`` takes."""
+        config = self.namespace.clone()
+        for key, value in changes.items():
+            config[key] = value
+        text = str(self.parser.dump(config, skip_none=False))
+        return cast(dict[str, Any], yaml.safe_load(text)), text
+
+
+def _class_of(component: Any) -> type | None:
+    if component is None:
+        return None
+    module, _, name = str(component.class_path).rpartition(".")
+    return cast(type, getattr(import_module(module), name))
+
+
+class _ReadCLI(StreamCLI):
+    """Reads the options of ``fit`` and stops there."""
+
+    def instantiate_classes(self) -> None:
+        """Nothing is built."""
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Nothing is run."""
+
+
+def read_fit_config(words: list[str]) -> ReadConfig:
+    """Read the options of a ``fit`` without building or running anything.
+
+    Args:
+        words: The command line after ``fit``.
+
+    Raises:
+        ConfigError: One cannot be used.
+    """
+    with _without_own_words():
+        cli = _ReadCLI(["fit", *words], own_process=False)
+    config = cli.config.fit
+    config.ckpt_path, config.overwrite = None, False
+    return ReadConfig(_plain(cli.parser, cli.config, "fit"), config, cli._parser("fit"))
+
+
+@dataclass(frozen=True)
+class Prospect:
+    """What a ``fit`` would do."""
+
+    model: ContinualClassifier
+    backbone: str
+    image_size: int
+    pictures: int
+    """Pictures through the network in all epochs and evaluations; a backward pass counts as two more."""
+
+
+class _ProspectCLI(StreamCLI):
+    """Builds model and data of a ``fit`` and stops there."""
+
+    def instantiate_classes(self) -> None:
+        """Model and data; a base that is still to be trained is not looked for."""
+        config = self.config.fit
+        self.trainer_parser = StreamArgumentParser()
+        self.trainer_parser.add_lightning_class_args(Trainer, "trainer")
+        self.trainer = _make_probe(self._build_trainer_options())
+        self.config_init = self.parser.instantiate_classes(self.config)
+        model, datamodule = self._get(self.config_init, "model"), self._get(self.config_init, "data")
+        check_plan(model, datamodule)
+        self.prospect = Prospect(
+            model,
+            model.network.facts.name,
+            datamodule.image_size,
+            round(sum(work(model, datamodule, config.trainer.max_epochs or 1, config.stop_after))),
+        )
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Nothing is run."""
+
+
+def look_ahead(config: str) -> Prospect:
+    """Build what a ``fit`` would run, and count its work.
+
+    Args:
+        config: The whole configuration, as YAML.
+
+    Raises:
+        UserError: The run could not be started.
+    """
+    with tempfile.TemporaryDirectory(prefix="lightning_vision-") as folder, _without_own_words():
+        path = Path(folder) / "config.yaml"
+        path.write_text(config, encoding="utf-8")
+        return _ProspectCLI(["fit", "--config", str(path)], own_process=False).prospect
+
+
+@contextmanager
+def _without_own_words() -> Iterator[None]:
+    """LightningCLI warns where both it and sys.argv hold words."""
+    argv, sys.argv = sys.argv, sys.argv[:1]
+    try:
+        yield
+    finally:
+        sys.argv = argv
+
+
+def prepare_process(own_process: bool) -> None:
+    """What is done once before anything is read: quieten libraries, load plugins.
+
+    Args:
+        own_process: The command line is this process's own.
+    """
+    _quieten()
+    if own_process:
+        end_with_parent()
+    for plugin in load_plugins():
+        if plugin.found is None:
+            print(
+                f"The plugin {plugin.name} of {plugin.package} {plugin.version} was skipped: {plugin.problem}",
+                file=sys.stderr,
+            )
+
+
 def run(args: list[str], own_process: bool) -> int:
     """Parse and run a subcommand.
 
@@ -483,15 +636,7 @@ def run(args: list[str], own_process: bool) -> int:
         UserError: Something the user can mend.
         NeedsOwnProcess: See there.
     """
-    _quieten()
-    if own_process:
-        end_with_parent()
-    for plugin in load_plugins():
-        if plugin.found is None:
-            print(
-                f"The plugin {plugin.name} of {plugin.package} {plugin.version} was skipped: {plugin.problem}",
-                file=sys.stderr,
-            )
+    prepare_process(own_process)
     argv, sys.argv = sys.argv, sys.argv if own_process else sys.argv[:1]  # LightningCLI warns where both hold words
     try:
         StreamCLI(args, own_process)

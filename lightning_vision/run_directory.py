@@ -194,6 +194,7 @@ FREE_ON_RESUME = (
     "overwrite",
     "run_name",
     "keep_checkpoints",
+    "stop_after",
     "weights_only",
     "energy",
     "wandb",

@@ -18,6 +18,7 @@ from lightning_vision.run_directory import RunDirectory
 
 def draw_run(
     results: Results,
+    experiences: Sequence[str],
     predictions: Predictions,
     load_image: Callable[[int], Tensor],
     directory: RunDirectory,
@@ -27,7 +28,8 @@ def draw_run(
     """Draw what a run directory holds, and send it to W&B.
 
     Args:
-        results: The run after its last experience.
+        results: The run after its last experience, or the one that it stopped after.
+        experiences: The names of all that the stream has.
         predictions: The last ones on the test set, of the picked variant.
         load_image: The picture of a row, uint8 (3, h, w).
         directory: Where to.
@@ -39,7 +41,6 @@ def draw_run(
     from lightning_vision.curves import curves_picture
 
     folder, names, title = directory.path, results.class_names, results.run.name
-    experiences = [record.name for record in results.experiences]
     matrix, accuracy = results.test.confusion_matrix, np.array(results.accuracy_matrix, dtype=np.float64)
     pictures.confusion_picture(
         matrix, names, folder / "confusion_matrix.png", f"{title}: test set after the last experience"

@@ -56,6 +56,9 @@ class Strategy(nn.Module):
         """The phases in which this experience is trained, each with a Trainer, optimizer and scheduler of its own."""
         return ("",)
 
+    def before_stream(self, network: Network) -> None:
+        """Run once, before anything is learned and before a given base is loaded; not when a run is gone on with."""
+
     def before_experience(self, network: Network, experience: Experience) -> None:
         """Run before each experience, experience 0 too, and again before a checkpoint is loaded.
 

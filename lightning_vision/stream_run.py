@@ -67,6 +67,8 @@ class RunOptions:
     seed: int = 0
     resume: bool = False
     keep_checkpoints: str | int = "last"
+    stop_after: int | None = None
+    """The experience after which the run stops, to be gone on with; None: the last."""
     strategy_config: dict[str, Any] = field(default_factory=dict)
     """class_path and init_args of the learning strategy, for the record."""
     base_strategy_config: dict[str, Any] | None = None
@@ -145,12 +147,14 @@ class StreamRun:
         self._start_processes()
         self.features.open(self.trainers.evaluation(), self.device, saved.features if saved is not None else None)
         self.macs = count_macs(self.model)
-        self.progress.begin(self._plan(), len(saved.experiences) if saved is not None else 0)
+        self.progress.begin(self._work(), len(saved.experiences) if saved is not None else 0)
         if saved is not None:
             self.record.restore(saved, self.directory)
             self._restore_model()
             self._tidy_up()
         else:
+            for strategy in (self.model.base_strategy, self.model.strategy):
+                strategy.before_stream(self.model.network)
             if base is not None:  # chance is then that of a new head on its features, which are needed anyway
                 load_backbone(self.model, base[1])
             self._measure_chance()
@@ -159,13 +163,23 @@ class StreamRun:
         self.first = self.record.done
         results = saved
         with _prompt_collection() as collect:
-            for experience in list(stream)[self.record.done :]:
+            for experience in list(stream)[self.record.done : self._end]:
                 results = self._experience(experience)
                 collect()
                 self._stop_if_asked()
         if results is None:
             raise ConfigError("The stream has no experience.")
         return results
+
+    def _work(self) -> list[float]:
+        max_epochs = self.trainers.build().get("max_epochs") or 1
+        return work(self.model, self.datamodule, max_epochs, self.options.stop_after)
+
+    @property
+    def _end(self) -> int:
+        """The number of experiences to be finished in this go."""
+        stop_after = self.options.stop_after
+        return len(self.datamodule.stream) if stop_after is None else stop_after + 1
 
     def _read_state(self) -> schema.Results | None:
         """results.json of an earlier part of this run. Read by every process before any of them can change it."""
@@ -342,7 +356,7 @@ class StreamRun:
         closed_form = learner.kind == "closed_form"
         last = self.directory.within(t, number, "last")
         features = self.features.for_training(learner)
-        validates = self._served(learner, experience)[1] > 0 and not closed_form
+        validates = served(self.datamodule, learner, experience)[1] > 0 and not closed_form
         self.signals.path = last
         callbacks: list[Callback] = [
             self.progress,
@@ -381,7 +395,7 @@ class StreamRun:
             model.load_state_dict(read_checkpoint(best.best_model_path)["state_dict"])
         if closed_form:
             self._check_equal_heads()
-        trained.add(trainer, sum(p.numel() for p in parameters), self._served(learner, experience)[0])
+        trained.add(trainer, sum(p.numel() for p in parameters), served(self.datamodule, learner, experience)[0])
         self.position.step_offset += trainer.global_step
 
     def _check_equal_heads(self) -> None:
@@ -572,6 +586,7 @@ class StreamRun:
             last = self.record.last_predictions
             draw_run(
                 self._results(complete=False),
+                [experience.name for experience in self.datamodule.stream],
                 last,
                 self.datamodule.picture,
                 self.directory,
@@ -587,8 +602,8 @@ class StreamRun:
         self.processes.close()
 
     def finish(self) -> schema.Results:
-        """Mark the run as complete; to be called once its pictures are there too."""
-        results = self._results(complete=True)
+        """Mark the run as complete if it came to the stream's end; to be called once its pictures are there too."""
+        results = self._results(complete=self.record.done == len(self.datamodule.stream))
         if self.rank == 0:
             write_results(results, self.directory.results)
         return results
@@ -610,29 +625,40 @@ class StreamRun:
         pairs = sorted((int(row), e.index) for e in self.datamodule.stream for row in e.test_indices)
         return np.array([part for _, part in pairs], dtype=np.int64)
 
-    def _plan(self) -> list[float]:
-        """The work of each experience, in pictures through the network, for the time left."""
-        max_epochs = max(1, self.trainers.build().get("max_epochs") or 1)
-        plan, val = [], 0
-        test = sum(len(e.test_indices) for e in self.datamodule.stream)
-        for e in self.datamodule.stream:
-            learner = self.model.base_strategy if e.is_base else self.model.strategy
-            epochs = learner.passes if learner.kind == "closed_form" else max_epochs
-            if e.is_base and self.model.base_epochs is not None:
-                epochs = self.model.base_epochs
-            if e.is_base and self.model.base_checkpoint:
-                epochs = 0
-            val += len(e.val_indices)
-            trained, checked = self._served(learner, e)
-            checked = checked if learner.kind == "gradient" else 0
-            plan.append(epochs * (_cost(learner) * trained + checked) + val + test)
-        return plan
 
-    def _served(self, learner: Strategy, experience: Experience) -> tuple[int, int]:
-        """Training and validation pictures that a strategy is given for an experience."""
-        first = 0 if learner.learns_all_seen else experience.index
-        given = list(self.datamodule.stream)[first : experience.index + 1]
-        return sum(len(e.indices) for e in given), sum(len(e.val_indices) for e in given)
+def work(
+    model: ContinualClassifier, datamodule: StreamDataModule, max_epochs: int, stop_after: int | None = None
+) -> list[float]:
+    """The work of each experience, in pictures through the network, for the time left; a backward pass counts as two more.
+
+    Args:
+        model: The classifier with its strategies.
+        datamodule: The stream.
+        max_epochs: The Trainer's.
+        stop_after: The last experience that is learned; None: the stream's.
+    """
+    stream = list(datamodule.stream)
+    plan, val = [], 0
+    test = sum(len(e.test_indices) for e in stream)
+    for e in stream if stop_after is None else stream[: stop_after + 1]:
+        learner = model.base_strategy if e.is_base else model.strategy
+        epochs = learner.passes if learner.kind == "closed_form" else max(1, max_epochs)
+        if e.is_base and model.base_epochs is not None:
+            epochs = model.base_epochs
+        if e.is_base and model.base_checkpoint:
+            epochs = 0
+        val += len(e.val_indices)
+        trained, checked = served(datamodule, learner, e)
+        checked = checked if learner.kind == "gradient" else 0
+        plan.append(epochs * (_cost(learner) * trained + checked) + val + test)
+    return plan
+
+
+def served(datamodule: StreamDataModule, learner: Strategy, experience: Experience) -> tuple[int, int]:
+    """Training and validation pictures that a strategy is given for an experience."""
+    first = 0 if learner.learns_all_seen else experience.index
+    given = list(datamodule.stream)[first : experience.index + 1]
+    return sum(len(e.indices) for e in given), sum(len(e.val_indices) for e in given)
 
 
 def _cost(learner: Strategy) -> float:

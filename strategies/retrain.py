@@ -21,8 +21,8 @@ class Retrain(Strategy):
     the record shows. Also called cumulative training (arXiv 2004.07211 calls its last step the joint upper bound).
 
     Args:
-        start: initial (the pretrained or random weights that the run began with) or base (the weights after the base, as
-            with a given base checkpoint, whose own start is not known).
+        start: initial (the pretrained or random weights that the run's network was built with; a given base then serves
+            experience 0 alone) or base (the weights after the base).
     """
 
     learns_all_seen = True
@@ -33,20 +33,28 @@ class Retrain(Strategy):
         self.start = start
         self.register_buffer("weights", torch.empty(0))
 
+    def before_stream(self, network: Network) -> None:
+        """Keep the initial weights, where they are the start."""
+        if self.start == "initial":
+            self._keep(network)
+
     def before_experience(self, network: Network, experience: Experience) -> None:
-        """Keep the start's weights when they are there, and go back to them from then on."""
+        """Keep the base's weights, where they are the start; go back to the start from then on."""
+        if experience.is_base:
+            return
         if self.start == "initial" and experience.index == 0 and network.seen.any():
             raise ConfigError(
-                "Retrain starts from the initial weights, and this run starts from a base checkpoint that has other ones. "
-                "Give model.strategy.start: base, or leave out model.base_checkpoint."
+                "Retrain goes back to the initial weights, and the base that this run starts from learned data that the stream "
+                "does not hold: it would be forgotten. Give model.strategy.start: base, or a stream with the base's data."
             )
-        first = experience.index == 0 if self.start == "initial" else not experience.is_base
-        if first and not self.weights.numel():
-            self.weights = torch.cat([value.flatten().float() for value in _tensors(network)])
-        if self.weights.numel() and not experience.is_base:
-            sizes = [value.numel() for value in _tensors(network)]
-            for value, kept in zip(_tensors(network), torch.split(self.weights, sizes), strict=True):
-                value.copy_(kept.view_as(value))
+        if not self.weights.numel():
+            self._keep(network)
+        sizes = [value.numel() for value in _tensors(network)]
+        for value, kept in zip(_tensors(network), torch.split(self.weights, sizes), strict=True):
+            value.copy_(kept.view_as(value))
+
+    def _keep(self, network: Network) -> None:
+        self.weights = torch.cat([value.flatten().float() for value in _tensors(network)])
 
 
 def _tensors(network: Network) -> list[Tensor]:

@@ -7,10 +7,11 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 ROOMS = ("lightning_vision", "strategies", "datamodules")
-# The command line and what composes the whole stand above the strategies and datamodules, and the kit for plugin authors
+# The command line, comparisons of its runs, and what composes the whole stand above the strategies and datamodules, and the kit for plugin authors
 # beside them, which runs the program; all else is the core below.
 TOP = {
     "lightning_vision.cli",
+    "lightning_vision.comparison",
     "lightning_vision.program",
     "lightning_vision.inventory",
     "lightning_vision.__main__",

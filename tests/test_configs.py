@@ -7,12 +7,15 @@ import pytest
 import yaml
 from photo_folder import write_photos
 
-from lightning_vision.cli import config_folder, main
+from lightning_vision.cli import main
 from lightning_vision.results import Results, read_results
 from lightning_vision.run_directory import flatten
+from lightning_vision.shipped_configs import config_folder
 
 QUICKSTART = "configs/quickstart.yaml"
-CONFIGS = sorted(f"configs/{path.relative_to(config_folder()).as_posix()}" for path in config_folder().rglob("*.yaml"))
+ALL = sorted(f"configs/{path.relative_to(config_folder()).as_posix()}" for path in config_folder().rglob("*.yaml"))
+# tests/comparison/test_compare_configs.py and test_sweeps.py run those of comparisons and sweeps.
+CONFIGS = [config for config in ALL if config.split("/")[1] not in ("compare", "sweeps")]
 # They ask for GPUs, or for processes that other tests start: parsed, not run.
 PARSED = {f"configs/trainer/{name}.yaml" for name in ("ddp_cpu", "gpu", "multi_gpu", "multi_node")}
 # Each part runs once, with parts of the other kinds: a run takes seconds, and combining them is what they are for.

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from datamodules import ImageFolder
 from lightning_vision import data_report
-from lightning_vision.data_report import DataReport, describe, figure, print_report, printable
+from lightning_vision.data_report import DataReport, describe, print_report
 from lightning_vision.leaks import LeakPair, Leaks
 from lightning_vision.samples import SPLITS
 from lightning_vision.scenarios import ClassIncremental, DomainIncremental, InstanceIncremental
@@ -208,13 +208,3 @@ class TestPrinted:
 
     def test_a_narrow_terminal(self, report: DataReport) -> None:
         assert "birds" in printed(report, width=40)
-
-
-def test_printable() -> None:
-    assert printable("Größe 猫 'x' \\") == "Größe 猫 'x' \\"
-    assert printable("a\x00b\udc80\u2067c\tx") == r"a\x00b\udc80\u2067c\tx"
-    assert printable(3) == "3"
-
-
-def test_figure() -> None:
-    assert [figure(value) for value in (0, 12.0, 0.33333, 1234.5, 98.76543)] == ["0", "12", "0.3333", "1,234", "98.77"]

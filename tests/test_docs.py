@@ -63,7 +63,7 @@ def run_command(command: str, page: str) -> None:
     """A command of lightning-vision, made small; what several processes or GPUs are needed for is parsed."""
     program, subcommand, *options = shlex.split(command)
     assert program == "lightning-vision"
-    if subcommand == "fit" and not any(option.endswith(".help") for option in options):
+    if subcommand in ("fit", "compare") and not any(option.endswith(".help") for option in options):
         if any(part in command for part in ("ddp_cpu", "multi_gpu")):
             options.append("--print_config")
         else:

@@ -7,7 +7,8 @@ from test_plugins import install
 
 import datamodules
 import strategies
-from lightning_vision.cli import config_folder, main
+from lightning_vision.cli import main
+from lightning_vision.shipped_configs import config_folder
 
 
 def test_everything_that_is_installed_has_a_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,7 +17,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from lightning_vision.cli import config_folder
+from lightning_vision.shipped_configs import config_folder
 
 ROOT = Path(__file__).parents[1]
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -41,7 +41,7 @@ def test_the_wheel_holds_the_three_packages_whole_and_nothing_else(wheel: zipfil
     sources = {
         path.relative_to(ROOT).as_posix()
         for package in packages
-        for kind in ("*.py", "*.j2")
+        for kind in ("*.py", "*.j2", "*.css", "*.js")
         for path in (ROOT / package).rglob(kind)
     }
     assert held == sources

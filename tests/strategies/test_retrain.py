@@ -68,8 +68,21 @@ def test_the_start_survives_in_the_checkpoint(run: Path) -> None:
     assert state["strategy.weights"].numel() == trained
 
 
-def test_a_base_checkpoint_has_no_initial_weights(run: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    more = ("--model.strategy=Retrain", f"--model.base_checkpoint={run}")
+def test_with_a_given_base_it_goes_back_to_its_own_initial_weights(run: Path, folder: Path) -> None:
+    """Those that the network was built with, so that it ends as it does when it trains the base itself."""
+    more = ("--model.strategy=Retrain", "--data.stream=ClassIncremental", "--data.stream.experiences=2")
+    given = fit(
+        folder, "given", *QUIET, *more, f"--model.base_checkpoint={run / 'checkpoints' / 'experience=0000.ckpt'}"
+    )
+    assert read_results(given / "results.json").experiences[0].epochs == 0
+    for name, value in weights_of(run).items():
+        assert torch.equal(value, weights_of(given)[name]), name
+
+
+def test_what_only_the_base_has_seen_is_not_forgotten_unsaid(
+    run: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    more = ("--model.strategy=Retrain", f"--model.base_checkpoint={run}", "--data.stream.base_fraction=0")
     assert start(folder, "refused", *more) == ConfigError.exit_code
     assert "model.strategy.start: base" in capsys.readouterr().err
     assert start(folder, "accepted", *more, "--model.strategy.start=base") == 0

@@ -1,0 +1,185 @@
+"""The subcommand ``compare``: run what is missing of a comparison, then report."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+
+from lightning_vision.comparison.estimate import print_estimate
+from lightning_vision.comparison.executors.executor import Done, Executor
+from lightning_vision.comparison.executors.here import Here
+from lightning_vision.comparison.executors.local import Local
+from lightning_vision.comparison.executors.ray_cluster import Ray
+from lightning_vision.comparison.executors.slurm import Slurm
+from lightning_vision.comparison.folder import ComparisonFolder
+from lightning_vision.comparison.options import CompareOptions, command_of, make_parser, read_options
+from lightning_vision.comparison.plan import Plan, PlannedRun, make_plan
+from lightning_vision.comparison.reporting import report
+from lightning_vision.comparison.wandb_runs import log_comparison, log_variants
+from lightning_vision.errors import ConfigError
+from lightning_vision.samples import plural
+
+
+def compare(words: Sequence[str], main: Callable[[list[str]], int]) -> int:
+    """Run a comparison, or go on with it.
+
+    Args:
+        words: The command line after ``compare``.
+        main: ``lightning_vision.cli.main``, for cells that run in this process.
+
+    Returns:
+        The exit code: 0 all cells are done, 1 some failed.
+
+    Raises:
+        UserError: Something the user can mend; nothing was run.
+    """
+    if {"-h", "--help"} & set(words):
+        make_parser().print_help()
+        return 0
+    options = read_options(words)
+    if not options.configs:
+        raise ConfigError("compare needs --config FILE, as fit does: the data and the network that all cells share.")
+    console = Console(soft_wrap=True, highlight=False)
+    plan = make_plan(options)
+    folder = ComparisonFolder(options.output)
+    folder.check(plan)
+    for remark in plan.remarks:
+        console.print(escape(remark))
+    if options.dry_run:
+        print_estimate(plan, folder, console)
+        return 0
+    with folder.held():
+        command = command_of(words)
+        folder.write(plan, plan.common, options.plain(), command)
+        return _Comparison(options, plan, folder, console, make_executor(options, folder, main)).run()
+
+
+class _Comparison:
+    """The runs of a plan, in two rounds: the bases, then the cells."""
+
+    def __init__(
+        self, options: CompareOptions, plan: Plan, folder: ComparisonFolder, console: Console, executor: Executor
+    ) -> None:
+        self.options, self.plan, self.folder, self.console = options, plan, folder, console
+        self.executor = executor
+        self.failed: dict[str, Done] = {}
+        self.ended = 0
+
+    def run(self) -> int:
+        """Run what is missing and report; returns the exit code."""
+        missing = {
+            kind: [run for run in runs if self.folder.state(run) != "done"]
+            for kind, runs in (("cells", self.plan.cells), ("bases", self.plan.bases))
+        }
+        needed = {cell.base for cell in missing["cells"]}
+        bases = [base for base in missing["bases"] if base.name in needed]
+        self.total = len(bases) + len(missing["cells"])
+        self._open(len(missing["cells"]))
+        started = time.monotonic()
+        try:
+            self._round(bases)
+            lost = {base.name for base in bases if base.name in self.failed}
+            for cell in missing["cells"]:
+                if cell.base in lost:
+                    self.failed[cell.name] = Done(cell.name, 1, 0.0, f"its base {cell.base} failed")
+            self._round([cell for cell in missing["cells"] if cell.base not in lost])
+        except (KeyboardInterrupt, SystemExit):
+            self.console.print("Stopped. What was learned is kept; the same command goes on.")
+            raise
+        done = {run.name for run in [*self.plan.bases, *self.plan.cells] if self.folder.state(run) == "done"}
+        self.folder.note_failures(self.failed, done)
+        if self.total:
+            self.console.print(f"Ran {plural(self.total, 'run')} in {time.monotonic() - started:.0f} s.")
+        return self._close(bool(self.total))
+
+    def _open(self, missing: int) -> None:
+        cells, bases = self.plan.cells, self.plan.bases
+        shared = f", which share {plural(len(bases), 'base')}" if bases else ""
+        done = len(cells) - missing
+        self.console.print(
+            f"{plural(len(cells), 'cell')}{shared}: {len(self.options.strategies) or 1} learning strategies, "
+            f"{plural(len(self.options.seeds), 'seed')}, {plural(len(self.options.points()), 'setting')}"
+            f"{f'; {done} done already' if done else ''}"
+        )
+        for name in self.folder.earlier_cells(self.plan)[:1]:
+            self.console.print(f"Cells of earlier calls stay in the report ({escape(name)}, ...).")
+
+    def _round(self, runs: Sequence[PlannedRun]) -> None:
+        by_name = {run.name: run for run in runs}
+        with closing(self.executor.run([self.folder.job(run) for run in runs])) as ended:
+            for done in ended:
+                self.ended += 1
+                self._tell(by_name[done.name], done)
+
+    def _tell(self, run: PlannedRun, done: Done) -> None:
+        results = self.folder.results(run)
+        head = f"[{self.ended}/{self.total}] {run.name}"
+        if done.exit_code == 0 and results is not None and self.folder.state(run) == "done":
+            accuracy = results.test_accuracy[-1]
+            shown = "-" if accuracy is None else f"{100 * accuracy:.1f} %"
+            self.console.print(escape(f"{head}: {shown} in {done.seconds:.1f} s"))
+            if self.options.log_variants == "runs" and run.kind == "runs":
+                log_variants(results, run, self.folder.directory(run).path)
+            return
+        error = done.error or "it ended before its last experience"
+        self.failed[run.name] = Done(run.name, done.exit_code or 1, done.seconds, error)
+        log = self.folder.job(run).log
+        self.console.print(escape(f"{head}: failed (exit code {done.exit_code}): {error}\n  all it printed: {log}"))
+
+    def _close(self, changed: bool) -> int:
+        """Check, report, and send the whole to W&B; returns the exit code."""
+        done = [cell for cell in self.plan.cells if self.folder.state(cell) == "done"]
+        for words in self._unequal_streams(done):
+            self.console.print(f"error: {escape(words)}")
+        if done:
+            comparison, files = report([self.folder.path], self.folder.report, self.console)
+            if changed:
+                log_comparison(comparison, files, self.folder, done[0])
+        if self.failed:
+            self.console.print(
+                f"{plural(len(self.failed), 'run')} failed, named in {self.folder.failures}; the same command tries them again."
+            )
+        return 1 if self.failed or self._unequal_streams(done) else 0
+
+    def _unequal_streams(self, done: Iterable[PlannedRun]) -> list[str]:
+        """Cells of one seed and setting whose streams differ: a strategy's config must have changed the data."""
+        problems = []
+        seen: dict[tuple[object, ...], tuple[str, str]] = {}
+        for cell in done:
+            results = self.folder.results(cell)
+            key = (cell.seed, *sorted(cell.settings.items()))
+            stream = "" if results is None else results.run.stream_hash
+            first, expected = seen.setdefault(key, (cell.name, stream))
+            if stream != expected:
+                problems.append(
+                    f"{cell.name} learned another stream than {first} (stream_hash {stream[:12]}, not {expected[:12]}): the "
+                    "settings of its learning strategy change the data. They cannot be compared."
+                )
+        return problems
+
+
+def make_executor(options: CompareOptions, folder: ComparisonFolder, main: Callable[[list[str]], int]) -> Executor:
+    """The executor that was asked for.
+
+    Raises:
+        ConfigError: It is not installed, does not answer, or has no such option.
+    """
+    more: dict[str, Any] = dict(options.executor_options)
+    try:
+        if options.executor == "local":
+            return Local(options.workers, **more)
+        if options.executor == "slurm":
+            cluster = more.pop("cluster", "slurm")
+            return Slurm(folder.path / "slurm", cluster=cluster, workers=options.workers, parameters=more)
+        if options.executor == "ray":
+            return Ray(options.address, **more)
+    except TypeError as error:
+        raise ConfigError(f"--executor_options: {error}") from error
+    if more:
+        raise ConfigError(f"--executor_options: the executor here has none, found {', '.join(more)}.")
+    return Here(main)

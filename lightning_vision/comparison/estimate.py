@@ -1,0 +1,101 @@
+"""What a comparison will take, before it is run."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from lightning_vision.comparison.folder import ComparisonFolder
+from lightning_vision.comparison.plan import Plan, PlannedRun
+from lightning_vision.program import look_ahead
+from lightning_vision.run_directory import binding
+from lightning_vision.samples import plural
+
+TRIAL_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class Cost:
+    """The work of a run."""
+
+    pictures: int
+    """Pictures through the network, all epochs and evaluations; a backward pass counts as two more."""
+    seconds: float
+
+
+def print_estimate(plan: Plan, folder: ComparisonFolder, console: Console) -> None:
+    """Print every run of a plan with its work: nothing is trained and nothing is written.
+
+    The time is that of the network alone, measured on this machine with pictures of zeros; loading pictures comes on top,
+    and what strategies with a frozen backbone save by keeping its features is not counted.
+    """
+    table = Table(
+        title="What is to be run: pictures through the network, and the least time that takes", box=box.SIMPLE_HEAD
+    )
+    for heading in ("run", "state", "pictures", "at least"):
+        table.add_column(heading, justify="left" if heading in ("run", "state") else "right", overflow="fold")
+    costs: dict[str, Cost] = {}
+    speeds: dict[tuple[str, int], float] = {}
+    left, pictures = 0.0, 0
+    for run in [*plan.bases, *plan.cells]:
+        state = folder.state(run)
+        cost = _cost(run, costs, speeds)
+        if state != "done":
+            left, pictures = left + cost.seconds, pictures + cost.pictures
+        table.add_row(escape(run.name), state, f"{cost.pictures:,}", _time(cost.seconds))
+    console.print(table)
+    console.print(
+        f"{plural(len(plan.cells), 'cell')} and {plural(len(plan.bases), 'base')}; still to do: {pictures:,} pictures through "
+        f"the network, {_time(left)} at least on this machine, one after another."
+    )
+    shared = sum(cell.base is not None for cell in plan.cells) - len(plan.bases)
+    if shared > 0:
+        console.print(f"Sharing the bases saves training {plural(shared, 'more base')}.")
+
+
+def _cost(run: PlannedRun, costs: dict[str, Cost], speeds: dict[tuple[str, int], float]) -> Cost:
+    """Looked at once for runs that differ by seed alone."""
+    alike = {
+        key: value
+        for key, value in binding(run.config).items()
+        if not key.endswith("seed") and key != "seed_everything"
+    }
+    key = repr(sorted(alike.items())) + run.kind + str(run.base is None)
+    if key not in costs:
+        said = io.StringIO()  # the data's remarks are the runs' to print
+        with contextlib.redirect_stdout(said):
+            prospect = look_ahead(run.dumped)
+        kind = (prospect.backbone, prospect.image_size)
+        if kind not in speeds:
+            speeds[kind] = seconds_a_picture(prospect.model, prospect.image_size)
+        costs[key] = Cost(prospect.pictures, prospect.pictures * speeds[kind])
+    return costs[key]
+
+
+def seconds_a_picture(model: Any, image_size: int, batch: int = 8) -> float:
+    """Seconds of one picture's forward pass on this machine, of the processor or the first GPU."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    network = model.network.to(device).eval()
+    images = torch.zeros(batch, 3, image_size, image_size, device=device)
+    with torch.inference_mode():
+        network.head(network.backbone(images))
+        passes, started = 0, time.perf_counter()
+        while time.perf_counter() - started < TRIAL_SECONDS:
+            network.head(network.backbone(images)).sum().item()
+            passes += 1
+    return (time.perf_counter() - started) / (passes * batch)
+
+
+def _time(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,75 @@
+"""A job in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from lightning_vision.comparison.executors.executor import Done, Job, Started
+from lightning_vision.comparison.executors.job_log import JobLog
+
+OWNER = "LIGHTNING_VISION_OWNER"
+"""Environment variable of ``lightning_vision.processes``: the process that started this one, and that it ends with."""
+
+
+class JobProcess(Started):
+    """``python -m lightning_vision`` with a job's words; it ends soon after the process that started it.
+
+    Its processes are a group of their own: Ctrl-C in the terminal reaches this process, which tells them to stop.
+
+    Args:
+        job: What to run.
+        environment: Environment variables to set, beside this process's own.
+        folder: The working directory; None: this process's own.
+    """
+
+    def __init__(self, job: Job, environment: Mapping[str, str] | None = None, folder: Path | None = None) -> None:
+        self._log = JobLog(job)
+        own = {"PYTHONUNBUFFERED": "1", OWNER: str(os.getpid())}  # unbuffered: a kill takes no line of the log
+        variables = {**os.environ, **(environment or {}), **own}
+        variables.pop("WANDB_SERVICE", None)  # W&B's helper process of this process would end with it
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "lightning_vision", *job.words],
+            stdin=subprocess.DEVNULL,
+            stdout=self._log.file,
+            stderr=subprocess.STDOUT,
+            env=variables,
+            cwd=folder,
+            process_group=0,
+        )
+        self._done: Done | None = None
+
+    def done(self) -> Done | None:
+        """What became of it; None while it runs."""
+        if self._done is None and (code := self._process.poll()) is not None:
+            if code < 0:
+                self._kill_group()  # other ranks and loaders, which it could not end any more
+            self._done = self._log.close(code)
+        return self._done
+
+    def wait(self) -> Done:
+        """What became of it, once it has ended."""
+        self._process.wait()
+        done = self.done()
+        if done is None:
+            raise RuntimeError("A process that was waited for has an exit code.")
+        return done
+
+    def stop(self) -> None:
+        """Send SIGTERM: ``fit`` writes a checkpoint and ends."""
+        self._process.terminate()
+
+    def kill(self) -> None:
+        """Send SIGKILL to all its processes, and wait for them."""
+        self._kill_group()
+        self.wait()
+
+    def _kill_group(self) -> None:
+        try:
+            os.killpg(self._process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            return  # nobody is left in it

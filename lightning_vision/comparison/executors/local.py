@@ -1,0 +1,75 @@
+"""Jobs in several processes on this machine."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+
+from lightning_vision.comparison.executors.executor import Job, Started, WatchingExecutor
+from lightning_vision.comparison.executors.job_process import JobProcess
+from lightning_vision.errors import ConfigError
+
+GPUS, THREADS = "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS"
+
+
+class Local(WatchingExecutor):
+    """Several processes at once on this machine.
+
+    Args:
+        workers: How many.
+        gpus: Numbers of the GPUs that are dealt out; None: all that this process may use. Each job sees as many as every
+            worker can have (of four, two workers have two each), and where there are fewer than workers, they share them.
+
+    Raises:
+        ConfigError: There is no such number of workers or GPUs.
+    """
+
+    def __init__(self, workers: int, gpus: Sequence[int] | None = None) -> None:
+        if workers < 1:
+            raise ConfigError(f"--workers: expected 1 or more, found {workers}.")
+        if gpus is not None and not (
+            isinstance(gpus, list | tuple) and all(isinstance(gpu, int) and gpu >= 0 for gpu in gpus)
+        ):
+            raise ConfigError(f"gpus: expected a list of numbers such as [0, 1], found {gpus!r}.")
+        self.at_once = workers
+        visible = _visible_gpus() if gpus is None else [str(gpu) for gpu in gpus]
+        threads = {} if THREADS in os.environ else {THREADS: str(max(1, _cores() // workers))}
+        self.environments = [{**threads, GPUS: ",".join(dealt)} for dealt in deal(visible, workers)]
+        """The environment variables of each worker's jobs."""
+        self._workers: list[JobProcess | None] = [None] * workers
+
+    def start(self, jobs: Sequence[Job]) -> Iterator[Started]:
+        """Start a process for each."""
+        for job in jobs:
+            free = next(n for n, last in enumerate(self._workers) if last is None or last.done() is not None)
+            process = self._workers[free] = JobProcess(job, self.environments[free])
+            yield process
+
+
+def deal(gpus: Sequence[str], workers: int) -> list[list[str]]:
+    """Each worker's GPUs: the same number for all, or one that is shared with others."""
+    if not gpus:
+        return [[]] * workers
+    each = len(gpus) // workers
+    if each == 0:
+        return [[gpus[worker % len(gpus)]] for worker in range(workers)]
+    return [list(gpus[worker * each : (worker + 1) * each]) for worker in range(workers)]
+
+
+def _visible_gpus() -> list[str]:
+    """What CUDA_VISIBLE_DEVICES names, or the numbers of all GPUs.
+
+    torch counts them, in a process of its own: here it would take hold of the GPU, and seconds to import.
+    """
+    if GPUS in os.environ:
+        return [name.strip() for name in os.environ[GPUS].split(",") if name.strip()]
+    count = [sys.executable, "-c", "import torch; print(torch.cuda.device_count())"]
+    found = subprocess.run(count, stdout=subprocess.PIPE, text=True, check=True)
+    return [str(number) for number in range(int(found.stdout))]
+
+
+def _cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1

@@ -1,0 +1,166 @@
+"""A comparison's folder: its plan, what is done, what failed."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from lightning_vision.comparison.executors.executor import Done, Job
+from lightning_vision.comparison.plan import Plan, PlannedRun
+from lightning_vision.errors import CheckpointError, ConfigError, TrainingError
+from lightning_vision.results import Results, read_results
+from lightning_vision.run_directory import RunDirectory, check_same_options, write_text_atomically
+
+State = Literal["done", "begun", "new"]
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class ComparisonFolder:
+    """The paths below ``--output``, and what stands there."""
+
+    path: Path
+
+    @property
+    def failures(self) -> Path:
+        """The cells that failed, with exit code and error; there is none where none did."""
+        return self.path / "failed.json"
+
+    @property
+    def report(self) -> Path:
+        """The page, its pictures and tables."""
+        return self.path / "report"
+
+    def directory(self, run: PlannedRun) -> RunDirectory:
+        """A run's directory."""
+        return RunDirectory(self.path / run.directory)
+
+    def config(self, run: PlannedRun) -> Path:
+        """The configuration that a run is started with."""
+        return self.path / "cells" / f"{run.name}.yaml"
+
+    def results(self, run: PlannedRun) -> Results | None:
+        """What a run found so far; None where nothing is finished, or the file is damaged."""
+        try:
+            return read_results(self.directory(run).results)
+        except CheckpointError:
+            return None
+
+    def state(self, run: PlannedRun) -> State:
+        """Whether a run is done; a base is when its checkpoint is there."""
+        directory = self.directory(run)
+        if not directory.path.exists():
+            return "new"
+        results = self.results(run)
+        if results is None:
+            return "begun"
+        base = run.kind == "bases" and directory.finished(0).is_file()
+        return "done" if results.run.complete or base else "begun"
+
+    def check(self, plan: Plan) -> None:
+        """Refuse to go on with runs that were begun with other options, all of them named.
+
+        Raises:
+            ConfigError: Some were.
+        """
+        problems = []
+        for run in [*plan.bases, *plan.cells]:
+            directory = self.directory(run)
+            if directory.config.is_file():
+                try:
+                    check_same_options(directory.read_config(), run.config, directory.path)
+                except CheckpointError as error:
+                    problems.append(str(error).split("\nType the command")[0])
+        if problems:
+            more = f"\n... and {len(problems) - 5} more runs" if len(problems) > 5 else ""
+            raise ConfigError(
+                "\n".join(problems[:5])
+                + f"{more}\nA comparison goes on with the same options. Give another --output, or delete "
+                f"what is to be run again below {self.path}."
+            )
+
+    def write(self, plan: Plan, common: Mapping[str, Any], section: Mapping[str, Any], command: str) -> None:
+        """Write the plan: what was there from an earlier call with other strategies or seeds stays part of it.
+
+        Raises:
+            TrainingError: The folder cannot be written.
+        """
+        try:
+            (self.path / "cells").mkdir(parents=True, exist_ok=True)
+            (self.path / "logs").mkdir(exist_ok=True)
+        except OSError as error:
+            raise TrainingError(
+                f"{self.path} cannot be written: {error.strerror or error}. Give another --output."
+            ) from error
+        for run in [*plan.bases, *plan.cells]:
+            write_text_atomically(self.config(run), run.dumped)
+        known = self._read_plan()
+        record: dict[str, Any] = {"schema": SCHEMA, "name": self.path.resolve().name, "command": command}
+        for key, runs in (("cells", plan.cells), ("bases", plan.bases)):
+            rows = {row["name"]: row for row in known.get(key, [])} | {run.name: _row(run) for run in runs}
+            record[key] = list(rows.values())
+        write_text_atomically(self.path / "comparison.json", json.dumps(record, indent=1) + "\n")
+        again = {**common, "compare": {**section, "output": str(self.path)}}
+        write_text_atomically(self.path / "comparison.yaml", yaml.safe_dump(again, sort_keys=False, allow_unicode=True))
+
+    def _read_plan(self) -> dict[str, Any]:
+        path = self.path / "comparison.json"
+        if not path.is_file():
+            return {}
+        try:
+            plan = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"{path} cannot be read ({error}). Delete it: the next call writes it anew.") from error
+        return plan if isinstance(plan, dict) else {}
+
+    def earlier_cells(self, plan: Plan) -> list[str]:
+        """Names of cells of earlier calls that this plan does not have; they stay in the report."""
+        now = {cell.name for cell in plan.cells}
+        return [row["name"] for row in self._read_plan().get("cells", []) if row["name"] not in now]
+
+    def job(self, run: PlannedRun) -> Job:
+        """The ``fit`` that runs it, or goes on with it."""
+        resume = ("--ckpt_path", "last") if self.directory(run).path.exists() else ()
+        words = ("fit", "--config", str(self.config(run).resolve()), *resume)
+        return Job(run.name, words, (self.path / "logs" / f"{run.name}.log").resolve())
+
+    def note_failures(self, failed: Mapping[str, Done], succeeded: set[str]) -> None:
+        """Keep what failed, and forget what has succeeded since."""
+        before: dict[str, Any] = {}
+        if self.failures.is_file():
+            before = json.loads(self.failures.read_text(encoding="utf-8"))
+        now = {name: row for name, row in before.items() if name not in succeeded}
+        now |= {name: {"exit_code": done.exit_code, "error": done.error} for name, done in failed.items()}
+        if now:
+            write_text_atomically(self.failures, json.dumps(now, indent=1) + "\n")
+        else:
+            self.failures.unlink(missing_ok=True)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep a second ``compare`` out of the folder.
+
+        Raises:
+            ConfigError: One is at work there.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        with (self.path / ".lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise ConfigError(
+                    f"Another compare is at work in {self.path}. Wait for it, or give another --output."
+                ) from error
+            yield
+
+
+def _row(run: PlannedRun) -> dict[str, Any]:
+    row = {"name": run.name, "seed": run.seed, "settings": run.settings, "directory": run.directory}
+    return row if run.kind == "bases" else {**row, "method": run.method, "strategy": run.strategy, "base": run.base}

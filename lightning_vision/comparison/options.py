@@ -1,0 +1,358 @@
+"""What is compared: strategies, seeds and axes, from the command line and from the section ``compare`` of a config."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import product
+from pathlib import Path
+from typing import Any, Literal, NoReturn
+
+import yaml
+
+from lightning_vision.errors import ConfigError
+from lightning_vision.shipped_configs import find_config
+
+MAX_CELLS = 200
+EXECUTORS = ("here", "local", "slurm", "ray")
+Settings = dict[str, Any]
+"""Values by dotted key of the configuration; a label alone (an option of an axis that changes nothing) has none."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One point of an axis, or one learning strategy: what it is called, and what it sets."""
+
+    label: str
+    settings: Settings
+    config: str | None = None
+
+
+@dataclass(frozen=True)
+class CompareOptions:
+    """Everything that ``compare`` is told; docs/compare.md describes each."""
+
+    configs: tuple[str, ...]
+    strategies: tuple[Choice, ...]
+    seeds: tuple[int, ...] = (0,)
+    axes: dict[str, tuple[Choice, ...]] = field(default_factory=dict)
+    zipped: tuple[tuple[str, ...], ...] = ()
+    skip: tuple[dict[str, Any], ...] = ()
+    output: Path = Path("runs/comparison")
+    log_variants: Literal["series", "runs"] = "series"
+    executor: str = "here"
+    workers: int = 2
+    address: str = "auto"
+    executor_options: dict[str, Any] = field(default_factory=dict)
+    max_cells: int = MAX_CELLS
+    dry_run: bool = False
+    fit_words: tuple[str, ...] = ()
+    """Options of ``fit`` that hold for every cell."""
+
+    def points(self) -> list[dict[str, Choice]]:
+        """The settings of the axes that are run: crossed, but for those that are zipped."""
+        groups = [*self.zipped, *((name,) for name in self.axes if not any(name in zipped for zipped in self.zipped))]
+        moves = []
+        for group in groups:
+            columns = [self.axes[name] for name in group]
+            moves.append([dict(zip(group, step, strict=True)) for step in zip(*columns, strict=True)])
+        return [{name: choice for part in parts for name, choice in part.items()} for parts in product(*moves)]
+
+    def left_out(self, strategy: Choice, seed: int, point: Mapping[str, Choice]) -> bool:
+        """Whether a condition of ``skip`` leaves out this cell: all that it names must be so."""
+        facts: dict[str, Any] = {"strategy": strategy.label, "seed": seed}
+        facts |= {name: _values_of(name, choice) for name, choice in point.items()}
+        return any(all(_matches(facts[key], value) for key, value in condition.items()) for condition in self.skip)
+
+    def plain(self) -> dict[str, Any]:
+        """The section ``compare`` that asks for the same."""
+        section = {
+            "strategies": [_plain_choice(choice) for choice in self.strategies],
+            "seeds": list(self.seeds),
+            "axes": {name: {c.label: dict(c.settings) for c in choices} for name, choices in self.axes.items()},
+            "zip": [list(group) for group in self.zipped],
+            "skip": [dict(condition) for condition in self.skip],
+            "log_variants": self.log_variants,
+        }
+        return {key: value for key, value in section.items() if value not in ([], {})}
+
+
+def _values_of(name: str, choice: Choice) -> tuple[Any, ...]:
+    """What a condition may call a point of an axis: its label, or the value that it sets."""
+    return (choice.label, *([choice.settings[name]] if name in choice.settings else []))
+
+
+def _matches(fact: Any, asked: Any) -> bool:
+    facts = fact if isinstance(fact, tuple) else (fact,)
+    wanted = asked if isinstance(asked, list) else [asked]
+    return any(fact == value or str(fact) == str(value) for fact in facts for value in wanted)
+
+
+def _plain_choice(choice: Choice) -> Any:
+    settings = dict(choice.settings)
+    if choice.config:
+        settings["config"] = choice.config
+    return choice.label if settings == {"model.strategy": choice.label} else {choice.label: settings}
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"compare: {message}. lightning-vision compare --help shows its options.")
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The options of ``compare`` itself; all others are handed on to each cell's ``fit``."""
+    parser = _Parser(
+        prog="lightning-vision compare",
+        allow_abbrev=False,
+        description="Run several learning strategies, seeds and settings on one stream, and report on them. The base is "
+        "trained once for each seed and setting. The same command goes on with what was killed, and runs nothing twice.",
+        epilog="All options of `lightning-vision fit` (--data.root, --trainer.max_epochs, ...) hold for every cell. A config "
+        "may hold these options in a section `compare`.",
+    )
+    parser.add_argument("--config", action="append", default=[], metavar="FILE", help="as in fit; several are composed")
+    parser.add_argument(
+        "--strategies", nargs="+", metavar="S", help="names of learning strategies, or configs that choose one"
+    )
+    parser.add_argument(
+        "--seeds", nargs="+", type=int, metavar="N", help="of initialisation and stream, never the split"
+    )
+    parser.add_argument(
+        "--axis",
+        nargs="+",
+        action="extend",
+        metavar="KEY=A,B",
+        help="an option of fit and its values; several are crossed",
+    )
+    parser.add_argument(
+        "--zip", nargs="+", action="append", metavar="KEY", help="axes of equal length that move together, not crossed"
+    )
+    parser.add_argument(
+        "--skip",
+        action="append",
+        metavar="KEY=A,KEY=B",
+        help="leave out the cells that are so (strategy=, seed=, an axis=)",
+    )
+    parser.add_argument("--output", metavar="DIR", help="the comparison's folder; default: runs/comparison")
+    parser.add_argument("--executor", choices=EXECUTORS, help="where cells run; default: here, one after another")
+    parser.add_argument("--workers", type=int, metavar="N", help="cells at once (local, slurm)")
+    parser.add_argument("--address", metavar="A", help="of the Ray cluster; default: auto")
+    parser.add_argument(
+        "--executor_options",
+        metavar="{K: V}",
+        help="of the executor: time and partition for slurm, gpus_per_cell for ray",
+    )
+    parser.add_argument(
+        "--log_variants",
+        choices=("series", "runs"),
+        help="each epsilon of a sweep as a W&B run of its own, or as a series",
+    )
+    parser.add_argument("--max_cells", type=int, metavar="N", help=f"refuse more cells than this; default: {MAX_CELLS}")
+    parser.add_argument(
+        "--dry_run", action="store_true", help="print the cells and what they will take, and run nothing"
+    )
+    return parser
+
+
+def read_options(words: Sequence[str]) -> CompareOptions:
+    """The options from the words after ``compare``; those of the command line win over those of configs.
+
+    Raises:
+        ConfigError: One cannot be used.
+    """
+    given, fit_words = make_parser().parse_known_args(list(words))
+    section: dict[str, Any] = {}
+    for config in given.config:
+        section |= _section(config)
+    unknown = sorted(section.keys() - SECTION)
+    if unknown:
+        raise ConfigError(
+            f"The section `compare` has no option {', '.join(unknown)}; it has {', '.join(sorted(SECTION))}."
+        )
+    asked = {key: value for key, value in vars(given).items() if value is not None and key not in ("config", "dry_run")}
+    axes = section.pop("axes", {}) if "axis" not in asked else section.pop("axes", {}) | _axes_of(asked.pop("axis"))
+    if "skip" in asked:
+        asked["skip"] = [_condition(text) for text in asked["skip"]]
+    if "executor_options" in asked:
+        asked["executor_options"] = yaml_value(asked["executor_options"], "--executor_options")
+    merged = section | asked
+    axes = {str(name): _read_axis(str(name), values) for name, values in _mapping(axes, "axes").items()}
+    options = CompareOptions(
+        configs=tuple(given.config),
+        strategies=tuple(_read_strategy(item) for item in _sequence(merged.get("strategies", []), "strategies")),
+        seeds=tuple(_read_seed(seed) for seed in _sequence(merged.get("seeds", [0]), "seeds")),
+        axes=axes,
+        zipped=tuple(tuple(_sequence(group, "zip")) for group in _sequence(merged.get("zip", []), "zip")),
+        skip=tuple(_mapping(item, "skip") for item in _sequence(merged.get("skip", []), "skip")),
+        output=Path(merged.get("output", CompareOptions.output)),
+        dry_run=given.dry_run,
+        fit_words=tuple(fit_words),
+        **{key: merged[key] for key in PLAIN & merged.keys()},
+    )
+    _check(options)
+    return options
+
+
+PLAIN = {"executor", "workers", "address", "executor_options", "log_variants", "max_cells"}
+SECTION = PLAIN | {"strategies", "seeds", "axes", "zip", "skip", "output"}
+
+
+def _section(config: str) -> dict[str, Any]:
+    found = read_yaml(config).get("compare")
+    return {} if found is None else _mapping(found, f"{config}: compare")
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """A config as a mapping.
+
+    Raises:
+        ConfigError: It is none.
+    """
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path} cannot be read as YAML: {' '.join(str(error).split())}") from error
+    return _mapping({} if content is None else content, str(path))
+
+
+def _check(options: CompareOptions) -> None:
+    if options.workers < 1:
+        raise ConfigError(f"--workers: expected 1 or more, found {options.workers}.")
+    if options.executor not in EXECUTORS:
+        raise ConfigError(f"--executor: expected one of {', '.join(EXECUTORS)}, found {options.executor!r}.")
+    if len(set(options.seeds)) < len(options.seeds):
+        raise ConfigError(f"--seeds: expected different numbers, found {list(options.seeds)}.")
+    labels = [choice.label for choice in options.strategies]
+    if len(set(labels)) < len(labels):
+        raise ConfigError(
+            f"--strategies: expected different ones, found {', '.join(labels)}. Give each a label of its own."
+        )
+    for group in options.zipped:
+        lengths = {name: len(options.axes[name]) for name in group if name in options.axes}
+        if len(lengths) < len(group) or len(set(lengths.values())) != 1:
+            raise ConfigError(
+                f"--zip {' '.join(group)}: expected axes of equal length, found "
+                f"{', '.join(f'{name} with {lengths[name]}' if name in lengths else f'no axis {name}' for name in group)}."
+            )
+    known = {"strategy", "seed", *options.axes}
+    for condition in options.skip:
+        if wrong := sorted(condition.keys() - known):
+            raise ConfigError(f"--skip: expected {', '.join(sorted(known))}, found {', '.join(wrong)}.")
+
+
+def _read_seed(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**32:
+        raise ConfigError(f"--seeds: expected numbers from 0 on, found {value!r}.")
+    return value
+
+
+def _read_strategy(item: Any) -> Choice:
+    if isinstance(item, str):
+        if item.endswith((".yaml", ".yml")):
+            found = find_config(item)
+            return Choice(_name_of_config(found), {}, config=found)
+        return Choice(item.rsplit(".", 1)[-1], {"model.strategy": item})
+    entry = _mapping(item, "strategies")
+    if len(entry) != 1:
+        raise ConfigError(f"strategies: expected a name, a config or one label with its settings, found {item!r}.")
+    ((label, settings),) = entry.items()
+    settings = dict(_mapping(settings, f"strategies: {label}"))
+    config = settings.pop("config", None)
+    return Choice(str(label), settings, None if config is None else find_config(str(config)))
+
+
+def _name_of_config(path: str) -> str:
+    """The short name of the learning strategy that a config chooses; the file's own where it chooses none."""
+    model = read_yaml(path).get("model")
+    strategy = model.get("strategy") if isinstance(model, Mapping) else None
+    chosen = strategy.get("class_path") if isinstance(strategy, Mapping) else strategy
+    return str(chosen).rsplit(".", 1)[-1] if chosen else Path(path).stem
+
+
+def _axes_of(texts: Sequence[str]) -> dict[str, list[Any]]:
+    axes: dict[str, list[Any]] = {}
+    for text in texts:
+        key, eq, values = text.partition("=")
+        if not (key and eq and values):
+            raise ConfigError(f"--axis: expected KEY=VALUE,VALUE (as in data.image_size=32,64), found {text!r}.")
+        read = yaml_value(f"[{values}]", f"--axis {key}")
+        axes[key] = list(read)
+    return axes
+
+
+def _read_axis(name: str, values: Any) -> tuple[Choice, ...]:
+    if isinstance(values, Mapping):
+        choices = [Choice(str(label), dict(_mapping(found or {}, f"axes: {name}"))) for label, found in values.items()]
+    else:
+        choices = [Choice(_label(value), {name: value}) for value in _sequence(values, f"axes: {name}")]
+    labels = [choice.label for choice in choices]
+    if not labels or len(set(labels)) < len(labels):
+        raise ConfigError(f"axes: {name}: expected different values, found {', '.join(labels) or 'none'}.")
+    return tuple(choices)
+
+
+def _label(value: Any) -> str:
+    """A value as a name for it; that of a class is its short name."""
+    if isinstance(value, Mapping) and "class_path" in value:
+        return str(value["class_path"]).rsplit(".", 1)[-1]
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _condition(text: str) -> dict[str, Any]:
+    pairs = [pair.partition("=") for pair in text.split(",")]
+    if not all(key and eq for key, eq, _ in pairs):
+        raise ConfigError(
+            f"--skip: expected KEY=VALUE,KEY=VALUE (as in strategy=RanPAC,data.image_size=64), found {text!r}."
+        )
+    return {key: yaml_value(value, "--skip") for key, _, value in pairs}
+
+
+def yaml_value(text: str, where: str) -> Any:
+    """A value as YAML reads it, numbers such as 1e-3 included.
+
+    Raises:
+        ConfigError: It cannot be read.
+    """
+    try:
+        return _with_numbers(yaml.safe_load(text))
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{where}: {text!r} cannot be read: {' '.join(str(error).split())}") from error
+
+
+def _with_numbers(value: Any) -> Any:
+    """YAML 1.1 takes 1e-3 for a text; everyone else for a number."""
+    if isinstance(value, list):
+        return [_with_numbers(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _with_numbers(item) for key, item in value.items()}
+    if isinstance(value, str) and value[:1].isdigit():
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value
+
+
+def _mapping(value: Any, where: str) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"{where}: expected options with names, found {value!r}.")
+    return {str(key): item for key, item in value.items()}
+
+
+def _sequence(value: Any, where: str) -> list[Any]:
+    if isinstance(value, str | bytes) or not isinstance(value, Sequence):
+        raise ConfigError(f"{where}: expected a list, found {value!r}.")
+    return list(value)
+
+
+def words_of(settings: Mapping[str, Any]) -> list[str]:
+    """Settings as options of the command line."""
+    return [f"--{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in settings.items()]
+
+
+def command_of(words: Sequence[str]) -> str:
+    """The command line that asked for a comparison."""
+    return shlex.join(["lightning-vision", "compare", *words])

@@ -1,0 +1,79 @@
+"""Test pictures of runs, for a report: read from the data that a run was on, where it is still as it was."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from typing import Any, cast
+
+import numpy as np
+from jsonargparse import ArgumentParser, Namespace
+from PIL import Image
+
+import datamodules
+from lightning_vision.datamodule import StreamDataModule
+from lightning_vision.errors import UserError
+from lightning_vision.report.runs import ReportRun
+
+SIDE = 96
+"""Longest side of a thumbnail, in pixels."""
+BY_DOTTED_PATH = ("train_transforms", "eval_transforms", "batch_transforms", "test_data")
+"""Options of a datamodule that can name classes. A config that came with a run directory is not to run code of its choice."""
+OF_FILES = frozenset(datamodules.__all__) - {"Avalanche"}
+"""Datamodules of this package without options that import what they name."""
+
+
+class PicturesOfRuns:
+    """Gives the JPEG of a test picture by run and row; None where the data is gone, was changed, or is another's format."""
+
+    def __init__(self) -> None:
+        self._data: dict[str, StreamDataModule | None] = {}
+
+    def __call__(self, run: ReportRun, row: int) -> bytes | None:
+        """A JPEG of at most ``SIDE`` pixels of a row of the run's sample table."""
+        data = self._data_of(run)
+        if data is None or not 0 <= row < len(data.samples):
+            return None
+        try:
+            pixels = data.picture(row)
+        except UserError:  # deleted since: the report does without it
+            return None
+        picture = Image.fromarray(np.ascontiguousarray(pixels.permute(1, 2, 0).numpy()))
+        picture.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
+        buffer = io.BytesIO()
+        picture.save(buffer, "JPEG", quality=80)
+        return buffer.getvalue()
+
+    def _data_of(self, run: ReportRun) -> StreamDataModule | None:
+        key = run.results.run.split_hash
+        if key not in self._data:
+            self._data[key] = _open(run)
+        return self._data[key]
+
+
+def _open(run: ReportRun) -> StreamDataModule | None:
+    asked = run.config.get("data")
+    if not isinstance(asked, dict):
+        return None
+    module, _, name = str(asked.get("class_path", "")).rpartition(".")
+    if module.split(".")[0] != "datamodules" or name not in OF_FILES:
+        return None
+    options = asked.get("init_args")
+    kept: dict[str, Any] = {
+        key: value for key, value in (options if isinstance(options, dict) else {}).items() if key not in BY_DOTTED_PATH
+    }
+    stream = kept.get("stream")
+    if isinstance(stream, dict) and not str(stream.get("class_path", "")).startswith("lightning_vision."):
+        return None
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(StreamDataModule, "data")
+    said = io.StringIO()  # the data's own remarks were printed by the run
+    try:
+        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+            parsed = parser.parse_object({"data": {"class_path": f"datamodules.{name}", "init_args": kept}})
+            data = cast(StreamDataModule, cast(Namespace, parser.instantiate_classes(parsed)).data)
+            if data.class_names != run.results.class_names:
+                data.use_class_names(run.results.class_names)
+    except Exception:  # whatever is wrong with it, the report does without its pictures, and says that there are none
+        return None
+    return data if data.split_hash == run.results.run.split_hash else None

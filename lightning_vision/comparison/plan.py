@@ -1,0 +1,265 @@
+"""The cells of a comparison: strategies x seeds x axes, each a whole configuration, and the bases that they share."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lightning_vision.comparison.options import Choice, CompareOptions, read_yaml, words_of
+from lightning_vision.errors import ConfigError
+from lightning_vision.program import ReadConfig, read_fit_config
+from lightning_vision.run_directory import binding, safe_name
+from lightning_vision.strategy import Strategy
+
+RUNS, BASES = "runs", "bases"
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One run directory of a comparison: a cell, or a base that cells share."""
+
+    name: str
+    method: str
+    """What runs that differ by seed alone have in common."""
+    strategy: str
+    seed: int
+    settings: dict[str, str]
+    """The label of its point on each axis."""
+    config: dict[str, Any]
+    """The whole configuration of ``fit``, as plain values."""
+    dumped: str
+    """The same, as the YAML that ``fit --config`` takes."""
+    kind: str = RUNS
+    base: str | None = None
+    """The name of the base that it starts from; None: it trains its own, or has none."""
+
+    @property
+    def directory(self) -> str:
+        """Its run directory, within the comparison's folder."""
+        return f"{self.kind}/{self.name}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be run."""
+
+    cells: list[PlannedRun]
+    bases: list[PlannedRun]
+    remarks: list[str]
+    common: dict[str, Any]
+    """The configuration that all cells share, without learning strategy where several are compared."""
+
+
+def make_plan(options: CompareOptions) -> Plan:
+    """The cells and their bases; every configuration is read, so that no mistake waits for its turn.
+
+    Raises:
+        ConfigError: An option of a cell cannot be used, no cell is left, or there are more than ``max_cells``.
+    """
+    points = options.points()
+    wanted = [
+        (seed, point, strategy)
+        for seed in options.seeds
+        for point in points
+        for strategy in options.strategies or (Choice("", {}),)
+        if not options.left_out(strategy, seed, point)
+    ]
+    if not wanted:
+        raise ConfigError("No cell is left: the conditions of --skip leave out every one.")
+    if len(wanted) > options.max_cells:
+        factors = f"{max(1, len(options.strategies))} strategies x {len(options.seeds)} seeds x {len(points)} settings"
+        raise ConfigError(
+            f"This comparison has {len(wanted):,} cells ({factors}), and at most {options.max_cells} are run unless more are "
+            f"asked for. If that is meant, give --max_cells {len(wanted)}; otherwise fewer values, --zip or --skip."
+        )
+    with _stripped(options.configs, drop_strategy=bool(options.strategies)) as configs:
+        planner = _Planner(options, configs)
+        cells = [planner.cell(seed, point, strategy) for seed, point, strategy in wanted]
+        common = planner.common()
+    names = [cell.name for cell in cells]
+    if len(set(names)) < len(names):
+        twice = sorted({name for name in names if names.count(name) > 1})
+        raise ConfigError(
+            f"Two cells would be called {twice[0]}: give strategies and values of axes labels that differ."
+        )
+    return Plan(cells, list(planner.bases.values()), planner.remarks, common)
+
+
+class _Planner:
+    """Reads the configuration of each cell, and of the base it starts from."""
+
+    def __init__(self, options: CompareOptions, configs: Sequence[str]) -> None:
+        self.options = options
+        self.configs = [word for config in configs for word in ("--config", config)]
+        self.bases: dict[str, PlannedRun] = {}
+        self.remarks: list[str] = []
+
+    def common(self) -> dict[str, Any]:
+        """What is the same for all cells, as a config."""
+        config = read_fit_config([*self.configs, *self.options.fit_words]).config
+        return {
+            key: value for key, value in config.items() if key not in ("config", "ckpt_path", "overwrite", "run_name")
+        }
+
+    def cell(self, seed: int, point: Mapping[str, Choice], strategy: Choice) -> PlannedRun:
+        settings = [word for choice in point.values() for word in words_of(choice.settings)]
+        chosen = words_of({"model.strategy": strategy.settings["model.strategy"]}) if _names_class(strategy) else []
+        entry = ["--config", strategy.config] if strategy.config else chosen
+        more = {key: value for key, value in strategy.settings.items() if key != "model.strategy"}
+        words = [*entry, *self.options.fit_words, *words_of(more), *settings]
+        where = f"{strategy.label or 'the cells'}{''.join(f', {name}={c.label}' for name, c in point.items())}"
+        read = self._read(seed, words, where)
+        label = strategy.label or _short_name(read.config)
+        base = self._base(seed, point, settings, read, where)
+        labels = {name: choice.label for name, choice in point.items()}
+        told = {name: value for name, value in labels.items() if not is_fold(point[name])}
+        method = ", ".join([label, *(f"{name.rsplit('.', 1)[-1]}={value}" for name, value in told.items())])
+        name = safe_name("-".join([label, *(f"{n.rsplit('.', 1)[-1]}={v}" for n, v in labels.items()), f"seed={seed}"]))
+        return self._planned(read, name, RUNS, method, _short_name(read.config), seed, labels, base)
+
+    def _base(
+        self, seed: int, point: Mapping[str, Choice], settings: Sequence[str], cell: ReadConfig, where: str
+    ) -> PlannedRun | None:
+        """The base of a cell, the same for all cells whose bases are trained alike; None where none is shared."""
+        if not _shares_base(cell, self.remarks):
+            return None
+        own = without_strategy([*self.options.fit_words, *settings])
+        read = self._read(seed, [*own, "--model.strategy=null"], f"the base of {where}")
+        key = base_key(read.config)
+        if key not in self.bases:
+            moved = {name: choice.label for name, choice in point.items()}
+            name = safe_name(f"base-seed={seed}-{key[:8]}")
+            self.bases[key] = self._planned(read, name, BASES, "Base", "Base", seed, moved, None)
+        return self.bases[key]
+
+    def _read(self, seed: int, words: Sequence[str], where: str) -> ReadConfig:
+        words = [*self.configs, *words, f"--seed_everything={seed}"]
+        try:
+            read = read_fit_config(words)
+            return read_fit_config([*words, *moved]) if (moved := self._moved_stream(read, seed)) else read
+        except ConfigError as error:
+            raise ConfigError(f"{where}: {error}") from error
+
+    def _moved_stream(self, read: ReadConfig, seed: int) -> list[str]:
+        """The options that make the stream follow the seed."""
+        stream = read.config["data"].get("init_args", {}).get("stream")
+        own = inspect.signature(read.data_class).parameters if read.data_class is not None else {}
+        if stream is None and "stream" in own:  # it would be handed on among the options otherwise
+            remark = f"{_short_name_of(read)} has a stream of its own, which seeds do not move; they move initialisation and order."
+            if remark not in self.remarks:
+                self.remarks.append(remark)
+            return []
+        named = [] if stream else ["--data.stream=InstanceIncremental"]
+        return [*named, f"--data.stream.seed={seed}"]
+
+    def _planned(
+        self, read: ReadConfig, name: str, kind: str, method: str, strategy: str, seed: int,
+        settings: dict[str, str], base: PlannedRun | None,
+    ) -> PlannedRun:  # fmt: skip
+        """The run with its place in the comparison's folder written into its configuration."""
+        output = self.options.output.resolve()
+        changes: dict[str, Any] = {"run_name": name, "trainer.default_root_dir": str(output / kind)}
+        if kind == BASES:
+            changes |= {"stop_after": 0, "keep_checkpoints": "last"}
+        if base is not None:
+            changes["model.base_checkpoint"] = str(output / base.directory / "checkpoints" / "experience=0000.ckpt")
+        changes["wandb.group"] = read.config["wandb"]["group"] or output.name
+        config, dumped = read.with_changes(changes)
+        return PlannedRun(
+            name, method, strategy, seed, settings, config, dumped, kind, None if base is None else base.name
+        )
+
+
+def base_key(config: Mapping[str, Any]) -> str:
+    """A hash of the options that decide how the base is trained: the learning strategy's own are not among them."""
+    model = config["model"]
+    ignored = ["model.strategy"]
+    if model["base_optimizer"] is not None:
+        ignored += ["model.optimizer", "model.lr_scheduler"]
+    if model["base_epochs"] is not None:
+        ignored.append("trainer.max_epochs")
+    kept = {
+        key: value
+        for key, value in binding(dict(config)).items()
+        if not any(key == name or key.startswith(f"{name}.") for name in ignored)
+    }
+    return hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def without_strategy(words: Sequence[str]) -> list[str]:
+    """Options of ``fit`` without those of the learning strategy, written as ``--key=value`` or as ``--key value``."""
+    kept, drops = [], False
+    for word in words:
+        if word.startswith("--"):
+            key = word.removeprefix("--").partition("=")[0]
+            drops = key == "model.strategy" or key.startswith("model.strategy.")
+        if not drops:
+            kept.append(word)
+    return kept
+
+
+def _shares_base(cell: ReadConfig, remarks: list[str]) -> bool:
+    """Whether a cell can start from a base that was trained apart; what stands against it is remarked."""
+    config = cell.config
+    stream = config["data"].get("init_args", {}).get("stream") or {}
+    options = stream.get("init_args") or {}
+    one = options.get("experiences") == 1 or str(stream.get("class_path", "")).endswith(".Joint")
+    given = config["model"]["base_checkpoint"] is not None or options.get("base_fraction") == 0
+    if one or given:
+        return False
+    strategy = cell.strategy_class
+    if strategy is not None and issubclass(strategy, Strategy) and strategy.follows_base:
+        remark = f"{strategy.__name__} watches how the base is trained, so each of its cells trains the base itself, in the same way."
+        if remark not in remarks:
+            remarks.append(remark)
+        return False
+    return True
+
+
+def is_fold(choice: Choice) -> bool:
+    """Whether a point of an axis is one fold of a cross-validation: the folds repeat a method, as seeds do."""
+    split = choice.settings.get("data.split")
+    return len(choice.settings) == 1 and isinstance(split, dict) and "folds" in split
+
+
+def _short_name_of(read: ReadConfig) -> str:
+    return str(read.config["data"]["class_path"]).rsplit(".", 1)[-1]
+
+
+def _names_class(choice: Choice) -> bool:
+    return "model.strategy" in choice.settings
+
+
+def _short_name(config: Mapping[str, Any]) -> str:
+    strategy = config["model"]["strategy"]
+    return "FullFineTune" if strategy is None else str(strategy["class_path"]).rsplit(".", 1)[-1]
+
+
+@contextmanager
+def _stripped(configs: Sequence[str], drop_strategy: bool) -> Iterator[list[str]]:
+    """The configs without what is the comparison's own.
+
+    Without the learning strategy too where others are asked for: options of one would stay for the next that has some of
+    the same name.
+    """
+    with tempfile.TemporaryDirectory(prefix="lightning_vision-") as folder:
+        paths = []
+        for number, config in enumerate(configs):
+            content = read_yaml(config)
+            content.pop("compare", None)
+            content.pop("run_name", None)
+            if drop_strategy and isinstance(content.get("model"), dict):
+                content["model"].pop("strategy", None)
+            path = Path(folder) / f"{number}-{Path(config).name}"
+            path.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+            paths.append(str(path))
+        yield paths

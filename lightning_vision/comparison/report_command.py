@@ -1,0 +1,45 @@
+"""The subcommand ``report``: a page, tables and pictures of run directories."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from rich.console import Console
+
+from lightning_vision.comparison.reporting import report as build
+from lightning_vision.errors import ConfigError
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"report: {message}. lightning-vision report --help shows its options.")
+
+
+def report(words: Sequence[str]) -> int:
+    """Build a report.
+
+    Args:
+        words: The command line after ``report``.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        UserError: There is no run in the folders, or the report cannot be written.
+    """
+    parser = _Parser(
+        prog="lightning-vision report",
+        allow_abbrev=False,
+        description="Write a self-contained page (report.html), its charts as PNG and its tables as CSV and Markdown, from run "
+        "directories or folders of them, half-finished ones too.",
+    )
+    parser.add_argument(
+        "folders", nargs="+", type=Path, metavar="DIR", help="run directories, or folders that hold some"
+    )
+    parser.add_argument("--output", type=Path, help="the folder that is written; default: report in the first DIR")
+    given = parser.parse_args(list(words))
+    build(given.folders, given.output or given.folders[0] / "report", Console(soft_wrap=True, highlight=False))
+    return 0

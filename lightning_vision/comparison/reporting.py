@@ -1,0 +1,58 @@
+"""Builds the report, with pictures where the data is there, and prints the ranking."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from lightning_vision.comparison.pictures_of_runs import PicturesOfRuns
+from lightning_vision.report.gather import gather
+from lightning_vision.report.page import ReportFiles, write_report
+from lightning_vision.report.runs import Comparison, Group
+
+
+def report(folders: Sequence[Path], output: Path, console: Console) -> tuple[Comparison, ReportFiles]:
+    """Write the report of all runs below some folders, and print its answer.
+
+    Args:
+        folders: Run directories, or folders of them.
+        output: The folder that it is written into.
+        console: Where the ranking is printed.
+
+    Raises:
+        ConfigError: There is no run.
+    """
+    comparison = gather(folders)
+    files = write_report(comparison, output, PicturesOfRuns())
+    for group in comparison.groups:
+        print_ranking(group, console)
+    for left in comparison.left_out:
+        console.print(escape(f"Left out: {left.path}: {left.reason}"))
+    console.print(f"The report: {files.page}")
+    return comparison, files
+
+
+def print_ranking(group: Group, console: Console) -> None:
+    """Print the answer and its table."""
+    table = Table(title=escape(group.name), box=box.SIMPLE_HEAD)
+    for heading in ("learning strategy", "accuracy (95 % of seeds)", "to best", "is it real?", "fit s", "kWh"):
+        table.add_column(heading, justify="right" if heading in ("to best", "fit s", "kWh") else "left")
+    for row in group.ranking.methods:
+        interval = "" if row.low is None or row.high is None else f" ({100 * row.low:.1f} to {100 * row.high:.1f})"
+        table.add_row(
+            escape(row.label),
+            f"{100 * row.mean:.1f} %{interval}",
+            "" if row.difference is None else f"{100 * row.difference:+.1f}",
+            row.verdict,
+            f"{row.fit_seconds:.1f}",
+            "-" if row.energy_kwh is None else f"{row.energy_kwh:.2g}",
+        )
+    console.print(table)
+    console.print(escape(group.ranking.words))
+    for remark in group.remarks:
+        console.print(escape(f"Note: {remark}"))

@@ -1,0 +1,201 @@
+"""The scenario card: what a reader must know to judge the figures, and to get them again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import PurePath
+from typing import Any
+
+from lightning_vision.report.runs import Group, ReportRun
+from lightning_vision.samples import plural
+from lightning_vision.wording import figure
+
+MOST_VALUES = 8
+"""Different values of one fact that are listed."""
+UNKNOWN = "not recorded"
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A line of the card."""
+
+    name: str
+    values: list[str]
+    """More than one where the runs differ: each says of how many runs it holds."""
+    is_code: bool = False
+
+
+def scenario_card(group: Group) -> list[Fact]:
+    """The facts of a group's runs, bases included; differences between the runs are said."""
+    runs = [*group.runs, *group.bases]
+    facts = [
+        _fact("data", runs, _data),
+        _fact("training, validation and test pictures", runs, _pictures),
+        _fact("classes", runs, lambda run: figure(len(run.results.class_names))),
+        _fact("stream", runs, lambda run: f"{run.results.run.scenario}, {plural(run.results.run.experiences, 'experience')}"),
+        _fact("split hash", runs, lambda run: run.results.run.split_hash, is_code=True),
+        _hashes_by_seed(runs),
+        _fact("leaks between the splits", runs, _leaks),
+        _fact("remarks on the data", runs, lambda run: _texts(run.results.run.data.get("remarks"))),
+        Fact("seeds", [", ".join(str(seed) for seed in sorted({run.seed for run in runs}))]),
+        _fact("backbone", runs, _backbone),
+        _fact("input size", runs, lambda run: str(_argument(run, "image_size"))),
+        _fact("device", runs, _device),
+        _fact("energy", runs, _energy),
+        _fact("country and grid", runs, _grid),
+        *_versions(runs),
+        _fact("code", runs, lambda run: f"commit {run.results.environment.git_commit}" if run.results.environment.git_commit else UNKNOWN),
+    ]  # fmt: skip
+    return [fact for fact in facts if fact.values]
+
+
+def run_notes(group: Group, most: int = 30) -> list[str]:
+    """What users were told while the runs went on, each once, with the runs that said it."""
+    told: dict[str, list[str]] = {}
+    for run in group.runs:
+        for note in run.results.notes:
+            told.setdefault(" ".join(note.split()), []).append(f"{run.method}, seed {run.seed}")
+    lines = [f"{_few(names, 3)}: {note}" for note, names in told.items()]
+    return lines[:most] + (
+        [f"... and {len(lines) - most} more, in the runs' results.json"] if len(lines) > most else []
+    )
+
+
+def _fact(name: str, runs: Sequence[ReportRun], tell: Callable[[ReportRun], str], *, is_code: bool = False) -> Fact:
+    told: dict[str, list[ReportRun]] = {}
+    for run in runs:
+        told.setdefault(tell(run), []).append(run)
+    if set(told) <= {""}:
+        return Fact(name, [])
+    if len(told) == 1:
+        return Fact(name, list(told), is_code)
+    values = [f"{value or UNKNOWN} ({_whose(of, runs)})" for value, of in told.items()]
+    left = len(values) - MOST_VALUES
+    return Fact(name, values[:MOST_VALUES] + ([f"and {left} more"] if left > 0 else []), is_code)
+
+
+def _whose(of: Sequence[ReportRun], runs: Sequence[ReportRun]) -> str:
+    """Of which runs something holds, in few words."""
+    seeds, methods = {run.seed for run in of}, {run.method for run in of}
+    if all(run in of for run in runs if run.seed in seeds):
+        return f"seed {', '.join(str(seed) for seed in sorted(seeds))}"
+    if all(run in of for run in runs if run.method in methods):
+        return _few(sorted(methods), 4)
+    return plural(len(of), "run")
+
+
+def _few(names: Sequence[str], most: int) -> str:
+    shown = list(dict.fromkeys(names))
+    return "; ".join(shown[:most]) + (f" and {len(shown) - most} more" if len(shown) > most else "")
+
+
+def _hashes_by_seed(runs: Sequence[ReportRun]) -> Fact:
+    found = {(run.results.run.stream_hash, run.seed) for run in runs}
+    by_hash = {
+        text: sorted(seed for other, seed in found if other == text)
+        for text, _ in sorted(found, key=lambda one: one[1])
+    }
+    if len(by_hash) == 1:
+        return Fact("stream hash", list(by_hash), is_code=True)
+    lines = [f"{text} (seed {', '.join(map(str, seeds))})" for text, seeds in by_hash.items()]
+    left = len(lines) - MOST_VALUES
+    return Fact("stream hash", lines[:MOST_VALUES] + ([f"and {left} more"] if left > 0 else []), is_code=True)
+
+
+def _argument(run: ReportRun, name: str) -> Any:
+    """An argument of the datamodule, as results.json has it."""
+    arguments = run.results.run.data.get("init_args")
+    return arguments.get(name, UNKNOWN) if isinstance(arguments, dict) else UNKNOWN
+
+
+def _option(run: ReportRun, name: str) -> Any:
+    """An option of the model, as config.yaml has it."""
+    model = run.config.get("model")
+    return model.get(name) if isinstance(model, dict) else None
+
+
+def _data(run: ReportRun) -> str:
+    source, root = str(run.results.run.data.get("class_path", UNKNOWN)).rsplit(".", 1)[-1], _argument(run, "root")
+    # The last part alone: the page is sent to others, whom the folders of this machine do not concern.
+    folder = PurePath(root).name if isinstance(root, str) and root != UNKNOWN else ""
+    return f"{source}, {folder}" if folder else source
+
+
+def _pictures(run: ReportRun) -> str:
+    samples, skipped = run.results.run.data.get("samples"), run.results.run.data.get("skipped")
+    counts = [samples.get(part) for part in ("train", "val", "test")] if isinstance(samples, dict) else []
+    if not counts or not all(isinstance(count, int) for count in counts):
+        return UNKNOWN
+    left = f"; {skipped} could not be read and were left out" if skipped else ""
+    return ", ".join(f"{count:,}" for count in counts) + left
+
+
+def _leaks(run: ReportRun) -> str:
+    leaks = run.results.run.data.get("leaks")
+    if not isinstance(leaks, dict):
+        return UNKNOWN
+    kinds = {
+        "exact": "exact copies",
+        "near": "near copies",
+        "label": "pictures with two labels",
+        "groups": "groups in several splits",
+    }
+    found = [f"{leaks[kind]} {words}" for kind, words in kinds.items() if leaks.get(kind)]
+    return ", ".join(found) or "none found"
+
+
+def _texts(value: object) -> str:
+    return " ".join(str(text) for text in value) if isinstance(value, list) else ""
+
+
+def _backbone(run: ReportRun) -> str:
+    network, weights = run.results.network, _option(run, "backbone_weights")
+    if not run.config:
+        origin = "origin of its weights not recorded"
+    elif weights:
+        origin = f"weights of {PurePath(str(weights)).name}"
+    else:
+        origin = "pretrained weights" if _option(run, "pretrained") else "random weights"
+    return f"{network.backbone}, {origin}, {network.total_parameters:,} parameters"
+
+
+def _device(run: ReportRun) -> str:
+    environment = run.results.environment
+    processes = "one process" if environment.devices == 1 else f"{environment.devices} processes"
+    return f"{environment.device}, {processes}, precision {environment.precision}"
+
+
+def _energy(run: ReportRun) -> str:
+    energy = run.results.energy
+    if energy is None:
+        return "not tracked"
+    return (
+        "measured by a power counter"
+        if energy.mode == "measured"
+        else "estimated from the load: no power counter was found"
+    )
+
+
+def _grid(run: ReportRun) -> str:
+    energy = run.results.energy
+    if energy is None:
+        return ""
+    grid = energy.grid_gco2_per_kwh
+    return f"{energy.country}, {UNKNOWN if grid is None else f'{grid:.0f} g CO2eq per kWh'}"
+
+
+def _versions(runs: Sequence[ReportRun]) -> list[Fact]:
+    """One line for the versions that all runs share, and one for each that differs."""
+    environments = [run.results.environment.model_dump() for run in runs]
+    names = list(dict.fromkeys(name for environment in environments for name in environment))
+    names = [name for name in names if name not in ("device", "devices", "precision", "git_commit")]
+    alike = [name for name in names if len({str(environment.get(name)) for environment in environments}) == 1]
+    shared = Fact("versions", [", ".join(f"{name} {environments[0][name]}" for name in alike)] if alike else [])
+    differing = [name for name in names if name not in alike]
+    return [shared, *(_fact(f"version of {name}, which differs", runs, partial(_version, name)) for name in differing)]
+
+
+def _version(name: str, run: ReportRun) -> str:
+    return str(run.results.environment.model_dump().get(name, UNKNOWN))

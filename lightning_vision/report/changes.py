@@ -1,0 +1,204 @@
+"""What updates did: forgetting per class, pictures that were right before and wrong after, what is taken for what.
+
+Everything comes from a run's predictions for the test pictures after each experience.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from lightning_vision.report.predictions import RunPredictions
+from lightning_vision.report.runs import ReportRun
+from lightning_vision.report.statistics import mcnemar
+from lightning_vision.results import Confusion
+
+SHOWN = 12
+
+
+@dataclass(frozen=True)
+class ClassChange:
+    """What the stream did to one class; recalls lie between 0 and 1."""
+
+    name: str
+    support: int
+    """Its test pictures."""
+    best_before: float | None
+    """The best recall after an experience before the last, from the first on in which the class was learned."""
+    before: float | None
+    """Recall before the last update: after the last experience but one."""
+    after: float | None
+    """Recall at the end."""
+
+    @property
+    def forgetting(self) -> float | None:
+        """Best earlier recall minus the last; negative for a class that has never been so good. None where undefined."""
+        return None if self.best_before is None or self.after is None else self.best_before - self.after
+
+
+@dataclass(frozen=True)
+class FlippedPicture:
+    """A test picture whose prediction an update turned from right to wrong, or from wrong to right."""
+
+    row: int
+    """In the sample table."""
+    path_hash: str
+    label: str
+    before: str
+    after: str
+    confidence: float
+    """Of the new prediction."""
+
+
+@dataclass(frozen=True)
+class Flips:
+    """What one update turned over."""
+
+    experience: int
+    name: str
+    lost: int
+    """Pictures that were right after the experience before and are wrong after this one."""
+    won: int
+    """Those that were wrong and are right."""
+    surest_lost: list[FlippedPicture]
+    surest_won: list[FlippedPicture]
+
+
+@dataclass(frozen=True)
+class TwoModels:
+    """Two particular models on the same test pictures."""
+
+    both: int
+    """Pictures that both have right."""
+    first_only: int
+    second_only: int
+    neither: int
+    p_value: float
+    """Exact McNemar test. It says nothing about the methods: another seed makes other models."""
+
+
+def recalls(predictions: RunPredictions, classes: int) -> npt.NDArray[np.float64]:
+    """(t, C) recall of each class after each experience; NaN for a class without test pictures."""
+    support = np.bincount(predictions.label, minlength=classes).astype(np.float64)
+    right = np.stack([np.bincount(predictions.label[row], minlength=classes) for row in predictions.correct])
+    with np.errstate(invalid="ignore"):
+        shares: npt.NDArray[np.float64] = right / support
+    return shares
+
+
+def class_changes(run: ReportRun) -> list[ClassChange]:
+    """Forgetting per class.
+
+    With r[t, c] the recall of class c on the whole test set after experience t, and s the first experience whose training
+    data has the class, its forgetting is the largest r[t, c] with s <= t < T-1, minus r[T-1, c]: best minus last, as
+    ``forgetting`` of results.json is for the test parts of the experiences. Where each experience brings one class, the
+    mean over the classes before the last is that figure. It is not defined for a class that came with the last experience,
+    without test pictures, or with a single experience.
+
+    Returns:
+        C changes, in the order of the classes; none where there are no predictions.
+    """
+    predictions = run.predictions()
+    if predictions is None:
+        return []
+    names = run.results.class_names
+    r = recalls(predictions, len(names))
+    last = len(r) - 1
+    learned = np.full(len(names), last)
+    for record in reversed(run.results.experiences):
+        learned[record.classes] = record.index
+    support = np.bincount(predictions.label, minlength=len(names))
+    changes = []
+    for c, name in enumerate(names):
+        defined = support[c] > 0
+        earlier = r[learned[c] : last, c]
+        changes.append(
+            ClassChange(
+                name=name,
+                support=int(support[c]),
+                best_before=float(earlier.max()) if defined and earlier.size else None,
+                before=float(r[last - 1, c]) if defined and last > 0 else None,
+                after=float(r[last, c]) if defined else None,
+            )
+        )
+    return changes
+
+
+def flips(run: ReportRun, shown: int = SHOWN) -> list[Flips]:
+    """What each update but the first turned over.
+
+    Args:
+        run: A run.
+        shown: Most pictures that are named of either kind, those with the surest new predictions first.
+
+    Returns:
+        One for each experience from the second on; none where there are no predictions.
+    """
+    predictions = run.predictions()
+    if predictions is None:
+        return []
+    correct = predictions.correct
+    found = []
+    for record in run.results.experiences[1:]:
+        t = record.index
+        lost = np.flatnonzero(correct[t - 1] & ~correct[t])
+        won = np.flatnonzero(~correct[t - 1] & correct[t])
+        pictures = [_pictures(run, predictions, t, rows, shown) for rows in (lost, won)]
+        found.append(Flips(t, record.name, len(lost), len(won), *pictures))
+    return found
+
+
+def top_confusions(runs: Sequence[ReportRun], most: int = 20) -> list[Confusion]:
+    """The most frequent errors of runs of one group, added up; ties in the order of the classes.
+
+    Args:
+        runs: Runs of one group: their classes have one order.
+        most: How many to return.
+    """
+    names = runs[0].results.class_names
+    counts = np.sum([run.results.test.confusion_matrix for run in runs], axis=0)
+    errors = counts * ~np.eye(len(names), dtype=bool)
+    order = np.argsort(-errors, axis=None, kind="stable")[:most]
+    return [
+        Confusion(
+            true=names[true],
+            predicted=names[predicted],
+            count=int(errors[true, predicted]),
+            share=float(errors[true, predicted] / counts[true].sum()),
+        )
+        for true, predicted in zip(*np.unravel_index(order, errors.shape), strict=True)
+        if errors[true, predicted]
+    ]
+
+
+def two_models(first: ReportRun, second: ReportRun) -> TwoModels | None:
+    """Compare two runs of one group on the same test pictures; None where one has no predictions or other pictures."""
+    one, other = first.predictions(), second.predictions()
+    if one is None or other is None or not np.array_equal(one.path_hash[one.order], other.path_hash[other.order]):
+        return None
+    a, b = one.correct[-1][one.order], other.correct[-1][other.order]
+    first_only, second_only = int((a & ~b).sum()), int((b & ~a).sum())
+    return TwoModels(
+        int((a & b).sum()), first_only, second_only, int((~a & ~b).sum()), mcnemar(first_only, second_only)
+    )
+
+
+def _pictures(
+    run: ReportRun, predictions: RunPredictions, t: int, rows: npt.NDArray[np.int64], shown: int
+) -> list[FlippedPicture]:
+    names = run.results.class_names
+    surest = rows[np.argsort(-predictions.confidence[t, rows], kind="stable")][:shown]
+    return [
+        FlippedPicture(
+            row=int(predictions.index[n]),
+            path_hash=str(predictions.path_hash[n]),
+            label=names[predictions.label[n]],
+            before=names[predictions.predicted[t - 1, n]],
+            after=names[predictions.predicted[t, n]],
+            confidence=float(predictions.confidence[t, n]),
+        )
+        for n in surest
+    ]

@@ -1,0 +1,139 @@
+"""The charts of what updates did to classes and pictures: forgetting per class, and predictions that turned over."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import fmean
+
+import altair as alt
+
+from lightning_vision.report.changes import ClassChange, Flips
+from lightning_vision.report.chart import Chart, Row, by_method, finish, finish_panels, named, rounded, short_names
+from lightning_vision.samples import plural
+
+MOST_CLASSES = 30
+MOST_PANELS = 24
+LOST, WON = "right before, wrong after", "wrong before, right after"
+ORANGE, BLUE = "#D55E00", "#3A93D0"
+
+
+def mean_forgetting(changes: Sequence[Sequence[ClassChange]]) -> dict[str, float]:
+    """Forgetting of each class, averaged over the seeds for which it is defined.
+
+    Args:
+        changes: Of each seed.
+    """
+    found: dict[str, list[float]] = {}
+    for change in (change for of_seed in changes for change in of_seed):
+        if change.forgetting is not None:
+            found.setdefault(change.name, []).append(change.forgetting)
+    return {name: fmean(values) for name, values in found.items()}
+
+
+def forgetting_chart(forgetting: dict[str, dict[str, float]], methods: Sequence[str]) -> Chart | None:
+    """Which classes paid for the updates: a row a class, a point a method; None where nothing is defined.
+
+    Args:
+        forgetting: By method and class name; see ``mean_forgetting``.
+        methods: All methods of the page, for their hues.
+    """
+    by_class: dict[str, list[float]] = {}
+    for of_method in forgetting.values():
+        for name, value in of_method.items():
+            by_class.setdefault(name, []).append(value)
+    if not by_class:
+        return None
+    worst = sorted(by_class, key=lambda name: -fmean(by_class[name]))
+    shown = worst[:MOST_CLASSES]
+    rows: list[Row] = [
+        {"c0": method, "c1": name, "c2": rounded(100 * of_method[name], 4)}
+        for method, of_method in forgetting.items()
+        for name in shown
+        if name in of_method
+    ]
+    datasets: dict[str, list[Row]] = {"rows": rows, "zero": [{"c2": 0}]}
+    hue, shape = by_method(methods, [method for method, of_method in forgetting.items() if of_method])
+    pick = alt.selection_point(name="pick", fields=["c0"], bind="legend")
+    strength = alt.when(pick).then(alt.value(0.9)).otherwise(alt.value(0.08))
+    y = alt.Y("c1:N", sort=shown, title=None, axis=alt.Axis(grid=True, labelOverlap=False))
+    x = alt.X("c2:Q", title="forgetting (points of recall)", axis=alt.Axis(orient="top"))
+    told = [
+        alt.Tooltip("c1:N", title="class"),
+        alt.Tooltip("c0:N", title="method"),
+        alt.Tooltip("c2:Q", title="points", format=".1f"),
+    ]
+    layers = [
+        alt.Chart(named("zero")).mark_rule().encode(x="c2:Q"),
+        alt.Chart(named("rows"))
+        .mark_point(filled=True, size=75, opacity=1)
+        .encode(x=x, y=y, color=hue, shape=shape, fillOpacity=strength, tooltip=told)
+        .add_params(pick),
+    ]
+    left = len(worst) - len(shown)
+    said = ", ".join(f"{name} {fmean(by_class[name]) * 100:.1f}" for name in shown[:5])
+    return Chart(
+        name="forgetting",
+        title="Forgetting per class",
+        words=f"Forgetting of each class by method, worst first. Means over methods, in points of recall: {said}.",
+        spec=finish(layers, datasets, height=20 * len(shown)),
+        datasets=datasets,
+        headings=("class", *forgetting),
+        rows=[(name, *(f"{100 * of[name]:.1f}" if name in of else "" for of in forgetting.values())) for name in worst],
+        note="Best earlier recall minus the last. Worst first, by the mean over methods; left of 0 a class got better. Means over seeds. "
+        + (f"The table has {left} more." if left else ""),
+    )
+
+
+def flips_chart(flips: dict[str, list[list[Flips]]]) -> Chart | None:
+    """Test pictures that each update turned over, won above and lost below; None where there is none.
+
+    Args:
+        flips: By method, of each seed.
+    """
+    shown = short_names(list(flips)[:MOST_PANELS])
+    rows: list[Row] = []
+    listed = []
+    for method, panel in shown.items():
+        by_update: dict[int, list[Flips]] = {}
+        for update in (update for of_seed in flips[method] for update in of_seed):
+            by_update.setdefault(update.experience, []).append(update)
+        for experience, updates in sorted(by_update.items()):
+            won, lost = fmean(update.won for update in updates), fmean(update.lost for update in updates)
+            name = updates[0].name
+            rows.append(
+                {
+                    "c0": panel,
+                    "c1": experience + 1,
+                    "c2": rounded(won),
+                    "c3": WON,
+                    "c4": name,
+                    "c5": rounded(won),
+                    "c6": method,
+                }
+            )
+            rows.append({"c0": panel, "c1": experience + 1, "c2": rounded(-lost), "c3": LOST, "c4": name, "c5": rounded(lost), "c6": method})  # fmt: skip
+            listed.append((method, str(experience + 1), name, f"{won:.1f}", f"{lost:.1f}", f"{won - lost:+.1f}"))
+    if not rows:
+        return None
+    longest = max(row["c1"] for row in rows)
+    scale = alt.Scale(domain=[WON, LOST], range=[BLUE, ORANGE])
+    bars = alt.Chart().mark_bar().encode(
+        x=alt.X("c1:O", title="experience", axis=alt.Axis(labelAngle=0)),
+        y=alt.Y("c2:Q", title="test pictures"),
+        color=alt.Color("c3:N", scale=scale, legend=alt.Legend(title=None)),
+        tooltip=[alt.Tooltip("c6:N", title="method"), alt.Tooltip("c4:N", title="update"), alt.Tooltip("c3:N", title="pictures"), alt.Tooltip("c5:Q", title="number", format=".1f")],
+    )  # fmt: skip
+    left = len(flips) - len(shown)
+    totals = {method: sum(row["c2"] for row in rows if row["c6"] == method) for method in shown}
+    said = ", ".join(f"{method} {total:+.0f}" for method, total in totals.items())
+    return Chart(
+        name="flips",
+        title="Pictures that an update turned over",
+        words=f"Test pictures won and lost by each update, a panel a method. Won minus lost in all: {said}.",
+        spec=finish_panels(bars, "rows", list(shown.values()), width=max(150, min(240, 26 * longest)), height=130),
+        datasets={"rows": rows},
+        headings=("method", "experience", "name", "won", "lost", "difference"),
+        rows=listed,
+        note="Above 0: wrong before the update and right after; below: right before and wrong after. Means over seeds. "
+        + (f"{plural(left, 'method')} with lower accuracy left out." if left else ""),
+    )

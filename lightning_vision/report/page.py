@@ -1,0 +1,206 @@
+"""A report as one HTML page that asks no network for anything, with its charts as PNG and its tables as CSV and Markdown."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import vl_convert
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from lightning_vision.report.chart import VEGA_LITE, look, percent, points
+from lightning_vision.report.runs import Comparison, ReportRun
+from lightning_vision.report.sections import Section, group_section
+from lightning_vision.report.sharing import Savings, savings
+from lightning_vision.report.statistics import FEWEST_SEEDS
+from lightning_vision.report.tables import write_tables
+from lightning_vision.run_directory import write_atomically, write_text_atomically
+from lightning_vision.samples import plural
+from lightning_vision.wording import figure, printable
+
+Pictures = Callable[[ReportRun, int], bytes | None]
+"""A test picture of a run by its row in the sample table, as a JPEG; None where it cannot be had."""
+
+PAGE = "report.html"
+VERDICTS = {
+    "best": "the highest mean",
+    "different": "yes: different",
+    "not told apart": "not told apart",
+    "cannot tell": "cannot tell",
+}
+_SCRIPTS = ("charts.js", "matrix.js", "confusion.js")
+
+
+@dataclass(frozen=True)
+class ReportFiles:
+    """What was written."""
+
+    page: Path
+    charts: list[Path]
+    tables: list[Path]
+
+
+@dataclass(frozen=True)
+class _Script:
+    """A script of the page, and by what its policy knows it."""
+
+    text: Markup
+
+    @property
+    def source(self) -> Markup:
+        """The hash that allows this text and no other to run."""
+        digest = base64.b64encode(hashlib.sha256(self.text.encode()).digest()).decode()
+        return Markup(f"'sha256-{digest}'")
+
+
+def write_report(comparison: Comparison, output: Path, pictures: Pictures | None = None) -> ReportFiles:
+    """Write report.html, a PNG of each chart, and the tables.
+
+    Args:
+        comparison: What was gathered.
+        output: The folder; made if need be.
+        pictures: Gives the test pictures that an update turned over; None: they are only counted.
+
+    Raises:
+        TrainingError: A file cannot be written.
+    """
+    tables = write_tables(comparison, output)
+    methods = list(dict.fromkeys(method.label for group in comparison.groups for method in group.methods))
+    sections = [
+        group_section(group, f"group-{number}", methods, pictures)
+        for number, group in enumerate(comparison.groups, start=1)
+    ]
+    charts = []
+    for section in sections:
+        for chart in section.charts:
+            path = output / (f"{chart.name}.png" if len(sections) == 1 else f"{section.id}-{chart.name}.png")
+            picture = chart.png()
+            write_atomically(path, lambda temporary, picture=picture: temporary.write_bytes(picture))  # type: ignore[misc]
+            charts.append(path)
+    page = output / PAGE
+    write_text_atomically(page, _page(comparison, sections))
+    return ReportFiles(page, charts, tables)
+
+
+@cache
+def vega() -> str:
+    """The drawing libraries as one script; bundling them takes two seconds."""
+    bundle: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", VEGA_LITE)
+    return bundle
+
+
+def _page(comparison: Comparison, sections: list[Section]) -> str:
+    environment = Environment(
+        loader=PackageLoader("lightning_vision"), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True, finalize=_shown,
+    )  # fmt: skip
+    environment.filters |= {
+        "json": json_block,
+        "figure": figure,
+        "known": lambda value: "not known" if value is None else figure(value),
+        "share": percent,
+        "points": lambda value: "-" if value is None else points(value),
+        "chance": lambda p: "under 0.001" if p < 0.001 else f"{p:.2g}",
+        "large": _large,
+        "time": _time,
+        "unbroken": lambda text: text.replace(" %", "\N{NO-BREAK SPACE}%"),
+    }
+
+    def part(name: str) -> str:
+        source, _, _ = PackageLoader("lightning_vision").get_source(environment, f"report/{name}")
+        return source
+
+    saved = savings(comparison)
+    return environment.get_template("report.html.j2").render(
+        comparison=comparison,
+        sections=sections,
+        savings=saved,
+        shared=_shared(saved),
+        notices=_notices(comparison, sections),
+        verdicts=VERDICTS,
+        fewest_seeds=FEWEST_SEEDS,
+        looks={name: look(dark=name == "dark") for name in ("light", "dark")},
+        style=Markup(part("report.css")),
+        scripts=[script(text) for text in (vega(), *map(part, _SCRIPTS))],
+    )
+
+
+def json_block(value: Any) -> Markup:
+    """JSON that can stand in a script element: nothing in it ends the element or begins another."""
+    text = json.dumps(value, allow_nan=False, separators=(",", ":"))
+    if "\\" in text:  # a text in it has more than plain characters
+        text = json.dumps(_printable(value), allow_nan=False, separators=(",", ":"))
+    return Markup(text.replace("&", r"\u0026").replace("<", r"\u003c").replace(">", r"\u003e"))
+
+
+def script(text: str) -> _Script:
+    """A script that can stand in the page: what would end its element is spelt otherwise, and means the same."""
+    return _Script(Markup(text.replace("</script", "<\\/script").replace("<!--", "<\\!--")))
+
+
+def _shown(value: Any) -> Any:
+    """Every text that the template prints; markup is our own."""
+    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def _printable(value: Any) -> Any:
+    """The same value with every text in it as it can be shown."""
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, dict):
+        return {key: _printable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_printable(item) for item in value]
+    return value
+
+
+def _large(value: float | None) -> str:
+    """A count with its thousands, millions or milliards."""
+    if value is None:
+        return "not known"
+    for size, letter in ((1e9, " G"), (1e6, " M"), (1e4, " k")):
+        if value >= size:
+            return f"{value / (1e3 if letter == ' k' else size):.3g}{letter}"
+    return figure(value)
+
+
+def _time(seconds: float) -> str:
+    """A time in the unit that suits it."""
+    for size, unit in ((3600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{figure(round(seconds / size, 1))} {unit}"
+    return f"{figure(seconds)} s"
+
+
+def _notices(comparison: Comparison, sections: list[Section]) -> list[str]:
+    """What a reader must know before any figure."""
+    several = len(sections) > 1
+    found = []
+    for section in sections:
+        ranking = section.group.ranking
+        told = list(section.group.remarks)
+        if len(ranking.methods) > 1 and not ranking.can_tell:
+            told.insert(0, f"This page cannot tell whether differences are real: that takes at least {FEWEST_SEEDS} seeds that methods have in common.")  # fmt: skip
+        found += [f"{section.group.name}: {remark}" if several else remark for remark in told]
+    return found
+
+
+def _shared(saved: Savings) -> list[str]:
+    """What sharing saved, in words."""
+    words = []
+    if saved.base_users:
+        words.append(f"{plural(saved.base_users, 'run')} started from {plural(saved.bases, 'base')}: a base was not trained again {plural(saved.bases_not_trained, 'time')}.")  # fmt: skip
+    if saved.bases_elsewhere:
+        words.append(f"{plural(saved.bases_elsewhere, 'run')} started from a base that is not among these runs: what that saved is not known.")  # fmt: skip
+    if saved.pictures_not_passed:
+        words.append(f"Kept features stood in for {saved.pictures_not_passed:,} passes of the backbone.")
+    if saved.untracked:
+        words.append(f"The energy of {plural(saved.untracked, 'run')} was not tracked and is not in the sums.")
+    return words

@@ -1,0 +1,163 @@
+"""What the page shows of one group of runs: its charts in their order, its card, what updates did to single pictures."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lightning_vision.report.card import Fact, run_notes, scenario_card
+from lightning_vision.report.changes import FlippedPicture, Flips, class_changes, flips, two_models
+from lightning_vision.report.chart import Chart
+from lightning_vision.report.class_charts import flips_chart, forgetting_chart, mean_forgetting
+from lightning_vision.report.confusions import confusion_data
+from lightning_vision.report.costs import cost_chart
+from lightning_vision.report.learning_curves import curve_charts
+from lightning_vision.report.runs import Group, Method, ReportRun
+from lightning_vision.report.stream_charts import matrix_chart, stream_chart
+from lightning_vision.report.sweeps import sweep_charts
+from lightning_vision.samples import plural
+
+MOST_METHODS_PICTURED = 4
+PICTURES_OF_A_KIND = 8
+
+
+@dataclass(frozen=True)
+class Thumbnail:
+    """A test picture that an update turned over."""
+
+    uri: str
+    alt: str
+    label: str
+    taken_for: str
+    """The wrong class, before the update or after it."""
+
+
+@dataclass(frozen=True)
+class Flipped:
+    """Some pictures that the last update of one run turned over."""
+
+    name: str
+    lost: list[Thumbnail]
+    won: list[Thumbnail]
+
+
+@dataclass(frozen=True)
+class Section:
+    """One group on the page."""
+
+    id: str
+    group: Group
+    costs: list[Chart]
+    without_cost: list[str]
+    curves: list[Chart]
+    learning: list[Chart]
+    flipped: list[Flipped]
+    sweep: list[Chart]
+    confusion: dict[str, Any]
+    card: list[Fact]
+    notes: list[str]
+    two_models: str
+
+    @property
+    def charts(self) -> list[Chart]:
+        """All of them, in the page's order."""
+        return [*self.costs, *self.curves, *self.learning, *self.sweep]
+
+    @property
+    def parts(self) -> list[tuple[str, str]]:
+        """What the navigation names: the ends of ids, and words."""
+        sweep = [("sweep", "Epsilon")] if self.sweep else []
+        return [
+            ("ranking", "Ranking"), ("cost", "Cost"), ("learning", "Learning"), *sweep,
+            ("confusion", "Confusion"), ("card", "Scenario card"),
+        ]  # fmt: skip
+
+
+def group_section(
+    group: Group, section_id: str, methods: Sequence[str], pictures: Callable[[ReportRun, int], bytes | None] | None
+) -> Section:
+    """Work out what is shown of a group.
+
+    Args:
+        group: Its runs.
+        section_id: Begins all ids of the section.
+        methods: All methods of the page, for their hues.
+        pictures: Gives test pictures as JPEG; None: none are shown.
+    """
+    by_cost = {cost: cost_chart(group, methods, cost) for cost in ("energy", "time")}
+    turned = {method.label: [found for run in method.runs if (found := flips(run))] for method in group.methods}
+    forgetting = {
+        method.label: mean_forgetting([class_changes(run) for run in method.complete or method.runs])
+        for method in group.methods
+    }
+    over_stream = [stream_chart(group, methods, seen=seen) for seen in (False, True)]
+    learning = [matrix_chart(group), forgetting_chart(forgetting, methods), flips_chart(turned)]
+    return Section(
+        id=section_id,
+        group=group,
+        costs=_drawn(by_cost.values()),
+        without_cost=[f"The {cost} of learning is not known, or nothing." for cost, chart in by_cost.items() if chart is None],
+        curves=[*curve_charts(group, methods), *_drawn(over_stream)],
+        learning=_drawn(learning),
+        flipped=[] if pictures is None else _flipped(group, turned, pictures),
+        sweep=sweep_charts(group, methods),
+        confusion=confusion_data(group),
+        card=scenario_card(group),
+        notes=run_notes(group),
+        two_models=_two_models(group),
+    )  # fmt: skip
+
+
+def _drawn(charts: Any) -> list[Chart]:
+    return [chart for chart in charts if chart is not None]
+
+
+def _flipped(
+    group: Group, turned: dict[str, list[list[Flips]]], pictures: Callable[[ReportRun, int], bytes | None]
+) -> list[Flipped]:
+    found = []
+    for method in group.methods[:MOST_METHODS_PICTURED]:
+        if not turned[method.label]:
+            continue
+        run, last = _first_with_predictions(method), turned[method.label][0][-1]
+        lost, won = (_thumbnails(run, of, pictures) for of in (last.surest_lost, last.surest_won))
+        if lost or won:
+            found.append(Flipped(f"{method.label}, seed {run.seed}", lost, won))
+    return found
+
+
+def _first_with_predictions(method: Method) -> ReportRun:
+    return next(run for run in method.runs if flips(run, shown=0))
+
+
+def _thumbnails(
+    run: ReportRun, flipped: Sequence[FlippedPicture], pictures: Callable[[ReportRun, int], bytes | None]
+) -> list[Thumbnail]:
+    found = []
+    for one in flipped[:PICTURES_OF_A_KIND]:
+        jpeg = pictures(run, one.row)
+        if jpeg is not None:
+            uri = "data:image/jpeg;base64," + base64.b64encode(jpeg).decode("ascii")
+            wrong = one.after if one.after != one.label else one.before
+            found.append(Thumbnail(uri, f"A test picture of {one.label}", one.label, wrong))
+    return found
+
+
+def _two_models(group: Group) -> str:
+    """McNemar's test between a model of the best method and one of the next, in words; empty where it cannot be done."""
+    ranked = [method for method in group.methods if method.complete][:2]
+    if len(ranked) < 2:
+        return ""
+    first, second = ({run.seed: run for run in method.complete} for method in ranked)
+    common = sorted(first.keys() & second.keys())
+    models = two_models(first[common[0]], second[common[0]]) if common else None
+    if models is None:
+        return ""
+    pictures = models.both + models.first_only + models.second_only + models.neither
+    return (
+        f"Two particular models, of seed {common[0]}: of {plural(pictures, 'test picture')} {ranked[0].label} alone has {models.first_only} right "
+        f"and {ranked[1].label} alone {models.second_only} (exact McNemar test, p = {models.p_value:.2g}). That is about these two models and not about "
+        "the methods: another seed makes other models."
+    )  # fmt: skip

@@ -1,0 +1,223 @@
+"""The numbers of a report as tables: for other programs as CSV, for a README or an issue as Markdown."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from lightning_vision.report.changes import class_changes
+from lightning_vision.report.runs import Comparison, Group, Method, RankedMethod, ReportRun
+from lightning_vision.run_directory import write_text_atomically
+from lightning_vision.wording import figure, printable
+
+
+def write_tables(comparison: Comparison, output: Path) -> list[Path]:
+    """Write ranking.csv, per_class.csv, experiences.csv and ranking.md.
+
+    Args:
+        comparison: What was gathered.
+        output: The folder; made if need be.
+
+    Returns:
+        The files.
+
+    Raises:
+        TrainingError: One cannot be written.
+    """
+    output.mkdir(parents=True, exist_ok=True)
+    texts = {
+        "ranking.csv": _csv(ranking_table(comparison)),
+        "per_class.csv": _csv(class_table(comparison)),
+        "experiences.csv": _csv(experience_table(comparison)),
+        "ranking.md": ranking_markdown(comparison),
+    }
+    for name, text in texts.items():
+        # A name from an odd disk may hold bytes that are no UTF-8.
+        write_text_atomically(output / name, text.encode("utf-8", "backslashreplace").decode("utf-8"))
+    return [output / name for name in texts]
+
+
+def ranking_table(comparison: Comparison) -> pd.DataFrame:
+    """A row for each ranked method of each group, best first; what is not known is NaN or empty."""
+    return pd.DataFrame([
+        _ranking_row(group, place, row)
+        for group in comparison.groups
+        for place, row in enumerate(group.ranking.methods, start=1)
+    ])  # fmt: skip
+
+
+def _ranking_row(group: Group, place: int, row: RankedMethod) -> dict[str, Any]:
+    return {
+        "group": group.name,
+        "rank": place,
+        "method": row.label,
+        "strategy": row.strategy,
+        "seeds": " ".join(map(str, row.seeds)),
+        "test accuracy (%)": _hundredfold(row.mean),
+        "95 % interval low (%)": _hundredfold(row.low),
+        "95 % interval high (%)": _hundredfold(row.high),
+        "difference to best (points)": _hundredfold(row.difference),
+        "difference low (points)": _hundredfold(row.difference_low),
+        "difference high (points)": _hundredfold(row.difference_high),
+        "p": row.p_value,
+        "p, Holm": row.p_holm,
+        "verdict": row.verdict,
+        "average incremental accuracy (%)": _hundredfold(row.average_incremental),
+        "forgetting (points)": _hundredfold(row.forgetting),
+        "parameters": row.total_parameters,
+        "trainable parameters": row.trainable_parameters,
+        "multiply-adds per picture": row.macs,
+        "epochs per increment": row.epochs,
+        "learning time (s)": row.fit_seconds,
+        "learning energy (kWh)": row.energy_kwh,
+        "learning CO2eq (kg)": row.co2eq_kg,
+        "on front of accuracy and energy": row.on_front_energy,
+        "on front of accuracy and time": row.on_front_time,
+    }
+
+
+def class_table(comparison: Comparison) -> pd.DataFrame:
+    """A row for each method and class: means over the seeds of its complete runs, or of all where none is complete."""
+    methods = [(group, method) for group in comparison.groups for method in group.methods]
+    return pd.DataFrame([row for group, method in methods for row in _class_rows(group, method)])
+
+
+def _class_rows(group: Group, method: Method) -> list[dict[str, Any]]:
+    runs = method.complete or method.runs
+    changes = [{change.name: change for change in class_changes(run)} for run in runs]
+    rows = []
+    for name in group.class_names:
+        scores = [run.results.test.per_class[name] for run in runs]
+        changed = [by_name[name] for by_name in changes if name in by_name]
+        rows.append(
+            {
+                "group": group.name,
+                "method": method.label,
+                "class": name,
+                "test pictures": scores[0]["support"],
+                "seeds": len(runs),
+                "recall (%)": _mean([score["recall"] for score in scores]),
+                "precision (%)": _mean([score["precision"] for score in scores]),
+                "F1 (%)": _mean([score["f1"] for score in scores]),
+                "recall before the last update (%)": _mean([change.before for change in changed]),
+                "best earlier recall (%)": _mean([change.best_before for change in changed]),
+                "forgetting (points)": _mean([change.forgetting for change in changed]),
+            }
+        )
+    return rows
+
+
+def experience_table(comparison: Comparison) -> pd.DataFrame:
+    """A row for each run and experience, bases and unfinished runs included."""
+    runs = [(group, run) for group in comparison.groups for run in (*group.bases, *group.runs)]
+    return pd.DataFrame([row for group, run in runs for row in _experience_rows(group, run)])
+
+
+def _experience_rows(group: Group, run: ReportRun) -> list[dict[str, Any]]:
+    results = run.results
+    return [
+        {
+            "group": group.name,
+            "method": run.method,
+            "strategy": run.strategy,
+            "seed": run.seed,
+            "run": str(run.path),
+            "complete": run.unfinished is None,
+            "experience": record.index,
+            "name": record.name,
+            "training pictures": record.train_samples,
+            "epochs": record.epochs,
+            "test accuracy (%)": _hundredfold(accuracy),
+            "accuracy on classes seen (%)": _hundredfold(seen),
+            "learning time (s)": record.seconds,
+            "learning energy (kWh)": record.energy_kwh,
+            "learning CO2eq (kg)": record.co2eq_kg,
+            "evaluation time (s)": record.evaluation.seconds,
+            "evaluation energy (kWh)": record.evaluation.energy_kwh,
+            "trainable parameters": record.trainable_parameters,
+            "pictures through the backbone": record.backbone_images,
+        }
+        for record, accuracy, seen in zip(
+            results.experiences, results.test_accuracy, results.seen_accuracy, strict=True
+        )
+    ]
+
+
+def ranking_markdown(comparison: Comparison) -> str:
+    """The ranking as GitHub shows it: the answer, a table and the remarks for each group."""
+    lines = [f"# {escaped(comparison.title)}", ""]
+    if comparison.command:
+        lines += [f"    {printable(' '.join(comparison.command.split()))}", ""]
+    for group in comparison.groups:
+        lines += [f"## {escaped(group.name)}", "", escaped(group.ranking.words), ""]
+        if group.ranking.methods:
+            lines += [*_markdown_table(group.ranking.methods), ""]
+        lines += [*(f"- {escaped(remark)}" for remark in group.remarks), *([""] if group.remarks else [])]
+    if comparison.left_out:
+        lines += ["## Left out", ""]
+        lines += [f"- {escaped(str(left.path))}: {escaped(left.reason)}" for left in comparison.left_out]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _markdown_table(rows: Sequence[RankedMethod]) -> list[str]:
+    header = (
+        "method", "seeds", "test accuracy (%)", "95 % interval", "to the best (points)", "95 % interval", "verdict",
+        "forgetting (points)", "parameters", "multiply-adds", "epochs", "learning (s)", "learning (kWh)",
+    )  # fmt: skip
+    lines = ["| " + " | ".join(header) + " |", "|---" + "|---:" * (len(header) - 1) + "|"]
+    for row in rows:
+        cells = (
+            escaped(row.label),
+            str(len(row.seeds)),
+            _percent(row.mean),
+            _span(row.low, row.high),
+            _percent(row.difference, sign=True),
+            _span(row.difference_low, row.difference_high, sign=True),
+            row.verdict,
+            _percent(row.forgetting, sign=True),
+            _plain(row.total_parameters),
+            _plain(row.macs),
+            _plain(row.epochs),
+            _plain(row.fit_seconds),
+            _plain(row.energy_kwh),
+        )
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines
+
+
+def escaped(text: str) -> str:
+    """A text in Markdown that shows as it is: no HTML, no table cell, no link, on one line."""
+    plain = html.escape(printable(" ".join(text.split())), quote=False)
+    return re.sub(r"([\\|`*\[\]~])", r"\\\1", plain)
+
+
+def _csv(table: pd.DataFrame) -> str:
+    return table.to_csv(index=False, lineterminator="\n") if len(table) else ""
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    """In percent; None where nothing is known."""
+    known = [value for value in values if value is not None]
+    return 100 * float(np.mean(known)) if known else None
+
+
+def _hundredfold(value: float | None) -> float | None:
+    return None if value is None else 100 * value
+
+
+def _percent(value: float | None, sign: bool = False) -> str:
+    return "" if value is None else f"{100 * value:{'+' if sign else ''}.1f}"
+
+
+def _span(low: float | None, high: float | None, sign: bool = False) -> str:
+    return "" if low is None or high is None else f"{_percent(low, sign)} to {_percent(high, sign)}"
+
+
+def _plain(value: float | None) -> str:
+    return "" if value is None else figure(value)

@@ -1,0 +1,27 @@
+"""How texts from elsewhere and numbers are written where a person reads them."""
+
+import unicodedata
+
+INVISIBLE = {*range(0x202A, 0x202F), *range(0x2066, 0x206A)}
+"""Characters that turn the direction of what follows: a name could pass for another."""
+
+
+def printable(text: object) -> str:
+    """A text that can be shown anywhere: what is no character, moves the cursor or turns the direction is spelt out.
+
+    Names come from disks: one may hold bytes that are no UTF-8 (lone surrogates), line breaks, or a terminal's commands.
+    """
+    plain = str(text)
+    if plain.isascii() and plain.isprintable():
+        return plain
+    return "".join(
+        character.encode("unicode_escape").decode("ascii")
+        if unicodedata.category(character) in ("Cc", "Cs") or ord(character) in INVISIBLE
+        else character
+        for character in plain
+    )
+
+
+def figure(value: float) -> str:
+    """A number as a person writes it: three or four digits."""
+    return f"{value:,.0f}" if abs(value) >= 100 or float(value).is_integer() else f"{value:.4g}"

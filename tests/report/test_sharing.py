@@ -1,0 +1,63 @@
+"""What runs took, and what they spared each other, by hand."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from run_maker import make_comparison, make_run
+
+from lightning_vision.report.gather import gather
+from lightning_vision.report.sharing import Savings, savings
+
+METHODS = {"HeadOnly": {0: 0.6, 1: 0.7}, "EWC": {0: 0.8, 1: 0.8}, "Retrain": {0: 0.8, 1: 0.8}}
+
+
+def savings_of(folder: Path) -> Savings:
+    return savings(gather([folder]))
+
+
+def test_a_base_saves_its_training_for_each_user_but_the_first(tmp_path: Path) -> None:
+    found = savings_of(make_comparison(tmp_path / "c", METHODS))
+    assert (found.runs, found.bases, found.base_users, found.bases_not_trained, found.bases_elsewhere) == (
+        8,
+        2,
+        6,
+        4,
+        0,
+    )
+    # A base takes 10 s and 5 times the energy of an increment of 2 s.
+    assert found.saved_by_bases.seconds == pytest.approx(40)
+    assert found.saved_by_bases.energy_kwh == pytest.approx(4 * 5e-6)
+    assert found.saved_by_bases.co2eq_kg == pytest.approx(4 * 5e-6 * 0.056)
+    # Two bases of 10 + 0.5 s, six cells of two increments of 2 s and three evaluations of 0.5 s.
+    assert found.spent.seconds == pytest.approx(2 * 10.5 + 6 * (4 + 1.5))
+    assert found.spent.energy_kwh == pytest.approx(2 * 5.2e-6 + 6 * (2e-6 + 3 * 0.2e-6))
+    assert (found.pictures_not_passed, found.untracked) == (8 * 30, 0)
+    assert found.saved_seconds_by_features == pytest.approx(8 * 0.6)
+
+
+def test_a_comparison_that_was_moved_still_knows_its_bases(tmp_path: Path) -> None:
+    make_comparison(tmp_path / "c", METHODS)
+    make_comparison(tmp_path / "d", METHODS, pictures_from="elsewhere")
+    shutil.move(tmp_path / "c", tmp_path / "moved" / "c")
+    shutil.move(tmp_path / "d", tmp_path / "moved" / "d")
+    found = savings_of(tmp_path / "moved")
+    assert (found.bases, found.base_users, found.bases_not_trained) == (4, 12, 8)
+
+
+def test_a_run_whose_base_others_take_needed_it_itself(tmp_path: Path) -> None:
+    base = make_run(tmp_path / "first")
+    for number, strategy in enumerate(("EWC", "LwF")):
+        make_run(tmp_path / strategy, strategy=f"strategies.{strategy}", base=base, energy=None if number else 1e-6)
+    found = savings_of(tmp_path)
+    assert (found.bases, found.base_users, found.bases_not_trained) == (1, 2, 2)
+    assert found.saved_by_bases.seconds == pytest.approx(20)
+    assert found.untracked == 1
+
+
+def test_a_base_elsewhere_is_counted_and_not_guessed(tmp_path: Path) -> None:
+    base = make_run(tmp_path / "away" / "first")
+    make_run(tmp_path / "here" / "EWC", strategy="strategies.EWC", base=base)
+    found = savings_of(tmp_path / "here")
+    assert (found.bases, found.bases_elsewhere, found.saved_by_bases.seconds) == (0, 1, 0)
+    assert found.saved_by_bases.energy_kwh is None

@@ -1,0 +1,105 @@
+"""The tables: what other programs read back, and Markdown that shows names as they are."""
+
+import io
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from run_maker import make_comparison, make_run
+
+from lightning_vision.report.changes import class_changes
+from lightning_vision.report.gather import gather
+from lightning_vision.report.runs import Comparison
+from lightning_vision.report.tables import escaped, ranking_markdown, write_tables
+
+
+@pytest.fixture(scope="module")
+def comparison(tmp_path_factory: pytest.TempPathFactory) -> Comparison:
+    folder = tmp_path_factory.mktemp("tables") / "c"
+    make_comparison(folder, {"HeadOnly": {0: 0.6, 1: 0.7, 2: 0.65}, "EWC": {0: 0.8, 1: 0.85}})
+    make_run(folder / "runs" / "half", [0.5, 0.6], experiences=3, seed=2, strategy="strategies.EWC")
+    make_run(folder / "runs" / "other", [0.5, 0.9], pictures_from="elsewhere")
+    (folder / "runs" / "broken").mkdir()
+    (folder / "runs" / "broken" / "results.json").write_text("{")
+    return gather([folder])
+
+
+@pytest.fixture(scope="module")
+def written(comparison: Comparison, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("out") / "deep" / "report"
+    assert [path.name for path in write_tables(comparison, output)] == [
+        "ranking.csv", "per_class.csv", "experiences.csv", "ranking.md",
+    ]  # fmt: skip
+    return output
+
+
+def test_the_ranking_is_read_back(written: Path, comparison: Comparison) -> None:
+    table = pd.read_csv(written / "ranking.csv")
+    first = table[table["group"] == comparison.groups[0].name]
+    assert first["method"].tolist() == ["EWC", "HeadOnly"]
+    assert first["rank"].tolist() == [1, 2]
+    assert first["test accuracy (%)"].tolist() == pytest.approx([82.5, 65.0], abs=0.9)  # of 60 pictures
+    assert first["verdict"].tolist() == ["best", "cannot tell"]
+    assert first["seeds"].tolist() == ["0 1", "0 1 2"]
+    assert first["difference to best (points)"].isna().tolist() == [True, False]
+    assert first["learning time (s)"].tolist() == pytest.approx([4.0, 4.0])
+    assert len(table) == 3  # the other test set is a group of its own
+
+
+def test_classes_are_means_over_seeds(written: Path, comparison: Comparison) -> None:
+    table = pd.read_csv(written / "per_class.csv")
+    group = comparison.groups[0]
+    method = next(method for method in group.methods if method.label == "HeadOnly")
+    row = table[(table["group"] == group.name) & (table["method"] == "HeadOnly") & (table["class"] == "bee")].iloc[0]
+    lost = [next(c.forgetting for c in class_changes(run) if c.name == "bee") for run in method.runs]
+    recall = [run.results.test.per_class["bee"]["recall"] for run in method.runs]
+    assert row["forgetting (points)"] == pytest.approx(100 * sum(value or 0.0 for value in lost) / 3)
+    assert row["recall (%)"] == pytest.approx(100 * sum(value or 0.0 for value in recall) / 3)
+    assert (row["seeds"], row["test pictures"]) == (3, 20)
+
+
+def test_every_experience_of_every_run_has_a_row(written: Path) -> None:
+    table = pd.read_csv(written / "experiences.csv")
+    assert len(table) == 3 + 5 * 3 + 2 + 2  # bases, cells, half a run, another test set
+    half = table[table["run"].str.endswith("half")]
+    assert half["complete"].tolist() == [False, False]
+    assert half["experience"].tolist() == [0, 1]
+    base = table[table["method"] == "Base"]
+    assert base["learning time (s)"].tolist() == pytest.approx([10.0] * 3)
+    assert base["epochs"].tolist() == [5] * 3
+
+
+def test_the_markdown_says_the_answer_the_remarks_and_what_is_left_out(written: Path) -> None:
+    text = (written / "ranking.md").read_text(encoding="utf-8")
+    assert text.startswith("# c\n\n    lightning-vision compare --output c\n")
+    assert "EWC has the highest mean" in text
+    assert "| EWC | 2 | 82.5 |" in text
+    assert "- EWC with seed 2 is not finished: 2 of 3 experiences. It is not ranked." in text
+    assert "## Left out" in text and "broken" in text
+
+
+def test_hostile_names_stay_text(tmp_path: Path) -> None:
+    names = ('<script>"alert"</script>', "a|b", "c,d\ne")
+    make_run(tmp_path / "a", classes=names, strategy="s.<b>|x|</b>")
+    comparison = gather([tmp_path])
+    text = ranking_markdown(comparison)
+    assert "<b>" not in text and r"&lt;b&gt;\|x\|&lt;/b&gt;" in text
+    (table,) = [line for line in text.splitlines() if line.startswith("| &lt;b")]
+    assert table.replace(r"\|", "").count("|") == 14
+    write_tables(comparison, tmp_path / "out")
+    rows = pd.read_csv(tmp_path / "out" / "per_class.csv")
+    assert rows["class"].tolist() == list(names)
+
+
+def test_markdown_escapes() -> None:
+    assert escaped("a\n# b [x](y) `z` *w* ~u~ \\ & <") == r"a # b \[x\](y) \`z\` \*w\* \~u\~ \\ &amp; &lt;"
+    assert escaped("\x1b[31m") == r"\\x1b\[31m"
+
+
+def test_nothing_ranked_gives_tables_without_rows(tmp_path: Path) -> None:
+    make_run(tmp_path / "a", [0.5], experiences=3)
+    comparison = gather([tmp_path])
+    paths = {path.name: path for path in write_tables(comparison, tmp_path / "out")}
+    assert paths["ranking.csv"].read_text() == ""
+    assert len(pd.read_csv(io.StringIO(paths["per_class.csv"].read_text()))) == 3
+    assert "No run is complete yet" in paths["ranking.md"].read_text()
