@@ -412,7 +412,7 @@ class StreamCLI(LightningCLI):
                 directory.path,
                 name=self.name,
                 group=config.wandb.group,
-                job_type=_short_name(config.model.strategy, "FullFineTune"),
+                job_type="Base" if config.stop_after == 0 else _short_name(config.model.strategy, "FullFineTune"),
                 config=self.plain_config,
                 mode=config.wandb.mode,
                 project=config.wandb.project,

@@ -18,7 +18,9 @@ SMALL: dict[str, dict[str, Any]] = {
         "options": {"plugin": "EWCPlugin", "plugin_args": {"ewc_lambda": 1.0, "mode": "online", "decay_factor": 0.9}}
     },
     "RetrainFromBase": {"strategy": "strategies.Retrain", "options": {"start": "base"}},
-    "Retrain": {"exempt": {"head_may_grow": "It starts from the initial weights, and would forget what only the base has seen."}},
+    "Retrain": {
+        "exempt": {"head_may_grow": "It starts from the initial weights, and would forget what only the base has seen."}
+    },
 }
 
 for name in dict.fromkeys([*strategies.__all__, *SMALL]):

@@ -123,8 +123,6 @@ class _Comparison:
             accuracy = results.test_accuracy[-1]
             shown = "-" if accuracy is None else f"{100 * accuracy:.1f} %"
             self.console.print(escape(f"{head}: {shown} in {done.seconds:.1f} s"))
-            if self.options.log_variants == "runs" and run.kind == "runs":
-                log_variants(results, run, self.folder.directory(run).path)
             return
         error = done.error or "it ended before its last experience"
         self.failed[run.name] = Done(run.name, done.exit_code or 1, done.seconds, error)
@@ -136,6 +134,8 @@ class _Comparison:
         done = [cell for cell in self.plan.cells if self.folder.state(cell) == "done"]
         for words in self._unequal_streams(done):
             self.console.print(f"error: {escape(words)}")
+        if self.options.log_variants == "runs":
+            self._log_variants(done)
         if done:
             comparison, files = report([self.folder.path], self.folder.report, self.console)
             if changed:
@@ -145,6 +145,12 @@ class _Comparison:
                 f"{plural(len(self.failed), 'run')} failed, named in {self.folder.failures}; the same command tries them again."
             )
         return 1 if self.failed or self._unequal_streams(done) else 0
+
+    def _log_variants(self, done: Iterable[PlannedRun]) -> None:
+        for cell in done:
+            results, place = self.folder.results(cell), self.folder.directory(cell).path
+            if results is not None and not (place / "variants").exists():
+                log_variants(results, cell, place)
 
     def _unequal_streams(self, done: Iterable[PlannedRun]) -> list[str]:
         """Cells of one seed and setting whose streams differ: a strategy's config must have changed the data."""

@@ -133,9 +133,10 @@ class ComparisonFolder:
 
     def note_failures(self, failed: Mapping[str, Done], succeeded: set[str]) -> None:
         """Keep what failed, and forget what has succeeded since."""
-        before: dict[str, Any] = {}
-        if self.failures.is_file():
-            before = json.loads(self.failures.read_text(encoding="utf-8"))
+        try:
+            before: dict[str, Any] = json.loads(self.failures.read_text(encoding="utf-8"))
+        except (FileNotFoundError, ValueError):  # none yet, or cut short: what failed before is tried again anyway
+            before = {}
         now = {name: row for name, row in before.items() if name not in succeeded}
         now |= {name: {"exit_code": done.exit_code, "error": done.error} for name, done in failed.items()}
         if now:

@@ -21,6 +21,8 @@ from lightning_vision.run_directory import binding, safe_name
 from lightning_vision.strategy import Strategy
 
 RUNS, BASES = "runs", "bases"
+OF_THE_BASE = ("data.", "model.backbone", "model.pretrained")
+"""Settings of a learning strategy that its base must share: with another network or other data it could not go on."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,8 @@ class _Planner:
         where = f"{strategy.label or 'the cells'}{''.join(f', {name}={c.label}' for name, c in point.items())}"
         read = self._read(seed, words, where)
         label = strategy.label or _short_name(read.config)
-        base = self._base(seed, point, settings, read, where)
+        shared = words_of({key: value for key, value in more.items() if key.startswith(OF_THE_BASE)})
+        base = self._base(seed, point, [*shared, *settings], read, where)
         labels = {name: choice.label for name, choice in point.items()}
         told = {name: value for name, value in labels.items() if not is_fold(point[name])}
         method = ", ".join([label, *(f"{name.rsplit('.', 1)[-1]}={value}" for name, value in told.items())])

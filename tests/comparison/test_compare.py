@@ -153,6 +153,17 @@ def test_an_axis_of_a_strategy_does_not_move_the_base(folder: Path, capsys: pyte
     assert "4 cells and 1 base;" in capsys.readouterr().out
 
 
+def test_a_strategy_with_a_network_of_its_own_has_a_base_of_its_own(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    entries = ["HeadOnly", {"small": {"model.strategy": "HeadOnly", "model.optimizer": "torch.optim.SGD"}},
+               {"other": {"model.strategy": "HeadOnly", "model.backbone": "test_vit", "data.image_size": 160}}]  # fmt: skip
+    config = folder / "entries.yaml"
+    config.write_text(yaml.safe_dump({"compare": {"strategies": entries}}))
+    assert main([*words(folder, "dry"), "--config", str(config), "--dry_run"]) == 0
+    assert "3 cells and 2 bases" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("more", "text"),
     [
