@@ -64,7 +64,7 @@ def main(args: list[str] | None = None) -> int:
             return 0
         _check_shadowing()
         _let_own_files_be_imported()
-        words = [_find_config(before, word) for before, word in zip(["", *words], words, strict=False)]
+        typed, words = words, [_find_config(before, word) for before, word in zip(["", *words], words, strict=False)]
         if words[0] == "list":
             if words[1:] and words[1] not in ("-h", "--help"):
                 raise ConfigError(f"list takes no options, found {words[1]!r}.")
@@ -77,7 +77,7 @@ def main(args: list[str] | None = None) -> int:
             from lightning_vision.program import prepare_process
 
             prepare_process(own_process=False)
-            return compare(words[1:], main)
+            return compare(words[1:], main, typed[1:])
         if words[0] == "report":
             from lightning_vision.comparison.report_command import report
 

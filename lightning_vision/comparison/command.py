@@ -25,12 +25,13 @@ from lightning_vision.errors import ConfigError
 from lightning_vision.samples import plural
 
 
-def compare(words: Sequence[str], main: Callable[[list[str]], int]) -> int:
+def compare(words: Sequence[str], main: Callable[[list[str]], int], typed: Sequence[str]) -> int:
     """Run a comparison, or go on with it.
 
     Args:
         words: The command line after ``compare``.
         main: ``lightning_vision.cli.main``, for cells that run in this process.
+        typed: The command line as the user typed it, for the record.
 
     Returns:
         The exit code: 0 all cells are done, 1 some failed.
@@ -53,10 +54,10 @@ def compare(words: Sequence[str], main: Callable[[list[str]], int]) -> int:
     if options.dry_run:
         print_estimate(plan, folder, console)
         return 0
+    executor = make_executor(options, folder, main)
     with folder.held():
-        command = command_of(words)
-        folder.write(plan, plan.common, options.plain(), command)
-        return _Comparison(options, plan, folder, console, make_executor(options, folder, main)).run()
+        folder.write(plan, plan.common, options.plain(), command_of(typed))
+        return _Comparison(options, plan, folder, console, executor).run()
 
 
 class _Comparison:

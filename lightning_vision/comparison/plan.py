@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
@@ -104,6 +104,9 @@ class _Planner:
         self.configs = [word for config in configs for word in ("--config", config)]
         self.bases: dict[str, PlannedRun] = {}
         self.remarks: list[str] = []
+        self._known: dict[tuple[int | str, ...], ReadConfig] = {}
+        self._streams: dict[tuple[str, ...], Literal["given", "default", "own"]] = {}
+        """Where the stream of a configuration of data comes from."""
 
     def common(self) -> dict[str, Any]:
         """What is the same for all cells, as a config."""
@@ -145,24 +148,30 @@ class _Planner:
         return self.bases[key]
 
     def _read(self, seed: int, words: Sequence[str], where: str) -> ReadConfig:
-        words = [*self.configs, *words, f"--seed_everything={seed}"]
-        try:
-            read = read_fit_config(words)
-            return read_fit_config([*words, *moved]) if (moved := self._moved_stream(read, seed)) else read
-        except ConfigError as error:
-            raise ConfigError(f"{where}: {error}") from error
+        key = (seed, *words)
+        if key not in self._known:  # the base of many cells is the same
+            words = [*self.configs, *words, f"--seed_everything={seed}"]
+            try:
+                self._known[key] = read_fit_config([*words, *self._moved_stream(words, seed)])
+            except ConfigError as error:
+                raise ConfigError(f"{where}: {error}") from error
+        return self._known[key]
 
-    def _moved_stream(self, read: ReadConfig, seed: int) -> list[str]:
+    def _moved_stream(self, words: Sequence[str], seed: int) -> list[str]:
         """The options that make the stream follow the seed."""
-        stream = read.config["data"].get("init_args", {}).get("stream")
-        own = inspect.signature(read.data_class).parameters if read.data_class is not None else {}
-        if stream is None and "stream" in own:  # it would be handed on among the options otherwise
-            remark = f"{_short_name_of(read)} has a stream of its own, which seeds do not move; they move initialisation and order."
-            if remark not in self.remarks:
-                self.remarks.append(remark)
-            return []
-        named = [] if stream else ["--data.stream=InstanceIncremental"]
-        return [*named, f"--data.stream.seed={seed}"]
+        of_data = tuple(word for word in words if not word.startswith(("--seed", "--model.", "--trainer.")))
+        if of_data not in self._streams:
+            read = read_fit_config(list(words))
+            own = inspect.signature(read.data_class).parameters if read.data_class is not None else {}
+            given = read.config["data"].get("init_args", {}).get("stream") is not None
+            # One that a datamodule names itself would be handed on among the options otherwise.
+            self._streams[of_data] = "given" if given else "own" if "stream" in own else "default"
+            if self._streams[of_data] == "own":
+                remark = f"{_short_name_of(read)} has a stream of its own, which seeds do not move; they move initialisation and order."
+                self.remarks += [] if remark in self.remarks else [remark]
+        source = self._streams[of_data]
+        named = ["--data.stream=InstanceIncremental"] if source == "default" else []
+        return [] if source == "own" else [*named, f"--data.stream.seed={seed}"]
 
     def _planned(
         self, read: ReadConfig, name: str, kind: str, method: str, strategy: str, seed: int,

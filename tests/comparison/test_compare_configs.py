@@ -41,11 +41,11 @@ TABLES = {
     "stanford_cars_size": Table("cars", 2, ("--axis", "data.image_size=24,32")),
     "stanford_cars_split": Table("cars", 2, ("--data.image_size=32",), groups=2),
     "stanford_cars_batch_and_rate": Table(
-        "cars", 4, ("--data.image_size=32", "--axis", "data.batch_size=4,8", "model.optimizer.lr=1e-3,1e-2")
+        "cars", 2, ("--data.image_size=32", "--axis", "data.batch_size=4,8", "model.optimizer.lr=1e-3")
     ),
     "products_backbones": Table("products", 4, ("--data.image_size=32",)),
-    "stanford_dogs_sizes": Table("dogs", 6, ("--axis", "data.image_size=24,32")),
-    "photos_cross_validation": Table("photos", 2, ("--data.image_size=32",)),
+    "stanford_dogs_sizes": Table("dogs", 3, ("--axis", "data.image_size=24")),
+    "photos_cross_validation": Table("photos", 1, ("--data.image_size=32", "--strategies", "HeadOnly")),
 }
 MAKERS: dict[str, Callable[[Path], object]] = {
     "cars": write_cars_folders,

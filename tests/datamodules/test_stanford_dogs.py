@@ -199,10 +199,13 @@ class TestMissing:
         for root in (original / "Images", kaggle / "images" / "Images" / DOGS[0]):
             with pytest.raises(DataError, match="It looks too deep: give"):
                 read(root)
+        (tmp_path / "above").mkdir()
+        (tmp_path / "above" / "Dogs").symlink_to(original)
         with pytest.raises(DataError, match="It looks one level too high: give"):
-            read(original.parent)
+            read(tmp_path / "above")
+        (tmp_path / "empty").mkdir()
         with pytest.raises(
             DataError,
             match=r"Stanford Dogs was not found in .*, which is empty\.\nExpected one of\n  <root>/Images/n<n",
         ):
-            read(tmp_path)
+            read(tmp_path / "empty")
