@@ -104,7 +104,7 @@ class _Planner:
         self.configs = [word for config in configs for word in ("--config", config)]
         self.bases: dict[str, PlannedRun] = {}
         self.remarks: list[str] = []
-        self._known: dict[tuple[int | str, ...], ReadConfig] = {}
+        self._known: dict[tuple[int, tuple[str, ...]], ReadConfig] = {}
         self._streams: dict[tuple[str, ...], Literal["given", "default", "own"]] = {}
         """Where the stream of a configuration of data comes from."""
 
@@ -148,7 +148,7 @@ class _Planner:
         return self.bases[key]
 
     def _read(self, seed: int, words: Sequence[str], where: str) -> ReadConfig:
-        key = (seed, *words)
+        key = (seed, tuple(words))
         if key not in self._known:  # the base of many cells is the same
             words = [*self.configs, *words, f"--seed_everything={seed}"]
             try:
