@@ -10,6 +10,11 @@ def class_path(thing: object) -> str:
     return f"{type(thing).__module__}.{type(thing).__qualname__}"
 
 
+def short_name(component: Any, default: str) -> str:
+    """The name of a configured component's class without its module; the default where none is configured."""
+    return default if component is None else str(component["class_path"]).rsplit(".", 1)[-1]
+
+
 def init_args_of(thing: object, base: type) -> dict[str, Any]:
     """The arguments of an object's constructor, from the attributes of the same names, as plain values.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import yaml
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
-from PIL import Image
 from torch import Tensor
 
 from lightning_vision.data_report import (
@@ -25,8 +21,10 @@ from lightning_vision.data_report import (
 )
 from lightning_vision.inspection import progress_bar
 from lightning_vision.leaks import LeakPair
+from lightning_vision.page_template import page_environment
 from lightning_vision.samples import SPLITS, derive_seed, plural
-from lightning_vision.wording import figure, printable
+from lightning_vision.thumbnail import jpeg_thumbnail
+from lightning_vision.wording import figure
 
 if TYPE_CHECKING:
     from lightning_vision.datamodule import StreamDataModule
@@ -112,23 +110,9 @@ def write_page(report: DataReport, datamodule: StreamDataModule, path: Path) -> 
         datamodule: The data that it was counted on; its pictures are shown.
         path: The file; its folder is made.
     """
-    environment = Environment(
-        loader=PackageLoader("lightning_vision"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=_shown,
-    )
-    environment.filters["figure"] = figure
-    page = environment.get_template("data.html.j2").render(_contents(report, datamodule))
+    page = page_environment().get_template("data.html.j2").render(_contents(report, datamodule))
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(page, encoding="utf-8")
-
-
-def _shown(value: Any) -> Any:
-    """Every text that the template prints; markup is our own."""
-    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _contents(report: DataReport, datamodule: StreamDataModule) -> dict[str, Any]:
@@ -208,13 +192,10 @@ def _split(datamodule: StreamDataModule, row: int) -> str:
 
 
 def _thumbnail(pixels: Tensor, side: int, alt: str) -> Thumbnail:
-    """A JPEG of uint8 (3, h, w), reduced to ``side`` where it is larger."""
-    picture = Image.fromarray(np.ascontiguousarray(pixels.permute(1, 2, 0).numpy()))
-    picture.thumbnail((side, side), Image.Resampling.LANCZOS)
-    buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=80, optimize=True)
-    uri = "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
-    return Thumbnail(uri, picture.width, picture.height, alt, max(picture.size) < PIXELATED)
+    """A JPEG of uint8 (3, h, w) within the page."""
+    jpeg, (width, height) = jpeg_thumbnail(pixels, side)
+    uri = "data:image/jpeg;base64," + base64.b64encode(jpeg).decode("ascii")
+    return Thumbnail(uri, width, height, alt, max(width, height) < PIXELATED)
 
 
 def _bars(histogram: Histogram) -> list[Bar]:

@@ -165,6 +165,12 @@ def _axis(name: str) -> str:
     return EXPERIENCE_KEY if name.startswith(ONCE_AN_EXPERIENCE) else STEP_KEY
 
 
+def earlier_run_id(run_dir: Path) -> str | None:
+    """The id of the first W&B run below a folder, to be gone on with; None if there is none."""
+    first = min(run_dir.glob("wandb/*run-*"), default=None)
+    return None if first is None else first.name.rsplit("-", 1)[-1]
+
+
 def make_wandb_logger(
     run_dir: Path,
     name: str,

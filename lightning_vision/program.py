@@ -12,7 +12,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from enum import Enum
 from importlib import import_module
@@ -39,12 +39,12 @@ from lightning_vision.checkpoints import (
     read_checkpoint,
 )
 from lightning_vision.classifier import ContinualClassifier
-from lightning_vision.component import class_path
+from lightning_vision.component import class_path, short_name
 from lightning_vision.country import check_country
 from lightning_vision.datamodule import StreamDataModule
 from lightning_vision.energy import EnergyMeter
 from lightning_vision.errors import CheckpointError, ConfigError, DataError, TrainingError, UserError
-from lightning_vision.loggers import MetricsCSV, close_loggers, make_wandb_logger
+from lightning_vision.loggers import MetricsCSV, close_loggers, earlier_run_id, make_wandb_logger
 from lightning_vision.plugins import load_plugins
 from lightning_vision.processes import end_with_parent, is_first
 from lightning_vision.progress import StreamProgress
@@ -254,12 +254,7 @@ class StreamCLI(LightningCLI):
     def instantiate_classes(self) -> None:
         """Model and data; Trainers are built for each experience."""
         config = self.config[str(self.subcommand)]
-        self.trainer_parser = StreamArgumentParser()
-        self.trainer_parser.add_lightning_class_args(Trainer, "trainer")
-        try:
-            probe = _make_probe(self._build_trainer_options())
-        except (ValueError, TypeError) as error:
-            raise ConfigError(f"Lightning refuses an option of the trainer: {error}") from error
+        probe = self._probe()
         launches = _starts_processes(probe)
         if probe.world_size > 1 and launches and not self.own_process:
             raise NeedsOwnProcess
@@ -280,6 +275,19 @@ class StreamCLI(LightningCLI):
         self.datamodule = self._get(self.config_init, "data")
         self.model = self._get(self.config_init, "model")
 
+    def _probe(self) -> Trainer:
+        """A Trainer of these options that tells the number of processes and the device.
+
+        Raises:
+            ConfigError: Lightning refuses an option.
+        """
+        self.trainer_parser = StreamArgumentParser()
+        self.trainer_parser.add_lightning_class_args(Trainer, "trainer")
+        try:
+            return _make_probe(self._build_trainer_options())
+        except (ValueError, TypeError) as error:
+            raise ConfigError(f"Lightning refuses an option of the trainer: {error}") from error
+
     def _build_trainer_options(self) -> dict[str, Any]:
         trainer = self.config[str(self.subcommand)].trainer
         options = self.trainer_parser.instantiate_classes(cast(Any, Namespace)(trainer=trainer.clone())).trainer
@@ -292,8 +300,8 @@ class StreamCLI(LightningCLI):
             return safe_name(config.run_name)
         scenario = config.data.init_args.get("stream")
         words = [
-            _short_name(config.model.strategy, "FullFineTune"),
-            _short_name(scenario, "InstanceIncremental"),
+            short_name(config.model.strategy, "FullFineTune"),
+            short_name(scenario, "InstanceIncremental"),
             f"seed={config.seed_everything}",
         ]
         if "WANDB_SWEEP_ID" in os.environ:  # the runs of a W&B sweep differ in options that are not in the name
@@ -407,16 +415,15 @@ class StreamCLI(LightningCLI):
         if asked is False:
             return [csv]
         if asked is None or asked is True:
-            wandb_ids = sorted(directory.path.glob("wandb/*run-*")) if self.resume else []
             wandb = make_wandb_logger(
                 directory.path,
                 name=self.name,
                 group=config.wandb.group,
-                job_type="Base" if config.stop_after == 0 else _short_name(config.model.strategy, "FullFineTune"),
+                job_type="Base" if config.stop_after == 0 else short_name(config.model.strategy, "FullFineTune"),
                 config=self.plain_config,
                 mode=config.wandb.mode,
                 project=config.wandb.project,
-                run_id=wandb_ids[0].name.rsplit("-", 1)[-1] if wandb_ids else None,
+                run_id=earlier_run_id(directory.path) if self.resume else None,
             )
             return [csv, wandb]
         return [csv, *(asked if isinstance(asked, (list, tuple)) else [asked])]
@@ -551,33 +558,22 @@ class Prospect:
     """What a ``fit`` would do."""
 
     model: ContinualClassifier
-    backbone: str
-    image_size: int
     pictures: int
     """Pictures through the network in all epochs and evaluations; a backward pass counts as two more."""
 
 
-class _ProspectCLI(StreamCLI):
+class _ProspectCLI(_ReadCLI):
     """Builds model and data of a ``fit`` and stops there."""
 
     def instantiate_classes(self) -> None:
         """Model and data; a base that is still to be trained is not looked for."""
         config = self.config.fit
-        self.trainer_parser = StreamArgumentParser()
-        self.trainer_parser.add_lightning_class_args(Trainer, "trainer")
-        self.trainer = _make_probe(self._build_trainer_options())
+        self.trainer = self._probe()
         self.config_init = self.parser.instantiate_classes(self.config)
         model, datamodule = self._get(self.config_init, "model"), self._get(self.config_init, "data")
         check_plan(model, datamodule)
-        self.prospect = Prospect(
-            model,
-            model.network.facts.name,
-            datamodule.image_size,
-            round(sum(work(model, datamodule, config.trainer.max_epochs or 1, config.stop_after))),
-        )
-
-    def _run_subcommand(self, subcommand: str) -> None:
-        """Nothing is run."""
+        pictures = round(sum(work(model, datamodule, config.trainer.max_epochs or 1, config.stop_after)))
+        self.prospect = Prospect(model, pictures)
 
 
 def look_ahead(config: str) -> Prospect:
@@ -637,9 +633,9 @@ def run(args: list[str], own_process: bool) -> int:
         NeedsOwnProcess: See there.
     """
     prepare_process(own_process)
-    argv, sys.argv = sys.argv, sys.argv if own_process else sys.argv[:1]  # LightningCLI warns where both hold words
     try:
-        StreamCLI(args, own_process)
+        with nullcontext() if own_process else _without_own_words():
+            StreamCLI(args, own_process)
     except StopRequestedError as stop:
         _say(f"Stopped by {stop}. What was learned is kept; the same command with --ckpt_path last goes on.")
         return 128 + stop.signum
@@ -650,8 +646,6 @@ def run(args: list[str], own_process: bool) -> int:
         if mended is None:
             raise
         raise mended from error
-    finally:
-        sys.argv = argv
     return 0
 
 
@@ -781,10 +775,6 @@ def _component(config: Any, thing: object) -> dict[str, Any]:
     if isinstance(config, dict):
         return {"class_path": config["class_path"], "init_args": config.get("init_args", {})}
     return {"class_path": class_path(thing), "init_args": {}}
-
-
-def _short_name(config: Any, default: str) -> str:
-    return default if config is None else str(config["class_path"]).rsplit(".", 1)[-1]
 
 
 def _opening(cli: StreamCLI, model: ContinualClassifier, datamodule: StreamDataModule, meter: EnergyMeter) -> list[str]:

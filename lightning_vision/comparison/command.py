@@ -18,7 +18,7 @@ from lightning_vision.comparison.executors.ray_cluster import Ray
 from lightning_vision.comparison.executors.slurm import Slurm
 from lightning_vision.comparison.folder import ComparisonFolder
 from lightning_vision.comparison.options import CompareOptions, command_of, make_parser, read_options
-from lightning_vision.comparison.plan import Plan, PlannedRun, make_plan
+from lightning_vision.comparison.plan import RUNS, Plan, PlannedRun, make_plan
 from lightning_vision.comparison.reporting import report
 from lightning_vision.comparison.wandb_runs import log_comparison, log_variants
 from lightning_vision.errors import ConfigError
@@ -92,11 +92,11 @@ class _Comparison:
         except (KeyboardInterrupt, SystemExit):
             self.console.print("Stopped. What was learned is kept; the same command goes on.")
             raise
-        done = {run.name for run in [*self.plan.bases, *self.plan.cells] if self.folder.state(run) == "done"}
-        self.folder.note_failures(self.failed, done)
+        done = [run for run in [*self.plan.bases, *self.plan.cells] if self.folder.state(run) == "done"]
+        self.folder.note_failures(self.failed, {run.name for run in done})
         if self.total:
             self.console.print(f"Ran {plural(self.total, 'run')} in {time.monotonic() - started:.0f} s.")
-        return self._close(bool(self.total))
+        return self._close([run for run in done if run.kind == RUNS])
 
     def _open(self, missing: int) -> None:
         cells, bases = self.plan.cells, self.plan.bases
@@ -130,22 +130,22 @@ class _Comparison:
         log = self.folder.job(run).log
         self.console.print(escape(f"{head}: failed (exit code {done.exit_code}): {error}\n  all it printed: {log}"))
 
-    def _close(self, changed: bool) -> int:
-        """Check, report, and send the whole to W&B; returns the exit code."""
-        done = [cell for cell in self.plan.cells if self.folder.state(cell) == "done"]
-        for words in self._unequal_streams(done):
+    def _close(self, done: Sequence[PlannedRun]) -> int:
+        """Check the cells that are done, report, and send the whole to W&B; returns the exit code."""
+        unequal = self._unequal_streams(done)
+        for words in unequal:
             self.console.print(f"error: {escape(words)}")
         if self.options.log_variants == "runs":
             self._log_variants(done)
         if done:
             comparison, files = report([self.folder.path], self.folder.report, self.console)
-            if changed:
+            if self.total:
                 log_comparison(comparison, files, self.folder, done[0])
         if self.failed:
             self.console.print(
                 f"{plural(len(self.failed), 'run')} failed, named in {self.folder.failures}; the same command tries them again."
             )
-        return 1 if self.failed or self._unequal_streams(done) else 0
+        return 1 if self.failed or unequal else 0
 
     def _log_variants(self, done: Iterable[PlannedRun]) -> None:
         for cell in done:

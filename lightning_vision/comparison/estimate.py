@@ -6,7 +6,6 @@ import contextlib
 import io
 import time
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from rich import box
@@ -14,6 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from lightning_vision.classifier import ContinualClassifier
 from lightning_vision.comparison.folder import ComparisonFolder
 from lightning_vision.comparison.plan import Plan, PlannedRun
 from lightning_vision.program import look_ahead
@@ -74,18 +74,18 @@ def _cost(run: PlannedRun, costs: dict[str, Cost], speeds: dict[tuple[str, int],
         said = io.StringIO()  # the data's remarks are the runs' to print
         with contextlib.redirect_stdout(said):
             prospect = look_ahead(run.dumped)
-        kind = (prospect.backbone, prospect.image_size)
+        kind = (prospect.model.network.facts.name, prospect.model.image_size)
         if kind not in speeds:
-            speeds[kind] = seconds_a_picture(prospect.model, prospect.image_size)
+            speeds[kind] = seconds_a_picture(prospect.model)
         costs[key] = Cost(prospect.pictures, prospect.pictures * speeds[kind])
     return costs[key]
 
 
-def seconds_a_picture(model: Any, image_size: int, batch: int = 8) -> float:
+def seconds_a_picture(model: ContinualClassifier, batch: int = 8) -> float:
     """Seconds of one picture's forward pass on this machine, of the processor or the first GPU."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     network = model.network.to(device).eval()
-    images = torch.zeros(batch, 3, image_size, image_size, device=device)
+    images = torch.zeros(batch, 3, model.image_size, model.image_size, device=device)
     with torch.inference_mode():
         network.head(network.backbone(images))
         passes, started = 0, time.perf_counter()

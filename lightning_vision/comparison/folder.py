@@ -13,7 +13,7 @@ from typing import Any, Literal
 import yaml
 
 from lightning_vision.comparison.executors.executor import Done, Job
-from lightning_vision.comparison.plan import Plan, PlannedRun
+from lightning_vision.comparison.plan import BASES, Plan, PlannedRun
 from lightning_vision.errors import CheckpointError, ConfigError, TrainingError
 from lightning_vision.results import Results, read_results
 from lightning_vision.run_directory import RunDirectory, check_same_options, write_text_atomically
@@ -61,7 +61,7 @@ class ComparisonFolder:
         results = self.results(run)
         if results is None:
             return "begun"
-        base = run.kind == "bases" and directory.finished(0).is_file()
+        base = run.kind == BASES and directory.finished(0).is_file()
         return "done" if results.run.complete or base else "begun"
 
     def check(self, plan: Plan) -> None:
@@ -164,4 +164,4 @@ class ComparisonFolder:
 
 def _row(run: PlannedRun) -> dict[str, Any]:
     row = {"name": run.name, "seed": run.seed, "settings": run.settings, "directory": run.directory}
-    return row if run.kind == "bases" else {**row, "method": run.method, "strategy": run.strategy, "base": run.base}
+    return row if run.kind == BASES else {**row, "method": run.method, "strategy": run.strategy, "base": run.base}

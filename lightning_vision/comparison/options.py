@@ -98,14 +98,21 @@ def _plain_choice(choice: Choice) -> Any:
     return choice.label if settings == {"model.strategy": choice.label} else {choice.label: settings}
 
 
-class _Parser(argparse.ArgumentParser):
+class WordsParser(argparse.ArgumentParser):
+    """A parser of a subcommand's own options that raises instead of exiting."""
+
     def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"compare: {message}. lightning-vision compare --help shows its options.")
+        """Raise.
+
+        Raises:
+            ConfigError: Always.
+        """
+        raise ConfigError(f"{self.prog.split()[-1]}: {message}. {self.prog} --help shows its options.")
 
 
 def make_parser() -> argparse.ArgumentParser:
     """The options of ``compare`` itself; all others are handed on to each cell's ``fit``."""
-    parser = _Parser(
+    parser = WordsParser(
         prog="lightning-vision compare",
         allow_abbrev=False,
         description="Run several learning strategies, seeds and settings on one stream, and report on them. The base is "

@@ -6,14 +6,13 @@ import contextlib
 import io
 from typing import Any, cast
 
-import numpy as np
 from jsonargparse import ArgumentParser, Namespace
-from PIL import Image
 
 import datamodules
 from lightning_vision.datamodule import StreamDataModule
 from lightning_vision.errors import UserError
 from lightning_vision.report.runs import ReportRun
+from lightning_vision.thumbnail import jpeg_thumbnail
 
 SIDE = 96
 """Longest side of a thumbnail, in pixels."""
@@ -35,14 +34,9 @@ class PicturesOfRuns:
         if data is None or not 0 <= row < len(data.samples):
             return None
         try:
-            pixels = data.picture(row)
+            return jpeg_thumbnail(data.picture(row), SIDE)[0]
         except UserError:  # deleted since: the report does without it
             return None
-        picture = Image.fromarray(np.ascontiguousarray(pixels.permute(1, 2, 0).numpy()))
-        picture.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
-        buffer = io.BytesIO()
-        picture.save(buffer, "JPEG", quality=80)
-        return buffer.getvalue()
 
     def _data_of(self, run: ReportRun) -> StreamDataModule | None:
         key = run.results.run.split_hash

@@ -15,6 +15,7 @@ from typing import Any, Literal
 import yaml
 
 from lightning_vision.comparison.options import Choice, CompareOptions, read_yaml, words_of
+from lightning_vision.component import short_name
 from lightning_vision.errors import ConfigError
 from lightning_vision.program import ReadConfig, read_fit_config
 from lightning_vision.run_directory import binding, safe_name
@@ -93,7 +94,7 @@ def make_plan(options: CompareOptions) -> Plan:
         raise ConfigError(
             f"Two cells would be called {twice[0]}: give strategies and values of axes labels that differ."
         )
-    return Plan(cells, list(planner.bases.values()), planner.remarks, common)
+    return Plan(cells, list(planner.bases.values()), list(planner.remarks), common)
 
 
 class _Planner:
@@ -103,7 +104,7 @@ class _Planner:
         self.options = options
         self.configs = [word for config in configs for word in ("--config", config)]
         self.bases: dict[str, PlannedRun] = {}
-        self.remarks: list[str] = []
+        self.remarks: dict[str, None] = {}  # each once, in order
         self._known: dict[tuple[int, tuple[str, ...]], ReadConfig] = {}
         self._streams: dict[tuple[str, ...], Literal["given", "default", "own"]] = {}
         """Where the stream of a configuration of data comes from."""
@@ -117,26 +118,27 @@ class _Planner:
 
     def cell(self, seed: int, point: Mapping[str, Choice], strategy: Choice) -> PlannedRun:
         settings = [word for choice in point.values() for word in words_of(choice.settings)]
-        chosen = words_of({"model.strategy": strategy.settings["model.strategy"]}) if _names_class(strategy) else []
+        more = dict(strategy.settings)
+        chosen = words_of({"model.strategy": more.pop("model.strategy")}) if "model.strategy" in more else []
         entry = ["--config", strategy.config] if strategy.config else chosen
-        more = {key: value for key, value in strategy.settings.items() if key != "model.strategy"}
         words = [*entry, *self.options.fit_words, *words_of(more), *settings]
         where = f"{strategy.label or 'the cells'}{''.join(f', {name}={c.label}' for name, c in point.items())}"
         read = self._read(seed, words, where)
-        label = strategy.label or _short_name(read.config)
+        learner = short_name(read.config["model"]["strategy"], "FullFineTune")
+        label = strategy.label or learner
         shared = words_of({key: value for key, value in more.items() if key.startswith(OF_THE_BASE)})
         base = self._base(seed, point, [*shared, *settings], read, where)
         labels = {name: choice.label for name, choice in point.items()}
         told = {name: value for name, value in labels.items() if not is_fold(point[name])}
         method = ", ".join([label, *(f"{name.rsplit('.', 1)[-1]}={value}" for name, value in told.items())])
         name = safe_name("-".join([label, *(f"{n.rsplit('.', 1)[-1]}={v}" for n, v in labels.items()), f"seed={seed}"]))
-        return self._planned(read, name, RUNS, method, _short_name(read.config), seed, labels, base)
+        return self._planned(read, name, RUNS, method, learner, seed, labels, base)
 
     def _base(
         self, seed: int, point: Mapping[str, Choice], settings: Sequence[str], cell: ReadConfig, where: str
     ) -> PlannedRun | None:
         """The base of a cell, the same for all cells whose bases are trained alike; None where none is shared."""
-        if not _shares_base(cell, self.remarks):
+        if not self._shares_base(cell):
             return None
         own = without_strategy([*self.options.fit_words, *settings])
         read = self._read(seed, [*own, "--model.strategy=null"], f"the base of {where}")
@@ -146,6 +148,21 @@ class _Planner:
             name = safe_name(f"base-seed={seed}-{key[:8]}")
             self.bases[key] = self._planned(read, name, BASES, "Base", "Base", seed, moved, None)
         return self.bases[key]
+
+    def _shares_base(self, cell: ReadConfig) -> bool:
+        """Whether a cell can start from a base that was trained apart; what stands against it is remarked."""
+        stream = cell.config["data"].get("init_args", {}).get("stream") or {}
+        options = stream.get("init_args") or {}
+        one = options.get("experiences") == 1 or str(stream.get("class_path", "")).endswith(".Joint")
+        given = cell.config["model"]["base_checkpoint"] is not None or options.get("base_fraction") == 0
+        if one or given:
+            return False
+        strategy = cell.strategy_class
+        follows = strategy is not None and issubclass(strategy, Strategy) and strategy.follows_base
+        if strategy is not None and follows:
+            remark = f"{strategy.__name__} watches how the base is trained, so each of its cells trains the base itself, in the same way."
+            self.remarks[remark] = None
+        return not follows
 
     def _read(self, seed: int, words: Sequence[str], where: str) -> ReadConfig:
         key = (seed, tuple(words))
@@ -167,8 +184,9 @@ class _Planner:
             # One that a datamodule names itself would be handed on among the options otherwise.
             self._streams[of_data] = "given" if given else "own" if "stream" in own else "default"
             if self._streams[of_data] == "own":
-                remark = f"{_short_name_of(read)} has a stream of its own, which seeds do not move; they move initialisation and order."
-                self.remarks += [] if remark in self.remarks else [remark]
+                data = short_name(read.config["data"], "")
+                remark = f"{data} has a stream of its own, which seeds do not move; they move initialisation and order."
+                self.remarks[remark] = None
         source = self._streams[of_data]
         named = ["--data.stream=InstanceIncremental"] if source == "default" else []
         return [] if source == "own" else [*named, f"--data.stream.seed={seed}"]
@@ -219,41 +237,10 @@ def without_strategy(words: Sequence[str]) -> list[str]:
     return kept
 
 
-def _shares_base(cell: ReadConfig, remarks: list[str]) -> bool:
-    """Whether a cell can start from a base that was trained apart; what stands against it is remarked."""
-    config = cell.config
-    stream = config["data"].get("init_args", {}).get("stream") or {}
-    options = stream.get("init_args") or {}
-    one = options.get("experiences") == 1 or str(stream.get("class_path", "")).endswith(".Joint")
-    given = config["model"]["base_checkpoint"] is not None or options.get("base_fraction") == 0
-    if one or given:
-        return False
-    strategy = cell.strategy_class
-    if strategy is not None and issubclass(strategy, Strategy) and strategy.follows_base:
-        remark = f"{strategy.__name__} watches how the base is trained, so each of its cells trains the base itself, in the same way."
-        if remark not in remarks:
-            remarks.append(remark)
-        return False
-    return True
-
-
 def is_fold(choice: Choice) -> bool:
     """Whether a point of an axis is one fold of a cross-validation: the folds repeat a method, as seeds do."""
     split = choice.settings.get("data.split")
     return len(choice.settings) == 1 and isinstance(split, dict) and "folds" in split
-
-
-def _short_name_of(read: ReadConfig) -> str:
-    return str(read.config["data"]["class_path"]).rsplit(".", 1)[-1]
-
-
-def _names_class(choice: Choice) -> bool:
-    return "model.strategy" in choice.settings
-
-
-def _short_name(config: Mapping[str, Any]) -> str:
-    strategy = config["model"]["strategy"]
-    return "FullFineTune" if strategy is None else str(strategy["class_path"]).rsplit(".", 1)[-1]
 
 
 @contextmanager

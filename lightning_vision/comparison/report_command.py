@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from rich.console import Console
 
+from lightning_vision.comparison.options import WordsParser
 from lightning_vision.comparison.reporting import report as build
-from lightning_vision.errors import ConfigError
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"report: {message}. lightning-vision report --help shows its options.")
 
 
 def report(words: Sequence[str]) -> int:
@@ -30,7 +23,7 @@ def report(words: Sequence[str]) -> int:
     Raises:
         UserError: There is no run in the folders, or the report cannot be written.
     """
-    parser = _Parser(
+    parser = WordsParser(
         prog="lightning-vision report",
         allow_abbrev=False,
         description="Write a self-contained page (report.html), its charts as PNG and its tables as CSV and Markdown, from run "

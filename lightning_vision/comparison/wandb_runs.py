@@ -8,7 +8,14 @@ from typing import Any
 
 from lightning_vision.comparison.folder import ComparisonFolder
 from lightning_vision.comparison.plan import PlannedRun
-from lightning_vision.loggers import StreamPosition, StreamWandbLogger, close_loggers, log_experience, make_wandb_logger
+from lightning_vision.loggers import (
+    StreamPosition,
+    StreamWandbLogger,
+    close_loggers,
+    earlier_run_id,
+    log_experience,
+    make_wandb_logger,
+)
 from lightning_vision.report.page import ReportFiles
 from lightning_vision.report.runs import Comparison
 from lightning_vision.report.tables import ranking_table
@@ -64,7 +71,6 @@ def _is_number(text: str) -> bool:
 def _start(place: Path, name: str, cell: PlannedRun, job_type: str, config: dict[str, Any]) -> StreamWandbLogger:
     """A W&B run in the group of the cells; one that is there already is gone on with."""
     wandb = cell.config["wandb"]
-    before = sorted(place.glob("wandb/*run-*"))
     return make_wandb_logger(
         place,
         name=name,
@@ -73,5 +79,5 @@ def _start(place: Path, name: str, cell: PlannedRun, job_type: str, config: dict
         config=config,
         mode=wandb["mode"],
         project=wandb["project"],
-        run_id=before[0].name.rsplit("-", 1)[-1] if before else None,
+        run_id=earlier_run_id(place),
     )

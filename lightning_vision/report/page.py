@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import vl_convert
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import PackageLoader
 from markupsafe import Markup
 
+from lightning_vision.page_template import page_environment
 from lightning_vision.report.chart import VEGA_LITE, look, percent, points
 from lightning_vision.report.runs import Comparison, ReportRun
 from lightning_vision.report.sections import Section, group_section
@@ -97,13 +98,9 @@ def vega() -> str:
 
 
 def _page(comparison: Comparison, sections: list[Section]) -> str:
-    environment = Environment(
-        loader=PackageLoader("lightning_vision"), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True, finalize=_shown,
-    )  # fmt: skip
+    environment = page_environment()
     environment.filters |= {
         "json": json_block,
-        "figure": figure,
         "known": lambda value: "not known" if value is None else figure(value),
         "share": percent,
         "points": lambda value: "-" if value is None else points(value),
@@ -143,11 +140,6 @@ def json_block(value: Any) -> Markup:
 def script(text: str) -> _Script:
     """A script that can stand in the page: what would end its element is spelt otherwise, and means the same."""
     return _Script(Markup(text.replace("</script", "<\\/script").replace("<!--", "<\\!--")))
-
-
-def _shown(value: Any) -> Any:
-    """Every text that the template prints; markup is our own."""
-    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _printable(value: Any) -> Any:
