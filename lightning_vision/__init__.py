@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from lightning_vision.classifier import ContinualClassifier as ContinualClassifier
     from lightning_vision.datamodule import StreamDataModule as StreamDataModule
     from lightning_vision.network import Network as Network
+    from lightning_vision.recipe import Moment as Moment
+    from lightning_vision.recipe import Recipe as Recipe
+    from lightning_vision.recipe import Stage as Stage
     from lightning_vision.scenarios import ClassIncremental as ClassIncremental
     from lightning_vision.scenarios import DomainIncremental as DomainIncremental
     from lightning_vision.scenarios import Experience as Experience
@@ -28,6 +31,9 @@ _HOMES = {
     "ContinualClassifier": "classifier",
     "StreamDataModule": "datamodule",
     "Network": "network",
+    "Moment": "recipe",
+    "Recipe": "recipe",
+    "Stage": "recipe",
     "ClassIncremental": "scenarios",
     "DomainIncremental": "scenarios",
     "Experience": "scenarios",

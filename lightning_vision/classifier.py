@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -24,8 +24,11 @@ from lightning_vision.evaluation import Collector, in_stream_order
 from lightning_vision.network import Network
 from lightning_vision.samples import derive_seed
 from lightning_vision.scenarios import Experience
-from lightning_vision.strategy import Strategy, frozen_children, trainable
+from lightning_vision.strategy import Strategy, frozen_children, grouped, trainable
 from lightning_vision.transforms import BatchTransforms
+
+Predict = Callable[[Tensor], Tensor | Mapping[str, Tensor]]
+Groups = list[dict[str, Any]]
 
 
 class ContinualClassifier(LightningModule):
@@ -47,6 +50,7 @@ class ContinualClassifier(LightningModule):
         head_dropout: Dropout before the last linear layer.
         drop_rate: Dropout in the backbone.
         drop_path_rate: Stochastic depth in the backbone.
+        label_smoothing: Share of each training target that is spread evenly over the classes seen.
         channels_last: Keep pictures and weights in the channels-last memory format.
         compile: Compile the backbone with torch.compile.
         restore_best: After each experience go back to the epoch that was best on its own validation part.
@@ -72,6 +76,7 @@ class ContinualClassifier(LightningModule):
         head_dropout: float = 0.0,
         drop_rate: float = 0.0,
         drop_path_rate: float = 0.0,
+        label_smoothing: float = 0.0,
         channels_last: bool = True,
         compile: bool = False,
         restore_best: bool = True,
@@ -89,6 +94,8 @@ class ContinualClassifier(LightningModule):
             raise ConfigError(f"model.monitor: expected val/accuracy or val/loss, found {monitor!r}.")
         if base_epochs is not None and base_epochs < 0:
             raise ConfigError(f"model.base_epochs: expected 0 or more, found {base_epochs}.")
+        if not 0 <= label_smoothing < 1:
+            raise ConfigError(f"model.label_smoothing: expected a share from 0 to below 1, found {label_smoothing}.")
         self.class_names = list(class_names)
         self.image_size = image_size
         self.base_checkpoint = base_checkpoint
@@ -104,6 +111,7 @@ class ContinualClassifier(LightningModule):
             drop_path_rate=drop_path_rate,
         )
         self.network = Network(module, facts, len(class_names), head_hidden=head_hidden, head_dropout=head_dropout)
+        self.network.label_smoothing = label_smoothing
         if channels_last:
             self.network.backbone.to(memory_format=torch.channels_last)
         if compile:
@@ -122,9 +130,15 @@ class ContinualClassifier(LightningModule):
         """The variant of the strategy's prediction that is the network's head; empty where there are none."""
         self.batch_transform: BatchTransforms | None = None
         """Of whole training batches, on the device; set from the datamodule."""
+        self.found_learning_rate: float | None = None
+        """In place of the optimizer's own, in the present stage: its first group is given it, the others in proportion."""
+        self.augmented_prediction: Callable[[Predict, Tensor], Tensor | Mapping[str, Tensor]] | None = None
+        """Predicts pictures (N, 3, H', W') from several views of each, by a function that predicts (N, 3, H, W)."""
         self.collectors: list[Collector] = []
         self._pending: tuple[int, Tensor] | None = None
         self._logits: Tensor | None = None
+        self.correct: Tensor | None = None
+        """(B,) bool: which of the newest training batch's pictures its first logits got right; None if the loss made none."""
         self.network.head.register_forward_hook(self._keep_logits)
         self.train_loss, self.train_accuracy = MeanMetric(), MeanMetric()
         self.val_loss, self.val_accuracy = MeanMetric(), MeanMetric()
@@ -156,8 +170,16 @@ class ContinualClassifier(LightningModule):
             strategy.before_experience(self.network, experience)
         self.network.see(experience.classes)
 
-    def begin_stage(self, stage: str) -> list[nn.Parameter]:
-        """Choose what is trained in a stage; returns the parameters that the strategy trains."""
+    def begin_stage(self, stage: str, change: Callable[[Groups], Groups] | None = None) -> list[nn.Parameter]:
+        """Choose what is trained in a stage.
+
+        Args:
+            stage: The learner's.
+            change: Makes other groups of the optimizer's.
+
+        Returns:
+            The parameters that are trained by gradient.
+        """
         learner = self.learner
         learner.stage = stage
         self.measured = {}
@@ -169,6 +191,8 @@ class ContinualClassifier(LightningModule):
             self._groups, flat = trainable(self.network.head.parameters())
         else:
             self._groups, flat = trainable(learner.parameters_to_train(self.network))
+            if change is not None:
+                self._groups, flat = trainable(change(grouped(self._groups)))
         for parameter in flat:
             parameter.requires_grad_(True)
         if learner.freezes_backbone and any(p.requires_grad for p in self.network.backbone.parameters()):
@@ -213,11 +237,20 @@ class ContinualClassifier(LightningModule):
         """
         make_scheduler = self._scheduler_makers[which]
         try:
-            optimizer = self._optimizer_makers[which](groups)
+            # An optimizer writes its options into the groups that it is given; another may be built of them.
+            optimizer = self._optimizer_makers[which]([dict(g) if isinstance(g, dict) else g for g in groups])
+            self._scale_rates(optimizer)
             return optimizer, None if make_scheduler is None else make_scheduler(optimizer)
         except (ValueError, TypeError) as error:
             name = ("base_optimizer or model.base_lr_scheduler", "optimizer or model.lr_scheduler")[which]
             raise ConfigError(f"model.{name} cannot be built with these options: {error}") from error
+
+    def _scale_rates(self, optimizer: torch.optim.Optimizer) -> None:
+        """Put the learning rate that was found in place of the optimizer's own, then each group's ``lr_scale`` on it."""
+        groups = optimizer.param_groups
+        found = 1.0 if self.found_learning_rate is None else self.found_learning_rate / groups[0]["lr"]
+        for group in groups:
+            group["lr"] *= found * group.get("lr_scale", 1.0)
 
     # ---- training --------------------------------------------------------------------------------------------------
 
@@ -253,7 +286,8 @@ class ContinualClassifier(LightningModule):
         return batch
 
     def on_train_start(self) -> None:
-        """An epoch that is resumed half-way has no start of its own."""
+        """An epoch that is resumed half-way has no start of its own; a loss left by another Trainer was looked at there."""
+        self._pending = None
         self.on_train_epoch_start()
 
     def on_train_epoch_start(self) -> None:
@@ -284,10 +318,12 @@ class ContinualClassifier(LightningModule):
             batch = self._changed(batch)
         loss = learner.loss(self.network, batch)
         self._pending = (batch_idx, loss.detach())
+        self.correct = self._told_right(batch)
         mine = int(batch["valid"].sum()) if self.trainer.world_size > 1 else len(batch["label"])
         if mine:
             self.train_loss.update(loss.detach(), mine)
-            self._count_correct(batch)
+            if self.correct is not None:
+                self.train_accuracy.update(self.correct.float())
         self.log("train/loss_step", loss.detach(), on_step=True, on_epoch=False)
         # DDP averages over the ranks: weighted so, the average is the mean over the pictures of the global batch.
         return loss * (mine * self.trainer.world_size / total) if self.trainer.world_size > 1 else loss
@@ -311,12 +347,12 @@ class ContinualClassifier(LightningModule):
         if self._logits is None and self.training:
             self._logits = logits.detach()
 
-    def _count_correct(self, batch: Batch) -> None:
-        """Training accuracy from the first logits that the loss made, of which the first B are the batch's."""
-        labels = batch["label"]
-        if self._logits is not None and self._logits.dim() == 2 and len(self._logits) >= len(labels):
-            predicted = self.network.mask_unseen(self._logits[: len(labels)]).argmax(dim=1)
-            self.train_accuracy.update((predicted == labels).float())
+    def _told_right(self, batch: Batch) -> Tensor | None:
+        """Which pictures (B,) were told right by the first logits that the loss made, of which the first B are the batch's."""
+        labels, logits = batch["label"], self._logits
+        if logits is None or logits.dim() != 2 or len(logits) < len(labels):
+            return None
+        return self.network.mask_unseen(logits[: len(labels)]).argmax(dim=1) == labels
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """The strategy's turn once all gradients are there."""
@@ -392,6 +428,8 @@ class ContinualClassifier(LightningModule):
 
     def predict_logits(self, batch: Batch) -> Tensor | Mapping[str, Tensor]:
         """Logits of the strategy's prediction, before the mask; several variants as a mapping."""
+        if self.augmented_prediction is not None:
+            return self.augmented_prediction(self._predict, batch["image"])
         return self._predict(batch["image"])
 
     def _predict(self, image: Tensor) -> Tensor | Mapping[str, Tensor]:

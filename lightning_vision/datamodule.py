@@ -52,6 +52,7 @@ class Entered:
     start_batch: int = 0
     all_seen: bool = False
     features: bool = False
+    augment: bool = True
 
 
 class StreamDataModule(LightningDataModule, ABC):
@@ -161,6 +162,8 @@ class StreamDataModule(LightningDataModule, ABC):
         self.annotations = annotations
         self.cache, self.cache_gb, self.cache_dir = cache, cache_gb, cache_dir
         self.views, self.feature_cache_gb = views, feature_cache_gb
+        self.test_transform: v2.Compose | None = None
+        """In place of the evaluation transform where pictures are evaluated: a recipe may look at more of each."""
         self.read_features: Callable[[Rows, Rows], Tensor] | None = None
         """Set by the run while the backbone is frozen: loaders then serve features (see ``FeatureDataset``)."""
         self.train_transform = self._compose("train_transforms", train_transforms, self.default_train_transforms)
@@ -261,6 +264,7 @@ class StreamDataModule(LightningDataModule, ABC):
         start_batch: int = 0,
         all_seen: bool = False,
         features: bool = False,
+        augment: bool = True,
     ) -> None:
         """Choose what the training and validation loaders made from now on serve.
 
@@ -274,9 +278,12 @@ class StreamDataModule(LightningDataModule, ABC):
             start_batch: The batches of that epoch that were trained already.
             all_seen: Serve the data of all experiences up to this one.
             features: Serve features for training too, where ``read_features`` is set.
+            augment: False: the evaluation transform in training too.
         """
         rows = None if memory is None else memory.detach().cpu().numpy().astype(np.int64)
-        self._entered = Entered(experience, seed, shuffle, rows, memory_size, epoch, start_batch, all_seen, features)
+        self._entered = Entered(
+            experience, seed, shuffle, rows, memory_size, epoch, start_batch, all_seen, features, augment
+        )
 
     def train_dataloader(self) -> DataLoader[Any]:
         """The training data of the entered experience; its batch sampler is a ``TrainBatches``."""
@@ -293,6 +300,7 @@ class StreamDataModule(LightningDataModule, ABC):
             now.memory,
             now.memory_size,
             self.samples["label"].to_numpy() if self.sampler == "balanced" else None,
+            now.augment,
         )
         batches.set_epoch(now.epoch)
         batches.set_start(now.start_batch)
@@ -545,20 +553,23 @@ class StreamDataModule(LightningDataModule, ABC):
         """The folder for features of frozen backbones; it is made."""
         return self.cache_path or cache_folder(None, self.cache_dir)
 
-    def picture_dataset(self) -> SampleDataset:
-        """Loads and transforms the pictures of ``samples``."""
+    def picture_dataset(self, eval_transform: v2.Compose | None = None) -> SampleDataset:
+        """Loads and transforms the pictures of ``samples``; with another evaluation transform if one is given."""
         labels = self.samples["label"].to_numpy()
         source = self._source if self._decoded is None else self._decoded
-        return SampleDataset(source, labels, self.train_transform, self.eval_transform, self.annotations)
+        evaluated = self.eval_transform if eval_transform is None else eval_transform
+        return SampleDataset(source, labels, self.train_transform, evaluated, self.annotations)
 
     def _evaluation(self, rows: Rows, rank: int, world_size: int) -> DataLoader[Any]:
         batches = EvalBatches(rows, self._experience_of_row, self.batch_size, rank, world_size)
-        return self._loader(batches, features=True)
+        return self._loader(batches, features=True, eval_transform=self.test_transform)
 
-    def _loader(self, batches: Sampler[list[Draw]], features: bool) -> DataLoader[Any]:
+    def _loader(
+        self, batches: Sampler[list[Draw]], features: bool, eval_transform: v2.Compose | None = None
+    ) -> DataLoader[Any]:
         if features and self.read_features is not None:
             return make_feature_loader(FeatureDataset(self.read_features, self.samples["label"].to_numpy()), batches)
-        return make_loader(self.picture_dataset(), batches, self.num_workers)
+        return make_loader(self.picture_dataset(eval_transform), batches, self.num_workers)
 
     def _place(self) -> tuple[int, int]:
         """Rank and number of processes."""

@@ -34,6 +34,8 @@ def why_pictures(learner: Strategy, datamodule: StreamDataModule, precision: str
         return "data.feature_cache_gb is 0"
     if datamodule.annotations:
         return "data.annotations are served with the pictures"
+    if datamodule.test_transform is not None:
+        return "each picture is evaluated in several views"
     if precision.startswith("64"):
         return f"trainer.precision is {precision}"
     if not training or learner.kind == "closed_form":
@@ -98,14 +100,20 @@ class FeatureServing:
             counts=self.counts,
         )
 
-    def for_training(self, learner: Strategy) -> bool:
+    def for_training(self, learner: Strategy, changed_by: str = "") -> bool:
         """Choose what a stage is served, and say so.
+
+        Args:
+            learner: The strategy that learns.
+            changed_by: The recipes that change its training pictures, if any do.
 
         Returns:
             Whether its training is to be served features; its validation may be, even if not.
         """
         self.for_evaluation(learner)
         reason = why_pictures(learner, self.datamodule, self.precision, training=True) or self._failure
+        if not reason and changed_by and learner.kind == "gradient":
+            reason = f"{changed_by} changes the pictures"
         name = type(learner).__name__
         if reason:
             self._tell(f"{name}: every picture passes the backbone each time, since {reason}.")
@@ -141,13 +149,18 @@ class FeatureServing:
             training: Its training is served features.
             validates: It has a validation part.
         """
-        if validates:
-            self.compute(self.datamodule.rows_to_validate())
-        if training:
-            memory = learner.memory()
-            remembered: Rows = np.empty(0, dtype=np.int64) if memory is None else memory.cpu().numpy()
-            rows = np.concatenate([self.datamodule.rows_to_train(), remembered])
-            self.compute(rows, views=learner.kind == "gradient")
+        validation: Rows = self.datamodule.rows_to_validate() if validates else np.empty(0, dtype=np.int64)
+        if not training:
+            self.compute(validation)
+            return
+        memory = learner.memory()
+        remembered: Rows = np.empty(0, dtype=np.int64) if memory is None else memory.cpu().numpy()
+        rows = np.concatenate([self.datamodule.rows_to_train(), remembered])
+        if learner.kind == "gradient" and self.datamodule.views:
+            self.compute(validation)
+            self.compute(rows, views=True)
+        else:  # of one view: in one go, for loaders that start take a third of a second each
+            self.compute(np.concatenate([validation, rows]))
 
     def compute(self, rows: Rows, views: bool = False) -> None:
         """Compute what is missing of these rows' features; go back to pictures if they cannot be kept.

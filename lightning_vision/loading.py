@@ -135,6 +135,7 @@ class TrainBatches(Sampler[list[Draw]]):
         memory_size: How many of them a batch is given.
         labels: (R,) the label of every row of the sample table: an epoch then shows each class as often, small ones
             repeatedly and large ones in part, another part each epoch. None: every row once.
+        augment: False: the evaluation transform in spite of the new order.
     """
 
     def __init__(
@@ -150,6 +151,7 @@ class TrainBatches(Sampler[list[Draw]]):
         memory: Rows | None = None,
         memory_size: int = 0,
         labels: Rows | None = None,
+        augment: bool = True,
     ) -> None:
         self.indices = np.asarray(indices, dtype=np.int64)
         self.experiences = experiences
@@ -162,6 +164,9 @@ class TrainBatches(Sampler[list[Draw]]):
         self.memory = np.asarray([] if memory is None else memory, dtype=np.int64)
         self.memory_size = memory_size if len(self.memory) else 0
         self.labels = labels
+        self.augment = augment and shuffle
+        self.choose: Callable[[Rows, np.random.Generator], Rows] | None = None
+        """Puts other rows in the place of some of an epoch's, as many; set by a recipe between epochs."""
         self.epoch = 0
         self._start = 0
         size, count = batch_size * world_size, len(self.indices)
@@ -195,6 +200,7 @@ class TrainBatches(Sampler[list[Draw]]):
         epoch, order = self.epoch, self.indices
         if self.shuffle:
             generator = np.random.default_rng(derive_seed(self.seed, "order", self.experience, epoch))
+            order = order if self.choose is None else self.choose(order, generator)
             order = (
                 generator.permutation(order)
                 if self.labels is None
@@ -211,9 +217,9 @@ class TrainBatches(Sampler[list[Draw]]):
             yield draws + self._memory_draws(epoch, number)
 
     def _draw(self, row: np.int64, epoch: int, place: int, valid: bool) -> Draw:
-        """A row at a place in the epoch's order; a balanced order has rows repeatedly, each time augmented anew."""
-        again = [] if self.labels is None else [place]
-        seed = derive_seed(self.seed, "augment", self.experience, epoch, int(row), *again) if self.shuffle else -1
+        """A row at a place in the epoch's order; one that is there repeatedly is augmented anew each time."""
+        again = [] if self.labels is None and self.choose is None else [place]
+        seed = derive_seed(self.seed, "augment", self.experience, epoch, int(row), *again) if self.augment else -1
         return Draw(int(row), int(self.experiences[row]), seed, valid, memory=False)
 
     def _memory_draws(self, epoch: int, number: int) -> list[Draw]:
@@ -222,7 +228,7 @@ class TrainBatches(Sampler[list[Draw]]):
         words = (self.seed, "memory", self.experience, epoch, number)
         generator = np.random.default_rng(derive_seed(*words))
         rows = generator.choice(self.memory, self.memory_size, replace=self.memory_size > len(self.memory))
-        seeds = [derive_seed(*words, place) if self.shuffle else -1 for place in range(len(rows))]
+        seeds = [derive_seed(*words, place) if self.augment else -1 for place in range(len(rows))]
         return [
             Draw(int(row), int(self.experiences[row]), seed, valid=True, memory=True)
             for row, seed in zip(rows, seeds, strict=True)

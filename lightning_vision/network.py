@@ -39,6 +39,8 @@ class Network(nn.Module):
         self.backbone = backbone
         self.facts = facts
         self.num_classes = num_classes
+        self.label_smoothing = 0.0
+        """Share of a training target that is spread evenly over the classes seen."""
         self.backbone_images = 0
         """Pictures that went through the backbone in this process, counted for the record and the tests."""
         d = facts.num_features

@@ -117,6 +117,8 @@ class ExperienceRecord(_Model):
     trainable_parameters: int
     peak_memory_bytes: int | None
     backbone_images: int
+    learning_rate: float | None = None
+    batch_size: int | None = None
     evaluation: Evaluation
 
 

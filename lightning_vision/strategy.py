@@ -83,7 +83,8 @@ class Strategy(nn.Module):
         """Cross entropy over the classes seen so far, as the data asks for it: a scalar, the mean over the pictures.
 
         Each picture counts by its class's weight (``data.class_weights``); where pictures were mixed, the target is
-        ``batch["target"]``. With weights w and targets q it is the mean over b of -sum_c w_c q_bc log p_bc: divided by the
+        ``batch["target"]``; ``model.label_smoothing`` s makes of a target q (1 - s) q + s / K over the K classes seen
+        (arXiv 1512.00567, section 7). With weights w it is the mean over b of -sum_c w_c q_bc log p_bc: divided by the
         number of pictures, not by the sum of their weights, so that several processes give the same gradient as one.
 
         Args:
@@ -94,6 +95,11 @@ class Strategy(nn.Module):
         masked = network.mask_unseen(logits)
         weights, target = network.class_weights, batch.get("target")
         weights = None if weights is None else weights.to(masked.dtype)
+        if network.label_smoothing:
+            target = F.one_hot(batch["label"], network.num_classes).to(masked.dtype) if target is None else target
+            target = (
+                1 - network.label_smoothing
+            ) * target + network.label_smoothing * network.seen / network.seen.sum()
         if target is None:
             losses = F.cross_entropy(masked, batch["label"], weight=weights, reduction="none")
             return losses.mean()
@@ -173,6 +179,14 @@ def trainable(groups: Iterable[nn.Parameter] | Iterable[dict[str, Any]]) -> tupl
         else:
             flat.append(group)
     return listed, flat
+
+
+def grouped(groups: Iterable[Any]) -> list[dict[str, Any]]:
+    """What ``trainable`` listed as groups of an optimizer: single parameters make one together."""
+    listed = list(groups)
+    if any(isinstance(group, dict) for group in listed):
+        return listed
+    return [{"params": listed}]
 
 
 def frozen_children(network: Network) -> Iterator[nn.Module]:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -41,6 +42,7 @@ from lightning_vision.feature_serving import FeatureServing
 from lightning_vision.loggers import MetricsCSV, StreamPosition, follow_stream, log_experience
 from lightning_vision.processes import StartedProcesses, start_processes
 from lightning_vision.progress import StreamProgress
+from lightning_vision.recipe import Moment, Recipe, Stage, plan_stages, take_recipes
 from lightning_vision.record import StreamRecord, environment, path_hashes
 from lightning_vision.results import read_results, write_results
 from lightning_vision.run_directory import RunDirectory
@@ -110,6 +112,7 @@ class StreamRun:
         self._prepared = False
         self.processes = StartedProcesses([])
         self.features = FeatureServing(model, datamodule, progress.say)
+        self.recipes = take_recipes(trainers)
 
     # ---- the walk --------------------------------------------------------------------------------------------------
 
@@ -145,6 +148,8 @@ class StreamRun:
         weights = self.datamodule.class_weight_values()
         self.model.network.class_weights = None if weights is None else torch.tensor(weights, dtype=torch.float32)
         self._start_processes()
+        for recipe in self.recipes:
+            recipe.before_run(self.model, self.datamodule)
         self.features.open(self.trainers.evaluation(), self.device, saved.features if saved is not None else None)
         self.macs = count_macs(self.model)
         self.progress.begin(self._work(), len(saved.experiences) if saved is not None else 0)
@@ -172,8 +177,12 @@ class StreamRun:
         return results
 
     def _work(self) -> list[float]:
-        max_epochs = self.trainers.build().get("max_epochs") or 1
-        return work(self.model, self.datamodule, max_epochs, self.options.stop_after)
+        return work(self.model, self.datamodule, self._max_epochs, self.recipes, self.options.stop_after)
+
+    @property
+    def _max_epochs(self) -> int:
+        """The Trainer's; one that is told steps or a time alone counts for one."""
+        return self.trainers.build().get("max_epochs") or 1
 
     @property
     def _end(self) -> int:
@@ -293,10 +302,12 @@ class StreamRun:
 
         self._learned_images = learned_images
         with self.meter.task(f"experience {t}: learning", begun.used) as task:
-            stages = [] if kept else [(stage, False) for stage in model.learner.stages(experience)]
+            epochs = epochs_of(model, experience, self._max_epochs)
+            stages = [] if kept else plan_stages(model.learner, experience, self.recipes, epochs)
             if experience.is_base and model.strategy.kind == "closed_form" and model.strategy.needs_base_data:
-                stages.append(("base data", True))
-            for number, (stage, model.base_statistics) in enumerate(stages):
+                stages.append(Stage("base data", base_statistics=True))
+            for number, stage in enumerate(stages):
+                model.base_statistics = stage.base_statistics
                 if number >= begun.stage:
                     self._stage(experience, number, stage, task, begun if number == begun.stage else None, trained)
             self._after_experience(experience)
@@ -328,6 +339,8 @@ class StreamRun:
             trainable_parameters=trained.parameters,
             peak_memory_bytes=_peak_memory(self.device),
             backbone_images=backbone_images,
+            learning_rate=model.found_learning_rate,
+            batch_size=self.datamodule.batch_size,
             evaluation=schema.Evaluation(
                 seconds=evaluating.seconds,
                 energy_kwh=evaluating.energy_kwh,
@@ -341,21 +354,27 @@ class StreamRun:
             for name, found in model.learner.variant_facts(model.network).items()
         }
         self.record.add(predictions, validation, picked, facts, record)
+        if self.recipes:
+            with self.meter.task(f"experience {t}: recipes"):
+                for recipe in self.recipes:
+                    recipe.after_experience(self._moment(experience, None))
         results = self._commit(experience)
         self.progress.experience_done(results)
         return results
 
     def _stage(
-        self, experience: Experience, number: int, stage: str, task: Task, begun: Unfinished | None, trained: Trained
+        self, experience: Experience, number: int, stage: Stage, task: Task, begun: Unfinished | None, trained: Trained
     ) -> None:
         """Train one stage, or go on with it."""
         model, t = self.model, experience.index
         torch.manual_seed(derive_seed(self.options.seed, "stage", t, number))
-        parameters = model.begin_stage(stage)
+        parameters = model.begin_stage(stage.name, partial(self._change_groups, stage))
+        model.found_learning_rate = None
         learner = model.learner
         closed_form = learner.kind == "closed_form"
         last = self.directory.within(t, number, "last")
-        features = self.features.for_training(learner)
+        changing = [type(recipe).__name__ for recipe in self.recipes if recipe.needs_pictures]
+        features = self.features.for_training(learner, " and ".join(changing))
         validates = served(self.datamodule, learner, experience)[1] > 0 and not closed_form
         self.signals.path = last
         callbacks: list[Callback] = [
@@ -365,7 +384,9 @@ class StreamRun:
             last_checkpoint(last),
         ]
         changes: dict[str, Any] = {}
-        if experience.is_base and model.base_epochs is not None:
+        if stage.epochs is not None:
+            changes["max_epochs"] = stage.epochs
+        elif experience.is_base and model.base_epochs is not None:
             changes["max_epochs"] = model.base_epochs
         best = None
         if validates and model.restore_best:
@@ -384,11 +405,17 @@ class StreamRun:
             start_batch=begun.batch,
             all_seen=learner.learns_all_seen,
             features=features,
+            augment=stage.augment,
         )
         if begun.path is not None:  # features are those of the weights that the stage goes on with
             model.load_state_dict(read_checkpoint(begun.path)["state_dict"])
         self.features.compute_for_stage(learner, features, validates)
-        self.progress.stage(stage, _cost(learner))
+        if self.recipes and not closed_form:
+            model.to(self.device)
+            model.network.eval()
+            for recipe in self.recipes:
+                recipe.before_stage(self._moment(experience, stage, resumed=begun.path is not None))
+        self.progress.stage(stage.title, _cost(learner))
         trainer.fit(model, datamodule=self.datamodule, ckpt_path=begun.path, weights_only=True if begun.path else None)
         model.to(self.device)
         if best is not None and best.best_model_path:
@@ -397,6 +424,30 @@ class StreamRun:
             self._check_equal_heads()
         trained.add(trainer, sum(p.numel() for p in parameters), served(self.datamodule, learner, experience)[0])
         self.position.step_offset += trainer.global_step
+
+    def _change_groups(self, stage: Stage, groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The optimizer's groups after all recipes had their say."""
+        for recipe in self.recipes:
+            groups = recipe.parameters_to_train(self.model.network, stage, groups)
+        return groups
+
+    def _moment(self, experience: Experience, stage: Stage | None, resumed: bool = False) -> Moment:
+        """What a recipe is told."""
+        return Moment(
+            model=self.model,
+            datamodule=self.datamodule,
+            trainers=self.trainers,
+            directory=self.directory,
+            position=self.position,
+            experience=experience,
+            stage=stage,
+            resumed=resumed,
+            device=self.device,
+            rank=self.rank,
+            world_size=self.world_size,
+            seed=self.options.seed,
+            note=self._note,
+        )
 
     def _check_equal_heads(self) -> None:
         """Weights moved by hand are the same on every process, or DDP would spread rank 0's over the others unseen.
@@ -626,8 +677,17 @@ class StreamRun:
         return np.array([part for _, part in pairs], dtype=np.int64)
 
 
+def epochs_of(model: ContinualClassifier, experience: Experience, max_epochs: int) -> int:
+    """Epochs of a stage of an experience that has none of its own."""
+    return model.base_epochs if experience.is_base and model.base_epochs is not None else max_epochs
+
+
 def work(
-    model: ContinualClassifier, datamodule: StreamDataModule, max_epochs: int, stop_after: int | None = None
+    model: ContinualClassifier,
+    datamodule: StreamDataModule,
+    max_epochs: int,
+    recipes: Sequence[Recipe] = (),
+    stop_after: int | None = None,
 ) -> list[float]:
     """The work of each experience, in pictures through the network, for the time left; a backward pass counts as two more.
 
@@ -635,6 +695,7 @@ def work(
         model: The classifier with its strategies.
         datamodule: The stream.
         max_epochs: The Trainer's.
+        recipes: May train further stages.
         stop_after: The last experience that is learned; None: the stream's.
     """
     stream = list(datamodule.stream)
@@ -642,9 +703,11 @@ def work(
     test = sum(len(e.test_indices) for e in stream)
     for e in stream if stop_after is None else stream[: stop_after + 1]:
         learner = model.base_strategy if e.is_base else model.strategy
-        epochs = learner.passes if learner.kind == "closed_form" else max(1, max_epochs)
-        if e.is_base and model.base_epochs is not None:
-            epochs = model.base_epochs
+        each = epochs_of(model, e, max(1, max_epochs))
+        stages = plan_stages(learner, e, recipes, each)
+        epochs = sum(each if stage.epochs is None else stage.epochs for stage in stages)
+        if learner.kind == "closed_form":
+            epochs = learner.passes
         if e.is_base and model.base_checkpoint:
             epochs = 0
         val += len(e.val_indices)
@@ -683,7 +746,6 @@ def _prompt_collection() -> Iterator[Callable[[], object]]:
     A Trainer is a cycle of few objects that hold many megabytes. Python looks for cycles by the number of objects, so
     over a long stream they would pile up. What is there already is left out, which makes a collection take milliseconds.
     """
-    gc.collect()
     gc.freeze()
     try:
         yield gc.collect

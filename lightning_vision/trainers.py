@@ -117,11 +117,15 @@ class TrainerFactory:
         self.build = build
         self.root = root
         self.loggers = list(loggers)
+        self.standing: dict[int, Callback] = {}
+        """Callbacks of which there is one for all Trainers, by their place among the user's."""
 
     def options(self) -> dict[str, Any]:
-        """Keyword arguments of a Trainer, with fresh callbacks."""
+        """Keyword arguments of a Trainer, with fresh callbacks but for those that stand."""
         options = self.build()
         options["callbacks"] = _listed(options.get("callbacks"))
+        for place, callback in self.standing.items():
+            options["callbacks"][place] = callback
         options["default_root_dir"] = str(self.root)  # a leftover hpc_ckpt_* elsewhere is never picked up
         options["logger"] = self.loggers or False
         options["use_distributed_sampler"] = False
@@ -164,7 +168,8 @@ class TrainerFactory:
                 "gradient_clip_val": None,
                 "gradient_clip_algorithm": None,
             }
-            own = [callback for callback in own if not _watches(callback)]
+            recipes = self.standing.values()  # which train by gradient
+            own = [callback for callback in own if not _watches(callback) and callback not in recipes]
             validates = False
         steps = options.get("max_steps", -1)
         if steps >= 0:

@@ -1,0 +1,195 @@
+"""Blur in training what the network looked at when it was wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812 - torch's own custom
+from torchvision.transforms import v2
+
+from lightning_vision.classifier import ContinualClassifier
+from lightning_vision.datamodule import StreamDataModule
+from lightning_vision.errors import ConfigError
+from lightning_vision.evaluation import in_stream_order
+from lightning_vision.explanation.maps import class_maps
+from lightning_vision.explanation.methods import check_method
+from lightning_vision.explanation.target_layers import find_target_layer
+from lightning_vision.loading import EvalBatches, SampleDataset, make_loader
+from lightning_vision.recipe import Moment, Recipe, Stage
+from lightning_vision.recipes.blurred_pictures import BlurredPictures
+from lightning_vision.recipes.training_pictures import training_pictures
+from lightning_vision.samples import Rows, plural
+from lightning_vision.strategy import Strategy
+
+PART = "cam blur"
+SIDE = 32
+"""Of the masks that are kept: finer than the last feature map of any backbone at usual sizes."""
+
+
+class CamBlur(Recipe):
+    """Trains on with those regions blurred that the network leans on in its errors.
+
+    Each experience ends with a stage of its own. Before it the learner predicts its training pictures with the evaluation
+    transform; for those that it gets wrong a class-activation map of the predicted class, of the whole picture, says what
+    it looked at. Where the map is at ``threshold`` or above the picture is blurred, from now on and before any other
+    transform, so that the right class must be learned from the rest. A network that gets all its training pictures right
+    learns nothing new from this, and is told so.
+
+    Args:
+        epochs: Of that stage.
+        method: Which map: GradCAM or another one that ``explain`` knows.
+        threshold: From which value of the map on, 0 to 1, a region is blurred.
+        sigma: Width of the blur, as a share of the picture's shorter side.
+        most: Pictures that are blurred: those with the surest errors.
+        layer: Whose activations are mapped; None: the last that has places.
+
+    Raises:
+        ConfigError: An option is out of range.
+    """
+
+    needs_pictures = True
+
+    def __init__(
+        self,
+        epochs: int = 2,
+        method: str = "GradCAM",
+        threshold: float = 0.5,
+        sigma: float = 0.1,
+        pictures: Literal["errors", "rivals", "both"] = "errors",
+        most: int = 1000,
+        layer: str | None = None,
+    ) -> None:
+        for name, value, right in (
+            ("epochs: expected 1 or more", epochs, epochs >= 1),
+            ("threshold: expected a number above 0, up to 1", threshold, 0 < threshold <= 1),
+            ("sigma: expected a number above 0, up to 1", sigma, 0 < sigma <= 1),
+            ("most: expected 1 or more", most, most >= 1),
+        ):
+            if not right:
+                raise ConfigError(f"CamBlur.{name}, found {value}.")
+        self.epochs, self.method, self.threshold, self.sigma = epochs, method, threshold, sigma
+        self.pictures, self.most, self.layer = pictures, most, layer
+        self._active, self._told = False, ""
+        self._forget()
+
+    def _forget(self) -> None:
+        self.rows = torch.empty(0, dtype=torch.int64)  # (n,)
+        self.masks = torch.empty(0, SIDE, SIDE, dtype=torch.uint8)  # (n, SIDE, SIDE)
+
+    def before_run(self, model: ContinualClassifier, datamodule: StreamDataModule) -> None:
+        """Refuse a map that cannot be had.
+
+        Raises:
+            ConfigError: The method is not known, or the backbone has no layer with places.
+        """
+        check_method(self.method)
+        find_target_layer(model.network.backbone, datamodule.image_size, self.layer)
+
+    def stages(self, learner: Strategy, stages: list[Stage], max_epochs: int) -> list[Stage]:
+        """One more, unless nothing was trained."""
+        return [*stages, Stage(stages[-1].name, PART, epochs=self.epochs)] if max_epochs else stages
+
+    # ---- what is blurred -------------------------------------------------------------------------------------------
+
+    def before_stage(self, moment: Moment) -> None:
+        """Find the errors and what they lean on; a stage that is gone on with has both in its checkpoint."""
+        self._active = moment.stage is not None and PART in moment.stage.part.split(", ")
+        self._forget()
+        if not self._active or moment.resumed:
+            return
+        rows = moment.datamodule.rows_to_train()
+        predicted, confidence = self._predictions(moment, rows)
+        labels = moment.datamodule.samples["label"].to_numpy()[rows]
+        wrong = predicted != labels
+        if not wrong.any():
+            self._told = f"CamBlur found no error among {plural(len(rows), 'training picture')}, and nothing to blur."
+            return
+        chosen = np.flatnonzero(to_blur(predicted, labels, self.pictures))
+        chosen = chosen[np.argsort(-confidence[chosen], kind="stable")[: self.most]]
+        masks = self._regions(moment, rows[chosen], predicted[chosen])
+        seen = (masks > 0).flatten(1).any(dim=1)  # a map may be empty
+        self.rows, self.masks = torch.from_numpy(rows[chosen])[seen], masks[seen]
+        share = float((self.masks > 0).float().mean()) if len(self.masks) else 0.0
+        self._told = (
+            f"CamBlur: {wrong.sum()} of {len(rows)} training pictures are misclassified; in {len(self.rows)} "
+            f"{share:.0%} of the area was blurred."
+        )
+
+    def _predictions(self, moment: Moment, rows: Rows) -> tuple[Rows, npt.NDArray[np.float32]]:
+        """The predicted class (N,) of some rows, and its probability (N,)."""
+        found = [torch.empty(0, 2, device=moment.device)]
+        for image in self._pictures(moment, moment.datamodule.picture_dataset(), rows):
+            with torch.no_grad():
+                found.append(torch.stack(moment.model(image).float().softmax(dim=1).max(dim=1), dim=1))  # (B, 2)
+        gathered = in_stream_order(torch.cat(found), len(rows)).cpu().numpy()
+        return gathered[:, 1].astype(np.int64), gathered[:, 0]
+
+    def _regions(self, moment: Moment, rows: Rows, predicted: Rows) -> Tensor:
+        """Where the network looks in each picture for the class that it took it for: (n, SIDE, SIDE) uint8, 0 or 255."""
+        size = moment.datamodule.image_size
+        whole = moment.datamodule.picture_dataset(v2.Compose([v2.Resize([size, size], antialias=True)]))
+        mine = torch.from_numpy(predicted[moment.rank :: moment.world_size]).to(moment.device)
+        found, done = [torch.empty(0, SIDE, SIDE, dtype=torch.uint8, device=moment.device)], 0
+        for image in self._pictures(moment, whole, rows):
+            classes = mine[done : done + len(image)]
+            maps = class_maps(moment.model, image, classes, self.method, self.layer)
+            small = F.interpolate(maps[:, None], (SIDE, SIDE), mode="bilinear", antialias=True)[:, 0]
+            found.append((small >= self.threshold).to(torch.uint8) * 255)
+            done += len(image)
+        return in_stream_order(torch.cat(found), len(rows)).cpu()
+
+    def _pictures(self, moment: Moment, dataset: SampleDataset, rows: Rows) -> Iterator[Tensor]:
+        """This process's share of some rows, batch by batch: uint8 (B, 3, H, W) on its device."""
+        data = moment.datamodule
+        nowhere = np.zeros(len(data.samples), dtype=np.int64)
+        batches = EvalBatches(rows, nowhere, data.batch_size, moment.rank, moment.world_size)
+        for batch in make_loader(dataset, batches, data.num_workers):
+            if batch["valid"].all():  # a stand-in is alone in its batch
+                yield batch["image"].to(moment.device)
+
+    # ---- training --------------------------------------------------------------------------------------------------
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Blur before the loader starts its workers."""
+        if self._active and len(self.rows):
+            dataset = training_pictures(trainer)
+            dataset.source = BlurredPictures(dataset.source, self.rows.numpy(), self.masks, self.sigma)
+
+    def after_experience(self, moment: Moment) -> None:
+        """Say what was blurred."""
+        told, self._told = self._told, ""
+        if told:
+            moment.note(f"after experience {moment.experience.index}: {told}")
+
+    def state_dict(self) -> dict[str, Any]:
+        """What is blurred, so that a run that goes on blurs the same."""
+        return {"rows": self.rows, "masks": self.masks, "told": self._told}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with it."""
+        self.rows, self.masks = state_dict["rows"].cpu(), state_dict["masks"].cpu()
+        self._told = state_dict["told"]
+
+
+def to_blur(predicted: Rows, labels: Rows, pictures: str) -> npt.NDArray[np.bool_]:
+    """Which pictures are blurred.
+
+    Args:
+        predicted: (N,) the predicted class of each.
+        labels: (N,) its own.
+        pictures: errors: those that are misclassified; rivals: those of the classes that errors were taken for, where they
+            are classified correctly; both.
+
+    Returns:
+        (N,)
+    """
+    wrong = predicted != labels
+    rivals = ~wrong & np.isin(labels, predicted[wrong])
+    chosen: npt.NDArray[np.bool_] = {"errors": wrong, "rivals": rivals, "both": wrong | rivals}[pictures]
+    return chosen
