@@ -1,0 +1,244 @@
+"""``explain``: what a checkpoint looks at, where it is wrong, and how good its maps are."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from rich.console import Console
+
+from lightning_vision.classifier import ContinualClassifier
+from lightning_vision.datamodule import StreamDataModule
+from lightning_vision.errors import ConfigError, DataError
+from lightning_vision.explanation.cases import drawn_rows
+from lightning_vision.explanation.gallery import Section, section_picture
+from lightning_vision.explanation.measuring import check_boxes, measure_maps, why_no_annotations
+from lightning_vision.explanation.methods import check_method
+from lightning_vision.explanation.observations import observe
+from lightning_vision.explanation.options import ExplainOptions as ExplainOptions
+from lightning_vision.explanation.page import Facts, write_page
+from lightning_vision.explanation.scores import summarise
+from lightning_vision.explanation.sections import SECTIONS, SectionMaker
+from lightning_vision.explanation.target_layers import find_target_layer
+from lightning_vision.loggers import StreamPosition, close_loggers, log_experience, make_wandb_logger
+from lightning_vision.processes import is_first
+from lightning_vision.run_directory import RunDirectory, write_atomically
+from lightning_vision.samples import Rows, plural
+from lightning_vision.trainers import TrainerFactory
+
+PART_NAMES = {"test": "test set", "val": "validation set", "train": "training set"}
+
+
+def explain(
+    model: ContinualClassifier,
+    datamodule: StreamDataModule,
+    trainers: TrainerFactory,
+    path: Path,
+    experience: int,
+    options: ExplainOptions,
+) -> None:
+    """Write galleries, a page and figures of a checkpoint's maps.
+
+    Args:
+        model: The classifier, the checkpoint's weights loaded.
+        datamodule: Its data.
+        trainers: Knows the device.
+        path: The checkpoint.
+        experience: The one that it is from.
+        options: What is shown and measured.
+
+    Raises:
+        ConfigError: An option cannot be used with this classifier.
+        DataError: There are no pictures, or no boxes where they are required.
+    """
+    _check(options)
+    if options.boxes == "required":
+        check_boxes(datamodule)
+    trainer = trainers.evaluation()
+    if trainer.world_size > 1:
+        raise ConfigError("explain runs in one process: give --trainer.devices=1.")
+    model.to(trainer.strategy.root_device)
+    model.eval()
+    target = find_target_layer(model.network.backbone, model.image_size, options.layer)
+    rows, others = _rows(model, datamodule, options.split, experience)
+    folder = Path(options.output) if options.output else path.parent.parent / "explain"
+    _make(folder)
+    _say(
+        f"{path}: {options.method} of {target}, for {plural(len(rows), 'picture')} of the {PART_NAMES[options.split]}."
+    )
+    if others:
+        _say(f"Left out: {plural(others, 'picture')} of classes that this checkpoint has not seen.")
+    seen = observe(model, datamodule, rows, options.batch_size, "predicting")
+    measured, figures = _measure(model, datamodule, rows, options)
+    training = _training_rows(datamodule, experience)
+    maker = SectionMaker(model, datamodule, seen, options)
+    sections = [*maker.sections(training), *maker.before_and_after(path, experience)]
+    pictures = _write(folder, sections, measured, figures)
+    right = int((~seen.wrong).sum())
+    notes = [note for note in (why_no_annotations(datamodule), *maker.notes) if note]
+    facts = Facts(str(path), PART_NAMES[options.split], len(rows), right, others, options.method, str(target), notes)
+    write_page(facts, sections, figures, folder / "explain.html")
+    _tell(folder, sections, figures, len(rows) - right, len(rows), maker.notes)
+    if options.log_galleries:
+        _send(folder, path, experience, options, pictures, figures)
+
+
+def _make(folder: Path) -> None:
+    """Make the folder.
+
+    Raises:
+        ConfigError: It cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"output: the folder {folder} cannot be made: {error.strerror or error}. Choose another."
+        ) from error
+
+
+def _check(options: ExplainOptions) -> None:
+    """Refuse options that no classifier can use.
+
+    Raises:
+        ConfigError: One is such.
+    """
+    check_method(options.method)
+    for name, value in asdict(options).items():
+        least = 1 if name == "batch_size" else 0
+        if isinstance(value, int) and value < least:
+            raise ConfigError(f"{name}: expected {least} or more, found {value}.")
+
+
+def _rows(model: ContinualClassifier, datamodule: StreamDataModule, split: str, experience: int) -> tuple[Rows, int]:
+    """The rows of a part whose classes were seen, ascending, and how many were left out.
+
+    Raises:
+        DataError: There are none.
+    """
+    if split == "train":
+        rows = _training_rows(datamodule, experience)
+    else:
+        rows = datamodule.rows_to_evaluate("val" if split == "val" else "test")
+    known = model.network.seen.cpu().numpy()[datamodule.samples["label"].to_numpy()[rows]]
+    if not known.any():
+        raise DataError(
+            f"There are no {split} pictures of the classes that this checkpoint has seen. Give data.{split}_fraction, or another "
+            "--split."
+            if split != "train"
+            else "There are no training pictures of the classes that this checkpoint has seen. Choose another --split."
+        )
+    return rows[known], int((~known).sum())
+
+
+def _training_rows(datamodule: StreamDataModule, experience: int) -> Rows:
+    """The training rows up to an experience, ascending."""
+    return np.sort(np.concatenate([item.indices for item in datamodule.stream.experiences[: experience + 1]]))
+
+
+def _measure(
+    model: ContinualClassifier, datamodule: StreamDataModule, rows: Rows, options: ExplainOptions
+) -> tuple[pd.DataFrame | None, pd.DataFrame | None]:
+    """The figures of each measured picture, and their means."""
+    if not options.measured:
+        return None, None
+    few = drawn_rows(rows, datamodule.samples["label"].to_numpy()[rows], options.measured, options.seed)
+    measured = measure_maps(model, datamodule, few, options.maps)
+    return measured, summarise(measured, model.class_names)
+
+
+def _write(
+    folder: Path, sections: list[Section], measured: pd.DataFrame | None, figures: pd.DataFrame | None
+) -> dict[str, Path]:
+    """The PNG of each section and the tables; what an earlier call left is deleted."""
+    for name in (*(f"{key}.png" for key in SECTIONS), "maps.csv", "scores.csv"):
+        (folder / name).unlink(missing_ok=True)
+    pictures = {}
+    for section in sections:
+        pictures[section.key] = folder / f"{section.key}.png"
+        section_picture(section, pictures[section.key])
+    for name, table in (("maps", measured), ("scores", figures)):
+        if table is not None:
+            _write_table(table, folder / f"{name}.csv")
+    return pictures
+
+
+def _write_table(table: pd.DataFrame, path: Path) -> None:
+    # Names from disks may hold what UTF-8 cannot.
+    write_atomically(path, lambda temporary: table.to_csv(temporary, index=False, errors="backslashreplace"))
+
+
+def _tell(
+    folder: Path, sections: list[Section], figures: pd.DataFrame | None, wrong: int, count: int, notes: list[str]
+) -> None:
+    """What was found and where it is."""
+    _say(f"{plural(wrong, 'error')} among {plural(count, 'picture')}; shown: " + _counted(sections))
+    for note in notes:
+        _say(note)
+    if figures is not None:
+        for answers in ("all", "right", "wrong"):
+            _say(_sentence(figures[figures["class"].isna() & (figures["answers"] == answers)].iloc[0]))
+    tables = ", scores.csv and maps.csv" if figures is not None else ""
+    _say(
+        f"Written: {folder / 'explain.html'}, {plural(len(sections), 'PNG gallery').replace('gallerys', 'galleries')}{tables} beside it."
+    )
+
+
+def _counted(sections: list[Section]) -> str:
+    return ", ".join(f"{section.title.lower()} {len(section.cases)}" for section in sections) + "."
+
+
+def _sentence(row: pd.Series) -> str:
+    """The figures of one group in a line."""
+    words = {
+        "box_share": "in the box",
+        "box_area": "area of the box",
+        "pointing": "pointing game",
+        "saliency_share": "mean saliency",
+        "drop": "average drop",
+        "increase": "confidence increased",
+    }
+    found = [f"{text} {100 * row[name]:.1f} %" for name, text in words.items() if pd.notna(row[name])]
+    empty = f"{plural(int(row['empty_maps']), 'empty map')}"
+    return f"Maps of {row['answers']} answers: {plural(int(row['pictures']), 'picture')}, {empty}" + "".join(
+        f", {text}" for text in found
+    )
+
+
+def _send(
+    folder: Path,
+    path: Path,
+    experience: int,
+    options: ExplainOptions,
+    pictures: dict[str, Path],
+    figures: pd.DataFrame | None,
+) -> None:
+    """The galleries as a W&B run of their own."""
+    directory = RunDirectory(path.parent.parent)
+    config = directory.read_config() if directory.config.is_file() else {}
+    group = (config.get("wandb") or {}).get("group")
+    logger = make_wandb_logger(
+        folder,
+        f"{directory.path.name}-explain",
+        group,
+        "explain",
+        {"explain": asdict(options), "checkpoint": str(path)},
+    )
+    scalars: dict[str, float | None] = {}
+    if figures is not None:
+        means = figures[figures["class"].isna() & (figures["answers"] == "all")].iloc[0]
+        scalars = {
+            f"explain/{name}": None if pd.isna(means[name]) else float(means[name])
+            for name in ("box_share", "saliency_share", "pointing", "drop", "increase")
+        }
+    images = {f"explain/{key}": picture for key, picture in pictures.items()}
+    log_experience([logger], StreamPosition(experience), scalars, images=images)
+    close_loggers([logger])
+    _say(f"W&B: the galleries are in {folder / 'wandb'}.")
+
+
+def _say(text: str) -> None:
+    if is_first():
+        Console(soft_wrap=True, highlight=False).print(text, markup=False)

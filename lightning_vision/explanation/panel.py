@@ -1,0 +1,88 @@
+"""The same few pictures after each experience: what the classifier looks at, and how that changes."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+
+from lightning_vision.classifier import ContinualClassifier
+from lightning_vision.datamodule import StreamDataModule
+from lightning_vision.errors import ConfigError
+from lightning_vision.explanation.case_pictures import map_cases, show_case
+from lightning_vision.explanation.cases import drawn_rows
+from lightning_vision.explanation.gallery import Section, section_picture
+from lightning_vision.explanation.methods import check_method
+from lightning_vision.explanation.observations import observe
+from lightning_vision.explanation.options import MapOptions
+from lightning_vision.explanation.target_layers import find_target_layer
+from lightning_vision.loggers import log_experience
+from lightning_vision.recipe import Moment, Recipe
+from lightning_vision.samples import Rows, plural
+
+
+class ExplainPanel(Recipe):
+    """Draws the maps of a few test pictures after each experience: ``explain/panel-<experience>.png``, and to W&B.
+
+    The pictures are the same each time, of as many classes as can be, drawn by the seed. Nothing that is learned depends
+    on the panel; its time is that of a few pictures, is told after each experience, and is logged as ``explain/seconds``.
+
+    Args:
+        pictures: How many.
+        method: Of the maps; see ``lightning-vision explain``.
+        layer: The backbone's layer that is mapped. Default: the last one that knows where things are.
+        seed: Draws the pictures.
+    """
+
+    def __init__(self, pictures: int = 8, method: str = "GradCAM", layer: str | None = None, seed: int = 0) -> None:
+        if pictures < 1:
+            raise ConfigError(
+                f"ExplainPanel.pictures: expected 1 or more, found {pictures}. Leave the callback out for none."
+            )
+        check_method(method)
+        self.pictures, self.method, self.layer, self.seed = pictures, method, layer, seed
+
+    def before_run(self, model: ContinualClassifier, datamodule: StreamDataModule) -> None:
+        """Refuse a backbone that has nothing to map, before anything is learned."""
+        find_target_layer(model.network.backbone, model.image_size, self.layer)
+
+    def after_experience(self, moment: Moment) -> None:
+        """Draw and log the panel, on the first process."""
+        if moment.rank:
+            return
+        began = time.perf_counter()
+        rows = self.rows(moment.datamodule)
+        if not len(rows):
+            moment.note("ExplainPanel: there are no test pictures, so no panel.")
+            return
+        path = moment.directory.path / "explain" / f"panel-{moment.experience.index}.png"
+        try:
+            self._draw(moment, rows, path)
+        except ConfigError as error:  # a run of hours is not ended for a picture
+            moment.note(f"ExplainPanel: no panel after experience {moment.experience.index}: {error}")
+            return
+        seconds = time.perf_counter() - began
+        scalars = {"explain/seconds": seconds}
+        log_experience(moment.trainers.loggers, moment.position, scalars, images={"explain/panel": path})
+        moment.note(f"ExplainPanel: {plural(len(rows), 'picture')} in {seconds:.1f} s, {path}")
+
+    def rows(self, datamodule: StreamDataModule) -> Rows:
+        """The rows of the panel, ascending: a function of the test set and the seed alone."""
+        rows = datamodule.rows_to_evaluate("test")
+        return drawn_rows(rows, datamodule.samples["label"].to_numpy()[rows], self.pictures, self.seed)
+
+    def _draw(self, moment: Moment, rows: Rows, path: Path) -> None:
+        model, datamodule = moment.model, moment.datamodule
+        options = MapOptions(self.method, self.layer, seed=self.seed)
+        seen = observe(model, datamodule, rows, options.batch_size, "predicting the panel")
+        at = np.arange(len(rows))
+        mapped = map_cases(model, datamodule, seen, at, options)
+        paths = datamodule.samples["path"].iloc[rows].tolist()
+        cases = [show_case(seen, int(place), paths[place], model.class_names, mapped) for place in at]
+        name = moment.experience.name
+        about = f"{self.method}; the same pictures after each experience."
+        path.parent.mkdir(parents=True, exist_ok=True)
+        section_picture(
+            Section("panel", f"After experience {moment.experience.index}: {name}", about, tuple(cases)), path
+        )

@@ -1,0 +1,203 @@
+"""Which layer of a backbone is mapped, found by measurement: of what shape its layers' outputs are, and which matter."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+
+from lightning_vision.errors import ConfigError
+
+MOST_PREFIX_TOKENS = 8
+"""Class, distillation and register tokens before those of the patches."""
+_FOUND: WeakKeyDictionary[nn.Module, dict[tuple[int, str | None], TargetLayer]] = WeakKeyDictionary()
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a layer's output is laid out: (N, C, h, w), (N, h, w, C), or (N, prefix + h * w, C)."""
+
+    kind: Literal["channels first", "channels last", "tokens"]
+    channels: int
+    side: int
+    """h and w, which are the same: pictures are square."""
+    prefix: int = 0
+    """Tokens before the patches'."""
+
+    def to_map(self, output: Tensor) -> Tensor:
+        """The output as (N, C, h, w).
+
+        Raises:
+            ConfigError: It has another shape than was measured.
+        """
+        n, c, side = len(output), self.channels, self.side
+        if self.kind == "channels first":
+            expected: tuple[int, ...] = (n, c, side, side)
+        elif self.kind == "channels last":
+            expected = (n, side, side, c)
+        else:
+            expected = (n, self.prefix + side * side, c)
+        if tuple(output.shape) != expected:
+            raise ConfigError(
+                f"The mapped layer gave {tuple(output.shape)} where {expected} was measured: its output depends on the picture. "
+                "Name another layer."
+            )
+        if self.kind == "channels last":
+            return output.permute(0, 3, 1, 2)
+        if self.kind == "tokens":
+            return output[:, self.prefix :].transpose(1, 2).reshape(n, c, side, side)
+        return output
+
+
+@dataclass(frozen=True)
+class TargetLayer:
+    """The layer of a backbone that is mapped."""
+
+    name: str
+    """Within the backbone."""
+    layout: Layout
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.layout.side} x {self.layout.side} places)"
+
+
+def find_target_layer(backbone: nn.Module, image_size: int, layer: str | None = None) -> TargetLayer:
+    """The last layer whose output still knows where things are, and from whose places the features are made.
+
+    Noise is passed through the backbone. Of each layer's output the shape says whether it is a map; the gradient of the
+    features with respect to it says whether each place counts. A ViT that is read out at its class token has maps behind
+    its last attention whose patches nobody looks at: the norm before that attention is found instead. Plain linear layers
+    are left out, which are parts of an attention, and so is what has another width than the backbone's last map.
+
+    Args:
+        backbone: Maps (N, 3, H, W) to (N, D).
+        image_size: H and W.
+        layer: Take this one, by its name within the backbone.
+
+    Raises:
+        ConfigError: There is none, or the layer named is unknown or has no places.
+    """
+    known = _FOUND.setdefault(backbone, {})
+    if (image_size, layer) not in known:
+        known[image_size, layer] = _measure(backbone, image_size, layer)
+    return known[image_size, layer]
+
+
+def layout_of(shape: torch.Size, batch: int, prefix: int | None = None) -> Layout | None:
+    """How an output of this shape is laid out; None if it has no places.
+
+    Args:
+        shape: Of the output.
+        batch: Pictures that were given.
+        prefix: Tokens before those of the patches, where the backbone says so.
+    """
+    if len(shape) == 4 and shape[0] == batch:
+        _, a, b, c = shape
+        if b == c > 1:
+            return Layout("channels first", a, b)
+        if a == b > 1:
+            return Layout("channels last", c, a)
+    if len(shape) == 3 and shape[0] == batch:
+        _, tokens, channels = shape
+        for before in [*([] if prefix is None else [prefix]), *range(MOST_PREFIX_TOKENS + 1)]:
+            side = math.isqrt(max(0, tokens - before))
+            if side > 1 and side * side == tokens - before:
+                return Layout("tokens", channels, side, before)
+    return None
+
+
+@torch.inference_mode(False)
+@torch.enable_grad()
+def _measure(backbone: nn.Module, image_size: int, layer: str | None) -> TargetLayer:
+    modules = dict(backbone.named_modules())
+    if layer is not None and layer not in modules:
+        near = difflib.get_close_matches(layer, modules, n=4, cutoff=0.3)
+        raise ConfigError(
+            f"layer: the backbone {type(backbone).__name__} has no layer {layer!r}. Near names: {', '.join(near) or 'none'}."
+        )
+    outputs, features = _outputs(backbone, image_size)
+    prefix = getattr(backbone, "num_prefix_tokens", None)
+    maps: list[tuple[str, Tensor, Layout]] = []
+    for name, output in outputs:
+        layout = layout_of(output.shape, len(features), prefix)
+        if (
+            layout is not None
+            and layout.side < image_size
+            and (layer == name or not isinstance(modules[name], nn.Linear))
+        ):
+            maps.append((name, output, layout))
+    if layer is not None:
+        maps = [found for found in maps if found[0] == layer]
+        if not maps:
+            shapes = [tuple(output.shape[1:]) for name, output in outputs if name == layer]
+            raise ConfigError(
+                f"layer: {layer} gives no map: expected (C, h, w), (h, w, C) or (tokens, C) a picture, found "
+                f"{shapes[-1] if shapes else 'no tensor'}."
+            )
+        return TargetLayer(layer, maps[-1][2])
+    # The sum over normalised channels would not depend on any place.
+    towards = torch.randn(features.shape, generator=torch.Generator().manual_seed(0)).to(features)
+    aim = (features * towards).sum()
+    for name, output, layout in reversed(maps):
+        if layout.channels == maps[-1][2].channels and _places_count(aim, output, layout):
+            return TargetLayer(name, layout)
+    raise ConfigError(
+        f"The backbone {type(backbone).__name__} has no spatial features at {image_size} pixels: no layer's output is a map of "
+        "more than one place, so there is nothing to show. Name a layer yourself, or use a larger data.image_size or "
+        "another backbone."
+    )
+
+
+def _places_count(aim: Tensor, output: Tensor, layout: Layout) -> bool:
+    """Whether the features are made from more than a fifth of the places.
+
+    From behind the last attention of a ViT it is none of them; a stride past an untrained residual block, whose last norm
+    starts at zero, leaves a quarter.
+    """
+    (gradient,) = torch.autograd.grad(aim, output, retain_graph=True, allow_unused=True)
+    return gradient is not None and bool((layout.to_map(gradient) != 0).any(dim=1).float().mean() > 0.2)
+
+
+def _outputs(backbone: nn.Module, image_size: int) -> tuple[list[tuple[str, Tensor]], Tensor]:
+    """Name and output of each layer, in the order in which they were computed, and the features (N, D)."""
+    found: list[tuple[str, Tensor]] = []
+
+    def keep(name: str, module: nn.Module, inputs: Any, output: Any) -> Any:
+        if not isinstance(output, Tensor):
+            return None
+        found.append((name, output))
+        # A copy goes on: what works in place would change what is kept.
+        return output.clone()
+
+    like = next(backbone.parameters(), torch.zeros(()))
+    # Two pictures: windows of an attention, counted in the batch, are told from pictures.
+    noise = torch.randn(2, 3, image_size, image_size, generator=torch.Generator().manual_seed(0))
+    with ExitStack() as stack:
+        stack.enter_context(in_evaluation_mode(backbone))
+        for name, module in backbone.named_modules():
+            stack.callback(module.register_forward_hook(partial(keep, name)).remove)
+        stack.enter_context(torch.compiler.set_stance("force_eager"))
+        features = backbone(noise.to(like).requires_grad_())
+    return found, features
+
+
+class in_evaluation_mode:  # noqa: N801 - reads as a word in a with statement
+    """Evaluation mode for a module and all in it; each has its own mode back afterwards."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.modes = [(each, each.training) for each in module.modules()]
+        self.module = module
+
+    def __enter__(self) -> None:
+        self.module.eval()
+
+    def __exit__(self, *_: object) -> None:
+        for each, mode in self.modes:
+            each.training = mode
