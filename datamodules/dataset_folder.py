@@ -34,12 +34,12 @@ def entries_of(folder: Path) -> list[os.DirEntry[str]]:
 
 def is_folder(entry: os.DirEntry[str]) -> bool:
     """Whether it is a folder or a link to one; a link that leads back to itself is none."""
-    return _look(entry, entry.is_dir)
-
-
-def is_file(entry: os.DirEntry[str]) -> bool:
-    """Likewise a file."""
-    return _look(entry, entry.is_file)
+    try:
+        return entry.is_dir()
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return False
+        raise
 
 
 def sub_folders(folder: Path) -> list[str]:
@@ -112,15 +112,6 @@ def missing_layout(
         f"data.root: {name} was not found in {root}, which {contents(root)}.{hint}\nExpected one of{trees}\n"
         f"Get it from {source}; it cannot be downloaded for you."
     )
-
-
-def _look(entry: os.DirEntry[str], look: Callable[[], bool]) -> bool:
-    try:
-        return look()
-    except OSError as error:
-        if error.errno == errno.ELOOP:
-            return False
-        raise
 
 
 def _would_be(is_root: Callable[[Path], bool], place: Path) -> bool:

@@ -8,14 +8,13 @@ from typing import Any
 import pandas as pd
 
 from datamodules.annotation_tables import Table, read_csv
-from datamodules.dataset_folder import is_file, is_folder
+from datamodules.dataset_folder import is_folder
 from lightning_vision.datamodule import StreamDataModule
 from lightning_vision.errors import DataError
 from lightning_vision.findings import Findings
+from lightning_vision.picture_files import EXTENSIONS, is_hidden, reason_to_skip
 from lightning_vision.samples import listed, natural_key, plural
 
-EXTENSIONS = {".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
-HEIC_EXTENSIONS = {".heic", ".heif"}
 SPLIT_FOLDERS = {
     "train": "train",
     "training": "train",
@@ -69,9 +68,9 @@ class ImageFolder(StreamDataModule):
             )
         if found.left_out:
             self.findings.remark(f"{self.root}: left out {listed(found.left_out, 5)}, beside the split folders.")
-        rows = sorted(found.rows, key=lambda row: (natural_key(row[1]), row[2], natural_key(row[0])))
-        class_names = sorted({row[1] for row in rows}, key=natural_key)
+        class_names = sorted({row[1] for row in found.rows}, key=natural_key)
         label_of = {name: label for label, name in enumerate(class_names)}
+        rows = sorted(found.rows, key=lambda row: (label_of[row[1]], row[2], natural_key(row[0])))
         samples = pd.DataFrame(
             {
                 "path": [path for path, _, _, _ in rows],
@@ -191,11 +190,11 @@ def _read_below(
             if is_folder(entry):
                 before = len(found.rows)
                 place = os.path.realpath(entry) if entry.is_symlink() else f"{above[-1]}/{entry.name}"
-                if not _is_hidden(entry.name) and place not in above:  # a link may lead back to a folder above
+                if not is_hidden(entry.name) and place not in above:  # a link may lead back to a folder above
                     _read_below(entry.path, path, domain or entry.name, (*above, place), name, split, found)
                     if Path(entry.name).suffix.lower() in EXTENSIONS and len(found.rows) == before:
                         found.findings.skip(path, "folders named like a picture")
-            elif reason := _reason_to_skip(entry):
+            elif reason := reason_to_skip(entry):
                 found.findings.skip(path, reason)
             else:
                 found.rows.append((path, name, split, domain))
@@ -203,40 +202,12 @@ def _read_below(
 
 def _folders(folder: Path) -> list[str]:
     with os.scandir(folder) as entries:
-        return sorted(entry.name for entry in entries if is_folder(entry) and not _is_hidden(entry.name))
+        return sorted(entry.name for entry in entries if is_folder(entry) and not is_hidden(entry.name))
 
 
 def _loose_pictures(folder: Path) -> list[str]:
     with os.scandir(folder) as entries:
-        return sorted(entry.name for entry in entries if not is_folder(entry) and _reason_to_skip(entry) is None)
-
-
-def _is_hidden(name: str) -> bool:
-    return name.startswith(".") or name in ("__MACOSX", "@eaDir")
-
-
-def _reason_to_skip(entry: "os.DirEntry[str]") -> str | None:
-    name = entry.name.lower()
-    dot = name.rfind(".")
-    extension = name[dot:] if dot > 0 else ""
-    if name.startswith(".") or name in ("thumbs.db", "desktop.ini"):
-        return "hidden"
-    if extension in HEIC_EXTENSIONS and not _heic_can_be_read():
-        return "HEIC, which take pip install pillow-heif to read"
-    if extension not in EXTENSIONS | HEIC_EXTENSIONS:
-        return "of another kind"
-    if not is_file(entry):
-        return "links to nothing"
-    return None if entry.stat().st_size else "empty"
-
-
-def _heic_can_be_read() -> bool:
-    try:
-        import pillow_heif  # an optional package, and only for these files
-    except ImportError:
-        return False
-    pillow_heif.register_heif_opener()
-    return True
+        return sorted(entry.name for entry in entries if not is_folder(entry) and reason_to_skip(entry) is None)
 
 
 def _refuse_empty(root: Path, found: _Found, loose: dict[Path, list[str]]) -> None:

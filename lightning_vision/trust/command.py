@@ -1,0 +1,252 @@
+"""``test --unknown_data``, ``--calibrate``, ``--coverage``, ``--risk`` and ``--new_pictures``: how far to trust a checkpoint."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from lightning.pytorch import Trainer
+from rich.console import Console
+from torch import Tensor
+
+from lightning_vision.classifier import ContinualClassifier
+from lightning_vision.component import class_path
+from lightning_vision.datamodule import StreamDataModule
+from lightning_vision.processes import is_first
+from lightning_vision.samples import Rows
+from lightning_vision.trainers import TrainerFactory
+from lightning_vision.trust.calibration import Fitted, calibration_error, fit_temperature, reliability
+from lightning_vision.trust.kept_checkpoints import earlier_checkpoints, loaded
+from lightning_vision.trust.new_pictures import look_at_shift
+from lightning_vision.trust.options import TrustOptions
+from lightning_vision.trust.outputs import pass_pictures, table_loader
+from lightning_vision.trust.page import Seen, write_files
+from lightning_vision.trust.picture_folder import PictureFolder, joined, read_picture_folder, said
+from lightning_vision.trust.rejection import (
+    Chosen,
+    area_under_risk_coverage,
+    at_threshold,
+    threshold_for_coverage,
+    threshold_for_risk,
+)
+from lightning_vision.trust.report import Accepted, Calibration, Rejection, TrustReport, Unknown
+from lightning_vision.trust.scored import Scored, score, score_logits
+from lightning_vision.trust.trusted import Trusted, keep_trusted, read_trusted
+from lightning_vision.trust.unknown import Met, known_test_rows, meet, refuse_overlap
+from lightning_vision.trust.verdict import print_verdict
+from lightning_vision.wording import printable
+
+COVERAGE = 0.95
+"""Of the threshold by which strangers are accepted or not, where none was asked for."""
+
+
+@dataclass
+class _Assessment:
+    """What one call works on, and what the user was told."""
+
+    model: ContinualClassifier
+    datamodule: StreamDataModule
+    trainer: Trainer
+    path: Path
+    experience: int
+    notes: list[str] = field(default_factory=list)
+
+    def note(self, text: str) -> None:
+        """A sentence for the user, kept in the report."""
+        self.notes.append(text)
+        Console(soft_wrap=True, highlight=False).print(printable(text), markup=False)
+
+    def validated(self, experience: int) -> tuple[Rows, Rows, Tensor]:
+        """The validation pictures of the experiences so far: rows (N,), labels (N,) and logits (N, C)."""
+        rows = self.datamodule.rows_to_evaluate("val", experience)
+        passed = pass_pictures(self.model, table_loader(self.datamodule, rows), self.trainer, "validation pictures")
+        logits = [torch.empty(0, self.model.network.num_classes), *(outputs.logits for outputs in passed)]
+        return rows, self.datamodule.samples["label"].to_numpy()[rows], torch.cat(logits)
+
+    def tested(self, temperature: float) -> Scored:
+        """The test pictures of the classes seen."""
+        rows = known_test_rows(self.model, self.datamodule)
+        loader = table_loader(self.datamodule, rows)
+        return score(pass_pictures(self.model, loader, self.trainer, "test pictures"), temperature)
+
+
+def assess(
+    model: ContinualClassifier,
+    datamodule: StreamDataModule,
+    trainers: TrainerFactory,
+    path: Path,
+    experience: int,
+    options: TrustOptions,
+) -> None:
+    """Assess a checkpoint, write the files and print the figures. One process does it; others return at once.
+
+    Args:
+        model: The classifier, the checkpoint's weights loaded.
+        datamodule: The known data.
+        trainers: For the device and the precision.
+        path: The checkpoint's file, in the folder checkpoints of a run directory.
+        experience: The experience that it is from.
+        options: What to assess.
+
+    Raises:
+        UserError: An option, the pictures, or the validation data cannot be used; nothing was written then.
+    """
+    options.check()
+    if not is_first():
+        return
+    work = _Assessment(model, datamodule, trainers.evaluation(), path, experience)
+    # What may be refused comes before what takes time.
+    strangers = _strangers(options, work)
+    new = None
+    if options.new_pictures is not None:
+        new = read_picture_folder(options.new_pictures, datamodule, "--new_pictures")
+        work.note(f"--new_pictures {options.new_pictures}: {said(new)}.")
+    if model.augmented_prediction is not None:
+        work.note("Each picture is assessed in one view: without the test-time augmentation of the test figures.")
+    trusted, fitted, chosen, validation = _fit(work, options)
+    coverage = COVERAGE if options.coverage is None else options.coverage
+    met = [] if strangers is None else _meet_at_each_checkpoint(work, strangers, coverage, trusted, validation)
+    tested = met[-1].known if met else work.tested(trusted.temperature)
+    shift = None if new is None else look_at_shift(model, datamodule, work.trainer, new, experience, tested)
+    report = TrustReport(
+        checkpoint=str(path),
+        experience=experience,
+        backbone=model.network.facts.name,
+        strategy=class_path(model.strategy),
+        class_names=model.class_names,
+        calibration=None if fitted is None else _calibration(fitted, validation, tested),
+        rejection=None if chosen is None else _rejection(coverage, options.risk, chosen, tested, met),
+        unknown=None
+        if strangers is None
+        else Unknown(
+            folders=_listed(options.unknown_data),
+            pictures=len(strangers),
+            skipped=strangers.skipped,
+            coverage=coverage,
+            checkpoints=[item.figures for item in met],
+        ),
+        shift=None if shift is None else shift.shift,
+        notes=work.notes,
+    )
+    folder = Path(options.output) if options.output else path.parent.parent / "trust"
+    write_files(report, folder, datamodule, Seen(tested, chosen, met[-1] if met else None, strangers, new, shift))
+    if fitted is not None:
+        keep_trusted(trusted, path)
+    print_verdict(report, folder, path if fitted is not None else None)
+
+
+def _strangers(options: TrustOptions, work: _Assessment) -> PictureFolder | None:
+    """The unknown pictures, none of which may be known."""
+    asked = _listed(options.unknown_data)
+    if not asked:
+        return None
+    folders = [read_picture_folder(root, work.datamodule, "--unknown_data") for root in asked]
+    for root, folder in zip(asked, folders, strict=True):
+        refuse_overlap(folder, work.datamodule)
+        work.note(f"--unknown_data {root}: {said(folder)}.")
+    return joined(folders)
+
+
+def _listed(asked: list[str] | str | None) -> list[str]:
+    return [asked] if isinstance(asked, str) else list(asked or [])
+
+
+def _fit(work: _Assessment, options: TrustOptions) -> tuple[Trusted, Fitted | None, Chosen | None, Scored]:
+    """Temperature and threshold, fitted or as the checkpoint keeps them; and the validation pictures by them."""
+    kept = read_trusted(work.path) or Trusted()
+    if not options.fits and not options.unknown_data:
+        return kept, None, None, score([], kept.temperature)
+    index, label, logits = work.validated(work.experience)
+    if not options.fits:
+        return kept, None, None, score_logits(index, label, logits, kept.temperature)
+    fitted = fit_temperature(logits, torch.from_numpy(label))
+    if not fitted.determined:
+        work.note(
+            f"All {len(label)} validation pictures are predicted right: no temperature is best, and it is left at 1."
+        )
+    scored = score_logits(index, label, logits, fitted.temperature)
+    if options.coverage is not None:
+        chosen = threshold_for_coverage(scored.calibrated, scored.correct, options.coverage)
+    elif options.risk is not None:
+        chosen = threshold_for_risk(scored.calibrated, scored.correct, options.risk)
+    else:
+        if kept.threshold is not None:
+            work.note(
+                f"The threshold {kept.threshold:.4f} that the checkpoint kept is let go of, with its temperature: give --coverage "
+                "or --risk again for a new one."
+            )
+        return Trusted(fitted.temperature), fitted, None, scored
+    return Trusted(fitted.temperature, chosen.threshold, chosen.coverage, chosen.risk), fitted, chosen, scored
+
+
+def _meet_at_each_checkpoint(
+    work: _Assessment, strangers: PictureFolder, coverage: float, trusted: Trusted, validation: Scored
+) -> list[Met]:
+    """Strangers before and after each experience of which the run kept a checkpoint; the one asked about comes last."""
+    if not len(validation):
+        work.note("There are no validation pictures, so no threshold by which strangers are accepted or not.")
+
+    def now(path: Path, experience: int, validation: Scored, temperature: float) -> Met:
+        return meet(
+            work.model,
+            work.datamodule,
+            work.trainer,
+            strangers,
+            validation,
+            checkpoint=path.name,
+            experience=experience,
+            temperature=temperature,
+            coverage=coverage,
+        )
+
+    met = []
+    for kept in earlier_checkpoints(work.path, work.experience):
+        with loaded(work.model, work.datamodule, kept, work.path):
+            validated = score_logits(*work.validated(kept.experience), 1.0)
+            met.append(now(kept.path, kept.experience, validated, 1.0))
+    met.append(now(work.path, work.experience, validation, trusted.temperature))
+    if not met[-1].figures.by_head:
+        work.note(
+            f"The scores of {type(work.model.learner).__name__} are not the logits of the network's head, which cross entropy "
+            "trains to be probabilities: maximum softmax, energy and maximum logit are taken of them all the same, and the "
+            "confidence means little before --calibrate true."
+        )
+    return met
+
+
+def _calibration(fitted: Fitted, validation: Scored, tested: Scored) -> Calibration:
+    return Calibration(
+        temperature=fitted.temperature,
+        determined=fitted.determined,
+        validation_pictures=len(validation),
+        nll_before=fitted.nll_before,
+        nll_after=fitted.nll_after,
+        test_pictures=len(tested),
+        ece_before=calibration_error(reliability(tested.confidence, tested.correct)),
+        ece_after=calibration_error(reliability(tested.calibrated, tested.correct)),
+    )
+
+
+def _rejection(coverage: float, risk: float | None, chosen: Chosen, tested: Scored, met: list[Met]) -> Rejection:
+    on_test = at_threshold(tested.calibrated, tested.correct, chosen.threshold) if len(tested) else None
+    return Rejection(
+        target="coverage" if risk is None else "risk",
+        wanted=coverage if risk is None else risk,
+        threshold=chosen.threshold,
+        validation=_accepted(chosen),
+        test=None if on_test is None else _accepted(on_test),
+        aurc=area_under_risk_coverage(tested.calibrated, tested.correct) if len(tested) else None,
+        strangers_accepted=float(np.mean(met[-1].unknown.calibrated >= chosen.threshold)) if met else None,
+    )
+
+
+def _accepted(chosen: Chosen) -> Accepted:
+    return Accepted(
+        pictures=chosen.pictures,
+        accepted=chosen.accepted,
+        coverage=chosen.coverage,
+        risk=chosen.risk,
+        risk_bound=chosen.risk_bound,
+    )

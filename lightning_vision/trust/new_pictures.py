@@ -1,0 +1,174 @@
+"""New pictures against those of training and testing: what ``shift`` compares, gathered from the data and the network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from lightning.pytorch import Trainer
+
+from lightning_vision.classifier import ContinualClassifier
+from lightning_vision.datamodule import StreamDataModule
+from lightning_vision.samples import Rows, derive_seed
+from lightning_vision.trust.outputs import folder_loader, gather, pass_pictures, table_loader
+from lightning_vision.trust.picture_folder import PictureFolder
+from lightning_vision.trust.report import NewPictures, Shift
+from lightning_vision.trust.scored import Scored, score
+from lightning_vision.trust.shift import Comparison, Side, compare, one_shoot
+from lightning_vision.trust.shooting import read_shots
+from lightning_vision.trust.two_sample import FEWEST
+
+MOST_PASSED = 2_000
+"""Pictures of each set whose features are compared, by seed."""
+MOST_DATED = 5_000
+"""Files of each set whose times and places are read, by seed."""
+NOT_NAMED = -1
+"""The label of a picture that lies in no folder of a class."""
+
+
+@dataclass(frozen=True)
+class ShiftFound:
+    """What was found, and by which pictures it can be seen."""
+
+    shift: Shift
+    unlike: list[int]
+    """Places of the new pictures that are most unlike training pictures, the most unlike first."""
+    left: Rows
+    """Rows of training pictures that are most unlike the new ones."""
+
+
+def labels_by_folder(folder: PictureFolder, class_names: list[str]) -> Rows:
+    """The class that each picture's first sub-folder names, whatever the case of its letters; -1 where it names none."""
+    label_of = {name.casefold(): label for label, name in enumerate(class_names)}
+    return np.array([label_of.get(folder.folder_of(place).casefold(), NOT_NAMED) for place in range(len(folder))])
+
+
+def look_at_shift(
+    model: ContinualClassifier,
+    datamodule: StreamDataModule,
+    trainer: Trainer,
+    folder: PictureFolder,
+    experience: int,
+    tested: Scored,
+) -> ShiftFound:
+    """Compare new pictures with training pictures, and test pictures with training pictures to hold it against.
+
+    Args:
+        model: The classifier.
+        datamodule: The known data.
+        trainer: Knows the device and the precision.
+        folder: The new pictures.
+        experience: The last that the classifier learned.
+        tested: The test pictures of the classes seen; may be empty.
+    """
+    seed = datamodule.seed
+    label = datamodule.samples["label"].to_numpy()
+    training = np.sort(np.concatenate([item.indices for item in list(datamodule.stream)[: experience + 1]]))
+    named = labels_by_folder(folder, model.class_names)
+    trained = _side(model, datamodule, trainer, "training pictures", training, training)
+    beside, on_test = "", None
+    if len(tested):
+        test = _side(model, datamodule, trainer, "test pictures", tested.index, tested.index)
+        on_test = compare(trained, test, seed)
+        if on_test.told is not None:
+            beside = f"For the data's own test pictures that area is {on_test.told.auc:.2f}."
+    chosen = training
+    if (named != NOT_NAMED).any():
+        chosen = _same_mix(training, label[training], named[named != NOT_NAMED], seed)
+    else:
+        beside += " The new pictures bear no labels: another mix of classes would show here too."
+    if len(chosen) < len(training):
+        beside += " The training pictures were drawn in the new pictures' mix of classes."
+        trained = _side(model, datamodule, trainer, "training pictures", training, chosen)
+    places = _draw(np.arange(len(folder)), MOST_PASSED, seed)
+    loader = folder_loader(datamodule, folder.files, named, places)
+    new = Side(
+        "new pictures",
+        folder.inspection,
+        read_shots([folder.files.path(int(place)) for place in _draw(np.arange(len(folder)), MOST_DATED, seed)]),
+        gather(model, pass_pictures(model, loader, trainer, "new pictures")),
+    )
+    found = compare(trained, new, seed, beside.strip())
+    labels = None
+    if (named != NOT_NAMED).any():
+        loader = folder_loader(datamodule, folder.files, named, np.flatnonzero(named != NOT_NAMED))
+        scored = score(pass_pictures(model, loader, trainer, "labelled new pictures"), 1.0)
+        labels = _accuracy(scored, tested, model.class_names)
+    shift = Shift(
+        folder=str(folder.root),
+        pictures=len(folder),
+        skipped=folder.skipped,
+        labels=labels,
+        new=found.findings,
+        test=[] if on_test is None else on_test.findings,
+        one_shoot=None if on_test is None else one_shoot(on_test.signs),
+    )
+    return ShiftFound(shift, *_examples(found, new, trained))
+
+
+def _side(
+    model: ContinualClassifier,
+    datamodule: StreamDataModule,
+    trainer: Trainer,
+    name: str,
+    rows: Rows,
+    passed: Rows,
+) -> Side:
+    """Rows of the sample table; of those to be passed some are."""
+    rows = np.sort(rows)
+    drawn = _draw(passed, MOST_PASSED, datamodule.seed)
+    return Side(
+        name,
+        datamodule.inspection.take(rows),
+        read_shots([_file(datamodule, int(row)) for row in _draw(rows, MOST_DATED, datamodule.seed)]),
+        gather(model, pass_pictures(model, table_loader(datamodule, drawn), trainer, name)),
+    )
+
+
+def _file(datamodule: StreamDataModule, row: int) -> Path:
+    """The file of a row; one that is not there says nothing of times and places."""
+    sample = datamodule.samples.iloc[row]
+    other = datamodule.test_data
+    return (other.root if other is not None and sample["source"] else datamodule.root) / str(sample["path"])
+
+
+def _draw(rows: Rows, most: int, seed: int) -> Rows:
+    if len(rows) <= most:
+        return np.sort(rows)
+    return np.sort(np.random.default_rng(derive_seed(seed, "shift", most)).choice(rows, most, replace=False))
+
+
+def _same_mix(rows: Rows, labels: npt.NDArray[np.int64], wanted: npt.NDArray[np.int64], seed: int) -> Rows:
+    """As many rows as can have the classes in the shares of ``wanted``; all where too few would be left."""
+    classes, counts = np.unique(wanted, return_counts=True)
+    own = np.array([(labels == item).sum() for item in classes])
+    total = int(min(MOST_PASSED, np.floor((own / (counts / counts.sum())).min())))
+    if total < FEWEST:
+        return rows
+    generator = np.random.default_rng(derive_seed(seed, "mix of classes"))
+    share = np.floor(total * counts / counts.sum()).astype(np.int64)
+    drawn = [
+        generator.choice(rows[labels == item], size, replace=False) for item, size in zip(classes, share, strict=True)
+    ]
+    return np.sort(np.concatenate(drawn))
+
+
+def _accuracy(scored: Scored, tested: Scored, class_names: list[str]) -> NewPictures:
+    right = scored.correct
+    return NewPictures(
+        labelled=len(scored),
+        right=int(right.sum()),
+        accuracy=float(right.mean()),
+        test_accuracy=float(tested.correct.mean()) if len(tested) else None,
+        per_class={class_names[item]: float(right[scored.label == item].mean()) for item in np.unique(scored.label)},
+    )
+
+
+def _examples(found: Comparison, new: Side, trained: Side) -> tuple[list[int], Rows]:
+    if found.told is None:
+        return [], np.empty(0, dtype=np.int64)
+    unlike = new.gathered.index[np.argsort(-found.told.likeness, kind="stable")]
+    left = trained.gathered.index[np.argsort(found.told.likeness_first, kind="stable")]
+    return unlike.tolist(), left

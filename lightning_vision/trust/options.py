@@ -1,0 +1,54 @@
+"""The options of ``test`` that ask how far a checkpoint may be trusted; apart from the work, which takes a while to import."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lightning_vision.errors import ConfigError
+
+
+@dataclass
+class TrustOptions:
+    """How far the classifier may be trusted; with any of these, ``test`` writes a page beside its figures.
+
+    Args:
+        unknown_data: A folder of pictures of no known class, or a list of folders: how well strangers are told from the
+            known, before and after learning.
+        new_pictures: A folder of new pictures, in sub-folders named after their classes or not: what they have and training
+            pictures have not, and whether training and test pictures come from one shoot.
+        calibrate: Fit a temperature on validation pictures, and keep it in the checkpoint.
+        coverage: Share of the pictures that are to be answered: fits the threshold of the calibrated confidence below which
+            the others are rejected, on validation pictures, and keeps it in the checkpoint.
+        risk: Share of errors to be allowed among the answers; as coverage, and in its place.
+        output: The folder that is written. Default: trust in the run directory.
+    """
+
+    unknown_data: list[str] | str | None = None
+    new_pictures: str | None = None
+    calibrate: bool = False
+    coverage: float | None = None
+    risk: float | None = None
+    output: str | None = None
+
+    @property
+    def fits(self) -> bool:
+        """Whether a temperature is fitted: the threshold is one of calibrated confidences."""
+        return self.calibrate or self.coverage is not None or self.risk is not None
+
+    @property
+    def asked(self) -> bool:
+        """Whether anything is to be assessed."""
+        return self.fits or bool(self.unknown_data) or self.new_pictures is not None
+
+    def check(self) -> None:
+        """Refuse what cannot be done.
+
+        Raises:
+            ConfigError: A share is none, or two thresholds are asked for.
+        """
+        if self.coverage is not None and self.risk is not None:
+            raise ConfigError("--coverage and --risk each choose the threshold: give one of the two.")
+        if self.coverage is not None and not 0 < self.coverage <= 1:
+            raise ConfigError(f"--coverage: expected a share above 0 and up to 1, found {self.coverage}.")
+        if self.risk is not None and not 0 <= self.risk < 1:
+            raise ConfigError(f"--risk: expected a share from 0 to below 1, found {self.risk}.")

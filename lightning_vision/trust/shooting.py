@@ -1,0 +1,132 @@
+"""When and where pictures were taken, as far as their files say."""
+
+from __future__ import annotations
+
+import calendar
+import math
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+from scipy.spatial import KDTree
+
+SESSION_GAP_SECONDS = 1800.0
+"""A pause of half an hour ends a shooting session."""
+NEAR_SECONDS = 600.0
+"""Pictures taken within ten minutes of each other show the same scene, often enough."""
+NEAR_METRES = 100.0
+FASTEST_SECONDS = 1.0
+"""Nobody photographs different things faster than this for long: such file times are those of a copy."""
+EARTH_METRES = 6_371_000.0
+EXIF_BLOCK, GPS_BLOCK = 0x8769, 0x8825
+TAKEN, DIGITISED = 0x9003, 0x9004
+LATITUDE, LONGITUDE = (1, 2, "S"), (3, 4, "W")
+"""EXIF tags of the hemisphere and of degrees, minutes and seconds; the hemisphere that counts as negative."""
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Shots:
+    """Of N pictures, what their files say; NaN where they say nothing."""
+
+    taken: Floats
+    """(N,) when by EXIF: seconds since 1970 by the camera's clock."""
+    written: Floats
+    """(N,) when the file was last changed: seconds since 1970."""
+    position: Floats
+    """(N, 2) latitude and longitude in degrees."""
+
+    def __len__(self) -> int:
+        return len(self.taken)
+
+
+def read_shots(paths: Sequence[Path]) -> Shots:
+    """Read times and places of picture files; a file that cannot be read says nothing."""
+    rows = [_read(path) for path in paths]
+    found = np.array(rows, dtype=np.float64).reshape(-1, 4)
+    return Shots(found[:, 0], found[:, 1], found[:, 2:])
+
+
+def common_times(first: Shots, second: Shots) -> tuple[Floats, Floats, str]:
+    """Times of two sets of pictures by one clock.
+
+    Returns:
+        The times that are known of each, and the clock: ``EXIF`` where half of each set has its time, else ``file`` where
+        files were written as slowly as a person takes pictures, else empty, with no times.
+    """
+    if all(len(shots) and np.isfinite(shots.taken).mean() >= 0.5 for shots in (first, second)):
+        return first.taken[np.isfinite(first.taken)], second.taken[np.isfinite(second.taken)], "EXIF"
+    written = [shots.written[np.isfinite(shots.written)] for shots in (first, second)]
+    if all(len(times) > 1 and np.median(np.diff(np.sort(times))) >= FASTEST_SECONDS for times in written):
+        return written[0], written[1], "file"
+    return np.empty(0), np.empty(0), ""
+
+
+def sessions(times: Floats) -> npt.NDArray[np.int64]:
+    """(N,) the number of the shooting session of each time, from 0; a pause of half an hour begins a new one."""
+    order = np.argsort(times, kind="stable")
+    number = np.empty(len(times), dtype=np.int64)
+    number[order] = np.cumsum(np.diff(times[order], prepend=times[order][:1]) > SESSION_GAP_SECONDS)
+    return number
+
+
+def share_near_in_time(first: Floats, second: Floats) -> float:
+    """Share of the second times that lie within ten minutes of one of the first."""
+    distance, _ = KDTree(first[:, None]).query(second[:, None])
+    return float(np.mean(distance <= NEAR_SECONDS))
+
+
+def share_near_in_place(first: Shots, second: Shots) -> float | None:
+    """Share of the second's positions that lie within 100 m of one of the first; None where one has no positions."""
+    one, two = (_on_sphere(shots.position[np.isfinite(shots.position).all(axis=1)]) for shots in (first, second))
+    if not len(one) or not len(two):
+        return None
+    distance, _ = KDTree(one).query(two)
+    return float(np.mean(distance <= NEAR_METRES))
+
+
+def _on_sphere(position: Floats) -> Floats:
+    """(N, 3) in metres from the centre of the Earth: over some hundred metres the chord is the way."""
+    latitude, longitude = np.radians(position).T
+    around = np.cos(latitude)
+    return EARTH_METRES * np.stack([around * np.cos(longitude), around * np.sin(longitude), np.sin(latitude)], axis=1)
+
+
+def _read(path: Path) -> tuple[float, float, float, float]:
+    """Taken, written, latitude, longitude."""
+    written = taken = latitude = longitude = math.nan
+    try:
+        written = path.stat().st_mtime
+        # A broken block says nothing, and needs no warning.
+        with warnings.catch_warnings(action="ignore"), Image.open(path) as opened:
+            exif = opened.getexif()
+            camera, gps = exif.get_ifd(EXIF_BLOCK), exif.get_ifd(GPS_BLOCK)
+        taken = _seconds(camera.get(TAKEN) or camera.get(DIGITISED))
+        latitude, longitude = (
+            _degrees(gps.get(side), gps.get(value), minus) for side, value, minus in (LATITUDE, LONGITUDE)
+        )
+    except Exception:  # on broken blocks Pillow raises anything: SyntaxError, struct.error, KeyError, ...
+        return taken, written, latitude, longitude
+    return taken, written, latitude, longitude
+
+
+def _seconds(text: object) -> float:
+    """EXIF's ``2026:03:01 12:00:00``; NaN for a camera without a clock, or anything else."""
+    try:
+        return float(calendar.timegm(time.strptime(str(text).strip("\0 ")[:19], "%Y:%m:%d %H:%M:%S")))
+    except ValueError:
+        return math.nan
+
+
+def _degrees(side: object, parts: object, minus: str) -> float:
+    try:
+        degrees, minutes, seconds = (float(part) for part in parts)  # type: ignore[attr-defined]
+    except (TypeError, ValueError, ZeroDivisionError):
+        return math.nan
+    return (degrees + minutes / 60 + seconds / 3600) * (-1 if str(side).strip("\0 ").upper() == minus else 1)

@@ -1,0 +1,255 @@
+"""Strangers, calibration and rejection of a finished run, from the options to the files."""
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from command_line import checkpoint_of, fit
+from PIL import Image
+from trusting import opened, write_strangers
+
+from lightning_vision.errors import CheckpointError, ConfigError, DataError
+from lightning_vision.trust.command import assess
+from lightning_vision.trust.detectors import DETECTORS
+from lightning_vision.trust.options import TrustOptions
+from lightning_vision.trust.report import TrustReport, read_trust_report
+from lightning_vision.trust.trusted import KEY
+
+# Noise enough for errors, which a temperature needs.
+NOISY = ("--data.per_class=120", "--data.noise=150", "--data.batch_size=32", "--model.base_epochs=3")
+STREAM = ("--data.stream=ClassIncremental", "--data.stream.experiences=2")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return fit(tmp_path_factory.mktemp("runs"), "run", *NOISY, *STREAM, "--model.strategy=NearestMean")
+
+
+@pytest.fixture
+def run(finished: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(finished, tmp_path / "run")
+
+
+@pytest.fixture(scope="module")
+def strangers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_strangers(tmp_path_factory.mktemp("strangers") / "odd")
+
+
+def look(run: Path, options: TrustOptions, *others: str) -> TrustReport:
+    """What a call writes."""
+    assess(*opened(run, *NOISY, *STREAM, "--model.strategy=NearestMean", *others), options)
+    return read_trust_report(Path(options.output or run / "trust") / "trust.json")
+
+
+class TestStrangers:
+    @pytest.fixture(scope="class")
+    def report(self, finished: Path, strangers: Path, tmp_path_factory: pytest.TempPathFactory) -> TrustReport:
+        copied = shutil.copytree(finished, tmp_path_factory.mktemp("copied") / "run")
+        return look(copied, TrustOptions(unknown_data=str(strangers)))
+
+    def test_every_checkpoint_and_every_score(self, report: TrustReport) -> None:
+        unknown = report.unknown
+        assert unknown is not None and unknown.pictures == 40 and unknown.coverage == 0.95
+        assert [item.experience for item in unknown.checkpoints] == [0, 1]
+        assert [item.seen_classes for item in unknown.checkpoints] == [2, 4]
+        assert [item.known for item in unknown.checkpoints] == [60, 120], "only test pictures of classes seen are known"
+        assert not unknown.checkpoints[-1].by_head
+        for item in unknown.checkpoints:
+            assert tuple(item.detectors) == DETECTORS
+            assert sum(taken.count for taken in item.taken_for) == 40
+            assert item.threshold is not None and item.accepted_known is not None
+        assert any("NearestMean are not the logits" in note for note in report.notes)
+        assert report.calibration is None and report.rejection is None and report.shift is None
+
+    def test_the_figures_are_those_of_the_predictions(
+        self, finished: Path, report: TrustReport, strangers: Path
+    ) -> None:
+        """The strangers' confidence, computed here from the classifier itself."""
+        model, data, *_ = opened(finished, *NOISY, *STREAM, "--model.strategy=NearestMean")
+        pictures = [
+            torch.from_numpy(np.array(Image.open(path))).permute(2, 0, 1) for path in sorted(strangers.rglob("*.png"))
+        ]
+        model.eval()
+        with torch.no_grad():
+            confidence = model(torch.stack([data.eval_transform(picture) for picture in pictures])).softmax(1).amax(1)
+        assert report.unknown is not None
+        last = report.unknown.checkpoints[-1]
+        assert last.mean_confidence_unknown == pytest.approx(float(confidence.mean()), abs=1e-4)
+        assert last.accepted_unknown == pytest.approx(float((confidence >= last.threshold).float().mean()), abs=0.03)
+
+    def test_each_picture_passes_the_backbone_once(self, run: Path, strangers: Path) -> None:
+        given = opened(run / "checkpoints" / "experience=0000.ckpt", *NOISY, *STREAM, "--model.strategy=NearestMean")
+        model, data, *_ = given
+        before, modes = model.network.backbone_images, [module.training for module in model.modules()]
+        weights = {name: value.clone() for name, value in model.state_dict().items()}
+        assess(*given, TrustOptions(unknown_data=str(strangers)))
+        first = data.stream[0]
+        passed = len(first.indices) + len(first.val_indices) + 60 + 40
+        assert model.network.backbone_images - before == passed
+        assert [module.training for module in model.modules()] == modes
+        assert all(torch.equal(value, weights[name]) for name, value in model.state_dict().items())
+
+    def test_the_same_again(self, run: Path, strangers: Path, report: TrustReport) -> None:
+        again = look(run, TrustOptions(unknown_data=[str(strangers)]))
+        assert again.unknown == report.unknown
+
+    def test_the_table(self, report: TrustReport) -> None:
+        with (Path(report.checkpoint).parents[1] / "trust" / "unknown.csv").open() as file:
+            rows = list(csv.DictReader(file))
+        assert [(row["experience"], row["score"]) for row in rows] == [(e, name) for e in "01" for name in DETECTORS]
+        assert report.unknown is not None
+        assert float(rows[5]["auroc"]) == report.unknown.checkpoints[1].detectors["maximum softmax"].auroc
+
+    def test_without_validation_pictures_there_is_no_threshold(self, run: Path, strangers: Path) -> None:
+        report = look(run, TrustOptions(unknown_data=str(strangers)), "--data.val_fraction=0")
+        assert report.unknown is not None
+        assert [(item.threshold, item.accepted_unknown) for item in report.unknown.checkpoints] == [(None, None)] * 2
+        assert any("no threshold by which strangers are accepted" in note for note in report.notes)
+
+
+class TestOverlap:
+    def test_a_folder_with_the_name_of_a_class(self, run: Path, tmp_path: Path) -> None:
+        folder = write_strangers(tmp_path / "odd", ("yellow", "purple"), count=2)
+        (folder / "purple").rename(folder / "Grey")
+        with pytest.raises(DataError, match=r"found a folder in .*odd with the name of a class: 'Grey'"):
+            look(run, TrustOptions(unknown_data=str(folder)))
+        with pytest.raises(DataError, match="with the name of a class: 'Grey'"):
+            look(run, TrustOptions(unknown_data=str(folder / "Grey")))
+        assert not (run / "trust").exists()
+
+    def test_a_copy_and_a_near_copy(self, tmp_path: Path) -> None:
+        """One file is the same byte for byte, another was saved smaller."""
+        photos = tmp_path / "photos"
+        for name in ("cats", "dogs"):
+            write_strangers(photos / name, ("yellow",), count=12)
+        for number, path in enumerate(sorted(photos.rglob("*.png"))):
+            Image.fromarray(np.roll(np.array(Image.open(path)), 7 * number, axis=0)).save(path)
+        options = ("--data=ImageFolder", f"--data.root={photos}", "--data.image_size=32", "--data.on_leak=warn", "--data.stream.experiences=1")  # fmt: skip
+        run = fit(tmp_path, "run", *options)
+        odd = write_strangers(tmp_path / "odd", ("purple",), count=3)
+        shutil.copy(photos / "cats" / "yellow" / "3.png", odd / "copy.png")
+        Image.open(photos / "dogs" / "yellow" / "5.png").resize((44, 44)).save(odd / "purple" / "smaller.png")
+        with pytest.raises(DataError, match=r"2 pictures of .*odd are in the known data:") as caught:
+            assess(*opened(run, *options), TrustOptions(unknown_data=str(odd)))
+        assert "copy.png is a copy of cats/yellow/3.png" in str(caught.value)
+        assert "purple/smaller.png looks like dogs/yellow/5.png" in str(caught.value)
+
+
+class TestCalibration:
+    @pytest.fixture(scope="class")
+    def report(self, finished: Path, tmp_path_factory: pytest.TempPathFactory) -> TrustReport:
+        copied = shutil.copytree(finished, tmp_path_factory.mktemp("calibrated") / "run")
+        return look(copied, TrustOptions(calibrate=True, coverage=0.8))
+
+    @pytest.fixture
+    def calibrated(self, report: TrustReport) -> Path:
+        """The run directory of the report."""
+        return Path(report.checkpoint).parents[1]
+
+    def test_the_temperature_is_kept_and_predictions_stay(
+        self, calibrated: Path, report: TrustReport, finished: Path
+    ) -> None:
+        calibration, kept = report.calibration, checkpoint_of(calibrated)[KEY]
+        assert calibration is not None and calibration.determined
+        assert kept["temperature"] == calibration.temperature != 1.0
+        assert (calibration.validation_pictures, calibration.test_pictures) == (72, 120)
+        assert calibration.nll_after < calibration.nll_before
+        assert calibration.ece_before is not None and calibration.ece_after is not None
+        assert calibration.ece_after < calibration.ece_before
+        assert KEY not in checkpoint_of(calibrated, 0) and KEY not in checkpoint_of(finished)
+        results = json.loads((calibrated / "results.json").read_text())
+        assert calibration.ece_before == pytest.approx(results["test"]["ece"], abs=1e-3)
+
+    def test_the_threshold_is_chosen_on_validation_and_reported_on_test(
+        self, calibrated: Path, report: TrustReport
+    ) -> None:
+        rejection, kept = report.rejection, checkpoint_of(calibrated)[KEY]
+        assert rejection is not None and rejection.test is not None
+        assert (rejection.target, rejection.wanted) == ("coverage", 0.8)
+        assert rejection.validation.coverage >= 0.8 and rejection.validation.pictures == 72
+        assert rejection.test.pictures == 120 and rejection.strangers_accepted is None
+        assert kept["threshold"] == rejection.threshold
+        assert (kept["coverage"], kept["risk"]) == (rejection.validation.coverage, rejection.validation.risk)
+        with (calibrated / "trust" / "risk_coverage.csv").open() as file:
+            rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+        assert len(rows) == 120 and rows[-1]["coverage"] == 1
+        assert np.mean([row["risk"] for row in rows]) == pytest.approx(rejection.aurc)
+        accepted = [row for row in rows if row["confidence"] >= rejection.threshold]
+        assert accepted[-1]["coverage"] == pytest.approx(rejection.test.coverage)
+        assert accepted[-1]["risk"] == pytest.approx(rejection.test.risk)
+
+    def test_the_diagram_comes_to_the_error(self, calibrated: Path, report: TrustReport) -> None:
+        with (calibrated / "trust" / "reliability.csv").open() as file:
+            rows = list(csv.DictReader(file))
+        assert len(rows) == 30
+        assert report.calibration is not None
+        for name, error in (("before", report.calibration.ece_before), ("after", report.calibration.ece_after)):
+            bins = [row for row in rows if row["calibration"] == name]
+            total = sum(int(row["pictures"]) * abs(float(row["accuracy"]) - float(row["confidence"])) for row in bins)
+            assert total / 120 == pytest.approx(error)
+        for name in ("reliability.png", "risk_coverage.png"):
+            with Image.open(calibrated / "trust" / name) as picture:
+                assert picture.width > 500
+
+    def test_a_risk_with_strangers_and_then_a_new_temperature(self, run: Path, strangers: Path) -> None:
+        """The second call lets go of what belongs to the first: its threshold and its files."""
+        report = look(run, TrustOptions(risk=0.1, unknown_data=str(strangers)))
+        assert report.rejection is not None and report.rejection.validation.risk is not None
+        assert report.rejection.target == "risk" and report.rejection.validation.risk <= 0.1
+        assert report.rejection.strangers_accepted is not None
+        assert (run / "trust" / "unknown.csv").is_file() and (run / "trust" / "strangeness-energy.png").is_file()
+        assert checkpoint_of(run)[KEY]["threshold"] == report.rejection.threshold
+        report = look(run, TrustOptions(calibrate=True))
+        assert any("that the checkpoint kept is let go of" in note for note in report.notes)
+        assert checkpoint_of(run)[KEY]["threshold"] is None
+        assert {path.name for path in (run / "trust").iterdir()} == {
+            "trust.json", "trust.html", "reliability.png", "reliability.csv",
+        }  # fmt: skip
+        assert report.unknown is None and report.rejection is None
+
+    def test_validation_data_that_is_too_small(self, run: Path) -> None:
+        with pytest.raises(DataError, match="too small to fit a temperature: expected at least 50 pictures"):
+            look(run, TrustOptions(calibrate=True), "--data.per_class=40")
+        assert KEY not in checkpoint_of(run)
+        assert not (run / "trust").exists()
+
+    def test_where_all_is_right(self, tmp_path: Path) -> None:
+        easy = ("--data.per_class=90", "--data.noise=5", "--data.stream.experiences=1", "--model.base_epochs=4")
+        run = fit(tmp_path, "run", *easy)
+        assess(*opened(run, *easy), TrustOptions(coverage=0.9))
+        report = read_trust_report(run / "trust" / "trust.json")
+        assert report.calibration is not None and not report.calibration.determined
+        assert checkpoint_of(run)[KEY]["temperature"] == 1.0
+        assert any("no temperature is best" in note for note in report.notes)
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (TrustOptions(coverage=0.9, risk=0.1), "give one of the two"),
+        (TrustOptions(coverage=0.0), r"--coverage: expected a share above 0 and up to 1, found 0\.0"),
+        (TrustOptions(coverage=1.5), "--coverage: expected"),
+        (TrustOptions(risk=1.0), r"--risk: expected a share from 0 to below 1, found 1\.0"),
+    ],
+)
+def test_shares_that_are_none(options: TrustOptions, text: str) -> None:
+    with pytest.raises(ConfigError, match=text):
+        options.check()
+
+
+def test_what_is_asked() -> None:
+    assert not TrustOptions().asked and not TrustOptions(output="here").asked
+    assert TrustOptions(risk=0.1).fits and TrustOptions(risk=0.1).asked
+    assert TrustOptions(new_pictures="photos").asked and not TrustOptions(new_pictures="photos").fits
+
+
+def test_a_report_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"Expected a trust\.json of schema 1"):
+        read_trust_report(tmp_path / "trust.json")
+    (tmp_path / "trust.json").write_text('{"schema": 2}')
+    with pytest.raises(CheckpointError, match=r"found \d+ problems"):
+        read_trust_report(tmp_path / "trust.json")

@@ -1,0 +1,42 @@
+"""A finished run, opened as the program opens it for ``test``, and pictures that it has never seen."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from command_line import QUICK
+from PIL import Image
+
+from lightning_vision.classifier import ContinualClassifier
+from lightning_vision.cli import main
+from lightning_vision.datamodule import StreamDataModule
+from lightning_vision.trainers import TrainerFactory
+
+Opened = tuple[ContinualClassifier, StreamDataModule, TrainerFactory, Path, int]
+ODD = {"yellow": (220, 220, 40), "purple": (160, 40, 180)}
+
+
+def opened(checkpoint: Path, *options: str) -> Opened:
+    """Model, data, trainers, path and experience, as every task on a checkpoint is given them."""
+    found: list[Any] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("lightning_vision.checkpoint_tasks.test", lambda *given: found.append(given))
+        assert main(["test", *QUICK, *options, f"--ckpt_path={checkpoint}"]) == 0
+    model, datamodule, trainers, path, experience = found[0][:5]
+    return model, datamodule, trainers, path, experience
+
+
+def write_strangers(root: Path, names: Sequence[str] = tuple(ODD), count: int = 20, side: int = 48) -> Path:
+    """Noisy squares in colours that no class has, a folder a colour; returns the folder."""
+    generator = np.random.default_rng(5)
+    for name in names:
+        folder = root / name
+        folder.mkdir(parents=True)
+        for number in range(count):
+            # Blotches, so that no two look alike to a perceptual hash.
+            blotches = np.kron(generator.normal(0, 60, (6, 6, 3)), np.ones((side // 6, side // 6, 1)))
+            pixels = np.array(ODD[name]) + blotches + generator.normal(0, 25, blotches.shape)
+            Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(folder / f"{number}.png")
+    return root
