@@ -1,0 +1,1 @@
+"""The exported classifier where there is no torch: NumPy, Pillow and ONNX Runtime are enough."""

@@ -1,0 +1,66 @@
+"""Predictions for a folder of pictures as one HTML page: no script, no request, names from disk are only text."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+from typing import NamedTuple
+
+from PIL import Image, ImageOps
+
+from lightning_vision.deployed.prediction_table import PredictionTable
+from lightning_vision.deployed.tally import Case
+from lightning_vision.page_template import page_environment
+from lightning_vision.pillow_decoding import to_rgb
+from lightning_vision.run_directory import write_text_atomically
+from lightning_vision.thumbnail import jpeg_of
+
+SIDE = 160
+"""Longest side of a thumbnail, in pixels."""
+
+
+class ClassRow(NamedTuple):
+    """What is counted for one class."""
+
+    name: str
+    predicted: int
+    rejected: int
+    in_folder: int
+    """Pictures of which it is the true class."""
+    right: int
+
+
+def write_gallery(page: Path, table: PredictionTable) -> None:
+    """Write the page.
+
+    Args:
+        page: The file.
+        table: After it was written; the pictures that are shown are read once more.
+
+    Raises:
+        TrainingError: It cannot be written.
+    """
+    tally = table.tally
+    counts = zip(tally.predicted, tally.rejected, tally.true, tally.right, strict=True)
+    rows = [ClassRow(name, *map(int, row)) for name, row in zip(tally.class_names, counts, strict=True)]
+    cases = {"unsure": tally.unsure, "errors": tally.errors}
+    template = page_environment().get_template("predictions.html.j2")
+    text = template.render(
+        table=table,
+        model=table.model,
+        tally=tally,
+        rows=sorted(
+            (row for row in rows if row.predicted or row.in_folder), key=lambda row: (-row.predicted, row.name)
+        ),
+        kinds={kind: [(case, *_thumbnail(table.walk.root, case)) for case in found] for kind, found in cases.items()},
+    )
+    write_text_atomically(page, text)
+
+
+def _thumbnail(root: Path, case: Case) -> tuple[str, int, int]:
+    """A picture that was predicted a moment ago, as a data URI, and its width and height."""
+    with Image.open(root / case.path) as opened:
+        if opened.format == "JPEG":
+            opened.draft("RGB", (2 * SIDE, 2 * SIDE))
+        data, (width, height) = jpeg_of(to_rgb(ImageOps.exif_transpose(opened)), SIDE)
+    return f"data:image/jpeg;base64,{base64.b64encode(data).decode()}", width, height

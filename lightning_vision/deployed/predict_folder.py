@@ -1,0 +1,142 @@
+"""The subcommand ``predict --model F.onnx DIR``: a folder of pictures in, a table and a page out, without torch."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import Progress, TextColumn, TimeElapsedColumn
+
+from lightning_vision.deployed.gallery import write_gallery
+from lightning_vision.deployed.head_file import head_path
+from lightning_vision.deployed.model_file import DeployedModel
+from lightning_vision.deployed.picture_walk import PictureWalk
+from lightning_vision.deployed.prediction_table import PredictionTable
+from lightning_vision.errors import ConfigError
+from lightning_vision.wording import figure, printable
+from lightning_vision.words_parser import WordsParser
+
+GALLERY = 48
+"""Pictures of each kind on the page."""
+SHOWN = 5
+"""Pictures that could not be read, which are named in the terminal."""
+
+
+def predict(words: Sequence[str]) -> int:
+    """Predict for a folder of pictures.
+
+    Args:
+        words: The command line after ``predict``.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        UserError: The exported file cannot be used, or no picture can be read.
+    """
+    given = _parser().parse_args(list(words))
+    most = _gallery_size(given.gallery)
+    if given.batch_size < 1:
+        raise ConfigError(f"--batch_size: expected 1 or more, found {given.batch_size}.")
+    console = Console(soft_wrap=True, highlight=False)
+    walk, model = PictureWalk(given.folder), DeployedModel(given.model)
+    _say(console, _described(model))
+    if given.head == "auto" and (head := model.learned_head()) is not None:
+        model.head = head
+        learned, file = int(head.counts.sum()), head_path(model.path)
+        _say(console, f"With the head of {file}, which learned {learned:,} on this device (--head none: without it).")
+    table = PredictionTable(model, walk, given.output, given.batch_size, most)
+    started = time.perf_counter()
+    columns = (TextColumn("{task.completed:,.0f} pictures"), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("", total=None)
+        table.write(lambda done: progress.advance(task, done))
+    speed = table.tally.count / (time.perf_counter() - started)
+    _say(console, f"Predicted: {table.tally.count:,}, {figure(speed)} a second. Written: {given.output}")
+    _report(console, table)
+    if most:
+        page = given.output.with_suffix(".html")
+        write_gallery(page, table)
+        _say(console, f"Page: {page}")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = WordsParser(
+        prog="lightning-vision predict",
+        allow_abbrev=False,
+        description="Predict for a folder of pictures, and all folders in it, with an exported classifier (without --model: "
+        "with a checkpoint, see lightning-vision predict --help).",
+    )
+    parser.add_argument(
+        "--model", required=True, type=Path, metavar="F.onnx", help="as lightning-vision export wrote it"
+    )
+    parser.add_argument(
+        "folder", type=Path, metavar="DIR", help="a folder in it that is named after a class tells the true class"
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=Path("predictions.csv"),
+        metavar="OUT.csv",
+        help="the table; the page is OUT.html; default: %(default)s",
+    )
+    parser.add_argument(
+        "--batch_size", type=int, default=32, metavar="N", help="pictures at once; default: %(default)s"
+    )
+    parser.add_argument(
+        "--gallery",
+        default="true",
+        metavar="true|false|N",
+        help=f"a page with the N pictures that the classifier is least sure of; default: {GALLERY}",
+    )
+    parser.add_argument(
+        "--head",
+        choices=("auto", "none"),
+        default="auto",
+        help="what was learned on this device (F.head.npz): used if it is there, or not; default: %(default)s",
+    )
+    return parser
+
+
+def _gallery_size(text: str) -> int:
+    if text in ("true", "false"):
+        return GALLERY if text == "true" else 0
+    if not text.isdecimal():
+        raise ConfigError(f"--gallery: expected true, false or a number of pictures, found {text!r}.")
+    return int(text)
+
+
+def _described(model: DeployedModel) -> str:
+    facts, threshold = model.facts, "no rejection threshold"
+    if model.threshold is not None:
+        threshold = f"rejected below a confidence of {figure(model.threshold)}"
+    return (
+        f"{model.path}: {len(model.class_names)} classes, {facts.backbone}{' in int8' if facts.quantized else ''}, "
+        f"{facts.strategy}; temperature {figure(model.temperature)}, {threshold}."
+    )
+
+
+def _report(console: Console, table: PredictionTable) -> None:
+    tally = table.tally
+    if rejected := int(tally.rejected.sum()):
+        _say(console, f"Rejected: {rejected:,} of {tally.count:,}.")
+    if known := int(tally.true.sum()):
+        text = f"Accuracy: {tally.right.sum() / known:.4f} on {known:,} in folders named after a class"
+        if 0 < tally.true_and_kept < known:
+            kept = tally.right_and_kept.sum() / tally.true_and_kept
+            text += f"; {kept:.4f} on the {tally.true_and_kept:,} that were not rejected"
+        _say(console, f"{text}.")
+    if table.unread_count:
+        _say(console, f"Not read: {table.unread_count:,}, listed in {table.unread.path}. The first:")
+        for reason in table.reasons[:SHOWN]:
+            _say(console, f"  {reason}")
+    if table.walk.skipped:
+        _say(console, f"Skipped: {table.walk.counted()}.")
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(printable(text), markup=False)

@@ -1,0 +1,267 @@
+"""``export``: the trained classifier as one file for other programs, checked against the original."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+
+from lightning_vision.classifier import ContinualClassifier
+from lightning_vision.datamodule import StreamDataModule
+from lightning_vision.deployed.head_file import head_path
+from lightning_vision.errors import ConfigError, DataError
+from lightning_vision.exporting.check import (
+    Difference,
+    Pictures,
+    check_equal,
+    compare,
+    latency_ms,
+    model_logits,
+)
+from lightning_vision.exporting.classifier_module import ClassifierModule
+from lightning_vision.exporting.description import Description, describe
+from lightning_vision.exporting.formats import Format, Name, Onnx, Pt2, Pte
+from lightning_vision.exporting.model_card import Exported, write_model_card
+from lightning_vision.exporting.onnx_file import LOWEST_OPSET, check_opset
+from lightning_vision.loading import Draw
+from lightning_vision.processes import is_first
+from lightning_vision.recipes.test_time_augmentation import TestTimeAugmentation
+from lightning_vision.run_directory import write_atomically
+from lightning_vision.samples import Rows, plural
+from lightning_vision.trainers import TrainerFactory
+from lightning_vision.trust.trusted import Trusted, read_trusted
+
+ENOUGH_AGREEMENT = 0.98
+"""Share of the pictures for which int8 should predict what float does; below, the user is warned."""
+
+
+@dataclass
+class ExportOptions:
+    """The file that is written.
+
+    Args:
+        format: onnx (for ONNX Runtime, on phones, boards and servers), pt2 (torch.export), or pte (ExecuTorch).
+        output: The file. Default: export/<run name>.<format> in the run directory.
+        int8: Arithmetic in 8-bit integers, calibrated on training pictures; onnx only.
+        calibration_pictures: How many, drawn at random.
+        opset: Version of ONNX's operators.
+        check_pictures: Test pictures, spread over the test set, on which the file is compared with the model.
+    """
+
+    format: Name = "onnx"
+    output: str | None = None
+    int8: bool = False
+    calibration_pictures: int = 200
+    opset: int = LOWEST_OPSET
+    check_pictures: int = 200
+
+    def check(self) -> None:
+        """Refuse what cannot be done.
+
+        Raises:
+            ConfigError: An option, or two together.
+        """
+        for name, value in (
+            ("calibration_pictures", self.calibration_pictures),
+            ("check_pictures", self.check_pictures),
+        ):
+            if value < 1:
+                raise ConfigError(f"--{name}: expected 1 or more, found {value}.")
+        if self.int8 and self.format != "onnx":
+            raise ConfigError(f"--int8 is for onnx, found --format {self.format}. Give --format onnx, or leave it out.")
+        if self.output is not None and Path(self.output).suffix != f".{self.format}":
+            raise ConfigError(f"--output: expected a file that ends in .{self.format}, found {self.output}.")
+        if self.format == "onnx":
+            check_opset(self.opset)
+
+
+def export(
+    model: ContinualClassifier,
+    datamodule: StreamDataModule,
+    trainers: TrainerFactory,
+    path: Path,
+    experience: int,
+    options: ExportOptions,
+) -> None:
+    """Write the classifier of a checkpoint to a file, with a model card beside it.
+
+    The file bears its name only once it was read again and gave what the model gives.
+
+    Args:
+        model: The weights of the checkpoint.
+        datamodule: Its test pictures are what the file is checked on, its training pictures what int8 is calibrated on.
+        trainers: Know the run's recipes; the file is written and checked on the CPU.
+        path: The checkpoint.
+        experience: The experience that it is from.
+        options: What is written.
+
+    Raises:
+        ConfigError: An option, the network or the transforms cannot be exported.
+        DataError: There are no pictures to check the file on.
+        CheckpointError: The file does not give what the model gives.
+    """
+    options.check()
+    if not is_first():
+        return
+    run = path.parent.parent
+    target = _target(options, run)
+    model.cpu().eval()
+    module = ClassifierModule(model)
+    trusted = read_trusted(path)
+    description = describe(
+        model,
+        module,
+        datamodule,
+        trusted or Trusted(),
+        options.opset if options.format == "onnx" else None,
+        options.int8,
+    )
+    pictures = _pictures(datamodule, _rows_to_check(datamodule, options.check_pictures), datamodule.image_size)
+    calibration = _calibration(datamodule, experience, options) if options.int8 else ()
+    made = _Making(model, module, description, _format(options, calibration), pictures, len(calibration))
+    write_atomically(target, made.write_and_check)
+    exported = made.exported(target)
+    callbacks = trainers.options()["callbacks"]
+    one_view = any(isinstance(callback, TestTimeAugmentation) for callback in callbacks)
+    card = write_model_card(exported, datamodule, run, experience, one_view=one_view)
+    for line in exported.lines(fitted=trusted is not None):
+        _say(line)
+    if one_view:
+        _say(
+            "The file predicts by one view of a picture: without the test-time augmentation of the run's test figures."
+        )
+    if options.int8 and exported.difference.agreement < ENOUGH_AGREEMENT:
+        _say(
+            f"WARNING: int8 predicts another class than float for {1 - exported.difference.agreement:.1%} of the pictures. Use "
+            "more --calibration_pictures, or the float file."
+        )
+    if head_path(target).exists():
+        _say(
+            f"{head_path(target)} was learned on the file that was there before: move it away, or nothing will read the new one."
+        )
+    _say(f"Model card: {card}")
+
+
+class _Making:
+    """A file on its way to its name."""
+
+    def __init__(
+        self,
+        model: ContinualClassifier,
+        module: ClassifierModule,
+        description: Description,
+        made_as: Format,
+        pictures: Pictures,
+        calibration_pictures: int,
+    ) -> None:
+        self.model, self.module, self.description = model, module, description
+        self.format, self.pictures, self.calibration_pictures = made_as, pictures, calibration_pictures
+        self.difference: Difference | None = None
+        self.latency = 0.0
+
+    def write_and_check(self, path: Path) -> None:
+        """Write the file under a temporary name, and refuse it if it is not equal to the model.
+
+        Raises:
+            CheckpointError: It is not.
+        """
+        try:
+            self.format.write(self.module, self.description, path)
+            run = self.format.open(path)
+            self.difference = compare(self.model, run, self.pictures)
+            if not self.description.quantized:
+                check_equal(self.difference, path.suffix)
+            self.latency = latency_ms(run, self.pictures[0])
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+
+    def exported(self, path: Path) -> Exported:
+        """What was found."""
+        if self.difference is None:
+            raise RuntimeError("The file was not written.")
+        return Exported(
+            path=path,
+            description=self.description,
+            size_bytes=path.stat().st_size,
+            parameters=sum(parameter.numel() for parameter in self.model.network.parameters()),
+            difference=self.difference,
+            calibration_pictures=self.calibration_pictures,
+            latency_ms=self.latency,
+            torch_latency_ms=latency_ms(lambda batch: model_logits(self.model, batch), self.pictures[0]),
+            threads=torch.get_num_threads(),
+        )
+
+
+def _target(options: ExportOptions, run: Path) -> Path:
+    """The file's path, its folder made.
+
+    Raises:
+        ConfigError: It cannot be written there.
+    """
+    name = f"{run.name}{'-int8' if options.int8 else ''}.{options.format}"
+    target = run / "export" / name if options.output is None else Path(options.output)
+    if target.is_dir():
+        raise ConfigError(f"--output: expected a file, found the folder {target}.")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"--output: {target.parent} cannot be made ({error.strerror}). Choose another.") from error
+    return target
+
+
+def _format(options: ExportOptions, calibration: Pictures | tuple[()]) -> Format:
+    if options.format == "onnx":
+        return Onnx(options.opset, list(calibration))
+    return Pt2() if options.format == "pt2" else Pte()
+
+
+def _rows_to_check(datamodule: StreamDataModule, most: int) -> Rows:
+    """Rows of the test set, or without one of the validation set, spread evenly.
+
+    Raises:
+        DataError: There are neither.
+    """
+    rows = datamodule.rows_to_evaluate("test")
+    if not len(rows):
+        rows = datamodule.rows_to_evaluate("val")
+        if not len(rows):
+            raise DataError(
+                "There are no test and no validation pictures to check the exported file on. Give data.test_fraction or "
+                "data.val_fraction."
+            )
+        _say("There are no test pictures: the file is checked on validation pictures.")
+    return rows[np.unique(np.linspace(0, len(rows) - 1, most).round().astype(np.int64))]
+
+
+def _calibration(datamodule: StreamDataModule, experience: int, options: ExportOptions) -> Pictures:
+    """Training pictures (N, 3, S, S) of the experiences learned so far, with the evaluation transform."""
+    rows = np.concatenate([item.indices for item in list(datamodule.stream)[: experience + 1]])
+    count = min(options.calibration_pictures, len(rows))
+    if count < options.calibration_pictures:
+        _say(f"int8 is calibrated on all {plural(count, 'training picture')}: there are no more.")
+    drawn = np.sort(np.random.default_rng(0).choice(rows, count, replace=False))
+    return _pictures(datamodule, drawn, datamodule.image_size)
+
+
+def _pictures(datamodule: StreamDataModule, rows: Rows, size: int) -> Pictures:
+    """Pictures (N, 3, S, S) uint8 as the network is given them.
+
+    Raises:
+        ConfigError: The transforms give another size.
+    """
+    dataset = datamodule.picture_dataset()
+    images = [dataset[Draw(int(row), 0, -1, True, False)]["image"] for row in rows]
+    wrong = next((tuple(image.shape) for image in images if tuple(image.shape) != (3, size, size)), None)
+    if wrong is not None:
+        raise ConfigError(
+            f"data.eval_transforms: expected pictures of 3 x {size} x {size}, as data.image_size says; found {' x '.join(map(str, wrong))}."
+        )
+    return np.asarray(torch.stack(images).numpy())
+
+
+def _say(text: str) -> None:
+    Console(soft_wrap=True, highlight=False).print(text, markup=False)

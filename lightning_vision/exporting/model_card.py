@@ -1,0 +1,238 @@
+"""The model card of an exported classifier: Markdown as Hugging Face reads it, from what the run recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from markupsafe import Markup
+
+from lightning_vision.component import init_args_of, short_name
+from lightning_vision.datamodule import StreamDataModule
+from lightning_vision.errors import CheckpointError
+from lightning_vision.exporting.check import Difference
+from lightning_vision.exporting.description import Description
+from lightning_vision.page_template import page_environment
+from lightning_vision.report.tables import escaped
+from lightning_vision.results import Results, Scores, read_results
+from lightning_vision.run_directory import RunDirectory, write_text_atomically
+from lightning_vision.samples import plural
+from lightning_vision.trust.report import TrustReport, read_trust_report
+from lightning_vision.wording import figure
+
+
+@dataclass(frozen=True)
+class Exported:
+    """An exported file, and what was found about it."""
+
+    path: Path
+    description: Description
+    size_bytes: int
+    parameters: int
+    difference: Difference
+    calibration_pictures: int
+    """Training pictures that int8 was calibrated on; 0 for float."""
+    latency_ms: float
+    """For one picture, on the machine that exported it."""
+    torch_latency_ms: float
+    threads: int
+    """Of torch, and of ONNX Runtime."""
+
+    def lines(self, fitted: bool) -> list[str]:
+        """What a user is told.
+
+        Args:
+            fitted: Whether the checkpoint has a temperature of its own.
+        """
+        about, difference = self.description, self.difference
+        opset = f", opset {about.opset}" if about.opset else ""
+        arithmetic = (
+            f"int8 calibrated on {plural(self.calibration_pictures, 'training picture')}"
+            if about.quantized
+            else "float32"
+        )
+        threshold = "nothing is rejected" if about.threshold is None else f"rejects below {about.threshold:.4f}"
+        trust = f"temperature {about.temperature:.4g}, {threshold}"
+        unseen = len(about.seen) - sum(about.seen)
+        return [
+            f"Exported: {self.path} ({figure(self.size_bytes / 1e6)} MB, {figure(self.parameters / 1e6)} M parameters, {arithmetic}"
+            f"{opset}, {len(about.class_names)} classes{f', {unseen} of them never seen' if unseen else ''})",
+            f"Checked against the model on {plural(difference.pictures, 'picture')}, in batches of 1 and 7: the same class for "
+            f"{difference.agreement:.1%}, probabilities within {difference.probability:.1e}"
+            + (f" (mean {difference.mean_probability:.1e})" if about.quantized else ""),
+            f"One picture takes {figure(self.latency_ms)} ms here (median of 30), PyTorch {figure(self.torch_latency_ms)} ms; "
+            f"{plural(self.threads, 'thread')}",
+            trust if fitted else f"{trust}: none was fitted (lightning-vision test --calibrate true --coverage 0.95)",
+        ]
+
+
+@dataclass(frozen=True)
+class ClassRow:
+    """One class in the table of scores; what is not known is None."""
+
+    name: str
+    seen: bool
+    train: int | None
+    support: int | None
+    precision: float | None
+    recall: float | None
+    f1: float | None
+
+
+def write_model_card(
+    exported: Exported, datamodule: StreamDataModule, run: Path, experience: int, *, one_view: bool = False
+) -> Path:
+    """Write the card beside the file.
+
+    Args:
+        exported: The file.
+        datamodule: States source and licence of its data, if it knows them.
+        run: The run's directory; without a results.json in it the card says what is not known.
+        experience: The experience that the checkpoint is from.
+        one_view: The run's figures are of several views of each picture, and the file predicts by one.
+
+    Returns:
+        The card's path, the file's with ``.md`` after it.
+
+    Raises:
+        CheckpointError: results.json or trust.json is damaged.
+    """
+    directory = RunDirectory(run)
+    results = read_results(directory.results) if directory.results.is_file() else None
+    trust_file = run / "trust" / "trust.json"
+    trust = read_trust_report(trust_file) if trust_file.is_file() else None
+    if trust is not None and trust.experience != experience:
+        trust = None
+    config = directory.read_config() if directory.config.is_file() else {}
+    path = exported.path.with_name(f"{exported.path.name}.md")
+    write_text_atomically(path, card_text(exported, datamodule, run.name, results, config, experience, trust, one_view))
+    return path
+
+
+def card_text(
+    exported: Exported,
+    datamodule: StreamDataModule,
+    name: str,
+    results: Results | None,
+    config: Mapping[str, Any],
+    experience: int,
+    trust: TrustReport | None,
+    one_view: bool,
+) -> str:
+    """The card.
+
+    Args:
+        exported: The file.
+        datamodule: See ``write_model_card``.
+        name: The run's.
+        results: The run's; None: not recorded.
+        config: Its options, empty if they were not kept.
+        experience: The experience that the checkpoint is from.
+        trust: What ``test`` found about calibration and strangers, for this experience.
+        one_view: See ``write_model_card``.
+    """
+    if results is not None and experience >= len(results.experiences):
+        raise CheckpointError(
+            f"results.json has {plural(len(results.experiences), 'experience')}, and the checkpoint is from experience {experience}: "
+            "they are not of one run. Move the checkpoint back to its run directory."
+        )
+    last = results is not None and experience == len(results.experiences) - 1
+    scores = results.test if results is not None and last else None
+    environment = page_environment().overlay(autoescape=False)  # Markdown: what comes from elsewhere is escaped as such
+    environment.filters |= {"md": lambda text: escaped(str(text)), "percent": _percent}
+    return environment.get_template("model_card.md.j2").render(
+        front_matter=_front_matter(exported, datamodule, name, scores),
+        name=name,
+        exported=exported,
+        about=exported.description,
+        lines=exported.lines(fitted=True),
+        results=results,
+        experience=experience,
+        scores=scores,
+        classes=_class_rows(exported.description, results, scores),
+        facts={key: getattr(datamodule, key, None) for key in ("SOURCE", "LICENCE", "PAPER")},
+        data_class=type(datamodule).__name__,
+        cropped=datamodule.crop_to_box,
+        options=[*_data_options(datamodule), *_training_options(config)],
+        picked=results.picked_variant[experience] if results is not None and results.picked_variant else None,
+        trust=trust,
+        one_view=one_view,
+        format=exported.path.suffix.removeprefix("."),
+        strategy=exported.description.strategy.rsplit(".", 1)[-1],
+    )
+
+
+def _front_matter(exported: Exported, datamodule: StreamDataModule, name: str, scores: Scores | None) -> Markup:
+    about, data = exported.description, type(datamodule).__name__
+    strategy, suffix = about.strategy.rsplit(".", 1)[-1], exported.path.suffix.removeprefix(".")
+    card: dict[str, Any] = {
+        "license": "unknown",
+        "library_name": "lightning_vision",
+        "pipeline_tag": "image-classification",
+        "tags": [
+            "image-classification",
+            "continual-learning",
+            about.backbone,
+            strategy,
+            suffix,
+            *(["int8"] if about.quantized else []),
+        ],
+        "datasets": [data],
+        "metrics": ["accuracy", "f1"],
+    }
+    metrics = [] if scores is None else [("accuracy", scores.accuracy), ("f1", scores.macro_f1)]
+    found = [
+        {"type": kind, "value": round(value, 4), "name": f"test {kind}"} for kind, value in metrics if value is not None
+    ]
+    if found and not about.quantized:  # figures of int8 were not measured on the whole test set
+        task = {"type": "image-classification", "name": "Image classification"}
+        card["model-index"] = [
+            {
+                "name": name,
+                "results": [{"task": task, "dataset": {"type": data, "name": data, "split": "test"}, "metrics": found}],
+            }
+        ]
+    # Not to be escaped: the line breaks are YAML's own, and it spells out what cannot be shown.
+    return Markup(yaml.safe_dump(card, sort_keys=False, allow_unicode=True))
+
+
+def _class_rows(about: Description, results: Results | None, scores: Scores | None) -> Sequence[ClassRow]:
+    counts: Any = {} if results is None else results.run.data.get("samples_per_class", {})
+    rows = []
+    for name, seen in zip(about.class_names, about.seen, strict=True):
+        found = None if scores is None else scores.per_class.get(name)
+        train = counts.get(name, {}).get("train")
+        if found is None:
+            rows.append(ClassRow(name, seen, train, None, None, None, None))
+        else:
+            rows.append(ClassRow(name, seen, train, found["support"], found["precision"], found["recall"], found["f1"]))
+    return rows
+
+
+def _data_options(datamodule: StreamDataModule) -> list[str]:
+    """How pictures come from their files, by the datamodule's options of that; not where they lie."""
+    kept = ("image_size", "train_transforms", "eval_transforms", "split", "seed", "crop_to_box", "context", "classes")
+    found = init_args_of(datamodule, StreamDataModule)
+    return [f"data.{key}: {found[key]}" for key in kept if found.get(key) is not None]
+
+
+def _training_options(config: Mapping[str, Any]) -> list[str]:
+    """What the network started from and how it was trained, by the run's options."""
+    model, trainer = config.get("model") or {}, config.get("trainer") or {}
+    found = [f"model.{key}: {model[key]}" for key in ("pretrained", "base_epochs") if model.get(key) is not None]
+    for key in ("strategy", "base_strategy", "optimizer", "base_optimizer", "lr_scheduler"):
+        if isinstance(model.get(key), Mapping):
+            set_ones = {
+                name: value for name, value in (model[key].get("init_args") or {}).items() if value not in (None, False)
+            }
+            options = ", ".join(f"{name} {value}" for name, value in set_ones.items())
+            found.append(f"model.{key}: {short_name(model[key], '')}{f' ({options})' if options else ''}")
+    known = [key for key in ("max_epochs", "precision") if trainer.get(key) is not None]
+    return [*found, *(f"trainer.{key}: {trainer[key]}" for key in known)]
+
+
+def _percent(value: float | None) -> str:
+    return "" if value is None else f"{100 * value:.1f} %"

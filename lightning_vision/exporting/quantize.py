@@ -1,0 +1,96 @@
+"""Arithmetic in 8-bit integers, calibrated on training pictures."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lightning_vision.exporting.onnx_file import import_onnx
+
+PRODUCTS = ("Conv", "MatMul", "Gemm")
+BETWEEN = ("Add", "Mul", "Relu", "Clip", "Sigmoid", "AveragePool", "GlobalAveragePool", "MaxPool")
+"""What stands between products in convolutional networks: left in float, each would cost a conversion there and back."""
+NORMALISATION = frozenset({"scale", "shift"})
+"""Constants of the first operators, whose input is in 8 bits already."""
+
+
+def quantize(proto: Any, pictures: Sequence[npt.NDArray[np.uint8]]) -> Any:
+    """The same classifier with the backbone's arithmetic in 8-bit integers ("static", in ONNX's QDQ format).
+
+    Each tensor's range is the one that it has on the calibration pictures; weights have a range for each output channel.
+    Normalisation and the prediction itself stay in float32: they cost little, and a head that goes on learning needs it.
+    In transformers only the products are in integers: their normalisation layers have outliers that a range of 256 steps
+    cannot hold.
+
+    Args:
+        proto: The ``onnx.ModelProto`` in float32; it is not changed.
+        pictures: Each uint8 (3, S, S), as the network is given them.
+
+    Returns:
+        Another ``onnx.ModelProto``.
+    """
+    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static  # optional, and slow to import
+
+    transformer = any(node.op_type == "LayerNormalization" for node in proto.graph.node)
+    with tempfile.TemporaryDirectory(prefix="lightning_vision-") as folder, _without_advice():
+        path = Path(folder) / "int8.onnx"
+        copied = type(proto)()
+        copied.CopyFrom(proto)  # its shapes are inferred in place
+        quantize_static(
+            copied,
+            path,
+            _reader(pictures),
+            quant_format=QuantFormat.QDQ,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            per_channel=True,
+            op_types_to_quantize=list(PRODUCTS if transformer else (*PRODUCTS, *BETWEEN)),
+            nodes_to_quantize=_names_before(proto, "features"),
+        )
+        return import_onnx().load(path)
+
+
+def _names_before(proto: Any, output: str) -> list[str]:
+    """The operators that a value is made by, but for the normalisation of pictures."""
+    wanted, names = {output}, []
+    for node in reversed(proto.graph.node):
+        if wanted.intersection(node.output):
+            wanted.update(node.input)
+            if not NORMALISATION.intersection(node.input):
+                names.append(node.name)
+    return names
+
+
+def _reader(pictures: Sequence[npt.NDArray[np.uint8]]) -> Any:
+    from onnxruntime.quantization import CalibrationDataReader
+
+    class Pictures(CalibrationDataReader):  # type: ignore[misc]  # the package has no types
+        """One picture at a time."""
+
+        def __init__(self) -> None:
+            self._left: Iterator[npt.NDArray[np.uint8]] = iter(pictures)
+
+        def get_next(self) -> dict[str, npt.NDArray[np.uint8]] | None:
+            """The next input, or None."""
+            picture = next(self._left, None)
+            return None if picture is None else {"image": picture[None]}
+
+    return Pictures()
+
+
+@contextmanager
+def _without_advice() -> Iterator[None]:
+    """Without the package's warnings, which go to the root logger and are about steps that torch's exporter has taken."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
