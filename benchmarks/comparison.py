@@ -61,7 +61,7 @@ def compared(folder: Path, seeds: list[int]) -> tuple[float, int]:
 
 def count_bases(folder: Path) -> int:
     """Runs that trained experience 0."""
-    return sum(read_results(path).base.seconds > 0 for path in folder.rglob("results.json"))
+    return sum(read_results(path).experiences[0].epochs > 0 for path in folder.rglob("results.json"))
 
 
 def main() -> None:

@@ -18,11 +18,13 @@ SUBCOMMANDS = {
     "fit": "run a stream of experiences with one learning strategy; writes a run directory",
     "validate": "loss and accuracy of a checkpoint on the validation data",
     "test": "evaluate a checkpoint on the test data; rewrites the final metrics and the confusion matrix",
-    "predict": "write predictions.csv for the test data",
+    "predict": "write predictions.csv for the test data; with --model F.onnx DIR for a folder of pictures",
+    "explain": "show what a classifier looks at where it errs: class-activation maps, and their figures",
+    "export": "write the trained classifier for other machines (ONNX, pt2), checked against the original",
     "compare": "run several learning strategies, seeds and settings on one stream, and report on them",
     "report": "a page, tables and pictures of any run directories",
     "data": "describe the data: counts, sizes, sample pictures, leaks, what is odd; writes a page",
-    "list": "strategies, datamodules, scenarios and configs that are installed, plugins included",
+    "list": "strategies, datamodules, scenarios, recipes and configs that are installed, plugins included",
 }
 HELP = """\
 usage: lightning-vision [--help] [--version] SUBCOMMAND ...
@@ -38,6 +40,8 @@ which strategy?   lightning-vision compare --config configs/quickstart.yaml --st
 another strategy: lightning-vision fit --config configs/quickstart.yaml --config configs/strategy/full_fine_tune.yaml
 your own photos:  lightning-vision fit --config configs/image_folder/base.yaml --data.root PHOTOS
 look at data:     lightning-vision data --config configs/image_folder/base.yaml --data.root PHOTOS
+why these errors? lightning-vision explain --ckpt_path RUN
+on a phone:       lightning-vision export --ckpt_path RUN --format onnx
 go on after a stop: the same command with --ckpt_path last
 all options:      lightning-vision fit --help; of a class: lightning-vision fit --model.strategy.help MoveToData
 """
@@ -78,6 +82,10 @@ def main(args: list[str] | None = None) -> int:
 
             prepare_process(own_process=False)
             return compare(words[1:], main, typed[1:])
+        if words[0] == "predict" and _names(words, "--model") and not _names(words, "--config"):
+            from lightning_vision.deployed.predict_folder import predict
+
+            return predict(words[1:])
         if words[0] == "report":
             from lightning_vision.comparison.report_command import report
 
@@ -164,6 +172,10 @@ def _find_config(before: str, word: str) -> str:
     """A word of the command line, the path of a config that is looked for among those that are installed put in full."""
     key, eq, value = word.partition("=") if word.startswith(("--config=", "-c=")) else ("", "", word)
     return f"{key}{eq}{find_config(value)}" if eq or before in ("--config", "-c") else word
+
+
+def _names(words: list[str], option: str) -> bool:
+    return any(word == option or word.startswith(f"{option}=") for word in words)
 
 
 def _report(text: str) -> None:

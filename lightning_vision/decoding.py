@@ -1,7 +1,5 @@
 """Picture files to uint8 RGB tensors, whatever their mode, depth and orientation."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,27 +10,21 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from lightning_vision.errors import DataError
+from lightning_vision.pillow_decoding import (
+    MARGIN,
+    MOST_SHIFT,
+    ORIENTATION,
+    SCALES,
+    SIDEWAYS,
+    check_size,
+    explained,
+    to_rgb,
+)
 
-ORIENTATION = 0x0112
-"""EXIF tag: how the camera was held."""
-SIDEWAYS = (5, 6, 7, 8)
-"""Orientations in which height and width change places."""
 MIRRORED = (2, 3, 6, 7)
 """Orientations whose columns, counted when upright, are stored from the last on."""
 UPSIDE_DOWN = (3, 4, 7, 8)
 """Likewise rows."""
-SCALES = (8, 4, 2)
-"""libjpeg decodes at an eighth, a quarter or half of the size in a fraction of the time."""
-MARGIN = 1.35
-"""The reduced picture keeps so many times the pixels that are wanted on each side. With fewer, what the resize would have
-smoothed away comes through: 4 grey levels of 255 and more on photographs, against less than 3."""
-MOST_SHIFT = 0.31
-"""The edges of a region may move by so much, in pixels of what is wanted, to lie on the grid of the reduced picture."""
-MOST_PIXELS = 1 << 28
-"""More is taken for a decompression bomb: 268 million pixels are 805 MB in memory."""
-# Pillow's own limit is a third of this, and it warns of pictures that are merely large; it refuses twice what it is told.
-Image.MAX_IMAGE_PIXELS = MOST_PIXELS
 
 
 class Region(NamedTuple):
@@ -64,8 +56,8 @@ def read_header(path: Path) -> Header:
     Raises:
         DataError: As ``decode``.
     """
-    with _explained(path), Image.open(path) as opened:
-        _check_size(opened)
+    with explained(path), Image.open(path) as opened:
+        check_size(opened)
         orientation = _orientation(opened)
         width, height = opened.size
         size = (width, height) if orientation in SIDEWAYS else (height, width)
@@ -103,12 +95,12 @@ def decode_region(header: Header, region: Region | None = None, wanted: tuple[in
     """
     region = region or Region(0, 0, *header.size)
     scale = 1 if wanted is None else _reduction(header, region, wanted)
-    with _explained(header.path):
+    with explained(header.path):
         pixels = _decode_jpeg(header, scale) if _is_plain_jpeg(header) else None
         if pixels is None:
             scale = 1
             with Image.open(header.path) as opened:
-                pixels = np.array(_to_rgb(ImageOps.exif_transpose(opened)))  # (h, w, 3)
+                pixels = np.array(to_rgb(ImageOps.exif_transpose(opened)))  # (h, w, 3)
     if scale > 1 or region != Region(0, 0, *header.size):
         (top, bottom), (left, right) = (
             (_to_grid(start, side, scale, flipped), _to_grid(start + length, side, scale, flipped))
@@ -142,19 +134,11 @@ def decode_grey(path: Path) -> Tensor:
     Raises:
         DataError: As ``decode``.
     """
-    with _explained(path), Image.open(path) as opened:
-        _check_size(opened)
+    with explained(path), Image.open(path) as opened:
+        check_size(opened)
         if opened.mode.startswith("I;16"):
             return torch.from_numpy((np.asarray(opened) >> 8).astype(np.uint8))[None]
         return torch.from_numpy(np.array(opened.convert("L")))[None]
-
-
-def _check_size(opened: Image.Image) -> None:
-    width, height = opened.size
-    if width * height > MOST_PIXELS:
-        raise ValueError(
-            f"it would have {width} x {height} pixels, more than {MOST_PIXELS / 1e6:.0f} million: a decompression bomb?"
-        )
 
 
 def _is_plain_jpeg(header: Header) -> bool:
@@ -234,28 +218,3 @@ def _orientation(opened: Image.Image) -> int:
     has_exif = opened.format != "JPEG" or "exif" in opened.info
     found = opened.getexif().get(ORIENTATION, 1) if has_exif else 1
     return found if found in range(1, 9) else 1
-
-
-@contextmanager
-def _explained(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except FileNotFoundError:
-        raise DataError(f"The picture {path} is not there any more. Put it back, or start the run anew.") from None
-    except Exception as error:  # on broken files decoders raise anything: OSError, SyntaxError, struct.error, ...
-        raise DataError(
-            f"The picture {path} cannot be decoded ({type(error).__name__}: {error}). Repair or remove it."
-        ) from error
-
-
-def _to_rgb(picture: Image.Image) -> Image.Image:
-    if picture.mode in ("I", "F"):
-        raise ValueError(
-            f"its pixels have 32 bits (Pillow's mode {picture.mode}), whose range is unknown; save 8 or 16"
-        )
-    if picture.mode.startswith("I;16"):  # Pillow's own conversion clips at 255 and gives a white picture
-        picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
-    if picture.has_transparency_data:
-        picture = picture.convert("RGBA")
-        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
-    return picture.convert("RGB")

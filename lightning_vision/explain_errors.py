@@ -17,6 +17,7 @@ from lightning.pytorch import Callback
 
 from lightning_vision.datamodule import StreamDataModule
 from lightning_vision.errors import ConfigError
+from lightning_vision.recipe import Recipe
 from lightning_vision.scenarios import Scenario
 from lightning_vision.strategy import Strategy
 
@@ -196,7 +197,8 @@ def known_classes(base: type) -> Iterator[type]:
     """The imported classes of a kind that a user may choose."""
     subclasses: list[type] = base.__subclasses__()
     for cls in subclasses:
-        internal = issubclass(cls, Callback) and cls.__module__.startswith("lightning_vision.")
+        own = issubclass(cls, Callback) and cls.__module__.startswith("lightning_vision.")
+        internal = own and (cls is Recipe or not issubclass(cls, Recipe))
         if not inspect.isabstract(cls) and not cls.__name__.startswith("_") and not internal:
             yield cls
         yield from known_classes(cls)

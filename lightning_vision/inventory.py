@@ -1,4 +1,4 @@
-"""What is installed: learning strategies, datamodules, scenarios, configs, with one line each."""
+"""What is installed: learning strategies, datamodules, scenarios, recipes, configs, with one line each."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from rich.markup import escape
 
 import datamodules
 import strategies
-from lightning_vision import scenarios
+from lightning_vision import recipes, scenarios
+from lightning_vision.explanation.panel import ExplainPanel
 from lightning_vision.plugins import load_plugins
+from lightning_vision.recipe import Recipe
 
 
 def print_inventory(configs: Path) -> None:
@@ -20,6 +22,7 @@ def print_inventory(configs: Path) -> None:
     console = Console(soft_wrap=True, highlight=False)
     plugins = load_plugins()
     own_scenarios = [cls for _, cls in inspect.getmembers(scenarios, inspect.isclass) if _is_scenario(cls)]
+    own_recipes = [*(getattr(recipes, n) for n in recipes.__all__), ExplainPanel]
     rooms = (
         (
             "learning strategies (model.strategy)",
@@ -28,6 +31,7 @@ def print_inventory(configs: Path) -> None:
         ),
         ("datamodules (data)", [getattr(datamodules, n) for n in datamodules.__all__], "lightning_vision.datamodules"),
         ("scenarios (data.stream)", own_scenarios, ""),
+        ("recipes (trainer.callbacks)", [cls for cls in own_recipes if issubclass(cls, Recipe)], ""),
     )
     for title, classes, group in rooms:
         console.print(f"[bold]{title}[/bold]")

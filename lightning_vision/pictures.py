@@ -14,6 +14,7 @@ import numpy.typing as npt
 from matplotlib import colormaps
 from matplotlib.colors import Normalize, PowerNorm
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from lightning_vision import canvas
@@ -237,18 +238,19 @@ def errors_figure(images: Sequence[npt.NDArray[np.uint8]], captions: Sequence[tu
     side, gap, words = 2.6, 0.25, 0.55  # inches: a picture, the space between two, its caption
     width, height = columns * (side + gap) - gap, rows * (side + words) - 0.1
     figure = Figure(figsize=(width, height), dpi=canvas.DPI)
-    frame = figure.add_axes((0, 0, 1, 1))
-    frame.set_axis_off()
+    axes = figure.add_axes(
+        (0, 0, 1, 1)
+    )  # of all pictures, in inches: axes for each would take longer than all the rest
+    axes.set(xlim=(0, width), ylim=(0, height), autoscale_on=False)
+    axes.set_axis_off()
     for position, number in enumerate(surest):
         row, column = divmod(position, columns)
-        bottom = height - row * (side + words) - side
-        axes = figure.add_axes((column * (side + gap) / width, bottom / height, side / width, side / height))
+        left, bottom = column * (side + gap), height - row * (side + words) - side
+        axes.add_patch(Rectangle((left, bottom), side, side, facecolor=canvas.PAPER, linewidth=0, zorder=-1))
         picture = _channels_last(np.asarray(images[number]))
-        tall, wide = picture.shape[:2]
-        half = max(tall, wide) / 2
-        axes.imshow(picture, extent=(-wide / 2, wide / 2, -tall / 2, tall / 2), cmap="gray", vmin=0, vmax=255)
-        axes.set(xlim=(-half, half), ylim=(-half, half), xticks=[], yticks=[], facecolor=canvas.PAPER)
-        axes.spines[:].set_visible(False)
+        tall, wide = (side * length / max(picture.shape[:2]) for length in picture.shape[:2])
+        x, y = left + (side - wide) / 2, bottom + (side - tall) / 2
+        axes.imshow(picture, extent=(x, x + wide, y, y + tall), cmap="gray", vmin=0, vmax=255, aspect="auto")
         true, predicted, confidence = captions[number]
         ending = f", {100 * confidence:.1f} %"
         room = side * 72
@@ -257,10 +259,11 @@ def errors_figure(images: Sequence[npt.NDArray[np.uint8]], captions: Sequence[tu
             (canvas.fit_name(f"✓ {true}", 8.5, room), canvas.INK, -18),
         )
         for text, colour, below in lines:
-            axes.annotate(text, (0, 0), (0, below), "axes fraction", "offset points", size=8.5, color=colour, va="top")
+            place = (left, bottom)
+            axes.annotate(text, place, (0, below), "data", "offset points", size=8.5, color=colour, va="top")
     more = f", the {len(surest)} surest of {len(images)}" if len(surest) < len(images) else ", the surest first"
     subtitle = "✗ predicted class with its confidence, ✓ true class" + more
-    canvas.headline(frame, "Errors" if surest else "No errors", subtitle if surest else "", 1.0, max(width, 4.0))
+    canvas.headline(axes, "Errors" if surest else "No errors", subtitle if surest else "", 1.0, max(width, 4.0))
     return figure
 
 

@@ -16,6 +16,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from enum import Enum
 from importlib import import_module
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -29,6 +30,7 @@ from lightning.pytorch.loggers import Logger
 from rich.console import Console
 
 import datamodules as datamodules
+import lightning_vision.recipes as known_recipes  # noqa: F401 - for short names
 import strategies as strategies
 from lightning_vision import explain_errors
 from lightning_vision.checkpoints import (
@@ -44,10 +46,13 @@ from lightning_vision.country import check_country
 from lightning_vision.datamodule import StreamDataModule
 from lightning_vision.energy import EnergyMeter
 from lightning_vision.errors import CheckpointError, ConfigError, DataError, TrainingError, UserError
+from lightning_vision.explanation.options import ExplainOptions
+from lightning_vision.exporting.command import ExportOptions, export
 from lightning_vision.loggers import MetricsCSV, close_loggers, earlier_run_id, make_wandb_logger
 from lightning_vision.plugins import load_plugins
 from lightning_vision.processes import end_with_parent, is_first
 from lightning_vision.progress import StreamProgress
+from lightning_vision.recipe import take_recipes
 from lightning_vision.results import read_results
 from lightning_vision.run_directory import RunDirectory, binding, check_same_options, safe_name, write_atomically
 from lightning_vision.samples import plural
@@ -60,6 +65,11 @@ from lightning_vision.trainers import (
     TrainerFactory,
     check_trainer_options,
 )
+from lightning_vision.trust.options import TrustOptions
+
+FROM_CHECKPOINT = ("validate", "test", "predict", "explain", "export")
+OPTIONS: dict[str, type] = {"test": TrustOptions, "explain": ExplainOptions, "export": ExportOptions}
+"""Options of a subcommand beside those that all have."""
 
 
 class NeedsOwnProcess(Exception):  # noqa: N818 - a message between two functions, not an error
@@ -134,6 +144,20 @@ class StreamTrainer(Trainer):
     def data(self) -> None:
         """Describe the data; ``StreamCLI.data`` does."""
 
+    def explain(self, ckpt_path: str | None = None) -> None:
+        """Show what a checkpoint looks at; ``StreamCLI.explain`` does.
+
+        Args:
+            ckpt_path: A checkpoint file or a run directory.
+        """
+
+    def export(self, ckpt_path: str | None = None) -> None:
+        """Write a checkpoint's classifier for other machines; ``StreamCLI.export`` does.
+
+        Args:
+            ckpt_path: A checkpoint file or a run directory.
+        """
+
 
 class StreamCLI(LightningCLI):
     """``fit`` walks the stream; the rest are Lightning's subcommands for a checkpoint of it."""
@@ -177,13 +201,18 @@ class StreamCLI(LightningCLI):
             "test": loaders,
             "predict": {*loaders, "return_predictions"},
             "data": set[str](),
+            "explain": set[str](),
+            "export": set[str](),
         }
         return {self.asked: known[self.asked]} if self.asked in known else known
 
     def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
         """As LightningCLI does, but that the method ``data`` cannot have a group of options of its own name."""
         if subcommand != "data":
-            return super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
+            prepared = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
+            if subcommand in OPTIONS:
+                self._subcommand_method_arguments[subcommand] += prepared.add_class_arguments(OPTIONS[subcommand])
+            return prepared
         parser = self.init_parser(**kwargs)
         self._add_arguments(parser)
         parser.add_argument(
@@ -436,11 +465,45 @@ class StreamCLI(LightningCLI):
 
         validate(*self._with_checkpoint(ckpt_path))
 
-    def test(self, model: ContinualClassifier, datamodule: StreamDataModule, ckpt_path: str | None = None) -> None:
-        """Evaluate on the test set and rewrite the final metrics."""
+    def test(
+        self,
+        model: ContinualClassifier,
+        datamodule: StreamDataModule,
+        ckpt_path: str | None = None,
+        **options: Any,
+    ) -> None:
+        """Evaluate on the test set and rewrite the final metrics; then whether the classifier can be trusted, if asked."""
         from lightning_vision.checkpoint_tasks import test
 
-        test(*self._with_checkpoint(ckpt_path))
+        asked = TrustOptions(**options)
+        checkpoint = self._with_checkpoint(ckpt_path)
+        test(*checkpoint)
+        if asked.asked:
+            from lightning_vision.trust.command import assess
+
+            assess(*checkpoint, asked)
+
+    def explain(
+        self,
+        model: ContinualClassifier,
+        datamodule: StreamDataModule,
+        ckpt_path: str | None = None,
+        **options: Any,
+    ) -> None:
+        """Show what the classifier looks at where it errs."""
+        from lightning_vision.explanation.command import explain
+
+        explain(*self._with_checkpoint(ckpt_path, evaluates=False), ExplainOptions(**options))
+
+    def export(
+        self,
+        model: ContinualClassifier,
+        datamodule: StreamDataModule,
+        ckpt_path: str | None = None,
+        **options: Any,
+    ) -> None:
+        """Write the classifier for other machines, checked against the original."""
+        export(*self._with_checkpoint(ckpt_path, evaluates=False), ExportOptions(**options))
 
     def predict(self, model: ContinualClassifier, datamodule: StreamDataModule, ckpt_path: str | None = None) -> None:
         """Write predictions.csv."""
@@ -462,9 +525,14 @@ class StreamCLI(LightningCLI):
         _say(f"The page with pictures: {path}")
 
     def _with_checkpoint(
-        self, ckpt_path: str | None
+        self, ckpt_path: str | None, evaluates: bool = True
     ) -> tuple[ContinualClassifier, StreamDataModule, TrainerFactory, Path, int]:
-        """Model and data for a checkpoint, the classes matched; its path and the experience that it is from."""
+        """Model and data for a checkpoint, the classes matched; its path and the experience that it is from.
+
+        Args:
+            ckpt_path: As the user gave it.
+            evaluates: Pictures are evaluated as in the run, by whatever its recipes make of them.
+        """
         if not ckpt_path:
             raise ConfigError(f"{self.subcommand} needs --ckpt_path: a checkpoint file or a run directory.")
         path = find_checkpoint(ckpt_path)
@@ -488,7 +556,11 @@ class StreamCLI(LightningCLI):
                 "was written with."
             ) from error
         self.model.picked_variant = checkpoint["lightning_vision"]["picked_variant"]
+        strategy = self.model.strategy  # after the base too its prediction is the one, if it was given the base's data
+        self.model.base_statistics = strategy.kind == "closed_form" and strategy.needs_base_data
         factory = TrainerFactory(self._build_trainer_options, path.parent.parent, [])
+        for recipe in take_recipes(factory) if evaluates else []:
+            recipe.before_run(self.model, self.datamodule)
         return self.model, self.datamodule, factory, path, experience
 
 
@@ -572,7 +644,8 @@ class _ProspectCLI(_ReadCLI):
         self.config_init = self.parser.instantiate_classes(self.config)
         model, datamodule = self._get(self.config_init, "model"), self._get(self.config_init, "data")
         check_plan(model, datamodule)
-        pictures = round(sum(work(model, datamodule, config.trainer.max_epochs or 1, config.stop_after)))
+        recipes = take_recipes(TrainerFactory(self._build_trainer_options, Path(), []))
+        pictures = round(sum(work(model, datamodule, config.trainer.max_epochs or 1, recipes, config.stop_after)))
         self.prospect = Prospect(model, pictures)
 
 
@@ -635,7 +708,7 @@ def run(args: list[str], own_process: bool) -> int:
     prepare_process(own_process)
     try:
         with nullcontext() if own_process else _without_own_words():
-            StreamCLI(args, own_process)
+            StreamCLI(_with_run_config(args), own_process)
     except StopRequestedError as stop:
         _say(f"Stopped by {stop}. What was learned is kept; the same command with --ckpt_path last goes on.")
         return 128 + stop.signum
@@ -647,6 +720,19 @@ def run(args: list[str], own_process: bool) -> int:
             raise
         raise mended from error
     return 0
+
+
+def _with_run_config(args: list[str]) -> list[str]:
+    """What is done with a checkpoint takes the configuration of its run, where none is given."""
+    words = [word for arg in args for word in (arg.split("=", 1) if arg.startswith("--") else [arg])]
+    if args[0] not in FROM_CHECKPOINT or {"--config", "-c", "--help", "-h"} & set(words):
+        return args
+    given = [value for key, value in pairwise(words) if key == "--ckpt_path"]
+    if not given:
+        return args
+    path = Path(given[-1])
+    config = RunDirectory(path if path.is_dir() else path.parent.parent).config
+    return [args[0], "--config", str(config), *args[1:]] if config.is_file() else args
 
 
 def _in_words(error: Exception) -> UserError | None:

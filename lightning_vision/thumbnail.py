@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import io
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
-from torch import Tensor
+
+if TYPE_CHECKING:  # pages are also made where there is no torch
+    from torch import Tensor
 
 
 def jpeg_thumbnail(pixels: Tensor, side: int) -> tuple[bytes, tuple[int, int]]:
     """A JPEG of uint8 (3, h, w), its longer side reduced to ``side`` where it is larger; and its width and height."""
-    picture = Image.fromarray(np.ascontiguousarray(pixels.permute(1, 2, 0).numpy()))
-    picture.thumbnail((side, side), Image.Resampling.LANCZOS)
+    return jpeg_of(Image.fromarray(np.ascontiguousarray(pixels.permute(1, 2, 0).numpy())), side)
+
+
+def jpeg_of(picture: Image.Image, side: int) -> tuple[bytes, tuple[int, int]]:
+    """The same of a picture in mode RGB."""
+    reduced = picture.copy()
+    reduced.thumbnail((side, side), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=80, optimize=True)
-    return buffer.getvalue(), picture.size
+    reduced.save(buffer, "JPEG", quality=80, optimize=True)
+    return buffer.getvalue(), reduced.size

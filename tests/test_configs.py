@@ -30,7 +30,9 @@ COMBINED = (
 PHOTOS = ["configs/image_folder/base.yaml", "configs/image_folder/increment.yaml"]
 # tests/datamodules/test_dataset_configs.py and test_gitw_configs.py run them, and see to it that they run all.
 OF_DATASETS = [
-    config for config in CONFIGS if config.split("/")[1] not in ("quickstart.yaml", "scenario", "strategy", "trainer")
+    config
+    for config in CONFIGS
+    if config.split("/")[1] not in ("quickstart.yaml", "recipes", "scenario", "strategy", "trainer")
 ]
 SMALL: dict[str, Any] = {
     "trainer.max_epochs": 1,
@@ -96,7 +98,8 @@ def test_the_first_line_says_what_it_is(config: str) -> None:
 
 def test_every_config_is_run_or_parsed() -> None:
     run = {f"configs/{part}.yaml" for parts in COMBINED for part in parts}
-    elsewhere = {config for config in CONFIGS if config.startswith("configs/strategy/")}  # test_strategy_configs.py
+    # test_strategy_configs.py, test_recipe_configs.py
+    elsewhere = {config for config in CONFIGS if config.startswith(("configs/strategy/", "configs/recipes/"))}
     assert {QUICKSTART, *run, *PARSED, *PHOTOS, *OF_DATASETS, *elsewhere} == set(CONFIGS)
 
 

@@ -218,14 +218,15 @@ def test_errors_of_any_size_and_layout_stand_side_by_side(number: int) -> None:
     names = [*HOSTILE, *names_like_cars(20)]
     figure = pictures.errors_figure(images, [(names[i], names[-i - 1], i / 30) for i in range(number)])
     assert overlapping(figure) == []
-    assert len(figure.axes) - 1 == min(number, 24)
+    assert len(figure.axes[0].images) == min(number, 24)
 
 
 def test_the_surest_error_comes_first() -> None:
     images = [np.full((4, 4), shade, np.uint8) for shade in (10, 20, 30)]
     figure = pictures.errors_figure(images, [("a", "b", 0.5), ("a", "c", 0.9), ("a", "d", 0.7)])
-    assert [axes.texts[0].get_text() for axes in figure.axes[1:]] == ["✗ c, 90.0 %", "✗ d, 70.0 %", "✗ b, 50.0 %"]
-    assert int(np.asarray(figure.axes[1].images[0].get_array())[0, 0]) == 20
+    axes = figure.axes[0]
+    assert [text.get_text() for text in axes.texts[:6:2]] == ["✗ c, 90.0 %", "✗ d, 70.0 %", "✗ b, 50.0 %"]
+    assert int(np.asarray(axes.images[0].get_array())[0, 0]) == 20
 
 
 def test_hostile_names_are_drawn_as_they_are_and_written_as_files(tmp_path: Path) -> None:

@@ -9,12 +9,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal
 
 import yaml
 
 from lightning_vision.errors import ConfigError
 from lightning_vision.shipped_configs import find_config
+from lightning_vision.words_parser import WordsParser
 
 MAX_CELLS = 200
 EXECUTORS = ("here", "local", "slurm", "ray")
@@ -96,18 +97,6 @@ def _plain_choice(choice: Choice) -> Any:
     if choice.config:
         settings["config"] = choice.config
     return choice.label if settings == {"model.strategy": choice.label} else {choice.label: settings}
-
-
-class WordsParser(argparse.ArgumentParser):
-    """A parser of a subcommand's own options that raises instead of exiting."""
-
-    def error(self, message: str) -> NoReturn:
-        """Raise.
-
-        Raises:
-            ConfigError: Always.
-        """
-        raise ConfigError(f"{self.prog.split()[-1]}: {message}. {self.prog} --help shows its options.")
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from lightning_vision.comparison.options import WordsParser
 from lightning_vision.comparison.reporting import report as build
+from lightning_vision.words_parser import WordsParser
 
 
 def report(words: Sequence[str]) -> int:
