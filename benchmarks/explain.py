@@ -4,7 +4,8 @@
     python -m benchmarks.explain --device cuda
 
 "torchcam, one by one" is its documented use: a new extractor in a ``with`` statement, one forward and one backward pass with
-the gradients of the whole network, the layer named by hand. Pictures of noise, uint8 and in memory; the weights are random.
+the gradients of the whole network, the layer named by hand. On a CPU a batch of 32 is taken in parts of 8. Pictures of
+noise, uint8 and in memory; the weights are random.
 """
 
 import argparse

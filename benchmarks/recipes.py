@@ -32,6 +32,8 @@ from lightning_vision.recipe import Recipe, Stage
 from lightning_vision.strategy import Strategy
 
 Recipes = Mapping[str, Mapping[str, Any]]
+Side = tuple[Recipes, int, tuple[str, ...]]
+"""Recipes, epochs, and options of its own."""
 COLOURS = ((220, 60, 60), (60, 220, 60), (70, 70, 230), (210, 200, 50))
 
 
@@ -133,26 +135,26 @@ def box_share(run: Path, backbone: str, data: StreamDataModule) -> float:
 
 
 def compare(
-    folder: Path, about: str, sides: Mapping[str, tuple[Recipes, int]], common: list[str], options: argparse.Namespace
+    folder: Path, about: str, sides: Mapping[str, Side], common: list[str], options: argparse.Namespace
 ) -> None:
     """Run each side with each seed and print a table.
 
     Args:
         folder: Where the runs are kept.
         about: What is compared.
-        sides: Recipes and epochs of each side.
+        sides: What is compared with each other.
         common: Options of all.
         options: The command line's.
     """
     rows = []
     data = Cued(root=".", num_workers=0, image_size=64, val_fraction=0) if "Cued" in " ".join(common) else None
-    for side, (recipes, epochs) in sides.items():
+    for side, (recipes, epochs, more) in sides.items():
         accuracy, seconds, shares = [], [], []
         for seed in range(options.seeds):
             name = f"{about}-{side}-{seed}".replace(" ", "_").replace(",", "")
             results = fit(
                 folder, name, *common, "--data.stream=Joint", "--model.strategy=FullFineTune", f"--seed_everything={seed}",
-                f"--trainer.max_epochs={epochs}", callbacks(recipes), f"--data.batch_size={options.batch}",
+                f"--trainer.max_epochs={epochs}", callbacks(recipes), f"--data.batch_size={options.batch}", *more,
             )  # fmt: skip
             accuracy.append(100 * (results.test_accuracy[-1] or 0.0))
             seconds.append(results.experiences[0].seconds)
@@ -183,6 +185,7 @@ if __name__ == "__main__":
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--layer", default="layer2", help="of the backbone, that is mapped on the generated pictures")
     parser.add_argument("--only", nargs="+", default=["fixres", "progressive", "blur", "cue"], help="which comparisons")
     options = parser.parse_args()
     epochs, small = options.epochs, round(0.75 * options.size)
@@ -195,31 +198,31 @@ if __name__ == "__main__":
             if "fixres" in options.only:
                 fix: dict[str, Any] = {"train_size": small}
                 compare(folder, f"FixRes at {small} and {options.size} px", {
-                    f"trained and tested at {options.size}": ({}, epochs),
-                    f"trained at {small}, tested at {options.size}": ({"FixRes": {**fix, "epochs": 0}}, epochs),
-                    "and fitted to that for 2 epochs": ({"FixRes": {**fix, "epochs": 2}}, epochs),
+                    f"trained and tested at {small}": ({}, epochs, (f"--data.image_size={small}",)),
+                    f"trained and tested at {options.size}": ({}, epochs, ()),
+                    f"trained at {small}, tested at {options.size}": ({"FixRes": {**fix, "epochs": 0}}, epochs, ()),
+                    "and fitted to that for 2 epochs": ({"FixRes": {**fix, "epochs": 2}}, epochs, ()),
                 }, common, options)  # fmt: skip
             if "progressive" in options.only:
                 sizes: dict[str, Any] = {"preset": None, "size": [round(0.43 * options.size), options.size]}
                 compare(folder, f"ProgressiveResizing up to {options.size} px", {
-                    "constant size": ({}, epochs),
-                    "sizes alone": ({"ProgressiveResizing": sizes}, epochs),
-                    "preset S": ({"ProgressiveResizing": {"preset": "S"}}, epochs),
+                    "constant size": ({}, epochs, ()),
+                    "sizes alone": ({"ProgressiveResizing": sizes}, epochs, ()),
+                    "preset S": ({"ProgressiveResizing": {"preset": "S"}}, epochs, ()),
                 }, common, options)  # fmt: skip
             if "blur" in options.only:
-                blur: dict[str, dict[str, Any]] = {"CamBlur": {"epochs": 2}}
-                sides = {"plain": ({}, epochs + 2), "CamBlur in the last 2 epochs": (blur, epochs)}
+                blur: Recipes = {"CamBlur": {"epochs": 2}}
+                sides: dict[str, Side] = {
+                    "plain": ({"TrainOn": {"epochs": 2}}, epochs, ()),
+                    "CamBlur in the last 2 epochs": (blur, epochs, ()),
+                }
                 compare(folder, "CamBlur on photos", sides, common, options)
         if "cue" in options.only:
             common = [
                 *QUIET, "--data=benchmarks.recipes.Cued", "--data.root=.", "--data.num_workers=0", "--data.image_size=64",
                 "--data.val_fraction=0", "--data.on_leak=warn", f"--model.backbone={options.backbone}", *optimizer,
             ]  # fmt: skip
-            sides = {"plain": ({"TrainOn": {"epochs": 3}}, 3)}
-            for pictures in ("errors", "rivals", "both"):
-                for layer in ("layer2", "layer3"):
-                    blur = {
-                        "CamBlur": {"epochs": 3, "sigma": 0.2, "pictures": pictures, "layer": layer}
-                    }  # wide enough for the spot
-                    sides[f"CamBlur in the last 3 epochs, {pictures}, {layer}"] = (blur, 3)
+            # Wide enough for the spot, and a layer whose map is fine enough for it.
+            blur = {"CamBlur": {"epochs": 3, "sigma": 0.2, "layer": options.layer}}
+            sides = {"plain": ({"TrainOn": {"epochs": 3}}, 3, ()), "CamBlur in the last 3 epochs": (blur, 3, ())}
             compare(folder, "CamBlur on pictures with a cue that misleads", sides, common, options)

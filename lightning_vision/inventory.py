@@ -12,7 +12,6 @@ from rich.markup import escape
 import datamodules
 import strategies
 from lightning_vision import recipes, scenarios
-from lightning_vision.explanation.panel import ExplainPanel
 from lightning_vision.plugins import load_plugins
 from lightning_vision.recipe import Recipe
 
@@ -22,7 +21,7 @@ def print_inventory(configs: Path) -> None:
     console = Console(soft_wrap=True, highlight=False)
     plugins = load_plugins()
     own_scenarios = [cls for _, cls in inspect.getmembers(scenarios, inspect.isclass) if _is_scenario(cls)]
-    own_recipes = [*(getattr(recipes, n) for n in recipes.__all__), ExplainPanel]
+    own_recipes = [getattr(recipes, n) for n in recipes.__all__]
     rooms = (
         (
             "learning strategies (model.strategy)",

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 EXPERIENCE_KEY = "stream/experience"
 STEP_KEY = "stream/step"
 # What is logged once an experience, and drawn over the experiences rather than over the steps.
-ONCE_AN_EXPERIENCE = ("stream/", "test/", "energy/", "confusion/", "examples/")
+ONCE_AN_EXPERIENCE = ("stream/", "test/", "energy/", "confusion/", "examples/", "explain/")
 WANDB_MODES = {"online": "online", "run": "online", "offline": "offline", "dryrun": "offline", "disabled": "disabled"}
 WANDB_START_SECONDS = 20.0
 SECRET_KEY = re.compile(

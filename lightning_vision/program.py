@@ -47,7 +47,7 @@ from lightning_vision.datamodule import StreamDataModule
 from lightning_vision.energy import EnergyMeter
 from lightning_vision.errors import CheckpointError, ConfigError, DataError, TrainingError, UserError
 from lightning_vision.explanation.options import ExplainOptions
-from lightning_vision.exporting.command import ExportOptions, export
+from lightning_vision.exporting.options import ExportOptions
 from lightning_vision.loggers import MetricsCSV, close_loggers, earlier_run_id, make_wandb_logger
 from lightning_vision.plugins import load_plugins
 from lightning_vision.processes import end_with_parent, is_first
@@ -503,6 +503,8 @@ class StreamCLI(LightningCLI):
         **options: Any,
     ) -> None:
         """Write the classifier for other machines, checked against the original."""
+        from lightning_vision.exporting.command import export
+
         export(*self._with_checkpoint(ckpt_path, evaluates=False), ExportOptions(**options))
 
     def predict(self, model: ContinualClassifier, datamodule: StreamDataModule, ckpt_path: str | None = None) -> None:

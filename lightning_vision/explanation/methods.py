@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torchcam import methods
 
 from lightning_vision.errors import ConfigError
 from lightning_vision.explanation.target_layers import TargetLayer
@@ -40,6 +41,23 @@ def check_method(method: str) -> None:
     raise ConfigError(f"method: there is no {method!r}. Known are, nearest first: {', '.join(near)}.")
 
 
+class GradCAMpp(methods.GradCAMpp):
+    """Grad-CAM++ as published: torchcam's (0.5.0) divides a copy of alpha's numerator, so that it stays undivided.
+
+    alpha_ij = g_ij^2 / (2 g_ij^2 + g_ij^3 sum_ab A_ab), weight = sum_ij alpha_ij ReLU(g_ij), with A (N, C, h, w) the
+    activations and g the gradients (arXiv 1710.11063, equation 19, for the exponential of the score).
+    """
+
+    def _get_weights(self, class_idx: Any, scores: Any, *args: Any, **options: Any) -> list[Tensor]:
+        self._backprop(scores, class_idx, **options)
+        weights = []
+        for a, g in zip(self.hook_a, self.hook_g, strict=True):
+            below = 2 * g**2 + g**3 * a.sum(dim=(2, 3), keepdim=True)
+            alpha = torch.where(below != 0, g**2 / torch.where(below != 0, below, 1.0), 0.0)
+            weights.append((alpha * g.relu()).sum(dim=(2, 3)))
+        return weights
+
+
 def make_extractor(method: str, scorer: nn.Module, prefix: str, target: TargetLayer, batch_size: int) -> Any:
     """Hang torchcam's extractor of this name into a network; to be used in a ``with`` statement, which takes it out again.
 
@@ -49,33 +67,7 @@ def make_extractor(method: str, scorer: nn.Module, prefix: str, target: TargetLa
         prefix: The backbone's name within it.
         target: The layer that is mapped.
         batch_size: Masked pictures at once, for ``SCORE``.
-
-    Raises:
-        ConfigError: torchcam is not installed.
     """
-    try:
-        from torchcam import methods  # an extra: only maps need it
-    except ImportError as error:
-        raise ConfigError(
-            "Maps need torchcam, which is not installed: pip install 'lightning_vision[explain]' (or torchcam)."
-        ) from error
-
-    class GradCAMpp(methods.GradCAMpp):
-        """Grad-CAM++ as published: torchcam's (0.5.0) divides a copy of alpha's numerator, so that it stays undivided.
-
-        alpha_ij = g_ij^2 / (2 g_ij^2 + g_ij^3 sum_ab A_ab), weight = sum_ij alpha_ij ReLU(g_ij), with A (N, C, h, w) the
-        activations and g the gradients (arXiv 1710.11063, equation 19, for the exponential of the score).
-        """
-
-        def _get_weights(self, class_idx: Any, scores: Any, *args: Any, **options: Any) -> list[Tensor]:
-            self._backprop(scores, class_idx, **options)
-            weights = []
-            for a, g in zip(self.hook_a, self.hook_g, strict=True):
-                below = 2 * g**2 + g**3 * a.sum(dim=(2, 3), keepdim=True)
-                alpha = torch.where(below != 0, g**2 / torch.where(below != 0, below, 1.0), 0.0)
-                weights.append((alpha * g.relu()).sum(dim=(2, 3)))
-            return weights
-
     layer = f"{prefix}.{target.name}" if target.name else prefix
     options: dict[str, Any] = {"reshape_transform": target.layout.to_map}
     if method in SCORE:

@@ -10,9 +10,7 @@ import numpy as np
 from lightning_vision.classifier import ContinualClassifier
 from lightning_vision.datamodule import StreamDataModule
 from lightning_vision.errors import ConfigError
-from lightning_vision.explanation.case_pictures import map_cases, show_case
 from lightning_vision.explanation.cases import drawn_rows
-from lightning_vision.explanation.gallery import Section, section_picture
 from lightning_vision.explanation.methods import check_method
 from lightning_vision.explanation.observations import observe
 from lightning_vision.explanation.options import MapOptions
@@ -73,6 +71,10 @@ class ExplainPanel(Recipe):
         return drawn_rows(rows, datamodule.samples["label"].to_numpy()[rows], self.pictures, self.seed)
 
     def _draw(self, moment: Moment, rows: Rows, path: Path) -> None:
+        # matplotlib takes a second to load, and this class is known to every run
+        from lightning_vision.explanation.case_pictures import map_cases, show_case
+        from lightning_vision.explanation.gallery import Section, section_picture
+
         model, datamodule = moment.model, moment.datamodule
         options = MapOptions(self.method, self.layer, seed=self.seed)
         seen = observe(model, datamodule, rows, options.batch_size, "predicting the panel")

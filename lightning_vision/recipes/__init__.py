@@ -1,5 +1,6 @@
 """Recipes: ways of training that any gradient strategy can take, one a file. docs/recipes.md shows how."""
 
+from lightning_vision.explanation.panel import ExplainPanel
 from lightning_vision.recipes.cam_blur import CamBlur
 from lightning_vision.recipes.error_replay import ErrorReplay
 from lightning_vision.recipes.finders import BatchSizeFinder, LearningRateFinder
@@ -15,6 +16,7 @@ __all__ = [
     "BatchSizeFinder",
     "CamBlur",
     "ErrorReplay",
+    "ExplainPanel",
     "FixRes",
     "GradualUnfreezing",
     "LayerDecay",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -61,7 +61,6 @@ class CamBlur(Recipe):
         method: str = "GradCAM",
         threshold: float = 0.5,
         sigma: float = 0.1,
-        pictures: Literal["errors", "rivals", "both"] = "errors",
         most: int = 1000,
         layer: str | None = None,
     ) -> None:
@@ -74,7 +73,7 @@ class CamBlur(Recipe):
             if not right:
                 raise ConfigError(f"CamBlur.{name}, found {value}.")
         self.epochs, self.method, self.threshold, self.sigma = epochs, method, threshold, sigma
-        self.pictures, self.most, self.layer = pictures, most, layer
+        self.most, self.layer = most, layer
         self._active, self._told = False, ""
         self._forget()
 
@@ -105,19 +104,18 @@ class CamBlur(Recipe):
             return
         rows = moment.datamodule.rows_to_train()
         predicted, confidence = self._predictions(moment, rows)
-        labels = moment.datamodule.samples["label"].to_numpy()[rows]
-        wrong = predicted != labels
-        if not wrong.any():
+        wrong = np.flatnonzero(predicted != moment.datamodule.samples["label"].to_numpy()[rows])
+        if len(wrong) == 0:
             self._told = f"CamBlur found no error among {plural(len(rows), 'training picture')}, and nothing to blur."
             return
-        chosen = np.flatnonzero(to_blur(predicted, labels, self.pictures))
-        chosen = chosen[np.argsort(-confidence[chosen], kind="stable")[: self.most]]
-        masks = self._regions(moment, rows[chosen], predicted[chosen])
+        taken = wrong[np.argsort(-confidence[wrong], kind="stable")[: self.most]]
+        masks = self._regions(moment, rows[taken], predicted[taken])
         seen = (masks > 0).flatten(1).any(dim=1)  # a map may be empty
-        self.rows, self.masks = torch.from_numpy(rows[chosen])[seen], masks[seen]
+        self.rows, self.masks = torch.from_numpy(rows[taken])[seen], masks[seen]
         share = float((self.masks > 0).float().mean()) if len(self.masks) else 0.0
+        which = "" if len(wrong) <= self.most else " of the surest"
         self._told = (
-            f"CamBlur: {wrong.sum()} of {len(rows)} training pictures are misclassified; in {len(self.rows)} "
+            f"CamBlur: {len(wrong)} of {len(rows)} training pictures are misclassified; in {len(self.rows)}{which} of them "
             f"{share:.0%} of the area was blurred."
         )
 
@@ -175,21 +173,3 @@ class CamBlur(Recipe):
         """Go on with it."""
         self.rows, self.masks = state_dict["rows"].cpu(), state_dict["masks"].cpu()
         self._told = state_dict["told"]
-
-
-def to_blur(predicted: Rows, labels: Rows, pictures: str) -> npt.NDArray[np.bool_]:
-    """Which pictures are blurred.
-
-    Args:
-        predicted: (N,) the predicted class of each.
-        labels: (N,) its own.
-        pictures: errors: those that are misclassified; rivals: those of the classes that errors were taken for, where they
-            are classified correctly; both.
-
-    Returns:
-        (N,)
-    """
-    wrong = predicted != labels
-    rivals = ~wrong & np.isin(labels, predicted[wrong])
-    chosen: npt.NDArray[np.bool_] = {"errors": wrong, "rivals": rivals, "both": wrong | rivals}[pictures]
-    return chosen

@@ -17,9 +17,10 @@ from lightning_vision.deployed.model_file import DeployedModel
 from lightning_vision.errors import CheckpointError, ConfigError, DataError
 from lightning_vision.exporting import check, command
 from lightning_vision.exporting.classifier_module import ClassifierModule
-from lightning_vision.exporting.command import ExportOptions, export
+from lightning_vision.exporting.command import export
 from lightning_vision.exporting.description import Description
 from lightning_vision.exporting.formats import Onnx
+from lightning_vision.exporting.options import ExportOptions
 from lightning_vision.exporting.pt2_file import load_pt2
 from lightning_vision.recipes.test_time_augmentation import TestTimeAugmentation
 from lightning_vision.trainers import TrainerFactory

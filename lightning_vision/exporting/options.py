@@ -1,0 +1,50 @@
+"""The options of ``export``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from lightning_vision.errors import ConfigError
+from lightning_vision.exporting.formats import Name
+from lightning_vision.exporting.onnx_file import LOWEST_OPSET, check_opset
+
+
+@dataclass
+class ExportOptions:
+    """The file that is written.
+
+    Args:
+        format: onnx (for ONNX Runtime, on phones, boards and servers), pt2 (torch.export), or pte (ExecuTorch).
+        output: The file. Default: export/<run name>.<format> in the run directory.
+        int8: Arithmetic in 8-bit integers, calibrated on training pictures; onnx only.
+        calibration_pictures: How many, drawn at random.
+        opset: Version of ONNX's operators.
+        check_pictures: Test pictures, spread over the test set, on which the file is compared with the model.
+    """
+
+    format: Name = "onnx"
+    output: str | None = None
+    int8: bool = False
+    calibration_pictures: int = 200
+    opset: int = LOWEST_OPSET
+    check_pictures: int = 200
+
+    def check(self) -> None:
+        """Refuse what cannot be done.
+
+        Raises:
+            ConfigError: An option, or two together.
+        """
+        for name, value in (
+            ("calibration_pictures", self.calibration_pictures),
+            ("check_pictures", self.check_pictures),
+        ):
+            if value < 1:
+                raise ConfigError(f"--{name}: expected 1 or more, found {value}.")
+        if self.int8 and self.format != "onnx":
+            raise ConfigError(f"--int8 is for onnx, found --format {self.format}. Give --format onnx, or leave it out.")
+        if self.output is not None and Path(self.output).suffix != f".{self.format}":
+            raise ConfigError(f"--output: expected a file that ends in .{self.format}, found {self.output}.")
+        if self.format == "onnx":
+            check_opset(self.opset)
