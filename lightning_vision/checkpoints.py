@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 
-from lightning_vision.classifier import ContinualClassifier
+from lightning_vision.classifier import CHECKPOINT_SCHEMA, ContinualClassifier
 from lightning_vision.errors import CheckpointError, TrainingError
 from lightning_vision.run_directory import RunDirectory, flatten, write_atomically
 
@@ -21,7 +21,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     """Read a checkpoint of this program; nothing in it is executed.
 
     Raises:
-        CheckpointError: It is missing, damaged, holds code, or was not written by this program.
+        CheckpointError: It is missing, damaged, holds code, or was written by another program or a later version of this one.
     """
     path = Path(path)
     if not path.is_file():
@@ -38,6 +38,12 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     if not isinstance(checkpoint, dict) or "lightning_vision" not in checkpoint or "state_dict" not in checkpoint:
         raise CheckpointError(
             f"{path} was not written by lightning_vision. Weights of a bare backbone are given as model.backbone_weights."
+        )
+    schema = checkpoint["lightning_vision"].get("schema", 1)  # the first ones did not say
+    if schema > CHECKPOINT_SCHEMA:
+        raise CheckpointError(
+            f"{path} was written by a later version of lightning_vision: expected a checkpoint of schema {CHECKPOINT_SCHEMA} "
+            f"or earlier, found {schema}. Update lightning_vision to read it."
         )
     return checkpoint
 

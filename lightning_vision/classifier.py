@@ -29,6 +29,8 @@ from lightning_vision.transforms import BatchTransforms
 
 Predict = Callable[[Tensor], Tensor | Mapping[str, Tensor]]
 Groups = list[dict[str, Any]]
+CHECKPOINT_SCHEMA = 1
+"""Of the checkpoints that are written; raised when an older version could no longer read them."""
 
 
 class ContinualClassifier(LightningModule):
@@ -301,7 +303,10 @@ class ContinualClassifier(LightningModule):
         experience = self.experience.index if self.experience is not None else -1
         words = (self.seed, "step", experience, self.learner.stage, self.current_epoch, batch_idx, self.global_rank)
         seed = derive_seed(*words)
-        torch.manual_seed(seed)
+        # torch.manual_seed would format the stack once for each kind of device that is not there: a millisecond a batch.
+        torch.default_generator.manual_seed(seed)
+        if self.device.type != "cpu":
+            torch.get_device_module(self.device).manual_seed(seed)
         np.random.seed(seed % 2**32)
         random.seed(seed)
 
@@ -497,6 +502,7 @@ class ContinualClassifier(LightningModule):
         """What must be equal for weights to fit, and where in the stream they are from."""
         head = self.network.head
         return {
+            "schema": CHECKPOINT_SCHEMA,
             "backbone": self.network.facts.name,
             "head": [list(p.shape) for p in head.parameters()],
             "class_names": list(self.class_names),

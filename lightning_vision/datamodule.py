@@ -355,15 +355,16 @@ class StreamDataModule(LightningDataModule, ABC):
 
     def describe(self) -> dict[str, Any]:
         """Facts for the record: the class, its options, what was found on disk."""
-        split = self.samples["split"]
+        counts = pd.crosstab(self.samples["label"], self.samples["split"])
+        counts = counts.reindex(index=range(len(self.class_names)), columns=list(SPLITS), fill_value=0)
         per_class = {
-            name: {part: int(((self.samples["label"] == label) & (split == part)).sum()) for part in SPLITS}
-            for label, name in enumerate(self.class_names)
+            name: {part: int(number) for part, number in zip(SPLITS, row, strict=True)}
+            for name, row in zip(self.class_names, counts.to_numpy(), strict=True)
         }
         return {
             "class_path": class_path(self),
             "init_args": {**init_args_of(self, StreamDataModule), "stream": self.scenario.describe()},
-            "samples": {part: int((split == part).sum()) for part in SPLITS},
+            "samples": {part: int(counts[part].sum()) for part in SPLITS},
             "samples_per_class": per_class,
             "remarks": list(self.findings.remarks),
             "skipped": len(self.findings.skipped),

@@ -120,7 +120,8 @@ class RowFile:
     def _cannot_write(self, error: OSError) -> TrainingError:
         return TrainingError(
             f"Expected to write a row to {self.path}, but the system said: {error.strerror or error}. "
-            "Free space on that disk or choose another trainer.default_root_dir, then go on with --ckpt_path last."
+            "Free space on that disk or choose another trainer.default_root_dir, then give the same command again (fit: with "
+            "--ckpt_path last)."
         )
 
 

@@ -171,7 +171,7 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
         temporary.unlink(missing_ok=True)
         raise TrainingError(
             f"{path} could not be written: {error.strerror or error}. What was there before is unchanged. "
-            "Free some space or make the folder writable, then go on with --ckpt_path last."
+            "Free some space or make the folder writable, then give the same command again (fit: with --ckpt_path last)."
         ) from error
 
 

@@ -52,6 +52,11 @@ class TestRead:
         with pytest.raises(CheckpointError, match=r"found nothing at .*none\.ckpt"):
             read_checkpoint(tmp_path / "none.ckpt")
 
+    def test_of_a_later_version(self, tmp_path: Path) -> None:
+        torch.save({"state_dict": {}, "lightning_vision": {"schema": 99}}, tmp_path / "later.ckpt")
+        with pytest.raises(CheckpointError, match=r"later\.ckpt was written by a later version.*found 99\. Update"):
+            read_checkpoint(tmp_path / "later.ckpt")
+
     def test_a_run_directory_stands_for_its_newest_finished_experience(self, tmp_path: Path) -> None:
         folder = tmp_path / "checkpoints"
         folder.mkdir()

@@ -33,6 +33,12 @@ SMALL = (
     "--trainer.accelerator=cpu", "--model.backbone=test_resnet", "--model.pretrained=false", "--model.base_epochs=1",
     "--data.image_size=32", "--data.num_workers=0",
 )  # fmt: skip
+# Options of other commands that pages give in full, for a reader's data; the last one given holds.
+SMALLER = {
+    "compare": ("--seeds=0",),
+    "explain": ("--measured=10", "--errors=2", "--pairs=1", "--correct=2", "--before_after=2", "--neighbours=10"),
+    "export": ("--check_pictures=20",),
+}
 DEFAULT_RUN = "MoveToData-InstanceIncremental-seed=0"
 
 
@@ -63,6 +69,8 @@ def run_command(command: str, page: str) -> None:
     """A command of lightning-vision, made small; what several processes or GPUs are needed for is parsed."""
     program, subcommand, *options = shlex.split(command)
     assert program == "lightning-vision"
+    if not any(option.endswith("help") for option in options):
+        options += SMALLER.get(subcommand, ())
     if subcommand in ("fit", "compare") and not any(option.endswith(".help") for option in options):
         if any(part in command for part in ("ddp_cpu", "multi_gpu")):
             options.append("--print_config")

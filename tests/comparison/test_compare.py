@@ -1,4 +1,4 @@
-"""The subcommand compare: shared bases, runs that are not run twice, failures and kills that lose nothing."""
+"""The subcommand compare: shared bases, runs that are not run twice, kills that lose nothing."""
 
 import json
 import re
@@ -9,38 +9,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 from fork_server import ForkServer
+from small_comparison import OFF, results_of, words, write_config
 from wandb_offline import offline_runs, read_offline_run
 
 from lightning_vision.cli import main
-from lightning_vision.results import Results, read_results, without_measurements
-
-CONFIG = {
-    "trainer": {"accelerator": "cpu", "devices": 1, "max_epochs": 2, "enable_progress_bar": False},
-    "model": {"backbone": "test_resnet", "pretrained": False, "base_epochs": 2, "strategy": {"class_path": "strategies.MoveToData"}},
-    "data": {
-        "class_path": "coloured_squares.ColouredSquares",
-        "init_args": {"stream": {"class_path": "lightning_vision.InstanceIncremental", "init_args": {"experiences": 3}}},
-    },
-    "energy": {"enabled": False},
-}  # fmt: skip
-OFF = "--wandb.mode=disabled"
+from lightning_vision.results import without_measurements
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("compare")
-    (folder / "config.yaml").write_text(yaml.safe_dump(CONFIG))
-    return folder
-
-
-def words(folder: Path, name: str, *more: str) -> list[str]:
-    return ["compare", "--config", str(folder / "config.yaml"), "--output", str(folder / name), *more]
-
-
-def results_of(folder: Path, kind: str = "runs") -> dict[str, Results]:
-    return {path.parent.name: read_results(path) for path in sorted((folder / kind).glob("*/results.json"))}
+    return write_config(tmp_path_factory.mktemp("compare"))
 
 
 @pytest.fixture(scope="module")
@@ -134,68 +113,6 @@ def test_every_variant_can_be_a_run_of_its_own(folder: Path) -> None:
         assert run.group == "variants" and run.job_type == "MoveToData"
         assert [row["test/accuracy"] for row in run.history] == variant.test_accuracy
         assert run.axes["test/accuracy"] == "stream/experience"
-
-
-def test_axes_conditions_and_a_dry_run_that_writes_nothing(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    axis = ("--axis", "data.batch_size=8,16", "--skip", "strategy=RanPAC,data.batch_size=16")
-    assert main(words(folder, "dry", "--strategies", "HeadOnly", "RanPAC", *axis, "--dry_run")) == 0
-    said = capsys.readouterr().out
-    assert "HeadOnly-batch_size=16-seed=0" in said and "RanPAC-batch_size=8-seed=0" in said
-    assert "RanPAC-batch_size=16" not in said
-    assert "3 cells and 2 bases" in said, "the batch size moves the base"
-    assert not (folder / "dry").exists()
-
-
-def test_an_axis_of_a_strategy_does_not_move_the_base(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    axis = ("--axis", "model.strategy.epsilon=[0.1],[0.01]", "model.optimizer.lr=0.1,0.01")
-    base = "--model.base_optimizer=torch.optim.AdamW"
-    assert main(words(folder, "dry", base, "--model.optimizer=torch.optim.SGD", *axis, "--dry_run")) == 0
-    assert "4 cells and 1 base;" in capsys.readouterr().out
-
-
-def test_a_strategy_with_a_network_of_its_own_has_a_base_of_its_own(
-    folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    entries = ["HeadOnly", {"small": {"model.strategy": "HeadOnly", "model.optimizer": "torch.optim.SGD"}},
-               {"other": {"model.strategy": "HeadOnly", "model.backbone": "test_vit", "data.image_size": 160}}]  # fmt: skip
-    config = folder / "entries.yaml"
-    config.write_text(yaml.safe_dump({"compare": {"strategies": entries}}))
-    assert main([*words(folder, "dry"), "--config", str(config), "--dry_run"]) == 0
-    assert "3 cells and 2 bases" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(
-    ("more", "text"),
-    [
-        (("--axis", "data.picture_size=1,2"), "picture_size"),
-        (("--axis", "data.image_size=32,large"), "large"),
-        (("--strategies", "HeadOnyl"), "HeadOnly"),
-        (("--seeds", *map(str, range(400)), "--axis", "data.batch_size=" + ",".join(map(str, range(1, 26)))), "10,000 cells"),
-        (("--skip", "seed=0"), "No cell is left"),
-        (("--executor_options", "{gpus: 1}"), "the executor here has none"),
-        (("--workers", "2", "--no_such_option", "1"), "no_such_option"),
-    ],
-)  # fmt: skip
-def test_a_mistake_is_found_before_anything_runs(
-    more: tuple[str, ...], text: str, folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(words(folder, "mistake", *more, OFF)) == 2
-    assert text in capsys.readouterr().err
-    assert not (folder / "mistake" / "runs").exists()
-
-
-def test_a_failed_cell_is_kept_with_its_error_and_stops_no_other(
-    folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    strategies = ("--strategies", "HeadOnly", "failing_strategies.MemoryIsFull", "NearestMean")
-    assert main(words(folder, "failing", *strategies, OFF)) == 1
-    said = capsys.readouterr().out
-    assert "failed (exit code 1): The memory is full" in said and "the same command tries them again" in said
-    assert list(json.loads((folder / "failing" / "failed.json").read_text())) == ["MemoryIsFull-seed=0"]
-    cells = results_of(folder / "failing")
-    assert cells["HeadOnly-seed=0"].run.complete and cells["NearestMean-seed=0"].run.complete
-    assert not cells["MemoryIsFull-seed=0"].run.complete, "its base is kept"
-    assert (folder / "failing" / "report" / "report.html").is_file()
 
 
 @pytest.fixture(scope="module")

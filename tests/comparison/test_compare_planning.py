@@ -1,0 +1,77 @@
+"""The subcommand compare: what it plans, what it refuses, and a cell that fails."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from small_comparison import OFF, results_of, words, write_config
+
+from lightning_vision.cli import main
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_config(tmp_path_factory.mktemp("compare"))
+
+
+def test_axes_conditions_and_a_dry_run_that_writes_nothing(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    axis = ("--axis", "data.batch_size=8,16", "--skip", "strategy=RanPAC,data.batch_size=16")
+    assert main(words(folder, "dry", "--strategies", "HeadOnly", "RanPAC", *axis, "--dry_run")) == 0
+    said = capsys.readouterr().out
+    assert "HeadOnly-batch_size=16-seed=0" in said and "RanPAC-batch_size=8-seed=0" in said
+    assert "RanPAC-batch_size=16" not in said
+    assert "3 cells and 2 bases" in said, "the batch size moves the base"
+    assert not (folder / "dry").exists()
+
+
+def test_an_axis_of_a_strategy_does_not_move_the_base(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    axis = ("--axis", "model.strategy.epsilon=[0.1],[0.01]", "model.optimizer.lr=0.1,0.01")
+    base = "--model.base_optimizer=torch.optim.AdamW"
+    assert main(words(folder, "dry", base, "--model.optimizer=torch.optim.SGD", *axis, "--dry_run")) == 0
+    assert "4 cells and 1 base;" in capsys.readouterr().out
+
+
+def test_a_strategy_with_a_network_of_its_own_has_a_base_of_its_own(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    entries = ["HeadOnly", {"small": {"model.strategy": "HeadOnly", "model.optimizer": "torch.optim.SGD"}},
+               {"other": {"model.strategy": "HeadOnly", "model.backbone": "test_vit", "data.image_size": 160}}]  # fmt: skip
+    config = folder / "entries.yaml"
+    config.write_text(yaml.safe_dump({"compare": {"strategies": entries}}))
+    assert main([*words(folder, "dry"), "--config", str(config), "--dry_run"]) == 0
+    assert "3 cells and 2 bases" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("more", "text"),
+    [
+        (("--axis", "data.picture_size=1,2"), "picture_size"),
+        (("--axis", "data.image_size=32,large"), "large"),
+        (("--strategies", "HeadOnyl"), "HeadOnly"),
+        (("--seeds", *map(str, range(400)), "--axis", "data.batch_size=" + ",".join(map(str, range(1, 26)))), "10,000 cells"),
+        (("--skip", "seed=0"), "No cell is left"),
+        (("--executor_options", "{gpus: 1}"), "the executor here has none"),
+        (("--workers", "2", "--no_such_option", "1"), "no_such_option"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_found_before_anything_runs(
+    more: tuple[str, ...], text: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words(folder, "mistake", *more, OFF)) == 2
+    assert text in capsys.readouterr().err
+    assert not (folder / "mistake" / "runs").exists()
+
+
+def test_a_failed_cell_is_kept_with_its_error_and_stops_no_other(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    strategies = ("--strategies", "HeadOnly", "failing_strategies.MemoryIsFull", "NearestMean")
+    assert main(words(folder, "failing", *strategies, OFF)) == 1
+    said = capsys.readouterr().out
+    assert "failed (exit code 1): The memory is full" in said and "the same command tries them again" in said
+    assert list(json.loads((folder / "failing" / "failed.json").read_text())) == ["MemoryIsFull-seed=0"]
+    cells = results_of(folder / "failing")
+    assert cells["HeadOnly-seed=0"].run.complete and cells["NearestMean-seed=0"].run.complete
+    assert not cells["MemoryIsFull-seed=0"].run.complete, "its base is kept"
+    assert (folder / "failing" / "report" / "report.html").is_file()
