@@ -86,6 +86,9 @@ class EWC(Strategy):
       (P,) importances and a (P,) center, however many experiences there are.
     - ``online`` (arXiv 1805.06370): one importance F* <- gamma F* + F^k, around the newest weights alone.
 
+    A step of plain SGD overshoots, and the loss soon is infinite, where learning rate x lambda x A_i exceeds 2: then take a smaller
+    of the two, or clip gradients.
+
     The Fisher information takes a forward and a backward pass for each sample alone; ``fisher_samples`` limits them.
 
     Differences from the papers:

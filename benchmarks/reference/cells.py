@@ -24,6 +24,10 @@ COMMON = (
 """Pictures of 32 x 32 as they are, shifted by up to 4 pixels and mirrored in training."""
 
 
+class CellError(SystemExit):
+    """A cell's run failed; the others need not."""
+
+
 @dataclass(frozen=True)
 class Cell:
     """One strategy with one seed."""
@@ -42,7 +46,7 @@ def finish(cell: Cell, pictures: Path, folder: Path) -> Path:
     """The directory of a cell's complete run: it is begun, gone on with, or there already.
 
     Raises:
-        SystemExit: The run failed.
+        CellError: The run failed.
     """
     run = folder / cell.run_name(pictures, folder)
     if (run / "results.json").is_file() and read_results(run / "results.json").run.complete:
@@ -53,7 +57,7 @@ def finish(cell: Cell, pictures: Path, folder: Path) -> Path:
     words += [f"--data.cache_dir={folder / 'caches' / run.name}", f"--trainer.default_root_dir={folder}"]
     code = main([*words, f"--run_name={run.name}", "--ckpt_path=last"])
     if code:
-        raise SystemExit(f"{run.name} ended with {code}; the same command goes on with it.")
+        raise CellError(f"{run.name} ended with {code}; the same command goes on with it.")
     return run
 
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.reference.cells import Cell, finish, machine, make_parser, mean, percent, results_of, table
+from benchmarks.reference.cells import Cell, CellError, finish, machine, make_parser, mean, percent, results_of, table
 from benchmarks.reference.cifar10 import picture_folder
 from lightning_vision.results import Results
 
@@ -49,7 +49,6 @@ EWC = (
     "--model.strategy=EWC",
     "--model.strategy.mode=online",
     "--model.strategy.gamma=1.0",
-    "--model.strategy.ewc_lambda=20",
 )
 LWF = ("--model.strategy=LwF", "--model.strategy.alpha=3.0", "--model.strategy.temperature=2.0")
 METHODS = (
@@ -81,8 +80,9 @@ def cell(method: Method, seed: int, given: argparse.Namespace) -> Cell:
         f"--trainer.accelerator={given.accelerator}",
         f"--trainer.precision={given.precision}",
     )
-    if method.options == EWC and given.fisher_samples:
-        options += (f"--model.strategy.fisher_samples={given.fisher_samples}",)
+    if method.options == EWC:
+        options += (f"--model.strategy.ewc_lambda={given.ewc_lambda:g}",)
+        options += (f"--model.strategy.fisher_samples={given.fisher_samples}",) if given.fisher_samples else ()
     return Cell(f"split-cifar10-{method.name}", seed, options)
 
 
@@ -108,16 +108,18 @@ def main(words: Sequence[str] | None = None) -> int:
     size.add_argument("--reduced", action="store_true", help="a slim ResNet-18, 10 epochs, 500 + 200 pictures a class")
     parser.add_argument("--epochs", type=int, help="of each experience")
     parser.add_argument("--fisher-samples", type=int, help="of EWC, for each experience; 0 for all")
+    parser.add_argument("--ewc-lambda", type=float, help="of EWC; 20, and 1 where networks are far from converged")
     names = [method.name for method in METHODS]
     parser.add_argument("--methods", nargs="+", choices=names, default=names, metavar="NAME", help=", ".join(names))
     given = parser.parse_args(words)
-    defaults: dict[str, int | str] = {
+    defaults: dict[str, float | str] = {
         "per_class": 0 if given.full else 500,
         "test_per_class": 0 if given.full else 200,
         "epochs": 50 if given.full else 10,
         "backbone": "cifar_resnet18" if given.full else "cifar_resnet18_slim",
         "batch_size": 32,
         "fisher_samples": 0 if given.full else 500,
+        "ewc_lambda": 20 if given.full else 1,
     }
     for key, value in defaults.items():
         if getattr(given, key) is None:
@@ -125,10 +127,18 @@ def main(words: Sequence[str] | None = None) -> int:
     given.folder = given.folder.absolute()
     pictures = picture_folder(given.cifar10, given.folder, given.per_class or None, given.test_per_class or None)
     found: list[tuple[Method, list[Results]]] = []
+    failed: list[str] = []
     for method in METHODS:
         if method.name in given.methods:
-            runs: list[Path] = [finish(cell(method, seed, given), pictures, given.folder) for seed in given.seeds]
+            try:
+                runs: list[Path] = [finish(cell(method, seed, given), pictures, given.folder) for seed in given.seeds]
+            except CellError as error:
+                failed.append(str(error))
+                continue
             found.append((method, [results_of(run) for run in runs]))
+    if not found:
+        print("\n".join(failed))
+        return 1
     one = found[0][1][0]
     size_words = f"{given.per_class or 'all'} training pictures a class, {given.epochs} epochs, seeds {given.seeds}"
     print(f"\n{one.network.backbone}, {size_words}; {machine(one)}\n")
@@ -136,7 +146,8 @@ def main(words: Sequence[str] | None = None) -> int:
     print(f"\nPublished: {SOURCE}.")
     if not given.full or given.epochs != 50:
         print("This is not the published protocol: only the order of the methods can be compared.")
-    return 0
+    print("\n".join(failed))
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

@@ -80,7 +80,7 @@ def explain(
     notes = [note for note in (why_no_annotations(datamodule), *maker.notes) if note]
     facts = Facts(str(path), PART_NAMES[options.split], len(rows), right, others, options.method, str(target), notes)
     write_page(facts, sections, figures, folder / "explain.html")
-    _tell(folder, sections, figures, len(rows) - right, len(rows), maker.notes)
+    _tell(folder, sections, figures, len(rows) - right, len(rows), notes)
     if options.log_galleries:
         _send(folder, path, experience, options, pictures, figures)
 
@@ -176,7 +176,7 @@ def _tell(
     """What was found and where it is."""
     _say(f"{plural(wrong, 'error')} among {plural(count, 'picture')}; shown: " + _counted(sections))
     for note in notes:
-        _say(note)
+        _say(f"{note[0].upper()}{note[1:].rstrip('.')}.")
     if figures is not None:
         for answers in ("all", "right", "wrong"):
             _say(_sentence(figures[figures["class"].isna() & (figures["answers"] == answers)].iloc[0]))
@@ -197,6 +197,7 @@ def _sentence(row: pd.Series) -> str:
         "box_area": "area of the box",
         "pointing": "pointing game",
         "saliency_share": "mean saliency",
+        "saliency_mean": "of an even map",
         "drop": "average drop",
         "increase": "confidence increased",
     }

@@ -26,16 +26,26 @@ from lightning_vision.samples import Rows
 
 def why_no_annotations(datamodule: StreamDataModule) -> str:
     """Why maps cannot be compared with boxes or saliency maps; empty if they can."""
-    if datamodule.crop_to_box:
-        return "pictures are cut to their boxes, so every map lies inside"
     if datamodule.decoded_side:
         return "data.cache=decoded keeps no boxes and saliency maps"
     if datamodule.cache_path is None:
         return "this datamodule loads its pictures itself, without boxes and saliency maps"
-    columns = [name for name in ("box_xyxy", "saliency") if name in datamodule.samples]
-    if not columns or datamodule.samples[columns].isna().all(axis=None):
-        return "this data has neither boxes nor saliency maps"
+    known = [name for name in ("box_xyxy", "saliency") if name in datamodule.samples]
+    known = [name for name in known if datamodule.samples[name].notna().any()]
+    if not known:
+        asked = "" if datamodule.annotations else "; a dataset that has some may read them by data.annotations=true"
+        return f"this data has neither boxes nor saliency maps{asked}"
+    if known == ["box_xyxy"] and not boxes_leave_room(datamodule):
+        return CUT
     return ""
+
+
+CUT = "pictures are cut to their boxes, so every map lies inside (data.context leaves a margin, where the datamodule has it)"
+
+
+def boxes_leave_room(datamodule: StreamDataModule) -> bool:
+    """Whether a part of the pictures lies outside their boxes."""
+    return not datamodule.crop_to_box or datamodule.box_context > 0
 
 
 def check_boxes(datamodule: StreamDataModule) -> None:
@@ -47,6 +57,8 @@ def check_boxes(datamodule: StreamDataModule) -> None:
     reason = why_no_annotations(datamodule)
     if not reason and "box_xyxy" not in datamodule.samples:
         reason = "this data has saliency maps and no boxes"
+    elif not reason and not boxes_leave_room(datamodule):
+        reason = CUT
     if reason:
         raise DataError(
             f"boxes=required: the share of a map inside its box cannot be measured, since {reason}. Expected the column "
@@ -71,9 +83,9 @@ def measure_maps(
     Returns:
         One row a picture: ``row``, ``path``, ``label``, ``predicted``, ``confidence``, ``correct``, ``empty`` (the map is zero
         everywhere), ``box_share``, ``box_area`` (what a map that is the same everywhere would have), ``saliency_share``,
-        ``pointing``, ``drop`` and ``increase``; see ``scores``. NaN where there is no box, map or saliency map.
+        ``saliency_mean`` (of that map), ``pointing``, ``drop`` and ``increase``; see ``scores``. NaN where there is no box, map or saliency map.
     """
-    annotated = not why_no_annotations(datamodule)
+    annotated, boxed = not why_no_annotations(datamodule), boxes_leave_room(datamodule)
     parts = []
     with progress_bar("measuring maps", len(rows)) as advance:
         for batch in batches_of(datamodule, rows, options.batch_size, annotated):
@@ -92,7 +104,7 @@ def measure_maps(
                 "confidence": confidence,
                 "correct": predicted.cpu() == batch["label"],
                 "empty": empty,
-                **_places(maps.cpu(), batch.get("box_xyxy"), batch.get("saliency")),
+                **_places(maps.cpu(), batch.get("box_xyxy") if boxed else None, batch.get("saliency")),
                 # A map that shows nothing leaves a grey picture, whose confidence says nothing about the map.
                 "drop": confidence_drop(confidence, kept).masked_fill(empty, torch.nan),
                 "increase": confidence_increase(confidence, kept).masked_fill(empty, torch.nan),
@@ -110,10 +122,11 @@ def _places(maps: Tensor, boxes: Tensor | None, saliency: Tensor | None) -> dict
     n, height, width = maps.shape
     boxes = torch.full((n, 4), torch.nan) if boxes is None else boxes
     saliency = torch.zeros(n, 1, height, width, dtype=torch.uint8) if saliency is None else saliency
-    cover = box_cover(boxes, height, width)
+    cover, weight = box_cover(boxes, height, width), saliency_weight(saliency)
     return {
         "box_share": share_inside(maps, cover),
         "box_area": cover.mean(dim=(1, 2)),
-        "saliency_share": share_inside(maps, saliency_weight(saliency)),
+        "saliency_share": share_inside(maps, weight),
+        "saliency_mean": weight.mean(dim=(1, 2)),
         "pointing": pointing_hits(maps, boxes),
     }

@@ -25,6 +25,7 @@ COLUMNS = {
     "box_area": "area of the box",
     "pointing": "pointing game",
     "saliency_share": "mean saliency",
+    "saliency_mean": "of an even map",
     "drop": "average drop",
     "increase": "confidence increased",
 }

@@ -8,7 +8,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-FIGURES = ("box_share", "box_area", "saliency_share", "pointing", "drop", "increase")
+FIGURES = ("box_share", "box_area", "saliency_share", "saliency_mean", "pointing", "drop", "increase")
 """What is measured of a picture; each is averaged."""
 
 

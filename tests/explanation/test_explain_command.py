@@ -116,7 +116,7 @@ def test_the_figures_are_those_of_the_maps(explained: tuple[Path, str], data: Pa
         box = torch.from_numpy(np.array([datamodule.samples["box_xyxy"].iloc[row["row"]]]))
         assert row["box_share"] == pytest.approx(float(share_inside(heat, box_cover(box, 64, 64))), abs=1e-4)
         assert row["saliency_share"] == pytest.approx(row["box_share"], abs=1e-4), "these saliency maps are the boxes"
-        assert row["box_area"] == pytest.approx(CHANCE)
+        assert row["box_area"] == pytest.approx(CHANCE) and row["saliency_mean"] == pytest.approx(CHANCE)
         shown = model.network.normalise(picture) * heat[:, None]
         kept = float(model(shown).softmax(dim=1)[0, row["predicted"]])
         assert row["drop"] == pytest.approx(max(0, row["confidence"] - kept) / row["confidence"], abs=1e-4)
@@ -260,9 +260,13 @@ def test_data_that_cannot_be_used(run: Path, data: Path, tmp_path: Path) -> None
         explain(model, bare, trainers, path, 1, required)
     cut = TexturedObjects(str(data), stream=InstanceIncremental(experiences=2))
     cut.crop_to_box = True
-    assert why_no_annotations(cut) == "pictures are cut to their boxes, so every map lies inside"
+    assert why_no_annotations(cut) == "", "saliency maps are known inside the boxes"
     with pytest.raises(DataError, match="cut to their boxes"):
         explain(model, cut, trainers, path, 1, required)
+    cut.samples = cut.samples.drop(columns="saliency")
+    assert why_no_annotations(cut).startswith("pictures are cut to their boxes, so every map lies inside")
+    cut.box_context = 0.5
+    assert why_no_annotations(cut) == ""
     without = TexturedObjects(str(data), val_fraction=0, stream=InstanceIncremental(experiences=2))
     with pytest.raises(DataError, match=r"There are no val pictures of the classes .* Give data\.val_fraction"):
         explain(model, without, trainers, path, 1, ExplainOptions(split="val"))
