@@ -725,7 +725,11 @@ def run(args: list[str], own_process: bool) -> int:
 
 
 def _with_run_config(args: list[str]) -> list[str]:
-    """What is done with a checkpoint takes the configuration of its run, where none is given."""
+    """What is done with a checkpoint takes the configuration of its run, where none is given.
+
+    Raises:
+        CheckpointError: There is nothing where it is said to be.
+    """
     words = [word for arg in args for word in (arg.split("=", 1) if arg.startswith("--") else [arg])]
     if args[0] not in FROM_CHECKPOINT or {"--config", "-c", "--help", "-h"} & set(words):
         return args
@@ -733,6 +737,8 @@ def _with_run_config(args: list[str]) -> list[str]:
     if not given:
         return args
     path = Path(given[-1])
+    if not path.exists():
+        raise CheckpointError(f"Expected a checkpoint or the directory of a run, found nothing at {path}.")
     config = RunDirectory(path if path.is_dir() else path.parent.parent).config
     return [args[0], "--config", str(config), *args[1:]] if config.is_file() else args
 

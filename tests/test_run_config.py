@@ -39,6 +39,11 @@ def test_a_checkpoint_alone_needs_the_options(run: Path, tmp_path: Path, capfd: 
     assert main(["test", *options, "--model.strategy=NearestMean", f"--ckpt_path={alone}"]) == 0
 
 
+def test_a_run_that_is_not_there(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["export", f"--ckpt_path={tmp_path / 'nothing'}"]) == 1
+    assert "Expected a checkpoint or the directory of a run, found nothing at" in capfd.readouterr().err
+
+
 def test_fit_takes_no_one_elses_options(run: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["fit", "--ckpt_path=last"]) == 2
     assert "No datamodule was chosen" in capfd.readouterr().err

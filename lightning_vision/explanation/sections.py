@@ -76,7 +76,7 @@ class SectionMaker:
         mapped = map_cases(self.model, self.datamodule, seen, at, options.maps)
         empty, drawn = mapped.empty
         if empty:
-            self.notes.append(f"{plural(empty, 'map')} of {drawn} drawn show no evidence for their class.")
+            self.notes.append(f"No evidence for the class in {plural(empty, 'map')} of {drawn} drawn.")
         near: dict[int, Neighbour] = {}
         if options.neighbours and len(at):
             near = find_neighbours(self.model, self.datamodule, seen, at, training, options.neighbours, options.maps)
