@@ -15,6 +15,19 @@ from lightning_vision.wording import figure
 MOST_VALUES = 8
 """Different values of one fact that are listed."""
 UNKNOWN = "not recorded"
+TRAINED_ON = {
+    "in22k": "ImageNet-22k",
+    "in21k": "ImageNet-21k",
+    "in12k": "ImageNet-12k",
+    "in1k": "ImageNet-1k",
+    "laion2b": "LAION-2B",
+    "openai": "OpenAI's WebImageText",
+    "yfcc15m": "YFCC-15M",
+    "lvd142m": "LVD-142M",
+    "ig1b": "Instagram-1B",
+    "swag": "Instagram-3.6B",
+}
+"""What the parts of timm's tags of weights stand for (tf_efficientnetv2_b3.in21k_ft_in1k)."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +54,7 @@ def scenario_card(group: Group) -> list[Fact]:
         _fact("remarks on the data", runs, lambda run: _texts(run.results.run.data.get("remarks"))),
         Fact("seeds", [", ".join(str(seed) for seed in sorted({run.seed for run in runs}))]),
         _fact("backbone", runs, _backbone),
+        _fact("what the backbone saw before", runs, _seen_before),
         _fact("input size", runs, lambda run: str(_argument(run, "image_size"))),
         _fact("device", runs, _device),
         _fact("energy", runs, _energy),
@@ -159,6 +173,22 @@ def _backbone(run: ReportRun) -> str:
     else:
         origin = "pretrained weights" if _option(run, "pretrained") else "random weights"
     return f"{network.backbone}, {origin}, {network.total_parameters:,} parameters"
+
+
+def _seen_before(run: ReportRun) -> str:
+    """What the weights were trained on, as far as timm's name of them says, and whether test pictures may be among it."""
+    if not run.config:
+        return UNKNOWN
+    if _option(run, "backbone_weights"):
+        return "not known, the weights are a file: whether test pictures are among it was not looked at"
+    if not _option(run, "pretrained"):
+        return "nothing: no overlap with the test pictures"
+    _, _, tag = run.results.network.backbone.partition(".")
+    named = [name for token, name in TRAINED_ON.items() if token in tag.split("_")]
+    what = " and ".join(named) or (
+        f"what timm's tag {tag} stands for" if tag else "what timm's default weights of that name were trained on"
+    )
+    return f"{what}: whether test pictures are among it was not looked at"
 
 
 def _device(run: ReportRun) -> str:

@@ -1,0 +1,31 @@
+"""The scenario card: what a backbone was trained on before."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from run_maker import make_run
+
+from lightning_vision.report.card import scenario_card
+from lightning_vision.report.gather import gather
+
+
+@pytest.mark.parametrize(
+    ("backbone", "options", "words"),
+    [
+        ("test_resnet", {"model.pretrained": False}, "nothing: no overlap with the test pictures"),
+        (
+            "tf_efficientnetv2_b3.in21k_ft_in1k",
+            {"model.pretrained": True},
+            "ImageNet-21k and ImageNet-1k: whether test",
+        ),
+        ("resnet18.other_data", {"model.pretrained": True}, "what timm's tag other_data stands for: whether"),
+        ("resnet18", {"model.pretrained": True}, "what timm's default weights of that name were trained on: whether"),
+        ("resnet18", {"model.pretrained": True, "model.backbone_weights": "w.pt"}, "not known, the weights are a file"),
+    ],
+)
+def test_what_the_backbone_saw_before(backbone: str, options: dict[str, Any], words: str, tmp_path: Path) -> None:
+    make_run(tmp_path / "run", options=options, changes={"network.backbone": backbone})
+    (group,) = gather([tmp_path]).groups
+    (fact,) = [fact for fact in scenario_card(group) if fact.name == "what the backbone saw before"]
+    assert len(fact.values) == 1 and fact.values[0].startswith(words)
