@@ -76,6 +76,8 @@ def run_command(command: str, page: str) -> None:
             options.append("--print_config")
         else:
             options += SMALL
+            if "configs/quickstart.yaml" in command and not re.search("scenario|stream", command):
+                options.append("--data.stream.experiences=3")
             options += [] if page == "energy.md" else ["--energy.enabled=false"]
             options += [] if "--wandb.mode" in options else ["--wandb.mode=disabled"]
     assert main([subcommand, *options]) == 0, command

@@ -34,7 +34,15 @@ class Table:
 
 TABLES = {
     "quickstart": Table(
-        "", 2, ("--strategies", "HeadOnly", "configs/strategy/move_to_data.yaml", "--model.base_epochs=1")
+        "",
+        2,
+        (
+            "--strategies",
+            "HeadOnly",
+            "configs/strategy/move_to_data.yaml",
+            "--model.base_epochs=1",
+            "--data.stream.experiences=2",
+        ),
     ),
     "gitw_strategies": Table("gitw", 4, ("--data.image_size=32", "--data.stream.experiences=2")),
     "stanford_cars_transforms": Table("cars", 8, ("--data.image_size=32",)),
