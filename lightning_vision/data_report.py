@@ -17,7 +17,7 @@ from rich.table import Table
 
 from lightning_vision.inspection import progress_bar
 from lightning_vision.leaks import LeakPair, Leaks
-from lightning_vision.samples import SHOWN, SPLITS, Rows, derive_seed, natural_key, plural
+from lightning_vision.samples import SHOWN, SPLITS, Rows, count_pictures, derive_seed, natural_key, plural
 from lightning_vision.wording import figure, printable
 
 if TYPE_CHECKING:
@@ -170,7 +170,7 @@ def describe(datamodule: StreamDataModule, seed: int = 0) -> DataReport:
     labels, split = samples["label"].to_numpy(), samples["split"].to_numpy(dtype=object)
     train = np.flatnonzero(split == "train")
     names = tuple(datamodule.class_names)
-    counts = np.stack([np.bincount(labels[split == part], minlength=len(names)) for part in SPLITS], axis=1)
+    counts = count_pictures(samples, len(names))
     mean, deviation, measured = _measure(datamodule, train, seed)
     findings = datamodule.findings
     by_reason: dict[str, list[str]] = {}

@@ -31,7 +31,7 @@ from lightning_vision.loading import (
     make_loader,
 )
 from lightning_vision.processes import say
-from lightning_vision.samples import SPLITS, Rows, check_samples, listed, plural, split_hash
+from lightning_vision.samples import SPLITS, Rows, check_samples, count_pictures, listed, plural, split_hash
 from lightning_vision.scenarios import Experience, InstanceIncremental, Scenario, Stream
 from lightning_vision.sources import FilePictures, Joined, Loaded, PictureSource, boxes_of
 from lightning_vision.splits import apply_split, left_out, read_split
@@ -355,16 +355,15 @@ class StreamDataModule(LightningDataModule, ABC):
 
     def describe(self) -> dict[str, Any]:
         """Facts for the record: the class, its options, what was found on disk."""
-        counts = pd.crosstab(self.samples["label"], self.samples["split"])
-        counts = counts.reindex(index=range(len(self.class_names)), columns=list(SPLITS), fill_value=0)
+        counts = count_pictures(self.samples, len(self.class_names))
         per_class = {
-            name: {part: int(number) for part, number in zip(SPLITS, row, strict=True)}
-            for name, row in zip(self.class_names, counts.to_numpy(), strict=True)
+            name: dict(zip(SPLITS, row, strict=True))
+            for name, row in zip(self.class_names, counts.tolist(), strict=True)
         }
         return {
             "class_path": class_path(self),
             "init_args": {**init_args_of(self, StreamDataModule), "stream": self.scenario.describe()},
-            "samples": {part: int(counts[part].sum()) for part in SPLITS},
+            "samples": dict(zip(SPLITS, counts.sum(axis=0).tolist(), strict=True)),
             "samples_per_class": per_class,
             "remarks": list(self.findings.remarks),
             "skipped": len(self.findings.skipped),

@@ -177,6 +177,12 @@ def split_samples(
     return samples.assign(split=pd.Series(split, dtype="str"))
 
 
+def count_pictures(samples: pd.DataFrame, classes: int) -> npt.NDArray[np.intp]:
+    """Pictures of each class in each part, (C, 3) in the order of ``SPLITS``; those of no part count nowhere."""
+    labels, split = samples["label"].to_numpy(), samples["split"].to_numpy(dtype=object)
+    return np.stack([np.bincount(labels[split == part], minlength=classes) for part in SPLITS], axis=1)
+
+
 def split_hash(samples: pd.DataFrame) -> str:
     """A sha256 over path, label and split of every row, in order."""
     digest = hashlib.sha256()

@@ -11,7 +11,7 @@ CONFIG = {
     "model": {"backbone": "test_resnet", "pretrained": False, "base_epochs": 2, "strategy": {"class_path": "strategies.MoveToData"}},
     "data": {
         "class_path": "coloured_squares.ColouredSquares",
-        "init_args": {"stream": {"class_path": "lightning_vision.InstanceIncremental", "init_args": {"experiences": 2}}},
+        "init_args": {"stream": {"class_path": "lightning_vision.InstanceIncremental", "init_args": {"experiences": 3}}},
     },
     "energy": {"enabled": False},
 }  # fmt: skip

@@ -69,9 +69,9 @@ def run_command(command: str, page: str) -> None:
     """A command of lightning-vision, made small; what several processes or GPUs are needed for is parsed."""
     program, subcommand, *options = shlex.split(command)
     assert program == "lightning-vision"
-    if not any(option.endswith("help") for option in options):
-        options += SMALLER.get(subcommand, ())
-    if subcommand in ("fit", "compare") and not any(option.endswith(".help") for option in options):
+    asks = any(option.endswith("help") for option in options)
+    options += [] if asks else SMALLER.get(subcommand, ())
+    if subcommand in ("fit", "compare") and not asks:
         if any(part in command for part in ("ddp_cpu", "multi_gpu")):
             options.append("--print_config")
         else:

@@ -81,8 +81,8 @@ def cell(method: Method, seed: int, given: argparse.Namespace) -> Cell:
         f"--trainer.precision={given.precision}",
     )
     if method.options == EWC:
-        options += (f"--model.strategy.ewc_lambda={given.ewc_lambda:g}",)
-        options += (f"--model.strategy.fisher_samples={given.fisher_samples}",) if given.fisher_samples else ()
+        fisher = given.fisher_samples or "null"
+        options += (f"--model.strategy.ewc_lambda={given.ewc_lambda:g}", f"--model.strategy.fisher_samples={fisher}")
     return Cell(f"split-cifar10-{method.name}", seed, options)
 
 
@@ -136,9 +136,15 @@ def main(words: Sequence[str] | None = None) -> int:
                 failed.append(str(error))
                 continue
             found.append((method, [results_of(run) for run in runs]))
-    if not found:
-        print("\n".join(failed))
-        return 1
+    if found:
+        print_figures(found, given)
+    for text in failed:
+        print(text)
+    return 1 if failed else 0
+
+
+def print_figures(found: Sequence[tuple[Method, Sequence[Results]]], given: argparse.Namespace) -> None:
+    """The table, and what it can be compared with."""
     one = found[0][1][0]
     size_words = f"{given.per_class or 'all'} training pictures a class, {given.epochs} epochs, seeds {given.seeds}"
     print(f"\n{one.network.backbone}, {size_words}; {machine(one)}\n")
@@ -146,8 +152,6 @@ def main(words: Sequence[str] | None = None) -> int:
     print(f"\nPublished: {SOURCE}.")
     if not given.full or given.epochs != 50:
         print("This is not the published protocol: only the order of the methods can be compared.")
-    print("\n".join(failed))
-    return 1 if failed else 0
 
 
 if __name__ == "__main__":

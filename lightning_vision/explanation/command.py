@@ -77,7 +77,8 @@ def explain(
     sections = [*maker.sections(training), *maker.before_and_after(path, experience)]
     pictures = _write(folder, sections, measured, figures)
     right = int((~seen.wrong).sum())
-    notes = [note for note in (why_no_annotations(datamodule), *maker.notes) if note]
+    missing = why_no_annotations(datamodule)
+    notes = [*([f"{missing[0].upper()}{missing[1:]}."] if missing else []), *maker.notes]
     facts = Facts(str(path), PART_NAMES[options.split], len(rows), right, others, options.method, str(target), notes)
     write_page(facts, sections, figures, folder / "explain.html")
     _tell(folder, sections, figures, len(rows) - right, len(rows), notes)
@@ -176,7 +177,7 @@ def _tell(
     """What was found and where it is."""
     _say(f"{plural(wrong, 'error')} among {plural(count, 'picture')}; shown: " + _counted(sections))
     for note in notes:
-        _say(f"{note[0].upper()}{note[1:].rstrip('.')}.")
+        _say(note)
     if figures is not None:
         for answers in ("all", "right", "wrong"):
             _say(_sentence(figures[figures["class"].isna() & (figures["answers"] == answers)].iloc[0]))

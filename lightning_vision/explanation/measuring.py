@@ -23,6 +23,8 @@ from lightning_vision.explanation.scores import (
 from lightning_vision.inspection import progress_bar
 from lightning_vision.samples import Rows
 
+CUT = "pictures are cut to their boxes, so every map lies inside (data.context leaves a margin, where the datamodule has it)"
+
 
 def why_no_annotations(datamodule: StreamDataModule) -> str:
     """Why maps cannot be compared with boxes or saliency maps; empty if they can."""
@@ -30,17 +32,14 @@ def why_no_annotations(datamodule: StreamDataModule) -> str:
         return "data.cache=decoded keeps no boxes and saliency maps"
     if datamodule.cache_path is None:
         return "this datamodule loads its pictures itself, without boxes and saliency maps"
-    known = [name for name in ("box_xyxy", "saliency") if name in datamodule.samples]
-    known = [name for name in known if datamodule.samples[name].notna().any()]
+    samples = datamodule.samples
+    known = [name for name in ("box_xyxy", "saliency") if name in samples and samples[name].notna().any()]
     if not known:
         asked = "" if datamodule.annotations else "; a dataset that has some may read them by data.annotations=true"
         return f"this data has neither boxes nor saliency maps{asked}"
     if known == ["box_xyxy"] and not boxes_leave_room(datamodule):
         return CUT
     return ""
-
-
-CUT = "pictures are cut to their boxes, so every map lies inside (data.context leaves a margin, where the datamodule has it)"
 
 
 def boxes_leave_room(datamodule: StreamDataModule) -> bool:
@@ -83,7 +82,8 @@ def measure_maps(
     Returns:
         One row a picture: ``row``, ``path``, ``label``, ``predicted``, ``confidence``, ``correct``, ``empty`` (the map is zero
         everywhere), ``box_share``, ``box_area`` (what a map that is the same everywhere would have), ``saliency_share``,
-        ``saliency_mean`` (of that map), ``pointing``, ``drop`` and ``increase``; see ``scores``. NaN where there is no box, map or saliency map.
+        ``saliency_mean`` (of that map), ``pointing``, ``drop`` and ``increase``; see ``scores``. NaN where there is no box, map or
+        saliency map.
     """
     annotated, boxed = not why_no_annotations(datamodule), boxes_leave_room(datamodule)
     parts = []

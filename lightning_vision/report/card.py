@@ -54,7 +54,7 @@ def scenario_card(group: Group) -> list[Fact]:
         _fact("remarks on the data", runs, lambda run: _texts(run.results.run.data.get("remarks"))),
         Fact("seeds", [", ".join(str(seed) for seed in sorted({run.seed for run in runs}))]),
         _fact("backbone", runs, _backbone),
-        _fact("what the backbone saw before", runs, _seen_before),
+        _fact("what the backbone saw before", runs, lambda run: _weights(run)[1]),
         _fact("input size", runs, lambda run: str(_argument(run, "image_size"))),
         _fact("device", runs, _device),
         _fact("energy", runs, _energy),
@@ -165,30 +165,26 @@ def _texts(value: object) -> str:
 
 
 def _backbone(run: ReportRun) -> str:
-    network, weights = run.results.network, _option(run, "backbone_weights")
-    if not run.config:
-        origin = "origin of its weights not recorded"
-    elif weights:
-        origin = f"weights of {PurePath(str(weights)).name}"
-    else:
-        origin = "pretrained weights" if _option(run, "pretrained") else "random weights"
-    return f"{network.backbone}, {origin}, {network.total_parameters:,} parameters"
+    network = run.results.network
+    return f"{network.backbone}, {_weights(run)[0]}, {network.total_parameters:,} parameters"
 
 
-def _seen_before(run: ReportRun) -> str:
-    """What the weights were trained on, as far as timm's name of them says, and whether test pictures may be among it."""
+def _weights(run: ReportRun) -> tuple[str, str]:
+    """Where a backbone's weights are from, and what they were trained on, as far as timm's name of them says."""
+    unseen = "whether test pictures are among it was not looked at"
     if not run.config:
-        return UNKNOWN
-    if _option(run, "backbone_weights"):
-        return "not known, the weights are a file: whether test pictures are among it was not looked at"
+        return "origin of its weights not recorded", UNKNOWN
+    if file := _option(run, "backbone_weights"):
+        return f"weights of {PurePath(str(file)).name}", f"not known, the weights are a file: {unseen}"
     if not _option(run, "pretrained"):
-        return "nothing: no overlap with the test pictures"
-    _, _, tag = run.results.network.backbone.partition(".")
-    named = [name for token, name in TRAINED_ON.items() if token in tag.split("_")]
-    what = " and ".join(named) or (
-        f"what timm's tag {tag} stands for" if tag else "what timm's default weights of that name were trained on"
-    )
-    return f"{what}: whether test pictures are among it was not looked at"
+        return "random weights", "nothing: no overlap with the test pictures"
+    tag = run.results.network.backbone.partition(".")[2]
+    what = " and ".join(name for token, name in TRAINED_ON.items() if token in tag.split("_"))
+    if not what:
+        what = (
+            f"what timm's tag {tag} stands for" if tag else "what timm's default weights of that name were trained on"
+        )
+    return "pretrained weights", f"{what}: {unseen}"
 
 
 def _device(run: ReportRun) -> str:

@@ -20,6 +20,6 @@ def test_every_strategy_has_a_config() -> None:
 @pytest.mark.parametrize("name", sorted(set(CONFIGS) - ELSEWHERE))
 def test_it_runs(name: str, tmp_path: Path) -> None:
     parts = [QUICKSTART, "configs/scenario/class_incremental.yaml", f"configs/strategy/{name}.yaml"]
-    results = fit(tmp_path, name, parts, {**SMALL, "data.init_args.stream.init_args.experiences": 2})
-    assert results.run.complete and len(results.experiences) == 2
+    results = fit(tmp_path, name, parts, {**SMALL, "data.init_args.stream.init_args.experiences": 3})
+    assert results.run.complete and len(results.experiences) == 3
     assert results.seen_accuracy[-1] is not None
