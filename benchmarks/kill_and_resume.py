@@ -5,7 +5,8 @@
 Each case (1 or 2 processes, a gradient or a closed form) runs once untouched. Then runs of the same command are killed
 at moments drawn evenly over the time that is left of it, its start-up apart, until there were enough kills; a run that
 comes to its end is compared, and the next begins. With 2 processes one of the two is killed, either; the other must end
-by itself. Everything but time and energy must be equal: results.json, predictions.npz, the last weights.
+by itself. Everything but time and energy must be equal: results.json, predictions.npz, the last weights. The lock of the
+run directory must be free as soon as the process of rank 0, which holds it, is gone.
 """
 
 from __future__ import annotations
@@ -23,11 +24,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from filelock import FileLock, Timeout
 from rich.console import Console
 from rich.table import Table
 
 from lightning_vision.checkpoints import find_checkpoint, read_checkpoint
 from lightning_vision.results import read_results, without_measurements
+from lightning_vision.writer_lock import LOCK
 
 EXPERIENCES = 4
 OPTIONS = (
@@ -62,6 +65,8 @@ class Case:
     """Kills by where the run then stood."""
     slowest_end: float = 0.0
     """Seconds that the other process took to end by itself."""
+    held: int = 0
+    """Locks that were still held once their process was gone."""
     resumed: int = 0
     equal: int = 0
 
@@ -105,17 +110,30 @@ def running(pid: int) -> bool:
         return False
 
 
-def kill_one(process: subprocess.Popen[bytes], chance: random.Random) -> float:
-    """Kill one process of a run; the seconds until the others had ended."""
+def is_held(run: Path) -> bool:
+    """Whether a process holds the lock of a run directory."""
+    if not (run / LOCK).exists():
+        return False
+    try:
+        with FileLock(run / LOCK, blocking=False):
+            return False
+    except Timeout:
+        return True
+
+
+def kill_one(process: subprocess.Popen[bytes], run: Path, chance: random.Random) -> tuple[float, bool]:
+    """Kill one process of a run; the seconds until the others had ended, and whether the lock outlived rank 0."""
     pids = [process.pid, *children(process.pid)]
     victim = chance.choice(pids)
     begin = time.monotonic()
     os.kill(victim, signal.SIGKILL)
-    while any(running(pid) for pid in pids if pid != process.pid) or process.poll() is None:
+    process.wait(120)
+    held = is_held(run)
+    while any(running(pid) for pid in pids if pid != process.pid):
         time.sleep(0.05)
         if time.monotonic() > begin + 120:
             raise RuntimeError(f"{pids} did not end within two minutes after {victim} was killed.")
-    return time.monotonic() - begin if len(pids) > 1 else 0.0
+    return time.monotonic() - begin if len(pids) > 1 else 0.0, held
 
 
 def equal(one: Path, other: Path) -> bool:
@@ -149,7 +167,8 @@ def try_case(case: Case, kills: int, chance: random.Random) -> None:
             else:
                 process.wait()
             if process.poll() is None:
-                case.slowest_end = max(case.slowest_end, kill_one(process, chance))
+                seconds_to_end, held = kill_one(process, case.folder / run, chance)
+                case.slowest_end, case.held = max(case.slowest_end, seconds_to_end), case.held + held
                 place = case.place(run)
                 case.places[place] = case.places.get(place, 0) + 1
                 case.kills, killed = case.kills + 1, killed + 1
@@ -170,7 +189,15 @@ def main() -> int:
     given = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     chance = random.Random(given.seed)
-    table = Table("case", "kills", "where the run stood", "other process ended after", "runs compared", "equal")
+    table = Table(
+        "case",
+        "kills",
+        "where the run stood",
+        "other process ended after",
+        "locks still held",
+        "runs compared",
+        "equal",
+    )
     wrong = 0
     with tempfile.TemporaryDirectory() as folder:
         for name, options in CASES.items():
@@ -179,9 +206,9 @@ def main() -> int:
             try_case(case, given.kills // 2, chance)
             places = "\n".join(f"{count} x {place}" for place, count in sorted(case.places.items()))
             end = f"at most {case.slowest_end:.1f} s" if case.slowest_end else "-"
-            table.add_row(name, str(case.kills), places, end, str(case.resumed), str(case.equal))
-            wrong += case.resumed - case.equal
-    Console(width=120).print(table)
+            table.add_row(name, str(case.kills), places, end, str(case.held), str(case.resumed), str(case.equal))
+            wrong += case.resumed - case.equal + case.held
+    Console(width=140).print(table)
     return 1 if wrong else 0
 
 

@@ -1,13 +1,15 @@
 """Where what was computed from the data is kept: frames of videos, what an inspection found, decoded pictures."""
 
-import fcntl
 import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from lightning_vision.errors import ConfigError
+from filelock import FileLock, Timeout
+
+from lightning_vision.errors import ConfigError, DataError
+from lightning_vision.writer_lock import NO_LOCKS
 
 SUFFIX = ".lightning_vision"
 
@@ -52,8 +54,35 @@ def cache_folder(root: Path | None, cache_dir: str | Path | None = None) -> Path
 
 
 @contextmanager
-def locked(folder: Path, name: str) -> Iterator[None]:
-    """Hold a lock that one process has at a time, on this machine and where the file system's locks reach."""
-    with (folder / f"{name}.lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+def locked(folder: Path, name: str, *, wait: bool = True) -> Iterator[bool]:
+    """Hold a lock that one thread of one process has at a time, on this machine and where the file system's locks reach.
+
+    It dies with its process. Its file stays, for many come and go.
+
+    Args:
+        folder: Where the lock's file lies.
+        name: The file's name without ``.lock``.
+        wait: Until it is free; otherwise the block is entered without it if another has it.
+
+    Yields:
+        Whether it is held.
+
+    Raises:
+        DataError: The file system has no locks.
+    """
+    lock = FileLock(folder / f"{name}.lock", thread_local=False, fallback_to_soft=False)
+    try:
+        lock.acquire(blocking=wait)
+    except Timeout:
+        pass
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+        raise DataError(
+            f"{folder} cannot be locked ({error.strerror}): its file system has no locks. Give a local folder as "
+            "data.cache_dir."
+        ) from error
+    try:
+        yield lock.is_locked
+    finally:
+        lock.release()

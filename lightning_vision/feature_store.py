@@ -49,7 +49,7 @@ class FeatureTable:
         self._row_of: dict[bytes, int] = {}
         self._there = np.zeros(0, dtype=np.bool_)  # the rows whose checksum was found to fit
         self._rows = np.zeros(0, dtype=self.row)
-        # Whoever clears up leaves a table alone that others hold open.
+        # Whoever clears up leaves a table alone that others hold open: a lock that many share, which filelock has not.
         self._in_use = (folder / "in_use.lock").open("ab")
         fcntl.flock(self._in_use, fcntl.LOCK_SH)
 

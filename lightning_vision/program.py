@@ -8,11 +8,12 @@ import json
 import logging
 import os
 import re
+import shlex
 import sys
 import tempfile
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from enum import Enum
 from importlib import import_module
@@ -164,7 +165,7 @@ class StreamCLI(LightningCLI):
 
     def __init__(self, args: list[str], own_process: bool) -> None:
         self.own_process = own_process
-        self.asked = args[0] if args else ""
+        self.words, self.asked = args, args[0] if args else ""
         explain_errors.install()
         super().__init__(
             ContinualClassifier,
@@ -368,12 +369,28 @@ class StreamCLI(LightningCLI):
         directory = self.directory
         if directory is None:
             raise ConfigError("fit needs a run directory.")
-        if self.resume and directory.results.is_file():
-            saved = read_results(directory.results)
-            if saved.run.complete:
-                _say(f"The run {directory.path} is complete; nothing to do. Its figures are in {directory.results}.")
-                return
-        elif self.resume:
+        if self._is_complete(directory):
+            return
+        with self._held(directory):
+            self._check_directory(config, directory)  # again: another process may have had it meanwhile
+            if not self._is_complete(directory):
+                self._fit(model, datamodule, directory)
+
+    def _held(self, directory: RunDirectory) -> AbstractContextManager[None]:
+        """Keep other processes out of a run directory; of this run's own, rank 0 alone writes."""
+        return directory.held(shlex.join(["lightning-vision", *self.words])) if is_first() else nullcontext()
+
+    def _is_complete(self, directory: RunDirectory) -> bool:
+        """Whether a run that is to be gone on with has come to its end; then it says so."""
+        complete = self.resume and directory.results.is_file() and read_results(directory.results).run.complete
+        if complete:
+            _say(f"The run {directory.path} is complete; nothing to do. Its figures are in {directory.results}.")
+        return complete
+
+    def _fit(self, model: ContinualClassifier, datamodule: StreamDataModule, directory: RunDirectory) -> None:
+        """Run the stream; the directory is this process's own."""
+        config = self.config.fit
+        if self.resume and not directory.results.is_file():
             found = any(directory.checkpoints.glob("*.ckpt"))
             _say(
                 f"Nothing finished in {directory.path} yet: going on with the first experience."
@@ -477,7 +494,9 @@ class StreamCLI(LightningCLI):
 
         asked = TrustOptions(**options)
         checkpoint = self._with_checkpoint(ckpt_path)
-        test(*checkpoint)
+        directory = RunDirectory(checkpoint[3].parent.parent)
+        with self._held(directory) if directory.results.is_file() else nullcontext():
+            test(*checkpoint)
         if asked.asked:
             from lightning_vision.trust.command import assess
 

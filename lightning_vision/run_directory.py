@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,10 @@ from typing import Any
 import yaml
 
 from lightning_vision.errors import CheckpointError, ConfigError, TrainingError
+from lightning_vision.writer_lock import LOCK, only_writer
+
+WAY_OUT = "or give this run another place by --run_name or --trainer.default_root_dir"
+"""What may be done where a run's folder cannot be had."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +110,7 @@ class RunDirectory:
         self.check(resume=resume, overwrite=overwrite)
         try:
             if overwrite and self._holds_something():
-                shutil.rmtree(self.path)
+                self._clear()
             self.checkpoints.mkdir(parents=True, exist_ok=True)
             probe = self.path / ".writable"
             probe.touch()
@@ -116,8 +121,24 @@ class RunDirectory:
                 "Choose another place by --trainer.default_root_dir."
             ) from error
 
+    def held(self, command: str) -> AbstractContextManager[None]:
+        """Keep everybody else from writing into the folder.
+
+        Args:
+            command: See ``only_writer``.
+        """
+        return only_writer(self.path, command, way_out=WAY_OUT)
+
     def _holds_something(self) -> bool:
-        return self.path.is_dir() and any(self.path.iterdir())
+        return self.path.is_dir() and any(path.name != LOCK for path in self.path.iterdir())
+
+    def _clear(self) -> None:
+        """Delete all that is there but the lock, which keeps others out meanwhile."""
+        for path in self.path.iterdir():
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            elif path.name != LOCK:
+                path.unlink()
 
     def last_within(self, experience: int) -> tuple[int, Path] | None:
         """The stage that an interrupted experience goes on with, and its checkpoint."""

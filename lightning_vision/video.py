@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import json
 import os
 import re
@@ -11,7 +9,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ import numpy as np
 import pandas as pd
 import simplejpeg
 
+from lightning_vision.cache_folder import locked
 from lightning_vision.errors import DataError
 from lightning_vision.inspection import progress_bar
 from lightning_vision.video_decoders import Decoder, Pixels, VideoFacts, find_decoder
@@ -190,21 +189,11 @@ class _Job:
     @contextmanager
     def locked(self) -> Iterator[bool]:
         """Whether this thread has the video to itself, until the end of the block."""
-        with _written(self.place):
-            self.place.mkdir(parents=True, exist_ok=True)
-            file = (self.place / ".lock").open("w")
-        with file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                if error.errno not in (errno.EAGAIN, errno.EACCES):
-                    raise DataError(
-                        f"{self.place} cannot be locked ({error.strerror}): its file system has no locks. Give a local "
-                        "folder as data.cache_dir."
-                    ) from error
-                yield False
-                return
-            yield True
+        with ExitStack() as stack:
+            with _written(self.place):
+                self.place.mkdir(parents=True, exist_ok=True)
+                held = stack.enter_context(locked(self.place, "", wait=False))
+            yield held
 
     def run(self, decoder: Decoder, threads: int, advance: Callable[[], None], stopped: threading.Event) -> str | None:
         """Decode what is lacking; only while the lock is held.

@@ -55,8 +55,9 @@ def compare(words: Sequence[str], main: Callable[[list[str]], int], typed: Seque
         print_estimate(plan, folder, console)
         return 0
     executor = make_executor(options, folder, main)
-    with folder.held():
-        folder.write(plan, plan.common, options.plain(), command_of(typed))
+    command = command_of(typed)
+    with folder.held(command):
+        folder.write(plan, plan.common, options.plain(), command)
         return _Comparison(options, plan, folder, console, executor).run()
 
 
@@ -73,6 +74,7 @@ class _Comparison:
 
     def run(self) -> int:
         """Run what is missing and report; returns the exit code."""
+        self.folder.wait_for_writers([*self.plan.bases, *self.plan.cells])
         missing = {
             kind: [run for run in runs if self.folder.state(run) != "done"]
             for kind, runs in (("cells", self.plan.cells), ("bases", self.plan.bases))

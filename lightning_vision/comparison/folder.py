@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -17,9 +16,11 @@ from lightning_vision.comparison.plan import BASES, Plan, PlannedRun
 from lightning_vision.errors import CheckpointError, ConfigError, TrainingError
 from lightning_vision.results import Results, read_results
 from lightning_vision.run_directory import RunDirectory, check_same_options, write_text_atomically
+from lightning_vision.writer_lock import only_writer, wait_for_writers
 
 State = Literal["done", "begun", "new"]
 SCHEMA = 1
+WAY_OUT = "or give another --output"
 
 
 @dataclass(frozen=True)
@@ -144,22 +145,24 @@ class ComparisonFolder:
         else:
             self.failures.unlink(missing_ok=True)
 
-    @contextmanager
-    def held(self) -> Iterator[None]:
+    def held(self, command: str) -> AbstractContextManager[None]:
         """Keep a second ``compare`` out of the folder.
+
+        Args:
+            command: The command line of this one.
 
         Raises:
             ConfigError: One is at work there.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
-        with (self.path / ".lock").open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise ConfigError(
-                    f"Another compare is at work in {self.path}. Wait for it, or give another --output."
-                ) from error
-            yield
+        return only_writer(self.path, command, way_out=WAY_OUT)
+
+    def wait_for_writers(self, runs: Iterable[PlannedRun]) -> None:
+        """Wait for runs that an earlier call started and that have not noticed yet that it is gone.
+
+        Raises:
+            ConfigError: One is still being written.
+        """
+        wait_for_writers([self.directory(run).path for run in runs], way_out=WAY_OUT)
 
 
 def _row(run: PlannedRun) -> dict[str, Any]:
