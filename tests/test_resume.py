@@ -24,7 +24,7 @@ from interruptions import SHOWN, interrupt
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 
-from lightning_vision import checkpoint_tasks, stream_run
+from lightning_vision import checkpoint_tasks, stream_run, writer_lock
 from lightning_vision.checkpoints import read_checkpoint
 from lightning_vision.cli import main
 from lightning_vision.errors import TrainingError
@@ -308,6 +308,41 @@ def test_the_same_command_starts_goes_on_and_does_nothing_on_a_complete_run(
     assert "num_workers" not in said
     assert start(tmp_path, "run", "--ckpt_path=elsewhere.ckpt") == 2
     assert "expected 'last'" in capsys.readouterr().err
+
+
+def test_a_second_writer_is_refused_until_the_first_is_killed(
+    jobs: Jobs, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The first stands still in experience 1."""
+    monkeypatch.setattr(writer_lock, "WAIT_SECONDS", 0.2)
+    whole = jobs.whole("head_only")
+    run = whole.parent / "held"
+    first = jobs.start("head_only", "held", run.with_suffix(".log"), **interrupt("1::0:0", signal.SIGSTOP))
+    until = time.monotonic() + 60
+    while not stands_still(first.pid) and time.monotonic() < until:
+        time.sleep(0.05)
+    before = (run / "results.json").read_bytes()
+    again = ["fit", *QUICK, *JOBS["head_only"], f"--trainer.default_root_dir={run.parent}", "--run_name=held"]
+    try:
+        for command in ([*again, RESUME], [*again, "--overwrite"], ["test", "--ckpt_path", str(run)]):
+            assert main(command) == 2
+            said = capsys.readouterr().err
+            assert f"Process {first.pid} on" in said and "(lightning-vision fit" in said, said
+    finally:
+        first.kill()
+    assert first.wait() == -signal.SIGKILL
+    assert (run / "results.json").read_bytes() == before
+    began = time.monotonic()
+    with RunDirectory(run).held("the next"):
+        assert time.monotonic() - began < 0.1
+    assert jobs.start("head_only", "held", run.with_suffix(".log"), RESUME).wait() == 0
+    check_equal(run, whole)
+    assert not (run / ".lock").exists()
+
+
+def stands_still(pid: int) -> bool:
+    """Whether a process was stopped by a signal."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
 
 
 def test_a_moved_run_goes_on_with_its_best_weights_and_another_number_of_workers(jobs: Jobs) -> None:
