@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ from lightning.fabric.plugins import TorchCheckpointIO
 
 from lightning_vision.classifier import CHECKPOINT_SCHEMA, ContinualClassifier
 from lightning_vision.errors import CheckpointError, TrainingError
-from lightning_vision.run_directory import RunDirectory, flatten, write_atomically
+from lightning_vision.run_directory import RunDirectory, write_atomically
+from lightning_vision.same_options import Difference, Kept, compare_options, option_name
 
 Checkpoint = dict[str, Any]
 
@@ -134,13 +136,17 @@ def check_same_strategies(checkpoint: Checkpoint, model: ContinualClassifier, pa
         if saved[key] != here[key]:
             differing.append(f"  model.{key}: {saved[key]} in the checkpoint, {here[key]} here")
         elif options.get(key) and model.hparams.get(key):  # neither was built in Python
-            then, now = (dict(flatten(each.get("init_args") or {})) for each in (options[key], model.hparams[key]))
             differing += [
-                f"  model.{key}.{name}: {_short(then.get(name))} in the checkpoint, {_short(now.get(name))} here"
-                for name in sorted(then.keys() | now.keys())
-                if then.get(name) != now.get(name)
+                f"  {option_name(each.key)}: {_short(each.before)} in the checkpoint, {_short(each.now)} here"
+                for each in _other_options(options[key], model, key)
             ]
     _refuse(differing, path)
+
+
+def _other_options(saved: Mapping[str, Any], model: ContinualClassifier, key: str) -> list[Difference | Kept]:
+    """The options in which a strategy of a checkpoint differs from a model's of the same class."""
+    then, now = (each.get("init_args") or {} for each in (saved, model.hparams[key]))
+    return list(compare_options(then, now, type(getattr(model, key)), f"model.{key}.init_args"))
 
 
 def _refuse(differing: list[str], path: Path) -> None:
@@ -211,8 +217,10 @@ def load_base(model: ContinualClassifier, checkpoint: Checkpoint, path: Path) ->
     prefix = "strategy."
     strategy_state = {k.removeprefix(prefix): v for k, v in checkpoint["state_dict"].items() if k.startswith(prefix)}
     if strategy_state and not saved["is_base"]:
-        here = model.identity()["strategy"]
-        if saved["strategy"] == here and options == model.hparams.get("strategy") and same_classes:
+        here, given = model.identity()["strategy"], model.hparams.get("strategy")
+        known = bool(options) and bool(given)
+        same = not _other_options(options, model, "strategy") if known else options == given
+        if saved["strategy"] == here and same and same_classes:
             model.strategy.load_state_dict(strategy_state)
             notes.append(f"The state of {here} goes on from the checkpoint's.")
         else:

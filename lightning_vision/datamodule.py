@@ -1,10 +1,10 @@
 """The base of all datamodules: a concrete one reads a disk layout into a sample table, and all else is shared here."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Optional
+from typing import Any, ClassVar, Literal, Optional
 
 import numpy as np
 import pandas as pd
@@ -100,6 +100,8 @@ class StreamDataModule(LightningDataModule, ABC):
         findings: What was met on disk that is not as it should be.
     """
 
+    EARLIER_DEFAULTS: ClassVar[Mapping[str, object]] = {}
+    """See ``Strategy``."""
     crop_to_box: bool = False
     """Pictures are what lies in their ``box_xyxy``; a concrete datamodule sets it."""
     box_context: float = 0.0

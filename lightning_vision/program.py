@@ -55,7 +55,8 @@ from lightning_vision.processes import end_with_parent, is_first
 from lightning_vision.progress import StreamProgress
 from lightning_vision.recipe import take_recipes
 from lightning_vision.results import read_results
-from lightning_vision.run_directory import RunDirectory, binding, check_same_options, safe_name, write_atomically
+from lightning_vision.run_directory import RunDirectory, binding, safe_name, write_atomically
+from lightning_vision.same_options import Kept, check_same_options
 from lightning_vision.samples import plural
 from lightning_vision.scenarios import Experience, Stream
 from lightning_vision.stream_run import RunOptions, StreamRun, check_plan, work
@@ -293,7 +294,8 @@ class StreamCLI(LightningCLI):
         if self.subcommand == "fit":
             self.name = self._run_name(config)
             self.directory = RunDirectory(Path(config.trainer.default_root_dir) / self.name)
-            self._check_directory(config, self.directory)
+            for kept in self._check_directory(config, self.directory):
+                self._keep(kept)
         if self.subcommand == "data":  # without the model, whose weights it would fetch
             parser = StreamArgumentParser()
             parser.add_subclass_arguments(StreamDataModule, "data")
@@ -338,8 +340,12 @@ class StreamCLI(LightningCLI):
             words.append(os.environ.get("WANDB_RUN_ID", ""))
         return safe_name("-".join(words))
 
-    def _check_directory(self, config: Namespace, directory: RunDirectory) -> None:
-        """Look at what is there, before anything is loaded; nothing is changed yet."""
+    def _check_directory(self, config: Namespace, directory: RunDirectory) -> list[Kept]:
+        """Look at what is there, before anything is loaded; nothing is changed yet.
+
+        Returns:
+            The options whose default has changed since the run was started.
+        """
         ckpt_path = config.get("ckpt_path")
         if ckpt_path not in (None, "last"):
             raise ConfigError(
@@ -348,8 +354,12 @@ class StreamCLI(LightningCLI):
             )
         self.resume = ckpt_path == "last"
         self.plain_config = _plain(self.parser, self.config, str(self.subcommand))
-        if self.resume and directory.config.is_file():
+        written = directory.config.is_file()
+        kept = (
             check_same_options(directory.read_config(), self.plain_config, directory.path)
+            if self.resume and written
+            else []
+        )
         if is_first():
             directory.check(resume=self.resume, overwrite=bool(config.overwrite))
         base = config.model.base_checkpoint
@@ -362,6 +372,17 @@ class StreamCLI(LightningCLI):
                 f"--overwrite would delete {directory.path}, and model.base_checkpoint ({base}) is in it. Give this run "
                 "another name by --run_name."
             )
+        return kept
+
+    def _keep(self, kept: Kept) -> None:
+        """Give an option the value that the run was started with."""
+        _say(f"Going on with {kept}.")
+        node: Any = self.config[str(self.subcommand)]
+        *parents, last = kept.key.split(".")
+        for name in parents:
+            node = node[int(name)] if isinstance(node, list) else node[name]
+        node[last] = kept.before
+        self.plain_config = _plain(self.parser, self.config, str(self.subcommand))
 
     def fit(self, model: ContinualClassifier, datamodule: StreamDataModule, ckpt_path: str | None = None) -> None:
         """Run the stream, or go on with it."""
@@ -372,7 +393,9 @@ class StreamCLI(LightningCLI):
         if self._is_complete(directory):
             return
         with self._held(directory):
-            self._check_directory(config, directory)  # again: another process may have had it meanwhile
+            # Again: another process may have had it meanwhile.
+            if self._check_directory(config, directory):
+                raise ConfigError(f"Another process has begun {directory.path} meanwhile. Give the same command again.")
             if not self._is_complete(directory):
                 self._fit(model, datamodule, directory)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -73,6 +73,8 @@ class Recipe(Callback):
     recipe: their data is gone through once, in order.
     """
 
+    EARLIER_DEFAULTS: ClassVar[Mapping[str, object]] = {}
+    """See ``Strategy``."""
     needs_pictures: ClassVar[bool] = False
     """It changes pictures: none of the features that a frozen backbone's are kept as can be trained on."""
 

@@ -251,31 +251,9 @@ def flatten(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 def binding(config: dict[str, Any]) -> dict[str, Any]:
     """The options that decide a run's result, by dotted key."""
-    return {
-        key: value
-        for key, value in flatten(config)
-        if not any(key == free or key.startswith(free + ".") for free in FREE_ON_RESUME)
-    }
+    return {key: value for key, value in flatten(config) if not is_free(key)}
 
 
-def check_same_options(before: dict[str, Any], now: dict[str, Any], run: Path) -> None:
-    """Compare the configuration of a run with the one that wants to go on with it.
-
-    Raises:
-        CheckpointError: Options differ; they are named with both values.
-    """
-    old, new = binding(before), binding(now)
-    differing = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
-    if differing:
-        lines = [f"  {key}: {old.get(key)!r} then, {new.get(key)!r} now" for key in differing[:20]]
-        more = [f"  ... and {len(differing) - 20} more"] if len(differing) > 20 else []
-        raise CheckpointError(
-            "\n".join(
-                [
-                    f"{run} was started with other options, so going on with it would mix two runs:",
-                    *lines,
-                    *more,
-                    f"Type the command as it was (its options are in {run / 'config.yaml'}), or start another run by --run_name.",
-                ]
-            )
-        )
+def is_free(key: str) -> bool:
+    """Whether an option, by its dotted key, may differ when a run is gone on with."""
+    return any(key == free or key.startswith(f"{free}.") for free in FREE_ON_RESUME)

@@ -26,6 +26,10 @@ class Strategy(nn.Module):
     Class attributes declare what the strategy needs; the core refuses a run that cannot work before it starts.
     """
 
+    EARLIER_DEFAULTS: ClassVar[Mapping[str, object]] = {}
+    """What options of the constructor had for a value before they were there, or for a default before it changed, where that
+    is not the present default. A run of an earlier version goes on with it, or is refused by its name: no run changes its
+    behaviour on the way. An option that is gone may be named too, with the value that is what the class does now."""
     kind: ClassVar[Literal["gradient", "closed_form"]] = "gradient"
     """``gradient``: ``loss`` is called on each batch. ``closed_form``: ``update`` is, without gradients, for one
     pass in the stream's order."""

@@ -10,7 +10,6 @@ from lightning_vision.errors import CheckpointError, ConfigError, TrainingError
 from lightning_vision.run_directory import (
     RunDirectory,
     binding,
-    check_same_options,
     flatten,
     safe_name,
     write_atomically,
@@ -111,24 +110,6 @@ class TestConfig:
             "data.init_args.seed",
             "model.backbone",
         }
-
-    def test_differing_options_are_named_with_both_values(self) -> None:
-        before = {"trainer": {"max_epochs": 3}, "model": {"backbone": "resnet18"}, "wandb": {"mode": "online"}}
-        now = {
-            "trainer": {"max_epochs": 4},
-            "model": {"backbone": "resnet18", "compile": True},
-            "wandb": {"mode": None},
-        }
-        with pytest.raises(CheckpointError) as error:
-            check_same_options(before, now, Path("runs/x"))
-        assert "  trainer.max_epochs: 3 then, 4 now" in str(error.value)
-        assert "  model.compile: None then, True now" in str(error.value)
-        assert "backbone" not in str(error.value)
-        assert "wandb" not in str(error.value)
-
-    def test_many_differing_options_are_counted(self) -> None:
-        with pytest.raises(CheckpointError, match=r"and 5 more"):
-            check_same_options({f"key{n}": 0 for n in range(25)}, {f"key{n}": 1 for n in range(25)}, Path("runs/x"))
 
 
 class TestCheckpoints:

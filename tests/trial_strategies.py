@@ -1,6 +1,7 @@
 """Learning strategies that use one hook of the interface each, as a third party would write them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -206,3 +207,13 @@ class Distances(Strategy):
             return loss
         v = network.features(batch["image"])
         return loss + F.mse_loss(network.head(v), self.teacher["head"](v))
+
+
+class LaterVersion(Strategy):
+    """Has options that earlier versions of it had not, or had with other defaults."""
+
+    EARLIER_DEFAULTS: ClassVar[Mapping[str, object]] = {"seed": 0, "over": "all", "gone": 1}
+
+    def __init__(self, seed: int | None = None, over: str = "new", added: float = 0.5) -> None:
+        super().__init__()
+        self.seed, self.over, self.added = seed, over, added

@@ -48,8 +48,7 @@ def compare(words: Sequence[str], main: Callable[[list[str]], int], typed: Seque
     console = Console(soft_wrap=True, highlight=False)
     plan = make_plan(options)
     folder = ComparisonFolder(options.output)
-    folder.check(plan)
-    for remark in plan.remarks:
+    for remark in [*folder.check(plan), *plan.remarks]:
         console.print(escape(remark))
     if options.dry_run:
         print_estimate(plan, folder, console)

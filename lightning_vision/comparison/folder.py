@@ -15,7 +15,9 @@ from lightning_vision.comparison.executors.executor import Done, Job
 from lightning_vision.comparison.plan import BASES, Plan, PlannedRun
 from lightning_vision.errors import CheckpointError, ConfigError, TrainingError
 from lightning_vision.results import Results, read_results
-from lightning_vision.run_directory import RunDirectory, check_same_options, write_text_atomically
+from lightning_vision.run_directory import RunDirectory, write_text_atomically
+from lightning_vision.same_options import check_same_options
+from lightning_vision.samples import plural
 from lightning_vision.writer_lock import only_writer, wait_for_writers
 
 State = Literal["done", "begun", "new"]
@@ -65,18 +67,23 @@ class ComparisonFolder:
         base = run.kind == BASES and directory.finished(0).is_file()
         return "done" if results.run.complete or base else "begun"
 
-    def check(self, plan: Plan) -> None:
+    def check(self, plan: Plan) -> list[str]:
         """Refuse to go on with runs that were begun with other options, all of them named.
+
+        Returns:
+            What is to be said of options whose default has changed since.
 
         Raises:
             ConfigError: Some were.
         """
         problems = []
+        remarks: dict[str, list[str]] = {}
         for run in [*plan.bases, *plan.cells]:
             directory = self.directory(run)
             if directory.config.is_file():
                 try:
-                    check_same_options(directory.read_config(), run.config, directory.path)
+                    for kept in check_same_options(directory.read_config(), run.config, directory.path):
+                        remarks.setdefault(str(kept), []).append(run.name)
                 except CheckpointError as error:
                     problems.append(str(error).split("\nType the command")[0])
         if problems:
@@ -86,6 +93,11 @@ class ComparisonFolder:
                 + f"{more}\nA comparison goes on with the same options. Give another --output, or delete "
                 f"what is to be run again below {self.path}."
             )
+        return [
+            f"{plural(len(names), 'run')} ({names[0]}{', ...' if len(names) > 1 else ''}) of an earlier version keep {kept}. "
+            "Runs that are still to begin take the default now: give the option if all are to be alike."
+            for kept, names in remarks.items()
+        ]
 
     def write(self, plan: Plan, common: Mapping[str, Any], section: Mapping[str, Any], command: str) -> None:
         """Write the plan: what was there from an earlier call with other strategies or seeds stays part of it.

@@ -18,7 +18,8 @@ from lightning_vision.comparison.options import Choice, CompareOptions, read_yam
 from lightning_vision.component import short_name
 from lightning_vision.errors import ConfigError
 from lightning_vision.program import ReadConfig, read_fit_config
-from lightning_vision.run_directory import binding, safe_name
+from lightning_vision.run_directory import RunDirectory, binding, safe_name
+from lightning_vision.same_options import Kept, compare_options
 from lightning_vision.strategy import Strategy
 
 RUNS, BASES = "runs", "bases"
@@ -145,9 +146,17 @@ class _Planner:
         key = base_key(read.config)
         if key not in self.bases:
             moved = {name: choice.label for name, choice in point.items()}
-            name = safe_name(f"base-seed={seed}-{key[:8]}")
+            name = self._earlier_base(read.config, seed) or safe_name(f"base-seed={seed}-{key[:8]}")
             self.bases[key] = self._planned(read, name, BASES, "Base", "Base", seed, moved, None)
         return self.bases[key]
+
+    def _earlier_base(self, config: Mapping[str, Any], seed: int) -> str | None:
+        """The base of an earlier call that is trained alike: an earlier version, with other options, named it otherwise."""
+        for path in sorted((self.options.output / BASES).glob(f"base-seed={seed}-*")):
+            directory = RunDirectory(path)
+            if directory.config.is_file() and is_same_base(directory.read_config(), config):
+                return path.name
+        return None
 
     def _shares_base(self, cell: ReadConfig) -> bool:
         """Whether a cell can start from a base that was trained apart; what stands against it is remarked."""
@@ -211,18 +220,24 @@ class _Planner:
 
 def base_key(config: Mapping[str, Any]) -> str:
     """A hash of the options that decide how the base is trained: the learning strategy's own are not among them."""
+    kept = {key: value for key, value in binding(dict(config)).items() if not _is_no_matter(key, config)}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def is_same_base(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """Whether a base that was trained with a configuration, perhaps of an earlier version, is the one that is wanted now."""
+    return all(_is_no_matter(each.key, now) or isinstance(each, Kept) for each in compare_options(before, now))
+
+
+def _is_no_matter(key: str, config: Mapping[str, Any]) -> bool:
+    """Whether an option changes nothing of how the base is trained."""
     model = config["model"]
     ignored = ["model.strategy"]
     if model["base_optimizer"] is not None:
         ignored += ["model.optimizer", "model.lr_scheduler"]
     if model["base_epochs"] is not None:
         ignored.append("trainer.max_epochs")
-    kept = {
-        key: value
-        for key, value in binding(dict(config)).items()
-        if not any(key == name or key.startswith(f"{name}.") for name in ignored)
-    }
-    return hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode()).hexdigest()
+    return any(key == name or key.startswith(f"{name}.") for name in ignored)
 
 
 def without_strategy(words: Sequence[str]) -> list[str]:
