@@ -149,6 +149,17 @@ class ContinualClassifier(LightningModule):
         self.measured: dict[str, float] = {}
         """The newest mean of each figure in this stage."""
 
+    @property
+    def seed(self) -> int:
+        """``seed_everything`` of the run, from which all random numbers derive; the strategies are told."""
+        return self._seed
+
+    @seed.setter
+    def seed(self, seed: int) -> None:
+        self._seed = seed
+        for strategy in (self.strategy, self.base_strategy):
+            strategy.run_seed = seed
+
     # ---- what is trained -------------------------------------------------------------------------------------------
 
     @property
@@ -513,6 +524,7 @@ class ContinualClassifier(LightningModule):
             "base_strategy": class_path(self.base_strategy),
             "experience": self.experience.index if self.experience is not None else -1,
             "picked_variant": self.picked_variant,
+            "seed": self.seed,
             "is_base": bool(self.experience is not None and self.experience.is_base),
         }
 

@@ -589,6 +589,10 @@ class StreamCLI(LightningCLI):
             self.model.class_names = list(names)
         check_fits(checkpoint, self.model, path)
         check_same_strategies(checkpoint, self.model, path)
+        # The strategy is that of the checkpoint's run; the first checkpoints did not say of which seed it was.
+        self.model.seed = int(
+            checkpoint["lightning_vision"].get("seed", self.config[str(self.subcommand)].seed_everything)
+        )
         experience = int(checkpoint["lightning_vision"]["experience"])
         for number in range(experience + 1):
             self.model.begin_experience(_experience_at(self.datamodule.stream, number))

@@ -11,6 +11,7 @@ from torch.nn import functional as F  # noqa: N812 - torch's own custom
 
 from lightning_vision.batch import Batch
 from lightning_vision.network import Network
+from lightning_vision.samples import derive_seed
 from lightning_vision.scenarios import Experience
 
 ALL_SCENARIOS = frozenset({"Joint", "InstanceIncremental", "ClassIncremental", "DomainIncremental", "FromColumn"})
@@ -52,9 +53,14 @@ class Strategy(nn.Module):
     """How often a closed form goes through the data."""
     memory_batch_size: int = 0
     """Pictures of the past in each batch, drawn from ``memory()``."""
+    draws_nothing: bool = False
+    """Nothing in it is random: of one base and one stream all seeds make the same. A gradient strategy never is so, for
+    the order of its batches follows the seed."""
 
     stage: str = ""
     """The stage that is being trained, one of ``stages(experience)``; set by the core."""
+    run_seed: int = 0
+    """``seed_everything`` of the run; set by the core before it calls any hook, after a checkpoint is read too."""
 
     def stages(self, experience: Experience) -> Sequence[str]:
         """The phases in which this experience is trained, each with a Trainer, optimizer and scheduler of its own."""
@@ -155,6 +161,23 @@ class Strategy(nn.Module):
     def memory(self) -> Tensor | None:
         """Sample indices (M,) int64 from which each batch is given ``memory_batch_size`` pictures."""
         return None
+
+    def draw_seed(self, name: str, pinned: int | None = None) -> int:
+        """The seed of something that the strategy draws with a generator of its own.
+
+        It follows the run's seed, so that what is drawn is part of the spread over seeds, and it is the same on every
+        process. What the hooks draw from the generators of torch, NumPy and Python's ``random`` follows the run's seed
+        anyway; but ``loss`` and ``update`` then draw other numbers on each process.
+
+        Args:
+            name: What is drawn, after the strategy: two draws must not share a name, or they share their numbers.
+            pinned: The user's own seed, the same in all runs; None: none. The constructor's argument is to be called
+                ``seed`` and to be None by default: a report then says where it was pinned.
+
+        Returns:
+            A seed from 0 to 2^63 - 1, or the pinned one.
+        """
+        return derive_seed(self.run_seed, "strategy", name) if pinned is None else pinned
 
     def reduce(self, tensor: Tensor) -> Tensor:
         """The sum of a tensor over all processes."""

@@ -108,6 +108,7 @@ class FeCAM(QueuedStrategy):
         gamma2: Shrinkage towards the mean covariance, 0 or more.
     """
 
+    draws_nothing = True
     sums: Tensor  # (C, D) float64, of the transformed features; empty before the first picture, as all that follow
     counts: Tensor  # (C,) int64
     scatter: Tensor  # (C, D * (D + 1) / 2) float64, upper triangles of the sums of (v - mu)(v - mu)^T

@@ -83,6 +83,7 @@ class NearestMean(Strategy):
     """
 
     kind = "closed_form"
+    draws_nothing = True
     freezes_backbone = True
     needs_base_data = True
     sums: Tensor  # (C, D) float64; empty before the first update

@@ -1,4 +1,4 @@
-"""RanPAC: ridge regression on randomly projected features (arXiv 2307.02251)."""
+"""RanPAC: ridge regression on randomly projected features, or on the features themselves (arXiv 2307.02251)."""
 
 from __future__ import annotations
 
@@ -107,51 +107,61 @@ class RanPAC(QueuedStrategy):
     They take 16 M^2 bytes (64 MB at M = 2,000; 1.6 GB at 10,000). There is no gradient; the base's data counts too. A
     class without a picture gets -inf. The logits are not calibrated: they regress 0 and 1, so a softmax is nearly flat.
 
+    Without a projection (the paper's ablation) h = v and M = D: ridge regression on the features themselves, which has no
+    rectifier either.
+
     Differences from the paper:
         - The first session's adaptation of the backbone (its "phase 1") is left to ``base_strategy``.
         - The authors pick lambda on the last fifth of the present experience's pictures alone.
         - M is 2,000; the paper's results are for 10,000.
 
     Args:
-        projections: M.
+        projections: M; None: no projection.
         ridge: lambda, above 0. None: it is picked.
-        seed: Of the projection.
+        seed: Of the projection, and so of what is held out. None: it follows the run's seed; a number pins it in all runs.
     """
 
-    projection: Tensor  # (D, M) float32, W; empty before the first picture, as all that follow
+    # (D, M) float32, W; empty before the first picture, as all that follow. Its first column is the direction by which
+    # pictures are held out; without a projection there is but this one.
+    projection: Tensor
     grams: Tensor  # (2, M, M) float64, G of the pictures that lambda is fitted on and of those held out
     targets: Tensor  # (2, C, M) float64, Q transposed, likewise
     counts: Tensor  # (2, C) int64, likewise
     weight: Tensor  # (C, M) float64, the head; empty while the experience is learned
     picked: Tensor  # () float64, its lambda
 
-    def __init__(self, projections: int = 2000, ridge: float | None = None, seed: int = 0) -> None:
+    def __init__(self, projections: int | None = 2000, ridge: float | None = None, seed: int | None = None) -> None:
         super().__init__()
-        if projections < 1 or not (ridge is None or 0 < ridge < float("inf")):
+        if (projections is not None and projections < 1) or not (ridge is None or 0 < ridge < float("inf")):
             raise ConfigError(
-                f"RanPAC: expected projections >= 1 and a ridge above 0 (or null: it is picked); found {projections}, {ridge}."
+                "RanPAC: expected projections >= 1 (or null: none) and a ridge above 0 (or null: it is picked); found "
+                f"{projections}, {ridge}."
             )
         self.projections, self.ridge, self.seed = projections, ridge, seed
+        self.draws_nothing = projections is None and ridge is not None  # what is held out then decides nothing
         for name in ("projection", "grams", "targets", "counts", "weight", "picked"):
             self.register_buffer(name, torch.empty(0, dtype=torch.int64 if name == "counts" else torch.float64))
 
     def absorb(self, v: Tensor, labels: Tensor, classes: int) -> None:
         """Add features to G and Q of their part."""
-        d, m = v.shape[1], self.projections
         if not self.counts.numel():
-            generator = torch.Generator().manual_seed(self.seed)
-            self.projection = torch.randn(d, m, generator=generator).to(v.device)
+            d, m = v.shape[1], self.projections or v.shape[1]
+            generator = torch.Generator().manual_seed(self.draw_seed("RanPAC projection", self.seed))
+            self.projection = torch.randn(d, self.projections or 1, generator=generator).to(v.device)
             self.grams, self.targets = v.new_zeros(2, m, m), v.new_zeros(2, classes, m)
             self.counts = labels.new_zeros(2, classes)
-        w = self.projection.double()
-        held = held_out(v, w[:, 0])
+        held = held_out(v, self.projection[:, 0].double())
         for part, mine in enumerate((~held, held)):
-            h = (v[mine] @ w).relu()
+            h = self.regressors(v[mine])
             self.grams[part].addmm_(h.T, h)  # in place: M can be large
             sums, counts = class_sums(h, labels[mine], classes)
             self.targets[part] += sums
             self.counts[part] += counts
         self.weight = v.new_empty(0)
+
+    def regressors(self, v: Tensor) -> Tensor:
+        """h (N, M) float64 of features v (N, D) float64."""
+        return v if self.projections is None else (v @ self.projection.double()).relu()
 
     def solve(self) -> tuple[Tensor, Tensor]:
         """The head (C, M) of all pictures so far, and its lambda ()."""
@@ -174,8 +184,7 @@ class RanPAC(QueuedStrategy):
         if not self.counts.numel():
             return None
         weight = self.weight if self.weight.numel() else self.solve()[0]
-        h = (v @ self.projection.double()).relu()
-        return (h @ weight.T).masked_fill(self.counts.sum(dim=0) == 0, -torch.inf)
+        return (self.regressors(v) @ weight.T).masked_fill(self.counts.sum(dim=0) == 0, -torch.inf)
 
     def notes(self, network: Network) -> Sequence[str]:
         """Say which lambda it was and which classes cannot be predicted."""

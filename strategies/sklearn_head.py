@@ -72,8 +72,8 @@ class SklearnHead(Strategy):
     256 MB for 50,000 pictures of 1,280 features. There is no gradient; the base's data counts too. A class without a
     picture gets -inf; a probability of 0 counts as 1e-38. While there is one class only, it is what is predicted.
 
-    Every process fits the same estimator to the same features, so its random numbers are seeded: ``random_state`` is
-    ``seed``, unless estimator_args sets it.
+    Every process fits the same estimator to the same features, so its random numbers are seeded: ``random_state`` follows
+    the run's seed, unless ``seed`` or estimator_args pins it.
 
     The fitted estimator is kept by skops, as bytes in a uint8 buffer: a checkpoint holds no pickled object, and loading it
     runs nothing. An estimator with parts that skops does not trust is refused before anything is trained; of those, only
@@ -86,7 +86,7 @@ class SklearnHead(Strategy):
     Args:
         estimator: Dotted path of a classifier that has ``predict_proba``.
         estimator_args: What it is built with.
-        seed: Its ``random_state``, and those of its parts.
+        seed: Its ``random_state``, and those of its parts. None: by the run's seed; a number pins it in all runs.
     """
 
     kind = "closed_form"
@@ -101,7 +101,7 @@ class SklearnHead(Strategy):
         self,
         estimator: str = "sklearn.ensemble.RandomForestClassifier",
         estimator_args: dict[str, Any] | None = None,
-        seed: int = 0,
+        seed: int | None = None,
     ) -> None:
         super().__init__()
         self.estimator, self.estimator_args, self.seed = estimator, dict(estimator_args or {}), seed
@@ -118,6 +118,7 @@ class SklearnHead(Strategy):
         self._class = find_classifier(estimator)
         made = self._make()
         self._in_parts = hasattr(made, "partial_fit")
+        self.draws_nothing = not any(_is_random_state(name) for name in made.get_params())
         if not hasattr(made, "predict_proba"):
             raise ConfigError(
                 f"SklearnHead: {estimator} has no predict_proba with the estimator_args {self.estimator_args}, and logits are made "
@@ -181,8 +182,10 @@ class SklearnHead(Strategy):
                 f"SklearnHead: {self.estimator} cannot be built with the estimator_args {self.estimator_args}: {error}. It takes "
                 f"{known}."
             ) from error
-        seeds = {key: self.seed for key, value in made.get_params().items() if value is None}
-        return made.set_params(**{key: seed for key, seed in seeds.items() if key.split("__")[-1] == "random_state"})
+        seed = self.draw_seed("SklearnHead", self.seed)
+        seed = seed % 2**32 if self.seed is None else seed  # the largest that scikit-learn takes
+        free = [name for name, value in made.get_params().items() if value is None and _is_random_state(name)]
+        return made.set_params(**dict.fromkeys(free, seed))
 
     def _try_out(self, classes: int, refused: type[Exception]) -> None:
         """Fit it to a few random features and pack it.
@@ -269,3 +272,8 @@ class SklearnHead(Strategy):
         """Forget what was made of the former state."""
         super()._load_from_state_dict(state_dict, prefix, *args)
         self._fitted, self._waiting, self._packed = None, [], True
+
+
+def _is_random_state(name: str) -> bool:
+    """Whether a parameter of an estimator, or of one of its parts (``part__name``), is the seed of what it draws."""
+    return name.split("__")[-1] == "random_state"

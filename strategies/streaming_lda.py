@@ -121,6 +121,7 @@ class StreamingLDA(QueuedStrategy):
         shrinkage: eps, from 0 to 1. With 0, more pictures than features are needed.
     """
 
+    draws_nothing = True
     scatter: Tensor  # (D, D) float64, t Sigma after t pictures; empty before the first picture
     sums: Tensor  # (C, D) float64
     counts: Tensor  # (C,) int64

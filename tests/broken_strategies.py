@@ -14,6 +14,7 @@ class Means(Strategy):
     kind = "closed_form"
     freezes_backbone = True
     needs_base_data = True
+    draws_nothing = True
     sums: Tensor  # (C, D)
 
     def __init__(self) -> None:
@@ -118,6 +119,7 @@ class IgnoresTheBase(Strategy):
     kind = "closed_form"
     freezes_backbone = True
     needs_base_data = True
+    draws_nothing = True
     count: Tensor
 
     def __init__(self) -> None:
@@ -334,3 +336,52 @@ class ReducesEachBatch(Strategy):
     def after_experience(self, network: Network, experience: Experience, batches: Iterable[Batch]) -> None:
         for batch in batches:
             self.total = self.total + self.reduce(torch.tensor(float(len(batch["label"]))))
+
+
+# ---- what it draws ---------------------------------------------------------------------------------------------------
+
+
+class HardcodesASeed(Means):
+    """Class means of randomly projected features (arXiv 2307.02251), with one projection for all runs."""
+
+    draws_nothing = False
+    projection: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("projection", None)
+
+    def drawn_with(self) -> int:
+        return 0
+
+    def update(self, network: Network, features: Tensor, labels: Tensor) -> None:
+        if self.projection is None:
+            generator = torch.Generator().manual_seed(self.drawn_with())
+            self.projection = torch.randn(features.shape[1], 50, generator=generator)
+        super().update(network, (features @ self.projection).relu(), labels)
+
+    def predict(self, network: Network, features: Tensor) -> Tensor:
+        return super().predict(network, features if self.projection is None else (features @ self.projection).relu())
+
+
+class SaysDrawsNothing(HardcodesASeed):
+    """Draws a projection (arXiv 2307.02251) by the run's seed, and says that it draws nothing."""
+
+    draws_nothing = True
+
+    def drawn_with(self) -> int:
+        return self.draw_seed("SaysDrawsNothing projection")
+
+
+class PinsASeed(HardcodesASeed):
+    """Takes a seed (arXiv 2307.02251) that is the same in all runs unless somebody thinks of it."""
+
+    def __init__(self, seed: int = 0) -> None:
+        super().__init__()
+        self.seed = seed
+
+
+class SaysNothingIsRandom(Strategy):
+    """Is trained by gradient (arXiv 1609.04747) and says that nothing is random."""
+
+    draws_nothing = True

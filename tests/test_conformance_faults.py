@@ -41,6 +41,10 @@ BROKEN = [
     ("ForgetsTheCenter", "resumes_after_an_experience", "Stopped after experience 1 .* ends with another network"),
     ("ForgetsSteps", "resumes_within_an_experience", "Stopped in the midst of experience 2 .* ends with another network"),
     ("SumsAlone", "two_ranks_do_what_one_does", "ends with another strategy.total .* sum with self.reduce"),
+    ("HardcodesASeed", "seeds_differ", "Two seeds make the same of one base. .* self.draw_seed"),
+    ("SaysDrawsNothing", "seeds_differ", "declares draws_nothing, and two seeds make another .*strategy.projection"),
+    ("PinsASeed", "declared_needs_are_true", r"Its seed is 0 where none is given.* self.draw_seed"),
+    ("SaysNothingIsRandom", "declared_needs_are_true", "draws_nothing, and kind = .gradient.: the order of its batches"),
     ("ReducesEachBatch", "two_ranks_do_what_one_does", "Reduce once, after the loop over batches"),
 ]  # fmt: skip
 # These look at one run all together.

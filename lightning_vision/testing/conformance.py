@@ -305,6 +305,32 @@ class StrategyConformance:
         if without_measurements(whole.results) != without_measurements(run.results):
             self._fail(f"Stopped {when} and gone on with, the run ends with the same weights and other figures.")
 
+    def test_seeds_differ(self) -> None:
+        """Two seeds make different classifiers of one base, unless the strategy declares that it draws nothing."""
+        whole = self._whole()
+        if whole.scenario == "Joint":
+            pytest.skip("It learns in Joint alone, where two seeds differ by their initial weights.")
+        run, nothing = self.trial.reseeded, self.trial.build().draws_nothing
+        if not run.ended_well:
+            self._fail(f"From a base of its own kind, with another seed, it did not come to its end:\n{run.last_words}")
+        # Rounding differs from run to run, for the way through the backbone is chosen by its pace.
+        one, other = ({"confidence": torch.from_numpy(each.predictions["confidence"][1])} for each in (whole, run))
+        one, other = (
+            found | {name: value for name, value in each.state(1).items() if name.startswith(("network.", "strategy."))}
+            for found, each in ((one, whole), (other, run))
+        )
+        apart = [name for name in one if name not in other or not _close(one[name], other[name])]
+        if apart and nothing:
+            self._fail(
+                f"It declares draws_nothing, and two seeds make another {', '.join(apart[:3])} of one base and stream. Take it out."
+            )
+        if not apart and not nothing:
+            self._fail(
+                "Two seeds make the same of one base. Where it has a generator of its own, seed that by self.draw_seed(name): a "
+                "comparison over seeds would otherwise look more certain than it is (and leave a seed that pins it out of the "
+                "kit's `options`). Where nothing in it is random, declare draws_nothing = True."
+            )
+
     def test_two_ranks_do_what_one_does(self) -> None:
         """With half of each batch on each of two ranks weights, state and figures are those of one process."""
         whole, run = self._whole(), self.trial.ranks

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Iterator, Mapping
 
@@ -39,6 +40,14 @@ def untrue_of_class(strategy: Strategy) -> Iterator[str]:
         yield "A closed form trains nothing of the backbone. Declare freezes_backbone = True: features are then computed once."
     if kind == "gradient" and (strategy.needs_base_data or strategy.passes != 1):
         yield "needs_base_data and passes are for closed forms, and it declares kind = 'gradient'. Take them out."
+    if kind == "gradient" and strategy.draws_nothing:
+        yield "It declares draws_nothing, and kind = 'gradient': the order of its batches follows the seed. Take it out."
+    seed = inspect.signature(cls).parameters.get("seed")
+    if seed is not None and seed.default is not None:
+        yield (
+            f"Its seed is {seed.default} where none is given, the same in all runs. Expected seed: int | None = None, and "
+            'self.draw_seed("what is drawn", self.seed).'
+        )
     if unknown := set(strategy.scenarios) - ALL_SCENARIOS:
         yield f"scenarios: expected some of {', '.join(sorted(ALL_SCENARIOS))}; found {', '.join(sorted(unknown))} too."
     if strategy.follows_base and all(

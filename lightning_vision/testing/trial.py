@@ -159,6 +159,13 @@ class Trial:
         return self._resumed("within")
 
     @cached_property
+    def reseeded(self) -> Run:
+        """One increment with another seed, from the base of ``whole``."""
+        base = RunDirectory(self.whole.path).finished(0)
+        options = {"model": {"base_checkpoint": str(base)}, "run": {"seed_everything": 1, "stop_after": 1}}
+        return self.fit("reseeded", self.scenario, **options)
+
+    @cached_property
     def ranks(self) -> Run:
         """On two ranks, each with half of every batch."""
         trainer = {"devices": 2, "strategy": "ddp"}
@@ -214,6 +221,7 @@ class Trial:
         stream: Mapping[str, Any] | None = None,
         model: Mapping[str, Any] | None = None,
         trainer: Mapping[str, Any] | None = None,
+        run: Mapping[str, Any] | None = None,
     ) -> Run:
         """Run the program with a configuration of its own.
 
@@ -224,11 +232,12 @@ class Trial:
             stream: Options of the stream in place of the scenario's.
             model: Options of the model.
             trainer: Options of the trainer.
+            run: Options of the run itself.
         """
         usual, usual_stream = DATA[scenario]
         squares = {"batch_size": 8, "noise": 20.0, **usual, **(data or {})}
         cut = {**usual_stream, **(stream or {})}
-        config = copy.deepcopy(COMMON)
+        config = {**copy.deepcopy(COMMON), **(run or {})}
         config["trainer"] |= {"default_root_dir": str(self.folder), **(trainer or {})}
         config["model"] |= {
             "strategy": {"class_path": dotted_path(self.cls), "init_args": self.options},
@@ -265,10 +274,11 @@ class Trial:
                 class_names=data.class_names,
                 image_size=data.image_size,
             )
+        checkpoint = read_checkpoint(RunDirectory(run.path).finished(max(0, experience)))
+        model.seed = checkpoint["lightning_vision"]["seed"]
         for past in list(data.stream)[: experience + 1]:
             model.begin_experience(past)
         if experience >= 0:
-            checkpoint = read_checkpoint(RunDirectory(run.path).finished(experience))
             model.load_state_dict(checkpoint["state_dict"])
             model.picked_variant = checkpoint["lightning_vision"]["picked_variant"]
         model.eval()

@@ -32,6 +32,7 @@ CLOSED_FORMS: dict[str, Callable[[], Strategy]] = {
     "distance to means": lambda: strategies.NearestMean(metric="euclidean"),
     "discriminant": strategies.StreamingLDA,
     "random projection": lambda: strategies.RanPAC(projections=20),
+    "no projection": lambda: strategies.RanPAC(projections=None),
     "a covariance a class": strategies.FeCAM,
 }
 

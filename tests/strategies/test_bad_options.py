@@ -45,7 +45,7 @@ CLOSED_FORMS = sorted(name for name in strategies.__all__ if getattr(strategies,
         (lambda: NearestMean(temperature=0.0), r"NearestMean: expected .* a temperature above 0; found 'cosine', 0\.0\."),
         (lambda: NearestMean("manhattan"), r"NearestMean: expected metric cosine or euclidean .* found 'manhattan'"),  # type: ignore[arg-type]
         (lambda: StreamingLDA(-0.1), r"StreamingLDA: expected a shrinkage from 0 to 1, found -0\.1\."),
-        (lambda: RanPAC(0), r"RanPAC: expected projections >= 1 and a ridge above 0 .*; found 0, None\."),
+        (lambda: RanPAC(0), r"RanPAC: expected projections >= 1 .* and a ridge above 0 .*; found 0, None\."),
         (lambda: RanPAC(ridge=0.0), r"RanPAC: expected .* a ridge above 0 \(or null: it is picked\); found 2000, 0\.0\."),
         (lambda: FeCAM(tukey=0.0), r"FeCAM: expected 0 < tukey <= 1, .*; found 0\.0, 1\.0, 1\.0\."),
         (lambda: FeCAM(gamma1=-1.0), r"FeCAM: expected .* gamma1 >= 0, gamma2 >= 0; found 0\.5, -1\.0, 1\.0\."),

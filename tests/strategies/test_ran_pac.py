@@ -5,6 +5,7 @@ import pytest
 import torch
 from coloured_squares import ColouredSquares
 from feature_clouds import bare_network, clouds, learn, logits
+from sklearn.linear_model import Ridge
 
 from lightning_vision.errors import ConfigError
 from strategies.ran_pac import CANDIDATES, RanPAC, held_out, pick_ridge, ridge_regression
@@ -92,7 +93,7 @@ def test_the_solution_does_not_hang_on_rounding_even_without_noise() -> None:
 
 
 def test_too_few_pictures_to_hold_one_out() -> None:
-    strategy, network = RanPAC(M), bare_network()
+    strategy, network = RanPAC(M, seed=0), bare_network()
     features, labels = clouds()
     kept = (
         ~held_out(features.double(), torch.randn(D, M, generator=torch.Generator().manual_seed(0))[:, 0].double())
@@ -114,11 +115,40 @@ def test_of_equal_candidates_the_largest() -> None:
     assert pick_ridge(nothing, target, nothing, target, 5) == CANDIDATES[-1]
 
 
-def test_the_seed_gives_the_projection() -> None:
-    same, other = learned(RanPAC(M))[0], learned(RanPAC(M, seed=1))[0]
-    assert torch.equal(learned(RanPAC(M))[0].weight, same.weight)
-    assert not torch.equal(other.projection, same.projection)
-    assert same.projection.shape == (D, M) and abs(float(same.projection.std()) - 1) < 0.1
+@pytest.mark.parametrize("ridge", [0.5, None])
+def test_without_a_projection_it_is_ridge_regression_on_the_features(ridge: float | None) -> None:
+    strategy, features, labels = learned(RanPAC(None, ridge))
+    picked = float(strategy.picked)
+    expected = Ridge(alpha=picked, fit_intercept=False).fit(features.double().numpy(), np.eye(C)[labels.numpy()])
+    found = logits(strategy, bare_network(), features)
+    np.testing.assert_allclose(found.numpy(), expected.predict(features.double().numpy()), rtol=1e-4, atol=1e-6)
+    assert ridge in (None, picked) and (found.argmax(dim=1) == labels).float().mean() > 0.8
+    assert strategy.grams.shape == (2, D, D) and 0.1 < float(strategy.counts[1].sum()) / len(labels) < 0.3
+    other = RanPAC(None, ridge)
+    other.load_state_dict(strategy.state_dict())
+    assert torch.equal(logits(other, bare_network(), features), found)
+
+
+class TestSeed:
+    def drawn(self, run_seed: int, seed: int | None = None) -> torch.Tensor:
+        strategy = RanPAC(M, seed=seed)
+        strategy.run_seed = run_seed
+        return learned(strategy)[0].projection
+
+    def test_the_run_gives_the_projection_unless_it_is_pinned(self) -> None:
+        first, other = self.drawn(0), self.drawn(1)
+        assert first.shape == (D, M) and abs(float(first.std()) - 1) < 0.1
+        assert torch.equal(first, self.drawn(0)) and not torch.equal(first, other)
+        assert torch.equal(self.drawn(0, 3), self.drawn(1, 3))
+
+    def test_a_pinned_one_is_that_of_earlier_versions(self) -> None:
+        expected = torch.randn(D, M, generator=torch.Generator().manual_seed(0))
+        assert torch.equal(self.drawn(5, 0), expected) and not torch.equal(self.drawn(0), expected)
+
+    @pytest.mark.parametrize(("options", "nothing"), [({}, False), ({"projections": None}, False), ({"projections": None, "ridge": 1.0}, True)])  # fmt: skip
+    def test_what_is_random(self, options: dict[str, float | None], nothing: bool) -> None:
+        """Without a projection it is what is held out to pick lambda."""
+        assert RanPAC(**options).draws_nothing == nothing  # type: ignore[arg-type]
 
 
 def test_a_ridge_too_small_to_solve() -> None:
@@ -129,5 +159,5 @@ def test_a_ridge_too_small_to_solve() -> None:
 
 @pytest.mark.parametrize(("projections", "ridge"), [(0, None), (10, 0.0), (10, -1.0), (10, float("nan"))])
 def test_impossible_options(projections: int, ridge: float | None) -> None:
-    with pytest.raises(ConfigError, match=r"RanPAC: expected projections >= 1 and a ridge above 0 .*; found \d+, "):
+    with pytest.raises(ConfigError, match=r"RanPAC: expected projections >= 1 .* and a ridge above 0 .*; found \d+, "):
         RanPAC(projections, ridge)

@@ -44,7 +44,7 @@ ALL = ANEW | IN_PARTS
 
 
 def make(kind: type, **options: Any) -> SklearnHead:
-    return SklearnHead(f"{kind.__module__.split('._')[0]}.{kind.__name__}", ALL[kind] | options)
+    return SklearnHead(f"{kind.__module__.split('._')[0]}.{kind.__name__}", ALL[kind] | options, seed=0)
 
 
 def bare(kind: type) -> Any:
@@ -114,15 +114,22 @@ class TestAgainstScikitLearn:
         expected = taught(kind, v, labels).predict_proba(v.numpy())
         np.testing.assert_allclose(probabilities(strategy, network, features), expected, atol=1e-5)
 
-    def test_random_numbers_are_seeded(self, network: Network) -> None:
+    def test_random_numbers_follow_the_run_unless_they_are_pinned(self, network: Network) -> None:
         features, labels = clouds(C, 40, D)
-        states = []
-        for random, seed in (({}, 0), ({}, 0), ({}, 1), ({"random_state": 1}, 2)):
+
+        def found(run_seed: int, seed: int | None, **random: int) -> Tensor:
             strategy = SklearnHead(estimator_args={"n_estimators": 10, **random}, seed=seed)
+            strategy.run_seed = run_seed
             learn(strategy, network, features, labels, EXPERIENCE, BATCH)
-            states.append(logits(strategy, network, clouds(C, 40, D, seed=1)[0]))
-        assert torch.equal(states[0], states[1]) and torch.equal(states[2], states[3])
-        assert not torch.equal(states[0], states[2])
+            return logits(strategy, network, clouds(C, 40, D, seed=1)[0])
+
+        assert torch.equal(found(0, None), found(0, None)) and not torch.equal(found(0, None), found(1, None))
+        assert torch.equal(found(0, 1), found(1, 1)) and torch.equal(found(0, 1), found(0, 2, random_state=1))
+        assert not torch.equal(found(0, 0), found(0, 1)) and not torch.equal(found(0, 0), found(0, None))
+
+    @pytest.mark.parametrize(("kind", "nothing"), [(GaussianNB, True), (LinearDiscriminantAnalysis, True), (SGDClassifier, False)])  # fmt: skip
+    def test_an_estimator_without_a_random_state_draws_nothing(self, kind: type, nothing: bool) -> None:
+        assert make(kind).draws_nothing == nothing
 
 
 class TestClasses:
