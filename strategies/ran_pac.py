@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -121,6 +122,7 @@ class RanPAC(QueuedStrategy):
         seed: Of the projection, and so of what is held out. None: it follows the run's seed; a number pins it in all runs.
     """
 
+    EARLIER_DEFAULTS: ClassVar[Mapping[str, object]] = {"seed": 0}
     # (D, M) float32, W; empty before the first picture, as all that follow. Its first column is the direction by which
     # pictures are held out; without a projection there is but this one.
     projection: Tensor
@@ -160,7 +162,7 @@ class RanPAC(QueuedStrategy):
         self.weight = v.new_empty(0)
 
     def regressors(self, v: Tensor) -> Tensor:
-        """h (N, M) float64 of features v (N, D) float64."""
+        """The regressors h (N, M) float64 of features v (N, D) float64."""
         return v if self.projections is None else (v @ self.projection.double()).relu()
 
     def solve(self) -> tuple[Tensor, Tensor]:

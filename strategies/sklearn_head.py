@@ -7,7 +7,7 @@ import inspect
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import import_module
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -92,6 +92,7 @@ class SklearnHead(Strategy):
     kind = "closed_form"
     freezes_backbone = True
     needs_base_data = True
+    EARLIER_DEFAULTS: ClassVar[Mapping[str, object]] = {"seed": 0}
     features: Tensor  # (P, D) float32, of all pictures so far; empty with partial_fit, as the labels are
     labels: Tensor  # (P,) int64
     counts: Tensor  # (C,) int64, pictures so far; empty before the first
