@@ -69,7 +69,7 @@ class StreamDataModule(LightningDataModule, ABC):
         image_size: Side of the square pictures, in pixels.
         val_fraction: Share of the training data cut off for validation, where there is no official validation set.
         test_fraction: Share of all data cut off for testing, where there is no official test set.
-        seed: Alone moves these cuts.
+        seed: Alone moves these cuts, and draws the ``views``.
         stream: How the training data becomes experiences; None is ``InstanceIncremental()``.
         train_transforms: Replace ``default_train_transforms()``: a list of presets, torchvision v2 classes, or modules by
             dotted path, from uint8 (3, h, w) to uint8 (3, H, W).
@@ -88,7 +88,8 @@ class StreamDataModule(LightningDataModule, ABC):
         cache_gb: The most that this file holds; what does not fit is decoded each time.
         cache_dir: Where caches are kept; None: beside the data, or in the user's cache folder where that is read-only.
         views: What a frozen backbone is trained on: None: pictures augmented anew each epoch; 0: pictures with the
-            evaluation transform; k: k augmented views of each, drawn once. Other than None each passes the backbone once.
+            evaluation transform; k: k augmented views of each, drawn once by ``seed``, so that runs of all seeds share them.
+            Other than None each passes the backbone once.
         feature_cache_gb: The most that features of frozen backbones may take on the disk; 0 keeps none.
 
     Attributes:

@@ -55,6 +55,7 @@ def scenario_card(group: Group) -> list[Fact]:
         Fact("seeds", [", ".join(str(seed) for seed in sorted({run.seed for run in runs}))]),
         _fact("backbone", runs, _backbone),
         _fact("what the backbone saw before", runs, lambda run: _weights(run)[1]),
+        _views(runs),
         _fact("input size", runs, lambda run: str(_argument(run, "image_size"))),
         _fact("device", runs, _device),
         _fact("energy", runs, _energy),
@@ -144,6 +145,18 @@ def _pictures(run: ReportRun) -> str:
         return UNKNOWN
     left = f"; {skipped} could not be read and were left out" if skipped else ""
     return ", ".join(f"{count:,}" for count in counts) + left
+
+
+def _views(runs: Sequence[ReportRun]) -> Fact:
+    fact = _fact("augmented views of training pictures", runs, _views_of)
+    return fact if fact.values != ["none"] else Fact(fact.name, [])
+
+
+def _views_of(run: ReportRun) -> str:
+    views = _argument(run, "views")
+    if not isinstance(views, int) or not views:
+        return "none"
+    return f"{views} of each where the backbone is frozen, drawn by data.seed {_argument(run, 'seed')}: the same for all seeds"
 
 
 def _leaks(run: ReportRun) -> str:

@@ -7,13 +7,24 @@ from collections.abc import Sequence
 import numpy as np
 
 from lightning_vision.report.runs import Group, Method, ReportRun
+from lightning_vision.run_directory import flatten
 from lightning_vision.samples import listed, plural
+
+PINS = ("seed", "random_state")
+"""What arguments are called that pin what a learning strategy draws; a part's of scikit-learn are ``part__random_state``."""
 
 
 def remarks_on(methods: Sequence[Method], bases: Sequence[ReportRun]) -> list[str]:
     """What must be known of the runs of one group."""
     runs = [run for method in methods for run in method.runs]
-    return [*_unfinished(runs), *_unbalanced(methods), *_streams([*runs, *bases]), *_own_bases(runs), *_energy(runs)]
+    return [
+        *_unfinished(runs),
+        *_unbalanced(methods),
+        *_streams([*runs, *bases]),
+        *_own_bases(runs),
+        *_pinned(methods),
+        *_energy(runs),
+    ]
 
 
 def why_apart(groups: Sequence[Group], test_sets: Sequence[str]) -> list[str]:
@@ -97,6 +108,23 @@ def _own_bases(runs: Sequence[ReportRun]) -> list[str]:
     if not own or all(run.trained_base for run in runs):
         return []
     return [f"{_names(own)} trained the base in the run, the others start from a given one. What a strategy does with the data of the base is in the cost of the others only."]  # fmt: skip
+
+
+def _pinned(methods: Sequence[Method]) -> list[str]:
+    """Learning strategies that drew the same in runs of several seeds, or would have, since an option pins a seed."""
+    found = []
+    for method in methods:
+        seeds: dict[tuple[str, int], list[int]] = {}
+        for run in method.runs:
+            for key, value in flatten(run.results.run.strategy.init_args):
+                if key.rsplit(".", 1)[-1].rsplit("__", 1)[-1] in PINS and type(value) is int:
+                    seeds.setdefault((key, value), []).append(run.seed)
+        for (key, value), of in seeds.items():
+            where = (
+                "in all its runs" if len(of) == len(method.runs) else f"in the runs of seed {', '.join(map(str, of))}"
+            )
+            found.append(f"What {method.label} draws was pinned by its option {key} to {value} {where}: the spread over seeds leaves it out.")  # fmt: skip
+    return found
 
 
 def _energy(runs: Sequence[ReportRun]) -> list[str]:

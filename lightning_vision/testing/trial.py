@@ -162,8 +162,8 @@ class Trial:
     def reseeded(self) -> Run:
         """One increment with another seed, from the base of ``whole``."""
         base = RunDirectory(self.whole.path).finished(0)
-        options = {"model": {"base_checkpoint": str(base)}, "run": {"seed_everything": 1, "stop_after": 1}}
-        return self.fit("reseeded", self.scenario, **options)
+        run = {"seed_everything": 1, "stop_after": 1}
+        return self.fit("reseeded", self.scenario, model={"base_checkpoint": str(base)}, run=run)
 
     @cached_property
     def ranks(self) -> Run:

@@ -1,4 +1,4 @@
-"""The scenario card: what a backbone was trained on before."""
+"""The scenario card: what a backbone was trained on before, and views that all seeds share."""
 
 from pathlib import Path
 from typing import Any
@@ -29,3 +29,28 @@ def test_what_the_backbone_saw_before(backbone: str, options: dict[str, Any], wo
     (group,) = gather([tmp_path]).groups
     (fact,) = [fact for fact in scenario_card(group) if fact.name == "what the backbone saw before"]
     assert len(fact.values) == 1 and fact.values[0].startswith(words)
+
+
+@pytest.mark.parametrize(
+    ("views", "values"),
+    [
+        ([None, 0], []),
+        ([2, 2], ["2 of each where the backbone is frozen, drawn by data.seed 0: the same for all seeds"]),
+        (
+            [2, None],
+            [
+                "2 of each where the backbone is frozen, drawn by data.seed 0: the same for all seeds (seed 0)",
+                "none (seed 1)",
+            ],
+        ),
+    ],
+)
+def test_views_are_said_to_be_the_same_for_all_seeds(
+    views: list[int | None], values: list[str], tmp_path: Path
+) -> None:
+    for seed, count in enumerate(views):
+        changes = {"run.data.init_args.views": count, "run.data.init_args.seed": 0}
+        make_run(tmp_path / str(seed), seed=seed, changes=changes)
+    (group,) = gather([tmp_path]).groups
+    found = [fact.values for fact in scenario_card(group) if fact.name.startswith("augmented views")]
+    assert found == ([values] if values else [])

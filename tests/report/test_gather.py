@@ -337,3 +337,28 @@ def test_gathering_loads_neither_torch_nor_lightning() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("init_args", "said"),
+    [
+        ([{"seed": None}, {"seed": None}], []),
+        (
+            [{"seed": 3}, {"seed": 3}],
+            ["What RanPAC draws was pinned by its option seed to 3 in all its runs: the spread over seeds leaves it out."],
+        ),
+        (
+            [{"seed": None}, {"seed": 0}],
+            ["What RanPAC draws was pinned by its option seed to 0 in the runs of seed 1: the spread over seeds leaves it out."],
+        ),
+        (
+            [{"estimator_args": {"base__random_state": 7}}] * 2,
+            ["What RanPAC draws was pinned by its option estimator_args.base__random_state to 7 in all its runs: the spread over seeds leaves it out."],
+        ),
+    ],
+)  # fmt: skip
+def test_a_draw_that_was_pinned_is_said(init_args: list[dict[str, Any]], said: list[str], tmp_path: Path) -> None:
+    for seed, arguments in enumerate(init_args):
+        make_run(tmp_path / str(seed), strategy="strategies.RanPAC", init_args=arguments, seed=seed)
+    (group,) = gather([tmp_path]).groups
+    assert [remark for remark in group.remarks if "pinned" in remark] == said
