@@ -57,6 +57,9 @@ class Avalanche(StreamDataModule):
         options: See ``StreamDataModule``.
     """
 
+    named_classes: ClassVar[Mapping[str, str | None]] = {
+        "benchmark": None
+    }  # they download, and CORe50 unpickles, what is at the root
     SPLIT_OF_STREAM: ClassVar[dict[str, str]] = {"train": "train", "valid": "val", "val": "val", "test": "test"}
 
     def __init__(

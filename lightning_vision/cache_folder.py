@@ -20,6 +20,25 @@ def beside(root: Path) -> Path:
     return root.parent / f".{root.name}{SUFFIX}"
 
 
+def user_cache() -> Path:
+    """The user's own folder for caches; it need not exist."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lightning_vision"
+
+
+def foreign_cache(root: object) -> str | None:
+    """The ``cache_dir`` for data that a configuration names which the user did not: no folder is made where it says.
+
+    None, which is beside the data, if a cache is there already and no link in it leads elsewhere; else the user's own.
+    """
+    if not isinstance(root, str | Path) or not Path(root).expanduser().is_dir():
+        return None
+    kept = beside(Path(root).expanduser())
+    if kept.is_symlink() or not kept.is_dir():
+        return str(user_cache())
+    names = (Path(folder) / name for folder, folders, files in os.walk(kept) for name in (*folders, *files))
+    return str(user_cache()) if any(name.is_symlink() for name in names) else None
+
+
 def cache_folder(root: Path | None, cache_dir: str | Path | None = None) -> Path:
     """The folder for caches of the data below ``root``; it is made.
 
@@ -36,8 +55,7 @@ def cache_folder(root: Path | None, cache_dir: str | Path | None = None) -> Path
     if cache_dir is not None:
         places = [Path(cache_dir).expanduser() / own_name]
     else:
-        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        places = [*([beside(root)] if root is not None and root.is_dir() else []), home / "lightning_vision" / own_name]
+        places = [*([beside(root)] if root is not None and root.is_dir() else []), user_cache() / own_name]
     problems = []
     for place in places:
         try:

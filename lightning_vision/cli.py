@@ -162,9 +162,13 @@ def _check_shadowing() -> None:
 
 
 def _let_own_files_be_imported() -> None:
-    """Put the working directory on the path, last, for classes of the user's own: ``python -m`` does, a script does not."""
+    """Put the working directory on the path, last, for classes of the user's own: ``python -m`` does, a script does not.
+
+    Not a run directory or a comparison: what lies there may be a stranger's, and would be taken for a package that is missing.
+    """
     here = str(Path.cwd())
-    if here not in sys.path and "" not in sys.path:
+    of_a_run = any(Path(name).exists() for name in ("results.json", "checkpoints", "comparison.json"))
+    if not of_a_run and here not in sys.path and "" not in sys.path:
         sys.path.append(here)
 
 

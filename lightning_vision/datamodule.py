@@ -107,6 +107,8 @@ class StreamDataModule(LightningDataModule, ABC):
     """Pictures are what lies in their ``box_xyxy``; a concrete datamodule sets it."""
     box_context: float = 0.0
     """Share of a box's sides by which it is widened in all."""
+    named_classes: ClassVar[Mapping[str, str | None]] = {}
+    """See ``Strategy.named_classes``."""
 
     def __init__(
         self,

@@ -40,7 +40,16 @@ def load_plugins() -> list[Plugin]:
     """
     typehints.get_all_subclass_paths = _subclass_paths
     plugins = [_load(entry, group) for group in GROUPS for entry in metadata.entry_points(group=group)]
+    _installed.update(plugin.found for plugin in plugins if plugin.found is not None)
     return [_check_name(plugin, plugins) if plugin.found is not None else plugin for plugin in plugins]
+
+
+_installed: set[type] = set()
+
+
+def installed_plugins() -> frozenset[type]:
+    """The classes that were found through entry points, those too whose short name another has."""
+    return frozenset(_installed)
 
 
 def _load(entry: metadata.EntryPoint, group: str) -> Plugin:

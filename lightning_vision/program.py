@@ -49,6 +49,8 @@ from lightning_vision.energy import EnergyMeter
 from lightning_vision.errors import CheckpointError, ConfigError, DataError, TrainingError, UserError
 from lightning_vision.explanation.options import ExplainOptions
 from lightning_vision.exporting.options import ExportOptions
+from lightning_vision.foreign_config import take_foreign
+from lightning_vision.links_out import refuse_links_out
 from lightning_vision.loggers import MetricsCSV, close_loggers, earlier_run_id, make_wandb_logger
 from lightning_vision.plugins import load_plugins
 from lightning_vision.processes import end_with_parent, is_first
@@ -243,6 +245,11 @@ class StreamCLI(LightningCLI):
             "--stop_after", type=int | None, default=None,
             help="Stop after the experience of this number (0: the base alone); --ckpt_path last goes on.",
         )  # fmt: skip
+        parser.add_argument(
+            "--trust_run", action=ActionYesNo, nargs="?", default=False,
+            help="Whoever made the run directory is trusted: its config.yaml may name any class, which is code that is run, and "
+            "its files may be links to elsewhere.",
+        )  # fmt: skip
         parser.add_class_arguments(EnergyOptions, "energy")
         parser.add_class_arguments(WandbOptions, "wandb")
         parser.link_arguments("data.class_names", "model.class_names", apply_on="instantiate")
@@ -353,6 +360,8 @@ class StreamCLI(LightningCLI):
                 "weights use model.base_checkpoint."
             )
         self.resume = ckpt_path == "last"
+        if self.resume and not config.trust_run:
+            refuse_links_out(directory.path)
         self.plain_config = _plain(self.parser, self.config, str(self.subcommand))
         written = directory.config.is_file()
         kept = (
@@ -472,7 +481,7 @@ class StreamCLI(LightningCLI):
     def _save_config(self, directory: RunDirectory) -> None:
         """Write config.yaml, which starts the same run again: neither goes on with this one nor deletes it."""
         config = self.config.fit.clone()
-        config.ckpt_path, config.overwrite = None, False
+        config.ckpt_path, config.overwrite, config.trust_run = None, False, False
         dumped = self._parser("fit").dump(config, skip_none=False)
         write_atomically(directory.config, lambda path: _write_text(path, dumped))
 
@@ -755,8 +764,8 @@ def run(args: list[str], own_process: bool) -> int:
     """
     prepare_process(own_process)
     try:
-        with nullcontext() if own_process else _without_own_words():
-            StreamCLI(_with_run_config(args), own_process)
+        with nullcontext() if own_process else _without_own_words(), _with_run_config(args) as words:
+            StreamCLI(words, own_process)
     except StopRequestedError as stop:
         _say(f"Stopped by {stop}. What was learned is kept; the same command with --ckpt_path last goes on.")
         return 128 + stop.signum
@@ -770,23 +779,47 @@ def run(args: list[str], own_process: bool) -> int:
     return 0
 
 
-def _with_run_config(args: list[str]) -> list[str]:
-    """What is done with a checkpoint takes the configuration of its run, where none is given.
+@contextmanager
+def _with_run_config(args: list[str]) -> Iterator[list[str]]:
+    """What is done with a checkpoint takes the configuration of its run, where none is given: what of it can be trusted.
 
     Raises:
         CheckpointError: There is nothing where it is said to be.
+        ConfigError: The run's configuration asks for more than is taken of one that the user did not name, or its files are
+            links to elsewhere.
     """
     words = [word for arg in args for word in (arg.split("=", 1) if arg.startswith("--") else [arg])]
-    if args[0] not in FROM_CHECKPOINT or {"--config", "-c", "--help", "-h"} & set(words):
-        return args
     given = [value for key, value in pairwise(words) if key == "--ckpt_path"]
-    if not given:
-        return args
+    if args[0] not in FROM_CHECKPOINT or {"--help", "-h"} & set(words) or not given:
+        yield args
+        return
     path = Path(given[-1])
     if not path.exists():
         raise CheckpointError(f"Expected a checkpoint or the directory of a run, found nothing at {path}.")
-    config = RunDirectory(path if path.is_dir() else path.parent.parent).config
-    return [args[0], "--config", str(config), *args[1:]] if config.is_file() else args
+    directory = RunDirectory(path if path.is_dir() else path.parent.parent)
+    trusted = _is_given(words, "--trust_run")
+    if not trusted and directory.exists():
+        refuse_links_out(directory.path)
+    if {"--config", "-c"} & set(words) or not directory.config.is_file():
+        yield args
+        return
+    if trusted:
+        yield [args[0], "--config", str(directory.config), *args[1:]]
+        return
+    taken = take_foreign(directory.read_config(), directory.config, named=words)
+    with tempfile.TemporaryDirectory(prefix="lightning_vision-") as folder:
+        file = Path(folder) / "config.yaml"  # what was looked at, not what another reader might make of the run's own
+        file.write_text(yaml.safe_dump(taken, sort_keys=False), encoding="utf-8")
+        try:
+            yield [args[0], "--config", str(file), *args[1:]]
+        except ConfigError as error:
+            raise type(error)(str(error).replace(str(file), str(directory.config))) from error
+
+
+def _is_given(words: list[str], option: str) -> bool:
+    """Whether a flag is on, however it is written; the last of several counts."""
+    values = [after for word, after in pairwise([*words, "--"]) if word == option]
+    return bool(values) and values[-1].lower() not in ("false", "no")
 
 
 def _in_words(error: Exception) -> UserError | None:

@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from lightning_vision.errors import CheckpointError, ConfigError, TrainingError
+from lightning_vision.options_file import read_options_file
 from lightning_vision.writer_lock import LOCK, only_writer
 
 WAY_OUT = "or give this run another place by --run_name or --trainer.default_root_dir"
@@ -51,6 +52,10 @@ class RunDirectory:
         """The folder of checkpoints."""
         return self.path / "checkpoints"
 
+    def exists(self) -> bool:
+        """Whether it is there and holds a run."""
+        return self.config.is_file() or self.results.is_file()
+
     def read_config(self) -> dict[str, Any]:
         """The options that the run was started with.
 
@@ -58,12 +63,11 @@ class RunDirectory:
             CheckpointError: The file cannot be read.
         """
         try:
-            config = yaml.safe_load(self.config.read_text(encoding="utf-8"))
-        except (OSError, ValueError, yaml.YAMLError) as error:
-            raise CheckpointError(f"{self.config} cannot be read: {' '.join(str(error).split())}") from error
-        if not isinstance(config, dict):
-            raise CheckpointError(f"{self.config} holds no options. Restore it, or start another run by --run_name.")
-        return config
+            return read_options_file(self.config)
+        except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+            raise CheckpointError(
+                f"{self.config} cannot be read: {' '.join(str(error).split())}. Restore it, or start another run by --run_name."
+            ) from error
 
     def finished(self, experience: int) -> Path:
         """The checkpoint at the end of an experience."""
@@ -94,7 +98,7 @@ class RunDirectory:
                 f"The run directory {self.path} exists already. Go on with it by --ckpt_path last, give this run "
                 "another name by --run_name NAME, or delete what is there by --overwrite."
             )
-        if not (self.config.is_file() or self.results.is_file()):
+        if not self.exists():
             raise ConfigError(
                 f"--overwrite: {self.path} is not empty and holds no run (neither config.yaml nor results.json), "
                 "so nothing was deleted. Choose another --run_name or --trainer.default_root_dir."
@@ -216,6 +220,7 @@ FREE_ON_RESUME = (
     "run_name",
     "keep_checkpoints",
     "stop_after",
+    "trust_run",
     "weights_only",
     "energy",
     "wandb",

@@ -56,6 +56,9 @@ class Strategy(nn.Module):
     draws_nothing: bool = False
     """Nothing in it is random: of one base and one stream all seeds make the same. A gradient strategy never is so, for
     the order of its batches follows the seed."""
+    named_classes: ClassVar[Mapping[str, str | None]] = {}
+    """Arguments that name something by dotted path, each with the base class of all that a configuration that came with a
+    run may name there; it must be in that class's package. None: nothing."""
 
     stage: str = ""
     """The stage that is being trained, one of ``stages(experience)``; set by the core."""

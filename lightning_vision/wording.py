@@ -2,8 +2,8 @@
 
 import unicodedata
 
-INVISIBLE = {*range(0x202A, 0x202F), *range(0x2066, 0x206A)}
-"""Characters that turn the direction of what follows: a name could pass for another."""
+INVISIBLE = {*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0xFFFE, 0xFFFF}
+"""Characters that turn the direction of what follows, so that a name could pass for another, and two that are none."""
 
 
 def printable(text: object) -> str:

@@ -7,7 +7,7 @@ import inspect
 import math
 from collections.abc import Iterable, Mapping
 from importlib import import_module
-from typing import Any, NamedTuple, cast
+from typing import Any, ClassVar, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -138,6 +138,7 @@ class AvalanchePlugin(Strategy):
     """
 
     follows_base = True
+    named_classes: ClassVar[Mapping[str, str | None]] = {"plugin": "avalanche.core.BasePlugin"}
     state: Tensor  # (n,) uint8, empty but for the time between loading and the next use
 
     def __init__(self, plugin: str = "EWCPlugin", plugin_args: dict[str, Any] | None = None) -> None:

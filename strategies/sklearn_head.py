@@ -93,6 +93,7 @@ class SklearnHead(Strategy):
     freezes_backbone = True
     needs_base_data = True
     EARLIER_DEFAULTS: ClassVar[Mapping[str, object]] = {"seed": 0}
+    named_classes: ClassVar[Mapping[str, str | None]] = {"estimator": "sklearn.base.BaseEstimator"}
     features: Tensor  # (P, D) float32, of all pictures so far; empty with partial_fit, as the labels are
     labels: Tensor  # (P,) int64
     counts: Tensor  # (C,) int64, pictures so far; empty before the first
@@ -183,6 +184,13 @@ class SklearnHead(Strategy):
                 f"SklearnHead: {self.estimator} cannot be built with the estimator_args {self.estimator_args}: {error}. It takes "
                 f"{known}."
             ) from error
+        if kept := [
+            key for key, value in made.get_params().items() if key.split("__")[-1] == "memory" and value is not None
+        ]:
+            raise ConfigError(
+                f"SklearnHead: estimator_args.{kept[0]} would have scikit-learn keep pickled objects in a folder, and load what "
+                "lies there. Leave it out."
+            )
         seed = self.draw_seed("SklearnHead", self.seed)
         seed = seed % 2**32 if self.seed is None else seed  # the largest that scikit-learn takes
         free = [name for name, value in made.get_params().items() if value is None and _is_random_state(name)]

@@ -22,6 +22,7 @@ from lightning_vision.comparison.plan import RUNS, Plan, PlannedRun, make_plan
 from lightning_vision.comparison.reporting import report
 from lightning_vision.comparison.wandb_runs import log_comparison, log_variants
 from lightning_vision.errors import ConfigError
+from lightning_vision.links_out import refuse_links_out
 from lightning_vision.samples import plural
 
 
@@ -48,6 +49,8 @@ def compare(words: Sequence[str], main: Callable[[list[str]], int], typed: Seque
     console = Console(soft_wrap=True, highlight=False)
     plan = make_plan(options)
     folder = ComparisonFolder(options.output)
+    if not options.trust_run:
+        refuse_links_out(folder.path)
     for remark in [*folder.check(plan), *plan.remarks]:
         console.print(escape(remark))
     if options.dry_run:

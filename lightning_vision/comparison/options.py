@@ -50,6 +50,7 @@ class CompareOptions:
     executor_options: dict[str, Any] = field(default_factory=dict)
     max_cells: int = MAX_CELLS
     dry_run: bool = False
+    trust_run: bool = False
     fit_words: tuple[str, ...] = ()
     """Options of ``fit`` that hold for every cell."""
 
@@ -150,6 +151,13 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--dry_run", action="store_true", help="print the cells and what they will take, and run nothing"
     )
+    parser.add_argument(
+        "--trust_run",
+        nargs="?",
+        const="true",
+        choices=("true", "false"),
+        help="whoever made the comparison's folder is trusted: its files may be links to elsewhere",
+    )
     return parser
 
 
@@ -168,7 +176,11 @@ def read_options(words: Sequence[str]) -> CompareOptions:
         raise ConfigError(
             f"The section `compare` has no option {', '.join(unknown)}; it has {', '.join(sorted(SECTION))}."
         )
-    asked = {key: value for key, value in vars(given).items() if value is not None and key not in ("config", "dry_run")}
+    asked = {
+        key: value
+        for key, value in vars(given).items()
+        if value is not None and key not in ("config", "dry_run", "trust_run")
+    }
     axes = section.pop("axes", {}) if "axis" not in asked else section.pop("axes", {}) | _axes_of(asked.pop("axis"))
     if "skip" in asked:
         asked["skip"] = [_condition(text) for text in asked["skip"]]
@@ -185,7 +197,8 @@ def read_options(words: Sequence[str]) -> CompareOptions:
         skip=tuple(_mapping(item, "skip") for item in _sequence(merged.get("skip", []), "skip")),
         output=Path(merged.get("output", CompareOptions.output)),
         dry_run=given.dry_run,
-        fit_words=tuple(fit_words),
+        trust_run=given.trust_run == "true",
+        fit_words=(*fit_words, *(["--trust_run=true"] if given.trust_run == "true" else [])),
         **{key: merged[key] for key in PLAIN & merged.keys()},
     )
     _check(options)

@@ -8,18 +8,17 @@ from typing import Any, cast
 
 from jsonargparse import ArgumentParser, Namespace
 
-import datamodules
 from lightning_vision.datamodule import StreamDataModule
 from lightning_vision.errors import UserError
+from lightning_vision.foreign_config import take_foreign_data
 from lightning_vision.report.runs import ReportRun
+from lightning_vision.run_directory import RunDirectory
 from lightning_vision.thumbnail import jpeg_thumbnail
 
 SIDE = 96
 """Longest side of a thumbnail, in pixels."""
-BY_DOTTED_PATH = ("train_transforms", "eval_transforms", "batch_transforms", "test_data")
-"""Options of a datamodule that can name classes. A config that came with a run directory is not to run code of its choice."""
-OF_FILES = frozenset(datamodules.__all__) - {"Avalanche"}
-"""Datamodules of this package without options that import what they name."""
+OF_PREPARATION = ("train_transforms", "eval_transforms", "batch_transforms", "test_data")
+"""Options of a datamodule that a thumbnail does without."""
 
 
 class PicturesOfRuns:
@@ -47,24 +46,19 @@ class PicturesOfRuns:
 
 def _open(run: ReportRun) -> StreamDataModule | None:
     asked = run.config.get("data")
-    if not isinstance(asked, dict):
+    if not isinstance(asked, dict) or not isinstance(options := asked.get("init_args") or {}, dict):
         return None
-    module, _, name = str(asked.get("class_path", "")).rpartition(".")
-    if module.split(".")[0] != "datamodules" or name not in OF_FILES:
-        return None
-    options = asked.get("init_args")
-    kept: dict[str, Any] = {
-        key: value for key, value in (options if isinstance(options, dict) else {}).items() if key not in BY_DOTTED_PATH
-    }
-    stream = kept.get("stream")
-    if isinstance(stream, dict) and not str(stream.get("class_path", "")).startswith("lightning_vision."):
+    kept: dict[str, Any] = {key: value for key, value in options.items() if key not in OF_PREPARATION}
+    try:
+        taken = take_foreign_data({**asked, "init_args": kept}, RunDirectory(run.path).config)
+    except UserError:  # the page does without the pictures of such data
         return None
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(StreamDataModule, "data")
     said = io.StringIO()  # the data's own remarks were printed by the run
     try:
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-            parsed = parser.parse_object({"data": {"class_path": f"datamodules.{name}", "init_args": kept}})
+            parsed = parser.parse_object({"data": taken})
             data = cast(StreamDataModule, cast(Namespace, parser.instantiate_classes(parsed)).data)
             if data.class_names != run.results.class_names:
                 data.use_class_names(run.results.class_names)

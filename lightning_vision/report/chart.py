@@ -10,6 +10,7 @@ import altair as alt
 import vl_convert
 
 from lightning_vision.report.labels import unique
+from lightning_vision.wording import printable
 
 PNG_WIDTH = 900
 """Pixels of the drawing in a PNG, before the scale of 2."""
@@ -60,7 +61,7 @@ class Chart:
 
     def png(self) -> bytes:
         """The chart on white, with its title, at twice the usual resolution."""
-        spec = {**self.whole, "title": {"text": self.title, "anchor": "start", "offset": 12}, "padding": 16}
+        spec = _shown({**self.whole, "title": {"text": self.title, "anchor": "start", "offset": 12}, "padding": 16})
         if "facet" in spec:
             spec["columns"] = max(1, PNG_WIDTH // (spec["usermeta"]["panel"] + 40))
         else:
@@ -70,6 +71,15 @@ class Chart:
         config |= {"background": "#ffffff", "font": "sans-serif"}
         picture: bytes = vl_convert.vegalite_to_png(spec, vl_version=VEGA_LITE, scale=2, config=config)
         return picture
+
+
+def _shown(value: Any) -> Any:
+    """A specification whose texts can be drawn: what is no character of XML ends the process of the drawing library."""
+    if isinstance(value, dict):
+        return {_shown(key): _shown(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_shown(item) for item in value]
+    return printable(value) if isinstance(value, str) else value
 
 
 def look(*, dark: bool) -> dict[str, Any]:

@@ -13,16 +13,14 @@ import yaml
 from pydantic import BaseModel, Field, JsonValue, TypeAdapter, ValidationError
 
 from lightning_vision.errors import ConfigError, UserError
+from lightning_vision.links_out import leads_out
+from lightning_vision.options_file import read_options_file
 from lightning_vision.report.runs import LeftOut
 from lightning_vision.report.soundness import check_results
 from lightning_vision.results import Results, read_results
 from lightning_vision.run_directory import RunDirectory
 
 COMPARISON, FAILED = "comparison.json", "failed.json"
-MOST_OPTIONS = 100_000
-"""Of one config.yaml: a short one with aliases of aliases can stand for more than the memory holds."""
-MOST_NESTED = 100
-"""Options within options."""
 _NO_RUNS_IN = ("checkpoints", "wandb", "logs", "report", "__pycache__")
 
 
@@ -125,6 +123,9 @@ def _take_run(found: Found, path: Path) -> None:
     try:
         if not directory.results.is_file():
             raise ConfigError(f"{directory.results} is no file.")
+        for file in (directory.results, directory.config, directory.predictions, directory.metrics):
+            if leads_out(file, path):
+                raise ConfigError(f"{file} is a symbolic link out of the run directory")
         results = read_results(directory.results)
         check_results(results)
         written = directory.results.stat().st_mtime
@@ -133,7 +134,7 @@ def _take_run(found: Found, path: Path) -> None:
         return
     config: dict[str, Any] = {}
     try:
-        config = _read_config(directory.config)
+        config = read_options_file(directory.config)
     except FileNotFoundError:
         found.remarks[path] = "it has no config.yaml: of its options only the learning strategy's are known"
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
@@ -144,27 +145,6 @@ def _take_run(found: Found, path: Path) -> None:
 def _stops_after_base(config: dict[str, Any], results: Results) -> bool:
     done = len(results.experiences)
     return config.get("stop_after") == 0 and done == 1 and not results.run.complete
-
-
-def _read_config(path: Path) -> dict[str, Any]:
-    content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    if not isinstance(content, dict):
-        raise ValueError("it holds no options")
-    if _size(content, {}) > MOST_OPTIONS:
-        raise ValueError(f"it stands for more than {MOST_OPTIONS:,} options")
-    return content
-
-
-def _size(value: Any, known: dict[int, int], depth: int = 0) -> int:
-    """How many values a nested one stands for, each time it is referred to."""
-    if not isinstance(value, dict | list):
-        return 1
-    if depth > MOST_NESTED:
-        raise RecursionError
-    if id(value) not in known:
-        items = value.values() if isinstance(value, dict) else value
-        known[id(value)] = 1 + sum(_size(item, known, depth + 1) for item in items)
-    return known[id(value)]
 
 
 def _take_comparison(found: Found, path: Path) -> None:
