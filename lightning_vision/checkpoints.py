@@ -12,6 +12,7 @@ import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 
 from lightning_vision.classifier import CHECKPOINT_SCHEMA, ContinualClassifier
+from lightning_vision.datamodule import StreamDataModule
 from lightning_vision.errors import CheckpointError, TrainingError
 from lightning_vision.run_directory import RunDirectory, write_atomically
 from lightning_vision.same_options import Difference, Kept, compare_options, option_name
@@ -172,6 +173,36 @@ def match_classes(base: list[str], data: list[str], path: Path) -> list[str]:
             "classes are learned from data that has pictures of all the known ones too."
         )
     return [*base, *new]
+
+
+def use_classes(model: ContinualClassifier, datamodule: StreamDataModule, names: list[str]) -> None:
+    """Give data and model one class list; a head that had another is made anew.
+
+    Raises:
+        DataError: A class of the data is not on the list.
+    """
+    if names != datamodule.class_names:
+        datamodule.use_class_names(names)
+    if names != model.class_names:
+        model.network.rearrange_classes([None] * len(names))
+        model.class_names = list(names)
+        model.hparams["class_names"] = list(names)
+
+
+def match_base(model: ContinualClassifier, datamodule: StreamDataModule) -> tuple[Path, Checkpoint]:
+    """Give data and model the class list of ``model.base_checkpoint`` with what is new in the data.
+
+    Returns:
+        The base's path and what it holds.
+
+    Raises:
+        CheckpointError: It is not there, or its classes differ from the data's.
+    """
+    path = find_checkpoint(str(model.base_checkpoint))
+    checkpoint = read_checkpoint(path)
+    names = match_classes(checkpoint["lightning_vision"]["class_names"], datamodule.class_names, path)
+    use_classes(model, datamodule, names)
+    return path, checkpoint
 
 
 def load_backbone(model: ContinualClassifier, checkpoint: Checkpoint) -> None:

@@ -284,7 +284,7 @@ class ContinualClassifier(LightningModule):
             return batch
         batch["image"] = transform.change(batch["image"])
         batch = self._normalised(batch)
-        batch["image"], target = transform.mix(batch["image"], batch["label"])
+        batch["image"], target = transform.mix(batch["image"], batch["label"], self.network.num_classes)
         if target is not None:
             batch["target"] = target
         return batch

@@ -186,7 +186,7 @@ class StreamDataModule(LightningDataModule, ABC):
         if len(samples) == 0 and self.findings.skipped:
             raise self._nothing_left()
         check_samples(samples, self.class_names)
-        self.batch_transform = BatchTransforms(batch_transforms, image_size, len(self.class_names))
+        self.batch_transform = BatchTransforms(batch_transforms, image_size)
         self.official_test = bool((samples["split"] == "test").any())
         samples, kept, inspection = self._inspect(samples)
         key = self.scenario.key_column(samples)

@@ -38,8 +38,10 @@ from lightning_vision.checkpoints import (
     check_fits,
     check_same_strategies,
     find_checkpoint,
+    match_base,
     match_classes,
     read_checkpoint,
+    use_classes,
 )
 from lightning_vision.classifier import ContinualClassifier
 from lightning_vision.component import class_path, short_name
@@ -591,11 +593,7 @@ class StreamCLI(LightningCLI):
         path = find_checkpoint(ckpt_path)
         checkpoint = read_checkpoint(path)
         names = match_classes(checkpoint["lightning_vision"]["class_names"], self.datamodule.class_names, path)
-        if names != self.datamodule.class_names:
-            self.datamodule.use_class_names(names)
-        if names != self.model.class_names:
-            self.model.network.rearrange_classes([None] * len(names))
-            self.model.class_names = list(names)
+        use_classes(self.model, self.datamodule, names)
         check_fits(checkpoint, self.model, path)
         check_same_strategies(checkpoint, self.model, path)
         # The strategy is that of the checkpoint's run; the first checkpoints did not say of which seed it was.
@@ -700,6 +698,8 @@ class _ProspectCLI(_ReadCLI):
         self.trainer = self._probe()
         self.config_init = self.parser.instantiate_classes(self.config)
         model, datamodule = self._get(self.config_init, "model"), self._get(self.config_init, "data")
+        if model.base_checkpoint and Path(model.base_checkpoint).exists():
+            match_base(model, datamodule)
         check_plan(model, datamodule)
         recipes = take_recipes(TrainerFactory(self._build_trainer_options, Path(), []))
         pictures = round(sum(work(model, datamodule, config.trainer.max_epochs or 1, recipes, config.stop_after)))

@@ -25,12 +25,12 @@ from lightning_vision import results as schema
 from lightning_vision.batch import Batch
 from lightning_vision.checkpoints import (
     check_fits,
-    find_checkpoint,
     load_backbone,
     load_base,
-    match_classes,
+    match_base,
     read_checkpoint,
     save_checkpoint,
+    use_classes,
 )
 from lightning_vision.classifier import ContinualClassifier
 from lightning_vision.component import class_path
@@ -209,22 +209,10 @@ class StreamRun:
 
     def _match_classes(self, saved: schema.Results | None) -> tuple[Path, dict[str, Any]] | None:
         """Give data and model one class list, and return the base checkpoint if it is still to be loaded."""
-        base: tuple[Path, dict[str, Any]] | None = None
-        names = self.datamodule.class_names
-        if saved is not None:
-            names = saved.class_names
-        elif self.model.base_checkpoint:
-            path = find_checkpoint(self.model.base_checkpoint)
-            checkpoint = read_checkpoint(path)
-            base = (path, checkpoint)
-            names = match_classes(checkpoint["lightning_vision"]["class_names"], names, path)
-        if names != self.datamodule.class_names:
-            self.datamodule.use_class_names(names)
-        if names != self.model.class_names:
-            self.model.network.rearrange_classes([None] * len(names))
-            self.model.class_names = list(names)
-            self.model.hparams["class_names"] = list(names)
-        return base
+        if saved is None and self.model.base_checkpoint:
+            return match_base(self.model, self.datamodule)
+        use_classes(self.model, self.datamodule, self.datamodule.class_names if saved is None else saved.class_names)
+        return None
 
     def _start_processes(self) -> None:
         """Start the other processes of this run now, so that from here on all can talk to each other."""
@@ -766,6 +754,7 @@ def check_plan(model: ContinualClassifier, datamodule: StreamDataModule) -> None
             f"There is one class, '{model.class_names[0]}', and a classifier needs at least 2. Give pictures of another "
             "class too, or model.base_checkpoint: a run that knows other classes."
         )
+    datamodule.batch_transform.check_classes(len(model.class_names))
     learners = [model.strategy, *([model.base_strategy] if stream[0].is_base else [])]
     for strategy in learners:
         name = type(strategy).__name__

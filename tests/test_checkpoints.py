@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 import torch
-from command_line import checkpoint_of, fit, start, weights_of
+from command_line import QUICK, checkpoint_of, fit, start, weights_of
 
 from lightning_vision.checkpoints import find_checkpoint, match_classes, read_checkpoint
 from lightning_vision.errors import CheckpointError
+from lightning_vision.program import look_ahead, read_fit_config
 from lightning_vision.results import read_results
 
 
@@ -141,6 +142,38 @@ class TestBase:
         before, after = weights_of(finished), weights_of(run)
         same = [torch.equal(before["strategy.heads"][:, row], after["strategy.heads"][:, row]) for row in range(3)]
         assert same == [False, True, False] and after["network.seen"].all()
+
+    @pytest.mark.parametrize("mixing", ["[MixUp]", "[CutMix]"])
+    def test_pictures_are_mixed_over_the_classes_of_both(self, mixing: str, finished: Path, tmp_path: Path) -> None:
+        """The soft target has a place for the class that the base alone knows, and none of the data's is shifted."""
+        options = [
+            *("--data.classes=[blue,green]", "--data.stream.base_fraction=0", "--data.stream.experiences=1"),
+            *(f"--data.batch_transforms={mixing}", "--data.class_weights=[1,2]", "--model.label_smoothing=0.1"),
+            *("--model.strategy=HeadOnly", "--trainer.max_epochs=8", "--trainer.callbacks=[ErrorReplay]"),
+        ]
+        run = fit(tmp_path, "mixed", *options, f"--model.base_checkpoint={finished}")
+        results = read_results(run / "results.json")
+        assert results.class_names == ["green", "red", "blue"]
+        assert results.test.accuracy is not None and results.test.accuracy > 0.8
+        assert results.test.per_class["red"]["support"] == 0
+
+    def test_a_pinned_number_of_classes_is_refused_before_anything_is_written(
+        self, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        options = [
+            *("--data.classes=[blue,green]", "--data.stream.base_fraction=0", "--data.stream.experiences=1"),
+            *('--data.batch_transforms=[{"MixUp": {"num_classes": 2}}]', f"--model.base_checkpoint={finished}"),
+        ]
+        assert start(tmp_path, "no", *options) == 2
+        assert "MixUp has num_classes=2, and the classifier tells 3 classes apart" in capsys.readouterr().err
+        assert not (tmp_path / "no").exists()
+
+    def test_what_would_be_run_counts_the_bases_classes(self, finished: Path) -> None:
+        """A comparison looks ahead before it starts: pictures of one class are enough for a base that knows others."""
+        stream = ["--data.classes=[blue]", "--data.stream.base_fraction=0", "--data.stream.experiences=1"]
+        words = [*QUICK, *stream, f"--model.base_checkpoint={finished}", "--model.strategy=MoveToData"]
+        prospect = look_ahead(read_fit_config(words).with_changes({})[1])
+        assert prospect.model.class_names == ["green", "red", "blue"]
 
     @pytest.mark.parametrize(
         ("options", "said"),

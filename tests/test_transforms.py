@@ -79,30 +79,45 @@ def test_refused(asked: Any, words: str) -> None:
 
 class TestBatchTransforms:
     def test_nothing_is_asked_for(self) -> None:
-        assert not BatchTransforms(None, 8, 3)
+        assert not BatchTransforms(None, 8)
 
     def test_one_draw_serves_the_batch(self) -> None:
-        transform = BatchTransforms([{"ColorJitter": {"brightness": 0.9}}], 8, 3)
+        transform = BatchTransforms([{"ColorJitter": {"brightness": 0.9}}], 8)
         image = torch.full((5, 3, 8, 8), 100, dtype=torch.uint8)
         changed = transform.change(image)
         assert transform and changed.dtype == torch.uint8
         assert len(set(changed.flatten().tolist())) == 1 and changed[0, 0, 0, 0] != 100
-        same, target = transform.mix(image.float(), torch.zeros(5, dtype=torch.long))
+        same, target = transform.mix(image.float(), torch.zeros(5, dtype=torch.long), 3)
         assert target is None and torch.equal(same, image.float())
 
     @pytest.mark.parametrize("name", ["MixUp", "mixup", "CutMix"])
     def test_mixing(self, name: str) -> None:
         torch.manual_seed(1)
-        transform = BatchTransforms([{name: {"alpha": 1.0}}], 8, 3)
+        transform = BatchTransforms([{name: {"alpha": 1.0}}], 8)
         label = torch.tensor([0, 1, 2, 0])
         image = label[:, None, None, None].expand(4, 3, 8, 8).float()
-        mixed, target = transform.mix(image, label)
+        mixed, target = transform.mix(image, label, 3)
         assert target is not None
         torch.testing.assert_close(target.sum(dim=1), torch.ones(4))
         # A picture of grey level c is of class c: its mean is the expectation of the target.
         torch.testing.assert_close(mixed.mean(dim=(1, 2, 3)), target @ torch.tensor([0.0, 1.0, 2.0]))
 
+    def test_how_many_classes_there_are_is_told_with_each_batch(self) -> None:
+        """A base may know more of them than the data that the transform was made for."""
+        torch.manual_seed(1)
+        transform = BatchTransforms(["MixUp", v2.CutMix()], 8)
+        for classes in (3, 7):
+            _, target = transform.mix(torch.rand(4, 3, 8, 8), torch.tensor([0, 2, 2, 0]), classes)
+            assert target is not None and target.shape == (4, classes)
+            assert (target[:, 3:] == 0).all() and (target[:, 1] == 0).all()
+
+    def test_a_number_of_classes_that_is_pinned_must_be_the_classifiers(self) -> None:
+        transform = BatchTransforms([{"MixUp": {"num_classes": 2}}], 8)
+        transform.check_classes(2)
+        with pytest.raises(ConfigError, match=r"MixUp has num_classes=2, and the classifier tells 3 classes apart"):
+            transform.check_classes(3)
+
     def test_a_single_picture_stays_as_it_is(self) -> None:
         image = torch.rand(1, 3, 8, 8)
-        mixed, target = BatchTransforms("CutMix", 8, 3).mix(image, torch.tensor([1]))
+        mixed, target = BatchTransforms("CutMix", 8).mix(image, torch.tensor([1]), 3)
         assert target is None and torch.equal(mixed, image)

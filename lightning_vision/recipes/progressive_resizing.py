@@ -202,8 +202,7 @@ class ProgressiveResizing(Recipe):
         training_pictures(trainer).train_transform = transform
         if regime.mixup:
             plain = [] if self._batch_transform is None else self._batch_transform.plain
-            mixing = {"MixUp": {"alpha": regime.mixup}}
-            model.batch_transform = BatchTransforms([*plain, mixing], model.image_size, model.network.num_classes)
+            model.batch_transform = BatchTransforms([*plain, {"MixUp": {"alpha": regime.mixup}}], model.image_size)
         else:
             model.batch_transform = self._batch_transform
         self._rate = regime.dropout or 0.0
