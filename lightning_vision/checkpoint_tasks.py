@@ -14,7 +14,8 @@ from lightning_vision.evaluation import Collector, Predictions
 from lightning_vision.feature_serving import FeatureServing
 from lightning_vision.pictures import confusion_csv, confusion_picture
 from lightning_vision.processes import is_first
-from lightning_vision.results import read_results, write_results
+from lightning_vision.reevaluation import rewrite_run, why_another
+from lightning_vision.results import read_results
 from lightning_vision.run_directory import RunDirectory, write_atomically
 from lightning_vision.samples import plural
 from lightning_vision.scores import score_predictions
@@ -38,10 +39,11 @@ def validate(
 def test(
     model: ContinualClassifier, datamodule: StreamDataModule, trainers: TrainerFactory, path: Path, experience: int
 ) -> None:
-    """Evaluate on the whole test set; in a run directory rewrite the final metrics and the confusion matrix."""
-    predictions = _one_pass(model, datamodule, trainers, keep_probability=False)
+    """Evaluate on the whole test set; in a run directory rewrite all figures of the evaluation after the last experience."""
+    found = _one_pass(model, datamodule, trainers, keep_probability=False)
     if not is_first():
         return
+    predictions = _picked(model, found)
     scores = score_predictions(
         predictions.label, predictions.predicted[0], predictions.confidence[0], model.class_names
     )
@@ -52,20 +54,13 @@ def test(
     directory = RunDirectory(folder)
     if directory.results.is_file():
         results = read_results(directory.results)
-        same = results.run.split_hash == datamodule.split_hash and results.run.stream_hash == datamodule.stream.hash
-        if same and experience == len(results.experiences) - 1:
-            results.test = scores
-            results.test_accuracy[-1] = scores.accuracy
-            write_results(results, directory.results)
-            _say(f"Rewritten: {directory.results}")
-        else:
-            why = (
-                "the test data is another"
-                if not same
-                else f"the checkpoint is from experience {experience}, not the last"
-            )
+        why = why_another(directory, results, datamodule, trainers, experience)
+        if why:
             _say(f"{directory.results} is left as it is: {why}.")
-            return
+        else:
+            rewrite_run(directory, results, datamodule, found)
+            _say(f"Rewritten: {directory.results}, predictions.npz, and the tables and charts of both matrices")
+        return
     confusion_csv(scores.confusion_matrix, model.class_names, folder / "confusion_matrix.csv")
     confusion_picture(
         scores.confusion_matrix,
@@ -80,7 +75,7 @@ def predict(
     model: ContinualClassifier, datamodule: StreamDataModule, trainers: TrainerFactory, path: Path, experience: int
 ) -> None:
     """Write predictions.csv: path, predicted class, probability per class, true class."""
-    predictions = _one_pass(model, datamodule, trainers, keep_probability=True)
+    predictions = _picked(model, _one_pass(model, datamodule, trainers, keep_probability=True))
     if not is_first() or predictions.probability is None:
         return
     names = model.class_names
@@ -101,7 +96,7 @@ def predict(
 def _one_pass(
     model: ContinualClassifier, datamodule: StreamDataModule, trainers: TrainerFactory, keep_probability: bool
 ) -> Predictions:
-    """The predictions of the network as it stands for the whole test set, on every process."""
+    """The predictions of the network as it stands for the whole test set, all variants, on every process."""
     trainer = trainers.evaluation()
     collector = Collector(keep_probability)
     model.collectors = [collector]
@@ -120,8 +115,11 @@ def _one_pass(
         )
     trainer.test(model, dataloaders=loader, verbose=False)
     features.close()
-    found = collector.result(trainer.strategy.root_device)
-    # A sweep's checkpoint holds every variant; the network's head is the one that was picked.
+    return collector.result(trainer.strategy.root_device)
+
+
+def _picked(model: ContinualClassifier, found: Predictions) -> Predictions:
+    """A sweep's checkpoint holds every variant; the network's head is the one that was picked."""
     picked = model.picked_variant
     return found.one(picked) if picked in found.variants else found
 

@@ -78,6 +78,9 @@ class Recipe(Callback):
     needs_pictures: ClassVar[bool] = False
     """It changes pictures: none of the features that a frozen backbone's are kept as can be trained on."""
 
+    changes_evaluation: ClassVar[bool] = False
+    """It changes how pictures are evaluated: figures with and without it are not of one kind."""
+
     def before_run(self, model: ContinualClassifier, datamodule: StreamDataModule) -> None:
         """Run once, before anything is learned; and before a checkpoint is evaluated."""
 

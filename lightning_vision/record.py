@@ -99,13 +99,12 @@ class StreamRecord:
         """
         t = self.done
         chosen = predictions.one(picked)
-        row = self.row(t, chosen)
-        self.accuracy_matrix.append(row)
-        self.test_accuracy.append(_figure(chosen.accuracy()[0]))
-        seen = np.isin(chosen.label, self.stream[t].seen_classes)
-        self.seen_accuracy.append(_figure(chosen.accuracy(seen)[0]))
-        self.test = self._scores(chosen)
-        self.first_test = self.first_test or self.test
+        self.experiences.append(record)
+        self._predictions.append(predictions)
+        self.accuracy_matrix.append([])
+        self.test_accuracy.append(None)
+        self.seen_accuracy.append(None)
+        self._measure(t, chosen)
         if len(predictions.variants) > 1:
             if not self.variants:  # before the first increment all variants are the base
                 self.picked = [None] * t
@@ -129,8 +128,45 @@ class StreamRecord:
                     test=self._scores(one),
                     extra=facts.get(name, {}),
                 )
-        self.experiences.append(record)
-        self._predictions.append(predictions)
+
+    def replace_last(self, predictions: Predictions) -> None:
+        """Put another evaluation of the last finished experience, by the same weights, in place of the one there is.
+
+        Args:
+            predictions: On the whole test set, all variants.
+
+        Raises:
+            CheckpointError: It is of another test set, or of other variants.
+        """
+        t, before = self.done - 1, self._predictions[-1]
+        same = np.array_equal(before.index, predictions.index) and np.array_equal(before.label, predictions.label)
+        if not same or before.variants != predictions.variants:
+            raise CheckpointError(
+                "The run's predictions.npz is of other images, labels or variants than the checkpoint now predicts "
+                f"({len(before.index)} images and {len(before.variants)} variant(s) in the file, {len(predictions.index)} and "
+                f"{len(predictions.variants)} now), so nothing was rewritten. Restore the file from a copy."
+            )
+        self._predictions[-1] = predictions
+        self._measure(t, self.last_predictions)
+        for v, name in enumerate(self.variants):
+            one, variant = predictions.one(name), self.variants[name]
+            self.variants[name] = variant.model_copy(
+                update={
+                    "test_accuracy": [*variant.test_accuracy[:t], _figure(one.accuracy()[0])],
+                    "accuracy_matrix": [*variant.accuracy_matrix[:t], self.row(t, predictions, v)],
+                    "test": self._scores(one),
+                }
+            )
+
+    def _measure(self, t: int, chosen: Predictions) -> None:
+        """The figures after experience t, the last one, from the predictions of the variant that goes on."""
+        self.accuracy_matrix[t] = self.row(t, chosen)
+        self.test_accuracy[t] = _figure(chosen.accuracy()[0])
+        seen = np.isin(chosen.label, self.stream[t].seen_classes)
+        self.seen_accuracy[t] = _figure(chosen.accuracy(seen)[0])
+        self.test = self._scores(chosen)
+        if t == 0 and self.initial_accuracy is None:
+            self.first_test = self.test
 
     def _scores(self, one: Predictions) -> schema.Scores:
         return scores.score_predictions(one.label, one.predicted[0], one.confidence[0], self.class_names)
@@ -210,6 +246,19 @@ class StreamRecord:
             arrays[f"confidence/{name}"] = np.stack([p.confidence[0] for p in rows])
         write_atomically(path, lambda temporary: np.savez(temporary, **arrays))
 
+    def rewrite_predictions(self, path: Path) -> None:
+        """Put the last evaluation into predictions.npz; all else that the file holds stays."""
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {key: file[key] for key in file.files}
+        found = [
+            ("", self.last_predictions),
+            *((f"/{name}", self._predictions[-1].one(name)) for name in self.variants),
+        ]
+        for suffix, one in found:
+            arrays[f"predicted{suffix}"][-1] = one.predicted[0]
+            arrays[f"confidence{suffix}"][-1] = one.confidence[0]
+        write_atomically(path, lambda temporary: np.savez(temporary, **arrays))
+
     def restore(self, results: schema.Results, directory: RunDirectory) -> None:
         """Take up the record of an earlier part of the run.
 
@@ -242,6 +291,12 @@ class StreamRecord:
                 f"{directory.predictions} does not go with {directory.results} ({error}). The run cannot be gone on with: "
                 "restore the file from a copy, or start another run by --run_name."
             ) from error
+
+
+def test_parts(stream: Stream) -> npt.NDArray[np.int64]:
+    """(N,) the experience that each test picture belongs to, in the order of the sample table."""
+    pairs = sorted((int(row), experience.index) for experience in stream for row in experience.test_indices)
+    return np.array([part for _, part in pairs], dtype=np.int64)
 
 
 def path_hashes(paths: list[str]) -> npt.NDArray[np.str_]:

@@ -22,8 +22,8 @@ def draw_run(
     predictions: Predictions,
     load_image: Callable[[int], Tensor],
     directory: RunDirectory,
-    loggers: Sequence[Logger],
-    position: StreamPosition,
+    loggers: Sequence[Logger] = (),
+    position: StreamPosition | None = None,
 ) -> None:
     """Draw what a run directory holds, and send it to W&B.
 
@@ -34,7 +34,7 @@ def draw_run(
         load_image: The picture of a row, uint8 (3, h, w).
         directory: Where to.
         loggers: W&B's is given the pictures too.
-        position: The last experience.
+        position: The last experience; only loggers ask for it.
     """
     # matplotlib takes a second to load: only a run that ends needs it.
     from lightning_vision import pictures
@@ -70,9 +70,9 @@ def draw_run(
         images["stream/sweep"] = folder / "sweep.png"
     if draw_errors(predictions, load_image, names, folder / "errors.png"):
         images["examples/errors"] = folder / "errors.png"
-    log_experience(
-        loggers, position, {}, images=images, artifacts={"confusion/matrix": folder / "confusion_matrix.csv"}
-    )
+    if position is not None:
+        artifacts = {"confusion/matrix": folder / "confusion_matrix.csv"}
+        log_experience(loggers, position, {}, images=images, artifacts=artifacts)
 
 
 def draw_errors(

@@ -14,7 +14,6 @@ from typing import Any, Literal
 
 import lightning
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import torch
 from lightning.fabric.utilities import move_data_to_device
@@ -43,7 +42,7 @@ from lightning_vision.loggers import MetricsCSV, StreamPosition, follow_stream, 
 from lightning_vision.processes import StartedProcesses, start_processes
 from lightning_vision.progress import StreamProgress
 from lightning_vision.recipe import Moment, Recipe, Stage, plan_stages, take_recipes
-from lightning_vision.record import StreamRecord, environment, path_hashes
+from lightning_vision.record import StreamRecord, environment, path_hashes, test_parts
 from lightning_vision.results import read_results, write_results
 from lightning_vision.run_directory import RunDirectory
 from lightning_vision.run_pictures import draw_run
@@ -142,7 +141,7 @@ class StreamRun:
         saved, base, stream = self.saved, self.base, self.datamodule.stream
         for logger in self.trainers.loggers:
             follow_stream(logger, self.position)
-        self.record = StreamRecord(stream, self.model.class_names, self._test_parts())
+        self.record = StreamRecord(stream, self.model.class_names, test_parts(stream))
         self.model.seed = self.options.seed
         self.model.batch_transform = self.datamodule.batch_transform
         weights = self.datamodule.class_weight_values()
@@ -658,11 +657,6 @@ class StreamRun:
         torch.distributed.all_reduce(sums)
         any_measured, energy, carbon = sums.tolist()
         return Usage(used.seconds, energy, carbon) if any_measured else Usage(used.seconds)
-
-    def _test_parts(self) -> npt.NDArray[np.int64]:
-        """The experience that each test picture belongs to, in the order of the sample table."""
-        pairs = sorted((int(row), e.index) for e in self.datamodule.stream for row in e.test_indices)
-        return np.array([part for _, part in pairs], dtype=np.int64)
 
 
 def epochs_of(model: ContinualClassifier, experience: Experience, max_epochs: int) -> int:

@@ -35,6 +35,8 @@ class TestTimeAugmentation(Recipe):
         ConfigError: An option is not known.
     """
 
+    changes_evaluation = True
+
     def __init__(
         self,
         views: Literal["flips", "five_crop", "ten_crop"] = "flips",
