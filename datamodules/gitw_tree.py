@@ -209,15 +209,17 @@ def read_videos(videos: Sequence[str], root: Path, kept: Path, workers: int, fin
     if not videos:
         return {}
 
-    def look(video: Path) -> tuple[int, int, int]:
-        facts = video_facts(video)
-        return facts.frames, facts.height, facts.width
-
     files = {video: root / video for video in videos}
-    found, reasons = facts_of_files(files, look, kept / "videos.json", "looking into the videos", workers)
+    found, reasons = facts_of_files(files, _look_into, kept, "videos", "looking into the videos", workers)
     for path, reason in reasons.items():
         findings.bad(path, reason)
     return {path: Footage(height, width, path, count, {}) for path, (count, height, width) in found.items()}
+
+
+def _look_into(video: Path) -> tuple[int, int, int]:
+    """Number, height and width of a video's frames."""
+    facts = video_facts(video)
+    return facts.frames, facts.height, facts.width
 
 
 def counts_from_one(file: str, numbers: Sequence[int], footage: Footage, findings: Findings) -> bool:

@@ -113,10 +113,12 @@ class SaliencyMaps(StreamDataModule):
         }
         rectangles, reasons = facts_of_files(
             {path: self.root / path for maps in wanted.values() for path in maps.values()},
-            self._look_at_map,
-            kept / f"saliency_maps-threshold={self.threshold}.json",
+            look_at_map,
+            kept,
+            "saliency_maps",
             "looking at the saliency maps",
             workers,
+            threshold=self.threshold,
         )
         for path, reason in reasons.items():
             self.findings.bad(path, reason)
@@ -190,11 +192,6 @@ class SaliencyMaps(StreamDataModule):
                 wanted[frame] = path
         return wanted
 
-    def _look_at_map(self, file: Path) -> tuple[int, int, list[int] | None]:
-        """Height, width, and the bounding rectangle of what is above the threshold."""
-        values = decode_grey(file)[0].numpy()
-        return values.shape[0], values.shape[1], bounding_rectangle(values > self.threshold)
-
     def _rows_of_maps(
         self, sequence: GitwSequence, footage: Footage, maps: dict[int, str], rectangles: dict[str, Any]
     ) -> list[Row]:
@@ -233,6 +230,12 @@ class SaliencyMaps(StreamDataModule):
             else:
                 rows.append(_row(sequence, footage, frame, rectangle, None))
         return rows
+
+
+def look_at_map(file: Path, threshold: int) -> tuple[int, int, list[int] | None]:
+    """Height and width of a saliency map, and the bounding rectangle of what is above the threshold."""
+    values = decode_grey(file)[0].numpy()
+    return values.shape[0], values.shape[1], bounding_rectangle(values > threshold)
 
 
 def bounding_rectangle(mask: npt.NDArray[np.bool_]) -> list[int] | None:

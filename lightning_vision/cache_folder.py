@@ -2,13 +2,14 @@
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from lightning_vision.errors import ConfigError, DataError
+from lightning_vision.errors import ConfigError, DataError, TrainingError
+from lightning_vision.processes import say
 from lightning_vision.writer_lock import NO_LOCKS
 
 SUFFIX = ".lightning_vision"
@@ -104,3 +105,19 @@ def locked(folder: Path, name: str, *, wait: bool = True) -> Iterator[bool]:
         yield lock.is_locked
     finally:
         lock.release()
+
+
+def keep(what: str, path: Path, write: Callable[[], None]) -> None:
+    """Write what can be computed anew: where a disk is full that is said, and the run goes on.
+
+    Args:
+        what: What is kept, a plural, for the message.
+        path: Where.
+        write: Writes it.
+    """
+    try:
+        write()
+    except (OSError, TrainingError) as error:
+        reason = error.__cause__ if isinstance(error.__cause__, OSError) else error
+        told = (reason.strerror if isinstance(reason, OSError) else None) or reason
+        say(f"{what} cannot be kept in {path}: {told}. This run goes on without; the next one computes them anew.")

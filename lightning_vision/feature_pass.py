@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - torch's own custom
 
-from lightning_vision.cache_folder import locked
+from lightning_vision.cache_folder import keep, locked
 from lightning_vision.network import Network
 from lightning_vision.run_directory import write_text_atomically
 
@@ -98,6 +98,9 @@ class FeaturePass:
         other = Way(size, not self.way.channels_last)
         seconds[other] = self._seconds(images, other)
         self.way = min(seconds, key=seconds.__getitem__)
+        keep("Measurements of this machine", self.kept, lambda: self._keep(key))
+
+    def _keep(self, key: str) -> None:
         with locked(self.kept.parent, self.kept.name):
             text = json.dumps({**_read_json(self.kept), key: asdict(self.way)}, indent=1)
             write_text_atomically(self.kept, text)

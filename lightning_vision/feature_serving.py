@@ -12,9 +12,10 @@ from lightning_vision import results as schema
 from lightning_vision.classifier import ContinualClassifier
 from lightning_vision.datamodule import StreamDataModule
 from lightning_vision.errors import ConfigError
-from lightning_vision.kept_features import FeatureCounts, KeptFeatures, same_transform
+from lightning_vision.kept_features import FeatureCounts, KeptFeatures
 from lightning_vision.samples import Rows
 from lightning_vision.strategy import Strategy
+from lightning_vision.transform_identity import same_transform
 
 
 def why_pictures(learner: Strategy, datamodule: StreamDataModule, precision: str, *, training: bool) -> str:

@@ -27,9 +27,9 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from lightning_vision.cache_folder import locked
+from lightning_vision.cache_folder import keep, locked
 from lightning_vision.run_directory import write_text_atomically
-from lightning_vision.samples import Rows
+from lightning_vision.samples import Rows, listed
 
 KEY_BYTES = 16
 PREFIX = "features-"
@@ -86,7 +86,13 @@ class FeatureTable:
         self._there[rows] = True
 
     def read(self, rows: Rows) -> npt.NDArray[np.float32]:
-        """The vectors (N, D) of rows (N,) that are there."""
+        """The vectors (N, D) of rows (N,).
+
+        Raises:
+            LookupError: Some of them hold none: a file's hole reads as zeros, which are no features.
+        """
+        if not self._there[rows].all() and (absent := self.missing(rows)).any():
+            raise LookupError(f"{self.folder}: the rows {listed(np.unique(rows[absent]), 5)} hold no features.")
         values: npt.NDArray[np.float32] = self._rows["values"][rows]
         return values
 
@@ -100,6 +106,9 @@ class FeatureTable:
 
     @pace.setter
     def pace(self, seconds: float) -> None:
+        keep("Measurements of how long features take", self.folder, lambda: self._keep_pace(seconds))
+
+    def _keep_pace(self, seconds: float) -> None:
         with locked(self.folder, "pace"):
             write_text_atomically(self.folder / "pace.txt", repr(seconds))
 

@@ -20,7 +20,7 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from lightning_vision.cache_folder import locked
+from lightning_vision.cache_folder import keep, locked
 from lightning_vision.errors import DataError
 from lightning_vision.processes import is_first
 from lightning_vision.run_directory import write_atomically
@@ -51,7 +51,7 @@ class Inspection:
     mode: npt.NDArray[np.str_]
     """(N,) Pillow's mode: RGB, L, CMYK, ..."""
     digest: npt.NDArray[np.uint8]
-    """(N, 16) hash of the file and the box, or of the pixels: equal for exact copies."""
+    """(N, 16) hash of the file and of what is cut out of it, or of the pixels: equal for exact copies."""
     phash: npt.NDArray[np.uint64]
     """(N,) perceptual hash; pictures that look alike differ in few bits."""
     thumbnail: npt.NDArray[np.uint8]
@@ -115,7 +115,7 @@ def inspect_files(files: FilePictures, workers: int, kept: Path | None) -> Inspe
                 for row, key in enumerate(keys)
             ]
             found = Inspection.joined([before[1], fresh]).take(np.array(places, dtype=np.int64))
-        _write(kept, keys, found)
+        keep("Facts on the images", kept, lambda: _write(kept, keys, found))
         return found
 
 
@@ -146,7 +146,8 @@ def _inspect(look: Callable[[int], _Found], count: int, workers: int) -> Inspect
 
 
 def _look_at_file(files: FilePictures, row: int) -> _Found:
-    path, box = files.path(row), files.box(row)
+    opening, box = files.opening(row), files.box(row)
+    path = opening.path
     found = _Found()
     try:
         found.file_bytes = path.stat().st_size
@@ -155,8 +156,7 @@ def _look_at_file(files: FilePictures, row: int) -> _Found:
             return found
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16))
-        cut = files.cut_box(row)
-        digest.update(b"" if cut is None else cut.tobytes())
+        digest.update(opening.treatment)
         found.digest = digest.digest()
         picture = files.open(row)
         found.format, found.mode = picture.header.format, picture.header.mode
@@ -212,7 +212,8 @@ def _short(error: Exception, path: Path) -> str:
 
 
 def _key(files: FilePictures, row: int) -> bytes:
-    path, box, saliency = files.path(row), files.box(row), files.saliency(row)
+    opening, box, saliency = files.opening(row), files.box(row), files.saliency(row)
+    path = opening.path
     try:
         stat = path.stat()
         identity = f"{stat.st_size} {stat.st_mtime_ns}"
@@ -221,7 +222,9 @@ def _key(files: FilePictures, row: int) -> bytes:
     if saliency is not None:
         identity += " with a map" if saliency.is_file() else " without its map"
     text = f"{VERSION}\0{identity}\0{'' if box is None else box.tobytes().hex()}\0".encode()
-    return hashlib.blake2b(text + bytes(str(path), "utf-8", "surrogateescape"), digest_size=16).digest()
+    return hashlib.blake2b(
+        text + opening.treatment + bytes(str(path), "utf-8", "surrogateescape"), digest_size=16
+    ).digest()
 
 
 def _read(kept: Path) -> tuple[npt.NDArray[np.uint8], Inspection] | None:

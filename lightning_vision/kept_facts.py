@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from lightning_vision.cache_folder import locked
+from lightning_vision.cache_folder import keep, locked
 from lightning_vision.errors import DataError
 from lightning_vision.inspection import progress_bar
 from lightning_vision.run_directory import write_text_atomically
@@ -19,44 +19,61 @@ Fact = Any
 
 
 def facts_of_files(
-    files: Mapping[str, Path], look: Callable[[Path], Fact], kept: Path, text: str, workers: int
+    files: Mapping[str, Path],
+    look: Callable[..., Fact],
+    folder: Path,
+    name: str,
+    text: str,
+    workers: int,
+    **settings: str | float,
 ) -> tuple[dict[str, Fact], dict[str, str]]:
-    """Look at files, each once as long as its size and date stay.
+    """Look at files, each once as long as its size and date stay, and once for each choice of settings.
 
     Args:
-        files: Name to file; facts are kept by name.
-        look: The fact on a file. It is called in threads, and raises ``DataError`` where the file is broken.
-        kept: The file that facts are kept in, in a folder that is there. What ``look`` depends on belongs in its name.
+        files: Name to file; facts are kept by these names.
+        look: The fact on a file, given its path and the settings, and of these alone: no method, and no function within
+            another. It is called in threads, and raises ``DataError`` where the file is broken.
+        folder: Where facts are kept; it is there.
+        name: Of these facts: it begins the name of their file, and the settings follow.
         text: What is done, for the progress bar.
         workers: Threads.
+        settings: All that ``look`` depends on beside the file.
 
     Returns:
         The facts by name, and the reasons why there is none, which are not kept.
+
+    Raises:
+        TypeError: ``look`` may depend on something that is not among the settings.
     """
+    if getattr(look, "__self__", None) is not None or getattr(look, "__closure__", None):
+        raise TypeError(
+            f"{look} may depend on more than it is given, which facts are not told apart by: use a plain function."
+        )
+    kept = folder / f"{name}{''.join(f'-{key}={value}' for key, value in settings.items())}.json"
     with locked(kept.parent, kept.name):  # other processes of the run wait, then find all of it done
         known = _read(kept)
-        versions = {name: _version(file) for name, file in files.items()}
-        new = [name for name in files if known.get(name, [None])[0] != versions[name]]
+        versions = {item: _version(file) for item, file in files.items()}
+        new = [item for item in files if known.get(item, [None])[0] != versions[item]]
         reasons: dict[str, str] = {}
 
-        def look_at(name: str) -> Fact:
+        def look_at(item: str) -> Fact:
             try:
-                return look(files[name])
+                return look(files[item], **settings)
             except (DataError, OSError) as error:
-                reasons[name] = short_reason(error, files[name])
+                reasons[item] = short_reason(error, files[item])
                 return None
 
         if new:
             fresh: dict[str, Any] = {}
             try:
                 with _threads(workers) as pool, progress_bar(text, len(new)) as advance:
-                    for name, fact in zip(new, pool.map(look_at, new), strict=True):
-                        fresh[name] = [versions[name], fact]
+                    for item, fact in zip(new, pool.map(look_at, new), strict=True):
+                        fresh[item] = [versions[item], fact]
                         advance()
             finally:  # what was found before an interruption is not lost
-                known |= {name: fact for name, fact in fresh.items() if name not in reasons}
-                write_text_atomically(kept, json.dumps({"files": known}, separators=(",", ":")))
-    return {name: known[name][1] for name in files if name not in reasons}, reasons
+                known |= {item: fact for item, fact in fresh.items() if item not in reasons}
+                keep("Facts on files", kept, lambda: _write(kept, known))
+    return {item: known[item][1] for item in files if item not in reasons}, reasons
 
 
 def short_reason(error: Exception, file: Path) -> str:
@@ -85,6 +102,10 @@ def _version(file: Path) -> list[int]:
     except OSError as error:
         return [-(error.errno or 1), 0]
     return [stat.st_size, stat.st_mtime_ns]
+
+
+def _write(kept: Path, known: dict[str, Any]) -> None:
+    write_text_atomically(kept, json.dumps({"files": known}, separators=(",", ":")))
 
 
 def _read(kept: Path) -> dict[str, Any]:

@@ -26,19 +26,15 @@ from lightning_vision.errors import TrainingError
 from lightning_vision.feature_pass import AT_ONCE, FeaturePass, handed_over
 from lightning_vision.feature_store import FeatureStore, FeatureTable
 from lightning_vision.inspection import progress_bar
-from lightning_vision.loading import Draw, Transform, make_loader, seeded
+from lightning_vision.loading import Draw, make_loader
 from lightning_vision.network import Network
 from lightning_vision.samples import Rows, derive_seed, listed, plural
-from lightning_vision.sources import InMemory
-from lightning_vision.transforming import transform_picture
 
 if TYPE_CHECKING:
     from lightning_vision.datamodule import StreamDataModule
 
-VERSION = 1
+VERSION = 2
 """Of how features are computed: another one makes those that were kept worthless."""
-PROBES = ((3, 331, 457), (3, 457, 331))
-"""Sizes of the pictures by which transforms are told apart."""
 PACKAGES = ("lightning_vision", "torch", "torchvision", "timm")
 
 
@@ -71,24 +67,24 @@ class _View:
         self.asked = np.zeros(len(self.place), dtype=np.bool_)
 
 
-def same_transform(one: Transform, other: Transform) -> bool:
-    """Whether two transforms do the same to every picture, as far as can be told."""
-    return repr(one) == repr(other) and fingerprint(one, 1) == fingerprint(other, 2)
+def image_key(datamodule: StreamDataModule, view: int) -> dict[str, Any]:
+    """All that is done to the images of a datamodule before a frozen backbone is given them, as plain values.
 
-
-def fingerprint(transform: Transform, seed: int) -> str:
-    """A hash of what a transform says that it is and of what it makes of two pictures of noise.
+    Together with a row's digest it says what the backbone sees: equal keys and digests, equal pixels.
 
     Args:
-        transform: uint8 (3, h, w) to uint8 (3, H, W).
-        seed: Of what it draws.
+        datamodule: The images.
+        view: Number of an augmented view; a negative one is the evaluation transform.
     """
-    digest = hashlib.sha256(repr(transform).encode())
-    for shape in PROBES:
-        noise = torch.randint(256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(shape[1]))
-        image = seeded(lambda probe=noise: transform_picture(transform, InMemory(probe)), seed)  # type: ignore[misc]
-        digest.update(image.contiguous().numpy().tobytes())
-    return digest.hexdigest()
+    described = datamodule.picture_dataset().describe(augmented=view >= 0)
+    return {**described, "view": None if view < 0 else [datamodule.seed, view]}
+
+
+def view_seed(datamodule: StreamDataModule, row: int, view: int) -> int:
+    """What a row's augmentation in a view is drawn with: by its content, so that it is the same in any table and run."""
+    if view < 0:
+        return -1
+    return derive_seed(datamodule.seed, "view", view, datamodule.inspection.digest[row].tobytes().hex())
 
 
 def weights_hash(module: nn.Module) -> str:
@@ -167,7 +163,8 @@ class KeptFeatures:
         """Features (N, D) of rows (N,); the seed (N,) of each draw chooses among its views, a negative one is evaluation.
 
         Raises:
-            TrainingError: The backbone is no longer the one that they were computed with.
+            TrainingError: The backbone is no longer the one that they were computed with; or ``ensure`` was not asked for
+                these rows.
         """
         if self._weights_now() != self._weights:
             raise TrainingError(
@@ -178,9 +175,24 @@ class KeptFeatures:
         views = np.where(seeds < 0, -1, seeds % count) if count else np.full(len(rows), -1)
         features: npt.NDArray[np.float32] = np.empty((len(rows), self.network.facts.num_features), dtype=np.float32)
         for number in np.unique(views):
-            chosen, view = views == number, self._views[int(number)]
+            chosen, view = views == number, self._views.get(int(number))
+            absent = (
+                np.ones(chosen.sum(), dtype=np.bool_) if view is None else view.table.missing(view.place[rows[chosen]])
+            )
+            if view is None or absent.any():
+                raise self._never_computed(np.unique(rows[chosen][absent]), int(number))
             features[chosen] = view.table.read(view.place[rows[chosen]])
         return torch.from_numpy(features)
+
+    def _never_computed(self, rows: Rows, view: int) -> TrainingError:
+        """Of rows that a loader was asked for and this stage was not."""
+        which = "" if view < 0 else f" in augmented view {view}"
+        return TrainingError(
+            f"The features of {plural(len(rows), 'image')}{which} were asked for and never computed "
+            f"({listed(self.datamodule.samples['path'].iloc[rows], 5)}): they belong neither to what this stage trains on or "
+            "evaluates nor to the memory of its strategy. A recipe that serves other rows must declare needs_pictures, and so "
+            "must a strategy; or set data.feature_cache_gb=0."
+        )
 
     def close(self) -> None:
         """Let go of the tables."""
@@ -220,7 +232,6 @@ class KeptFeatures:
         """The table of a view, a negative one being that of evaluation; None if there is no room for it."""
         if number not in self._views:
             datamodule, network = self.datamodule, self.network
-            transform = datamodule.eval_transform if number < 0 else datamodule.train_transform
             description = {
                 "version": VERSION,
                 "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
@@ -230,10 +241,7 @@ class KeptFeatures:
                 "std": list(network.facts.std),
                 "precision": self.precision,
                 "device": self.device.type,
-                "transform": repr(transform),
-                "fingerprint": fingerprint(transform, 0),
-                "decoded_at": datamodule.decoded_side,
-                "view": None if number < 0 else [datamodule.seed, number],
+                "images": image_key(datamodule, number),
             }
             table = self.store.open(description, network.facts.num_features, len(datamodule.samples))
             if table is None:
@@ -250,7 +258,9 @@ class KeptFeatures:
         if len(rows) == 0:
             return ""
         begun = time.perf_counter()
-        draws = [Draw(int(row), -1, self._seed(int(row), number), valid=True, memory=False) for row in rows]
+        draws = [
+            Draw(int(row), -1, view_seed(self.datamodule, int(row), number), valid=True, memory=False) for row in rows
+        ]
         size = handed_over(self.device)
         batches = [draws[start : start + size] for start in range(0, len(draws), size)]
         loader = iter(make_loader(self.datamodule.picture_dataset(), batches, self.datamodule.num_workers))
@@ -272,12 +282,6 @@ class KeptFeatures:
         self.counts.seconds += seconds
         view.table.pace = seconds / len(rows)
         return ""
-
-    def _seed(self, row: int, number: int) -> int:
-        """Of a row's augmentation in a view: by its content, so that it is the same in any table and run."""
-        if number < 0:
-            return -1
-        return derive_seed(self.datamodule.seed, "view", number, self.datamodule.inspection.digest[row].tobytes().hex())
 
     def _prepare(self, images: Tensor) -> None:
         """Before the first pictures of this run: choose the way, and see what mixed precision does to features.

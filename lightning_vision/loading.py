@@ -4,7 +4,6 @@ Nothing here depends on the number of workers, on how often an iterator was made
 that was interrupted goes on with the same pictures, and any number of processes sees the same global batches.
 """
 
-import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -17,9 +16,9 @@ from lightning_vision.batch import Batch
 from lightning_vision.errors import ConfigError, UserError
 from lightning_vision.samples import Rows, derive_seed
 from lightning_vision.sources import PictureSource
-from lightning_vision.transforming import transform_annotated, transform_picture
+from lightning_vision.transform_identity import describe_transform
+from lightning_vision.transforming import Transform, seeded, transform_annotated, transform_picture
 
-Transform = Callable[[Tensor], Tensor]
 Item = dict[str, Any]
 
 
@@ -35,23 +34,6 @@ class Draw(NamedTuple):
     """False for a stand-in, which counts nowhere."""
     memory: bool
     """From the learning strategy's memory of the past."""
-
-
-def seeded(call: Callable[[], Any], seed: int) -> Any:
-    """Call with the generators of torch and of Python set to a seed, and put them back; a negative seed sets nothing.
-
-    torch.manual_seed is not used: it would set the generator of the GPU too, which draws the dropout.
-    """
-    if seed < 0:
-        return call()
-    before, torch_before = random.getstate(), torch.default_generator.get_state()
-    random.seed(seed)
-    torch.default_generator.manual_seed(seed)
-    try:
-        return call()
-    finally:
-        random.setstate(before)
-        torch.default_generator.set_state(torch_before)
 
 
 class SampleDataset(Dataset[Item]):
@@ -83,6 +65,15 @@ class SampleDataset(Dataset[Item]):
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def describe(self, augmented: bool) -> dict[str, Any]:
+        """All that is done to a row's image on its way to the network, as plain values: the key of what is kept of it.
+
+        Args:
+            augmented: With the training transform; otherwise with that of evaluation.
+        """
+        transform = self.train_transform if augmented else self.eval_transform
+        return {**self.source.describe(), "transform": describe_transform(transform), "annotated": self.annotations}
 
     def __getitem__(self, draw: Draw) -> Item:
         """The draw's fields, with ``image`` and ``label``, and the annotations if they are asked for."""

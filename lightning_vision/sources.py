@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -48,6 +50,12 @@ class Annotations(NamedTuple):
 class PictureSource(Protocol):
     """Opens the picture of a row."""
 
+    def describe(self) -> dict[str, Any]:
+        """All that the pixels of every row depend on beside the row's digest (see ``Inspection``), as plain values.
+
+        Caches have it in their keys: whatever changes pixels and is not in the digest stands here.
+        """
+
     def annotations(self, row: int) -> Annotations:
         """What is known of where to look in it."""
 
@@ -80,6 +88,27 @@ class InMemory(NamedTuple):
         return self.tensor[..., region.top : region.top + region.height, region.left : region.left + region.width]
 
 
+class Opening(NamedTuple):
+    """A file and all that is done to its image before any transform: what ``FilePicture`` is made with, and nothing else is.
+
+    A row's digest, and with it the key of every cache, is of the file's content and ``treatment``: an option that changes
+    pixels is a field here, and is then in all of them.
+    """
+
+    path: Path
+    box: tuple[float, float, float, float] | None = None
+    """What is cut out: x1, y1, x2, y2."""
+    context: float = 0.0
+    """Share of the box's sides by which it is widened; 0 where there is no box."""
+
+    @property
+    def treatment(self) -> bytes:
+        """All but the path; empty where the image is taken as it is."""
+        rest = self._asdict()
+        del rest["path"]
+        return repr(rest).encode() if rest != self._field_defaults else b""
+
+
 class FilePicture:
     """A picture file, of which a box may be all that counts.
 
@@ -92,7 +121,7 @@ class FilePicture:
         DataError: The file cannot be read.
     """
 
-    def __init__(self, path: Path, box: npt.NDArray[np.float32] | None = None, context: float = 0.0) -> None:
+    def __init__(self, path: Path, box: npt.ArrayLike | None = None, context: float = 0.0) -> None:
         self.header = read_header(path)
         self.frame: Region | None = None if box is None else box_region(box, self.header.size, context)
         self.size = self.header.size if self.frame is None else (self.frame.height, self.frame.width)
@@ -154,9 +183,17 @@ class FilePictures:
         box: npt.NDArray[np.float32] = self._boxes[row]
         return box
 
-    def cut_box(self, row: int) -> npt.NDArray[np.float32] | None:
-        """The box that is cut out of a row's picture; None if the picture is taken whole."""
-        return self.box(row) if self._cut else None
+    def opening(self, row: int) -> Opening:
+        """The file of a row, and what is cut out of its picture."""
+        box = self.box(row) if self._cut else None
+        if box is None:
+            return Opening(self.path(row))
+        x1, y1, x2, y2 = (float(side) for side in box)
+        return Opening(self.path(row), (x1, y1, x2, y2), float(self._context))
+
+    def describe(self) -> dict[str, Any]:
+        """Who decodes; all else is in the digests (see ``Opening``)."""
+        return {"decoders": decoder_versions()}
 
     def saliency(self, row: int) -> Path | None:
         """The map of a row's picture; None if it has none."""
@@ -164,7 +201,7 @@ class FilePictures:
 
     def open(self, row: int) -> FilePicture:
         """The picture of a row; its header is read."""
-        return FilePicture(self.path(row), self.cut_box(row), self._context)
+        return FilePicture(*self.opening(row))
 
     def annotations(self, row: int) -> Annotations:
         """What is known of where to look in the picture of a row."""
@@ -207,6 +244,10 @@ class Loaded:
     def __init__(self, load: Callable[[int], Tensor]) -> None:
         self.load = load
 
+    def describe(self) -> dict[str, Any]:
+        """Nothing: the digests are of the pixels themselves."""
+        return {}
+
     def open(self, row: int) -> InMemory:
         """The picture of a row."""
         return InMemory(self.load(row))
@@ -228,6 +269,10 @@ class Joined:
     def __init__(self, sources: Sequence[PictureSource], source_of: npt.NDArray[np.int8], rows: Rows) -> None:
         self.sources, self.source_of, self.rows = list(sources), source_of, rows
 
+    def describe(self) -> dict[str, Any]:
+        """What its sources say: where a row comes from is in its digest."""
+        return {name: value for source in self.sources for name, value in source.describe().items()}
+
     def open(self, row: int) -> Picture:
         """The picture of a row."""
         source: PictureSource = self.sources[self.source_of[row]]
@@ -237,6 +282,12 @@ class Joined:
         """As its source knows them."""
         source: PictureSource = self.sources[self.source_of[row]]
         return source.annotations(int(self.rows[row]))
+
+
+@cache
+def decoder_versions() -> dict[str, str]:
+    """The packages that turn files into pixels."""
+    return {name: importlib.metadata.version(name) for name in ("pillow", "simplejpeg")}
 
 
 def boxes_of(samples: pd.DataFrame) -> Boxes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,6 +15,25 @@ from torchvision.transforms.v2 import functional as F  # noqa: N812 - torchvisio
 from lightning_vision.decoding import Region
 from lightning_vision.errors import ConfigError, DataError
 from lightning_vision.sources import Annotations, Picture
+
+Transform = Callable[[Tensor], Tensor]
+
+
+def seeded(call: Callable[[], Any], seed: int) -> Any:
+    """Call with the generators of torch and of Python set to a seed, and put them back; a negative seed sets nothing.
+
+    torch.manual_seed is not used: it would set the generator of the GPU too, which draws the dropout.
+    """
+    if seed < 0:
+        return call()
+    before, torch_before = random.getstate(), torch.default_generator.get_state()
+    random.seed(seed)
+    torch.default_generator.manual_seed(seed)
+    try:
+        return call()
+    finally:
+        random.setstate(before)
+        torch.default_generator.set_state(torch_before)
 
 
 def transform_picture(transform: Callable[[Tensor], Tensor], picture: Picture) -> Tensor:

@@ -1,6 +1,6 @@
 """Each picture passes a frozen backbone once: in all epochs, experiences, evaluations, strategies and seeds of a base."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,14 +10,17 @@ import torch
 from coloured_squares import ColouredSquares
 from command_line import fit, start, weights_of
 from full_disk import small_files_only
+from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor, nn
 from torchvision.transforms import v2
 
 from lightning_vision import Batch, Network, Strategy
+from lightning_vision import cache_folder as caches
 from lightning_vision.feature_store import FeatureTable
-from lightning_vision.kept_features import fingerprint, same_transform
+from lightning_vision.recipe import Moment, Recipe
 from lightning_vision.results import Features, Results, read_results
 from lightning_vision.samples import Rows
+from lightning_vision.transform_identity import fingerprint, same_transform
 
 PICTURES = len(ColouredSquares().samples)
 
@@ -32,6 +35,19 @@ class NeedsPictures(Strategy):
         if batch["image"].dim() != 4:
             raise TypeError("Expected pictures.")
         return super().loss(network, batch)
+
+
+class TrainsOnLaterImages(Recipe):
+    """Puts images of the last experience in the place of some of an earlier one, without declaring needs_pictures."""
+
+    def before_stage(self, moment: Moment) -> None:
+        self._later = moment.datamodule.stream[-1].indices[:3]
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        trainer.train_dataloader.batch_sampler.choose = self._choose  # type: ignore[union-attr]
+
+    def _choose(self, rows: Rows, generator: np.random.Generator) -> Rows:
+        return np.concatenate([self._later, rows[3:]])
 
 
 class MovesTheBackbone(Strategy):
@@ -194,6 +210,40 @@ def test_a_disk_that_fills_up_costs_the_features_and_not_the_run(
     whole, found = after(base, tmp_path, "again", "--model.strategy=MoveToData")
     assert found.kept and found.computed + found.reused == 67
     assert whole.test_accuracy == results.test_accuracy
+
+
+def test_a_disk_that_is_too_full_for_the_measurements_costs_nothing_but_them(
+    base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The pace of a pass and the way that was measured, each of which is written when features are there already."""
+    keep = caches.keep
+
+    def on_a_full_disk(what: str, path: Path, write: Callable[[], None]) -> None:
+        with small_files_only(2):
+            keep(what, path, write)
+
+    monkeypatch.setattr("lightning_vision.feature_pass.WORTH_TUNING_SECONDS", 0.0)
+    monkeypatch.setattr("lightning_vision.kept_features.AT_ONCE", 1)  # of the few images that there are
+    for module in ("feature_pass", "feature_store"):
+        monkeypatch.setattr(f"lightning_vision.{module}.keep", on_a_full_disk)
+    _, features = after(base, tmp_path, "run", "--model.strategy=MoveToData")
+    assert features.kept and features.computed == 67
+    said = capsys.readouterr().err
+    assert (
+        "Measurements of this machine cannot be kept in" in said and "how long features take cannot be kept in" in said
+    )
+    assert not list(tmp_path.rglob("feature_pass.json")) and not list(tmp_path.rglob("pace.txt"))
+
+
+def test_rows_that_were_never_computed_are_never_served(
+    base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As zeros, which is what a file's hole reads as."""
+    options = (f"--model.base_checkpoint={base}", "--model.strategy=HeadOnly", "--data.views=0")
+    assert start(tmp_path, "run", *options, "--trainer.callbacks=test_feature_serving.TrainsOnLaterImages") == 1
+    said = " ".join(capsys.readouterr().err.split())
+    assert "The features of 3 images were asked for and never computed" in said
+    assert "must declare needs_pictures" in said and "data.feature_cache_gb=0" in said
 
 
 def test_features_of_another_backbone_are_never_served(

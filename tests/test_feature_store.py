@@ -112,6 +112,24 @@ class TestTable:
         fresh = opened(tmp_path)
         assert fresh.missing(fresh.places(keys(4))).tolist() == [False, False, True, True]
 
+    def test_a_row_that_was_never_written_cannot_be_read(self, tmp_path: Path) -> None:
+        """Its place in the file is a hole, which reads as zeros."""
+        table = filled(tmp_path, 3)
+        places = table.places(keys(5))
+        with pytest.raises(LookupError, match=r"the rows '3', '4' hold no features"):
+            table.read(places)
+        table.write(places[3:], vectors(places[3:]))
+        other = opened(tmp_path)
+        places = other.places(keys(5))
+        assert np.array_equal(other.read(places), vectors(places)), "what others wrote can be, without being asked for"
+
+    def test_a_disk_that_is_too_full_for_the_pace(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        table = filled(tmp_path, 3)
+        with small_files_only(2):
+            table.pace = 0.25
+        assert table.pace == 0 and not table.missing(table.places(keys(3))).any()
+        assert "how long features take cannot be kept in" in capsys.readouterr().err
+
     def test_pace(self, tmp_path: Path) -> None:
         table = opened(tmp_path)
         assert table.pace == 0

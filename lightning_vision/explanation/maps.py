@@ -15,7 +15,7 @@ from lightning_vision.errors import ConfigError
 from lightning_vision.explanation.methods import GRADIENT, SCORE, check_method, make_extractor
 from lightning_vision.explanation.options import MapOptions
 from lightning_vision.explanation.target_layers import TargetLayer, find_target_layer, in_evaluation_mode
-from lightning_vision.loading import seeded
+from lightning_vision.transforming import seeded
 
 BACKBONE = "model.network.backbone"
 BATCH_SIZE = 32

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -36,6 +38,11 @@ class BlurredPictures:
         picture: Picture = self.source.open(row)
         place = self._place.get(int(row))
         return picture if place is None else BlurredPicture(picture, self.masks[place], self.sigma)
+
+    def describe(self) -> dict[str, Any]:
+        """What its source says, and what is blurred."""
+        masks = hashlib.sha256(self.masks.cpu().numpy().tobytes()).hexdigest()
+        return {**self.source.describe(), "blurred": [list(self._place), masks, self.sigma]}
 
     def annotations(self, row: int) -> Annotations:
         """What its source knows."""
