@@ -21,7 +21,7 @@ from strategies.move_to_data import MoveToData
 
 
 def by_hand(weight: torch.Tensor, features: torch.Tensor, labels: torch.Tensor, epsilon: float) -> torch.Tensor:
-    """Equation 3, sample by sample, float64."""
+    """The equation, sample by sample, float64."""
     w = weight.double().clone()
     for v, j in zip(features.double(), labels.tolist(), strict=True):
         w[j] += epsilon * (w[j].norm() * v / v.norm() - w[j])

@@ -22,7 +22,7 @@ MOST_NAMES = 20
 def move_to_data(
     row: npt.NDArray[np.float64], feature: npt.NDArray[np.float64], epsilon: float
 ) -> npt.NDArray[np.float64]:
-    r"""Move one row of a linear classifier towards a feature (arXiv 2006.07152, eq. 3).
+    r"""Move one row of a linear classifier towards a feature (arXiv 2006.07152).
 
     .. math:: w_j \leftarrow w_j + \epsilon \left(\lVert w_j \rVert \frac{v}{\lVert v \rVert} - w_j\right)
 

@@ -47,6 +47,8 @@ class Strategy(nn.Module):
     """Each experience is trained on the data of all experiences so far, and validated on their validation parts."""
     follows_base: ClassVar[bool] = False
     """Its ``after_backward`` and ``after_step`` run while the base strategy learns experience 0 too."""
+    LATER_BUFFERS: ClassVar[frozenset[str]] = frozenset()
+    """Buffers that came with a later version: a checkpoint without one is loaded, and leaves it empty."""
     needs_validation: bool = False
     """It picks one of several variants, which takes validation data."""
     passes: int = 1
@@ -92,7 +94,7 @@ class Strategy(nn.Module):
         """
         return self.cross_entropy(network, network(batch["image"]), batch)
 
-    def cross_entropy(self, network: Network, logits: Tensor, batch: Batch) -> Tensor:
+    def cross_entropy(self, network: Network, logits: Tensor, batch: Batch, classes: Tensor | None = None) -> Tensor:
         """Cross entropy over the classes seen so far, as the data asks for it: a scalar, the mean over the pictures.
 
         Each picture counts by its class's weight (``data.class_weights``); where pictures were mixed, the target is
@@ -104,21 +106,21 @@ class Strategy(nn.Module):
             network: Knows the classes seen and their weights.
             logits: (B, C) of the batch's pictures.
             batch: Has their labels.
+            classes: (C,) bool, to have it over these classes, all labels of the batch among them, in place of those seen.
         """
-        masked = network.mask_unseen(logits)
+        among = network.seen if classes is None else classes
+        masked = logits.masked_fill(~among, -torch.inf)
         weights, target = network.class_weights, batch.get("target")
         weights = None if weights is None else weights.to(masked.dtype)
         if network.label_smoothing:
             target = F.one_hot(batch["label"], network.num_classes).to(masked.dtype) if target is None else target
-            target = (
-                1 - network.label_smoothing
-            ) * target + network.label_smoothing * network.seen / network.seen.sum()
+            target = (1 - network.label_smoothing) * target + network.label_smoothing * among / among.sum()
         if target is None:
             losses = F.cross_entropy(masked, batch["label"], weight=weights, reduction="none")
             return losses.mean()
         shares = target if weights is None else target * weights
-        # An unseen class has -inf and a share of 0, and their product is no number.
-        return -(shares * F.log_softmax(masked, dim=1).masked_fill(~network.seen, 0.0)).sum(dim=1).mean()
+        # A class that is left out has -inf and a share of 0, and their product is no number.
+        return -(shares * F.log_softmax(masked, dim=1).masked_fill(~among, 0.0)).sum(dim=1).mean()
 
     def update(self, network: Network, features: Tensor, labels: Tensor) -> None:
         """One batch of a closed-form strategy: features (N, D) and labels (N,), in the stream's order.
@@ -191,6 +193,8 @@ class Strategy(nn.Module):
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         """Give own buffers the shape that the checkpoint has for them before it is loaded."""
+        for name in self.LATER_BUFFERS:
+            state_dict.setdefault(prefix + name, torch.empty(0, dtype=getattr(self, name).dtype))
         for name, buffer in list(self._buffers.items()):
             saved = state_dict.get(prefix + name)
             if saved is not None and (buffer is None or buffer.shape != saved.shape):

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - torch's own custom
 
-from lightning_vision.errors import ConfigError
+from lightning_vision.errors import CheckpointError, ConfigError
 from lightning_vision.network import Network
 from strategies.nearest_mean import class_sums, classes_without_data
 from strategies.queued_strategy import QueuedStrategy
@@ -78,8 +78,8 @@ def class_whitening(scatter: Tensor, mean: Tensor, count: int, gamma1: float, ga
 class FeCAM(QueuedStrategy):
     r"""Classify by Mahalanobis distances, with a covariance for each class, on a frozen backbone (FeCAM, arXiv 2309.14062).
 
-    Penultimate features v (D,) are transformed by Tukey's power lambda. Each class c has their mean mu_c (D,) and
-    covariance Sigma_c (D, D), which is shrunk (:func:`shrink`) and normalised to a correlation matrix R_c:
+    Each class c has the mean mu_c (D,) of its penultimate features v (D,) and the covariance Sigma_c (D, D) of the features
+    transformed by Tukey's power lambda, which is shrunk (:func:`shrink`) and normalised to a correlation matrix R_c:
 
     .. math:: \tilde v = v^\lambda, \quad
         (\Sigma_c)_s = \Sigma_c + \gamma_1 V_1 I + \gamma_2 V_2 (1 - I), \quad
@@ -87,7 +87,7 @@ class FeCAM(QueuedStrategy):
 
     .. math:: \text{logit}_c = -(\hat v - \hat\mu_c)^\top R_c^{-1} (\hat v - \hat\mu_c)
 
-    where a hat means: transformed, then scaled to length 1 (so the authors' code). Sums are kept in float64, of Sigma_c one
+    where a hat means: transformed, then scaled to length 1. Sums are kept in float64, of Sigma_c one
     triangle: C * D * D * 4 bytes (100 classes: 0.1 GB at D = 512, 0.9 GB at 1,536), and as much again, not in the
     checkpoint, to predict. The head is the same for any order of the pictures and any number of processes. There is no
     gradient; the base's data counts too. A class without a picture gets -inf. The logits are not calibrated: between vectors
@@ -95,10 +95,14 @@ class FeCAM(QueuedStrategy):
 
     Fewer pictures than D are what shrinkage is for; a class with a single picture has R_c = I. Tukey's transform is made
     for features that are not negative, as a ReLU leaves them. A negative entry keeps its sign here, and the run says
-    so: with such a backbone compare tukey 1, which is what the authors do with vision transformers.
+    so: with such a backbone compare the form that the authors give vision transformers, ``scale_first: true, tukey: 1,
+    gamma1: 1, gamma2: 0``: features are scaled to length 1 before means and covariances are taken, and nothing after that.
+
+    By default logits are those of the authors' code (see docs/strategies.md), whose details the paper leaves open: the
+    class's mean is transformed after it was taken, and both lengths are 1.
 
     Differences from the paper:
-        - Its code shrinks twice; a single time with 2 gamma + gamma^2 is the same: 3 for its 1.
+        - Its code shrinks twice with 1; a single time with 2 gamma + gamma^2 is the same, and 3 the default here.
         - The code judges the first experience by the trained head; here the distance serves from the start.
         - A class seen again goes on with its statistics.
 
@@ -106,35 +110,54 @@ class FeCAM(QueuedStrategy):
         tukey: lambda, above 0 and up to 1; 1 leaves the features as they are.
         gamma1: Shrinkage towards the mean variance, 0 or more. With 0, more pictures per class than D are needed.
         gamma2: Shrinkage towards the mean covariance, 0 or more.
+        mean: ``raw``: mu_c is the mean of the features, transformed after. ``transformed``: of the transformed features.
+        scale_first: Features are scaled to length 1 before all else, in place of v and mu_c after the transform.
     """
 
     draws_nothing = True
+    LATER_BUFFERS = frozenset({"raw_sums"})
+    EARLIER_DEFAULTS: ClassVar[Mapping[str, object]] = {"mean": "transformed", "scale_first": False}
     sums: Tensor  # (C, D) float64, of the transformed features; empty before the first picture, as all that follow
+    raw_sums: Tensor  # (C, D) float64, of the features; empty too where the means are of the transformed ones
     counts: Tensor  # (C,) int64
     scatter: Tensor  # (C, D * (D + 1) / 2) float64, upper triangles of the sums of (v - mu)(v - mu)^T
     negative: Tensor  # () int64, how many pictures had a negative entry
     whitening: Tensor  # (C, D, D) float32, the inverse Cholesky factors; not in the checkpoint, as what follows
     whitened: Tensor  # (C,) int64, the counts that they were made from
 
-    def __init__(self, tukey: float = 0.5, gamma1: float = 1.0, gamma2: float = 1.0) -> None:
+    def __init__(
+        self,
+        tukey: float = 0.5,
+        gamma1: float = 3.0,
+        gamma2: float = 3.0,
+        mean: Literal["raw", "transformed"] = "raw",
+        scale_first: bool = False,
+    ) -> None:
         super().__init__()
         if not 0 < tukey <= 1 or not 0 <= gamma1 < float("inf") or not 0 <= gamma2 < float("inf"):
             raise ConfigError(
                 f"FeCAM: expected 0 < tukey <= 1, gamma1 >= 0, gamma2 >= 0; found {tukey}, {gamma1}, {gamma2}."
             )
+        if mean not in ("raw", "transformed"):
+            raise ConfigError(f"FeCAM: expected the mean raw or transformed, found {mean!r}.")
         self.tukey, self.gamma1, self.gamma2 = tukey, gamma1, gamma2
+        self.scale_first, self.raw_means = scale_first, mean == "raw" and tukey != 1
         self.register_buffer("negative", torch.zeros((), dtype=torch.int64))
-        for name in ("sums", "counts", "scatter"):
+        for name in ("sums", "raw_sums", "counts", "scatter"):
             self.register_buffer(name, torch.empty(0, dtype=torch.int64 if name == "counts" else torch.float64))
         for name in ("whitening", "whitened"):
             self.register_buffer(name, torch.empty(0), persistent=False)
 
     def absorb(self, v: Tensor, labels: Tensor, classes: int) -> None:
         """Add features to the means and covariances of their classes."""
-        v, d = tukey_transform(v, self.tukey), v.shape[1]
+        raw = F.normalize(v, dim=1) if self.scale_first else v
+        v, d = tukey_transform(raw, self.tukey), v.shape[1]
         if not self.counts.numel():
             self.sums, self.scatter = v.new_zeros(classes, d), v.new_zeros(classes, d * (d + 1) // 2)
             self.counts = labels.new_zeros(classes)
+            self.raw_sums = v.new_zeros(classes, d) if self.raw_means else self.raw_sums
+        if self.raw_means:
+            self.raw_sums = self.raw_sums + class_sums(raw, labels, classes)[0]
         rows, columns = torch.triu_indices(d, d, device=v.device)
         triangle = rows * d + columns
         sums, counts = class_sums(v, labels, classes)
@@ -168,8 +191,11 @@ class FeCAM(QueuedStrategy):
         if not self.counts.numel():
             return None
         self.settle()
-        v = F.normalize(tukey_transform(v, self.tukey), dim=1)
-        mu = F.normalize(self.sums / self.counts.clamp(min=1)[:, None], dim=1)
+        v = tukey_transform(F.normalize(v, dim=1) if self.scale_first else v, self.tukey)
+        mu = (self.raw_sums if self.raw_means else self.sums) / self.counts.clamp(min=1)[:, None]
+        mu = tukey_transform(mu, self.tukey) if self.raw_means else mu
+        if not self.scale_first:
+            v, mu = F.normalize(v, dim=1), F.normalize(mu, dim=1)
         logits = v.new_full((len(v), len(mu)), -torch.inf)
         for j in self.counts.nonzero()[:, 0].tolist():
             logits[:, j] = -((v - mu[j]).float() @ self.whitening[j].T).square().sum(dim=1)
@@ -181,7 +207,7 @@ class FeCAM(QueuedStrategy):
         if self.tukey != 1 and self.negative:
             words.append(
                 f"{int(self.negative)} of {int(self.counts.sum())} pictures have negative features, which Tukey's transform "
-                "is not made for: compare model.strategy.tukey=1"
+                "is not made for: compare scale_first true, tukey 1, gamma1 1, gamma2 0"
             )
         return [*words, *classes_without_data(network, self.counts)]
 
@@ -189,3 +215,8 @@ class FeCAM(QueuedStrategy):
         """Forget what was made of the former state."""
         super()._load_from_state_dict(state_dict, prefix, *args)
         self.whitening, self.whitened = self.whitening.new_empty(0), self.whitened.new_empty(0)
+        if self.raw_means and self.counts.numel() and not self.raw_sums.numel():
+            raise CheckpointError(
+                "FeCAM: the checkpoint holds the means of transformed features alone, and was expected to hold those of the "
+                "features. Give model.strategy.mean=transformed, as it was written with."
+            )

@@ -19,7 +19,7 @@ DEFAULT_EPSILONS = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 def move_to_data(weight: Tensor, features: Tensor, labels: Tensor, epsilon: float | Tensor) -> Tensor:
     r"""Move the rows of a linear classifier towards new features, one sample after the other.
 
-    For each sample n with feature v and class j, in order (eq. 3 of arXiv 2006.07152):
+    For each sample n with feature v and class j, in order:
 
     .. math:: w_j \leftarrow w_j + \epsilon \left(\lVert w_j \rVert \frac{v}{\lVert v \rVert} - w_j\right)
 
@@ -89,7 +89,7 @@ def imprint(weight: Tensor, lengths: Tensor, features: Tensor, labels: Tensor) -
 
 
 class MoveToData(Strategy):
-    r"""Move each class's row of the classifier towards the features of its new pictures (arXiv 2006.07152, eq. 3).
+    r"""Move each class's row of the classifier towards the features of its new pictures (arXiv 2006.07152).
 
     For a new picture of class j with penultimate feature v (D,): w_j <- w_j + eps (\|w_j\| v/\|v\| - w_j), see
     :func:`move_to_data`. Bias and backbone stay as they are; there is no gradient. After n pictures of a class its
@@ -98,7 +98,7 @@ class MoveToData(Strategy):
     A list of epsilons costs one pass: all heads (E, C, D) are moved by the same features, each goes on from its own,
     and after each experience the best on validation data becomes ``network.head`` (ties: the smaller epsilon).
 
-    Differences from the paper:
+    The equation is quoted from a public implementation of the method, not from the text of the paper. Added here:
         - ``passes``: the new data may be gone through more than once.
         - A class without a row so far (class-incremental, or a base without it) is imprinted: its row starts as its
           first feature's direction, with the mean length of the rows already there (arXiv 1712.07136).
@@ -134,7 +134,7 @@ class MoveToData(Strategy):
             self.counts = torch.zeros_like(network.seen, dtype=torch.int64)
 
     def update(self, network: Network, features: Tensor, labels: Tensor) -> None:
-        """Equation 3, for all epsilons at once; classes without a row are imprinted first."""
+        """The step, for all epsilons at once; classes without a row are imprinted first."""
         v, epsilons = network.penultimate(features), torch.tensor(list(self.epsilons.values()), dtype=torch.float64)
         self.heads, self.lengths = imprint(self.heads, self.lengths, v, labels)
         classes, rows = torch.unique(labels, return_inverse=True)  # the rest of the heads need not be copied

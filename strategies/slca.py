@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F  # noqa: N812 - torch's own custom
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from lightning_vision.batch import Batch
 from lightning_vision.errors import ConfigError
@@ -54,13 +55,17 @@ def pool(
     return mean + gap * (more / total), (covariance * max(count - 1, 0) + scatter + between) / max(total - 1, 1)
 
 
-def square_root(covariance: Tensor) -> Tensor:
-    """Lower triangular R (D, D) with R R^T = Sigma + r I, where r is a 10,000th of the mean variance.
+def square_root(covariance: Tensor, ridge: float | None = None) -> Tensor:
+    """Lower triangular R (D, D) with R R^T = Sigma + r I. With fewer samples than dimensions Sigma alone would be singular.
 
-    With fewer samples than dimensions Sigma alone would be singular.
+    Args:
+        covariance: Sigma (D, D).
+        ridge: r, but no less than a 100,000th of the mean variance, which rounding to float32 needs. None: r is a 10,000th
+            of it.
     """
     sigma = covariance.double()
-    ridge = 1e-4 * sigma.diagonal().mean() + 1e-12
+    variance = sigma.diagonal().mean()
+    ridge = 1e-4 * variance + 1e-12 if ridge is None else max(ridge, 1e-5 * float(variance) + 1e-12)
     root: Tensor = torch.linalg.cholesky(sigma + ridge * torch.eye(len(sigma)).to(sigma))
     return root.to(covariance)
 
@@ -130,6 +135,9 @@ class SLCA(Strategy):
     the classes each brought), as in the authors' code. The covariances take 4 C D^2 bytes: 236 MB for 100 classes of
     768 features.
 
+    The alignment serves prediction alone: before the next experience the head goes back to what it was, so that each
+    alignment starts from rows as they were trained.
+
     It is meant for a pretrained backbone. The base is learned by the base strategy: give it a slow backbone too
     (``model.base_strategy: FullFineTune`` with ``backbone_lr``).
 
@@ -144,8 +152,14 @@ class SLCA(Strategy):
         alignment_epochs: Epochs of the alignment; 0 leaves it out.
         alignment_lr: Its learning rate at the start, above 0.
         tau: Temperature of the normalised logits, above 0.
+        undo_alignment: The head goes back to its unaligned weights before the next experience. False: it learns on from the
+            aligned ones.
+        ridge: r >= 0, added to the diagonal of each covariance (see :func:`square_root`). None: a 10,000th of its mean variance.
     """
 
+    LATER_BUFFERS = frozenset({"unaligned"})
+    EARLIER_DEFAULTS: ClassVar[Mapping[str, object]] = {"undo_alignment": False, "ridge": None}
+    unaligned: Tensor  # (P,) the head's parameters before the newest alignment; empty where there is nothing to undo
     counts: Tensor  # (C,) int64, pictures in each class's statistics
     means: Tensor  # (C, D), mu
     covariances: Tensor  # (C, D, D), Sigma
@@ -158,6 +172,8 @@ class SLCA(Strategy):
         alignment_epochs: int = 5,
         alignment_lr: float = 1e-2,
         tau: float = 0.1,
+        undo_alignment: bool = True,
+        ridge: float | None = 1e-4,
     ) -> None:
         super().__init__()
         if not (backbone_lr >= 0 and alignment_epochs >= 0 and alignment_lr > 0 and tau > 0):
@@ -165,13 +181,18 @@ class SLCA(Strategy):
                 "SLCA: expected backbone_lr >= 0, alignment_epochs >= 0, alignment_lr > 0 and tau > 0; found "
                 f"{backbone_lr}, {alignment_epochs}, {alignment_lr} and {tau}."
             )
+        if not (ridge is None or 0 <= ridge < math.inf):
+            raise ConfigError(f"SLCA: expected a ridge of 0 or more (or null: of the mean variance), found {ridge}.")
         self.backbone_lr, self.alignment_epochs = backbone_lr, alignment_epochs
         self.alignment_lr, self.tau = alignment_lr, tau
-        for name in ("counts", "means", "covariances", "arrival", "own"):
+        self.undo_alignment, self.ridge = undo_alignment, ridge
+        for name in ("unaligned", "counts", "means", "covariances", "arrival", "own"):
             self.register_buffer(name, torch.empty(0))
 
     def before_experience(self, network: Network, experience: Experience) -> None:
-        """Make place for the statistics, and note which classes are the experience's."""
+        """Undo the alignment, make place for the statistics, and note which classes are the experience's."""
+        if len(self.unaligned) and not experience.is_base:
+            vector_to_parameters(self.unaligned, network.head.parameters())
         if not len(self.counts):
             zeros, d = network.classifier.weight.new_zeros, network.facts.num_features
             self.counts = zeros(network.num_classes, dtype=torch.int64)
@@ -187,10 +208,7 @@ class SLCA(Strategy):
 
     def loss(self, network: Network, batch: Batch) -> Tensor:
         """CE over the classes of the experience."""
-        logits = network(batch["image"])
-        # Not -inf: where pictures were mixed it is multiplied by a share of 0.
-        others = torch.finfo(logits.dtype).min / 2
-        return self.cross_entropy(network, logits.masked_fill(~self.own, others), batch)
+        return self.cross_entropy(network, network(batch["image"]), batch, self.own)
 
     @torch.no_grad()
     def after_experience(self, network: Network, experience: Experience, batches: Iterable[Batch]) -> None:
@@ -218,11 +236,13 @@ class SLCA(Strategy):
 
     def _align(self, network: Network) -> None:
         """Align the head, alike on every process."""
+        if self.undo_alignment:
+            self.unaligned = parameters_to_vector(network.head.parameters()).clone()
         known = self.counts.nonzero()[:, 0]
         theta = align(
             network.head,
             self.means[known],
-            torch.stack([square_root(self.covariances[c]) for c in known]),
+            torch.stack([square_root(self.covariances[c], self.ridge) for c in known]),
             known,
             self.arrival[known],
             epochs=self.alignment_epochs,

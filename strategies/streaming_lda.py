@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -11,6 +12,7 @@ from lightning_vision.errors import ConfigError
 from lightning_vision.network import Network
 from strategies.nearest_mean import class_sums, classes_without_data
 from strategies.queued_strategy import QueuedStrategy
+from strategies.shrinkage import oas, pick_shrinkage
 
 CHUNK = 256  # samples whose order is resolved by one matrix of (CHUNK, CHUNK)
 
@@ -73,16 +75,19 @@ def stream_covariance(
     return scatter, sums, counts
 
 
-def discriminant(scatter: Tensor, sums: Tensor, counts: Tensor, shrinkage: float) -> tuple[Tensor, Tensor]:
+def discriminant(
+    scatter: Tensor, sums: Tensor, counts: Tensor, shrinkage: float, target: float = 1.0
+) -> tuple[Tensor, Tensor]:
     r"""Weight and bias of the linear discriminant: Lambda mu_c and -mu_c^T Lambda mu_c / 2.
 
-    .. math:: \Lambda = [(1-\varepsilon)\Sigma + \varepsilon I]^{-1}
+    .. math:: \Lambda = [(1-\varepsilon)\Sigma + \varepsilon \nu I]^{-1}
 
     Args:
         scatter: (D, D) float64, t Sigma.
         sums: (C, D) float64.
         counts: (C,) int64, their sum t.
         shrinkage: epsilon.
+        target: nu, the variance that it is shrunk to.
 
     Returns:
         (C, D) and (C,) float64; a class without a sample has the bias -inf.
@@ -92,7 +97,7 @@ def discriminant(scatter: Tensor, sums: Tensor, counts: Tensor, shrinkage: float
     """
     eye = torch.eye(len(scatter), dtype=scatter.dtype, device=scatter.device)
     t = int(counts.sum())
-    regularised = (1 - shrinkage) * scatter / t + shrinkage * eye
+    regularised = (1 - shrinkage) * scatter / t + shrinkage * target * eye
     remedy = f"{t} picture(s) came so far. StreamingLDA: expected a larger shrinkage (1e-4 is usual), found {shrinkage}"
     mu = sums / counts.clamp(min=1)[:, None]
     weight = torch.cholesky_solve(mu.T, cholesky_factor(regularised, remedy)).T
@@ -108,32 +113,49 @@ class StreamingLDA(QueuedStrategy):
     .. math:: \Lambda = [(1-\varepsilon)\Sigma + \varepsilon I]^{-1}, \qquad
         \text{logit}_c = v^\top \Lambda \mu_c - \tfrac12 \mu_c^\top \Lambda \mu_c
 
+    By default eps is picked after each experience from the sums at hand, see
+    :func:`strategies.shrinkage.pick_shrinkage`, and I is multiplied by the mean variance, so that the unit of the features
+    plays no part. How much it takes depends on how many images there are for each feature; docs/strategies.md has figures.
+
     The covariance depends on the pictures' order, for each is compared with the mean of those before it; it does not
     depend on how they are cut into batches. It is kept in float64, D * D * 8 bytes. There is no gradient; the base's data
     comes first. A class without a picture gets -inf.
 
+    The authors' code is ``shrinkage: 1e-4`` with ``covariance: oas``: Sigma starts from the first experience's images about
+    their class means, shrunk by OAS (:func:`strategies.shrinkage.oas`), and goes on from there by the recursion.
+
     Differences from the paper:
-        - The base's pictures are streamed like all others. The paper starts from their covariance as estimated by OAS.
+        - eps is picked, not 1e-4, and the first experience's images are streamed like all others, unless told otherwise.
         - The class mean before a class's first picture is 0, as in the authors' code: that picture adds its whole
           feature to the covariance.
 
     Args:
-        shrinkage: eps, from 0 to 1. With 0, more pictures than features are needed.
+        shrinkage: eps, from 0 to 1. With 0, more pictures than features are needed. None: it is picked.
+        covariance: ``stream``: the recursion from the first image on. ``oas``: it starts from the OAS estimate of the first
+            experience.
     """
 
     draws_nothing = True
+    LATER_BUFFERS = frozenset({"moment", "picked"})
+    EARLIER_DEFAULTS: ClassVar[Mapping[str, object]] = {"covariance": "stream"}
     scatter: Tensor  # (D, D) float64, t Sigma after t pictures; empty before the first picture
+    moment: Tensor  # (D, D) float64, sum of v v^T while OAS's experience is learned; empty at all other times
     sums: Tensor  # (C, D) float64
     counts: Tensor  # (C,) int64
     weight: Tensor  # (C, D) float64, Lambda mu_c; empty while the experience is learned
     bias: Tensor  # (C,) float64
+    picked: Tensor  # () float64, the eps that they were made with
 
-    def __init__(self, shrinkage: float = 1e-4) -> None:
+    def __init__(self, shrinkage: float | None = None, covariance: Literal["stream", "oas"] = "stream") -> None:
         super().__init__()
-        if not 0 <= shrinkage <= 1:
-            raise ConfigError(f"StreamingLDA: expected a shrinkage from 0 to 1, found {shrinkage}.")
-        self.shrinkage = shrinkage
-        for name in ("scatter", "sums", "counts", "weight", "bias"):
+        if not (shrinkage is None or 0 <= shrinkage <= 1):
+            raise ConfigError(
+                f"StreamingLDA: expected a shrinkage from 0 to 1 (or null: it is picked), found {shrinkage}."
+            )
+        if covariance not in ("stream", "oas"):
+            raise ConfigError(f"StreamingLDA: expected the covariance stream or oas, found {covariance!r}.")
+        self.shrinkage, self.covariance = shrinkage, covariance
+        for name in ("scatter", "moment", "sums", "counts", "weight", "bias", "picked"):
             self.register_buffer(name, torch.empty(0, dtype=torch.int64 if name == "counts" else torch.float64))
 
     def absorb(self, v: Tensor, labels: Tensor, classes: int) -> None:
@@ -141,24 +163,51 @@ class StreamingLDA(QueuedStrategy):
         d = v.shape[1]
         if not self.counts.numel():
             self.scatter, self.sums, self.counts = v.new_zeros(d, d), v.new_zeros(classes, d), labels.new_zeros(classes)
-        state = stream_covariance(self.scatter, self.sums, self.counts, v, labels)
-        self.scatter, self.sums, self.counts = state
+            self.moment = v.new_zeros(d, d) if self.covariance == "oas" else self.moment
+        if self.moment.numel():
+            sums, counts = class_sums(v, labels, classes)
+            self.moment, self.sums, self.counts = self.moment + v.T @ v, self.sums + sums, self.counts + counts
+        else:
+            state = stream_covariance(self.scatter, self.sums, self.counts, v, labels)
+            self.scatter, self.sums, self.counts = state
         self.weight, self.bias = v.new_empty(0), v.new_empty(0)
 
     def settle(self) -> None:
         """Solve for the discriminant."""
         if self.counts.numel():
-            self.weight, self.bias = discriminant(self.scatter, self.sums, self.counts, self.shrinkage)
+            self.scatter, self.moment = self._scatter(), self.moment.new_empty(0)
+            self.weight, self.bias, shrinkage = self.solve()
+            self.picked = self.weight.new_tensor(shrinkage)
+
+    def _scatter(self) -> Tensor:
+        """(D, D) t Sigma, of all images so far; by OAS in the experience that starts from it."""
+        if not self.moment.numel():
+            return self.scatter
+        n = int(self.counts.sum())
+        between = self.sums.T @ (self.sums / self.counts.clamp(min=1)[:, None])
+        return n * oas((self.moment - between) / n, n)
+
+    def solve(self) -> tuple[Tensor, Tensor, float]:
+        """Weight (C, D) and bias (C,) of all images so far, and their eps."""
+        scatter = self._scatter()
+        shrinkage, target = self.shrinkage, 1.0
+        if shrinkage is None:
+            variance = float(scatter.diagonal().mean()) / int(self.counts.sum())
+            # Without variance there is a single image; the nearest mean is what shrinkage tends to.
+            shrinkage = pick_shrinkage(scatter, self.sums, self.counts) if variance else 1.0
+            target = variance or 1.0
+        return *discriminant(scatter, self.sums, self.counts, shrinkage, target), shrinkage
 
     def scores(self, v: Tensor) -> Tensor | None:
         """Logits (N, C) of the discriminant."""
         if not self.counts.numel():
             return None
-        weight, bias = self.weight, self.bias
-        if not weight.numel():
-            weight, bias = discriminant(self.scatter, self.sums, self.counts, self.shrinkage)
+        weight, bias = (self.weight, self.bias) if self.weight.numel() else self.solve()[:2]
         return v @ weight.T + bias
 
     def notes(self, network: Network) -> Sequence[str]:
-        """Say which classes cannot be predicted."""
-        return classes_without_data(network, self.counts)
+        """Say which shrinkage was picked and which classes cannot be predicted."""
+        picked = (
+            [f"shrinkage {float(self.picked):.3g} picked"] if self.shrinkage is None and self.picked.numel() else []
+        )
+        return [*picked, *classes_without_data(network, self.counts)]

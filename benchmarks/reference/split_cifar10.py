@@ -50,7 +50,12 @@ EWC = (
     "--model.strategy.mode=online",
     "--model.strategy.gamma=1.0",
 )
-LWF = ("--model.strategy=LwF", "--model.strategy.alpha=3.0", "--model.strategy.temperature=2.0")
+LWF = (
+    "--model.strategy=LwF",
+    "--model.strategy.alpha=3.0",
+    "--model.strategy.temperature=2.0",
+    "--model.strategy.cross_entropy=seen",
+)
 METHODS = (
     Method("joint", (92.20, 0.15), 0.1, ("--model.strategy=FullFineTune",), ("--data.stream=Joint",)),
     Method("fine-tuning", (19.62, 0.05), 0.1, ("--model.strategy=FullFineTune",)),

@@ -74,7 +74,7 @@ def test_ewc(mode: str, gamma: float | None) -> None:
 
 
 def test_lwf() -> None:
-    plugin, strategy = LwFPlugin(alpha=0.7, temperature=3.0), LwF(alpha=0.7, temperature=3.0)
+    plugin, strategy = LwFPlugin(alpha=0.7, temperature=3.0), LwF(alpha=0.7, temperature=3.0, cross_entropy="seen")
     old, batch = tiny_network(seen=(0, 1), norm=True), tiny_batch([2, 3, 2])
     plugin.after_training_exp(around(old, 0, tiny_batch([0, 1])))
     strategy.before_experience(old, tiny_experience(1, batch))

@@ -44,7 +44,7 @@ def test_equal_to_avalanche() -> None:
             torch.testing.assert_close(logits(ours, network, x).double(), expected, rtol=1e-5, atol=1e-5)
 
     v, positive = features.abs(), x.abs()
-    once = FeCAM(0.5, gamma1=3.0, gamma2=3.0)
+    once = FeCAM(0.5, gamma1=3.0, gamma2=3.0, mean="transformed")
     learn(once, network, v, labels, EXPERIENCE)
     classifier = FeCAMClassifier(tukey1=0.5, shrink1=1.0, shrink2=1.0)  # it shrinks twice
     transformed = classifier.apply_transforms(v)

@@ -1,5 +1,7 @@
 """FeCAM against numpy's covariances, shrinkage, normalisation and distances."""
 
+from typing import Literal
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -7,7 +9,7 @@ import torch
 from coloured_squares import ColouredSquares
 from feature_clouds import bare_network, clouds, learn, logits
 
-from lightning_vision.errors import ConfigError
+from lightning_vision.errors import CheckpointError, ConfigError
 from strategies.fecam import FeCAM, correlation, shrink, tukey_transform
 
 C, D = 3, 12
@@ -19,33 +21,79 @@ def unit(v: Array) -> Array:
     return np.asarray(v / np.linalg.norm(v, axis=-1, keepdims=True), dtype=np.float64)
 
 
-def oracle(x: Array, v: Array, y: npt.NDArray[np.int64], power: float, gamma1: float, gamma2: float) -> Array:
+def oracle(
+    x: Array, v: Array, y: npt.NDArray[np.int64], power: float, gamma1: float, gamma2: float, mean: str = "raw"
+) -> Array:
     """Minus the distances (N, C) of x, the statistics being those of v and y."""
-    x, v = x**power, v**power
+    raw, x, v = v, x**power, v**power
     found = []
     for c in range(C):
         sigma = np.cov(v[y == c].T)
         off = ~np.eye(D, dtype=bool)
         sigma = sigma + gamma1 * np.diag(sigma).mean() * np.eye(D) + gamma2 * sigma[off].mean() * off
         sd = np.sqrt(np.diag(sigma))
-        difference = unit(x) - unit(v[y == c].mean(axis=0))
+        mu = raw[y == c].mean(axis=0) ** power if mean == "raw" else v[y == c].mean(axis=0)
+        difference = unit(x) - unit(mu)
         found.append(-np.einsum("nd,de,ne->n", difference, np.linalg.inv(sigma / np.outer(sd, sd)), difference))
     return np.stack(found, axis=1)
 
 
+@pytest.mark.parametrize("mean", ["raw", "transformed"])
 @pytest.mark.parametrize(
     ("power", "gamma1", "gamma2", "per_class"),
     [(0.5, 1.0, 1.0, 40), (1.0, 1.0, 1.0, 40), (0.5, 0.0, 0.0, 40), (0.25, 3.0, 0.0, 40), (0.5, 1.0, 1.0, 4)],
 )
-def test_equal_to_numpy(power: float, gamma1: float, gamma2: float, per_class: int) -> None:
+def test_equal_to_numpy(
+    power: float, gamma1: float, gamma2: float, per_class: int, mean: Literal["raw", "transformed"]
+) -> None:
     """With fewer pictures than features too."""
     features, labels = clouds(per_class=per_class)
     features = features.abs()
-    network, strategy = bare_network(), FeCAM(power, gamma1, gamma2)
+    network, strategy = bare_network(), FeCAM(power, gamma1, gamma2, mean)
     learn(strategy, network, features, labels, EXPERIENCE)
     x = clouds(seed=1)[0].abs()
-    expected = oracle(x.double().numpy(), features.double().numpy(), labels.numpy(), power, gamma1, gamma2)
+    expected = oracle(x.double().numpy(), features.double().numpy(), labels.numpy(), power, gamma1, gamma2, mean)
     np.testing.assert_allclose(logits(strategy, network, x).numpy(), expected, rtol=2e-5, atol=1e-6)
+
+
+def test_the_default_is_the_authors_code() -> None:
+    """Means transformed after they are taken, covariances shrunk twice with 1, as if once with 3."""
+    features, labels = clouds()
+    network, strategy = bare_network(), FeCAM()
+    learn(strategy, network, features.abs(), labels, EXPERIENCE)
+    x = clouds(seed=1)[0].abs()
+    expected = oracle(x.double().numpy(), features.abs().double().numpy(), labels.numpy(), 0.5, 3.0, 3.0)
+    np.testing.assert_allclose(logits(strategy, network, x).numpy(), expected, rtol=2e-5, atol=1e-6)
+
+
+def test_scaled_first_is_the_authors_form_for_transformers() -> None:
+    """Means and covariances of features of length 1, and nothing is scaled after that; features may be negative."""
+    features, labels = clouds()
+    network, strategy, x = bare_network(), FeCAM(1.0, 1.0, 0.0, scale_first=True), clouds(seed=1)[0]
+    learn(strategy, network, features, labels, EXPERIENCE)
+    v, y, expected = unit(features.double().numpy()), labels.numpy(), []
+    for c in range(C):
+        sigma = np.cov(v[y == c].T)
+        sigma = sigma + np.diag(sigma).mean() * np.eye(D)
+        sd = np.sqrt(np.diag(sigma))
+        difference = unit(x.double().numpy()) - v[y == c].mean(axis=0)
+        expected.append(-np.einsum("nd,de,ne->n", difference, np.linalg.inv(sigma / np.outer(sd, sd)), difference))
+    np.testing.assert_allclose(logits(strategy, network, x).numpy(), np.stack(expected, axis=1), rtol=2e-5, atol=1e-6)
+    assert strategy.notes(network) == []
+
+
+def test_a_checkpoint_of_before_raw_means() -> None:
+    """Goes on as it was with the value that options had then; with the default it is refused in words."""
+    features, labels = clouds(negative=False)
+    network = bare_network()
+    strategy, older = (FeCAM(gamma1=1.0, gamma2=1.0, mean="transformed") for _ in range(2))
+    learn(strategy, network, features, labels, EXPERIENCE)
+    state = {key: value for key, value in strategy.state_dict().items() if key != "raw_sums"}
+    older.load_state_dict(state)
+    assert torch.equal(logits(older, network, features), logits(strategy, network, features))
+    assert older.EARLIER_DEFAULTS == {"mean": "transformed", "scale_first": False}
+    with pytest.raises(CheckpointError, match=r"Give model\.strategy\.mean=transformed"):
+        FeCAM().load_state_dict(state)
 
 
 def test_it_tells_classes_apart_that_have_one_mean() -> None:
@@ -82,7 +130,7 @@ def test_negative_features_are_told() -> None:
     negative = int((features < 0).any(dim=1).sum())
     assert strategy.notes(network) == [
         f"{negative} of 120 pictures have negative features, which Tukey's transform is not made for: compare "
-        "model.strategy.tukey=1"
+        "scale_first true, tukey 1, gamma1 1, gamma2 0"
     ]
     for other, positive in ((FeCAM(tukey=1), features), (FeCAM(), features.relu())):
         learn(other, network, positive, labels, EXPERIENCE)
@@ -148,7 +196,7 @@ def test_what_it_keeps_in_a_checkpoint() -> None:
     learn(strategy, network, features, labels, EXPERIENCE)
     learn(other, network, *clouds(negative=False, seed=1), EXPERIENCE)
     assert {key: tuple(value.shape) for key, value in strategy.state_dict().items()} == {
-        "waiting": (0,), "waiting_labels": (0,), "negative": (), "sums": (C, D), "counts": (C,), "scatter": (C, D * (D + 1) // 2),
+        "waiting": (0,), "waiting_labels": (0,), "negative": (), "sums": (C, D), "raw_sums": (C, D), "counts": (C,), "scatter": (C, D * (D + 1) // 2),
     }  # fmt: skip
     assert not torch.equal(logits(other, network, features), logits(strategy, network, features))
     other.load_state_dict(strategy.state_dict())
@@ -161,3 +209,5 @@ def test_what_it_keeps_in_a_checkpoint() -> None:
 def test_impossible_options(tukey: float, gamma1: float, gamma2: float) -> None:
     with pytest.raises(ConfigError, match=r"FeCAM: expected 0 < tukey <= 1, gamma1 >= 0, gamma2 >= 0; found "):
         FeCAM(tukey, gamma1, gamma2)
+    with pytest.raises(ConfigError, match="FeCAM: expected the mean raw or transformed, found 'tukey'"):
+        FeCAM(mean="tukey")  # type: ignore[arg-type]

@@ -2,6 +2,7 @@
 
 import signal
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
@@ -27,28 +28,58 @@ def test_distillation_by_hand() -> None:
     assert distillation(same, same + 4, 2.0).abs() < 1e-6
 
 
-def student_of(teacher: Network) -> tuple[LwF, Network]:
+def student_of(teacher: Network, cross_entropy: Literal["new", "seen"] = "new") -> tuple[LwF, Network]:
     """A strategy that kept a network, and another network to learn with it."""
-    strategy = LwF(alpha=0.7, temperature=3.0)
+    strategy = LwF(alpha=0.7, temperature=3.0, cross_entropy=cross_entropy)
     strategy.before_experience(teacher, tiny_experience(1, tiny_batch([2, 3])))
     student = tiny_network(norm=True, seed=9)
     return strategy, student
 
 
-def test_the_loss_by_hand() -> None:
+@pytest.mark.parametrize("cross_entropy", ["new", "seen"])
+def test_the_loss_by_hand(cross_entropy: Literal["new", "seen"]) -> None:
+    """The cross entropy is over the two new classes, as in the paper, or over all four."""
     teacher, batch = tiny_network(seen=(0, 1), norm=True), tiny_batch([2, 3, 2])
-    strategy, student = student_of(teacher)
+    strategy, student = student_of(teacher, cross_entropy)
     z, then = student(batch["image"]), teacher(batch["image"])
     p, q = (z[:, :2] / 3).softmax(dim=1), (then[:, :2] / 3).softmax(dim=1)
-    wanted = F.cross_entropy(z, batch["label"]) + 0.7 * (q * (q / p).log()).sum(dim=1).mean()
+    first = 2 if cross_entropy == "new" else 0
+    wanted = F.cross_entropy(z[:, first:], batch["label"] - first) + 0.7 * (q * (q / p).log()).sum(dim=1).mean()
     torch.testing.assert_close(strategy.loss(student, batch), wanted)
+
+
+def test_old_rows_are_moved_by_the_distillation_alone() -> None:
+    teacher, batch = tiny_network(seen=(0, 1), norm=True), tiny_batch([2, 3, 2])
+    for cross_entropy, moved in (("new", False), ("seen", True)):
+        strategy, student = student_of(teacher, cross_entropy)
+        strategy.alpha = 0.0
+        gradient = torch.autograd.grad(strategy.loss(student, batch), student.classifier.weight)[0]
+        assert gradient[:2].any() == moved and gradient[2:].any()
+
+
+@pytest.mark.parametrize(("labels", "over"), [([0, 1], [0, 1, 2]), ([1, 3], [1, 3])])
+def test_where_no_class_is_new_it_is_over_all_seen(labels: list[int], over: list[int]) -> None:
+    """An experience of new and known classes has the cross entropy over both."""
+    network, batch, strategy = tiny_network(seen=(0, 1, 2)), tiny_batch(labels), LwF(alpha=0.0)
+    strategy.before_experience(network, tiny_experience(1, batch, before=(0, 1, 2)))
+    network.see(labels)
+    places = torch.tensor([over.index(label) for label in labels])
+    wanted = F.cross_entropy(network(batch["image"])[:, over], places)
+    torch.testing.assert_close(strategy.loss(network, batch), wanted)
+
+
+def test_a_checkpoint_needs_nothing_more_and_earlier_runs_had_the_other() -> None:
+    assert LwF.EARLIER_DEFAULTS == {"cross_entropy": "seen"}
+    assert set(LwF().state_dict()) == {"teacher", "old"}
 
 
 def test_where_nothing_was_seen_before_it_is_fine_tuning() -> None:
     network, strategy, batch = tiny_network(seen=()), LwF(), tiny_batch([0, 1])
     strategy.before_experience(network, tiny_experience(0, batch))
-    network.see(range(4))
-    assert torch.equal(strategy.loss(network, batch), F.cross_entropy(network(batch["image"]), batch["label"]))
+    network.see((0, 1))
+    torch.testing.assert_close(
+        strategy.loss(network, batch), F.cross_entropy(network(batch["image"])[:, :2], batch["label"])
+    )
 
 
 class TestTeacher:
@@ -116,7 +147,9 @@ def test_modes_are_put_back_after_an_error() -> None:
 @pytest.mark.parametrize("options", [{"alpha": -1.0}, {"temperature": 0.0}])
 def test_impossible_options(options: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match="LwF: expected alpha >= 0 and temperature > 0, found"):
-        LwF(**options)
+        LwF(**options)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="LwF: expected the cross_entropy new or seen, found 'all'"):
+        LwF(cross_entropy="all")  # type: ignore[arg-type]
 
 
 def test_a_kill_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,7 +30,7 @@ def data(classes: int = C, dimensions: int = D, count: int = N) -> tuple[Tensor,
 
 
 def oracle(weight: Tensor, features: Tensor, labels: Tensor, epsilon: float) -> Tensor:
-    """Equation 3 as the paper writes it: one sample after the other, in float64, never rounded in between."""
+    """The equation as it is written: one sample after the other, in float64, never rounded in between."""
     w = weight.double().clone()
     for v, j in zip(features.double(), labels.tolist(), strict=True):
         w[j] += epsilon * (w[j].norm() * v / v.norm() - w[j])

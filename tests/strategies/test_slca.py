@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - torch's own custom
 
 from lightning_vision.errors import ConfigError
+from lightning_vision.network import Network
 from lightning_vision.results import read_results
 from strategies.slca import SAMPLES, SLCA, align, alignment_loss, pool, square_root
 
@@ -39,6 +40,14 @@ class TestLoss:
         gradient = torch.autograd.grad(loss, network.classifier.weight)[0]
         assert not gradient[:2].any() and gradient[2:].any(), "the rows of the others are not pushed down"
 
+    def test_smoothed_labels_are_over_the_classes_of_the_experience(self) -> None:
+        """The classes that are left out take no share of a target: the loss stays a number of its usual size."""
+        network, strategy, batch = tiny_network(), SLCA(), tiny_batch([2, 3, 3])
+        network.label_smoothing = 0.1
+        strategy.before_experience(network, tiny_experience(1, batch, before=(0, 1)))
+        wanted = F.cross_entropy(network(batch["image"])[:, 2:], batch["label"] - 2, label_smoothing=0.1)
+        torch.testing.assert_close(strategy.loss(network, batch), wanted)
+
     def test_mixed_pictures_leave_it_a_number(self) -> None:
         network, strategy, batch = tiny_network(), SLCA(), tiny_batch([2, 3])
         strategy.before_experience(network, tiny_experience(1, batch, before=(0, 1)))
@@ -64,6 +73,12 @@ class TestStatistics:
             root = square_root(sigma)
             ridge = 1e-4 * sigma.diagonal().mean() + 1e-12
             torch.testing.assert_close(root @ root.T, sigma + ridge * torch.eye(6))
+            root = square_root(sigma, 1e-4)  # as the authors' code
+            torch.testing.assert_close(root @ root.T, sigma + 1e-4 * torch.eye(6))
+            root = square_root(
+                1e6 * sigma, 1e-4
+            )  # what float32 cannot tell from a singular one is lifted to what it can
+            assert (root.diagonal() > 0).all()
 
     def test_of_experiences(self) -> None:
         """A class that comes back pools its pictures of both, whatever the batches and the processes."""
@@ -157,6 +172,61 @@ class TestAlignment:
         assert network.classifier.weight.requires_grad and network.classifier.weight.is_leaf
 
 
+class TestUndoing:
+    """The alignment serves prediction; the next experience starts from the rows as they were trained."""
+
+    def aligned(self, strategy: SLCA) -> tuple[Network, list[Tensor]]:
+        """A network after two experiences, and its head's parameters before the alignment."""
+        network = tiny_network(seen=(0, 1))
+        for t, labels in enumerate(([0, 1] * 5, [2, 3] * 5)):
+            batch = tiny_batch(labels, seed=t)
+            experience = tiny_experience(t, batch)
+            strategy.before_experience(network, experience)
+            network.see(experience.classes)
+            trained = [p.detach().clone() for p in network.head.parameters()]
+            strategy.after_experience(network, experience, [batch])
+        return network, trained
+
+    def test_before_the_next_experience(self) -> None:
+        for undo in (True, False):
+            strategy = SLCA(undo_alignment=undo)
+            network, trained = self.aligned(strategy)
+            after = [p.detach().clone() for p in network.head.parameters()]
+            assert not any(torch.equal(p, q) for p, q in zip(after, trained, strict=True))
+            strategy.before_experience(network, tiny_experience(2, tiny_batch([0, 1])))
+            expected = trained if undo else after
+            assert all(torch.equal(p, q) for p, q in zip(network.head.parameters(), expected, strict=True))
+            assert all(p.requires_grad and p.is_leaf for p in network.head.parameters())
+
+    def test_after_a_restart(self) -> None:
+        """As a run goes on: the hooks of what was learned are called, then the checkpoint is loaded."""
+        strategy = SLCA()
+        network, trained = self.aligned(strategy)
+        other, fresh = tiny_network(seed=8), SLCA()
+        for t, labels in enumerate(([0, 1], [2, 3])):
+            fresh.before_experience(other, tiny_experience(t, tiny_batch(labels)))
+        other.load_state_dict(network.state_dict())
+        fresh.load_state_dict(strategy.state_dict())
+        fresh.before_experience(other, tiny_experience(2, tiny_batch([0, 1])))
+        assert all(torch.equal(p, q) for p, q in zip(other.head.parameters(), trained, strict=True))
+
+    def test_a_given_base_keeps_its_head(self) -> None:
+        """What was loaded as the base of another stream is predicted with as it is."""
+        strategy = SLCA()
+        network, _ = self.aligned(strategy)
+        after = network.classifier.weight.detach().clone()
+        strategy.before_experience(network, tiny_experience(0, tiny_batch([0, 1, 2, 3])))
+        assert torch.equal(network.classifier.weight, after)
+
+    def test_a_checkpoint_of_before_has_nothing_to_undo(self) -> None:
+        strategy, older = SLCA(undo_alignment=False, ridge=None), SLCA(undo_alignment=False, ridge=None)
+        self.aligned(strategy)
+        state = {key: value for key, value in strategy.state_dict().items() if key != "unaligned"}
+        older.load_state_dict(state)
+        assert not len(older.unaligned) and torch.equal(older.means, strategy.means)
+        assert SLCA.EARLIER_DEFAULTS == {"undo_alignment": False, "ridge": None}
+
+
 def test_the_backbone_is_slow() -> None:
     groups = SLCA(backbone_lr=1e-5).parameters_to_train(tiny_network())
     assert [group["lr"] for group in torch.optim.SGD(groups, lr=0.1).param_groups] == [1e-5, 0.1]
@@ -168,6 +238,8 @@ def test_the_backbone_is_slow() -> None:
 def test_impossible_options(options: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match="SLCA: expected backbone_lr >= 0, alignment_epochs >= 0"):
         SLCA(**options)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="SLCA: expected a ridge of 0 or more"):
+        SLCA(ridge=-1.0)
 
 
 def test_it_remembers(tmp_path: Path) -> None:

@@ -4,10 +4,12 @@ import pytest
 import torch
 from coloured_squares import ColouredSquares
 from feature_clouds import bare_network, clouds, learn, logits
+from sklearn.covariance import OAS
 from torch import Tensor
 
 from lightning_vision.errors import ConfigError
 from strategies import streaming_lda
+from strategies.shrinkage import pick_shrinkage
 from strategies.streaming_lda import StreamingLDA, cholesky_factor, discriminant, stream_covariance
 
 C, D = 3, 12
@@ -68,6 +70,7 @@ def test_logits(shrinkage: float) -> None:
 def test_fewer_pictures_than_features_need_shrinkage() -> None:
     features, labels = clouds(per_class=3)
     experience = ColouredSquares().stream[0]
+    learn(StreamingLDA(1e-4), bare_network(), features, labels, experience)
     learn(StreamingLDA(), bare_network(), features, labels, experience)
     found = r"12 features is singular: 9 picture\(s\) came so far. StreamingLDA: expected a larger shrinkage .* found 0"
     with pytest.raises(ConfigError, match=found):
@@ -89,7 +92,105 @@ def test_a_class_without_a_picture() -> None:
     assert not weight[2].any() and bias[2] == -torch.inf and torch.isfinite(bias[:2]).all()
 
 
+def test_the_shrinkage_is_picked_and_told() -> None:
+    """With as many images as features it comes near the best that the test images would pick, from which 1e-4 is far."""
+    generator, labels = torch.Generator().manual_seed(1), torch.arange(3).repeat(600)
+    centres = 0.8 * torch.linspace(1, 0.3, 60) * torch.randn(3, 60, generator=generator)
+    features = centres[labels] + torch.linspace(2, 0.5, 60) * torch.randn(1800, 60, generator=generator)
+    train, test = slice(60), slice(60, None)
+    network, found = bare_network(3, 60), {}
+    for shrinkage in (None, 1e-4, 1e-2, 0.1, 0.5, 0.9):
+        strategy = StreamingLDA(shrinkage)
+        learn(strategy, network, features[train], labels[train], ColouredSquares().stream[0])
+        right = logits(strategy, network, features[test]).argmax(dim=1) == labels[test]
+        found[shrinkage] = float(right.float().mean())
+        told = strategy.notes(network)
+        assert told == ([] if shrinkage is not None else [f"shrinkage {float(strategy.picked):.3g} picked"])
+    assert found[None] > max(found.values()) - 0.02 and found[1e-4] < found[None] - 0.3
+
+
+def test_the_picked_shrinkage_is_of_the_mean_variance() -> None:
+    features, labels = clouds()
+    network, strategy = bare_network(), StreamingLDA()
+    learn(strategy, network, features, labels, ColouredSquares().stream[0])
+    mu, sigma = oracle(features, labels)
+    eps, nu = float(strategy.picked), sigma.trace() / D
+    assert eps == pick_shrinkage(strategy.scatter, strategy.sums, strategy.counts)
+    inverse = torch.linalg.inv((1 - eps) * sigma + eps * nu * torch.eye(D))
+    expected = features.double() @ inverse @ mu.T - 0.5 * (mu @ inverse * mu).sum(dim=1)
+    torch.testing.assert_close(logits(strategy, network, features), expected.float(), rtol=1e-5, atol=1e-5)
+
+
+def test_a_single_image_is_the_nearest_mean() -> None:
+    features, labels = clouds()
+    network, strategy = bare_network(), StreamingLDA()
+    learn(strategy, network, features[:1], labels[:1], ColouredSquares().stream[0])
+    found = logits(strategy, network, features)
+    expected = features @ features[0] - features[0].square().sum() / 2
+    torch.testing.assert_close(found[:, labels[0]], expected)
+    assert (found.argmax(dim=1) == labels[0]).all()
+
+
+def test_the_authors_form() -> None:
+    """OAS of the first experience's images about their class means, then the recursion, image by image."""
+    features, labels = clouds(per_class=20)
+    order = torch.cat([(labels < 2).nonzero()[:, 0], (labels == 2).nonzero()[:, 0]])
+    features, labels = features[order], labels[order]
+    network, strategy = bare_network(), StreamingLDA(1e-4, "oas")
+    first, second = ColouredSquares().stream[0], ColouredSquares().stream[1]
+    learn(strategy, network, features[:40], labels[:40], first)
+    z = features.double()
+    mu, n = torch.zeros(C, D).double(), torch.tensor([20.0, 20.0, 0.0])
+    for c in range(2):
+        mu[c] = z[:40][labels[:40] == c].mean(dim=0)
+    centred = (z[:40] - mu[labels[:40]]).numpy()
+    sigma = torch.from_numpy(OAS(assume_centered=True).fit(centred).covariance_)
+    torch.testing.assert_close(strategy.scatter / 40, sigma, rtol=1e-9, atol=1e-12)
+    assert not strategy.moment.numel()
+    restarted = StreamingLDA(1e-4, "oas")
+    restarted.before_experience(network, first)
+    restarted.load_state_dict(strategy.state_dict())
+    learn(restarted, network, features[40:], labels[40:], second)
+    for t, (x, y) in enumerate(zip(z[40:], labels[40:].tolist(), strict=True), start=40):
+        sigma = (t * sigma + t / (t + 1) * torch.outer(x - mu[y], x - mu[y])) / (t + 1)
+        mu[y] = (n[y] * mu[y] + x) / (n[y] + 1)
+        n[y] += 1
+    torch.testing.assert_close(restarted.scatter / 60, sigma, rtol=1e-9, atol=1e-12)
+    inverse = torch.linalg.inv((1 - 1e-4) * sigma + 1e-4 * torch.eye(D))
+    expected = z @ inverse @ mu.T - 0.5 * (mu @ inverse * mu).sum(dim=1)
+    torch.testing.assert_close(logits(restarted, network, features), expected.float(), rtol=1e-5, atol=1e-5)
+
+
+def test_within_the_first_experience_the_authors_form_predicts_from_what_came() -> None:
+    features, labels = clouds(per_class=20)
+    network, whole, part = bare_network(), StreamingLDA(1e-4, "oas"), StreamingLDA(1e-4, "oas")
+    learn(whole, network, features[:30], labels[:30], ColouredSquares().stream[0])
+    part.update(network, features[:30], labels[:30])
+    part.absorb_waiting(network)
+    assert part.moment.numel() and torch.equal(logits(part, network, features), logits(whole, network, features))
+    part.update(network, features[30:], labels[30:])
+    part.after_experience(network, ColouredSquares().stream[0], [])
+    learn(whole := StreamingLDA(1e-4, "oas"), network, features, labels, ColouredSquares().stream[0])
+    torch.testing.assert_close(part.scatter, whole.scatter)
+
+
+def test_a_checkpoint_of_before_the_authors_form_goes_on() -> None:
+    features, labels = clouds()
+    network, strategy, older = bare_network(), StreamingLDA(1e-4), StreamingLDA(1e-4)
+    learn(strategy, network, features[:60], labels[:60], ColouredSquares().stream[0])
+    state = {key: value for key, value in strategy.state_dict().items() if key not in ("moment", "picked")}
+    older.load_state_dict(state)
+    for each in (strategy, older):
+        learn(each, network, features[60:], labels[60:], ColouredSquares().stream[1])
+    assert torch.equal(logits(older, network, features), logits(strategy, network, features))
+    assert older.EARLIER_DEFAULTS == {"covariance": "stream"}
+
+
 @pytest.mark.parametrize("shrinkage", [-0.1, 1.5, float("nan")])
 def test_impossible_options(shrinkage: float) -> None:
-    with pytest.raises(ConfigError, match="StreamingLDA: expected a shrinkage from 0 to 1, found"):
+    with pytest.raises(
+        ConfigError, match=r"StreamingLDA: expected a shrinkage from 0 to 1 \(or null: it is picked\), found"
+    ):
         StreamingLDA(shrinkage)
+    with pytest.raises(ConfigError, match="StreamingLDA: expected the covariance stream or oas, found 'OAS'"):
+        StreamingLDA(covariance="OAS")  # type: ignore[arg-type]
