@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from lightning_vision import results as schema
 from lightning_vision import scores
@@ -224,11 +225,15 @@ class StreamRecord:
             environment=environment,
         )
 
-    def save_predictions(self, path: Path, path_hash: npt.NDArray[np.str_]) -> None:
-        """Write predictions.npz: index (N,), path_hash (N,), label (N,), predicted (T, N), confidence (T, N), per variant.
+    def save_predictions(
+        self, path: Path, path_hash: npt.NDArray[np.str_], group: npt.NDArray[np.str_] | None = None
+    ) -> None:
+        """Write predictions.npz; docs/results.md describes its arrays.
 
-        The variants' arrays are called ``predicted/<variant>`` and ``confidence/<variant>``; ``predicted`` and
-        ``confidence`` are those of the variant that was picked after each experience.
+        Args:
+            path: The file.
+            path_hash: (N,) of the test images, in the order of their index.
+            group: (N,) see ``group_hashes``; None: the data has no groups, and the file no array of that name.
         """
         first = self._predictions[0]
         picked = self.picked or [None] * self.done
@@ -237,9 +242,12 @@ class StreamRecord:
             "index": first.index,
             "path_hash": path_hash,
             "label": first.label,
+            "part": self.test_parts.astype(np.int32),
             "predicted": np.stack([p.predicted[0] for p in chosen]).astype(np.int32),
             "confidence": np.stack([p.confidence[0] for p in chosen]),
         }
+        if group is not None:
+            arrays["group"] = group
         for name in self.variants:
             rows = [p.one(name) if name in p.variants else p for p in self._predictions]
             arrays[f"predicted/{name}"] = np.stack([p.predicted[0] for p in rows]).astype(np.int32)
@@ -301,7 +309,32 @@ def test_parts(stream: Stream) -> npt.NDArray[np.int64]:
 
 def path_hashes(paths: list[str]) -> npt.NDArray[np.str_]:
     """Sixteen hexadecimal digits for each picture's path (N,), to match pictures across runs."""
-    return np.array([hashlib.sha256(path.encode("utf-8", "surrogateescape")).hexdigest()[:16] for path in paths])
+    return np.array([_digits(path) for path in paths])
+
+
+def group_hashes(samples: pd.DataFrame) -> npt.NDArray[np.str_] | None:
+    """Sixteen hexadecimal digits for the group of each row of a sample table, alike in every run on the same data.
+
+    Args:
+        samples: N rows. One without a group is a group of its own.
+
+    Returns:
+        (N,); None where no row has a group.
+    """
+    if "group" not in samples or samples["group"].isna().all():
+        return None
+    frames = samples["frame"] if "frame" in samples else pd.Series(-1, index=samples.index)
+    alone = samples["group"].isna()
+    # The first part keeps a group from being taken for an image of that name.
+    texts = [
+        f"image {path} {frame}" if missing else f"group {group}"
+        for path, frame, group, missing in zip(samples["path"], frames, samples["group"], alone, strict=True)
+    ]
+    return np.array([_digits(text) for text in texts])
+
+
+def _digits(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
 def environment(device: str, devices: int, precision: str) -> schema.Environment:

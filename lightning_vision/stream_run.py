@@ -42,7 +42,7 @@ from lightning_vision.loggers import MetricsCSV, StreamPosition, follow_stream, 
 from lightning_vision.processes import StartedProcesses, start_processes
 from lightning_vision.progress import StreamProgress
 from lightning_vision.recipe import Moment, Recipe, Stage, plan_stages, take_recipes
-from lightning_vision.record import StreamRecord, environment, path_hashes, test_parts
+from lightning_vision.record import StreamRecord, environment, group_hashes, path_hashes, test_parts
 from lightning_vision.results import read_results, write_results
 from lightning_vision.run_directory import RunDirectory
 from lightning_vision.run_pictures import draw_run
@@ -542,8 +542,9 @@ class StreamRun:
         self._log(results)  # before results.json says that the experience is finished: what is finished is logged
         if self.rank == 0:
             save_checkpoint(checkpoint, self.directory.finished(experience.index))
-            paths = self.datamodule.samples["path"].iloc[self.record.test_index].tolist()
-            self.record.save_predictions(self.directory.predictions, path_hashes(paths))
+            tested = self.datamodule.samples.iloc[self.record.test_index]
+            hashes = path_hashes(tested["path"].tolist())
+            self.record.save_predictions(self.directory.predictions, hashes, group_hashes(tested))
             write_results(results, self.directory.results)
             self.directory.drop_within(experience.index)
             self.directory.prune(self.options.keep_checkpoints)

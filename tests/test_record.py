@@ -4,13 +4,14 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import pytest
 from coloured_squares import ColouredSquares
 
 from lightning_vision import results as schema
 from lightning_vision.errors import CheckpointError
 from lightning_vision.evaluation import Predictions
-from lightning_vision.record import StreamRecord, environment, path_hashes
+from lightning_vision.record import StreamRecord, environment, group_hashes, path_hashes
 from lightning_vision.run_directory import RunDirectory
 from lightning_vision.scenarios import ClassIncremental, InstanceIncremental, Scenario
 
@@ -202,6 +203,37 @@ class TestRestore:
 def test_path_hashes_match_pictures_across_runs() -> None:
     one, two = path_hashes(["a/1.png", "a/2.png"]), path_hashes(["a/2.png"])
     assert one.dtype == np.dtype("<U16") and one[1] == two[0] != one[0]
+
+
+def test_the_groups_of_test_images_are_alike_in_every_run() -> None:
+    table = pd.DataFrame(
+        {"path": ["a", "a", "b", "c", "d"], "frame": [0, 1, -1, -1, -1], "group": ["a", "a", "g", None, None]}
+    )
+    found = group_hashes(table)
+    assert found is not None and found.dtype == np.dtype("<U16")
+    assert len(set(found.tolist())) == 4 and found[0] == found[1], (
+        "two frames of a video, a group of one, two images alone"
+    )
+    turned = group_hashes(table[::-1])
+    assert turned is not None and turned.tolist() == found[::-1].tolist()
+    numbered = group_hashes(table.assign(group=[1, 1, 2, 2, 3]))
+    assert numbered is not None and len(set(numbered.tolist())) == 3
+    named = group_hashes(table.assign(path=["g"] * 5, frame=[0, 1, 2, 3, 4]))
+    assert named is not None and len(set(named.tolist())) == 4, "an image is not taken for the group of its name"
+
+
+def test_without_groups_there_are_none(tmp_path: Path) -> None:
+    table = pd.DataFrame({"path": ["a", "b"]})
+    assert group_hashes(table) is None and group_hashes(table.assign(group=None)) is None
+    found, index, label = record(InstanceIncremental(experiences=3))
+    one = predictions(index, label, only=label)
+    found.add(one, one, "", {}, price(0))
+    for groups, keys in ((None, {"part"}), (path_hashes([str(row // 2) for row in index]), {"part", "group"})):
+        found.save_predictions(tmp_path / "p.npz", path_hashes([str(row) for row in index]), groups)
+        with np.load(tmp_path / "p.npz", allow_pickle=False) as file:
+            assert set(file.files) == {"index", "path_hash", "label", "predicted", "confidence", *keys}
+            assert file["part"].tolist() == found.test_parts.tolist()
+            assert groups is None or file["group"].tolist() == groups.tolist()
 
 
 def test_the_environment_names_what_decides_a_result() -> None:

@@ -122,7 +122,7 @@ def test_predictions_are_one_row_an_experience(results: Results, predictions: di
 
     n, t = 24, 3
     shapes = {key: value.shape for key, value in predictions.items()}
-    expected: dict[str, tuple[int, ...]] = {"index": (n,), "path_hash": (n,), "label": (n,)}
+    expected: dict[str, tuple[int, ...]] = {"index": (n,), "path_hash": (n,), "label": (n,), "part": (n,)}
     for name in ("", *(f"/{name}" for name in NAMES)):
         expected |= {f"predicted{name}": (t, n), f"confidence{name}": (t, n)}
     assert shapes == expected
@@ -136,6 +136,16 @@ def test_predictions_are_one_row_an_experience(results: Results, predictions: di
     for row, picked in enumerate(results.picked_variant or []):
         if picked is not None:
             assert (predictions["predicted"][row] == predictions[f"predicted/{picked}"][row]).all()
+
+
+def test_forgetting_follows_from_the_predictions_alone(
+    results: Results, predictions: dict[str, npt.NDArray[Any]]
+) -> None:
+    """`part` says which images each column of the accuracy matrix is over."""
+    correct = predictions["predicted"] == predictions["label"]
+    r = np.stack([correct[:, predictions["part"] == i].mean(axis=1) for i in range(3)], axis=1)
+    assert r.tolist() == [pytest.approx(row) for row in results.accuracy_matrix]
+    assert (r[:2, :2].max(axis=0) - r[2, :2]).mean() == pytest.approx(results.forgetting)
 
 
 def test_metrics_follow_the_stream(run: Path) -> None:

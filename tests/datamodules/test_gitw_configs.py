@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from gitw_maker import CLASSES, ENOUGH, write_gitw
 from test_configs import SMALL, SMALL_PHOTOS, fit, options_of
@@ -70,6 +71,10 @@ def test_a_base_on_boxes(place: Path) -> None:
     results = run(place, "gitw_boxes", "base")
     assert [record.name for record in results.experiences] == ["base"]
     assert frames(results, 0) == (ENOUGH["train1"] * len(CLASSES) * FRAMES, ENOUGH["test1"] * len(CLASSES) * FRAMES)
+    (file,) = (place / "runs").glob("gitw_boxes-base*/predictions.npz")
+    with np.load(file, allow_pickle=False) as predictions:
+        _, sizes = np.unique(predictions["group"], return_counts=True)
+    assert sizes.tolist() == [FRAMES] * (ENOUGH["test1"] * len(CLASSES)), "the frames of a sequence are one group"
 
 
 @pytest.mark.parametrize("folder", FLAVOURS)
