@@ -1,40 +1,397 @@
-"""Whether a difference is real: pure functions over test accuracies by seed. The seed is the unit.
+"""How sure the figures of a report are: pure functions over what S runs (seeds) of a method did with the same N test images.
 
-Runs of one seed share the base and the order of the stream, so what is compared is the difference within a seed.
+Seeds and images are both random: another seed makes another model, and another test set holds other images. Formulas and
+sources are in docs/report.md, "How sure are the figures?"; simulations in benchmarks/significance.py.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
-from statsmodels.stats import contingency_tables
-from statsmodels.stats.multitest import multipletests
+from scipy import special, stats
+
+from lightning_vision.report.proportion import Interval, clopper_pearson, mcnemar, paired_interval, wilson
+from lightning_vision.report.two_way import TwoWay, by_case, two_way
+
+__all__ = [
+    "ALPHA",
+    "FEWEST_SEEDS",
+    "FEW_IMAGES",
+    "Interval",
+    "PairTest",
+    "SeedTest",
+    "accuracy_interval",
+    "all_pairs",
+    "difference_test",
+    "figure_interval",
+    "figure_test",
+    "fold_interval",
+    "fold_test",
+    "holm",
+    "mcnemar",
+    "needed",
+    "paired_t",
+    "same_for_all_seeds",
+    "t_interval",
+]
 
 ALPHA = 0.05
 FEWEST_SEEDS = 3
-"""With fewer common seeds nothing is called different."""
+"""With fewer common seeds there are intervals, and nothing is called different."""
+FEW_IMAGES = 25
+"""With fewer images that are wrong (or right), or on which two methods differ, a normal curve is no good stand-in for them."""
+
+Correct = npt.NDArray[np.bool_]
+Pseudovalues = npt.NDArray[np.floating]
+Method = Literal["two-way", "groups", "mcnemar", "exact", "folds", "none"]
+
+
+@dataclass(frozen=True)
+class PairTest:
+    """One method against another on the seeds and test images that both have."""
+
+    difference: Interval
+    """First minus second."""
+    p_value: float | None
+    """Two-sided; None where nothing is known of the spread."""
+    seeds: int
+    """S; the number of folds where the method is ``folds``."""
+    images: int
+    """N; 0 where the method is ``folds``: each has its own."""
+    degrees_of_freedom: float | None
+    """Of Student's t; None for an exact test."""
+    variance: dict[str, float | None]
+    """Of the difference, by source: ``seeds``, ``images`` (of one case: an image, or a group) and ``rest``; None where it cannot
+    be known. With one seed, ``images`` holds the rest too."""
+    method: Method
+    """``two-way``: Student's t of the two-way analysis. ``groups``: the same with one seed, over groups of images.
+    ``mcnemar``: McNemar's exact test, with one seed; it speaks of two trained models. ``exact``: the same where no seed changes
+    which images the two differ on (with groups, of groups). ``folds``: over folds. ``none``: nothing to test with."""
+    discordant: int
+    """Images on which the two differ, with any seed."""
+    cases: int
+    """What was drawn at random beside the seeds: N images, or G groups of them."""
+    p_holm: float | None = None
+    """The p-value corrected for the family of tests it belongs to; whoever knows the family sets it (``dataclasses.replace``)."""
+
+
+def same_for_all_seeds(correct: Correct) -> bool:
+    """Whether a method does not depend on the seed: two or more runs, and every image right or wrong alike.
+
+    Args:
+        correct: (S, N).
+    """
+    return len(correct) > 1 and bool((correct == correct[0]).all())
+
+
+def accuracy_interval(correct: Correct, level: float = 1 - ALPHA, groups: npt.ArrayLike | None = None) -> Interval:
+    """Mean accuracy, and the interval that holds the true one over seeds and images with a probability of ``level``.
+
+    Wilson's interval with the effective number n = p (1 - p) / variance of the two-way analysis and Student's t; Clopper and
+    Pearson's over the cases where nothing varies: all right is not 100 to 100 %. Of fewer than ``FEW_IMAGES`` wrong (or right)
+    images n is at most the number of cases, for an image that is wrong with one seed says little about images not drawn.
+
+    Args:
+        correct: (S, N): whether run s has image i right.
+        level: Between 0 and 1.
+        groups: (N,) labels of images that are no independent draws, as frames of one sequence; the case is the group.
+
+    Raises:
+        ValueError: If there is no run or no image, or not one group for each image.
+    """
+    table = two_way(by_case(correct, groups))
+    p, variance, df = float(correct.mean()), table.variance, table.degrees_of_freedom
+    if not variance or df is None:
+        low, high = clopper_pearson(p * table.n_cases, table.n_cases, level)
+        return Interval(p, min(low, p), max(high, p))
+    n = p * (1 - p) / variance
+    if min((~correct).any(axis=0).sum(), correct.any(axis=0).sum()) < FEW_IMAGES:
+        n = min(n, table.n_cases)
+    low, high = wilson(p, n, _quantile(level, df))
+    return Interval(p, low, high)
+
+
+def difference_test(
+    first: Correct, second: Correct, level: float = 1 - ALPHA, groups: npt.ArrayLike | None = None
+) -> PairTest:
+    """Whether two methods differ in accuracy, over seeds and images.
+
+    Args:
+        first: (S, N): whether run s of one method has image i right.
+        second: (S, N): the other, with the same seeds and images in the same order.
+        level: Of the interval, between 0 and 1.
+        groups: (N,) labels of images that are no independent draws; the case is the group.
+
+    Raises:
+        ValueError: If the two are not of one shape, there is no run or no image, or not one group for each image.
+    """
+    if first.shape != second.shape:
+        raise ValueError(f"Expected the same seeds and images, but got the shapes {first.shape} and {second.shape}.")
+    differences = np.subtract(first, second, dtype=np.int8)
+    table = two_way(by_case(differences, groups))
+    still = bool((differences == differences[0]).all())
+    discordant = int(differences.any(axis=0).sum())
+    exact = not table.variance or (still and discordant < FEW_IMAGES)
+    test = _test(float(differences.mean()), table, level, first.shape[1], discordant, (-1.0, 1.0))
+    if groups is None and still:
+        ahead, behind = int((differences[0] > 0).sum()), int((differences[0] < 0).sum())
+        if len(first) == 1 or exact:
+            return PairTest(
+                Interval(test.difference.mean, *paired_interval(ahead, behind, table.n_cases, level)) if exact else test.difference,
+                mcnemar(ahead, behind), table.n_seeds, table.n_cases, None, table.components,
+                "mcnemar" if len(first) == 1 else "exact", discordant, table.n_cases,
+            )  # fmt: skip
+    if groups is not None and exact and table.n_cases > 1:
+        _, index = np.unique(np.asarray(groups), return_inverse=True)
+        sums = np.bincount(index, weights=differences.sum(axis=0))
+        p = mcnemar(int((sums > 0).sum()), int((sums < 0).sum()))
+        return PairTest(
+            test.difference,
+            p,
+            table.n_seeds,
+            first.shape[1],
+            None,
+            table.components,
+            "exact",
+            discordant,
+            table.n_cases,
+        )
+    return test
+
+
+def figure_interval(
+    estimate: float,
+    pseudovalues: Pseudovalues,
+    level: float = 1 - ALPHA,
+    groups: npt.ArrayLike | None = None,
+    bounds: tuple[float, float] = (0.0, 1.0),
+) -> Interval:
+    """The interval of a figure that is no mean over images, as macro F1: Student's t over jackknife pseudovalues.
+
+    Args:
+        estimate: The figure's mean over seeds.
+        pseudovalues: (S, N), as those of ``lightning_vision.report.pseudovalues``.
+        level: Between 0 and 1.
+        groups: (N,) labels of images that are no independent draws; the case is the group.
+        bounds: What the figure can be.
+
+    Returns:
+        No bounds where nothing varies: the images at hand do not show how others would move it.
+    """
+    return _interval(estimate, two_way(by_case(pseudovalues, groups)), level, bounds)
+
+
+def figure_test(
+    difference: float,
+    first: Pseudovalues,
+    second: Pseudovalues,
+    level: float = 1 - ALPHA,
+    groups: npt.ArrayLike | None = None,
+    bounds: tuple[float, float] = (-1.0, 1.0),
+) -> PairTest:
+    """Whether two methods differ in a figure that is no mean over images.
+
+    Args:
+        difference: First minus second, the mean over seeds.
+        first: (S, N) pseudovalues of one method.
+        second: (S, N) of the other, with the same seeds and images in the same order.
+        level: Of the interval, between 0 and 1.
+        groups: (N,) labels of images that are no independent draws; the case is the group.
+        bounds: What the difference can be.
+
+    Raises:
+        ValueError: If the two are not of one shape.
+    """
+    if first.shape != second.shape:
+        raise ValueError(f"Expected the same seeds and images, but got the shapes {first.shape} and {second.shape}.")
+    differences = first - second
+    discordant = int((differences != 0).any(axis=0).sum())
+    return _test(difference, two_way(by_case(differences, groups)), level, first.shape[1], discordant, bounds)
+
+
+def fold_interval(values: Sequence[float], test_to_train: float, level: float = 1 - ALPHA) -> Interval:
+    """The mean over the folds of a cross-validation, and an interval that knows that folds share training images.
+
+    The variance of the mean is s^2 (1/k + n_test / n_train) with k - 1 degrees of freedom (Nadeau and Bengio, Inference for the
+    generalization error, Machine Learning 52 (2003)): with five folds of equal size the interval is 1.5 times as wide as that
+    of independent values.
+
+    Args:
+        values: k >= 1 figures, one a fold, means over seeds where there are several.
+        test_to_train: n_test / n_train; 1 / (k - 1) for folds of equal size.
+        level: Between 0 and 1.
+
+    Returns:
+        No bounds where there is one fold, or all have the same figure: nothing is known of the spread then.
+    """
+    mean, error = _over_folds(values, test_to_train)
+    if not error:
+        return Interval(mean, None, None)
+    half = _quantile(level, len(values) - 1) * error
+    return Interval(mean, mean - half, mean + half)
+
+
+def fold_test(
+    first: Sequence[float], second: Sequence[float], test_to_train: float, level: float = 1 - ALPHA
+) -> PairTest:
+    """Whether two methods differ over the folds of a cross-validation: Nadeau and Bengio's corrected t test.
+
+    Args:
+        first: k figures, one a fold, means over seeds where there are several.
+        second: Those of the other method on the same folds.
+        test_to_train: n_test / n_train.
+        level: Of the interval, between 0 and 1.
+
+    Returns:
+        p is 1 where no fold differs, and None where all differ by the same: nothing is known of the spread then.
+
+    Raises:
+        ValueError: If the two have not the same number of folds.
+    """
+    if len(first) != len(second):
+        raise ValueError(f"Expected the same folds, but got {len(first)} and {len(second)}.")
+    differences = np.subtract(first, second).tolist()
+    interval = fold_interval(differences, test_to_train, level)
+    mean, error = _over_folds(differences, test_to_train)
+    p, k = None, len(differences)
+    if error:
+        p = float(2 * special.stdtr(k - 1, -abs(mean) / error))
+    elif k > 1 and abs(mean) < 1e-12:
+        p = 1.0
+    spread = float(np.var(differences, ddof=1)) if k > 1 else None
+    return PairTest(
+        interval,
+        p,
+        k,
+        0,
+        float(k - 1) if error else None,
+        {"seeds": spread, "images": None, "rest": None},
+        "folds",
+        0,
+        0,
+    )
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p-values corrected by Holm's step-down method: how often any is below alpha by chance stays below alpha.
+
+    Holm, A simple sequentially rejective multiple test procedure, Scandinavian Journal of Statistics 6 (1979).
+    """
+    p = np.asarray(p_values, dtype=np.float64)
+    order = np.argsort(p, kind="stable")
+    corrected = np.empty_like(p)
+    corrected[order] = np.minimum(np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)), 1.0)
+    return [float(value) for value in corrected]
+
+
+def needed(test: PairTest, power: float = 0.8, alpha: float = ALPHA) -> dict[str, int | None]:
+    """How many seeds, or how many test images, would tell the observed difference from zero.
+
+    The difference and its variances by source are taken to be the true ones, which they are not: an order of magnitude.
+
+    Args:
+        test: Two methods on common seeds and images.
+        power: The probability of finding the difference, between 0 and 1.
+        alpha: Of a single test; that of the strictest step of Holm's for a family is alpha over its size.
+
+    Returns:
+        ``seeds`` on these images, and ``images`` with these seeds; None where no number would do, or where the spread is not
+        known: with one seed, images are those that tell the two trained models apart.
+    """
+    d, of = test.difference.mean, test.variance
+    images, seeds, rest = of["images"], of["seeds"], of["rest"] or 0.0
+    if not d or images is None or not test.cases:
+        return {"seeds": None, "images": None}
+
+    def found(s: float, n: float) -> bool:
+        spread = 0.0 if seeds is None else seeds
+        ms_s, ms_i = rest + n * spread, rest + s * images
+        v = n * spread + s * images + rest
+        if not v:
+            return True
+        one = 1.0 if seeds is None else s
+        below = ms_i**2 / (n - 1) + (0.0 if seeds is None else ms_s**2 / (one - 1) + rest**2 / ((one - 1) * (n - 1)))
+        df, shift = v**2 / below, abs(d) / math.sqrt(v / (one * n))
+        return _power(shift, df, alpha) >= power
+
+    more_seeds = None if seeds is None else _fewest(lambda s: found(s, test.cases), 2) if test.cases > 1 else None
+    more_cases = _fewest(lambda n: found(test.seeds, n), 2)
+    return {
+        "seeds": more_seeds,
+        "images": None if more_cases is None else math.ceil(more_cases * test.images / test.cases),
+    }
+
+
+def _test(
+    difference: float, table: TwoWay, level: float, images: int, discordant: int, bounds: tuple[float, float]
+) -> PairTest:
+    """Student's t test of the mean of a table of differences."""
+    variance, df = table.variance, table.degrees_of_freedom
+    interval = _interval(difference, table, level, bounds)
+    p: float | None = None
+    if variance and df is not None:
+        p = float(2 * special.stdtr(df, -abs(difference) / math.sqrt(variance)))
+    elif variance is not None and not difference:
+        p = 1.0
+    method: Method = "none" if p is None else "groups" if table.n_seeds == 1 else "two-way"
+    return PairTest(interval, p, table.n_seeds, images, df, table.components, method, discordant, table.n_cases)
+
+
+def _interval(estimate: float, table: TwoWay, level: float, bounds: tuple[float, float]) -> Interval:
+    variance, df = table.variance, table.degrees_of_freedom
+    if not variance or df is None:
+        return Interval(estimate, None, None)
+    half = _quantile(level, df) * math.sqrt(variance)
+    return Interval(estimate, max(bounds[0], estimate - half), min(bounds[1], estimate + half))
+
+
+def _over_folds(values: Sequence[float], test_to_train: float) -> tuple[float, float]:
+    """The mean, and its standard error; 0 where nothing is known of it."""
+    mean, k = float(np.mean(values)), len(values)
+    if k < 2 or np.ptp(values) <= 1e-12:
+        return mean, 0.0
+    return mean, math.sqrt(float(np.var(values, ddof=1)) * (1 / k + test_to_train))
+
+
+def _quantile(level: float, df: float) -> float:
+    """Of Student's t: what it stays below in absolute value with a probability of ``level``."""
+    return float(special.stdtrit(df, (1 + level) / 2))
+
+
+def _power(shift: float, df: float, alpha: float) -> float:
+    """How often a two-sided t test finds a difference of ``shift`` standard errors; the wrong side is left out."""
+    t = _quantile(1 - alpha, df)
+    if shift > t + 12 or df > 1e5:
+        return float(special.ndtr(shift - t))
+    return 1 - float(special.nctdtr(df, shift, t))
+
+
+def _fewest(enough: Callable[[int], bool], least: int, most: int = 10**9) -> int | None:
+    """The smallest number that is enough, where every larger one is too; None where ``most`` is not."""
+    if not enough(most):
+        return None
+    low, high = least - 1, least
+    while not enough(high):
+        low, high = high, min(2 * high, most)
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if enough(middle) else (middle, high)
+    return high
+
+
+# ---- the seed alone as the unit ---------------------------------------------------------------------------------------
 
 BySeed = Mapping[int, float]
 
 
 @dataclass(frozen=True)
-class Interval:
-    """A mean and its t interval."""
-
-    mean: float
-    low: float | None
-    """None with one value: nothing is known of its spread."""
-    high: float | None
-
-
-@dataclass(frozen=True)
-class PairTest:
+class SeedTest:
     """One method against another, over the seeds that both have."""
 
     seeds: tuple[int, ...]
@@ -87,17 +444,7 @@ def paired_t(first: Sequence[float], second: Sequence[float], least_spread: floa
     return float(2 * stats.t.sf(mean * math.sqrt(len(differences)) / least_spread, len(differences) - 1))
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
-    """p-values corrected by Holm's step-down method: how often any is below alpha by chance stays below alpha.
-
-    Holm, A simple sequentially rejective multiple test procedure, Scandinavian Journal of Statistics 6 (1979).
-    """
-    if len(p_values) < 2:
-        return list(p_values)
-    return [float(value) for value in multipletests(p_values, method="holm")[1]]
-
-
-def all_pairs(methods: Mapping[str, BySeed], resolution: float = 0.0) -> dict[tuple[str, str], PairTest]:
+def all_pairs(methods: Mapping[str, BySeed], resolution: float = 0.0) -> dict[tuple[str, str], Any]:
     """Test every method against every other.
 
     The pairs that a reader wants are those with the best method. But which is the best is chosen by the very numbers that
@@ -117,7 +464,7 @@ def all_pairs(methods: Mapping[str, BySeed], resolution: float = 0.0) -> dict[tu
     Returns:
         By pair, both ways round, the test of the first against the second.
     """
-    tests: dict[tuple[str, str], PairTest] = {}
+    tests: dict[tuple[str, str], SeedTest] = {}
     for a, b in combinations(methods, 2):
         seeds = tuple(sorted(methods[a].keys() & methods[b].keys()))
         first, second = [methods[a][seed] for seed in seeds], [methods[b][seed] for seed in seeds]
@@ -128,29 +475,15 @@ def all_pairs(methods: Mapping[str, BySeed], resolution: float = 0.0) -> dict[tu
         least = 0.0 if nothing else resolution / math.sqrt(6)
         difference = t_interval(differences.tolist(), least_spread=least) if seeds else None
         enough = len(seeds) >= FEWEST_SEEDS
-        tests[a, b] = PairTest(seeds, difference, paired_t(first, second, least) if enough else None)
+        tests[a, b] = SeedTest(seeds, difference, paired_t(first, second, least) if enough else None)
     tested = {pair: test.p_value for pair, test in tests.items() if test.p_value is not None}
     corrected = dict(zip(tested, holm(list(tested.values())), strict=True))
     both = {}
     for (a, b), test in tests.items():
         p = corrected.get((a, b))
-        both[a, b] = PairTest(test.seeds, test.difference, test.p_value, p)
-        both[b, a] = PairTest(test.seeds, _turned(test.difference), test.p_value, p)
+        both[a, b] = SeedTest(test.seeds, test.difference, test.p_value, p)
+        both[b, a] = SeedTest(test.seeds, _turned(test.difference), test.p_value, p)
     return both
-
-
-def mcnemar(first_only: int, second_only: int) -> float:
-    """The exact two-sided p-value of McNemar's test: whether two models err equally often on the same pictures.
-
-    It speaks of these two trained models, not of the methods that made them: another seed makes other models.
-    McNemar, Note on the sampling error of the difference between correlated proportions, Psychometrika 12 (1947).
-
-    Args:
-        first_only: Pictures that the first model alone has right.
-        second_only: Those that the second alone has right.
-    """
-    result = contingency_tables.mcnemar([[0, first_only], [second_only, 0]], exact=True)
-    return float(result.pvalue)
 
 
 def _turned(interval: Interval | None) -> Interval | None:

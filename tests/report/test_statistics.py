@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from lightning_vision.report.statistics import PairTest, all_pairs, holm, mcnemar, paired_t, t_interval
+from lightning_vision.report.statistics import SeedTest, all_pairs, holm, mcnemar, paired_t, t_interval
 
 FIRST, SECOND = [0.71, 0.78, 0.74, 0.80], [0.69, 0.73, 0.75, 0.74]
 
@@ -84,7 +84,7 @@ def test_a_pair_is_the_same_both_ways_round() -> None:
 
 
 def test_no_common_seed_is_no_test() -> None:
-    assert all_pairs({"a": {0: 0.5}, "b": {1: 0.6}})["a", "b"] == PairTest((), None, None)
+    assert all_pairs({"a": {0: 0.5}, "b": {1: 0.6}})["a", "b"] == SeedTest((), None, None)
 
 
 def test_the_same_difference_of_one_picture_in_three_seeds_is_no_proof() -> None:

@@ -1,0 +1,84 @@
+"""Intervals and tests of proportions: what holds near 0 and 100 %, and for few images, where a normal curve does not."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from scipy import special, stats
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate and the bounds that hold what is true, at the level that was asked for."""
+
+    mean: float
+    low: float | None
+    """None where nothing is known of the spread."""
+    high: float | None
+
+
+def wilson(p: float, n: float, t: float) -> tuple[float, float]:
+    """Wilson's score interval: the proportions from which p is at most t standard errors away.
+
+    Wilson, Probable inference, the law of succession, and statistical inference, Journal of the American Statistical
+    Association 22 (1927).
+
+    Args:
+        p: The proportion, between 0 and 1.
+        n: What it is a proportion of; an effective number need not be whole.
+        t: The quantile: of the normal distribution, or of Student's where the variance is estimated too.
+    """
+    middle = (p + t**2 / (2 * n)) / (1 + t**2 / n)
+    half = t * math.sqrt(p * (1 - p) / n + t**2 / (4 * n**2)) / (1 + t**2 / n)
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def clopper_pearson(successes: float, n: float, level: float) -> tuple[float, float]:
+    """The exact interval of a binomial proportion; 0 to 1 of nothing.
+
+    Clopper and Pearson, The use of confidence or fiducial limits illustrated in the case of the binomial, Biometrika 26 (1934).
+
+    Args:
+        successes: Between 0 and n.
+        n: Of how many.
+        level: Between 0 and 1.
+    """
+    tail = (1 - level) / 2
+    low = float(special.betaincinv(successes, n - successes + 1, tail)) if successes > 0 else 0.0
+    high = float(special.betaincinv(successes + 1, n - successes, 1 - tail)) if successes < n else 1.0
+    return low, high
+
+
+def mcnemar(first_only: int, second_only: int) -> float:
+    """The exact two-sided p-value of McNemar's test: whether two models err equally often on the same images.
+
+    It speaks of these two trained models, not of the methods that made them: another seed makes other models.
+    McNemar, Note on the sampling error of the difference between correlated proportions, Psychometrika 12 (1947).
+
+    Args:
+        first_only: Images that the first model alone has right.
+        second_only: Those that the second alone has right.
+    """
+    n = first_only + second_only
+    return min(1.0, float(2 * stats.binom.cdf(min(first_only, second_only), n, 0.5))) if n else 1.0
+
+
+def paired_interval(first_only: int, second_only: int, images: int, level: float) -> tuple[float, float]:
+    """An interval for the difference of two models' accuracies that leaves out 0 exactly where McNemar's test does.
+
+    The difference is (2 theta - 1) psi with psi the share of images on which the models differ and theta the first's share of
+    those. Both have their exact interval (Clopper and Pearson); the bounds are the extremes of the product. It holds the truth
+    more often than ``level`` says.
+
+    Args:
+        first_only: Images that the first model alone has right.
+        second_only: Those that the second alone has right.
+        images: All of them.
+        level: Between 0 and 1.
+    """
+    differ = first_only + second_only
+    theta = clopper_pearson(first_only, differ, level)
+    psi = clopper_pearson(differ, images, level)
+    low, high = ((2 * share - 1) for share in theta)
+    return min(low * psi[0], low * psi[1]), max(high * psi[0], high * psi[1])

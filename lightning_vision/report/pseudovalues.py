@@ -1,0 +1,124 @@
+"""Jackknife pseudovalues by image of figures that are no means over images: N F - (N - 1) F without image i.
+
+Their mean is the figure (less its bias of first order), and they spread as independent values of its images would, so that what
+holds for a mean over images holds for the figure: ``figure_interval``, ``figure_test``. Each is what leaving every image out one
+by one gives, in one pass.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+Labels = npt.NDArray[np.integer]
+Pseudovalues = npt.NDArray[np.float64]
+
+
+def macro_f1_pseudovalues(label: Labels, predicted: Labels, classes: int) -> Pseudovalues:
+    """Of macro F1, the mean of F1 = 2 right / (support + predicted) over the classes with support.
+
+    Without an image of class a that is taken for b, only the F1 of a and b are others; without the last image of a class the
+    mean is over one class less.
+
+    Args:
+        label: (N,) true classes.
+        predicted: (S, N) predicted classes, one row a seed.
+        classes: C; all labels are below.
+
+    Returns:
+        (S, N). All are the figure itself where the only image is left out, for nothing would remain.
+    """
+    n = len(label)
+    support = np.bincount(label, minlength=classes)
+    kept = int((support > 0).sum()) - (support[label] == 1)  # (N,) classes that are left in the mean
+    found = np.empty(predicted.shape)
+    for s, given in enumerate(predicted):
+        right = np.bincount(label[label == given], minlength=classes)
+        both = support + np.bincount(given, minlength=classes)
+        f1 = np.divide(2.0 * right, both, out=np.zeros(classes), where=both > 0)
+        total = float(f1[support > 0].sum())
+        hit = label == given
+        own = _ratio(2.0 * (right[label] - hit), both[label] - 1 - hit)
+        other = _ratio(2.0 * right[given], both[given] - 1)
+        without = total - f1[label] + own * (support[label] > 1)
+        without += np.where(hit | (support[given] == 0), 0.0, other - f1[given])
+        figure = total / max(1, int((support > 0).sum()))
+        left_out = np.divide(without, kept, out=np.full(n, figure), where=kept > 0)
+        found[s] = n * figure - (n - 1) * left_out
+    return found
+
+
+def recall_pseudovalues(label: Labels, predicted: Labels, wanted: int) -> Pseudovalues:
+    """Of the recall of one class. Images of others have the recall itself.
+
+    Recall is an accuracy too, that of the class's images: ``accuracy_interval(correct[:, label == wanted])`` is nearly the same
+    in the middle, and right near 0 and 100 %.
+
+    Args:
+        label: (N,) true classes.
+        predicted: (S, N) predicted classes, one row a seed.
+        wanted: The class; one image or more must be of it.
+
+    Raises:
+        ValueError: If no image is of the class.
+    """
+    of_class = label == wanted
+    n, support = len(label), int(of_class.sum())
+    if not support:
+        raise ValueError(f"No image is of class {wanted}: it has no recall.")
+    hit = of_class & (predicted == wanted)
+    recall = hit.sum(axis=1, keepdims=True) / support
+    if support == 1:
+        return np.broadcast_to(recall, predicted.shape).copy()
+    left_out = np.where(of_class, (recall * support - hit) / (support - 1), recall)
+    return np.asarray(n * recall - (n - 1) * left_out, dtype=np.float64)
+
+
+def forgetting_pseudovalues(
+    correct: npt.NDArray[np.bool_], part: Labels, experiences: int, seen_only: bool
+) -> Pseudovalues:
+    """Of forgetting, the mean over i < T-1 of (max over t < T-1 of R[t, i]) - R[T-1, i].
+
+    An image moves the accuracies R[t, i] of its own part alone. The maximum is no smooth function: where two of R[t, i] are
+    closest, one image changes which is the largest, and the jackknife is then too wide or too narrow by what lies between them.
+
+    Args:
+        correct: (T, N): whether image i is right after experience t, of one run.
+        part: (N,) the experience whose test part each image is in; it may differ by seed. Below 0: in none.
+        experiences: T.
+        seen_only: Whether R[t, i] is defined for i <= t alone, as in the class-incremental scenario.
+
+    Returns:
+        (N,); all 0 at T = 1, where there is no forgetting. Of the only image in the parts of i < T-1, forgetting itself.
+    """
+    n, last = len(part), experiences - 1
+    terms: dict[int, float] = {}
+    left_out: list[tuple[npt.NDArray[np.bool_], int, Pseudovalues | None]] = []
+    for i in range(last):
+        inside = part == i
+        size = int(inside.sum())
+        if not size:
+            continue
+        hits = correct[:, inside]  # (T, n_i)
+        sums = hits.sum(axis=1)
+        first = i if seen_only else 0
+        terms[i] = float((sums[first:last].max() - sums[last]) / size)
+        if size > 1:
+            rest = sums[:, None] - hits
+            left_out.append((inside, i, (rest[first:last].max(axis=0) - rest[last]) / (size - 1)))
+        else:
+            left_out.append((inside, i, None))
+    if not terms:
+        return np.zeros(n)
+    total, k = sum(terms.values()), len(terms)
+    found = np.full(n, total / k)
+    for inside, i, values in left_out:
+        if values is not None:
+            found[inside] = n * total / k - (n - 1) * (total - terms[i] + values) / k
+        elif k > 1:
+            found[inside] = n * total / k - (n - 1) * (total - terms[i]) / (k - 1)
+    return found
+
+
+def _ratio(above: Pseudovalues, below: Labels) -> Pseudovalues:
+    return np.divide(above, below, out=np.zeros(len(above)), where=below > 0)
