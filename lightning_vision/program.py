@@ -798,7 +798,7 @@ def _with_run_config(args: list[str]) -> Iterator[list[str]]:
         raise CheckpointError(f"Expected a checkpoint or the directory of a run, found nothing at {path}.")
     directory = RunDirectory(path if path.is_dir() else path.parent.parent)
     trusted = _is_given(words, "--trust_run")
-    if not trusted and directory.exists():
+    if not trusted and (directory.exists() or directory.checkpoints.exists()):
         refuse_links_out(directory.path)
     if {"--config", "-c"} & set(words) or not directory.config.is_file():
         yield args

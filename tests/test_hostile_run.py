@@ -250,3 +250,13 @@ def test_no_command_executes_reads_or_writes_elsewhere(
             page = (stage.run / "report" / "report.html").read_text(encoding="utf-8")
             assert "<script>alert" not in page
             assert "precious 4711" not in page
+
+
+def test_a_folder_of_checkpoints_alone_leads_nowhere_either(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("config.yaml", "results.json"):
+        (stage.run / name).unlink()
+    linked("confusion_matrix.png")(stage)
+    options = [option for option in QUICK if not option.startswith("--trainer.max_epochs")]
+    code, said = exit_code(capsys, [*stage.command("test"), *options, "--model.strategy=NearestMean"])
+    assert code == 2
+    assert "confusion_matrix.png is a symbolic link to" in said

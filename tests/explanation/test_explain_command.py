@@ -232,6 +232,7 @@ def test_options_that_cannot_be_used(run: Path, data: Path, options: dict[str, A
 
 def test_as_a_user_calls_it(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     few = (
+        "--trust_run=true",  # its data is a class of the tests
         "--errors=1",
         "--pairs=0",
         "--per_class=0",
@@ -243,7 +244,7 @@ def test_as_a_user_calls_it(run: Path, tmp_path: Path, capsys: pytest.CaptureFix
     assert main(["explain", f"--ckpt_path={run}", *few, f"--output={tmp_path / 'maps'}"]) == 0
     assert "Maps of all answers: 6 pictures" in capsys.readouterr().out
     assert (tmp_path / "maps" / "explain.html").is_file()
-    assert main(["explain", f"--ckpt_path={run}", "--method=GradCan"]) == 2
+    assert main(["explain", f"--ckpt_path={run}", "--trust_run", "--method=GradCan"]) == 2
     assert "there is no 'GradCan'. Known are, nearest first: GradCAM" in capsys.readouterr().err
 
 
