@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -112,6 +113,7 @@ def stage(valid: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
     monkeypatch.setenv("CANARY", str(made.run / "canary"))
     monkeypatch.syspath_prepend(made.run)  # its modules can be imported, as from the working directory
     monkeypatch.chdir(made.run)
+    sys.modules.pop("evil", None)  # it is to be executed by whoever imports it
     before = made.seen()
     yield made
     assert not (made.run / "canary").exists(), "code of the run was executed"
