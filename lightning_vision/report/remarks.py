@@ -123,7 +123,7 @@ def _pinned(methods: Sequence[Method]) -> list[str]:
             where = (
                 "in all its runs" if len(of) == len(method.runs) else f"in the runs of seed {', '.join(map(str, of))}"
             )
-            found.append(f"What {method.label} draws was pinned by its option {key} to {value} {where}: the spread over seeds leaves it out.")  # fmt: skip
+            found.append(f"{method.label}: its option {key} pinned what it draws to {value} {where}, so the spread over seeds leaves that out.")  # fmt: skip
     return found
 
 

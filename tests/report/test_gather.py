@@ -345,15 +345,15 @@ def test_gathering_loads_neither_torch_nor_lightning() -> None:
         ([{"seed": None}, {"seed": None}], []),
         (
             [{"seed": 3}, {"seed": 3}],
-            ["What RanPAC draws was pinned by its option seed to 3 in all its runs: the spread over seeds leaves it out."],
+            ["RanPAC: its option seed pinned what it draws to 3 in all its runs, so the spread over seeds leaves that out."],
         ),
         (
             [{"seed": None}, {"seed": 0}],
-            ["What RanPAC draws was pinned by its option seed to 0 in the runs of seed 1: the spread over seeds leaves it out."],
+            ["RanPAC: its option seed pinned what it draws to 0 in the runs of seed 1, so the spread over seeds leaves that out."],
         ),
         (
             [{"estimator_args": {"base__random_state": 7}}] * 2,
-            ["What RanPAC draws was pinned by its option estimator_args.base__random_state to 7 in all its runs: the spread over seeds leaves it out."],
+            ["RanPAC: its option estimator_args.base__random_state pinned what it draws to 7 in all its runs, so the spread over seeds leaves that out."],
         ),
     ],
 )  # fmt: skip
