@@ -116,7 +116,12 @@ class FeCAM(QueuedStrategy):
 
     draws_nothing = True
     LATER_BUFFERS = frozenset({"raw_sums"})
-    EARLIER_DEFAULTS: ClassVar[Mapping[str, object]] = {"mean": "transformed", "scale_first": False}
+    EARLIER_DEFAULTS: ClassVar[Mapping[str, object]] = {
+        "gamma1": 1.0,
+        "gamma2": 1.0,
+        "mean": "transformed",
+        "scale_first": False,
+    }
     sums: Tensor  # (C, D) float64, of the transformed features; empty before the first picture, as all that follow
     raw_sums: Tensor  # (C, D) float64, of the features; empty too where the means are of the transformed ones
     counts: Tensor  # (C,) int64

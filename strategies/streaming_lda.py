@@ -137,7 +137,7 @@ class StreamingLDA(QueuedStrategy):
 
     draws_nothing = True
     LATER_BUFFERS = frozenset({"moment", "picked"})
-    EARLIER_DEFAULTS: ClassVar[Mapping[str, object]] = {"covariance": "stream"}
+    EARLIER_DEFAULTS: ClassVar[Mapping[str, object]] = {"shrinkage": 1e-4, "covariance": "stream"}
     scatter: Tensor  # (D, D) float64, t Sigma after t pictures; empty before the first picture
     moment: Tensor  # (D, D) float64, sum of v v^T while OAS's experience is learned; empty at all other times
     sums: Tensor  # (C, D) float64

@@ -86,12 +86,12 @@ def test_a_checkpoint_of_before_raw_means() -> None:
     """Goes on as it was with the value that options had then; with the default it is refused in words."""
     features, labels = clouds(negative=False)
     network = bare_network()
-    strategy, older = (FeCAM(gamma1=1.0, gamma2=1.0, mean="transformed") for _ in range(2))
+    strategy, older = (FeCAM(**FeCAM.EARLIER_DEFAULTS) for _ in range(2))  # type: ignore[arg-type]
     learn(strategy, network, features, labels, EXPERIENCE)
     state = {key: value for key, value in strategy.state_dict().items() if key != "raw_sums"}
     older.load_state_dict(state)
     assert torch.equal(logits(older, network, features), logits(strategy, network, features))
-    assert older.EARLIER_DEFAULTS == {"mean": "transformed", "scale_first": False}
+    assert (older.gamma1, older.gamma2, older.raw_means, older.scale_first) == (1.0, 1.0, False, False)
     with pytest.raises(CheckpointError, match=r"Give model\.strategy\.mean=transformed"):
         FeCAM().load_state_dict(state)
 

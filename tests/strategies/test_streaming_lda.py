@@ -183,7 +183,7 @@ def test_a_checkpoint_of_before_the_authors_form_goes_on() -> None:
     for each in (strategy, older):
         learn(each, network, features[60:], labels[60:], ColouredSquares().stream[1])
     assert torch.equal(logits(older, network, features), logits(strategy, network, features))
-    assert older.EARLIER_DEFAULTS == {"covariance": "stream"}
+    assert older.EARLIER_DEFAULTS == {"shrinkage": 1e-4, "covariance": "stream"}
 
 
 @pytest.mark.parametrize("shrinkage", [-0.1, 1.5, float("nan")])
