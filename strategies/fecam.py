@@ -102,6 +102,7 @@ class FeCAM(QueuedStrategy):
     class's mean is transformed after it was taken, and both lengths are 1.
 
     Differences from the paper:
+        - V_2 is over all entries; theirs leaves out those that are exactly 0, as of features that a class never has.
         - Its code shrinks twice with 1; a single time with 2 gamma + gamma^2 is the same, and 3 the default here.
         - The code judges the first experience by the trained head; here the distance serves from the start.
         - A class seen again goes on with its statistics.

@@ -50,7 +50,8 @@ def test_the_loss_by_hand(cross_entropy: Literal["new", "seen"]) -> None:
 
 def test_old_rows_are_moved_by_the_distillation_alone() -> None:
     teacher, batch = tiny_network(seen=(0, 1), norm=True), tiny_batch([2, 3, 2])
-    for cross_entropy, moved in (("new", False), ("seen", True)):
+    cases: list[tuple[Literal["new", "seen"], bool]] = [("new", False), ("seen", True)]
+    for cross_entropy, moved in cases:
         strategy, student = student_of(teacher, cross_entropy)
         strategy.alpha = 0.0
         gradient = torch.autograd.grad(strategy.loss(student, batch), student.classifier.weight)[0]
