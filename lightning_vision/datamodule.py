@@ -85,7 +85,8 @@ class StreamDataModule(LightningDataModule, ABC):
             list of C numbers.
         annotations: Give each batch the boxes and saliency maps of its pictures, moved along with them.
         cache: decoded keeps decoded pictures, reduced to the resolution of training, in a file for later epochs.
-        cache_gb: The most that this file holds; what does not fit is decoded each time.
+        cache_gb: The most that such files of this root may take; those not used for longest make room, and what does not
+            fit is decoded each time.
         cache_dir: Where caches are kept; None: beside the data, or in the user's cache folder where that is read-only.
         views: What a frozen backbone is trained on: None: pictures augmented anew each epoch; 0: pictures with the
             evaluation transform; k: k augmented views of each, drawn once by ``seed``, so that runs of all seeds share them.

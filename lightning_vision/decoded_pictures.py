@@ -139,7 +139,7 @@ class DecodedPictures:
                 return None
             # Into memory of its own: transforms may work in place.
             pixels = np.empty((height, width, 3), dtype=np.uint8)
-            if os.preadv(file, [pixels], int(self.starts[row])) < pixels.nbytes:
+            if os.preadv(file, [pixels.data], int(self.starts[row])) < pixels.nbytes:
                 return None
         except OSError:  # it is decoded instead
             return None
@@ -206,11 +206,11 @@ class DecodedPictures:
                 taken[file] = 0 if _removed_unless_in_use(file) else sizes[file].st_size
             room = min(wanted, most_bytes - sum(taken.values()))
             if room > 0:
-                file = self._opened()
-                size = os.fstat(file).st_size
+                own = self._opened()
+                size = os.fstat(own).st_size
                 if size < room or (size > room and self._has_to_itself()):
-                    os.ftruncate(file, room)  # a hole costs no space, and tells others what it may come to
-                os.utime(file)
+                    os.ftruncate(own, room)  # a hole costs no space, and tells others what it may come to
+                os.utime(own)
             return room
 
 
@@ -227,4 +227,4 @@ def _removed_unless_in_use(file: Path) -> bool:
 
 def _checksum(pixels: npt.NDArray[np.uint8]) -> bytes:
     """Never zeros, which is what a row holds that was not written."""
-    return (zlib.crc32(pixels.reshape(-1)) or 1).to_bytes(CHECKSUM_BYTES, "little")
+    return (zlib.crc32(pixels.data) or 1).to_bytes(CHECKSUM_BYTES, "little")

@@ -10,8 +10,8 @@ import torch
 from torchvision.transforms import v2
 
 from lightning_vision.errors import ConfigError
-from lightning_vision.loading import Transform
 from lightning_vision.network import Network
+from lightning_vision.transforming import Transform
 
 SCALING = (v2.RandomResizedCrop, v2.Resize)
 """They choose how large things look; what comes after can be scaled along."""

@@ -15,10 +15,10 @@ from torchvision.transforms import v2
 from lightning_vision.classifier import ContinualClassifier
 from lightning_vision.datamodule import StreamDataModule
 from lightning_vision.errors import ConfigError
-from lightning_vision.loading import Transform
 from lightning_vision.recipe import Moment, Recipe
 from lightning_vision.recipes.picture_size import at_size, check_sizes
 from lightning_vision.recipes.training_pictures import training_pictures
+from lightning_vision.transforming import Transform
 from lightning_vision.transforms import BatchTransforms
 
 Ends = tuple[float, float]
