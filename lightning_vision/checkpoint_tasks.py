@@ -88,7 +88,7 @@ def predict(
         }
     )
     target = path.parent.parent / "predictions.csv"
-    write_atomically(target, lambda temporary: table.to_csv(temporary, index=False))
+    write_atomically(target, lambda temporary: table.to_csv(temporary, index=False, errors="backslashreplace"))
     samples = plural(len(datamodule.samples), "picture")
     _say(f"{plural(len(table), 'prediction')}, for the test part of {samples} in all, written: {target}")
 

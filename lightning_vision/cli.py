@@ -9,10 +9,12 @@ import subprocess
 import sys
 import traceback
 from importlib import metadata
+from io import TextIOWrapper
 from pathlib import Path
 
 from lightning_vision.errors import ConfigError, UserError
 from lightning_vision.shipped_configs import config_folder, find_config
+from lightning_vision.wording import spelt
 
 SUBCOMMANDS = {
     "fit": "run a stream of experiences with one learning strategy; writes a run directory",
@@ -60,12 +62,16 @@ def main(args: list[str] | None = None) -> int:
     # Idle threads of OpenMP spin: beside any other busy process a small network then trains several times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     own = args is None
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # names from disks may hold what UTF-8 cannot: see wording.spelt
+            stream.reconfigure(errors="backslashreplace")
     words = sys.argv[1:] if args is None else [str(word) for word in args]
     try:
         answer = _answer_at_once(words)
         if answer is not None:
             print(answer)
             return 0
+        _check_words(words)
         _check_shadowing()
         _let_own_files_be_imported()
         typed, words = words, [_find_config(before, word) for before, word in zip(["", *words], words, strict=False)]
@@ -138,6 +144,20 @@ def _answer_at_once(words: list[str]) -> str | None:
             f"Expected a subcommand, found {first!r}, {found}. Known, nearest first: {', '.join([*near, *others])}."
         )
     return None
+
+
+def _check_words(words: list[str]) -> None:
+    """Refuse options that could not be written to config.yaml; what only reads is let through.
+
+    Raises:
+        ConfigError: A word holds bytes that are no UTF-8.
+    """
+    wrong = next((word for word in words if spelt(word) != word), None)
+    if wrong is not None and words[0] != "report" and not _names(words, "--model"):
+        raise ConfigError(
+            f"Expected options in UTF-8, found other bytes in {spelt(wrong)}. Rename the file or folder, give its path from a "
+            f"working directory below, or a link with a plain name. A class is named as data spells it, with \\udc and two digits."
+        )
 
 
 def _check_shadowing() -> None:

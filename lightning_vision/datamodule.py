@@ -31,7 +31,16 @@ from lightning_vision.loading import (
     make_loader,
 )
 from lightning_vision.processes import say
-from lightning_vision.samples import SPLITS, Rows, check_samples, count_pictures, listed, plural, split_hash
+from lightning_vision.samples import (
+    SPLITS,
+    Rows,
+    check_samples,
+    count_pictures,
+    listed,
+    plural,
+    spell_names,
+    split_hash,
+)
 from lightning_vision.scenarios import Experience, InstanceIncremental, Scenario, Stream
 from lightning_vision.sources import FilePictures, Joined, Loaded, PictureSource, boxes_of
 from lightning_vision.splits import apply_split, left_out, read_split
@@ -177,12 +186,13 @@ class StreamDataModule(LightningDataModule, ABC):
         self.findings = Findings()
         cut = read_split(split, test_fraction)
         try:
-            samples, self.class_names = self.read_samples()
+            samples, names = self.read_samples()
         except PermissionError as error:
             raise DataError(
                 f"data.root: no permission to read {error.filename or self.root}. Allow it to be read, or take it out of the "
                 "data."
             ) from error
+        samples, self.class_names = spell_names(samples, names)
         self.findings.check(self.root, on_bad_image)
         if len(samples) == 0 and self.findings.skipped:
             raise self._nothing_left()

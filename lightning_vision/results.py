@@ -17,6 +17,7 @@ from pydantic_core import to_json
 from typing_extensions import TypedDict
 
 from lightning_vision.errors import CheckpointError, TrainingError
+from lightning_vision.wording import spelt
 
 SCHEMA: Final = 1
 
@@ -233,7 +234,7 @@ def write_results(results: Results, path: str | Path) -> None:
         TrainingError: the file cannot be written.
     """
     path = Path(path)
-    values = _finite(results.model_dump(by_alias=True, warnings=False))
+    values = _writable(results.model_dump(by_alias=True, warnings=False))
     # Once more, since lists and dicts can have been changed after they were checked.
     checked = Results.model_validate(values).model_dump(mode="json", by_alias=True)
     temporary = path.with_name(f".{path.name}.tmp")
@@ -313,14 +314,16 @@ def without_measurements(results: Results) -> dict[str, Any]:
     )
 
 
-def _finite(value: object) -> object:
-    """The same value with None in place of NaN and infinity, at any depth."""
+def _writable(value: object) -> object:
+    """The same value with None in place of NaN and infinity, and texts as UTF-8 can hold them, at any depth."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
+    if isinstance(value, str):
+        return value if value.isascii() else spelt(value)
     if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
+        return [_writable(item) for item in value]
     if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
+        return {spelt(key) if isinstance(key, str) else key: _writable(item) for key, item in value.items()}
     return value
 
 

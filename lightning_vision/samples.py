@@ -16,8 +16,10 @@ import numpy.typing as npt
 import pandas as pd
 
 from lightning_vision.errors import ConfigError, DataError
+from lightning_vision.wording import spelt
 
 REQUIRED_COLUMNS = ("path", "label", "split")
+FILE_COLUMNS = ("path", "saliency")
 SPLITS = ("train", "val", "test")
 SHOWN = 20
 """Problems that one error lists; the others are counted."""
@@ -101,6 +103,18 @@ def check_samples(samples: pd.DataFrame, class_names: Sequence[str]) -> None:
             + "\n  ".join(problems[:SHOWN])
             + more
         )
+
+
+def spell_names(samples: pd.DataFrame, class_names: Sequence[str]) -> tuple[pd.DataFrame, list[str]]:
+    """Class names and the texts of the table as they can be written anywhere: see ``wording.spelt``.
+
+    Columns of files keep their bytes, for they open them. Two names that are spelt alike are refused by ``check_samples``.
+    """
+    for name in samples.columns.difference([*FILE_COLUMNS, "label", "split"]):
+        if any(isinstance(value, str) and not value.isascii() for value in samples[name]):
+            changed = [spelt(value) if isinstance(value, str) else value for value in samples[name]]
+            samples = samples.assign(**{str(name): pd.Series(changed, index=samples.index, dtype=samples[name].dtype)})
+    return samples, [spelt(name) for name in class_names]
 
 
 def deal(

@@ -22,6 +22,15 @@ def printable(text: object) -> str:
     )
 
 
+def spelt(text: str) -> str:
+    r"""A name from a disk as it is kept, shown and written: bytes that are no UTF-8 are spelt out, byte E9 as ``\udce9``.
+
+    Python holds such bytes as lone surrogates, which no UTF-8 file can. ``printable`` and the error handler
+    ``backslashreplace`` spell them alike. The name that opens a file must stay as it was.
+    """
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def figure(value: float) -> str:
     """A number as a person writes it: three or four digits."""
     return f"{value:,.0f}" if abs(value) >= 100 or float(value).is_integer() else f"{value:.4g}"

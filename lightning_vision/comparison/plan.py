@@ -21,6 +21,7 @@ from lightning_vision.program import ReadConfig, read_fit_config
 from lightning_vision.run_directory import RunDirectory, binding, safe_name
 from lightning_vision.same_options import Kept, compare_options
 from lightning_vision.strategy import Strategy
+from lightning_vision.wording import spelt
 
 RUNS, BASES = "runs", "bases"
 OF_THE_BASE = ("data.", "model.backbone", "model.pretrained")
@@ -206,6 +207,8 @@ class _Planner:
     ) -> PlannedRun:  # fmt: skip
         """The run with its place in the comparison's folder written into its configuration."""
         output = self.options.output.resolve()
+        if spelt(str(output)) != str(output):  # its runs are told their whole path in a configuration
+            raise ConfigError(f"--output: expected a folder below names in UTF-8, found {spelt(str(output))}.")
         changes: dict[str, Any] = {"run_name": name, "trainer.default_root_dir": str(output / kind)}
         if kind == BASES:
             changes |= {"stop_after": 0, "keep_checkpoints": "last"}

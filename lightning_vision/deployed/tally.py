@@ -9,6 +9,8 @@ from pathlib import PurePosixPath
 import numpy as np
 import numpy.typing as npt
 
+from lightning_vision.wording import spelt
+
 
 @dataclass(frozen=True)
 class Case:
@@ -101,5 +103,5 @@ class Tally:
             heapq.heapreplace(heap, entry)
 
     def _true_class(self, path: str) -> int | None:
-        folders = PurePosixPath(path).parts[:-1]
+        folders = PurePosixPath(spelt(path)).parts[:-1]
         return next((self._numbers[name] for name in reversed(folders) if name in self._numbers), None)
