@@ -1,4 +1,4 @@
-"""Intervals and tests of proportions: what holds near 0 and 100 %, and for few images, where a normal curve does not."""
+"""Intervals and tests, above all of proportions: what holds near 0 and 100 %, and for few images, where a normal curve does not."""
 
 from __future__ import annotations
 
@@ -16,6 +16,11 @@ class Interval:
     low: float | None
     """None where nothing is known of the spread."""
     high: float | None
+
+
+def t_quantile(level: float, df: float) -> float:
+    """Of Student's t: what it stays below in absolute value with a probability of ``level``."""
+    return float(special.stdtrit(df, (1 + level) / 2))
 
 
 def wilson(p: float, n: float, t: float) -> tuple[float, float]:

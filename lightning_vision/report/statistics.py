@@ -7,16 +7,18 @@ sources are in docs/report.md, "How sure are the figures?"; simulations in bench
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy import special, stats
 
-from lightning_vision.report.proportion import Interval, clopper_pearson, mcnemar, paired_interval, wilson
+from lightning_vision.report.pair_test import Method, PairTest
+from lightning_vision.report.proportion import Interval, clopper_pearson, mcnemar, paired_interval, t_quantile, wilson
+from lightning_vision.report.sample_size import needed
 from lightning_vision.report.two_way import TwoWay, by_case, two_way
 
 __all__ = [
@@ -49,36 +51,6 @@ FEW_IMAGES = 25
 
 Correct = npt.NDArray[np.bool_]
 Pseudovalues = npt.NDArray[np.floating]
-Method = Literal["two-way", "groups", "mcnemar", "exact", "folds", "none"]
-
-
-@dataclass(frozen=True)
-class PairTest:
-    """One method against another on the seeds and test images that both have."""
-
-    difference: Interval
-    """First minus second."""
-    p_value: float | None
-    """Two-sided; None where nothing is known of the spread."""
-    seeds: int
-    """S; the number of folds where the method is ``folds``."""
-    images: int
-    """N; 0 where the method is ``folds``: each has its own."""
-    degrees_of_freedom: float | None
-    """Of Student's t; None for an exact test."""
-    variance: dict[str, float | None]
-    """Of the difference, by source: ``seeds``, ``images`` (of one case: an image, or a group) and ``rest``; None where it cannot
-    be known. With one seed, ``images`` holds the rest too."""
-    method: Method
-    """``two-way``: Student's t of the two-way analysis. ``groups``: the same with one seed, over groups of images.
-    ``mcnemar``: McNemar's exact test, with one seed; it speaks of two trained models. ``exact``: the same where no seed changes
-    which images the two differ on (with groups, of groups). ``folds``: over folds. ``none``: nothing to test with."""
-    discordant: int
-    """Images on which the two differ, with any seed."""
-    cases: int
-    """What was drawn at random beside the seeds: N images, or G groups of them."""
-    p_holm: float | None = None
-    """The p-value corrected for the family of tests it belongs to; whoever knows the family sets it (``dataclasses.replace``)."""
 
 
 def same_for_all_seeds(correct: Correct) -> bool:
@@ -113,7 +85,7 @@ def accuracy_interval(correct: Correct, level: float = 1 - ALPHA, groups: npt.Ar
     n = p * (1 - p) / variance
     if min((~correct).any(axis=0).sum(), correct.any(axis=0).sum()) < FEW_IMAGES:
         n = min(n, table.n_cases)
-    low, high = wilson(p, n, _quantile(level, df))
+    low, high = wilson(p, n, t_quantile(level, df))
     return Interval(p, low, high)
 
 
@@ -233,7 +205,7 @@ def fold_interval(values: Sequence[float], test_to_train: float, level: float = 
     mean, error = _over_folds(values, test_to_train)
     if not error:
         return Interval(mean, None, None)
-    half = _quantile(level, len(values) - 1) * error
+    half = t_quantile(level, len(values) - 1) * error
     return Interval(mean, mean - half, mean + half)
 
 
@@ -290,44 +262,6 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return [float(value) for value in corrected]
 
 
-def needed(test: PairTest, power: float = 0.8, alpha: float = ALPHA) -> dict[str, int | None]:
-    """How many seeds, or how many test images, would tell the observed difference from zero.
-
-    The difference and its variances by source are taken to be the true ones, which they are not: an order of magnitude.
-
-    Args:
-        test: Two methods on common seeds and images.
-        power: The probability of finding the difference, between 0 and 1.
-        alpha: Of a single test; that of the strictest step of Holm's for a family is alpha over its size.
-
-    Returns:
-        ``seeds`` on these images, and ``images`` with these seeds; None where no number would do, or where the spread is not
-        known: with one seed, images are those that tell the two trained models apart.
-    """
-    d, of = test.difference.mean, test.variance
-    images, seeds, rest = of["images"], of["seeds"], of["rest"] or 0.0
-    if not d or images is None or not test.cases:
-        return {"seeds": None, "images": None}
-
-    def found(s: float, n: float) -> bool:
-        spread = 0.0 if seeds is None else seeds
-        ms_s, ms_i = rest + n * spread, rest + s * images
-        v = n * spread + s * images + rest
-        if not v:
-            return True
-        one = 1.0 if seeds is None else s
-        below = ms_i**2 / (n - 1) + (0.0 if seeds is None else ms_s**2 / (one - 1) + rest**2 / ((one - 1) * (n - 1)))
-        df, shift = v**2 / below, abs(d) / math.sqrt(v / (one * n))
-        return _power(shift, df, alpha) >= power
-
-    more_seeds = None if seeds is None else _fewest(lambda s: found(s, test.cases), 2) if test.cases > 1 else None
-    more_cases = _fewest(lambda n: found(test.seeds, n), 2)
-    return {
-        "seeds": more_seeds,
-        "images": None if more_cases is None else math.ceil(more_cases * test.images / test.cases),
-    }
-
-
 def _test(
     difference: float, table: TwoWay, level: float, images: int, discordant: int, bounds: tuple[float, float]
 ) -> PairTest:
@@ -347,7 +281,7 @@ def _interval(estimate: float, table: TwoWay, level: float, bounds: tuple[float,
     variance, df = table.variance, table.degrees_of_freedom
     if not variance or df is None:
         return Interval(estimate, None, None)
-    half = _quantile(level, df) * math.sqrt(variance)
+    half = t_quantile(level, df) * math.sqrt(variance)
     return Interval(estimate, max(bounds[0], estimate - half), min(bounds[1], estimate + half))
 
 
@@ -357,32 +291,6 @@ def _over_folds(values: Sequence[float], test_to_train: float) -> tuple[float, f
     if k < 2 or np.ptp(values) <= 1e-12:
         return mean, 0.0
     return mean, math.sqrt(float(np.var(values, ddof=1)) * (1 / k + test_to_train))
-
-
-def _quantile(level: float, df: float) -> float:
-    """Of Student's t: what it stays below in absolute value with a probability of ``level``."""
-    return float(special.stdtrit(df, (1 + level) / 2))
-
-
-def _power(shift: float, df: float, alpha: float) -> float:
-    """How often a two-sided t test finds a difference of ``shift`` standard errors; the wrong side is left out."""
-    t = _quantile(1 - alpha, df)
-    if shift > t + 12 or df > 1e5:
-        return float(special.ndtr(shift - t))
-    return 1 - float(special.nctdtr(df, shift, t))
-
-
-def _fewest(enough: Callable[[int], bool], least: int, most: int = 10**9) -> int | None:
-    """The smallest number that is enough, where every larger one is too; None where ``most`` is not."""
-    if not enough(most):
-        return None
-    low, high = least - 1, least
-    while not enough(high):
-        low, high = high, min(2 * high, most)
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if enough(middle) else (middle, high)
-    return high
 
 
 # ---- the seed alone as the unit ---------------------------------------------------------------------------------------

@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 
 Values = npt.NDArray[np.float64]
-Groups = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -32,8 +31,7 @@ class TwoWay:
     def variance(self) -> float | None:
         """The variance of the mean, v / (S N); None with one case: nothing is known of how cases differ.
 
-        v = MS_s + max(MS_i - MS_r, 0), and MS_i with one seed. What v estimates is N var_seeds + S var_cases + var_rest, so
-        it is never below MS_r, which is var_rest to many degrees of freedom: a few seeds that happen to agree prove nothing.
+        v = MS_s + max(MS_i - MS_r, 0), and MS_i with one seed.
         """
         v = self._sum
         return None if v is None else v / (self.n_seeds * self.n_cases)
@@ -43,15 +41,17 @@ class TwoWay:
         """Satterthwaite's, v^2 / (MS_s^2 / (S-1) + MS_i^2 / (N-1) + MS_r^2 / ((S-1)(N-1))); None where nothing varies.
 
         Hillis (Statistics in Medicine 26, 2007) keeps the first term alone. With all three it is finite where seeds change
-        nothing, and right for a few groups as cases.
+        nothing, and right for a few groups as cases. At least 1: where MS_i is below MS_r and seeds nearly agree, the terms that
+        do not enter v would leave next to none, and an interval of everything.
         """
         v = self._sum
         if not v or self.cases is None:
             return None
-        below = self.cases**2 / (self.n_cases - 1)
-        if self.seeds is not None and self.rest is not None:
-            below += self.seeds**2 / (self.n_seeds - 1) + self.rest**2 / ((self.n_seeds - 1) * (self.n_cases - 1))
-        return v**2 / below
+        below = (self.cases / v) ** 2 / (self.n_cases - 1)
+        if self._seeds is not None and self.rest is not None:
+            below += (self._seeds / v) ** 2 / (self.n_seeds - 1)
+            below += (self.rest / v) ** 2 / ((self.n_seeds - 1) * (self.n_cases - 1))
+        return max(1 / below, 1.0)
 
     @property
     def components(self) -> dict[str, float | None]:
@@ -70,12 +70,19 @@ class TwoWay:
         }
 
     @property
+    def _seeds(self) -> float | None:
+        """MS_s, and MS_r where it is 0 although seeds change images: runs with equally many right agree by luck.
+
+        What MS_s estimates is never below what MS_r does, so that this is the least it stands for.
+        """
+        return self.seeds or self.rest
+
+    @property
     def _sum(self) -> float | None:
-        if self.cases is None:
-            return None
-        if self.seeds is None or self.rest is None:
+        """The v of ``variance``, and MS_i alone with one seed."""
+        if self.cases is None or self._seeds is None or self.rest is None:
             return self.cases
-        return max(self.seeds + max(self.cases - self.rest, 0.0), self.rest)
+        return self._seeds + max(self.cases - self.rest, 0.0)
 
 
 def two_way(values: npt.NDArray[np.number] | npt.NDArray[np.bool_]) -> TwoWay:
@@ -93,9 +100,9 @@ def two_way(values: npt.NDArray[np.number] | npt.NDArray[np.bool_]) -> TwoWay:
         )
     s, n = values.shape
     x = values - values.mean()
-    total = float(np.vdot(x, x))
+    total = float(np.square(x).sum())
     by_seed, by_case = x.mean(axis=1), x.mean(axis=0)
-    of_seeds, of_cases = n * float(by_seed @ by_seed), s * float(by_case @ by_case)
+    of_seeds, of_cases = n * float(np.square(by_seed).sum()), s * float(np.square(by_case).sum())
     nothing = 1e-12 * total  # what is left of equal numbers by their last digits
     of_seeds, of_cases, of_rest = (
         part if part > nothing else 0.0 for part in (of_seeds, of_cases, total - of_seeds - of_cases)

@@ -1,0 +1,87 @@
+"""Pseudovalues: equal to those of leaving each image out and computing the figure anew."""
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from lightning_vision.report.pseudovalues import forgetting_pseudovalues, macro_f1_pseudovalues, recall_pseudovalues
+from lightning_vision.report.statistics import accuracy_interval, figure_interval
+from lightning_vision.scores import confusion_matrix, forgetting, macro_f1
+
+Labels = npt.NDArray[np.int64]
+
+
+def one_by_one(n: int, figure: Callable[[Labels], float | None]) -> npt.NDArray[np.float64]:
+    """Leave out every image; the figure itself stands where nothing is left to compute it from."""
+    whole = figure(np.arange(n))
+    assert whole is not None
+    without = [figure(np.delete(np.arange(n), i)) for i in range(n)]
+    return np.array([n * whole - (n - 1) * (whole if value is None else value) for value in without])
+
+
+@pytest.mark.parametrize("n", [1, 2, 9, 60])
+def test_macro_f1(n: int) -> None:
+    """Among them classes with one image, classes never predicted, and classes without an image."""
+    generator = np.random.default_rng(n)
+    label, predicted = generator.integers(0, 6, n), generator.integers(0, 7, (3, n))
+    predicted[0], predicted[1, ::2] = label, label[::2]
+    found = macro_f1_pseudovalues(label, predicted, 7)
+    for row, given in zip(found, predicted, strict=True):
+        expected = one_by_one(n, lambda kept: macro_f1(confusion_matrix(label[kept], given[kept], 7)))  # noqa: B023
+        assert row == pytest.approx(expected)
+
+
+def test_recall() -> None:
+    generator = np.random.default_rng(0)
+    label, predicted = generator.integers(0, 3, 40), generator.integers(0, 3, (2, 40))
+    found = recall_pseudovalues(label, predicted, 1)
+    for row, given in zip(found, predicted, strict=True):
+        assert row == pytest.approx(
+            one_by_one(40, lambda kept: float((given[kept] == 1)[label[kept] == 1].mean()))  # noqa: B023
+        )
+    with pytest.raises(ValueError, match="No image is of class 7"):
+        recall_pseudovalues(label, predicted, 7)
+    assert recall_pseudovalues(np.array([0, 1]), np.array([[0, 1]]), 1).tolist() == [[1.0, 1.0]]
+
+
+def test_recall_is_as_sure_as_the_accuracy_of_its_images() -> None:
+    generator = np.random.default_rng(0)
+    label = generator.integers(0, 4, 2000)
+    predicted = np.where(generator.random((3, 2000)) < 0.7, label, (label + 1) % 4)
+    jackknife = figure_interval(0.7, recall_pseudovalues(label, predicted, 2))
+    direct = accuracy_interval((predicted == label)[:, label == 2])
+    assert None not in (jackknife.low, jackknife.high, direct.low, direct.high)
+    assert (jackknife.high or 0) - (jackknife.low or 0) == pytest.approx(
+        (direct.high or 0) - (direct.low or 0), rel=0.03
+    )
+
+
+def matrix(correct: npt.NDArray[np.bool_], part: Labels, experiences: int, seen_only: bool) -> npt.NDArray[np.float64]:
+    r = np.full((experiences, experiences), np.nan)
+    for t in range(experiences):
+        for i in range(t + 1 if seen_only else experiences):
+            if (part == i).any():
+                r[t, i] = correct[t, part == i].mean()
+    return r
+
+
+@pytest.mark.parametrize("seen_only", [True, False])
+@pytest.mark.parametrize(("experiences", "n"), [(2, 12), (4, 7), (4, 40), (3, 200)])
+def test_forgetting(experiences: int, n: int, seen_only: bool) -> None:
+    """Among them parts with one image and without any, and images in no part."""
+    generator = np.random.default_rng(n)
+    part = generator.integers(-1, experiences, n)
+    part[0] = 0
+    correct = generator.random((experiences, n)) < 0.6
+    found = forgetting_pseudovalues(correct, part, experiences, seen_only)
+
+    def figure(kept: Labels) -> float | None:
+        return forgetting(matrix(correct[:, kept], part[kept], experiences, seen_only))
+
+    assert found == pytest.approx(one_by_one(n, figure))
+
+
+def test_without_a_second_experience_nothing_is_forgotten() -> None:
+    assert forgetting_pseudovalues(np.ones((1, 5), bool), np.zeros(5, np.int64), 1, True).tolist() == [0.0] * 5
