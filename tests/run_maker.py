@@ -44,6 +44,8 @@ def make_run(
     epochs: int = 2,
     epsilons: Sequence[float] = (),
     pictures_from: str = "test",
+    groups: Sequence[str] | None = None,
+    older: bool = False,
     changes: Mapping[str, Any] | None = None,
 ) -> Path:
     """Make one run directory.
@@ -70,6 +72,8 @@ def make_run(
         epochs: Of each increment.
         epsilons: Variants of the strategy: their predictions are those of the run.
         pictures_from: First part of the test pictures' paths; another is another test set.
+        groups: (N,) of the test images.
+        older: predictions.npz as older versions wrote it, without ``part`` and ``group``.
         changes: Fields of results.json by dotted key, changed last.
     """
     t = len(accuracies) if predicted is None else len(predicted)
@@ -172,7 +176,8 @@ def make_run(
     folder.mkdir(parents=True, exist_ok=True)
     write_results(Results.model_validate(content), folder / "results.json")
     (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
-    _write_predictions(folder / "predictions.npz", label, predicted, confidence, list(variants), pictures_from)
+    facts = {} if older else {"part": parts.astype(np.int32)} | ({} if groups is None else {"group": np.array(groups)})
+    _write_predictions(folder / "predictions.npz", label, predicted, confidence, list(variants), pictures_from, facts)
     _write_metrics(folder / "metrics.csv", test_accuracy, epochs)
     return folder
 
@@ -345,7 +350,8 @@ def _record(
 
 
 def _write_predictions(
-    path: Path, label: Labels, predicted: Labels, confidence: npt.NDArray[np.float32], variants: Sequence[str], pictures_from: str
+    path: Path, label: Labels, predicted: Labels, confidence: npt.NDArray[np.float32], variants: Sequence[str], pictures_from: str,
+    facts: Mapping[str, npt.NDArray[Any]],
 ) -> None:  # fmt: skip
     paths = [f"{pictures_from}/{number}.png" for number in range(len(label))]
     arrays: dict[str, Any] = {
@@ -354,6 +360,7 @@ def _write_predictions(
         "label": label,
         "predicted": predicted.astype(np.int32),
         "confidence": confidence,
+        **facts,
     }
     for name in variants:
         arrays |= {f"predicted/{name}": arrays["predicted"], f"confidence/{name}": confidence}

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from lightning_vision.comparison.pictures_of_runs import PicturesOfRuns
 from lightning_vision.report.gather import gather
-from lightning_vision.report.page import ReportFiles, write_report
+from lightning_vision.report.page import VERDICTS, ReportFiles, write_report
 from lightning_vision.report.runs import Comparison, Group
 
 
@@ -40,19 +40,22 @@ def report(folders: Sequence[Path], output: Path, console: Console) -> tuple[Com
 def print_ranking(group: Group, console: Console) -> None:
     """Print the answer and its table."""
     table = Table(title=escape(group.name), box=box.SIMPLE_HEAD)
-    for heading in ("learning strategy", "accuracy (95 % of seeds)", "to best", "is it real?", "fit s", "kWh"):
+    for heading in ("learning strategy", "accuracy (95 % interval)", "to best", "difference", "fit s", "kWh"):
         table.add_column(heading, justify="right" if heading in ("to best", "fit s", "kWh") else "left")
     for row in group.ranking.methods:
-        interval = "" if row.low is None or row.high is None else f" ({100 * row.low:.1f} to {100 * row.high:.1f})"
+        low, high = row.accuracy.low, row.accuracy.high
+        interval = "" if low is None or high is None else f" ({100 * low:.1f} to {100 * high:.1f})"
         table.add_row(
             escape(row.label),
-            f"{100 * row.mean:.1f} %{interval}",
-            "" if row.difference is None else f"{100 * row.difference:+.1f}",
-            row.verdict,
+            f"{100 * row.accuracy.mean:.1f} %{interval}",
+            "" if row.difference is None else f"{100 * row.difference.mean:+.1f}",
+            VERDICTS[row.verdict],
             f"{row.fit_seconds:.1f}",
             "-" if row.energy_kwh is None else f"{row.energy_kwh:.2g}",
         )
     console.print(table)
     console.print(escape(group.ranking.words))
+    if group.ranking.how_many:
+        console.print(escape(group.ranking.how_many))
     for remark in group.remarks:
         console.print(escape(f"Note: {remark}"))

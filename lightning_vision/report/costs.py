@@ -42,7 +42,7 @@ def cost_chart(group: Group, methods: Sequence[str], cost: Cost) -> Chart | None
         return None
     few = len(points) <= MOST_NAMED + 1
     edge, end = min(above) / 3, max(above) * (6 if few else 2)
-    intervals = {one.label: (one.low, one.high) for one in group.ranking.methods}
+    intervals = {one.label: (one.accuracy.low, one.accuracy.high) for one in group.ranking.methods}
     rows: list[Row] = []
     for point in points:
         low, high = intervals.get(point.label, (None, None)) if point.kind != "base" else (None, None)
@@ -91,7 +91,7 @@ def cost_chart(group: Group, methods: Sequence[str], cost: Cost) -> Chart | None
     missing = [one.label for one in group.ranking.methods if one.label not in {row["c0"] for row in drawn}]
     notes = [
         "Upper left is better. The grey steps are the Pareto front: nothing is as good and cheaper than what stands on it. "
-        "Vertical lines: 95 % intervals over seeds. Training the base is not counted; the dotted line at the left edge is cost 0.",
+        "Vertical lines: 95 % intervals, for new seeds and new test images. Training the base is not counted; the dotted line at the left edge is cost 0.",
         "" if any(point.kind == "retrain" for point in points) else f"No complete run of {RETRAIN} is among these, which would show what learning anew from all data reaches and costs.",
         "" if base else "The accuracy of the base is not known.",
         f"Of unknown {what}: {', '.join(missing)}." if missing else "",

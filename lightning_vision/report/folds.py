@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
+from lightning_vision.report.runs import ReportRun
 from lightning_vision.results import Results
 
 
@@ -44,7 +47,35 @@ def fold_of(results: Results) -> Fold | None:
     return Fold(folds, fold, json.dumps(same, default=str))
 
 
+def by_fold(runs: Sequence[ReportRun], of: Callable[[ReportRun], float | None]) -> dict[int, float]:
+    """A figure by fold, the seeds of a fold averaged.
+
+    Args:
+        runs: Complete ones of one method, all of folds.
+        of: Gives the figure of a run; None where it is not known.
+    """
+    found: dict[int, list[float]] = {}
+    for run in runs:
+        fold, value = fold_of(run.results), of(run)
+        if fold is not None and value is not None:
+            found.setdefault(fold.fold, []).append(value)
+    return {fold: fmean(values) for fold, values in sorted(found.items())}
+
+
+def share_tested(runs: Sequence[ReportRun]) -> float:
+    """Test images over training images, the mean over runs; where they were not counted 1 / (k - 1), that of equal folds."""
+    shares = []
+    for run in runs:
+        samples, fold = run.results.run.data.get("samples"), fold_of(run.results)
+        test, train = (samples.get(part) for part in ("test", "train")) if isinstance(samples, dict) else (None, None)
+        if isinstance(test, int) and isinstance(train, int) and test > 0 and train > 0:
+            shares.append(test / train)
+        elif fold is not None and fold.folds > 1:
+            shares.append(1 / (fold.folds - 1))
+    return fmean(shares) if shares else 1.0
+
+
 CROSS_VALIDATION = (
-    "Cross-validation: each fold counts as a seed does, with its own test pictures (seed s and fold f of k are shown as "
-    "s k + f). Folds share training pictures, so that intervals over them are narrower than over new data."
+    "Cross-validation: each fold has its own test images (seed s and fold f of k are shown as s k + f). Folds share training "
+    "images: intervals and tests allow for that, and average the seeds of a fold first."
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -101,7 +102,12 @@ def _bare(found: FoundRun) -> ReportRun:
     strategy = "Base" if found.is_base else strategy_name(results.run.strategy.class_path)
     fold, names = fold_of(results), results.class_names
     seed = results.run.seed if fold is None else fold.repeat(results.run.seed)
-    return ReportRun(found.path, results, found.config, strategy, strategy, seed, found.is_base, unfinished, names)
+    # Folds repeat a method: they are no point of an axis, although a comparison lists them as one.
+    settings = {} if found.cell is None or fold is not None else found.cell.settings
+    point = json.dumps(settings, sort_keys=True) if settings else ""
+    return ReportRun(
+        found.path, results, found.config, strategy, strategy, seed, found.is_base, unfinished, names, point
+    )
 
 
 def _group_name(run: FoundRun) -> str:

@@ -32,8 +32,8 @@ Pictures = Callable[[ReportRun, int], bytes | None]
 PAGE = "report.html"
 VERDICTS = {
     "best": "the highest mean",
-    "different": "yes: different",
-    "not told apart": "not told apart",
+    "different": "significant",
+    "not told apart": "not significant",
     "cannot tell": "cannot tell",
 }
 _SCRIPTS = ("charts.js", "matrix.js", "confusion.js")
@@ -122,7 +122,6 @@ def _page(comparison: Comparison, sections: list[Section]) -> str:
         shared=_shared(saved),
         notices=_notices(comparison, sections),
         verdicts=VERDICTS,
-        fewest_seeds=FEWEST_SEEDS,
         looks={name: look(dark=name == "dark") for name in ("light", "dark")},
         style=Markup(part("report.css")),
         scripts=[script(text) for text in (vega(), *map(part, _SCRIPTS))],
@@ -179,7 +178,7 @@ def _notices(comparison: Comparison, sections: list[Section]) -> list[str]:
         ranking = section.group.ranking
         told = list(section.group.remarks)
         if len(ranking.methods) > 1 and not ranking.can_tell:
-            told.insert(0, f"This page cannot tell whether differences are real: that takes at least {FEWEST_SEEDS} seeds that methods have in common.")  # fmt: skip
+            told.insert(0, f"This page cannot tell whether differences are real: that takes at least {FEWEST_SEEDS} seeds that methods have in common, and their predictions for common test images.")  # fmt: skip
         found += [f"{section.group.name}: {remark}" if several else remark for remark in told]
     return found
 

@@ -19,7 +19,7 @@ MOST_BYTES = 2**30
 
 @dataclass(frozen=True)
 class RunPredictions:
-    """The predictions for N test pictures after each of t experiences."""
+    """The predictions for N test images after each of t experiences."""
 
     index: npt.NDArray[np.int64]
     """(N,) rows of the sample table."""
@@ -31,6 +31,26 @@ class RunPredictions:
     """(t, N)"""
     confidence: npt.NDArray[np.float32]
     """(t, N), the probability of the predicted class."""
+    part: npt.NDArray[np.int64] | None = None
+    """(N,) the experience whose test part an image is in; None in files of older versions."""
+    group: npt.NDArray[np.str_] | None = None
+    """(N,) what images are cases together; None where each is one of its own."""
+
+    @property
+    def keys(self) -> npt.NDArray[np.str_]:
+        """(N,) what an image is known by in other runs: its path, and for frames of one path their places among them."""
+        order, hashes = self.order, self.path_hash[self.order]
+        _, first, counts = np.unique(hashes, return_index=True, return_counts=True)
+        if len(counts) == len(hashes):
+            return self.path_hash
+        place = np.arange(len(hashes)) - np.repeat(first, counts)
+        several = np.repeat(counts, counts)
+        names = [
+            f"{text} {n} of {of}" if of > 1 else text
+            for text, n, of in zip(hashes.tolist(), place.tolist(), several.tolist(), strict=True)
+        ]
+        keys = np.array(names)
+        return keys[np.argsort(order)]
 
     @property
     def order(self) -> npt.NDArray[np.int64]:
@@ -54,12 +74,15 @@ def read_predictions(path: Path, file_classes: Sequence[str], class_names: Seque
     Raises:
         DataError: It cannot be read, or its arrays do not fit each other.
     """
-    arrays = _read(path, ("index", "path_hash", "label", "predicted", "confidence"))
+    arrays = _read(path, ("index", "path_hash", "label", "predicted", "confidence"), ("part", "group"))
     index, path_hash, label = arrays["index"], arrays["path_hash"], arrays["label"]
     predicted, confidence = arrays["predicted"], arrays["confidence"]
     n = len(label) if label.ndim == 1 else -1
     fits = index.shape == path_hash.shape == (n,) and predicted.ndim == 2 and predicted.shape[1] == n
     kinds = (index.dtype.kind, path_hash.dtype.kind, label.dtype.kind, predicted.dtype.kind, confidence.dtype.kind)
+    part, group = arrays.get("part"), arrays.get("group")
+    for optional, kind in ((part, "i"), (group, "U")):
+        fits = fits and (optional is None or (optional.shape == (n,) and optional.dtype.kind == kind))
     if not fits or predicted.shape != confidence.shape or kinds not in (("i", "U", "i", "i", "f"),):
         shapes = ", ".join(f"{name} {array.dtype}{list(array.shape)}" for name, array in arrays.items())
         raise DataError(f"{path}: its arrays do not fit each other: {shapes}.")
@@ -74,6 +97,8 @@ def read_predictions(path: Path, file_classes: Sequence[str], class_names: Seque
         wanted[label],
         wanted[predicted],
         confidence.astype(np.float32),
+        None if part is None else part.astype(np.int64),
+        None if group is None else group.astype(np.str_),
     )
 
 
@@ -87,12 +112,14 @@ def key_of_test_set(predictions: RunPredictions, class_names: Sequence[str]) -> 
     return digest.hexdigest()
 
 
-def _read(path: Path, names: Sequence[str]) -> dict[str, npt.NDArray[np.generic]]:
+def _read(path: Path, names: Sequence[str], optional: Sequence[str]) -> dict[str, npt.NDArray[np.generic]]:
+    """The arrays of these names, the optional ones where they are there."""
     try:
         file = np.load(path, allow_pickle=False)
         if not isinstance(file, np.lib.npyio.NpzFile) or file.zip is None:
             raise DataError(f"{path}: expected the arrays of predictions.npz, found a single one.")
         with file:
+            names = [*names, *(name for name in optional if name in file.files)]
             large = [name for name in names if file.zip.getinfo(f"{name}.npy").file_size > MOST_BYTES]
             if large:
                 raise DataError(f"{path}: {', '.join(large)} would take more than {MOST_BYTES >> 30} GiB.")

@@ -1,4 +1,4 @@
-"""The answer: which method is best, by how much, and whether the seeds can tell."""
+"""The answer: which method is best, by how much, and whether that can be told."""
 
 from __future__ import annotations
 
@@ -6,10 +6,17 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from lightning_vision.report.folds import fold_of
 from lightning_vision.report.fronts import front_points
+from lightning_vision.report.matrices import matrix_of
+from lightning_vision.report.method_figures import MethodFigures, figures_of, folded_figures
+from lightning_vision.report.pairs import Pair, Pairs, fold_pairs, image_pairs
 from lightning_vision.report.runs import Method, RankedMethod, Ranking, ReportRun, Verdict
-from lightning_vision.report.statistics import ALPHA, FEWEST_SEEDS, PairTest, all_pairs, t_interval
+from lightning_vision.report.statistics import ALPHA, FEWEST_SEEDS, Interval, PairTest, needed
 from lightning_vision.samples import plural
+
+POWER = 0.8
+"""The probability of finding the difference that "how many would it take" is reckoned with."""
 
 
 def best_first(methods: Sequence[Method]) -> list[Method]:
@@ -25,51 +32,53 @@ def rank(methods: Sequence[Method], bases: Sequence[ReportRun]) -> Ranking:
     """Rank the methods that have a complete run.
 
     Args:
-        methods: Learning strategies on the same test pictures.
+        methods: Learning strategies on the same test images, or on the folds of the same data.
         bases: Runs of the base alone, for the front of accuracy against cost.
     """
     ranked = [method for method in best_first(methods) if method.complete]
     if not ranked:
         return Ranking([], "No run is complete yet, so there is nothing to rank.", False)
-    by_seed = {
-        method.label: {run.seed: run.accuracy for run in method.complete if run.accuracy is not None}
-        for method in ranked
-    }
-    pictures = sum(scores["support"] for scores in ranked[0].complete[0].results.test.per_class.values())
-    tests = all_pairs(by_seed, resolution=1 / max(1, pictures))
+    if all(fold_of(run.results) is not None for method in ranked for run in method.complete):
+        pairs = fold_pairs(ranked)
+        figures = {method.label: folded_figures(method.complete) for method in ranked}
+    else:
+        matrices = {method.label: matrix_of(method.complete) for method in ranked}
+        pairs = image_pairs(ranked, matrices)
+        figures = {method.label: figures_of(method.complete, matrices[method.label]) for method in ranked}
     fronts = {
         cost: {point.label for point in front_points(ranked, bases, cost) if point.kind != "base" and point.on_front}
         for cost in ("energy", "time")
     }  # fmt: skip
     best = ranked[0].label
     rows = [
-        _row(method, tests.get((method.label, best)), method.label in fronts["energy"], method.label in fronts["time"])
+        _row(method, figures[method.label], pairs.get((method.label, best)), method.label in fronts["energy"], method.label in fronts["time"])
         for method in ranked
-    ]
-    can_tell = any(test.p_value is not None for test in tests.values())
-    return Ranking(rows, _words(rows), can_tell)
+    ]  # fmt: skip
+    can_tell = any(pair.p_holm is not None for pair in pairs.values())
+    return Ranking(rows, _words(rows), can_tell, _how_many(rows, pairs))
 
 
-def _row(method: Method, against_best: PairTest | None, on_energy: bool, on_time: bool) -> RankedMethod:
+def _row(
+    method: Method, figures: MethodFigures, against_best: Pair | None, on_energy: bool, on_time: bool
+) -> RankedMethod:
     runs = method.complete
-    accuracy = t_interval([run.accuracy for run in runs if run.accuracy is not None])
-    difference = None if against_best is None else against_best.difference
+    test = None if against_best is None else against_best.test
     network = runs[0].results.network
     return RankedMethod(
         label=method.label,
         strategy=method.strategy,
         seeds=[run.seed for run in runs],
-        mean=accuracy.mean,
-        low=None if accuracy.low is None else max(0.0, accuracy.low),
-        high=None if accuracy.high is None else min(1.0, accuracy.high),
-        difference=None if difference is None else difference.mean,
-        difference_low=None if difference is None else difference.low,
-        difference_high=None if difference is None else difference.high,
-        p_value=None if against_best is None else against_best.p_value,
+        accuracy=figures.accuracy,
+        seed_free=figures.seed_free,
+        difference=None if against_best is None else against_best.difference,
+        p_value=test.p_value if test is not None and test.seeds != FEWEST_SEEDS - 1 else None,
         p_holm=None if against_best is None else against_best.p_holm,
+        test="" if test is None else test.method,
         verdict=_verdict(against_best),
+        why="" if against_best is None else against_best.why,
+        macro_f1=figures.macro_f1,
         average_incremental=_mean_if_known([run.results.average_incremental_accuracy for run in runs]),
-        forgetting=_mean_if_known([run.results.forgetting for run in runs]),
+        forgetting=figures.forgetting,
         total_parameters=network.total_parameters,
         trainable_parameters=max(run.trainable_parameters for run in runs),
         macs=network.macs,
@@ -82,7 +91,7 @@ def _row(method: Method, against_best: PairTest | None, on_energy: bool, on_time
     )
 
 
-def _verdict(against_best: PairTest | None) -> Verdict:
+def _verdict(against_best: Pair | None) -> Verdict:
     if against_best is None:
         return "best"
     if against_best.p_holm is None:
@@ -92,41 +101,89 @@ def _verdict(against_best: PairTest | None) -> Verdict:
 
 def _words(rows: Sequence[RankedMethod]) -> str:
     best, others = rows[0], rows[1:]
-    interval = "" if best.low is None or best.high is None else f"; 95 % interval {100 * best.low:.1f} to {100 * best.high:.1f} %"  # fmt: skip
-    reached = (
-        f"{100 * best.mean:.1f} % of the test pictures right (mean of {plural(len(best.seeds), 'seed')}{interval})"
-    )
+    reached = f"{100 * best.accuracy.mean:.1f} % of the test images right (mean of {plural(len(best.seeds), 'seed')}{_interval(best.accuracy)})"  # fmt: skip
     if not others:
         return f"{best.label} ends with {reached}. There is no other method to compare it with."
-    said: dict[str, list[str]] = {"better": [], "worse": [], "not told apart": [], "cannot tell": []}
+    said: dict[str, list[RankedMethod]] = {"better": [], "worse": [], "not told apart": [], "cannot tell": []}
     for row in others:
-        side = "worse" if (row.difference or 0.0) < 0 else "better"
-        said[side if row.verdict == "different" else row.verdict].append(row.label)
+        side = "worse" if _difference(row) < 0 else "better"
+        said[side if row.verdict == "different" else row.verdict].append(row)
     if len(said["worse"]) == len(others):
-        least = min(-(row.difference or 0.0) for row in others)
-        points = f"{100 * least:.1f} points more than"
+        points = f"{-100 * max(_difference(row) for row in others):.1f} points more than"
         if len(others) == 1:
-            real = f"{points} {others[0].label}, and the difference is"
-        else:
-            real = f"at least {points} each of the {len(others)} others, and the differences are"
-        return f"{best.label} is best, with {reached}: {real} larger than chance between seeds explains."
+            return (
+                f"{best.label} is best, with {reached}: {points} {others[0].label}, and the difference is significant."
+            )
+        return f"{best.label} is best, with {reached}: at least {points} each of the {len(others)} others, and all differences are significant."
     text = f"{best.label} has the highest mean, with {reached}."
     if said["not told apart"]:
-        text += f" The seeds do not tell it apart from {_listed(said['not told apart'])}."
+        text += f" {_differences(said['not told apart'])} not significant."
     if said["worse"]:
-        text += f" It is better than {_listed(said['worse'])} by more than chance between seeds explains."
+        text += f" {_differences(said['worse'])} significant."
     if said["better"]:
         text += (
-            f" On the seeds that both have it is worse than {_listed(said['better'])} by more than chance explains: its mean "
-            "is over other seeds."
+            f" On the seeds that both have it is significantly worse than {_listed(said['better'])}: its mean is over other "
+            "seeds."
         )
     if said["cannot tell"]:
         whom = "the others" if len(said["cannot tell"]) == len(others) else _listed(said["cannot tell"])
-        text += f" Whether it is really better than {whom} nobody can tell: that takes at least {FEWEST_SEEDS} seeds that both have."
+        reasons = list(dict.fromkeys(row.why for row in said["cannot tell"]))
+        text += (
+            f" Whether it is really better than {whom} this page cannot tell ({'; '.join(reasons)}): that takes at least "
+            f"{FEWEST_SEEDS} seeds that both have, and their predictions for the same test images."
+        )
     return text
 
 
-def _listed(labels: Sequence[str], most: int = 6) -> str:
+def _differences(rows: Sequence[RankedMethod]) -> str:
+    points = f", {100 * abs(_difference(rows[0])):.1f} points," if len(rows) == 1 else ""
+    return f"The difference{'s' if len(rows) > 1 else ''} to {_listed(rows)}{points} {'are' if len(rows) > 1 else 'is'}"
+
+
+def _how_many(rows: Sequence[RankedMethod], pairs: Pairs) -> str:
+    """What would tell the best from the second, where that is not told."""
+    pair = pairs.get((rows[1].label, rows[0].label)) if len(rows) > 1 else None
+    if pair is None or pair.test is None or pair.test.method == "folds" or rows[1].verdict == "different":
+        return ""
+    test: PairTest = pair.test
+    whom = f"tell {rows[0].label} from {rows[1].label}"
+    if not test.difference.mean:
+        return f"How many would it take to {whom}? Their accuracies are equal: no number would do."
+    found = needed(test, POWER, ALPHA / max(1, pair.family))
+    seeds, images = found["seeds"], found["images"]
+    here = f"these {test.images:,} test images"
+    if test.seeds == 1:
+        told = "With one seed it is not known how much seeds change: no number of seeds can be named."
+        if images is not None:
+            told += f" To tell these two trained models apart would take about {_round(images):,} test images."
+    else:
+        told = f"About {_round(seeds):,} seeds on {here}" if seeds is not None else f"On {here} no number of seeds"
+        told += f", or with {test.seeds} seeds "
+        told += f"about {_round(images):,} test images." if images is not None else "no number of test images."
+    return (
+        f"How many would it take to {whom}? {told} That is for a difference of {100 * abs(test.difference.mean):.2g} points and the spread "
+        f"found here, to be found in {100 * POWER:.0f} % of such comparisons: an order of magnitude."
+    )  # fmt: skip
+
+
+def _round(count: int) -> int:
+    """Two figures: the rest would be a precision that is not there."""
+    size = int(10 ** max(0, len(str(count)) - 2))
+    return -(-count // size) * size
+
+
+def _interval(interval: Interval) -> str:
+    if interval.low is None or interval.high is None:
+        return ""
+    return f"; 95 % interval {100 * interval.low:.1f} to {100 * interval.high:.1f} %"
+
+
+def _difference(row: RankedMethod) -> float:
+    return 0.0 if row.difference is None else row.difference.mean
+
+
+def _listed(rows: Sequence[RankedMethod], most: int = 6) -> str:
+    labels = [row.label for row in rows]
     if len(labels) > most:
         return f"{', '.join(labels[:most])} and {len(labels) - most} more"
     return labels[0] if len(labels) == 1 else f"{', '.join(labels[:-1])} and {labels[-1]}"

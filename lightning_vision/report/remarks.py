@@ -23,6 +23,7 @@ def remarks_on(methods: Sequence[Method], bases: Sequence[ReportRun]) -> list[st
         *_streams([*runs, *bases]),
         *_own_bases(runs),
         *_pinned(methods),
+        *_one_base(runs),
         *_energy(runs),
     ]
 
@@ -125,6 +126,14 @@ def _pinned(methods: Sequence[Method]) -> list[str]:
             )
             found.append(f"{method.label}: its option {key} pinned what it draws to {value} {where}, so the spread over seeds leaves that out.")  # fmt: skip
     return found
+
+
+def _one_base(runs: Sequence[ReportRun]) -> list[str]:
+    """Whether every seed starts from the same weights: what another base would change is in no interval then."""
+    bases = {run.results.base.from_checkpoint for run in runs}
+    if len(bases) != 1 or None in bases or len({run.seed for run in runs}) < 2:
+        return []
+    return ["All runs, of every seed, start from one base: intervals and tests hold for that base. How much another base would change is not in them."]  # fmt: skip
 
 
 def _energy(runs: Sequence[ReportRun]) -> list[str]:

@@ -6,8 +6,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from lightning_vision.errors import DataError
 from lightning_vision.report.predictions import RunPredictions, read_predictions
+from lightning_vision.report.statistics import Interval
 from lightning_vision.results import ExperienceRecord, Results
 from lightning_vision.run_directory import RunDirectory
 
@@ -33,6 +36,8 @@ class ReportRun:
     """How far it came, and why no further; None when it is complete."""
     file_classes: list[str]
     """C class names in the order of its own files; ``results.class_names`` is the order of its group."""
+    point: str = ""
+    """Where it stands on the axes of its comparison, the same text for the same settings; "" where there are none."""
 
     @property
     def accuracy(self) -> float | None:
@@ -101,6 +106,14 @@ class ReportRun:
         found = read_predictions(path, self.file_classes, self.results.class_names)
         if len(found.predicted) < done:
             raise DataError(f"{path} holds {len(found.predicted)} of the {done} experiences in results.json.")
+        if found.part is not None and not np.isin(found.part, np.arange(self.results.run.experiences)).all():
+            raise DataError(f"{path}: it names test parts beyond the {self.results.run.experiences} experiences.")
+        reached, counted = self.accuracy, found.correct[done - 1].mean() if len(found.label) else None
+        if reached is not None and (counted is None or abs(reached - counted) * len(found.label) > 0.5):
+            share = "nothing" if counted is None else f"{100 * counted:.2f} %"
+            raise DataError(
+                f"{path} does not go with results.json: it has {share} right at the end and that {100 * reached:.2f} %."
+            )
         # A run that was killed between writing the two files has one experience more in this one.
         return replace(found, predicted=found.predicted[:done], confidence=found.confidence[:done])
 
@@ -121,6 +134,11 @@ class Method:
     """Sorted by seed, one a seed; unfinished ones too."""
 
     @property
+    def point(self) -> str:
+        """Where it stands on the axes of its comparison; see ``ReportRun.point``."""
+        return self.runs[0].point
+
+    @property
     def complete(self) -> list[ReportRun]:
         """The runs that a ranking counts: the whole stream is learned and its test accuracy is known."""
         return [run for run in self.runs if run.unfinished is None and run.accuracy is not None]
@@ -133,22 +151,24 @@ class RankedMethod:
     label: str
     strategy: str
     seeds: list[int]
-    mean: float
-    """Test accuracy after the last experience."""
-    low: float | None
-    """Lower end of its 95 % t interval over seeds, not below 0 and the other not above 1; None with one seed."""
-    high: float | None
-    difference: float | None
-    """Mean difference to the best over the seeds that both have; None for the best and without a common seed."""
-    difference_low: float | None
-    difference_high: float | None
+    accuracy: Interval
+    """Test accuracy after the last experience, with its 95 % interval for new seeds and new images."""
+    seed_free: bool
+    """Whether all of its seeds predict the very same."""
+    difference: Interval | None
+    """Mean difference to the best on the seeds and images that both have; None for the best and without a common seed."""
     p_value: float | None
-    """Of the paired t test against the best; None under 3 common seeds."""
+    """Of that difference: with one common seed of two trained models, by the exact McNemar test. None where not tested."""
     p_holm: float | None
-    """The same by Holm's correction over all pairs of methods."""
+    """The same by Holm's correction over the pairs of one stream and one point of the axes; None under 3 common seeds."""
+    test: str
+    """The method of the test; "" without one."""
     verdict: Verdict
+    why: str
+    """Why it cannot tell; "" where it can."""
+    macro_f1: Interval | None
     average_incremental: float | None
-    forgetting: float | None
+    forgetting: Interval | None
     total_parameters: int | None
     trainable_parameters: int | None
     macs: int | None
@@ -164,14 +184,16 @@ class RankedMethod:
 
 @dataclass(frozen=True)
 class Ranking:
-    """Which method is best, and whether the seeds can tell."""
+    """Which method is best, and whether that can be told."""
 
     methods: list[RankedMethod]
     """Best first."""
     words: str
     """The answer in a sentence or two."""
     can_tell: bool
-    """Whether at least one pair of methods has enough common seeds for a test."""
+    """Whether at least one pair of methods has enough in common for a verdict."""
+    how_many: str = ""
+    """How many seeds, and how many test images, would tell the best from the second; "" where that is told, or not known."""
 
 
 @dataclass(frozen=True)

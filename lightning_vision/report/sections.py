@@ -13,6 +13,7 @@ from lightning_vision.report.chart import Chart
 from lightning_vision.report.class_charts import flips_chart, forgetting_chart, mean_forgetting
 from lightning_vision.report.confusions import confusion_data
 from lightning_vision.report.costs import cost_chart
+from lightning_vision.report.folds import fold_of
 from lightning_vision.report.learning_curves import curve_charts
 from lightning_vision.report.runs import Group, Method, ReportRun
 from lightning_vision.report.stream_charts import matrix_chart, stream_chart
@@ -59,6 +60,11 @@ class Section:
     card: list[Fact]
     notes: list[str]
     two_models: str
+
+    @property
+    def is_folded(self) -> bool:
+        """Whether it is a cross-validation."""
+        return any(fold_of(run.results) is not None for run in self.group.runs)
 
     @property
     def charts(self) -> list[Chart]:
@@ -146,18 +152,18 @@ def _thumbnails(
 
 
 def _two_models(group: Group) -> str:
-    """McNemar's test between a model of the best method and one of the next, in words; empty where it cannot be done."""
+    """McNemar's test between the best method's only model and the next one's, in words; empty with more common seeds."""
     ranked = [method for method in group.methods if method.complete][:2]
     if len(ranked) < 2:
         return ""
     first, second = ({run.seed: run for run in method.complete} for method in ranked)
     common = sorted(first.keys() & second.keys())
-    models = two_models(first[common[0]], second[common[0]]) if common else None
+    models = two_models(first[common[0]], second[common[0]]) if len(common) == 1 else None
     if models is None:
         return ""
     pictures = models.both + models.first_only + models.second_only + models.neither
     return (
-        f"Two particular models, of seed {common[0]}: of {plural(pictures, 'test picture')} {ranked[0].label} alone has {models.first_only} right "
+        f"Two particular models, of seed {common[0]}: of {plural(pictures, 'test image')} {ranked[0].label} alone has {models.first_only} right "
         f"and {ranked[1].label} alone {models.second_only} (exact McNemar test, p = {models.p_value:.2g}). That is about these two models and not about "
         "the methods: another seed makes other models."
     )  # fmt: skip

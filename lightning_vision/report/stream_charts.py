@@ -83,7 +83,7 @@ def stream_chart(group: Group, methods: Sequence[str], *, seen: bool) -> Chart |
         datasets={"rows": rows},
         headings=("method", "experiences", "name of the last", "mean", "lowest seed", "highest seed", "of"),
         rows=[(row["c0"], str(row["c1"]), row["c6"], percent(row["c2"]), percent(row["c3"]), percent(row["c4"]), row["c5"]) for row in rows],
-        note="Lines: means over seeds; bands: from the lowest seed to the highest.",
+        note="Lines: means over seeds; bands: from the lowest seed to the highest, which is no interval: what other test images would change is not in it.",
     )  # fmt: skip
 
 

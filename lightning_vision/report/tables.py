@@ -12,7 +12,9 @@ import numpy as np
 import pandas as pd
 
 from lightning_vision.report.changes import class_changes
+from lightning_vision.report.method_figures import recall_intervals
 from lightning_vision.report.runs import Comparison, Group, Method, RankedMethod, ReportRun
+from lightning_vision.report.statistics import Interval
 from lightning_vision.run_directory import write_text_atomically
 from lightning_vision.wording import figure, printable
 
@@ -59,17 +61,21 @@ def _ranking_row(group: Group, place: int, row: RankedMethod) -> dict[str, Any]:
         "method": row.label,
         "strategy": row.strategy,
         "seeds": " ".join(map(str, row.seeds)),
-        "test accuracy (%)": _hundredfold(row.mean),
-        "95 % interval low (%)": _hundredfold(row.low),
-        "95 % interval high (%)": _hundredfold(row.high),
-        "difference to best (points)": _hundredfold(row.difference),
-        "difference low (points)": _hundredfold(row.difference_low),
-        "difference high (points)": _hundredfold(row.difference_high),
+        "test accuracy (%)": _hundredfold(row.accuracy.mean),
+        **_ends("95 % interval", "%", row.accuracy),
+        "independent of the seed": row.seed_free,
+        "difference to best (points)": _middle(row.difference),
+        **_ends("difference", "points", row.difference),
         "p": row.p_value,
         "p, Holm": row.p_holm,
+        "test": row.test,
         "verdict": row.verdict,
+        "why it cannot tell": row.why,
+        "macro F1 (%)": _middle(row.macro_f1),
+        **_ends("macro F1", "%", row.macro_f1),
         "average incremental accuracy (%)": _hundredfold(row.average_incremental),
-        "forgetting (points)": _hundredfold(row.forgetting),
+        "forgetting (points)": _middle(row.forgetting),
+        **_ends("forgetting", "points", row.forgetting),
         "parameters": row.total_parameters,
         "trainable parameters": row.trainable_parameters,
         "multiply-adds per picture": row.macs,
@@ -91,6 +97,7 @@ def class_table(comparison: Comparison) -> pd.DataFrame:
 def _class_rows(group: Group, method: Method) -> list[dict[str, Any]]:
     runs = method.complete or method.runs
     changes = [{change.name: change for change in class_changes(run)} for run in runs]
+    recalls = recall_intervals(runs)
     rows = []
     for name in group.class_names:
         scores = [run.results.test.per_class[name] for run in runs]
@@ -103,6 +110,7 @@ def _class_rows(group: Group, method: Method) -> list[dict[str, Any]]:
                 "test pictures": scores[0]["support"],
                 "seeds": len(runs),
                 "recall (%)": _mean([score["recall"] for score in scores]),
+                **_ends("recall", "%", recalls.get(name)),
                 "precision (%)": _mean([score["precision"] for score in scores]),
                 "F1 (%)": _mean([score["f1"] for score in scores]),
                 "recall before the last update (%)": _mean([change.before for change in changed]),
@@ -156,6 +164,7 @@ def ranking_markdown(comparison: Comparison) -> str:
         lines += [f"    {printable(' '.join(comparison.command.split()))}", ""]
     for group in comparison.groups:
         lines += [f"## {escaped(group.name)}", "", escaped(group.ranking.words), ""]
+        lines += [escaped(group.ranking.how_many), ""] if group.ranking.how_many else []
         if group.ranking.methods:
             lines += [*_markdown_table(group.ranking.methods), ""]
         lines += [*(f"- {escaped(remark)}" for remark in group.remarks), *([""] if group.remarks else [])]
@@ -168,19 +177,20 @@ def ranking_markdown(comparison: Comparison) -> str:
 def _markdown_table(rows: Sequence[RankedMethod]) -> list[str]:
     header = (
         "method", "seeds", "test accuracy (%)", "95 % interval", "to the best (points)", "95 % interval", "verdict",
-        "forgetting (points)", "parameters", "multiply-adds", "epochs", "learning (s)", "learning (kWh)",
+        "forgetting (points)", "95 % interval", "parameters", "multiply-adds", "epochs", "learning (s)", "learning (kWh)",
     )  # fmt: skip
     lines = ["| " + " | ".join(header) + " |", "|---" + "|---:" * (len(header) - 1) + "|"]
     for row in rows:
         cells = (
             escaped(row.label),
             str(len(row.seeds)),
-            _percent(row.mean),
-            _span(row.low, row.high),
-            _percent(row.difference, sign=True),
-            _span(row.difference_low, row.difference_high, sign=True),
-            row.verdict,
-            _percent(row.forgetting, sign=True),
+            _percent(row.accuracy.mean),
+            _span(row.accuracy) + (", the same with every seed" if row.seed_free else ""),
+            _percent(None if row.difference is None else row.difference.mean, sign=True),
+            _span(row.difference, sign=True),
+            f"{row.verdict}, {row.why}" if row.why else row.verdict,
+            _percent(None if row.forgetting is None else row.forgetting.mean, sign=True),
+            _span(row.forgetting, sign=True),
             _plain(row.total_parameters),
             _plain(row.macs),
             _plain(row.epochs),
@@ -215,8 +225,20 @@ def _percent(value: float | None, sign: bool = False) -> str:
     return "" if value is None else f"{100 * value:{'+' if sign else ''}.1f}"
 
 
-def _span(low: float | None, high: float | None, sign: bool = False) -> str:
-    return "" if low is None or high is None else f"{_percent(low, sign)} to {_percent(high, sign)}"
+def _span(interval: Interval | None, sign: bool = False) -> str:
+    if interval is None or interval.low is None or interval.high is None:
+        return ""
+    return f"{_percent(interval.low, sign)} to {_percent(interval.high, sign)}"
+
+
+def _middle(interval: Interval | None) -> float | None:
+    return None if interval is None else _hundredfold(interval.mean)
+
+
+def _ends(what: str, unit: str, interval: Interval | None) -> dict[str, float | None]:
+    """The columns of both ends of an interval."""
+    low, high = (None, None) if interval is None else (interval.low, interval.high)
+    return {f"{what} low ({unit})": _hundredfold(low), f"{what} high ({unit})": _hundredfold(high)}
 
 
 def _plain(value: float | None) -> str:

@@ -56,7 +56,7 @@ class TestCosts:
         assert rows.keys() == {"HeadOnly", "RanPAC", "Retrain"}
         assert rows["RanPAC"]["c2"] == pytest.approx(0.85) and rows["RanPAC"]["c1"] == 4.0, "two increments of 2 s"
         ranked = {one.label: one for one in compared.ranking.methods}
-        assert rows["HeadOnly"]["c3"] == pytest.approx(ranked["HeadOnly"].low, abs=1e-4)
+        assert rows["HeadOnly"]["c3"] == pytest.approx(ranked["HeadOnly"].accuracy.low, abs=1e-4)
         (base,) = chart.datasets["base"]
         assert (
             base["c2"] == pytest.approx(0.5) and base["c1"] == pytest.approx(4.0 / 3, abs=1e-3) and base["c5"] == "0 s"

@@ -35,6 +35,11 @@ def spoilt(folder: Path, **arrays: Any) -> Path:
         ({"confidence": np.zeros((2, 60), np.float32)}, "do not fit each other"),
         ({"predicted": np.full((3, 60), 3)}, "counts classes that are not among the 3"),
         ({"label": np.full(60, -1)}, "counts classes that are not among the 3"),
+        ({"part": np.zeros(7, np.int32)}, "do not fit each other"),
+        ({"part": np.zeros(60)}, "do not fit each other"),
+        ({"group": np.zeros(60, np.int64)}, "do not fit each other"),
+        ({"group": np.array([["a"]] * 60)}, "do not fit each other"),
+        ({"group": np.array([{}] * 60)}, "cannot be read"),  # pickled objects
         ({"label": None}, "cannot be read"),
         ({"path_hash": np.array([{}] * 60)}, "cannot be read"),  # pickled objects
     ],
@@ -84,6 +89,27 @@ def test_a_file_that_would_fill_the_memory_is_not_unpacked(tmp_path: Path) -> No
         read_predictions(path, NAMES, NAMES)
 
 
+@pytest.mark.parametrize(
+    ("arrays", "why"),
+    [
+        ({"part": np.full(60, 3)}, "names test parts beyond the 3 experiences"),
+        ({"part": np.full(60, -1)}, "names test parts beyond the 3 experiences"),
+        ({"predicted": np.zeros((3, 60), np.int64)}, "does not go with results.json"),
+    ],
+)
+def test_what_contradicts_the_results_is_not_used(tmp_path: Path, arrays: dict[str, Any], why: str) -> None:
+    spoilt(tmp_path, **arrays)
+    (group,) = gather([tmp_path]).groups
+    assert group.runs[0].predictions() is None
+    assert any(why in remark for remark in group.remarks)
+    assert group.ranking.methods[0].accuracy.low is None
+
+
+def test_files_of_older_versions_are_read(tmp_path: Path) -> None:
+    found = read_predictions(spoilt(tmp_path, part=None), NAMES, NAMES)
+    assert found.part is None and found.group is None
+
+
 def test_a_run_killed_between_its_files_has_one_experience_more(tmp_path: Path) -> None:
     path = make_run(tmp_path / "a", [0.5, 0.6, 0.7]) / "predictions.npz"
     make_run(tmp_path / "b", [0.5, 0.6], experiences=3)
@@ -116,7 +142,8 @@ def test_frames_of_one_video_keep_their_places(tmp_path: Path) -> None:
     index = np.array([5, 3, 4, 9])
     path = spoilt(
         tmp_path, index=index, path_hash=np.array(["b", "a", "a", "a"]), label=np.array([0, 1, 2, 0]),
-        predicted=np.zeros((3, 4), np.int32), confidence=np.zeros((3, 4), np.float32),
+        predicted=np.zeros((3, 4), np.int32), confidence=np.zeros((3, 4), np.float32), part=np.array([0, 1, 1, 2]),
     )  # fmt: skip
     found = read_predictions(path, NAMES, NAMES)
+    assert found.keys.tolist() == ["b", "a 0 of 3", "a 1 of 3", "a 2 of 3"], "so that frames match those of another run"
     assert found.index[found.order].tolist() == [3, 4, 9, 5]

@@ -3,13 +3,16 @@
 import io
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pytest
 from run_maker import make_comparison, make_run
 
 from lightning_vision.report.changes import class_changes
 from lightning_vision.report.gather import gather
-from lightning_vision.report.runs import Comparison
+from lightning_vision.report.runs import Comparison, Method
+from lightning_vision.report.statistics import accuracy_interval
 from lightning_vision.report.tables import escaped, ranking_markdown, write_tables
 
 
@@ -40,6 +43,10 @@ def test_the_ranking_is_read_back(written: Path, comparison: Comparison) -> None
     assert first["rank"].tolist() == [1, 2]
     assert first["test accuracy (%)"].tolist() == pytest.approx([82.5, 65.0], abs=0.9)  # of 60 pictures
     assert first["verdict"].tolist() == ["best", "cannot tell"]
+    assert first["why it cannot tell"].fillna("").tolist() == ["", "under 3 common seeds"]
+    assert (first["difference low (points)"] < first["difference to best (points)"])[1]
+    assert (first["forgetting low (points)"] < first["forgetting (points)"]).all()
+    assert (first["macro F1 high (%)"] > first["macro F1 (%)"]).all()
     assert first["seeds"].tolist() == ["0 1", "0 1 2"]
     assert first["difference to best (points)"].isna().tolist() == [True, False]
     assert first["learning time (s)"].tolist() == pytest.approx([4.0, 4.0])
@@ -56,6 +63,18 @@ def test_classes_are_means_over_seeds(written: Path, comparison: Comparison) -> 
     assert row["forgetting (points)"] == pytest.approx(100 * sum(value or 0.0 for value in lost) / 3)
     assert row["recall (%)"] == pytest.approx(100 * sum(value or 0.0 for value in recall) / 3)
     assert (row["seeds"], row["test pictures"]) == (3, 20)
+    assert row["recall low (%)"] < row["recall (%)"] < row["recall high (%)"]
+    half = table[(table["group"] == group.name) & (table["method"] == "EWC") & (table["class"] == "bee")].iloc[0]
+    one = accuracy_interval(bees_of(next(method for method in group.methods if method.label == "EWC")))
+    assert [half["recall low (%)"], half["recall high (%)"]] == pytest.approx(
+        [100 * (one.low or 0), 100 * (one.high or 0)]
+    )
+
+
+def bees_of(method: Method) -> npt.NDArray[np.bool_]:
+    """(S, N) whether the complete runs are right on the images of the second class."""
+    found = [run.read_predictions() for run in method.complete]
+    return np.stack([one.correct[-1][one.order][one.label[one.order] == 1] for one in found])
 
 
 def test_every_experience_of_every_run_has_a_row(written: Path) -> None:
@@ -85,7 +104,7 @@ def test_hostile_names_stay_text(tmp_path: Path) -> None:
     text = ranking_markdown(comparison)
     assert "<b>" not in text and r"&lt;b&gt;\|x\|&lt;/b&gt;" in text
     (table,) = [line for line in text.splitlines() if line.startswith("| &lt;b")]
-    assert table.replace(r"\|", "").count("|") == 14
+    assert table.replace(r"\|", "").count("|") == 15
     write_tables(comparison, tmp_path / "out")
     rows = pd.read_csv(tmp_path / "out" / "per_class.csv")
     assert rows["class"].tolist() == list(names)

@@ -1,0 +1,134 @@
+"""The figures of one method and how sure they are: test accuracy, macro F1, forgetting, recall of each class."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from lightning_vision.report.folds import by_fold, share_tested
+from lightning_vision.report.matrices import Matrix, matched_images, matrix_of
+from lightning_vision.report.predictions import RunPredictions
+from lightning_vision.report.pseudovalues import forgetting_pseudovalues, macro_f1_pseudovalues
+from lightning_vision.report.runs import ReportRun
+from lightning_vision.report.statistics import Interval, accuracy_interval, figure_interval, fold_interval
+
+Measure = Callable[[ReportRun], float | None]
+
+
+@dataclass(frozen=True)
+class MethodFigures:
+    """Means over the complete runs of a method, with their 95 % intervals where predictions tell of them."""
+
+    accuracy: Interval
+    """On the whole test set after the last experience."""
+    seed_free: bool
+    """Whether all of two or more seeds predict the very same."""
+    macro_f1: Interval | None
+    """None where it is not known."""
+    forgetting: Interval | None
+
+
+def figures_of(runs: Sequence[ReportRun], matrix: Matrix | None) -> MethodFigures:
+    """What is known of a method.
+
+    Args:
+        runs: Its complete runs, one or more.
+        matrix: See ``matrix_of``. Where it lacks a seed or an image of a run there are means without intervals: an interval
+            over other runs would be taken for theirs.
+    """
+    accuracy, macro_f1, forgetting = (_mean(runs, of) for of in (_accuracy, _macro_f1, _forgetting))
+    seed_free = matrix is not None and matrix.seed_free and len(matrix.seeds) == len(runs)
+    found = [predictions for run in runs if (predictions := run.predictions()) is not None]
+    whole = (
+        matrix is not None and len(found) == len(runs) and all(len(one.label) == len(matrix.images) for one in found)
+    )
+    if accuracy is None or matrix is None or not whole:
+        return MethodFigures(accuracy or Interval(0.0, None, None), seed_free, macro_f1, forgetting)
+    _, places = matched_images(found)
+    if macro_f1 is not None:
+        predicted = np.stack([one.predicted[-1, place] for one, place in zip(found, places, strict=True)])
+        values = macro_f1_pseudovalues(matrix.label, predicted, len(runs[0].results.class_names))
+        macro_f1 = figure_interval(macro_f1.mean, values, groups=matrix.groups)
+    lost = [_forgotten(run, one, place) for run, one, place in zip(runs, found, places, strict=True)]
+    known = [values for values in lost if values is not None]
+    if forgetting is not None and len(known) == len(runs):
+        forgetting = figure_interval(forgetting.mean, np.stack(known), groups=matrix.groups, bounds=(-1.0, 1.0))
+    return MethodFigures(accuracy_interval(matrix.correct, groups=matrix.groups), seed_free, macro_f1, forgetting)
+
+
+def folded_figures(runs: Sequence[ReportRun]) -> MethodFigures:
+    """What is known of a method in a cross-validation: means over folds, the seeds of a fold averaged first.
+
+    Args:
+        runs: Its complete runs, one or more, all of folds.
+    """
+
+    def interval(of: Measure) -> Interval | None:
+        known = _mean(runs, of)
+        return known and fold_interval(list(by_fold(runs, of).values()), share_tested(runs))
+
+    accuracy = interval(_accuracy)
+    return MethodFigures(accuracy or Interval(0.0, None, None), False, interval(_macro_f1), interval(_forgetting))
+
+
+def recall_intervals(runs: Sequence[ReportRun]) -> dict[str, Interval]:
+    """The recall of each class with test images: an accuracy too, that of the class's images.
+
+    Args:
+        runs: Of one method, on one test set.
+
+    Returns:
+        By class name; none where a run lacks predictions.
+    """
+    matrix = matrix_of(runs)
+    if matrix is None or len(matrix.seeds) < len(runs):
+        return {}
+    found = {}
+    for c, name in enumerate(runs[0].results.class_names):
+        of_class = matrix.label == c
+        if of_class.any():
+            groups = None if matrix.groups is None else matrix.groups[of_class]
+            found[name] = accuracy_interval(matrix.correct[:, of_class], groups=groups)
+    return found
+
+
+def _forgotten(
+    run: ReportRun, predictions: RunPredictions, place: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float64] | None:
+    """(N,) pseudovalues of a run's forgetting; None where its test parts are not known, or give another figure."""
+    forgetting, last = run.results.forgetting, len(predictions.predicted) - 1
+    if forgetting is None or predictions.part is None:
+        return None
+    r = run.results.accuracy_matrix
+    seen_only = any(r[t][i] is None for t in range(last) for i in range(t + 1, last))
+    part, correct = predictions.part[place], predictions.correct[:, place]
+    terms = []
+    for i in range(last):
+        if (inside := part == i).any():
+            accuracy = correct[:, inside].mean(axis=1)
+            terms.append(accuracy[i if seen_only else 0 : last].max() - accuracy[last])
+    if not terms or abs(float(np.mean(terms)) - forgetting) > 1e-6:
+        return None
+    return forgetting_pseudovalues(correct, part, last + 1, seen_only)
+
+
+def _mean(runs: Sequence[ReportRun], of: Measure) -> Interval | None:
+    """The mean, with nothing known of how sure it is; None if the figure of any run is not known."""
+    values = [of(run) for run in runs]
+    known = [value for value in values if value is not None]
+    return Interval(float(np.mean(known)), None, None) if known and len(known) == len(values) else None
+
+
+def _accuracy(run: ReportRun) -> float | None:
+    return run.accuracy
+
+
+def _macro_f1(run: ReportRun) -> float | None:
+    return run.results.test.macro_f1
+
+
+def _forgetting(run: ReportRun) -> float | None:
+    return run.results.forgetting
