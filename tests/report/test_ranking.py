@@ -54,9 +54,9 @@ def analysis(values: npt.NDArray[np.float64]) -> tuple[float, float, float]:
     ms_s = n * ((rows - mean) ** 2).sum() / (s - 1)
     ms_i = s * ((columns - mean) ** 2).sum() / (n - 1)
     ms_r = ((values - rows[:, None] - columns + mean) ** 2).sum() / ((s - 1) * (n - 1))
-    v = max(ms_s + max(ms_i - ms_r, 0), ms_r)  # it estimates N var_seeds + S var_images + var_rest
+    v = ms_s + max(ms_i - ms_r, 0)
     df = v**2 / (ms_s**2 / (s - 1) + ms_i**2 / (n - 1) + ms_r**2 / ((s - 1) * (n - 1)))
-    return float(mean), float(v / (s * n)), float(df)
+    return float(mean), float(v / (s * n)), max(1.0, float(df))
 
 
 def test_the_best_mean_comes_first(ranking: Ranking, folder: Path) -> None:
