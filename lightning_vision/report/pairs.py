@@ -23,13 +23,16 @@ class Pair:
     difference: Interval | None
     """Of their test accuracies over the seeds that both have; None without one."""
     test: PairTest | None = None
-    """On common seeds and images; None where there are none."""
-    p_holm: float | None = None
-    """None where there is no verdict: it takes ``FEWEST_SEEDS`` common seeds."""
+    """On common seeds and images; None where there are none. It has ``p_holm`` where there is a verdict."""
     why: str = ""
     """Why there is no verdict; "" where there is one."""
     family: int = 0
     """How many pairs Holm's correction is over."""
+
+    @property
+    def p_holm(self) -> float | None:
+        """The corrected p-value; None where there is no verdict: it takes ``FEWEST_SEEDS`` common seeds."""
+        return None if self.test is None else self.test.p_holm
 
 
 def image_pairs(ranked: Sequence[Method], matrices: Mapping[str, Matrix | None]) -> Pairs:
@@ -111,7 +114,10 @@ def _holm(pairs: Pairs) -> Pairs:
         if not found.why and found.test is not None and found.test.p_value is not None
     }
     corrected = dict(zip(p_values, holm(list(p_values.values())), strict=True))
-    return {pair: replace(found, p_holm=corrected.get(pair), family=len(p_values)) for pair, found in pairs.items()}
+    return {
+        pair: replace(found, test=found.test and replace(found.test, p_holm=corrected.get(pair)), family=len(p_values))
+        for pair, found in pairs.items()
+    }
 
 
 def _mean_difference(later: Method, earlier: Method) -> Interval | None:

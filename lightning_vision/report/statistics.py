@@ -7,14 +7,11 @@ sources are in docs/report.md, "How sure are the figures?"; simulations in bench
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from itertools import combinations
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-from scipy import special, stats
+from scipy import special
 
 from lightning_vision.report.pair_test import Method, PairTest
 from lightning_vision.report.proportion import Interval, clopper_pearson, mcnemar, paired_interval, t_quantile, wilson
@@ -27,9 +24,7 @@ __all__ = [
     "FEW_IMAGES",
     "Interval",
     "PairTest",
-    "SeedTest",
     "accuracy_interval",
-    "all_pairs",
     "difference_test",
     "figure_interval",
     "figure_test",
@@ -38,9 +33,7 @@ __all__ = [
     "holm",
     "mcnemar",
     "needed",
-    "paired_t",
     "same_for_all_seeds",
-    "t_interval",
 ]
 
 ALPHA = 0.05
@@ -291,127 +284,3 @@ def _over_folds(values: Sequence[float], test_to_train: float) -> tuple[float, f
     if k < 2 or np.ptp(values) <= 1e-12:
         return mean, 0.0
     return mean, math.sqrt(float(np.var(values, ddof=1)) * (1 / k + test_to_train))
-
-
-# ---- the seed alone as the unit ---------------------------------------------------------------------------------------
-
-BySeed = Mapping[int, float]
-
-
-@dataclass(frozen=True)
-class SeedTest:
-    """One method against another, over the seeds that both have."""
-
-    seeds: tuple[int, ...]
-    difference: Interval | None
-    """First minus second; None without a common seed."""
-    p_value: float | None
-    """Of the paired t test; None with fewer than ``FEWEST_SEEDS`` common seeds."""
-    p_holm: float | None = None
-    """The same, corrected for all pairs that were tested."""
-
-
-def t_interval(values: Sequence[float], level: float = 1 - ALPHA, least_spread: float = 0.0) -> Interval:
-    """The mean of independent values and the interval that holds the true mean with a probability of ``level``.
-
-    Args:
-        values: n >= 1 values, one a seed.
-        level: Between 0 and 1.
-        least_spread: The standard deviation to take where all values are the same.
-    """
-    mean = float(np.mean(values))
-    if len(values) < 2:
-        return Interval(mean, None, None)
-    error = least_spread / math.sqrt(len(values)) if _alike(values) else float(stats.sem(values))
-    if not error:
-        return Interval(mean, mean, mean)
-    low, high = stats.t.interval(level, len(values) - 1, loc=mean, scale=error)
-    return Interval(mean, float(low), float(high))
-
-
-def paired_t(first: Sequence[float], second: Sequence[float], least_spread: float = 0.0) -> float:
-    """The two-sided p-value of Student's paired t test.
-
-    Args:
-        first: n >= 2 values, one a seed.
-        second: Those of the same seeds.
-        least_spread: The standard deviation to take for the differences where all of them are the same and not zero.
-
-    Returns:
-        1 where all differences are zero. Where they are all the same and not zero, t is infinite and p is 0, unless there
-        is a least spread.
-    """
-    differences = np.subtract(first, second)
-    if not _alike(differences, scale=[*first, *second]):
-        return float(stats.ttest_rel(first, second).pvalue)
-    mean = abs(float(differences.mean()))
-    if mean <= _rounding([*first, *second]):
-        return 1.0
-    if not least_spread:
-        return 0.0
-    return float(2 * stats.t.sf(mean * math.sqrt(len(differences)) / least_spread, len(differences) - 1))
-
-
-def all_pairs(methods: Mapping[str, BySeed], resolution: float = 0.0) -> dict[tuple[str, str], Any]:
-    """Test every method against every other.
-
-    The pairs that a reader wants are those with the best method. But which is the best is chosen by the very numbers that
-    are then tested: among equal methods the luckiest is picked, and the differences to it are the largest there are. To
-    correct for those pairs alone would call equal methods different too often. Whatever method is picked, its pairs are
-    among all pairs, so Holm's correction over all of them keeps the promise.
-
-    A test set of N pictures knows accuracies in steps of 1/N. Three seeds with the very same difference of a picture or two
-    are no rarity then, and would be a proof beyond all doubt for the t test, which knows no rounding. Where all differences
-    are the same and not zero, their standard deviation is therefore taken to be that of the rounding of two accuracies,
-    which is 1/N divided by the square root of 6.
-
-    Args:
-        methods: By method, its test accuracy by seed.
-        resolution: 1/N; 0 for values that are not rounded.
-
-    Returns:
-        By pair, both ways round, the test of the first against the second.
-    """
-    tests: dict[tuple[str, str], SeedTest] = {}
-    for a, b in combinations(methods, 2):
-        seeds = tuple(sorted(methods[a].keys() & methods[b].keys()))
-        first, second = [methods[a][seed] for seed in seeds], [methods[b][seed] for seed in seeds]
-        differences = np.subtract(first, second)
-        if seeds and _alike(differences, scale=[*first, *second]):
-            differences[:] = differences.mean()
-        nothing = np.abs(differences).max(initial=0.0) <= _rounding([*first, *second])
-        least = 0.0 if nothing else resolution / math.sqrt(6)
-        difference = t_interval(differences.tolist(), least_spread=least) if seeds else None
-        enough = len(seeds) >= FEWEST_SEEDS
-        tests[a, b] = SeedTest(seeds, difference, paired_t(first, second, least) if enough else None)
-    tested = {pair: test.p_value for pair, test in tests.items() if test.p_value is not None}
-    corrected = dict(zip(tested, holm(list(tested.values())), strict=True))
-    both = {}
-    for (a, b), test in tests.items():
-        p = corrected.get((a, b))
-        both[a, b] = SeedTest(test.seeds, test.difference, test.p_value, p)
-        both[b, a] = SeedTest(test.seeds, _turned(test.difference), test.p_value, p)
-    return both
-
-
-def _turned(interval: Interval | None) -> Interval | None:
-    if interval is None:
-        return None
-    low, high = interval.low, interval.high
-    # Taken from zero, for minus nothing is to be 0.0 and not -0.0.
-    return Interval(0.0 - interval.mean, None if high is None else 0.0 - high, None if low is None else 0.0 - low)
-
-
-def _alike(values: npt.ArrayLike, scale: Sequence[float] | None = None) -> bool:
-    """Whether all values are the same but for their last digits.
-
-    Args:
-        values: One or more.
-        scale: What they were computed from; None: themselves.
-    """
-    return bool(np.ptp(values) <= _rounding(values if scale is None else scale))
-
-
-def _rounding(values: npt.ArrayLike) -> float:
-    """What differences between such values may owe to their last digits: 0.7 - 0.6 is not 0.8 - 0.7 in binary."""
-    return 8 * float(np.finfo(np.float64).eps) * float(np.abs(values).max(initial=0.0))
