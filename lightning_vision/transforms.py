@@ -6,7 +6,7 @@ import difflib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -187,7 +187,9 @@ class BatchTransforms:
                 (mixing if type(made).__name__ in self.MIXING else self.plain).append(made)
         self.mixing = v2.RandomChoice(mixing) if mixing else None
         self._pinned = {
-            type(one).__name__: int(one.num_classes) for one in mixing if getattr(one, "num_classes", None) is not None
+            type(one).__name__: cast(int, one.num_classes)
+            for one in mixing
+            if getattr(one, "num_classes", None) is not None
         }
 
     def __bool__(self) -> bool:
