@@ -10,14 +10,11 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Final
 
-from lightning.pytorch import Trainer
-
-from lightning_vision.classifier import ContinualClassifier
 from lightning_vision.component import plain
 from lightning_vision.errors import CheckpointError
 from lightning_vision.run_directory import is_free
 
-OWNERS: Mapping[str, type] = {"model": ContinualClassifier, "trainer": Trainer}
+OWNERS = {"model": "lightning_vision.classifier.ContinualClassifier", "trainer": "lightning.pytorch.Trainer"}
 """The classes of the parts of a configuration that name none."""
 ABSENT: Final = object()
 
@@ -75,14 +72,14 @@ def compare_options(
         owner: The class whose constructor takes these options; None where it is not known.
         key: Where they stand in the configuration, dotted.
     """
-    earlier = earlier_defaults(owner)
+    earlier, present = earlier_defaults(owner), defaults_of(owner)
     for name in sorted(before.keys() | now.keys()):
         full = f"{key}.{name}" if key else name
         old, new = before.get(name, ABSENT), now.get(name, ABSENT)
         if is_free(full):
             continue
         if old is ABSENT:
-            old = earlier[name] if name in earlier else default_of(owner, name)
+            old = earlier.get(name, present.get(name))
             if old != new:
                 why = f" (no such option then; to go on give --{option_name(full)}={_word(old)})"
                 yield Difference(full, old, new, why if owner is not None else "")
@@ -91,7 +88,7 @@ def compare_options(
                 why = " (no such option in this version: end the run with the one that it was begun with)"
                 yield Difference(full, old, None, why if owner is not None else "")
         elif old != new:
-            if name in earlier and old == earlier[name] and new == default_of(owner, name):
+            if name in earlier and old == earlier[name] and new == present.get(name):
                 yield Kept(full, old, new)
             else:
                 yield from _compare_values(old, new, full)
@@ -100,15 +97,15 @@ def compare_options(
 def _compare_values(old: Any, new: Any, key: str) -> Iterator[Difference | Kept]:
     """Two values of one option, down to the options of components that differ."""
     if key in OWNERS and isinstance(old, dict) and isinstance(new, dict):
-        yield from compare_options(old, new, OWNERS[key], key)
+        yield from compare_options(old, new, _class_at(OWNERS[key]), key)
     elif _is_component(old) and _is_component(new):
         if old["class_path"] != new["class_path"]:
             yield Difference(f"{key}.class_path", old["class_path"], new["class_path"])
             return
         owner = _class_at(new["class_path"])
         yield from compare_options(_options(old), _options(new), owner, f"{key}.init_args")
-        rest = ({k: v for k, v in each.items() if k not in ("class_path", "init_args")} for each in (old, new))
-        yield from compare_options(*rest, key=key)
+        then, now = ({k: v for k, v in each.items() if k not in ("class_path", "init_args")} for each in (old, new))
+        yield from compare_options(then, now, key=key)
     elif isinstance(old, dict) and isinstance(new, dict):
         yield from compare_options(old, new, key=key)
     elif isinstance(old, list) and isinstance(new, list) and any(isinstance(item, dict) for item in [*old, *new]):
@@ -137,17 +134,19 @@ def _class_at(path: str) -> type | None:
     return found if isinstance(found, type) else None
 
 
-def default_of(owner: type | None, name: str) -> Any:
-    """The present default of a constructor's option, as a plain value; None where it has none, or it is not known."""
-    for cls in owner.__mro__ if owner is not None else ():
+def defaults_of(owner: type | None) -> dict[str, Any]:
+    """The present defaults of a class's options, as plain values; None of one that must be given."""
+    found: dict[str, Any] = {}
+    for cls in owner.__mro__ if owner is not None and owner.__init__ is not object.__init__ else ():  # type: ignore[misc]  # of the class
         if "__init__" in vars(cls):
-            parameters = inspect.signature(cls.__init__).parameters  # type: ignore[misc]  # of the class, not of an object
-            if name in parameters:
-                default = parameters[name].default
-                return None if default is inspect.Parameter.empty else _plain(default)
-            if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
-                return None  # it hands nothing on
-    return None
+            _, *parameters = inspect.signature(cls.__init__).parameters.values()  # type: ignore[misc]
+            for each in parameters:
+                if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY):
+                    default = None if each.default is each.empty else _plain(each.default)
+                    found.setdefault(each.name, default)
+            if not any(each.kind is each.VAR_KEYWORD for each in parameters):
+                break  # it hands nothing on
+    return found
 
 
 def earlier_defaults(owner: type | None) -> dict[str, Any]:

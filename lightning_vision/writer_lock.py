@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import socket
+import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -16,7 +17,6 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from lightning_vision.errors import ConfigError, TrainingError
-from lightning_vision.processes import say
 from lightning_vision.wording import printable
 
 LOCK = ".lock"
@@ -114,7 +114,7 @@ def _take(lock: FileLock, folder: Path, path: Path, way_out: str) -> bool:
             holder = _read_holder(path)
             if time.monotonic() < until:
                 if patience < WAIT_SECONDS:
-                    say(f"{folder} is held by {holder or 'another process'}. Waiting for it to end.")
+                    _say(f"{folder} is held by {holder or 'another process'}. Waiting for it to end.")
                 patience = max(0.0, until - time.monotonic())
                 continue
             raise ConfigError(_refusal(folder, holder, way_out)) from None
@@ -124,13 +124,18 @@ def _take(lock: FileLock, folder: Path, path: Path, way_out: str) -> bool:
         except OSError as error:
             if error.errno not in NO_LOCKS:
                 raise
-            say(
+            _say(
                 f"{folder} lies on a file system without locks ({error.strerror}): nothing will keep another process from "
                 "writing into it at the same time, so start none there."
             )
             return False
         else:
             return True
+
+
+def _say(text: str) -> None:
+    """Tell the user; whoever takes a lock is the first or only process of its run."""
+    print(text, file=sys.stderr, flush=True)
 
 
 def _refusal(folder: Path, holder: Holder | None, way_out: str) -> str:

@@ -109,13 +109,18 @@ def _varying(runs: Sequence[ReportRun], options: Sequence[Options]) -> list[str]
         known = [
             (run.seed, _canonical(option.get(key, _ABSENT)))
             for run, option in zip(runs, options, strict=True)
-            if own or run.config
+            if own or (run.config and not _is_later(key, option))
         ]
         # A seed of its own, or a fold, makes a method only where it differs between runs of one seed_everything.
         counted = set(known) if key.rsplit(".", 1)[-1] in ("seed", "fold") else {(0, value) for _, value in known}
         if max(Counter(seed for seed, _ in counted).values(), default=0) > 1:
             found.append(key)
     return sorted(found, key=lambda key: (not key.startswith("strategy"), key.endswith("class_path")))
+
+
+def _is_later(key: str, option: Options) -> bool:
+    """Whether a run was written before an option was there: neither it is, nor what it is part of, nor a part of it."""
+    return not any(key == known or key.startswith(f"{known}.") or known.startswith(f"{key}.") for known in option)
 
 
 def _names(

@@ -31,6 +31,8 @@ MOVE = "strategies.MoveToData"
     [
         ([{}, {"strategy": "strategies.EWC", "init_args": {"ewc_lambda": 1}}], ["HeadOnly", "EWC"]),
         ([{}, {"seed": 1}, {"seed": 2}], ["HeadOnly", "HeadOnly", "HeadOnly"]),
+        # Written by a version before that had no such option.
+        ([{}, {"seed": 1, "options": {"model.label_smoothing": 0.0}}], ["HeadOnly", "HeadOnly"]),
         (
             [{"strategy": MOVE, "init_args": {"epsilon": e, "passes": 1}} for e in (0.01, 1e-6)],
             ["MoveToData epsilon=0.01", "MoveToData epsilon=1e-06"],
