@@ -60,7 +60,7 @@ from lightning_vision.progress import StreamProgress
 from lightning_vision.recipe import take_recipes
 from lightning_vision.results import read_results
 from lightning_vision.run_directory import RunDirectory, binding, safe_name, write_atomically
-from lightning_vision.same_options import Kept, check_same_options
+from lightning_vision.same_options import Kept, check_same_options, with_earlier_defaults
 from lightning_vision.samples import plural
 from lightning_vision.scenarios import Experience, Stream
 from lightning_vision.stream_run import RunOptions, StreamRun, check_plan, work
@@ -803,10 +803,11 @@ def _with_run_config(args: list[str]) -> Iterator[list[str]]:
     if {"--config", "-c"} & set(words) or not directory.config.is_file():
         yield args
         return
-    if trusted:
+    written = directory.read_config()
+    taken = with_earlier_defaults(written if trusted else take_foreign(written, directory.config, named=words))
+    if trusted and taken == written:
         yield [args[0], "--config", str(directory.config), *args[1:]]
         return
-    taken = take_foreign(directory.read_config(), directory.config, named=words)
     with tempfile.TemporaryDirectory(prefix="lightning_vision-") as folder:
         file = Path(folder) / "config.yaml"  # what was looked at, not what another reader might make of the run's own
         file.write_text(yaml.safe_dump(taken, sort_keys=False), encoding="utf-8")

@@ -157,6 +157,22 @@ def earlier_defaults(owner: type | None) -> dict[str, Any]:
     return found
 
 
+def with_earlier_defaults(config: Any) -> Any:
+    """A configuration in which options that it could not know yet have the value that its version had in their place.
+
+    Args:
+        config: Of a run, as plain values; nothing of it is imported.
+    """
+    if isinstance(config, list):
+        return [with_earlier_defaults(item) for item in config]
+    if not isinstance(config, dict):
+        return config
+    filled = {key: with_earlier_defaults(value) for key, value in config.items()}
+    owner = _class_at(filled["class_path"]) if _is_component(filled) else None
+    unknown = {key: earlier_defaults(owner)[key] for key in defaults_of(owner) if key in earlier_defaults(owner)}
+    return filled | {"init_args": unknown | dict(_options(filled))} if unknown else filled
+
+
 def _plain(value: Any) -> Any:
     return plain(value.value if isinstance(value, Enum) else value)
 

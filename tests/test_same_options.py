@@ -5,15 +5,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from command_line import fit, start
 from small_comparison import OFF, results_of, words, write_config
 from trial_strategies import LaterVersion
 
+from lightning_vision.checkpoints import find_checkpoint, read_checkpoint
 from lightning_vision.cli import main
 from lightning_vision.errors import CheckpointError
 from lightning_vision.results import read_results
-from lightning_vision.same_options import check_same_options, defaults_of
+from lightning_vision.same_options import check_same_options, defaults_of, with_earlier_defaults
 
 RESUME = "--ckpt_path=last"
 LATER = "--model.strategy=trial_strategies.LaterVersion"
@@ -104,6 +106,16 @@ class TestCheckSameOptions:
         assert defaults_of(Handing) == {"own": 1, **NOW}
 
 
+def test_what_a_configuration_could_not_know_is_filled_in() -> None:
+    known = config({"seed": 3})["model"]["strategy"]
+    assert with_earlier_defaults({"callbacks": [known], "root": "x"}) == {
+        "callbacks": [{**known, "init_args": {"seed": 3, "over": "all"}}],
+        "root": "x",
+    }
+    absent = {"class_path": "nowhere.Data", "init_args": {"views": None}}
+    assert with_earlier_defaults(absent) == absent
+
+
 def rewrite(run: Path, change: Callable[[dict[str, Any]], object]) -> None:
     """Change what a run's config.yaml says."""
     path = run / "config.yaml"
@@ -150,6 +162,26 @@ class TestFit:
         assert "to go on give --model.strategy.over=all" in capsys.readouterr().err
         assert start(older.parent, "run", LATER, RESUME, "--model.strategy.seed=3") == 1
         assert "model.strategy.init_args.seed: 0 then, 3 now" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["test", "predict"])
+def test_a_checkpoint_that_could_not_know_an_option_is_evaluated(older_lwf: Path, command: str) -> None:
+    """A new option whose default changes what a strategy does, as LwF's cross entropy."""
+    before = read_results(older_lwf / "results.json").test_accuracy
+    assert main([command, "--ckpt_path", str(older_lwf)]) == 0
+    assert read_results(older_lwf / "results.json").test_accuracy == before
+
+
+@pytest.fixture(scope="module")
+def older_lwf(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run whose configuration and checkpoint do not know LwF's option."""
+    run = fit(tmp_path_factory.mktemp("older"), "run", "--model.strategy=LwF", "--model.strategy.cross_entropy=seen")
+    rewrite(run, lambda written: written["model"]["strategy"]["init_args"].pop("cross_entropy"))
+    path = find_checkpoint(run)
+    checkpoint = read_checkpoint(path)
+    del checkpoint["hyper_parameters"]["strategy"]["init_args"]["cross_entropy"]
+    torch.save(checkpoint, path)
+    return run
 
 
 def test_a_comparison_takes_cells_and_bases_of_an_earlier_version(

@@ -74,7 +74,11 @@ def _keys(runs: Sequence[FoundRun], remarks: dict[Path, str]) -> list[Key]:
             except DataError as error:
                 _add(remarks, run.path, f"its predictions cannot be used: {error}")
         else:
-            _add(remarks, run.path, "it has no predictions.npz: its figures have no intervals and no tests, and nothing is said of single images")
+            _add(
+                remarks,
+                run.path,
+                "it has no predictions.npz: its figures have no intervals and no tests, and nothing is said of single images",
+            )
         pictures.append(key)
     splits = {
         (run.results.run.split_hash, frozenset(run.results.class_names)): key

@@ -157,7 +157,11 @@ def _how_many(rows: Sequence[RankedMethod], pairs: Pairs) -> str:
         if images is not None and images > test.images:
             told += f" To tell these two trained models apart would take about {_round(images):,} test images."
     else:
-        told = f"About {_round(max(seeds, FEWEST_SEEDS)):,} seeds on {here}" if seeds is not None else f"On {here} no number of seeds"
+        told = (
+            f"About {_round(max(seeds, FEWEST_SEEDS)):,} seeds on {here}"
+            if seeds is not None
+            else f"On {here} no number of seeds"
+        )
         told += f", or with {test.seeds} seeds "
         told += f"about {_round(images):,} test images." if images is not None else "no number of test images."
     return (
