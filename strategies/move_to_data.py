@@ -159,5 +159,4 @@ class MoveToData(Strategy):
     def notes(self, network: Network) -> list[str]:
         """Name the epsilons that shrank class rows to next to nothing."""
         shrunk = (self.heads.norm(dim=-1) < 0.1 * self.lengths).sum(-1).tolist() if self.heads.numel() else []
-        counts = zip(self.epsilons, shrunk, strict=False)
-        return [f"{name}: {n} class row(s) shrank under a tenth" for name, n in counts if n]
+        return [f"{e}: {n} class row(s) shrank under a tenth" for e, n in zip(self.epsilons, shrunk, strict=False) if n]
