@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import json
 import os
+import weakref
 import zlib
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,7 @@ class DecodedPictures:
         self._turn, writing = os.pipe()
         os.write(writing, b"1")
         os.close(writing)
+        weakref.finalize(self, os.close, self._turn)
         try:
             room = self._take_room(most_bytes, int(ends[-1]))
         except OSError as error:
@@ -86,12 +88,6 @@ class DecodedPictures:
     def __getstate__(self) -> dict[str, object]:
         """Without what belongs to a process: another opens the file itself."""
         return {**self.__dict__, "_file": None, "_turn": None}
-
-    def __del__(self) -> None:
-        """Let others clear the file up."""
-        for name in ("_file", "_turn"):
-            if (descriptor := self.__dict__.get(name)) is not None:
-                os.close(descriptor)
 
     def describe(self) -> dict[str, Any]:
         """What its source says, and the reduction."""
@@ -176,6 +172,7 @@ class DecodedPictures:
         """The file's descriptor. A lock on it tells others that it is in use."""
         if self._file is None:
             self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            weakref.finalize(self, os.close, self._file)  # which lets others clear it up
             fcntl.flock(self._file, fcntl.LOCK_SH)
         return self._file
 

@@ -174,6 +174,7 @@ def test_a_full_disk_costs_the_cache_and_not_the_run(photos: Path, tmp_path: Pat
     done = subprocess.run([*alone, "sh", "-c", command, "sh", *given], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stderr.count("Decoded images cannot be kept in") == 1 and "No space left on device" in done.stderr
+    assert "Traceback" not in done.stderr, "at the end of the process either"
     kept = int(done.stdout.split()[1])
     assert 0 < kept < 20
     assert torch.equal(torch.load(images, weights_only=True), epoch(read(photos)))
