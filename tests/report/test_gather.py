@@ -207,6 +207,17 @@ def test_without_predictions_the_split_decides(tmp_path: Path) -> None:
     assert any("b: it has no predictions.npz" in remark for remark in group.remarks)
 
 
+def test_one_base_for_all_seeds_is_remarked(tmp_path: Path) -> None:
+    """What another base would change is in no interval then; with a base a seed it is."""
+    base = make_run(tmp_path / "base", [0.5], is_base=True)
+    for seed in (0, 1):
+        make_run(tmp_path / "one" / str(seed), base=base, seed=seed)
+        make_run(tmp_path / "own" / str(seed), base=tmp_path / f"base {seed}", seed=seed)
+    said = "start from one base: intervals and tests hold for that base"
+    assert any(said in remark for remark in only_group(tmp_path / "one").remarks)
+    assert not any(said in remark for remark in only_group(tmp_path / "own").remarks)
+
+
 def test_another_order_of_the_stream_is_remarked(tmp_path: Path) -> None:
     make_run(tmp_path / "a")
     make_run(tmp_path / "b", strategy=EWC, changes={"run.stream_hash": "other"})

@@ -8,6 +8,7 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 from run_maker import make_comparison, make_run
@@ -223,6 +224,19 @@ def test_a_comparison_says_its_command_and_what_it_shared(tmp_path: Path) -> Non
     ]
     assert {path.name for path in files.charts} >= {"accuracy-energy.png", "forgetting.png", "flips.png"}
     assert all(path.is_file() for path in (*files.charts, *files.tables))
+
+
+def test_a_method_without_seeds_is_said_to_be_so_beside_its_interval(tmp_path: Path) -> None:
+    predicted = np.tile(np.arange(60) % 3, (2, 1))
+    predicted[1, :6] = (predicted[1, :6] + 1) % 3
+    for seed in range(3):
+        make_run(tmp_path / "runs" / str(seed), predicted=predicted, seed=seed, strategy="strategies.RanPAC")
+        make_run(tmp_path / "runs" / f"head {seed}", [0.5, 0.6], seed=seed)
+    page, files = report([tmp_path / "runs"], tmp_path / "out")
+    row = page.words[page.words.index("RanPAC3") :]
+    assert re.match(r"RanPAC390\.0 %7\d\.\d % to 9\d\.\d %the same with every seed-the highest mean", row)
+    assert page.words.count("the same with every seed") == 1
+    assert "the same with every seed" in files.page.with_name("ranking.md").read_text()
 
 
 def test_groups_stand_apart(tmp_path: Path) -> None:
