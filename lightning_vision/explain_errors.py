@@ -8,11 +8,11 @@ import re
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pkgutil import resolve_name
 from typing import Any
 
 import jsonargparse._typehints as typehints
 import torch
-from jsonargparse._util import import_object
 from lightning.pytorch import Callback
 
 from lightning_vision.datamodule import StreamDataModule
@@ -118,7 +118,7 @@ def _import_problem(name: str) -> str | None:
     if "." not in name:
         return None
     try:
-        import_object(name)
+        resolve_name(name)
     except Exception as error:  # whatever a user's module raises when it is imported
         return f"{name} cannot be imported: {type(error).__name__}: {error}."
     return None
@@ -236,7 +236,7 @@ def _drop_init_args(parser_or_action: Any, before: Any, now: Any) -> None:
     would go on in the next. What is dropped is said.
     """
     if before and "init_args" in before and before["class_path"] != now["class_path"]:
-        found = import_object(now["class_path"])
+        found = resolve_name(now["class_path"])
         if isinstance(found, type) and issubclass(found, _DROPPED):
             options = dict(before["init_args"].items(branches=False)) if before["init_args"] else {}
             if options:
@@ -255,7 +255,7 @@ def _drop_init_args(parser_or_action: Any, before: Any, now: Any) -> None:
 
 def _is_default(spec: Any, key: str, value: Any) -> bool:
     """Whether an optimizer or scheduler would have this value without anybody's word: the parser fills all of them in."""
-    cls = import_object(spec["class_path"])
+    cls = resolve_name(spec["class_path"])
     if not (isinstance(cls, type) and issubclass(cls, (torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler))):
         return value is None
     parameter = inspect.signature(cls).parameters.get(key)

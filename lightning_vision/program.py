@@ -132,8 +132,10 @@ class StreamArgumentParser(LightningArgumentParser):
         """What was wrong, with the names that were near."""
         if isinstance(error, explain_errors.ExplainedError):
             return str(error)
-        known = [option for action in self._actions for option in action.option_strings]
-        return explain_errors.explain(str(error), known)
+        defaults = self.get_defaults(skip_validation=True).keys()
+        keys = [key.partition(".class_path")[0].partition(".init_args")[0] for key in defaults]
+        groups = [key[:at] for key in keys for at, sign in enumerate(key) if sign == "."]
+        return explain_errors.explain(str(error), [f"--{key}" for key in ("help", "print_config", *keys, *groups)])
 
     def error(self, message: str, ex: Exception | None = None) -> Any:
         """Raise instead of exiting.
@@ -230,6 +232,7 @@ class StreamCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Our own options, and what the datamodule tells the model."""
+        self.subparser = cast(StreamArgumentParser, parser)  # of the subcommand: no other is made
         parser.add_argument(
             "--run_name",
             type=str | None,
@@ -266,8 +269,7 @@ class StreamCLI(LightningCLI):
         try:
             super().parse_arguments(parser, args)
         except ConfigError as error:
-            subparser = cast(StreamArgumentParser, self._subcommand_parsers[args[0]])
-            raise ConfigError(subparser.explain(error)) from error
+            raise ConfigError(self.subparser.explain(error)) from error
         _use_plain_values(self.config)
         seed = self.config[args[0]].seed_everything
         if seed is False or seed is None or not 0 <= int(seed) < 2**32:
@@ -313,8 +315,8 @@ class StreamCLI(LightningCLI):
             self.config_init = {"data": config}
             return
         self.config_init = self.parser.instantiate_classes(self.config)
-        self.datamodule = self._get(self.config_init, "data")
-        self.model = self._get(self.config_init, "model")
+        built = self.config_init[str(self.subcommand)]
+        self.datamodule, self.model = built.data, built.model
 
     def _probe(self) -> Trainer:
         """A Trainer of these options that tells the number of processes and the device.
@@ -484,7 +486,7 @@ class StreamCLI(LightningCLI):
         """Write config.yaml, which starts the same run again: neither goes on with this one nor deletes it."""
         config = self.config.fit.clone()
         config.ckpt_path, config.overwrite, config.trust_run = None, False, False
-        dumped = self._parser("fit").dump(config, skip_none=False)
+        dumped = self.subparser.dump(config, skip_none=False)
         write_atomically(directory.config, lambda path: _write_text(path, dumped))
 
     def _loggers(self, directory: RunDirectory) -> list[Logger]:
@@ -677,7 +679,7 @@ def read_fit_config(words: list[str]) -> ReadConfig:
         cli = _ReadCLI(["fit", *words], own_process=False)
     config = cli.config.fit
     config.ckpt_path, config.overwrite = None, False
-    return ReadConfig(_plain(cli.parser, cli.config, "fit"), config, cli._parser("fit"))
+    return ReadConfig(_plain(cli.parser, cli.config, "fit"), config, cli.subparser)
 
 
 @dataclass(frozen=True)
@@ -697,7 +699,7 @@ class _ProspectCLI(_ReadCLI):
         config = self.config.fit
         self.trainer = self._probe()
         self.config_init = self.parser.instantiate_classes(self.config)
-        model, datamodule = self._get(self.config_init, "model"), self._get(self.config_init, "data")
+        model, datamodule = self.config_init.fit.model, self.config_init.fit.data
         if model.base_checkpoint and Path(model.base_checkpoint).exists():
             match_base(model, datamodule)
         check_plan(model, datamodule)

@@ -54,7 +54,7 @@ def why_another(
 def evaluation_options(described: Mapping[str, Any]) -> dict[str, Any]:
     """The options of described data that change what a test image looks like; other data for testing by its own."""
     options = {}
-    for key, value in described["init_args"].items():
+    for key, value in (described.get("init_args") or {}).items():
         if key not in LEARNING:
             nested = isinstance(value, dict) and "init_args" in value
             options[key] = (value["class_path"], evaluation_options(value)) if nested else value

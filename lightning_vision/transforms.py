@@ -6,7 +6,7 @@ import difflib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import nn
@@ -186,11 +186,8 @@ class BatchTransforms:
             for made in _build_one(item, image_size, key):
                 (mixing if type(made).__name__ in self.MIXING else self.plain).append(made)
         self.mixing = v2.RandomChoice(mixing) if mixing else None
-        self._pinned = {
-            type(one).__name__: cast(int, one.num_classes)
-            for one in mixing
-            if getattr(one, "num_classes", None) is not None
-        }
+        numbers = {type(one).__name__: getattr(one, "num_classes", None) for one in mixing}
+        self._pinned = {name: number for name, number in numbers.items() if isinstance(number, int)}
 
     def __bool__(self) -> bool:
         return bool(self.plain) or self.mixing is not None

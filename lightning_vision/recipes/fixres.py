@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from lightning_vision.classifier import ContinualClassifier
 from lightning_vision.datamodule import StreamDataModule
@@ -16,6 +15,7 @@ from lightning_vision.recipes.picture_size import at_size, check_sizes
 from lightning_vision.strategy import Strategy
 
 PART = "fix"
+BatchNorm = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d | nn.SyncBatchNorm
 
 
 class FixRes(Recipe):
@@ -113,7 +113,7 @@ class FixRes(Recipe):
         self._classifier_alone = state_dict["classifier_alone"]
 
 
-def last_batch_norm(backbone: nn.Module) -> _BatchNorm | None:
+def last_batch_norm(backbone: nn.Module) -> BatchNorm | None:
     """The last batch norm with weights, in the order in which the layers are written down; None if there is none."""
-    norms = [module for module in backbone.modules() if isinstance(module, _BatchNorm) and module.affine]
+    norms = [module for module in backbone.modules() if isinstance(module, BatchNorm) and module.affine]
     return norms[-1] if norms else None
