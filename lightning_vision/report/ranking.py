@@ -152,21 +152,22 @@ def _how_many(rows: Sequence[RankedMethod], pairs: Pairs) -> str:
     found = needed(test, POWER, ALPHA / max(1, pair.family))
     seeds, images = found["seeds"], found["images"]
     here = f"these {test.images:,} test images"
+    more = f"about {_round(images or 0):,} test images"
     if test.seeds == 1:
         told = "With one seed it is not known how much seeds change: no number of seeds can be named."
         if images is not None and images > test.images:
-            told += f" To tell these two trained models apart would take about {_round(images):,} test images."
+            told += f" To tell these two trained models apart would take {more}."
+    elif seeds is None and images is None:
+        told = f"Neither more seeds on {here} nor more test images with {test.seeds} seeds would do: it takes more of both."
     else:
+        on_these = "no number of seeds" if seeds is None else f"about {_round(max(seeds, FEWEST_SEEDS)):,} seeds"
         told = (
-            f"About {_round(max(seeds, FEWEST_SEEDS)):,} seeds on {here}"
-            if seeds is not None
-            else f"On {here} no number of seeds"
+            f"On {here} {on_these}; with {test.seeds} seeds {'no number of test images' if images is None else more}."
         )
-        told += f", or with {test.seeds} seeds "
-        told += f"about {_round(images):,} test images." if images is not None else "no number of test images."
+    corrected = f" after correction for {plural(pair.family, 'pair')}" if pair.family > 1 else ""
     return (
-        f"How many would it take to {whom}? {told} That is for a difference of {100 * abs(test.difference.mean):.2g} points and the spread "
-        f"found here, to be found in {100 * POWER:.0f} % of such comparisons: an order of magnitude."
+        f"How many would it take to {whom}? {told} That is for a difference of {100 * abs(test.difference.mean):.1f} points and the spread "
+        f"found here, to be significant{corrected} in {100 * POWER:.0f} % of such comparisons: an order of magnitude."
     )  # fmt: skip
 
 
