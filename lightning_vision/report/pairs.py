@@ -59,7 +59,7 @@ def image_pairs(ranked: Sequence[Method], matrices: Mapping[str, Matrix | None])
             return Pair(difference, why="no common test images" if both else "no predictions of a common seed")
         test = difference_test(matched.first, matched.second, groups=matched.groups)
         few = f"under {FEWEST_SEEDS} common seeds" if test.seeds < FEWEST_SEEDS else ""
-        return Pair(test.difference, test, why=few)
+        return Pair(test.difference, test, why=few or ("" if test.p_value is not None else "a single case"))
 
     return _corrected(ranked, compare)
 
