@@ -57,10 +57,11 @@ class LwF(Strategy):
     .. math:: L = CE(z, y) + \alpha \frac{1}{B} \sum_b KL\left(softmax(z'_{bO} / T) \,\|\, softmax(z_{bO} / T)\right)
 
     with CE over the classes of the experience, if it brings new ones: the old rows are moved by the distillation alone, as in
-    the paper, whose tasks have heads of their own. Where no class is new, or with ``cross_entropy: seen``, CE is over all
-    classes seen now, as in Mammoth's code: it pushes the old classes down far more strongly than alpha = 1 holds them, and
-    class by class accuracy ends at that of fine-tuning (docs/strategies.md has figures). The old network is frozen and in evaluation mode, its batch norm included; it sees
-    the same augmented pictures. It is kept as one buffer (S,) of parameters and running statistics and run through the
+    the paper, whose tasks have heads of their own. Where no class is new, where there is one class alone (over one class CE
+    is 0 and nothing is learned), or with ``cross_entropy: seen``, CE is over all classes seen now, as in Mammoth's code: it
+    pushes the old classes down far more strongly than alpha = 1 holds them, and accuracy ends at that of fine-tuning
+    (docs/strategies.md has figures). The old network is frozen and in evaluation mode, its batch norm included; it sees
+    the same augmented images. It is kept as one buffer (S,) of parameters and running statistics and run through the
     network's own modules, so that it is trained by nothing and comes back with the checkpoint. It costs one more forward
     pass a batch, which the record's ``backbone_images`` counts.
 
@@ -74,7 +75,8 @@ class LwF(Strategy):
     Args:
         alpha: Weight of the distillation, the paper's lambda_o; 0 or more.
         temperature: T, above 0.
-        cross_entropy: ``new``: over the classes of an experience that brings new ones. ``seen``: over all seen so far.
+        cross_entropy: ``new``: over the classes of an experience that brings new ones and has two or more. ``seen``: over all
+            seen so far.
     """
 
     EARLIER_DEFAULTS: ClassVar[Mapping[str, object]] = {"cross_entropy": "seen"}
@@ -99,7 +101,8 @@ class LwF(Strategy):
         """Keep the network as it is, which classes it knows, and which the cross entropy is over."""
         own = torch.zeros_like(network.seen)
         own[list(experience.classes)] = True
-        self.among = own if self.over_new and (own & ~network.seen).any() else own | network.seen
+        alone = self.over_new and own.sum() > 1 and (own & ~network.seen).any()
+        self.among = own if alone else own | network.seen
         if not experience.is_base and network.seen.any():
             self.old = network.seen.clone()
             self.teacher = torch.cat([value.flatten() for value in frozen_state(network).values()])

@@ -10,7 +10,7 @@ from pathlib import Path
 OWN = ("lightning_vision", "strategies", "datamodules")
 
 
-DOCUMENTED = {"_asdict", "_fields", "_replace", "_exit"}
+DOCUMENTED = {"_asdict", "_field_defaults", "_fields", "_replace", "_exit"}
 """Of named tuples and of ``os``: private by their look alone."""
 
 

@@ -324,7 +324,7 @@ def test_a_second_writer_is_refused_until_the_first_is_killed(
     before = (run / "results.json").read_bytes()
     again = ["fit", *QUICK, *JOBS["head_only"], f"--trainer.default_root_dir={run.parent}", "--run_name=held"]
     try:
-        for command in ([*again, RESUME], [*again, "--overwrite"], ["test", "--ckpt_path", str(run)]):
+        for command in ([*again, RESUME], [*again, "--overwrite"], ["test", "--ckpt_path", str(run), "--trust_run"]):
             assert main(command) == 2
             said = capsys.readouterr().err
             assert f"Process {first.pid} on" in said and "(lightning-vision fit" in said, said
@@ -452,7 +452,9 @@ def test_a_long_stream_leaves_nothing_open(witness: type[Witness], tmp_path: Pat
         "--data.batch_size=64", "--wandb.mode=offline", "--energy.enabled=true",
     )  # fmt: skip
     assert len(witness.resources) == 30
-    assert len(set(witness.resources[2:])) == 1, witness.resources
+    # A timer of a library may start or end just then: what is left open would add up over ten experiences.
+    early, late = (np.max(witness.resources[part], axis=0) for part in (slice(2, 12), slice(20, 30)))
+    assert (late <= early).all(), witness.resources
 
 
 # ---- the page about it ---------------------------------------------------------------------------------------------

@@ -152,7 +152,7 @@ class TestFit:
         assert results.run.complete and results.run.strategy.init_args == {"seed": 0, "over": "new", "added": 0.5}
         written = yaml.safe_load((older / "config.yaml").read_text())
         assert written["model"]["strategy"]["init_args"]["seed"] == 0 and written["model"]["label_smoothing"] == 0.0
-        assert main(["validate", "--ckpt_path", str(older)]) == 0
+        assert main(["validate", "--ckpt_path", str(older), "--trust_run"]) == 0
 
     def test_a_default_that_changes_something_is_refused_until_it_is_given(
         self, older: Path, capsys: pytest.CaptureFixture[str]

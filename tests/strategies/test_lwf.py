@@ -58,9 +58,9 @@ def test_old_rows_are_moved_by_the_distillation_alone() -> None:
         assert gradient[:2].any() == moved and gradient[2:].any()
 
 
-@pytest.mark.parametrize(("labels", "over"), [([0, 1], [0, 1, 2]), ([1, 3], [1, 3])])
-def test_where_no_class_is_new_it_is_over_all_seen(labels: list[int], over: list[int]) -> None:
-    """An experience of new and known classes has the cross entropy over both."""
+@pytest.mark.parametrize(("labels", "over"), [([0, 1], [0, 1, 2]), ([1, 3], [1, 3]), ([3, 3], [0, 1, 2, 3])])
+def test_where_no_class_is_new_or_one_is_alone_it_is_over_all_seen(labels: list[int], over: list[int]) -> None:
+    """An experience of new and known classes has the cross entropy over both; over one class it would be 0."""
     network, batch, strategy = tiny_network(seen=(0, 1, 2)), tiny_batch(labels), LwF(alpha=0.0)
     strategy.before_experience(network, tiny_experience(1, batch, before=(0, 1, 2)))
     network.see(labels)
