@@ -42,9 +42,9 @@ from benchmarks.measuring import (
     table,
     timed,
 )
-from lightning_vision.results import Results
-from lightning_vision.samples import Rows
-from lightning_vision.scenarios import ClassIncremental, InstanceIncremental, Scenario
+from lightning_vision.array_types import Rows
+from lightning_vision.data.scenarios import ClassIncremental, InstanceIncremental, Scenario
+from lightning_vision.results.schema import Results
 
 BATCH, RATE = 32, 0.03
 POLICIES = {"reservoir": "ReservoirSamplingBuffer", "class_balanced": "ClassBalancedBuffer"}

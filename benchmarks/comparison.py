@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 from benchmarks.measuring import machine
-from lightning_vision.results import read_results
+from lightning_vision.results.schema import read_results
 
 STRATEGIES = ("HeadOnly", "FullFineTune", "configs/strategy/move_to_data.yaml", "RanPAC", "Retrain")
 CONFIG = ("--config", "configs/quickstart.yaml")

@@ -32,9 +32,9 @@ from torchvision.transforms import v2
 
 from datamodules import ImageFolder
 from lightning_vision import StreamDataModule
-from lightning_vision.decoding import decode
-from lightning_vision.scenarios import Joint
-from lightning_vision.transforming import transform_picture
+from lightning_vision.data.scenarios import Joint
+from lightning_vision.images.apply_transform import transform_picture
+from lightning_vision.images.decoding import decode
 
 WORKERS = 2
 BATCH = 32

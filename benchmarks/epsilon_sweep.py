@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from lightning_vision.backbones import BackboneFacts
-from lightning_vision.network import Network
-from lightning_vision.scenarios import Experience
+from lightning_vision.data.stream import Experience
+from lightning_vision.learning.backbones import BackboneFacts
+from lightning_vision.learning.network import Network
 from strategies.move_to_data import MoveToData
 
 

@@ -16,9 +16,9 @@ from torch import Tensor
 from torchcam.methods import GradCAM
 
 from benchmarks.measuring import in_turn, machine, ratios, spread, table, timed
-from lightning_vision.classifier import ContinualClassifier
 from lightning_vision.explanation.maps import class_maps
 from lightning_vision.explanation.target_layers import find_target_layer
+from lightning_vision.learning.classifier import ContinualClassifier
 
 BACKBONES = (("resnet18", 224), ("mobilenetv2_100", 224), ("tf_efficientnetv2_b0", 192), ("vit_tiny_patch16_224", 224))
 NAMES = [f"class {number}" for number in range(10)]

@@ -16,11 +16,11 @@ import torch
 from PIL import Image
 
 from benchmarks.measuring import in_turn, machine, make_pictures, ratios, spread, table
-from lightning_vision.classifier import ContinualClassifier
 from lightning_vision.exporting.check import compare, latency_ms, model_logits
 from lightning_vision.exporting.classifier_module import ClassifierModule
 from lightning_vision.exporting.description import Description
 from lightning_vision.exporting.formats import Format, Onnx, Pt2
+from lightning_vision.learning.classifier import ContinualClassifier
 
 CALIBRATION, CHECKED = 50, 50
 
@@ -89,7 +89,7 @@ def _described(model: ContinualClassifier, module: ClassifierModule, size: int, 
         temperature=1.0,
         threshold=None,
         backbone=facts.name,
-        strategy="lightning_vision.strategy.Strategy",
+        strategy="lightning_vision.learning.strategy.Strategy",
         num_features=module.num_features,
         linear_head=module.linear_head,
         opset=None if "pt2" in label else 18,

@@ -24,9 +24,9 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - torch's own custom
 
 from benchmarks.measuring import has_bf16, in_turn, machine, ratios, spread, table, timed
-from lightning_vision.backbones import build_backbone
-from lightning_vision.feature_pass import AT_ONCE, FeaturePass, handed_over
-from lightning_vision.network import Network
+from lightning_vision.features.feature_pass import AT_ONCE, FeaturePass, handed_over
+from lightning_vision.learning.backbones import build_backbone
+from lightning_vision.learning.network import Network
 
 BACKBONES = (("mobilenetv2_100", 224), ("tf_efficientnetv2_b3", 300), ("resnet18", 224))
 PRECISIONS = {"float32": ("32-true", 2.0), "bfloat16": ("bf16-mixed", 3.5)}

@@ -30,7 +30,7 @@ from benchmarks.measuring import (
     table,
     usual_epochs,
 )
-from lightning_vision.shipped_configs import config_folder
+from lightning_vision.program.shipped_configs import config_folder
 
 WANTED = {"float32, as shipped": "1.15", "bfloat16, the preset": "2"}
 PRESET = config_folder() / "trainer" / "bf16_cpu.yaml"

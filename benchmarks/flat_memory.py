@@ -16,8 +16,8 @@ from pathlib import Path
 import psutil
 
 from benchmarks.measuring import QUIET, after_each_experience, fit, machine, table
-from lightning_vision.checkpoints import read_checkpoint
-from lightning_vision.results import Results
+from lightning_vision.learning.checkpoints import read_checkpoint
+from lightning_vision.results.schema import Results
 
 MEMORY = 100
 STRATEGIES = {

@@ -35,11 +35,11 @@ from benchmarks.measuring import (
     train_base,
 )
 from datamodules import ImageFolder
-from lightning_vision.datamodule import StreamDataModule
-from lightning_vision.loading import Draw
-from lightning_vision.network import Network, freeze
-from lightning_vision.samples import Rows
-from lightning_vision.scenarios import InstanceIncremental
+from lightning_vision.array_types import Rows
+from lightning_vision.data.batch_order import Draw
+from lightning_vision.data.datamodule import StreamDataModule
+from lightning_vision.data.scenarios import InstanceIncremental
+from lightning_vision.learning.network import Network, freeze
 
 EXPERIENCES = 5
 

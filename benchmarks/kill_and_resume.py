@@ -28,9 +28,9 @@ from filelock import FileLock, Timeout
 from rich.console import Console
 from rich.table import Table
 
-from lightning_vision.checkpoints import find_checkpoint, read_checkpoint
-from lightning_vision.results import read_results, without_measurements
-from lightning_vision.writer_lock import LOCK
+from lightning_vision.learning.checkpoints import find_checkpoint, read_checkpoint
+from lightning_vision.results.schema import read_results, without_measurements
+from lightning_vision.storage.writer_lock import LOCK
 
 EXPERIENCES = 4
 OPTIONS = (

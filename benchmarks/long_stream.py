@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 
 from benchmarks.measuring import CPU, after_each_experience, fit, machine
-from lightning_vision.datamodule import StreamDataModule
-from lightning_vision.results import Results
+from lightning_vision.data.datamodule import StreamDataModule
+from lightning_vision.results.schema import Results
 
 
 class Noise(StreamDataModule):

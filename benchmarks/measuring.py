@@ -20,13 +20,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - torch's own custom
 from torch.utils.data import DataLoader, TensorDataset
 
-from lightning_vision.backbones import build_backbone
-from lightning_vision.checkpoints import read_checkpoint
 from lightning_vision.cli import main
-from lightning_vision.datamodule import StreamDataModule
-from lightning_vision.network import Network
-from lightning_vision.progress import StreamProgress
-from lightning_vision.results import Results, read_results
+from lightning_vision.data.datamodule import StreamDataModule
+from lightning_vision.learning.backbones import build_backbone
+from lightning_vision.learning.checkpoints import read_checkpoint
+from lightning_vision.learning.network import Network
+from lightning_vision.results.schema import Results, read_results
+from lightning_vision.tracking.progress import StreamProgress
 
 T = TypeVar("T")
 CPU = ("--trainer.accelerator=cpu", "--trainer.devices=1", "--trainer.enable_progress_bar=false")

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from benchmarks.measuring import QUIET, fit, hold_noise, in_memory, machine, start, table
-from lightning_vision.ondevice import OnDeviceClassifier
+from lightning_vision.deployed.on_device import OnDeviceClassifier
 from strategies.move_to_data import move_to_data
 
 CLASSES, SIDE = 100, 300

@@ -21,7 +21,7 @@ import pandas as pd
 import torch
 
 from benchmarks.measuring import fit, machine, make_pictures, photo_options, start, timed
-from lightning_vision.results import Results
+from lightning_vision.results.schema import Results
 
 BACKBONE = "mobilenetv2_100"
 RUNS = {
@@ -54,9 +54,10 @@ def run(folder: Path, name: str, *options: str) -> tuple[float, Results]:
 def bare_pass(folder: Path, cache: Path) -> tuple[float, int, str]:
     """Seconds for all pictures through the backbone, decoded by the project's own loader; the way that was taken."""
     from datamodules import ImageFolder
-    from lightning_vision.backbones import build_backbone
-    from lightning_vision.feature_pass import Way
-    from lightning_vision.loading import Draw, make_loader
+    from lightning_vision.data.batch_order import Draw
+    from lightning_vision.data.loaders import make_loader
+    from lightning_vision.features.feature_pass import Way
+    from lightning_vision.learning.backbones import build_backbone
 
     kept = next(cache.glob("*/feature_pass.json"), None)
     way = Way(**next(iter(json.loads(kept.read_text()).values()))) if kept else Way(32, True)

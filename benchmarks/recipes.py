@@ -23,13 +23,14 @@ from torch import Tensor, nn
 from torchvision.transforms import v2
 
 from benchmarks.measuring import QUIET, fit, machine, photo_options, spread, table
-from lightning_vision.checkpoints import find_checkpoint, read_checkpoint
-from lightning_vision.classifier import ContinualClassifier
-from lightning_vision.datamodule import StreamDataModule
+from lightning_vision.data.datamodule import StreamDataModule
 from lightning_vision.explanation.maps import class_maps
 from lightning_vision.explanation.scores import box_cover, share_inside
-from lightning_vision.recipe import Recipe, Stage
-from lightning_vision.strategy import Strategy
+from lightning_vision.learning.checkpoints import find_checkpoint, read_checkpoint
+from lightning_vision.learning.classifier import ContinualClassifier
+from lightning_vision.learning.recipe import Recipe
+from lightning_vision.learning.stage import Stage
+from lightning_vision.learning.strategy import Strategy
 
 Recipes = Mapping[str, Mapping[str, Any]]
 Side = tuple[Recipes, int, tuple[str, ...]]

@@ -31,10 +31,10 @@ from benchmarks.measuring import (
     train_base,
 )
 from datamodules import ImageFolder
-from lightning_vision.checkpoints import find_checkpoint, read_checkpoint
-from lightning_vision.loading import Draw
-from lightning_vision.network import Network
-from lightning_vision.scenarios import InstanceIncremental
+from lightning_vision.data.batch_order import Draw
+from lightning_vision.data.scenarios import InstanceIncremental
+from lightning_vision.learning.checkpoints import find_checkpoint, read_checkpoint
+from lightning_vision.learning.network import Network
 
 EXPERIENCES = 2
 Learned = tuple[float, Tensor]

@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from lightning_vision.data.data_problems import Findings
 from lightning_vision.errors import DataError
-from lightning_vision.findings import Findings
-from lightning_vision.samples import listed, plural
+from lightning_vision.terminal.wording import listed, plural
 
 LONGEST_HEADER = 10_000
 SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}

@@ -16,10 +16,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from lightning_vision.datamodule import StreamDataModule
+from lightning_vision.array_types import Rows
+from lightning_vision.data.datamodule import StreamDataModule
+from lightning_vision.data.scenarios import FromColumn, Joint, Scenario
+from lightning_vision.data.stratified_split import deal
 from lightning_vision.errors import ConfigError, DataError
-from lightning_vision.samples import Rows, deal, derive_seed, listed, plural
-from lightning_vision.scenarios import FromColumn, Joint, Scenario
+from lightning_vision.seeding import derive_seed
+from lightning_vision.terminal.wording import listed, plural
 
 INSTALL = "pip install 'lightning_vision[avalanche]'"
 

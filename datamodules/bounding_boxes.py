@@ -27,10 +27,10 @@ from datamodules.gitw_tree import (
     read_footage,
     read_tree,
 )
-from lightning_vision.cache_folder import cache_folder
-from lightning_vision.datamodule import StreamDataModule
+from lightning_vision.data.datamodule import StreamDataModule
 from lightning_vision.errors import ConfigError, DataError
-from lightning_vision.samples import listed, plural
+from lightning_vision.storage.cache_folder import cache_folder
+from lightning_vision.terminal.wording import listed, plural
 
 BOXES_TREE = "GITW_light_bboxes"
 

@@ -10,10 +10,10 @@ import pandas as pd
 
 from datamodules.annotation_tables import Table, read_csv
 from datamodules.gitw_tree import SPLITS, Box, counts_from_one, no_such_frame, read_videos, say_chosen_classes
+from lightning_vision.data.data_problems import Findings
 from lightning_vision.errors import DataError
-from lightning_vision.findings import Findings
-from lightning_vision.samples import listed, natural_key
-from lightning_vision.video import VIDEO_SUFFIXES
+from lightning_vision.images.video_frames import VIDEO_SUFFIXES
+from lightning_vision.terminal.wording import listed, natural_key
 
 SIDES = ("x", "y", "w", "h")
 COLUMNS = ("path", *SIDES, "class")

@@ -7,9 +7,9 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from lightning_vision.data.data_problems import Findings
 from lightning_vision.errors import DataError
-from lightning_vision.findings import Findings
-from lightning_vision.samples import listed, natural_key, plural
+from lightning_vision.terminal.wording import listed, natural_key, plural
 
 PICTURE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 MOST_LOOKED_INTO = 100

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.transforms import v2
 
-from lightning_vision.datamodule import StreamDataModule
+from lightning_vision.data.datamodule import StreamDataModule
 from lightning_vision.errors import ConfigError
 
 

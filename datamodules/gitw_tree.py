@@ -19,12 +19,12 @@ from datamodules.dataset_folder import (
     pictures_in,
     sub_folders,
 )
-from lightning_vision.decoding import read_header
+from lightning_vision.data.data_problems import Findings
 from lightning_vision.errors import ConfigError, DataError
-from lightning_vision.findings import Findings
-from lightning_vision.kept_facts import facts_of_files
-from lightning_vision.samples import listed, natural_key, plural
-from lightning_vision.video import VIDEO_SUFFIXES, video_facts
+from lightning_vision.images.decoding import read_header
+from lightning_vision.images.video_frames import VIDEO_SUFFIXES, video_facts
+from lightning_vision.storage.file_facts import facts_of_files
+from lightning_vision.terminal.wording import listed, natural_key, plural
 
 NINE_CLASSES = (
     "Bowl", "CanOfCocaCola", "Jam", "MilkBottle", "Mug", "OilBottle", "Rice", "Sugar", "VinegarBottle",

@@ -9,11 +9,11 @@ import pandas as pd
 
 from datamodules.annotation_tables import Table, read_csv
 from datamodules.dataset_folder import is_folder
-from lightning_vision.datamodule import StreamDataModule
+from lightning_vision.data.data_problems import Findings
+from lightning_vision.data.datamodule import StreamDataModule
 from lightning_vision.errors import DataError
-from lightning_vision.findings import Findings
-from lightning_vision.picture_files import EXTENSIONS, is_hidden, reason_to_skip
-from lightning_vision.samples import listed, natural_key, plural
+from lightning_vision.images.image_files import EXTENSIONS, is_hidden, reason_to_skip
+from lightning_vision.terminal.wording import listed, natural_key, plural
 
 SPLIT_FOLDERS = {
     "train": "train",

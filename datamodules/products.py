@@ -13,9 +13,9 @@ import pandas as pd
 
 from datamodules.annotation_tables import Table, first_line, read_csv
 from datamodules.dataset_folder import missing_layout, pictures_in, remark_on_unnamed
-from lightning_vision.datamodule import StreamDataModule
+from lightning_vision.data.datamodule import StreamDataModule
 from lightning_vision.errors import ConfigError, DataError
-from lightning_vision.samples import listed, natural_key
+from lightning_vision.terminal.wording import listed, natural_key
 
 TREE = "product_category_tree"
 COLUMNS = ("uniq_id", TREE)

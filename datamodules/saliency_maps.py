@@ -25,11 +25,11 @@ from datamodules.gitw_tree import (
     read_footage,
     read_tree,
 )
-from lightning_vision.cache_folder import cache_folder
-from lightning_vision.datamodule import StreamDataModule
-from lightning_vision.decoding import decode_grey
+from lightning_vision.data.datamodule import StreamDataModule
 from lightning_vision.errors import ConfigError, DataError
-from lightning_vision.kept_facts import facts_of_files
+from lightning_vision.images.decoding import decode_grey
+from lightning_vision.storage.cache_folder import cache_folder
+from lightning_vision.storage.file_facts import facts_of_files
 
 ABSENT = "frames without the object"
 

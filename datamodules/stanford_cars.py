@@ -11,10 +11,10 @@ import pandas as pd
 
 from datamodules.annotation_tables import Table, read_csv, read_mat_columns, read_mat_struct
 from datamodules.dataset_folder import contents, missing_layout, pictures_in, remark_on_unnamed, sub_folders
-from lightning_vision.datamodule import StreamDataModule
+from lightning_vision.data.data_problems import Findings
+from lightning_vision.data.datamodule import StreamDataModule
 from lightning_vision.errors import DataError
-from lightning_vision.findings import Findings
-from lightning_vision.samples import listed, natural_key, plural
+from lightning_vision.terminal.wording import listed, natural_key, plural
 
 BOX = ("x1", "y1", "x2", "y2")
 COLUMNS = ("fname", *BOX, "class")

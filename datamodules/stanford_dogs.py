@@ -13,9 +13,9 @@ import pandas as pd
 
 from datamodules.annotation_tables import read_mat_columns
 from datamodules.dataset_folder import missing_layout, pictures_in, sub_folders
-from lightning_vision.datamodule import StreamDataModule
+from lightning_vision.data.datamodule import StreamDataModule
 from lightning_vision.errors import DataError
-from lightning_vision.samples import listed, plural
+from lightning_vision.terminal.wording import listed, plural
 
 CLASS_FOLDER = re.compile(r"n\d+-(.+)")
 LISTS = {"train": "train_list.mat", "test": "test_list.mat"}

@@ -8,43 +8,47 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from lightning_vision import former_names
+
 if TYPE_CHECKING:
-    from lightning_vision.batch import Batch as Batch
-    from lightning_vision.classifier import ContinualClassifier as ContinualClassifier
-    from lightning_vision.datamodule import StreamDataModule as StreamDataModule
-    from lightning_vision.network import Network as Network
-    from lightning_vision.recipe import Moment as Moment
-    from lightning_vision.recipe import Recipe as Recipe
-    from lightning_vision.recipe import Stage as Stage
-    from lightning_vision.scenarios import ClassIncremental as ClassIncremental
-    from lightning_vision.scenarios import DomainIncremental as DomainIncremental
-    from lightning_vision.scenarios import Experience as Experience
-    from lightning_vision.scenarios import FromColumn as FromColumn
-    from lightning_vision.scenarios import InstanceIncremental as InstanceIncremental
-    from lightning_vision.scenarios import Joint as Joint
-    from lightning_vision.scenarios import Scenario as Scenario
-    from lightning_vision.scenarios import Stream as Stream
-    from lightning_vision.strategy import Strategy as Strategy
+    from lightning_vision.data.batch import Batch as Batch
+    from lightning_vision.data.datamodule import StreamDataModule as StreamDataModule
+    from lightning_vision.data.scenarios import ClassIncremental as ClassIncremental
+    from lightning_vision.data.scenarios import DomainIncremental as DomainIncremental
+    from lightning_vision.data.scenarios import FromColumn as FromColumn
+    from lightning_vision.data.scenarios import InstanceIncremental as InstanceIncremental
+    from lightning_vision.data.scenarios import Joint as Joint
+    from lightning_vision.data.scenarios import Scenario as Scenario
+    from lightning_vision.data.stream import Experience as Experience
+    from lightning_vision.data.stream import Stream as Stream
+    from lightning_vision.learning.classifier import ContinualClassifier as ContinualClassifier
+    from lightning_vision.learning.network import Network as Network
+    from lightning_vision.learning.recipe import Moment as Moment
+    from lightning_vision.learning.recipe import Recipe as Recipe
+    from lightning_vision.learning.stage import Stage as Stage
+    from lightning_vision.learning.strategy import Strategy as Strategy
 
 _HOMES = {
-    "Batch": "batch",
-    "ContinualClassifier": "classifier",
-    "StreamDataModule": "datamodule",
-    "Network": "network",
-    "Moment": "recipe",
-    "Recipe": "recipe",
-    "Stage": "recipe",
-    "ClassIncremental": "scenarios",
-    "DomainIncremental": "scenarios",
-    "Experience": "scenarios",
-    "FromColumn": "scenarios",
-    "InstanceIncremental": "scenarios",
-    "Joint": "scenarios",
-    "Scenario": "scenarios",
-    "Stream": "scenarios",
-    "Strategy": "strategy",
+    "Batch": "data.batch",
+    "ContinualClassifier": "learning.classifier",
+    "StreamDataModule": "data.datamodule",
+    "Network": "learning.network",
+    "Moment": "learning.recipe",
+    "Recipe": "learning.recipe",
+    "Stage": "learning.stage",
+    "ClassIncremental": "data.scenarios",
+    "DomainIncremental": "data.scenarios",
+    "Experience": "data.stream",
+    "FromColumn": "data.scenarios",
+    "InstanceIncremental": "data.scenarios",
+    "Joint": "data.scenarios",
+    "Scenario": "data.scenarios",
+    "Stream": "data.stream",
+    "Strategy": "learning.strategy",
 }
 __all__ = sorted(_HOMES)
+
+former_names.install()
 
 
 def __getattr__(name: str) -> Any:

@@ -13,8 +13,8 @@ from io import TextIOWrapper
 from pathlib import Path
 
 from lightning_vision.errors import ConfigError, UserError
-from lightning_vision.shipped_configs import config_folder, find_config
-from lightning_vision.wording import spelt
+from lightning_vision.program.shipped_configs import config_folder, find_config
+from lightning_vision.terminal.wording import spelt
 
 SUBCOMMANDS = {
     "fit": "run a stream of experiences with one learning strategy; writes a run directory",
@@ -78,13 +78,13 @@ def main(args: list[str] | None = None) -> int:
         if words[0] == "list":
             if words[1:] and words[1] not in ("-h", "--help"):
                 raise ConfigError(f"list takes no options, found {words[1]!r}.")
-            from lightning_vision.inventory import print_inventory
+            from lightning_vision.program.inventory import print_inventory
 
             print_inventory(config_folder())
             return 0
         if words[0] == "compare":
             from lightning_vision.comparison.command import compare
-            from lightning_vision.program import prepare_process
+            from lightning_vision.program.dispatch import prepare_process
 
             prepare_process(own_process=False)
             return compare(words[1:], main, typed[1:])
@@ -96,7 +96,8 @@ def main(args: list[str] | None = None) -> int:
             from lightning_vision.comparison.report_command import report
 
             return report(words[1:])
-        from lightning_vision.program import NeedsOwnProcess, run
+        from lightning_vision.program.dispatch import run
+        from lightning_vision.program.stream_cli import NeedsOwnProcess
 
         try:
             return run(words, own_process=own)

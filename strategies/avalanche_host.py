@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils.data import IterableDataset
 
-from lightning_vision.batch import Batch
-from lightning_vision.evaluation import in_stream_order
-from lightning_vision.network import Network
-from lightning_vision.scenarios import Experience
+from lightning_vision.data.batch import Batch
+from lightning_vision.data.stream import Experience
+from lightning_vision.learning.network import Network
+from lightning_vision.results.predictions import in_stream_order
 
 UNSEEN = -1000.0
 """The logit of a class that was not seen yet, as in Avalanche's ``IncrementalClassifier``: finite, so that a norm of the

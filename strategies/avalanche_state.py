@@ -11,7 +11,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from lightning_vision.network import Network
+from lightning_vision.learning.network import Network
 from strategies.avalanche_host import Snapshot
 
 TREE = "tree"

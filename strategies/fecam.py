@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - torch's own custom
 
 from lightning_vision.errors import CheckpointError, ConfigError
-from lightning_vision.network import Network
+from lightning_vision.learning.network import Network
 from strategies.nearest_mean import class_sums, classes_without_data
 from strategies.queued_strategy import QueuedStrategy
 from strategies.streaming_lda import cholesky_factor

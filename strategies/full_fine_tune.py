@@ -7,8 +7,8 @@ from typing import Any
 
 from torch import nn
 
-from lightning_vision.network import Network
-from lightning_vision.strategy import Strategy
+from lightning_vision.learning.network import Network
+from lightning_vision.learning.strategy import Strategy
 
 
 class FullFineTune(Strategy):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lightning_vision.strategy import Strategy
+from lightning_vision.learning.strategy import Strategy
 
 
 class HeadOnly(Strategy):

@@ -7,10 +7,10 @@ from typing import Any
 
 from torch import nn
 
+from lightning_vision.data.stream import Experience
 from lightning_vision.errors import ConfigError
-from lightning_vision.network import Network
-from lightning_vision.scenarios import Experience
-from lightning_vision.strategy import Strategy
+from lightning_vision.learning.network import Network
+from lightning_vision.learning.strategy import Strategy
 
 
 class LinearProbeThenFineTune(Strategy):

@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F  # noqa: N812 - torch's own custom
 
-from lightning_vision.batch import Batch
+from lightning_vision.data.batch import Batch
+from lightning_vision.data.stream import Experience
 from lightning_vision.errors import ConfigError
-from lightning_vision.network import Network
-from lightning_vision.scenarios import Experience
-from lightning_vision.strategy import Strategy
+from lightning_vision.learning.network import Network
+from lightning_vision.learning.strategy import Strategy
 
 
 def distillation(logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:

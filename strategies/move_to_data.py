@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - torch's own custom
 
+from lightning_vision.data.stream import Experience
 from lightning_vision.errors import ConfigError
-from lightning_vision.network import Network
-from lightning_vision.scenarios import Experience
-from lightning_vision.strategy import Strategy
+from lightning_vision.learning.network import Network
+from lightning_vision.learning.strategy import Strategy
 
 DEFAULT_EPSILONS = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 

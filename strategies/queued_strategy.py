@@ -9,10 +9,10 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor
 
-from lightning_vision.batch import Batch
-from lightning_vision.network import Network
-from lightning_vision.scenarios import Experience
-from lightning_vision.strategy import Strategy
+from lightning_vision.data.batch import Batch
+from lightning_vision.data.stream import Experience
+from lightning_vision.learning.network import Network
+from lightning_vision.learning.strategy import Strategy
 
 QUEUE = 2048
 

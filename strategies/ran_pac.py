@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lightning_vision.errors import ConfigError
-from lightning_vision.network import Network
+from lightning_vision.learning.network import Network
 from strategies.nearest_mean import class_sums, classes_without_data
 from strategies.queued_strategy import QueuedStrategy
 

@@ -10,12 +10,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from lightning_vision.batch import Batch
+from lightning_vision.array_types import Rows
+from lightning_vision.data.batch import Batch
+from lightning_vision.data.stream import Experience
 from lightning_vision.errors import ConfigError
-from lightning_vision.network import Network
-from lightning_vision.samples import Rows
-from lightning_vision.scenarios import Experience
-from lightning_vision.strategy import Strategy
+from lightning_vision.learning.network import Network
+from lightning_vision.learning.strategy import Strategy
 
 
 def sample_keys(index: Rows, seed: int) -> npt.NDArray[np.uint64]:

@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - torch's own custom
 
-from lightning_vision.batch import Batch
+from lightning_vision.data.batch import Batch
+from lightning_vision.data.stream import Experience
 from lightning_vision.errors import ConfigError, TrainingError
-from lightning_vision.network import Network
-from lightning_vision.scenarios import Experience
-from lightning_vision.strategy import Strategy
+from lightning_vision.learning.network import Network
+from lightning_vision.learning.strategy import Strategy
 from strategies.nearest_mean import classes_without_data
 from strategies.skops_archive import KNOWN_TO_WORK, pack, skops_io, unpack
 

@@ -12,11 +12,11 @@ from torch.func import functional_call
 from torch.nn import functional as F  # noqa: N812 - torch's own custom
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
-from lightning_vision.batch import Batch
+from lightning_vision.data.batch import Batch
+from lightning_vision.data.stream import Experience
 from lightning_vision.errors import ConfigError
-from lightning_vision.network import Network
-from lightning_vision.scenarios import Experience
-from lightning_vision.strategy import Strategy
+from lightning_vision.learning.network import Network
+from lightning_vision.learning.strategy import Strategy
 
 SAMPLES = 256
 """Features drawn of each class in an epoch of the alignment, and the size of its batches: as in the paper's code."""

@@ -7,11 +7,11 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from lightning_vision.batch import Batch
+from lightning_vision.data.batch import Batch
+from lightning_vision.data.stream import Experience
 from lightning_vision.errors import ConfigError
-from lightning_vision.network import Network
-from lightning_vision.scenarios import Experience
-from lightning_vision.strategy import Strategy
+from lightning_vision.learning.network import Network
+from lightning_vision.learning.strategy import Strategy
 
 
 def _weights(network: Network) -> Tensor:

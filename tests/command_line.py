@@ -5,8 +5,8 @@ from typing import Any
 
 import torch
 
-from lightning_vision.checkpoints import find_checkpoint, read_checkpoint
 from lightning_vision.cli import main
+from lightning_vision.learning.checkpoints import find_checkpoint, read_checkpoint
 
 QUICK = (
     "--trainer.accelerator=cpu",

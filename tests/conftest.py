@@ -6,17 +6,14 @@ from collections.abc import Iterator
 from unittest.mock import patch
 
 import pytest
-from coverage import Coverage
 
 # Tiny networks: torch's threads would spend the time waiting for each other, and for those of other ranks. It is set
 # before torch is loaded, and for every process that a test starts.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# Counting lines doubles the time of Python. Modules that run the whole program do so through lines that these count already.
-COUNTED = {"test_checkpoint_tasks", "test_cli", "test_compare_planning", "test_program", "test_reporting", "test_run"}
 RUN_THE_PROGRAM = {"command_line", "lightning_vision.cli", "lightning_vision.testing.conformance", "test_configs"}
 # Drawing takes a third of a small run. Modules that run the program leave it out, but for those that look at what is drawn.
-DRAWN = {"test_checkpoint_tasks", "test_data_options", "test_loggers", "test_program", "test_resume", "test_run"}
+DRAWN = {"test_checkpoint_tasks", "test_data_options", "test_loggers", "test_stream_cli", "test_resume", "test_run"}
 # A shell that starts the tests in the background lets them ignore Ctrl-C, and so would every process that they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -29,23 +26,12 @@ def runs_the_program(request: pytest.FixtureRequest, but_for: set[str]) -> bool:
 
 
 @pytest.fixture(autouse=True, scope="module")
-def counted(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Lines that run are counted for the coverage, but not in most modules that run the whole program."""
-    coverage = Coverage.current() if runs_the_program(request, COUNTED) else None
-    if coverage is not None:
-        coverage.stop()
-    yield
-    if coverage is not None:
-        coverage.start()
-
-
-@pytest.fixture(autouse=True, scope="module")
 def drawn(request: pytest.FixtureRequest) -> Iterator[None]:
     """What a run draws at its end is drawn where a test looks at it."""
     if not runs_the_program(request, DRAWN):
         yield
         return
-    with patch("lightning_vision.stream_run.StreamRun.draw_pictures"):
+    with patch("lightning_vision.run.stream_run.StreamRun.draw_pictures"):
         yield
 
 

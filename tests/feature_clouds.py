@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_vision import Experience, Network, Strategy
-from lightning_vision.backbones import BackboneFacts
+from lightning_vision.learning.backbones import BackboneFacts
 
 
 def clouds(

@@ -76,7 +76,12 @@ class ForkServer:
 
 
 def _serve() -> None:
-    for late in ("timm", "lightning_vision.program", "lightning_vision.curves", "lightning_vision.pictures"):
+    for late in (
+        "timm",
+        "lightning_vision.program.stream_cli",
+        "lightning_vision.drawing.curves",
+        "lightning_vision.drawing.figures",
+    ):
         import_module(late)  # what a run imports when it comes to it, once for all of them
     from lightning_vision.cli import main
 

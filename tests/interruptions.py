@@ -13,7 +13,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 
 from lightning_vision import Batch, Experience, Network, Strategy
-from lightning_vision.classifier import ContinualClassifier
+from lightning_vision.learning.classifier import ContinualClassifier
 from strategies import MoveToData
 
 POINT, SIGNAL, SHOWN = "INTERRUPT_AT", "INTERRUPT_BY", "SHOWN_TO"

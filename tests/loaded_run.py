@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from coloured_squares import ColouredSquares
 
-from lightning_vision.checkpoints import find_checkpoint, read_checkpoint
-from lightning_vision.classifier import ContinualClassifier
-from lightning_vision.component import class_path
-from lightning_vision.scenarios import InstanceIncremental
-from lightning_vision.strategy import Strategy
+from lightning_vision.class_path import class_path
+from lightning_vision.data.scenarios import InstanceIncremental
+from lightning_vision.learning.checkpoints import find_checkpoint, read_checkpoint
+from lightning_vision.learning.classifier import ContinualClassifier
+from lightning_vision.learning.strategy import Strategy
 
 SIDE = 16
 

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import yaml
 
-from lightning_vision.results import ClassScores, Confusion, Results, Scores, Variant, write_results
+from lightning_vision.results.schema import ClassScores, Confusion, Results, Scores, Variant, write_results
 
 CLASSES = ("ant", "bee", "cat")
 BASE_SECONDS, SECONDS = 10.0, 2.0
@@ -117,7 +117,7 @@ def make_run(
         "run": {
             "name": folder.name,
             "strategy": config["model"]["strategy"],
-            "base_strategy": None if joint else {"class_path": "lightning_vision.strategy.Strategy", "init_args": {}},
+            "base_strategy": None if joint else {"class_path": "lightning_vision.learning.strategy.Strategy", "init_args": {}},
             "data": {
                 "class_path": "datamodules.digits.Digits",
                 "init_args": dict(config["data"]["init_args"]),

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import yaml
 
-from lightning_vision.results import Results, read_results
+from lightning_vision.results.schema import Results, read_results
 
 CONFIG = {
     "trainer": {"accelerator": "cpu", "devices": 1, "max_epochs": 2, "enable_progress_bar": False},

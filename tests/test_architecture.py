@@ -1,29 +1,72 @@
 """The house's own rules, read from the syntax trees: which room may import which, and how long some things are."""
 
 import ast
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
-ROOMS = ("lightning_vision", "strategies", "datamodules")
-# The command line, comparisons of its runs, and what composes the whole stand above the strategies and datamodules, and the kit for plugin authors
-# beside them, which runs the program; all else is the core below.
-TOP = {
-    "lightning_vision.cli",
-    "lightning_vision.comparison",
-    "lightning_vision.program",
-    "lightning_vision.inventory",
-    "lightning_vision.__main__",
-    "lightning_vision.testing",
+PACKAGES = ("lightning_vision", "strategies", "datamodules")
+GROUND = ("errors", "array_types", "seeding", "class_path", "former_names")
+"""One noun each; all may import them."""
+MAY_IMPORT = {
+    **{name: set[str]() for name in GROUND},
+    "terminal": set[str](),
+    "storage": {"terminal"},
+    "images": {"storage", "terminal"},
+    "drawing": {"terminal"},
+    "data": {"images", "storage", "terminal"},
+    "results": {"data", "storage", "terminal"},
+    "tracking": {"data", "results", "storage", "terminal"},
+    "learning": {"data", "images", "results", "storage", "terminal", "tracking"},
+    "features": {"data", "images", "learning", "results", "storage", "terminal"},
+    "run": {"data", "drawing", "features", "images", "learning", "results", "storage", "terminal", "tracking"},
+    "explanation": {"data", "drawing", "images", "learning", "results", "storage", "terminal", "tracking"},
+    "trust": {"data", "drawing", "images", "learning", "results", "storage", "terminal"},
+    "recipes": {"data", "explanation", "images", "learning", "results", "terminal"},
+    "report": {"drawing", "results", "storage", "terminal"},
+    "data_report": {"data", "drawing", "terminal"},
+    "deployed": {"drawing", "images", "storage", "terminal"},
+    "exporting": {
+        *("data", "deployed", "drawing", "images", "learning", "recipes", "report", "results", "storage", "terminal"),
+        "trust",
+    },
+    "program": {
+        *(
+            "data",
+            "data_report",
+            "datamodules",
+            "explanation",
+            "exporting",
+            "features",
+            "images",
+            "learning",
+            "recipes",
+        ),
+        *("results", "run", "storage", "strategies", "terminal", "tracking", "trust"),
+    },
+    "comparison": {
+        *("data", "drawing", "images", "learning", "program", "report", "results", "storage", "terminal", "tracking"),
+        *("datamodules", "strategies"),
+    },
+    "cli": {"comparison", "deployed", "program", "terminal"},
+    "testing": {"cli", "data", "images", "learning", "results", "run", "terminal"},
+    "__main__": {"cli"},
+    "strategies": {"data", "features", "learning", "results"},
+    "datamodules": {"data", "images", "storage", "terminal"},
 }
+"""The rooms from the ground up, and what each may import beside itself and the ground: CONTRIBUTING.md, "The house"."""
+FREE = {"lightning_vision"}
+"""The shop window: its names are imported when they are first used."""
 
 
 def module_of(path: Path) -> str:
     return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
 
-def imports(path: Path) -> set[str]:
+@cache
+def imports(path: Path) -> frozenset[str]:
     """Dotted names of all that a file imports, in functions and under TYPE_CHECKING too, below the modules of origin."""
     found: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -32,47 +75,60 @@ def imports(path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative imports hide where an arrow points"
             found |= {f"{node.module}.{name.name}" for name in node.names}
-    return found
+    return frozenset(found)
 
 
-SOURCES = {module_of(path): path for room in ROOMS for path in sorted((ROOT / room).rglob("*.py"))}
+SOURCES = {module_of(path): path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))}
 
 
 def points_into(name: str, modules: set[str]) -> bool:
     return any(name == module or name.startswith(f"{module}.") for module in modules)
 
 
-def test_the_sources_are_found() -> None:
-    assert {"lightning_vision", "strategies.move_to_data", "datamodules.digits", *TOP} <= SOURCES.keys()
+def room_of(name: str) -> str:
+    """The room that a dotted name of ours lies in."""
+    package, *rest = name.split(".")
+    return rest[0] if package == "lightning_vision" and rest else package
 
 
-@pytest.mark.parametrize("module", [name for name in SOURCES if name.startswith(("strategies", "datamodules"))])
-def test_strategies_and_datamodules_know_neither_each_other_nor_the_program(module: str) -> None:
-    other = "datamodules" if module.startswith("strategies") else "strategies"
-    wrong = {name for name in imports(SOURCES[module]) if points_into(name, {other, *TOP})}
+def module_in(name: str) -> str | None:
+    """The module of ours that a dotted name lies in; None of a library's."""
+    return max((module for module in SOURCES if points_into(name, {module})), key=len, default=None)
+
+
+def test_every_room_stands_in_the_table_and_is_there() -> None:
+    assert {room_of(module) for module in SOURCES} - FREE == MAY_IMPORT.keys()
+
+
+def test_the_table_points_down() -> None:
+    rooms = [room for room in MAY_IMPORT if room not in ("strategies", "datamodules")]
+    for floor, room in enumerate(rooms):
+        assert not MAY_IMPORT[room] - set(rooms[:floor]) - {"strategies", "datamodules"}, room
+
+
+@pytest.mark.parametrize("room", MAY_IMPORT)
+def test_a_room_imports_what_the_table_allows(room: str) -> None:
+    allowed = {room, *GROUND} | MAY_IMPORT[room]
+    wrong = [
+        f"{module} imports {name}"
+        for module, path in SOURCES.items()
+        if room_of(module) == room
+        for name in sorted(imports(path))
+        if points_into(name, set(PACKAGES))
+        and name not in FREE
+        and room_of(module_in(name) or name) not in allowed | FREE
+    ]
     assert not wrong
 
 
-@pytest.mark.parametrize(
-    "module", [name for name in SOURCES if name.startswith("lightning_vision") and not points_into(name, TOP)]
-)
-def test_the_core_knows_no_strategy_no_datamodule_and_no_program(module: str) -> None:
-    wrong = {name for name in imports(SOURCES[module]) if points_into(name, {"strategies", "datamodules", *TOP})}
-    assert not wrong
-
-
-@pytest.mark.parametrize("module", SOURCES)
-def test_no_private_part_of_a_plugin_or_of_another_module_is_imported(module: str) -> None:
-    own = {name for name in imports(SOURCES[module]) if points_into(name, set(ROOMS))}
-    private = {name for name in own if any(part.startswith("_") and part != "__main__" for part in name.split("."))}
-    assert not private
+def test_no_private_part_of_a_plugin_or_of_another_module_is_imported() -> None:
+    own = {name for path in SOURCES.values() for name in imports(path) if points_into(name, set(PACKAGES))}
+    assert not {name for name in own if any(part.startswith("_") and part != "__main__" for part in name.split("."))}
 
 
 def test_modules_import_each_other_in_no_circle() -> None:
     arrows = {
-        module: {
-            target for name in imports(path) for target in SOURCES if points_into(name, {target}) and target != module
-        }
+        module: {target for name in imports(path) if (target := module_in(name)) and target != module}
         for module, path in SOURCES.items()
     }
     # A package's own __init__ is a shop window, not a floor: whoever imports a module passes it.
@@ -85,9 +141,17 @@ def test_modules_import_each_other_in_no_circle() -> None:
             del arrows[module]
 
 
-@pytest.mark.parametrize("module", [name for name in SOURCES if not name.startswith("lightning_vision.testing")])
-def test_the_kit_alone_needs_pytest(module: str) -> None:
-    assert not {name for name in imports(SOURCES[module]) if points_into(name, {"pytest", "_pytest"})}
+def test_the_kit_alone_needs_pytest() -> None:
+    others = {module: path for module, path in SOURCES.items() if room_of(module) != "testing"}
+    assert not [
+        module for module, path in others.items() if any(points_into(n, {"pytest", "_pytest"}) for n in imports(path))
+    ]
+
+
+def test_the_house_is_drawn_by_ls() -> None:
+    inside = [path for path in (ROOT / "lightning_vision").iterdir() if path.name != "__pycache__"]
+    assert len(inside) < 30
+    assert len([path for path in inside if path.suffix == ".py"]) <= 8
 
 
 def test_no_room_without_a_name() -> None:

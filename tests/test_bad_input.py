@@ -15,9 +15,9 @@ from PIL import Image
 from refusals import refused
 from wandb_offline import offline_runs
 
-from lightning_vision.checkpoints import read_checkpoint
 from lightning_vision.cli import main
-from lightning_vision.results import read_results
+from lightning_vision.learning.checkpoints import read_checkpoint
+from lightning_vision.results.schema import read_results
 
 
 def options(folder: Path, name: str, *more: str) -> list[str]:

@@ -25,13 +25,13 @@ from torch.utils.data import Dataset
 
 import datamodules
 from datamodules import ImageFolder
-from lightning_vision.component import init_args_of
-from lightning_vision.datamodule import StreamDataModule
-from lightning_vision.inspection import Inspection, inspect_files
-from lightning_vision.kept_features import image_key, view_seed
-from lightning_vision.loading import Draw
-from lightning_vision.scenarios import InstanceIncremental, Joint
-from lightning_vision.sources import FilePicture, Opening
+from lightning_vision.class_path import init_args_of
+from lightning_vision.data.batch_order import Draw
+from lightning_vision.data.datamodule import StreamDataModule
+from lightning_vision.data.inspection import Inspection, inspect_files
+from lightning_vision.data.scenarios import InstanceIncremental, Joint
+from lightning_vision.features.feature_cache import image_key, view_seed
+from lightning_vision.images.image_sources import FilePicture, Opening
 
 EVALUATION, VIEW = -1, 0
 MOST_ROWS = 40

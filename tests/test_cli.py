@@ -11,7 +11,7 @@ from refusals import refused
 
 from lightning_vision import cli
 from lightning_vision.cli import SUBCOMMANDS, main
-from lightning_vision.shipped_configs import config_folder
+from lightning_vision.program.shipped_configs import config_folder
 
 SCRIPT = Path(sys.executable).with_name("lightning-vision")
 OWN_STRATEGY = """

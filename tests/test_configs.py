@@ -8,9 +8,9 @@ import yaml
 from photo_folder import write_photos
 
 from lightning_vision.cli import main
-from lightning_vision.results import Results, read_results
-from lightning_vision.run_directory import flatten
-from lightning_vision.shipped_configs import config_folder
+from lightning_vision.program.shipped_configs import config_folder
+from lightning_vision.results.resume_options import flatten
+from lightning_vision.results.schema import Results, read_results
 
 QUICKSTART = "configs/quickstart.yaml"
 ALL = sorted(f"configs/{path.relative_to(config_folder()).as_posix()}" for path in config_folder().rglob("*.yaml"))

@@ -15,16 +15,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - torch's own custom
 
 from datamodules import ImageFolder
-from lightning_vision.backbones import BackboneFacts
-from lightning_vision.batch import Batch
 from lightning_vision.cli import main
-from lightning_vision.datamodule import StreamDataModule
+from lightning_vision.data.batch import Batch
+from lightning_vision.data.batch_order import balanced_order
+from lightning_vision.data.datamodule import StreamDataModule
+from lightning_vision.data.scenarios import InstanceIncremental, Joint
 from lightning_vision.errors import ConfigError, DataError
-from lightning_vision.loading import balanced_order
-from lightning_vision.network import Network
-from lightning_vision.results import read_results
-from lightning_vision.scenarios import InstanceIncremental, Joint
-from lightning_vision.strategy import Strategy
+from lightning_vision.learning.backbones import BackboneFacts
+from lightning_vision.learning.network import Network
+from lightning_vision.learning.strategy import Strategy
+from lightning_vision.results.schema import read_results
 
 
 def paint(root: Path, classes: dict[str, int], seed: int = 0) -> Path:
@@ -213,7 +213,7 @@ class TestRuns:
     ) -> None:
         """No model is built: its weights would be fetched."""
         monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr("lightning_vision.classifier.build_backbone", None)
+        monkeypatch.setattr("lightning_vision.learning.classifier.build_backbone", None)
         command = ["data", "--config", "configs/image_folder/base.yaml", f"--data.root={photos}", "--output=page.html"]
         assert main(command) == 0
         shown = capsys.readouterr().out

@@ -17,11 +17,11 @@ from photo_folder import write_photos
 from PIL import Image
 
 from datamodules import ImageFolder
-from lightning_vision import data_page
-from lightning_vision.data_page import write_page
-from lightning_vision.data_report import describe
-from lightning_vision.samples import SPLITS
-from lightning_vision.scenarios import ClassIncremental, InstanceIncremental
+from lightning_vision.data.sample_table import SPLITS
+from lightning_vision.data.scenarios import ClassIncremental, InstanceIncremental
+from lightning_vision.data_report import page as data_page
+from lightning_vision.data_report.page import write_page
+from lightning_vision.data_report.report import describe
 
 VOID = {"meta", "img", "br"}
 """Elements of the page that have no end."""

@@ -20,7 +20,7 @@ import pytest
 from photo_folder import write_photos
 
 from lightning_vision.cli import main
-from lightning_vision.results import read_results
+from lightning_vision.results.schema import read_results
 
 ROOT = Path(__file__).parents[1]
 # docs/resume_and_slurm.md starts processes and schedulers of its own and has tests of its own.

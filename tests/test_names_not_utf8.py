@@ -11,10 +11,10 @@ from photo_folder import write_photos
 
 from datamodules import ImageFolder
 from lightning_vision.cli import main
+from lightning_vision.data.sample_table import check_samples, spell_names
 from lightning_vision.errors import DataError
-from lightning_vision.results import read_results
-from lightning_vision.samples import check_samples, spell_names
-from lightning_vision.wording import printable, spelt
+from lightning_vision.results.schema import read_results
+from lightning_vision.terminal.wording import printable, spelt
 
 NAME, FILE, SPELT = os.fsdecode(b"caf\xe9"), os.fsdecode(b"\xff.jpg"), "caf\\udce9"
 PHOTOS = (*QUICK, "--data=ImageFolder", "--data.image_size=32", "--data.num_workers=0")

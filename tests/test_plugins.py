@@ -7,8 +7,8 @@ import pytest
 from command_line import QUICK, start
 
 from lightning_vision.cli import main
-from lightning_vision.plugins import load_plugins
-from lightning_vision.results import read_results
+from lightning_vision.program.plugins import load_plugins
+from lightning_vision.results.schema import read_results
 
 HALVES = """
 from torch import Tensor

@@ -20,7 +20,7 @@ from interruptions import SHOWN, interrupt
 from test_resume import RESUME, check_equal, figures
 
 from lightning_vision.cli import main
-from lightning_vision.results import read_results
+from lightning_vision.results.schema import read_results
 
 TESTS = str(Path(__file__).parent)
 TWO = ("--trainer.devices=2", "--trainer.strategy=ddp")

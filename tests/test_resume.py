@@ -24,14 +24,15 @@ from interruptions import SHOWN, interrupt
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 
-from lightning_vision import checkpoint_tasks, stream_run, writer_lock
-from lightning_vision.checkpoints import read_checkpoint
 from lightning_vision.cli import main
 from lightning_vision.errors import TrainingError
-from lightning_vision.record import StreamRecord
-from lightning_vision.results import read_results, without_measurements
-from lightning_vision.run_directory import RunDirectory
-from lightning_vision.stream_run import StreamRun
+from lightning_vision.learning.checkpoints import read_checkpoint
+from lightning_vision.results.record import StreamRecord
+from lightning_vision.results.run_directory import RunDirectory
+from lightning_vision.results.schema import read_results, without_measurements
+from lightning_vision.run import checkpoint_tasks, stream_run
+from lightning_vision.run.stream_run import StreamRun
+from lightning_vision.storage import writer_lock
 
 RESUME = "--ckpt_path=last"
 # Dropout of three kinds, augmentation (a random flip), batch norm, an optimizer and a scheduler with a state.

@@ -16,9 +16,9 @@ from command_line import fit
 from PIL import Image
 from wandb_offline import OfflineRun, offline_runs, read_offline_run
 
-from lightning_vision.checkpoints import read_checkpoint
-from lightning_vision.record import path_hashes
-from lightning_vision.results import Results, read_results, without_measurements
+from lightning_vision.learning.checkpoints import read_checkpoint
+from lightning_vision.results.environment import path_hashes
+from lightning_vision.results.schema import Results, read_results, without_measurements
 
 EPSILONS = (1e-4, 1e-2, 0.5)
 NAMES = [f"epsilon={epsilon}" for epsilon in EPSILONS]

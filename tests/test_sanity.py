@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from command_line import fit
 
-from lightning_vision.results import read_results
+from lightning_vision.results.schema import read_results
 
 DIGITS = ("--data=datamodules.Digits", "--model.optimizer=torch.optim.AdamW", "--model.optimizer.lr=0.003")
 

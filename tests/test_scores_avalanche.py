@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
-from lightning_vision import scores
+from lightning_vision.results import scores
 
 DOMAINS, CLASSES, SAMPLES = 3, 3, 60
 

@@ -14,9 +14,9 @@ from wandb import wandb_agent
 from wandb_offline import read_offline_run
 
 from lightning_vision.cli import main
-from lightning_vision.results import read_results
-from lightning_vision.run_directory import flatten
-from lightning_vision.shipped_configs import config_folder
+from lightning_vision.program.shipped_configs import config_folder
+from lightning_vision.results.resume_options import flatten
+from lightning_vision.results.schema import read_results
 
 SWEEPS = sorted((config_folder() / "sweeps").glob("*.yaml"))
 # The schema of W&B's own package `sweeps`, as far as ours go; the package asks for numpy 1.

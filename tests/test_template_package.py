@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lightning_vision.results import read_results
+from lightning_vision.results.schema import read_results
 
 ROOT = Path(__file__).parents[1]
 TEMPLATE = ROOT / "docs" / "examples" / "lightning-vision-stay-close"

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torchvision.transforms import v2
 
 from lightning_vision import StreamDataModule
-from lightning_vision.backbones import BackboneFacts
-from lightning_vision.classifier import ContinualClassifier
-from lightning_vision.network import Network
+from lightning_vision.learning.backbones import BackboneFacts
+from lightning_vision.learning.classifier import ContinualClassifier
+from lightning_vision.learning.network import Network
 
 NAMES = ["stripes down", "stripes across", "chessboard"]
 SIDE, OBJECT, BLOCK = 64, 24, 3

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from lightning_vision import Batch, Experience
-from lightning_vision.backbones import BackboneFacts
-from lightning_vision.network import Network
+from lightning_vision.learning.backbones import BackboneFacts
+from lightning_vision.learning.network import Network
 
 HALF = (0.5, 0.5, 0.5)
 

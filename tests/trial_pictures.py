@@ -5,8 +5,8 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 
-from lightning_vision.batch import Batch
-from lightning_vision.classifier import ContinualClassifier
+from lightning_vision.data.batch import Batch
+from lightning_vision.learning.classifier import ContinualClassifier
 
 
 class Shown(Callback):

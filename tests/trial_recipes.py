@@ -6,7 +6,8 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 
 from lightning_vision import Network, Strategy
-from lightning_vision.recipe import Moment, Recipe, Stage
+from lightning_vision.learning.recipe import Moment, Recipe
+from lightning_vision.learning.stage import Stage
 
 
 class Watching(Recipe):

@@ -9,10 +9,10 @@ import pytest
 from command_line import QUICK
 from PIL import Image
 
-from lightning_vision.classifier import ContinualClassifier
 from lightning_vision.cli import main
-from lightning_vision.datamodule import StreamDataModule
-from lightning_vision.trainers import TrainerFactory
+from lightning_vision.data.datamodule import StreamDataModule
+from lightning_vision.learning.classifier import ContinualClassifier
+from lightning_vision.learning.trainer_factory import TrainerFactory
 
 Opened = tuple[ContinualClassifier, StreamDataModule, TrainerFactory, Path, int]
 ODD = {"yellow": (220, 220, 40), "purple": (160, 40, 180)}
@@ -22,7 +22,7 @@ def opened(checkpoint: Path, *options: str) -> Opened:
     """Model, data, trainers, path and experience, as every task on a checkpoint is given them."""
     found: list[Any] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("lightning_vision.checkpoint_tasks.test", lambda *given: found.append(given))
+        patch.setattr("lightning_vision.run.checkpoint_tasks.test", lambda *given: found.append(given))
         assert main(["test", *QUICK, *options, f"--ckpt_path={checkpoint}"]) == 0
     model, datamodule, trainers, path, experience = found[0][:5]
     return model, datamodule, trainers, path, experience

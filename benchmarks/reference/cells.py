@@ -9,7 +9,7 @@ from pathlib import Path
 
 import benchmarks.reference.cifar_resnet  # noqa: F401 - makes its networks known to timm
 from lightning_vision.cli import main
-from lightning_vision.results import Results, read_results
+from lightning_vision.results.schema import Results, read_results
 
 COMMON = (
     "--data=ImageFolder",

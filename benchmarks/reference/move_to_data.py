@@ -18,7 +18,7 @@ from pathlib import Path
 
 from benchmarks.reference.cells import Cell, finish, machine, make_parser, mean, percent, results_of, table
 from benchmarks.reference.cifar10 import picture_folder
-from lightning_vision.results import Results
+from lightning_vision.results.schema import Results
 
 OTHERS = ("FullFineTune", "HeadOnly", "MoveToData")
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from benchmarks.reference.cells import Cell, CellError, finish, machine, make_parser, mean, percent, results_of, table
 from benchmarks.reference.cifar10 import picture_folder
-from lightning_vision.results import Results
+from lightning_vision.results.schema import Results
 
 SOURCE = (
     "Buzzega et al., NeurIPS 2020, arXiv 2004.07211v2, Table 2, S-CIFAR-10, Class-IL: mean and deviation of 10 runs"

@@ -20,10 +20,10 @@ from lightning_vision.comparison.folder import ComparisonFolder
 from lightning_vision.comparison.options import CompareOptions, command_of, make_parser, read_options
 from lightning_vision.comparison.plan import RUNS, Plan, PlannedRun, make_plan
 from lightning_vision.comparison.reporting import report
-from lightning_vision.comparison.wandb_runs import log_comparison, log_variants
+from lightning_vision.comparison.wandb_logging import log_comparison, log_variants
 from lightning_vision.errors import ConfigError
-from lightning_vision.links_out import refuse_links_out
-from lightning_vision.samples import plural
+from lightning_vision.storage.links_out import refuse_links_out
+from lightning_vision.terminal.wording import plural
 
 
 def compare(words: Sequence[str], main: Callable[[list[str]], int], typed: Sequence[str]) -> int:

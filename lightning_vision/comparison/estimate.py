@@ -13,12 +13,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from lightning_vision.classifier import ContinualClassifier
 from lightning_vision.comparison.folder import ComparisonFolder
 from lightning_vision.comparison.plan import Plan, PlannedRun
-from lightning_vision.program import look_ahead
-from lightning_vision.run_directory import binding
-from lightning_vision.samples import plural
+from lightning_vision.learning.classifier import ContinualClassifier
+from lightning_vision.program.outlook import look_ahead
+from lightning_vision.results.resume_options import binding
+from lightning_vision.terminal.wording import plural
 
 TRIAL_SECONDS = 0.5
 

@@ -14,11 +14,12 @@ import yaml
 from lightning_vision.comparison.executors.executor import Done, Job
 from lightning_vision.comparison.plan import BASES, Plan, PlannedRun
 from lightning_vision.errors import CheckpointError, ConfigError, TrainingError
-from lightning_vision.results import Results, read_results
-from lightning_vision.run_directory import RunDirectory, write_text_atomically
-from lightning_vision.same_options import check_same_options
-from lightning_vision.samples import plural
-from lightning_vision.writer_lock import only_writer, wait_for_writers
+from lightning_vision.results.run_directory import RunDirectory
+from lightning_vision.results.same_options import check_same_options
+from lightning_vision.results.schema import Results, read_results
+from lightning_vision.storage.atomic_write import write_text_atomically
+from lightning_vision.storage.writer_lock import only_writer, wait_for_writers
+from lightning_vision.terminal.wording import plural
 
 State = Literal["done", "begun", "new"]
 SCHEMA = 1

@@ -14,8 +14,8 @@ from typing import Any, Literal
 import yaml
 
 from lightning_vision.errors import ConfigError
-from lightning_vision.shipped_configs import find_config
-from lightning_vision.words_parser import WordsParser
+from lightning_vision.program.shipped_configs import find_config
+from lightning_vision.terminal.option_parser import WordsParser
 
 MAX_CELLS = 200
 EXECUTORS = ("here", "local", "slurm", "ray")

@@ -14,14 +14,15 @@ from typing import Any, Literal
 
 import yaml
 
+from lightning_vision.class_path import short_name
 from lightning_vision.comparison.options import Choice, CompareOptions, read_yaml, words_of
-from lightning_vision.component import short_name
 from lightning_vision.errors import ConfigError
-from lightning_vision.program import ReadConfig, read_fit_config
-from lightning_vision.run_directory import RunDirectory, binding, safe_name
-from lightning_vision.same_options import Kept, compare_options
-from lightning_vision.strategy import Strategy
-from lightning_vision.wording import spelt
+from lightning_vision.learning.strategy import Strategy
+from lightning_vision.program.fit_config import ReadConfig, read_fit_config
+from lightning_vision.results.resume_options import binding
+from lightning_vision.results.run_directory import RunDirectory, safe_name
+from lightning_vision.results.same_options import Kept, compare_options
+from lightning_vision.terminal.wording import spelt
 
 RUNS, BASES = "runs", "bases"
 OF_THE_BASE = ("data.", "model.backbone", "model.pretrained")

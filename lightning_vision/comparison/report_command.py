@@ -8,8 +8,8 @@ from pathlib import Path
 from rich.console import Console
 
 from lightning_vision.comparison.reporting import report as build
-from lightning_vision.links_out import refuse_links_out
-from lightning_vision.words_parser import WordsParser
+from lightning_vision.storage.links_out import refuse_links_out
+from lightning_vision.terminal.option_parser import WordsParser
 
 
 def report(words: Sequence[str]) -> int:

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from lightning_vision.comparison.pictures_of_runs import PicturesOfRuns
+from lightning_vision.comparison.run_images import PicturesOfRuns
 from lightning_vision.report.gather import gather
 from lightning_vision.report.page import VERDICTS, ReportFiles, write_report
 from lightning_vision.report.runs import Comparison, Group

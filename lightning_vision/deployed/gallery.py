@@ -10,10 +10,10 @@ from PIL import Image, ImageOps
 
 from lightning_vision.deployed.prediction_table import PredictionTable
 from lightning_vision.deployed.tally import Case
-from lightning_vision.page_template import page_environment
-from lightning_vision.pillow_decoding import to_rgb
-from lightning_vision.run_directory import write_text_atomically
-from lightning_vision.thumbnail import jpeg_of
+from lightning_vision.drawing.page_template import page_environment
+from lightning_vision.drawing.thumbnail import jpeg_of
+from lightning_vision.images.pillow_decoding import to_rgb
+from lightning_vision.storage.atomic_write import write_text_atomically
 
 SIDE = 160
 """Longest side of a thumbnail, in pixels."""

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lightning_vision.errors import CheckpointError
-from lightning_vision.run_directory import write_atomically
+from lightning_vision.storage.atomic_write import write_atomically
 
 NOT_SEEN = -1e9
 """Logit of a class that has no row yet, as the exported graph gives it."""

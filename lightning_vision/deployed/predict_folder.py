@@ -12,12 +12,12 @@ from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
 from lightning_vision.deployed.gallery import write_gallery
 from lightning_vision.deployed.head_file import head_path
+from lightning_vision.deployed.image_walk import PictureWalk
 from lightning_vision.deployed.model_file import DeployedModel
-from lightning_vision.deployed.picture_walk import PictureWalk
 from lightning_vision.deployed.prediction_table import PredictionTable
 from lightning_vision.errors import ConfigError
-from lightning_vision.wording import figure, printable
-from lightning_vision.words_parser import WordsParser
+from lightning_vision.terminal.option_parser import WordsParser
+from lightning_vision.terminal.wording import figure, printable
 
 GALLERY = 48
 """Pictures of each kind on the page."""

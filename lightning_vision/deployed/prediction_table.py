@@ -11,14 +11,14 @@ from pathlib import Path
 
 import numpy as np
 
+from lightning_vision.deployed.image_walk import PictureWalk
 from lightning_vision.deployed.model_file import DeployedModel
-from lightning_vision.deployed.picture_walk import PictureWalk
 from lightning_vision.deployed.preprocessing import Pixels
 from lightning_vision.deployed.tally import Tally
 from lightning_vision.errors import DataError
-from lightning_vision.row_file import RowFile
-from lightning_vision.run_directory import write_atomically
-from lightning_vision.wording import printable
+from lightning_vision.storage.atomic_write import write_atomically
+from lightning_vision.storage.csv_log import RowFile
+from lightning_vision.terminal.wording import printable
 
 MOST_LISTED = 50
 """Pictures that could not be read of which the reason is remembered; all are in a file."""

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from PIL import Image, ImageOps
 
 from lightning_vision.errors import CheckpointError, DataError
-from lightning_vision.pillow_decoding import (
+from lightning_vision.images.pillow_decoding import (
     MARGIN,
     MOST_SHIFT,
     ORIENTATION,

@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 import numpy as np
 import numpy.typing as npt
 
-from lightning_vision.wording import spelt
+from lightning_vision.terminal.wording import spelt
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from lightning_vision.array_types import Rows
 from lightning_vision.explanation.observations import Observations
-from lightning_vision.samples import Rows, derive_seed
+from lightning_vision.seeding import derive_seed
 
 Positions = npt.NDArray[np.int64]
 """Positions among the observed pictures."""

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from rich.console import Console
 
-from lightning_vision.classifier import ContinualClassifier
-from lightning_vision.datamodule import StreamDataModule
+from lightning_vision.array_types import Rows
+from lightning_vision.data.datamodule import StreamDataModule
 from lightning_vision.errors import ConfigError, DataError
 from lightning_vision.explanation.cases import drawn_rows
 from lightning_vision.explanation.gallery import Section, section_picture
@@ -22,11 +22,15 @@ from lightning_vision.explanation.page import Facts, write_page
 from lightning_vision.explanation.scores import summarise
 from lightning_vision.explanation.sections import SECTIONS, SectionMaker
 from lightning_vision.explanation.target_layers import find_target_layer
-from lightning_vision.loggers import StreamPosition, close_loggers, log_experience, make_wandb_logger
-from lightning_vision.processes import is_first
-from lightning_vision.run_directory import RunDirectory, write_atomically
-from lightning_vision.samples import Rows, plural
-from lightning_vision.trainers import TrainerFactory
+from lightning_vision.learning.classifier import ContinualClassifier
+from lightning_vision.learning.trainer_factory import TrainerFactory
+from lightning_vision.results.run_directory import RunDirectory
+from lightning_vision.storage.atomic_write import write_atomically
+from lightning_vision.terminal.first_rank import is_first
+from lightning_vision.terminal.wording import plural
+from lightning_vision.tracking.loggers import close_loggers, log_experience
+from lightning_vision.tracking.stream_position import StreamPosition
+from lightning_vision.tracking.wandb_logger import make_wandb_logger
 
 PART_NAMES = {"test": "test set", "val": "validation set", "train": "training set"}
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from lightning_vision import canvas
+from lightning_vision.drawing import canvas
 
 MOST_CASES = 24
 """Of one PNG; the page has all."""

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - torch's own custom
 
-from lightning_vision.classifier import ContinualClassifier
 from lightning_vision.errors import ConfigError
 from lightning_vision.explanation.methods import GRADIENT, SCORE, check_method, make_extractor
 from lightning_vision.explanation.options import MapOptions
 from lightning_vision.explanation.target_layers import TargetLayer, find_target_layer, in_evaluation_mode
-from lightning_vision.transforming import seeded
+from lightning_vision.images.apply_transform import seeded
+from lightning_vision.learning.classifier import ContinualClassifier
 
 BACKBONE = "model.network.backbone"
 BATCH_SIZE = 32

@@ -6,8 +6,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from lightning_vision.classifier import ContinualClassifier
-from lightning_vision.datamodule import StreamDataModule
+from lightning_vision.array_types import Rows
+from lightning_vision.data.datamodule import StreamDataModule
 from lightning_vision.errors import DataError
 from lightning_vision.explanation.maps import class_scores, make_maps
 from lightning_vision.explanation.observations import batches_of
@@ -20,8 +20,8 @@ from lightning_vision.explanation.scores import (
     saliency_weight,
     share_inside,
 )
-from lightning_vision.inspection import progress_bar
-from lightning_vision.samples import Rows
+from lightning_vision.learning.classifier import ContinualClassifier
+from lightning_vision.terminal.progress_bar import progress_bar
 
 CUT = "pictures are cut to their boxes, so every map lies inside (data.context leaves a margin, where the datamodule has it)"
 

@@ -11,13 +11,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - torch's own custom
 
-from lightning_vision.batch import Batch
-from lightning_vision.classifier import ContinualClassifier
-from lightning_vision.datamodule import StreamDataModule
+from lightning_vision.array_types import Rows
+from lightning_vision.data.batch import Batch
+from lightning_vision.data.batch_order import EvalBatches
+from lightning_vision.data.datamodule import StreamDataModule
+from lightning_vision.data.loaders import make_loader
 from lightning_vision.explanation.maps import class_scores
-from lightning_vision.inspection import progress_bar
-from lightning_vision.loading import EvalBatches, make_loader
-from lightning_vision.samples import Rows
+from lightning_vision.learning.classifier import ContinualClassifier
+from lightning_vision.terminal.progress_bar import progress_bar
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ from typing import Any
 
 import pandas as pd
 
+from lightning_vision.drawing.page_template import page_environment
+from lightning_vision.drawing.thumbnail import jpeg_thumbnail
 from lightning_vision.explanation.gallery import Case, Section
-from lightning_vision.page_template import page_environment
-from lightning_vision.run_directory import write_text_atomically
-from lightning_vision.thumbnail import jpeg_thumbnail
+from lightning_vision.storage.atomic_write import write_text_atomically
 
 SIDE = 176
 """Longest side of a picture in the page, in pixels."""

@@ -7,17 +7,18 @@ from pathlib import Path
 
 import numpy as np
 
-from lightning_vision.classifier import ContinualClassifier
-from lightning_vision.datamodule import StreamDataModule
+from lightning_vision.array_types import Rows
+from lightning_vision.data.datamodule import StreamDataModule
 from lightning_vision.errors import ConfigError
 from lightning_vision.explanation.cases import drawn_rows
 from lightning_vision.explanation.methods import check_method
 from lightning_vision.explanation.observations import observe
 from lightning_vision.explanation.options import MapOptions
 from lightning_vision.explanation.target_layers import find_target_layer
-from lightning_vision.loggers import log_experience
-from lightning_vision.recipe import Moment, Recipe
-from lightning_vision.samples import Rows, plural
+from lightning_vision.learning.classifier import ContinualClassifier
+from lightning_vision.learning.recipe import Moment, Recipe
+from lightning_vision.terminal.wording import plural
+from lightning_vision.tracking.loggers import log_experience
 
 
 class ExplainPanel(Recipe):
@@ -72,7 +73,7 @@ class ExplainPanel(Recipe):
 
     def _draw(self, moment: Moment, rows: Rows, path: Path) -> None:
         # matplotlib takes a second to load, and this class is known to every run
-        from lightning_vision.explanation.case_pictures import map_cases, show_case
+        from lightning_vision.explanation.case_images import map_cases, show_case
         from lightning_vision.explanation.gallery import Section, section_picture
 
         model, datamodule = moment.model, moment.datamodule

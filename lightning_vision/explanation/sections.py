@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from lightning_vision.classifier import ContinualClassifier
-from lightning_vision.datamodule import StreamDataModule
+from lightning_vision.array_types import Rows
+from lightning_vision.data.datamodule import StreamDataModule
 from lightning_vision.explanation import cases
-from lightning_vision.explanation.case_pictures import (
+from lightning_vision.explanation.case_images import (
     Mapped,
     Neighbour,
     find_neighbours,
@@ -19,11 +19,12 @@ from lightning_vision.explanation.case_pictures import (
     show_case,
 )
 from lightning_vision.explanation.cases import Positions
-from lightning_vision.explanation.earlier import as_it_was, earlier_checkpoints
+from lightning_vision.explanation.earlier_checkpoint import as_it_was, earlier_checkpoints
 from lightning_vision.explanation.gallery import Case, Panel, Section
 from lightning_vision.explanation.observations import Observations, observe
 from lightning_vision.explanation.options import ExplainOptions
-from lightning_vision.samples import Rows, plural
+from lightning_vision.learning.classifier import ContinualClassifier
+from lightning_vision.terminal.wording import plural
 
 SECTIONS = ("surest-errors", "confused-pairs", "classes", "correct", "before-after")
 """What they are called in file names and anchors."""

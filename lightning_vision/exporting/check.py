@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from lightning_vision.classifier import ContinualClassifier
 from lightning_vision.errors import CheckpointError
 from lightning_vision.exporting.classifier_module import UNSEEN
+from lightning_vision.learning.classifier import ContinualClassifier
 
 Pictures = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - torch's own custom
 
-from lightning_vision.classifier import ContinualClassifier
 from lightning_vision.exporting.prediction_graph import record_prediction
+from lightning_vision.learning.classifier import ContinualClassifier
 
 UNSEEN = -1e9
 """The logit of a class that was never seen: its probability is 0, and arithmetic with it gives numbers."""

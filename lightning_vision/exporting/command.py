@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from lightning_vision.classifier import ContinualClassifier
-from lightning_vision.datamodule import StreamDataModule
+from lightning_vision.array_types import Rows
+from lightning_vision.data.batch_order import Draw
+from lightning_vision.data.datamodule import StreamDataModule
 from lightning_vision.deployed.head_file import head_path
 from lightning_vision.errors import ConfigError, DataError
 from lightning_vision.exporting.check import (
@@ -25,13 +26,13 @@ from lightning_vision.exporting.description import Description, describe
 from lightning_vision.exporting.formats import Format, Onnx, Pt2, Pte
 from lightning_vision.exporting.model_card import Exported, write_model_card
 from lightning_vision.exporting.options import ExportOptions
-from lightning_vision.loading import Draw
-from lightning_vision.processes import is_first
+from lightning_vision.learning.classifier import ContinualClassifier
+from lightning_vision.learning.trainer_factory import TrainerFactory
 from lightning_vision.recipes.test_time_augmentation import TestTimeAugmentation
-from lightning_vision.run_directory import write_atomically
-from lightning_vision.samples import Rows, plural
-from lightning_vision.trainers import TrainerFactory
-from lightning_vision.trust.trusted import Trusted, read_trusted
+from lightning_vision.storage.atomic_write import write_atomically
+from lightning_vision.terminal.first_rank import is_first
+from lightning_vision.terminal.wording import plural
+from lightning_vision.trust.kept_calibration import Trusted, read_trusted
 
 ENOUGH_AGREEMENT = 0.98
 """Share of the pictures for which int8 should predict what float does; below, the user is warned."""

@@ -6,12 +6,12 @@ import json
 from dataclasses import asdict, dataclass
 from importlib import metadata
 
-from lightning_vision.classifier import ContinualClassifier
-from lightning_vision.component import class_path
-from lightning_vision.datamodule import StreamDataModule
+from lightning_vision.class_path import class_path
+from lightning_vision.data.datamodule import StreamDataModule
 from lightning_vision.exporting.classifier_module import ClassifierModule
 from lightning_vision.exporting.preprocessing import Operation, describe_preprocessing
-from lightning_vision.trust.trusted import Trusted
+from lightning_vision.learning.classifier import ContinualClassifier
+from lightning_vision.trust.kept_calibration import Trusted
 
 SCHEMA = 1
 KEY = "lightning_vision"

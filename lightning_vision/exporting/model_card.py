@@ -10,18 +10,18 @@ from typing import Any
 import yaml
 from markupsafe import Markup
 
-from lightning_vision.component import init_args_of, short_name
-from lightning_vision.datamodule import StreamDataModule
+from lightning_vision.class_path import init_args_of, short_name
+from lightning_vision.data.datamodule import StreamDataModule
+from lightning_vision.drawing.page_template import page_environment
 from lightning_vision.errors import CheckpointError
 from lightning_vision.exporting.check import Difference
 from lightning_vision.exporting.description import Description
-from lightning_vision.page_template import page_environment
 from lightning_vision.report.tables import escaped
-from lightning_vision.results import Results, Scores, read_results
-from lightning_vision.run_directory import RunDirectory, write_text_atomically
-from lightning_vision.samples import plural
+from lightning_vision.results.run_directory import RunDirectory
+from lightning_vision.results.schema import Results, Scores, read_results
+from lightning_vision.storage.atomic_write import write_text_atomically
+from lightning_vision.terminal.wording import figure, plural
 from lightning_vision.trust.report import TrustReport, read_trust_report
-from lightning_vision.wording import figure
 
 
 @dataclass(frozen=True)

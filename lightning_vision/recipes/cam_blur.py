@@ -13,19 +13,23 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - torch's own custom
 from torchvision.transforms import v2
 
-from lightning_vision.classifier import ContinualClassifier
-from lightning_vision.datamodule import StreamDataModule
+from lightning_vision.array_types import Rows
+from lightning_vision.data.batch_order import EvalBatches
+from lightning_vision.data.datamodule import StreamDataModule
+from lightning_vision.data.datasets import SampleDataset
+from lightning_vision.data.loaders import make_loader
 from lightning_vision.errors import ConfigError
-from lightning_vision.evaluation import in_stream_order
 from lightning_vision.explanation.maps import class_maps
 from lightning_vision.explanation.methods import check_method
 from lightning_vision.explanation.target_layers import find_target_layer
-from lightning_vision.loading import EvalBatches, SampleDataset, make_loader
-from lightning_vision.recipe import Moment, Recipe, Stage
-from lightning_vision.recipes.blurred_pictures import BlurredPictures
-from lightning_vision.recipes.training_pictures import training_pictures
-from lightning_vision.samples import Rows, plural
-from lightning_vision.strategy import Strategy
+from lightning_vision.learning.classifier import ContinualClassifier
+from lightning_vision.learning.recipe import Moment, Recipe
+from lightning_vision.learning.stage import Stage
+from lightning_vision.learning.strategy import Strategy
+from lightning_vision.recipes.blurred_images import BlurredPictures
+from lightning_vision.recipes.training_dataset import training_pictures
+from lightning_vision.results.predictions import in_stream_order
+from lightning_vision.terminal.wording import plural
 
 PART = "cam blur"
 SIDE = 32

@@ -9,10 +9,10 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
-from lightning_vision.classifier import ContinualClassifier
+from lightning_vision.array_types import Rows
 from lightning_vision.errors import ConfigError, TrainingError
-from lightning_vision.recipe import Moment, Recipe
-from lightning_vision.samples import Rows
+from lightning_vision.learning.classifier import ContinualClassifier
+from lightning_vision.learning.recipe import Moment, Recipe
 
 
 def with_errors(rows: Rows, errors: Rows, cap: float, generator: np.random.Generator) -> Rows:

@@ -18,11 +18,11 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from torch.optim import Optimizer
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
-from lightning_vision.classifier import ContinualClassifier
-from lightning_vision.datamodule import StreamDataModule
+from lightning_vision.data.datamodule import StreamDataModule
 from lightning_vision.errors import ConfigError, TrainingError
-from lightning_vision.processes import say
-from lightning_vision.recipe import Moment, Recipe
+from lightning_vision.learning.classifier import ContinualClassifier
+from lightning_vision.learning.recipe import Moment, Recipe
+from lightning_vision.terminal.first_rank import say
 
 
 def steepest_descent(rates: Sequence[float], losses: Sequence[float], skip_first: int = 10) -> float | None:

@@ -6,13 +6,14 @@ from typing import Any
 
 from torch import nn
 
-from lightning_vision.classifier import ContinualClassifier
-from lightning_vision.datamodule import StreamDataModule
+from lightning_vision.data.datamodule import StreamDataModule
 from lightning_vision.errors import ConfigError
-from lightning_vision.network import Network
-from lightning_vision.recipe import Moment, Recipe, Stage
-from lightning_vision.recipes.picture_size import at_size, check_sizes
-from lightning_vision.strategy import Strategy
+from lightning_vision.learning.classifier import ContinualClassifier
+from lightning_vision.learning.network import Network
+from lightning_vision.learning.recipe import Moment, Recipe
+from lightning_vision.learning.stage import Stage
+from lightning_vision.learning.strategy import Strategy
+from lightning_vision.recipes.image_size import at_size, check_sizes
 
 PART = "fix"
 BatchNorm = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d | nn.SyncBatchNorm

@@ -7,10 +7,11 @@ from dataclasses import replace
 from typing import Any
 
 from lightning_vision.errors import ConfigError
-from lightning_vision.network import Network
-from lightning_vision.recipe import Moment, Recipe, Stage
+from lightning_vision.learning.network import Network
+from lightning_vision.learning.recipe import Moment, Recipe
+from lightning_vision.learning.stage import Stage
+from lightning_vision.learning.strategy import Strategy
 from lightning_vision.recipes.layer_groups import distances_from_head, tell_frozen
-from lightning_vision.strategy import Strategy
 
 PART = re.compile(r"unfreezing (\d+) of (\d+)")
 

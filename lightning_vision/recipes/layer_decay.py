@@ -8,8 +8,9 @@ from typing import Any
 from torch import nn
 
 from lightning_vision.errors import ConfigError
-from lightning_vision.network import Network
-from lightning_vision.recipe import Moment, Recipe, Stage
+from lightning_vision.learning.network import Network
+from lightning_vision.learning.recipe import Moment, Recipe
+from lightning_vision.learning.stage import Stage
 from lightning_vision.recipes.layer_groups import distances_from_head, tell_frozen
 
 

@@ -8,8 +8,8 @@ from typing import cast
 from torch import nn
 
 from lightning_vision.errors import ConfigError
-from lightning_vision.network import Network
-from lightning_vision.recipe import Moment, Recipe
+from lightning_vision.learning.network import Network
+from lightning_vision.learning.recipe import Moment, Recipe
 
 
 def distances_from_head(network: Network, *, coarse: bool = False) -> dict[nn.Parameter, int]:

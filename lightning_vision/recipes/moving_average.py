@@ -9,11 +9,11 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor, nn
 
-from lightning_vision.classifier import ContinualClassifier
 from lightning_vision.errors import ConfigError
-from lightning_vision.network import Network
-from lightning_vision.recipe import Moment, Recipe
-from lightning_vision.strategy import frozen_children
+from lightning_vision.learning.classifier import ContinualClassifier
+from lightning_vision.learning.network import Network
+from lightning_vision.learning.recipe import Moment, Recipe
+from lightning_vision.learning.strategy import frozen_children
 
 STATE = "lightning_vision_moving_average"
 

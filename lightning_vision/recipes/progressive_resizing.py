@@ -12,14 +12,14 @@ from torch.nn import functional as F  # noqa: N812 - torch's own custom
 from torch.utils.hooks import RemovableHandle
 from torchvision.transforms import v2
 
-from lightning_vision.classifier import ContinualClassifier
-from lightning_vision.datamodule import StreamDataModule
+from lightning_vision.data.datamodule import StreamDataModule
 from lightning_vision.errors import ConfigError
-from lightning_vision.recipe import Moment, Recipe
-from lightning_vision.recipes.picture_size import at_size, check_sizes
-from lightning_vision.recipes.training_pictures import training_pictures
-from lightning_vision.transforming import Transform
-from lightning_vision.transforms import BatchTransforms
+from lightning_vision.images.apply_transform import Transform
+from lightning_vision.images.batch_transforms import BatchTransforms
+from lightning_vision.learning.classifier import ContinualClassifier
+from lightning_vision.learning.recipe import Moment, Recipe
+from lightning_vision.recipes.image_size import at_size, check_sizes
+from lightning_vision.recipes.training_dataset import training_pictures
 
 Ends = tuple[float, float]
 PRESETS: dict[str, dict[str, Ends]] = {

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as F  # noqa: N812 - torchvision's own custom
 
-from lightning_vision.classifier import ContinualClassifier, Predict
-from lightning_vision.datamodule import StreamDataModule
+from lightning_vision.data.datamodule import StreamDataModule
 from lightning_vision.errors import ConfigError
-from lightning_vision.recipe import Recipe
-from lightning_vision.recipes.picture_size import with_room
+from lightning_vision.learning.classifier import ContinualClassifier, Predict
+from lightning_vision.learning.recipe import Recipe
+from lightning_vision.recipes.image_size import with_room
 
 VIEWS = ("flips", "five_crop", "ten_crop")
 MEANS = ("logits", "probabilities")

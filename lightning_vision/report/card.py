@@ -9,8 +9,7 @@ from pathlib import PurePath
 from typing import Any
 
 from lightning_vision.report.runs import Group, ReportRun
-from lightning_vision.samples import plural
-from lightning_vision.wording import figure
+from lightning_vision.terminal.wording import figure, plural
 
 MOST_VALUES = 8
 """Different values of one fact that are listed."""

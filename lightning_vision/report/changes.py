@@ -14,7 +14,7 @@ import numpy.typing as npt
 from lightning_vision.report.predictions import RunPredictions
 from lightning_vision.report.runs import ReportRun
 from lightning_vision.report.statistics import mcnemar
-from lightning_vision.results import Confusion
+from lightning_vision.results.schema import Confusion
 
 SHOWN = 12
 

@@ -10,7 +10,7 @@ import altair as alt
 import vl_convert
 
 from lightning_vision.report.labels import unique
-from lightning_vision.wording import printable
+from lightning_vision.terminal.wording import printable
 
 PNG_WIDTH = 900
 """Pixels of the drawing in a PNG, before the scale of 2."""

@@ -9,7 +9,7 @@ import altair as alt
 
 from lightning_vision.report.changes import ClassChange, Flips
 from lightning_vision.report.chart import Chart, Row, by_method, finish, finish_panels, named, rounded, short_names
-from lightning_vision.samples import plural
+from lightning_vision.terminal.wording import plural
 
 MOST_CLASSES = 30
 MOST_PANELS = 24

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lightning_vision.results import Results, Scores
+from lightning_vision.results.schema import Results, Scores
 
 
 def in_class_order(results: Results, class_names: Sequence[str]) -> Results:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from lightning_vision.report.runs import Group, ReportRun
-from lightning_vision.samples import plural
+from lightning_vision.terminal.wording import plural
 
 MOST_NUMBERS = 2_000_000
 """Of all matrices of a group together, some 5 MB; with more, the runs of a method are added up."""

@@ -11,8 +11,7 @@ import altair as alt
 from lightning_vision.report.chart import GREY, SHARE, Chart, Row, by_method, finish, named, percent, rounded
 from lightning_vision.report.fronts import BASE, RETRAIN, Cost, group_points
 from lightning_vision.report.runs import Group
-from lightning_vision.samples import plural
-from lightning_vision.wording import figure
+from lightning_vision.terminal.wording import figure, plural
 
 MOST_NAMED = 8
 """Points up to which each has its name beside it; of more, those on the front, Retrain and the base."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from lightning_vision.report.runs import ReportRun
-from lightning_vision.results import Results
+from lightning_vision.results.schema import Results
 
 
 @dataclass(frozen=True)

@@ -9,15 +9,15 @@ from pathlib import Path
 
 from lightning_vision.errors import ConfigError, DataError
 from lightning_vision.report.class_order import in_class_order
-from lightning_vision.report.finding import Found, FoundRun, find_runs
+from lightning_vision.report.find_runs import Found, FoundRun, find_runs
 from lightning_vision.report.folds import CROSS_VALIDATION, fold_of
 from lightning_vision.report.labels import Given, label_runs, other_differences, strategy_name, unique
 from lightning_vision.report.predictions import key_of_test_set
 from lightning_vision.report.ranking import best_first, rank
 from lightning_vision.report.remarks import remarks_on, why_apart
 from lightning_vision.report.runs import Comparison, Group, Method, ReportRun
-from lightning_vision.run_directory import RunDirectory
-from lightning_vision.samples import plural
+from lightning_vision.results.run_directory import RunDirectory
+from lightning_vision.terminal.wording import plural
 
 Key = tuple[str, frozenset[str], str, int]
 """What runs must share to be ranked together: test pictures, classes, scenario, number of experiences."""

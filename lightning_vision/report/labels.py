@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from lightning_vision.report.runs import ReportRun
-from lightning_vision.run_directory import binding, flatten
-from lightning_vision.wording import printable
+from lightning_vision.results.resume_options import binding, flatten
+from lightning_vision.terminal.wording import printable
 
 LONGEST = 80
 """Characters of a label."""
@@ -34,7 +34,11 @@ class Given:
 
 def strategy_name(class_path: str) -> str:
     """The short name of a learning strategy."""
-    return DEFAULT_STRATEGY if class_path == "lightning_vision.strategy.Strategy" else class_path.rsplit(".", 1)[-1]
+    return (
+        DEFAULT_STRATEGY
+        if class_path == "lightning_vision.learning.strategy.Strategy"
+        else class_path.rsplit(".", 1)[-1]
+    )
 
 
 def label_runs(runs: Sequence[ReportRun], given: Sequence[Given | None]) -> list[str]:

@@ -10,9 +10,8 @@ import pandas as pd
 
 from lightning_vision.report.chart import GREY, SHARE, Chart, Row, by_method, finish, named, rounded
 from lightning_vision.report.runs import Group, ReportRun
-from lightning_vision.run_directory import RunDirectory
-from lightning_vision.samples import plural
-from lightning_vision.wording import figure
+from lightning_vision.results.run_directory import RunDirectory
+from lightning_vision.terminal.wording import figure, plural
 
 CURVES = {"val/accuracy": "Validation accuracy while learning", "train/loss": "Training loss while learning"}
 MOST_POINTS, MOST_POINTS_IN_ALL = 200, 24_000

@@ -15,16 +15,15 @@ import vl_convert
 from jinja2 import PackageLoader
 from markupsafe import Markup
 
-from lightning_vision.page_template import page_environment
+from lightning_vision.drawing.page_template import page_environment
 from lightning_vision.report.chart import VEGA_LITE, look, percent, points
 from lightning_vision.report.runs import Comparison, ReportRun
 from lightning_vision.report.sections import Section, group_section
 from lightning_vision.report.sharing import Savings, savings
 from lightning_vision.report.statistics import FEWEST_SEEDS
 from lightning_vision.report.tables import write_tables
-from lightning_vision.run_directory import write_atomically, write_text_atomically
-from lightning_vision.samples import plural
-from lightning_vision.wording import figure, printable
+from lightning_vision.storage.atomic_write import write_atomically, write_text_atomically
+from lightning_vision.terminal.wording import figure, plural, printable
 
 Pictures = Callable[[ReportRun, int], bytes | None]
 """A test picture of a run by its row in the sample table, as a JPEG; None where it cannot be had."""

@@ -13,7 +13,7 @@ from lightning_vision.report.method_figures import MethodFigures, figures_of, fo
 from lightning_vision.report.pairs import Pair, Pairs, fold_pairs, image_pairs
 from lightning_vision.report.runs import Method, RankedMethod, Ranking, ReportRun, Verdict
 from lightning_vision.report.statistics import ALPHA, FEWEST_SEEDS, Interval, PairTest, needed
-from lightning_vision.samples import plural
+from lightning_vision.terminal.wording import plural
 
 POWER = 0.8
 """The probability of finding the difference that "how many would it take" is reckoned with."""

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from lightning_vision.report.runs import Group, Method, ReportRun
-from lightning_vision.run_directory import flatten
-from lightning_vision.samples import listed, plural
+from lightning_vision.results.resume_options import flatten
+from lightning_vision.terminal.wording import listed, plural
 
 PINS = ("seed", "random_state")
 """What arguments are called that pin what a learning strategy draws; a part's of scikit-learn are ``part__random_state``."""

@@ -18,7 +18,7 @@ from lightning_vision.report.learning_curves import curve_charts
 from lightning_vision.report.runs import Group, Method, ReportRun
 from lightning_vision.report.stream_charts import matrix_chart, stream_chart
 from lightning_vision.report.sweeps import sweep_charts
-from lightning_vision.samples import plural
+from lightning_vision.terminal.wording import plural
 
 MOST_METHODS_PICTURED = 4
 PICTURES_OF_A_KIND = 8

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 
 from lightning_vision.errors import DataError
-from lightning_vision.results import Base, Evaluation, ExperienceRecord, Results, Scores, Totals
+from lightning_vision.results.schema import Base, Evaluation, ExperienceRecord, Results, Scores, Totals
 
 MOST_PICTURES = 2**53
 

@@ -22,7 +22,7 @@ from lightning_vision.report.chart import (
     short_names,
 )  # fmt: skip
 from lightning_vision.report.runs import Group, Method
-from lightning_vision.samples import plural
+from lightning_vision.terminal.wording import plural
 
 MOST_CELLS = 20
 """Rows of an accuracy matrix; of a longer stream every second, third, ... experience is shown."""

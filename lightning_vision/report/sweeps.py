@@ -9,8 +9,8 @@ import altair as alt
 
 from lightning_vision.report.chart import GREY, SHARE, Chart, Row, by_method, finish, named, percent, rounded
 from lightning_vision.report.runs import Group, Method
-from lightning_vision.results import Variant
-from lightning_vision.wording import figure
+from lightning_vision.results.schema import Variant
+from lightning_vision.terminal.wording import figure
 
 MOST_METHODS = 3
 """Methods whose classes are drawn one by one."""

@@ -15,8 +15,8 @@ from lightning_vision.report.changes import class_changes
 from lightning_vision.report.method_figures import recall_intervals
 from lightning_vision.report.runs import Comparison, Group, Method, RankedMethod, ReportRun
 from lightning_vision.report.statistics import Interval
-from lightning_vision.run_directory import write_text_atomically
-from lightning_vision.wording import figure, printable
+from lightning_vision.storage.atomic_write import write_text_atomically
+from lightning_vision.terminal.wording import figure, printable
 
 
 def write_tables(comparison: Comparison, output: Path) -> list[Path]:

@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from lightning_vision.classifier import ContinualClassifier
-from lightning_vision.results import without_measurements
-from lightning_vision.strategy import Strategy
+from lightning_vision.learning.classifier import ContinualClassifier
+from lightning_vision.learning.strategy import Strategy
+from lightning_vision.results.schema import without_measurements
 from lightning_vision.testing.declarations import (
     SOURCE,
     differing,

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor
 
-from lightning_vision.scenarios import Experience
-from lightning_vision.strategy import ALL_SCENARIOS, Strategy, trainable
+from lightning_vision.data.stream import Experience
+from lightning_vision.learning.strategy import ALL_SCENARIOS, Strategy, trainable
 from lightning_vision.testing.trial import Run, Trial, test_batches
 
 # A hook that is filled, and the kind of strategy that it is never called of.

@@ -17,10 +17,10 @@ from unittest.mock import patch
 import torch
 
 from lightning_vision.cli import main
-from lightning_vision.stream_run import StreamRun
+from lightning_vision.run.stream_run import StreamRun
 
 # Imported once, by the process that the ranks are forked from.
-PRELOAD = ["timm", "lightning_vision.program", "lightning_vision.summary", "lightning_vision.testing"]
+PRELOAD = ["timm", "lightning_vision.program.stream_cli", "lightning_vision.run.summary", "lightning_vision.testing"]
 
 
 def run_here(words: Sequence[str]) -> tuple[int, str]:

@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from lightning_vision.batch import Batch
-from lightning_vision.classifier import ContinualClassifier
-from lightning_vision.trainers import StopSignals
+from lightning_vision.data.batch import Batch
+from lightning_vision.learning.classifier import ContinualClassifier
+from lightning_vision.learning.stop_signals import StopSignals
 
 EXPERIENCE = 2
 

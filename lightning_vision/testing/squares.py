@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torchvision.transforms import v2
 
-from lightning_vision.datamodule import StreamDataModule
-from lightning_vision.scenarios import Scenario
+from lightning_vision.data.datamodule import StreamDataModule
+from lightning_vision.data.scenarios import Scenario
 
 COLOURS = {"red": (200, 60, 60), "green": (60, 200, 60), "blue": (60, 60, 200), "grey": (130, 130, 130)}
 

@@ -14,13 +14,13 @@ import numpy as np
 import yaml
 from torch import Tensor
 
-from lightning_vision import scenarios
-from lightning_vision.batch import Batch
-from lightning_vision.checkpoints import read_checkpoint
-from lightning_vision.classifier import ContinualClassifier
-from lightning_vision.results import Results, read_results
-from lightning_vision.run_directory import RunDirectory
-from lightning_vision.strategy import Strategy
+from lightning_vision.data import scenarios
+from lightning_vision.data.batch import Batch
+from lightning_vision.learning.checkpoints import read_checkpoint
+from lightning_vision.learning.classifier import ContinualClassifier
+from lightning_vision.learning.strategy import Strategy
+from lightning_vision.results.run_directory import RunDirectory
+from lightning_vision.results.schema import Results, read_results
 from lightning_vision.testing.programs import run_here, run_on_two_ranks
 from lightning_vision.testing.snapshots import Snapshots
 from lightning_vision.testing.squares import ColouredSquares

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - torch's own custom
 
 from lightning_vision.errors import DataError, TrainingError
-from lightning_vision.samples import plural
+from lightning_vision.terminal.wording import plural
 
 BINS = 15
 """Of equal width, as for the calibration error in results.json."""

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from lightning_vision import canvas
+from lightning_vision.drawing import canvas
 from lightning_vision.trust.calibration import Bin
 from lightning_vision.trust.rejection import Chosen
 

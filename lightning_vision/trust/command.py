@@ -11,19 +11,22 @@ from lightning.pytorch import Trainer
 from rich.console import Console
 from torch import Tensor
 
-from lightning_vision.classifier import ContinualClassifier
-from lightning_vision.component import class_path
-from lightning_vision.datamodule import StreamDataModule
-from lightning_vision.processes import is_first
-from lightning_vision.samples import Rows
-from lightning_vision.trainers import TrainerFactory
+from lightning_vision.array_types import Rows
+from lightning_vision.class_path import class_path
+from lightning_vision.data.datamodule import StreamDataModule
+from lightning_vision.learning.classifier import ContinualClassifier
+from lightning_vision.learning.trainer_factory import TrainerFactory
+from lightning_vision.terminal.first_rank import is_first
+from lightning_vision.terminal.wording import printable
 from lightning_vision.trust.calibration import Fitted, calibration_error, fit_temperature, reliability
+from lightning_vision.trust.image_folder import PictureFolder, joined, read_picture_folder, said
+from lightning_vision.trust.kept_calibration import Trusted, keep_trusted, read_trusted
 from lightning_vision.trust.kept_checkpoints import earlier_checkpoints, loaded
 from lightning_vision.trust.new_pictures import look_at_shift
 from lightning_vision.trust.options import TrustOptions
+from lightning_vision.trust.out_of_distribution import Met, known_test_rows, meet, refuse_overlap
 from lightning_vision.trust.outputs import pass_pictures, table_loader
 from lightning_vision.trust.page import Seen, write_files
-from lightning_vision.trust.picture_folder import PictureFolder, joined, read_picture_folder, said
 from lightning_vision.trust.rejection import (
     Chosen,
     area_under_risk_coverage,
@@ -32,11 +35,8 @@ from lightning_vision.trust.rejection import (
     threshold_for_risk,
 )
 from lightning_vision.trust.report import Accepted, Calibration, Rejection, TrustReport, Unknown
-from lightning_vision.trust.scored import Scored, score, score_logits
-from lightning_vision.trust.trusted import Trusted, keep_trusted, read_trusted
-from lightning_vision.trust.unknown import Met, known_test_rows, meet, refuse_overlap
+from lightning_vision.trust.scored_images import Scored, score, score_logits
 from lightning_vision.trust.verdict import print_verdict
-from lightning_vision.wording import printable
 
 COVERAGE = 0.95
 """Of the threshold by which strangers are accepted or not, where none was asked for."""

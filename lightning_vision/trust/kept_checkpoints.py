@@ -7,11 +7,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lightning_vision.checkpoints import Checkpoint, read_checkpoint
-from lightning_vision.classifier import ContinualClassifier
-from lightning_vision.datamodule import StreamDataModule
+from lightning_vision.data.datamodule import StreamDataModule
 from lightning_vision.errors import CheckpointError
-from lightning_vision.run_directory import RunDirectory
+from lightning_vision.learning.checkpoints import Checkpoint, read_checkpoint
+from lightning_vision.learning.classifier import ContinualClassifier
+from lightning_vision.results.run_directory import RunDirectory
 
 
 @dataclass(frozen=True)

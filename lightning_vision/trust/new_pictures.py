@@ -9,15 +9,16 @@ import numpy as np
 import numpy.typing as npt
 from lightning.pytorch import Trainer
 
-from lightning_vision.classifier import ContinualClassifier
-from lightning_vision.datamodule import StreamDataModule
-from lightning_vision.samples import Rows, derive_seed
+from lightning_vision.array_types import Rows
+from lightning_vision.data.datamodule import StreamDataModule
+from lightning_vision.learning.classifier import ContinualClassifier
+from lightning_vision.seeding import derive_seed
+from lightning_vision.trust.capture_sessions import read_shots
+from lightning_vision.trust.image_folder import PictureFolder
 from lightning_vision.trust.outputs import folder_loader, gather, pass_pictures, table_loader
-from lightning_vision.trust.picture_folder import PictureFolder
 from lightning_vision.trust.report import NewPictures, Shift
-from lightning_vision.trust.scored import Scored, score
+from lightning_vision.trust.scored_images import Scored, score
 from lightning_vision.trust.shift import Comparison, Side, compare, one_shoot
-from lightning_vision.trust.shooting import read_shots
 from lightning_vision.trust.two_sample import FEWEST
 
 MOST_PASSED = 2_000

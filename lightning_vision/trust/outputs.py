@@ -14,12 +14,14 @@ from lightning.pytorch import Trainer
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from lightning_vision.classifier import ContinualClassifier
-from lightning_vision.datamodule import StreamDataModule
-from lightning_vision.inspection import progress_bar
-from lightning_vision.loading import EvalBatches, SampleDataset, make_loader
-from lightning_vision.samples import Rows
-from lightning_vision.sources import FilePictures
+from lightning_vision.array_types import Rows
+from lightning_vision.data.batch_order import EvalBatches
+from lightning_vision.data.datamodule import StreamDataModule
+from lightning_vision.data.datasets import SampleDataset
+from lightning_vision.data.loaders import make_loader
+from lightning_vision.images.image_sources import FilePictures
+from lightning_vision.learning.classifier import ContinualClassifier
+from lightning_vision.terminal.progress_bar import progress_bar
 from lightning_vision.trust.appearance import appearance
 
 

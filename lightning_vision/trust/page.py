@@ -11,21 +11,21 @@ import numpy as np
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from lightning_vision import canvas
-from lightning_vision.datamodule import StreamDataModule
+from lightning_vision.data.datamodule import StreamDataModule
+from lightning_vision.drawing import canvas
+from lightning_vision.drawing.page_template import page_environment
+from lightning_vision.drawing.thumbnail import jpeg_thumbnail
 from lightning_vision.errors import TrainingError
-from lightning_vision.page_template import page_environment
-from lightning_vision.run_directory import write_text_atomically
-from lightning_vision.thumbnail import jpeg_thumbnail
+from lightning_vision.storage.atomic_write import write_text_atomically
 from lightning_vision.trust.calibration import calibration_error, reliability
 from lightning_vision.trust.charts import reliability_figure, risk_coverage_figure, strangeness_figure
 from lightning_vision.trust.detectors import ABOUT, DETECTORS
+from lightning_vision.trust.image_folder import PictureFolder
 from lightning_vision.trust.new_pictures import ShiftFound
-from lightning_vision.trust.picture_folder import PictureFolder
+from lightning_vision.trust.out_of_distribution import Met
 from lightning_vision.trust.rejection import Chosen, at_threshold, risk_coverage
 from lightning_vision.trust.report import TrustReport, Unknown, write_trust_report
-from lightning_vision.trust.scored import Scored
-from lightning_vision.trust.unknown import Met
+from lightning_vision.trust.scored_images import Scored
 from lightning_vision.trust.verdict import sentences, warnings_first
 
 CHARTS = {name: f"strangeness-{name.replace(' ', '-')}" for name in DETECTORS}

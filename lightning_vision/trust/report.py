@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lightning_vision.errors import CheckpointError
-from lightning_vision.run_directory import write_text_atomically
+from lightning_vision.storage.atomic_write import write_text_atomically
 from lightning_vision.trust.separation import Separation
 
 

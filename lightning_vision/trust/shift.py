@@ -10,19 +10,20 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.spatial.distance import cdist
 
-from lightning_vision.inspection import SMALLEST_SIDE, Inspection
-from lightning_vision.leaks import find_leaks
-from lightning_vision.samples import derive_seed, plural
+from lightning_vision.data.inspection import SMALLEST_SIDE, Inspection
+from lightning_vision.data.leaks import find_leaks
+from lightning_vision.seeding import derive_seed
+from lightning_vision.terminal.wording import plural
 from lightning_vision.trust.appearance import BACKGROUND, LIGHT, STATISTICS, thumbnail_border
-from lightning_vision.trust.outputs import Gathered
-from lightning_vision.trust.report import Finding
-from lightning_vision.trust.shooting import (
+from lightning_vision.trust.capture_sessions import (
     Shots,
     common_times,
     sessions,
     share_near_in_place,
     share_near_in_time,
 )
+from lightning_vision.trust.outputs import Gathered
+from lightning_vision.trust.report import Finding
 from lightning_vision.trust.two_sample import TwoSample, chance_of_larger, classifier_two_sample_test
 
 MOST_COMPARED = 500

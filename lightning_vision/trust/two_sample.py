@@ -12,7 +12,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from lightning_vision.samples import derive_seed
+from lightning_vision.seeding import derive_seed
 
 FEWEST = 10
 """Pictures that each set needs: below, nothing is said."""

@@ -7,8 +7,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from lightning_vision.terminal.wording import printable
 from lightning_vision.trust.report import Finding, TrustReport, Unknown
-from lightning_vision.wording import printable
 
 HARDLY = 0.6
 """An AUROC below is said to be hardly better than guessing."""

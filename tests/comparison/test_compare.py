@@ -14,7 +14,7 @@ from small_comparison import OFF, results_of, words, write_config
 from wandb_offline import offline_runs, read_offline_run
 
 from lightning_vision.cli import main
-from lightning_vision.results import without_measurements
+from lightning_vision.results.schema import without_measurements
 
 
 @pytest.fixture(scope="module")

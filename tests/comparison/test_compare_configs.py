@@ -12,8 +12,8 @@ from photo_folder import write_photos
 
 from lightning_vision.cli import main
 from lightning_vision.comparison.options import read_options
-from lightning_vision.results import Results, read_results
-from lightning_vision.shipped_configs import config_folder
+from lightning_vision.program.shipped_configs import config_folder
+from lightning_vision.results.schema import Results, read_results
 
 QUICK = (
     "--trainer.max_epochs=1", "--trainer.limit_train_batches=1", "--trainer.enable_progress_bar=false", "--trainer.accelerator=cpu",

@@ -18,7 +18,6 @@ from command_line import QUICK
 from pretending import Notes, alive, by_name, job, once, pretend, stop_me, text, wait_for
 from wandb_offline import read_offline_run
 
-from lightning_vision import processes
 from lightning_vision.cli import main
 from lightning_vision.comparison.executors import executor as watching
 from lightning_vision.comparison.executors import job_process
@@ -27,7 +26,8 @@ from lightning_vision.comparison.executors.here import Here
 from lightning_vision.comparison.executors.local import Local, deal
 from lightning_vision.comparison.executors.slurm import Slurm, resuming
 from lightning_vision.errors import ConfigError
-from lightning_vision.results import read_results
+from lightning_vision.results.schema import read_results
+from lightning_vision.run import rank_processes as processes
 
 MANY_EPOCHS = 100_000
 

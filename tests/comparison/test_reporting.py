@@ -12,7 +12,7 @@ from photo_folder import write_photos
 from PIL import Image
 
 from lightning_vision.cli import main
-from lightning_vision.comparison.pictures_of_runs import SIDE, PicturesOfRuns
+from lightning_vision.comparison.run_images import SIDE, PicturesOfRuns
 from lightning_vision.report.gather import gather
 from lightning_vision.report.runs import ReportRun
 

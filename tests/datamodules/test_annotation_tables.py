@@ -8,8 +8,8 @@ from dataset_maker import write_rows
 from scipy.io import savemat
 
 from datamodules.annotation_tables import Table, first_line, read_csv, read_mat_columns, read_mat_struct
+from lightning_vision.data.data_problems import Findings
 from lightning_vision.errors import DataError
-from lightning_vision.findings import Findings
 
 FIELDS = {"bbox_x1": "x1", "class": "class", "fname": "name"}
 

@@ -15,9 +15,9 @@ from torch.utils.data import Dataset
 from torchvision.transforms import v2
 
 from datamodules import Avalanche
+from lightning_vision.data.scenarios import DomainIncremental, FromColumn, Joint
 from lightning_vision.errors import ConfigError, DataError
-from lightning_vision.results import read_results
-from lightning_vision.scenarios import DomainIncremental, FromColumn, Joint
+from lightning_vision.results.schema import read_results
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 HERE = "test_avalanche"

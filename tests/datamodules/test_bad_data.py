@@ -63,9 +63,9 @@ from unprivileged import rights_count
 
 from datamodules import BoundingBoxes, ImageFolder, Products, SaliencyMaps, StanfordCars, StanfordDogs
 from lightning_vision.cli import main
-from lightning_vision.datamodule import StreamDataModule
+from lightning_vision.data.datamodule import StreamDataModule
+from lightning_vision.data.scenarios import Joint
 from lightning_vision.errors import UserError
-from lightning_vision.scenarios import Joint
 
 Check = Callable[[StreamDataModule], object]
 

@@ -21,8 +21,8 @@ from gitw_maker import (
 from PIL import Image
 
 from datamodules.bounding_boxes import BoundingBoxes
+from lightning_vision.data.scenarios import Joint
 from lightning_vision.errors import ConfigError, DataError
-from lightning_vision.scenarios import Joint
 
 SEQUENCE = "Bowl/BowlPlace1Subject1"
 FILE = f"{SEQUENCE}/BowlPlace1Subject1_2_bboxes.txt"

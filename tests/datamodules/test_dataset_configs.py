@@ -9,8 +9,8 @@ from dataset_maker import CARS, PRODUCTS, write_cars_folders, write_dogs, write_
 from photo_folder import write_photos
 from test_configs import SMALL, SMALL_PHOTOS, fit, options_of
 
-from lightning_vision.results import Results
-from lightning_vision.shipped_configs import config_folder
+from lightning_vision.program.shipped_configs import config_folder
+from lightning_vision.results.schema import Results
 
 MAKERS: dict[str, Callable[[Path], Path]] = {
     "stanford_cars": write_cars_folders,

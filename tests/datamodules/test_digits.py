@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from datamodules import Digits
+from lightning_vision.data.scenarios import DomainIncremental
 from lightning_vision.errors import ConfigError
-from lightning_vision.scenarios import DomainIncremental
 
 
 def test_the_table() -> None:

@@ -8,8 +8,8 @@ import pytest
 from gitw_maker import CLASSES, ENOUGH, write_gitw
 from test_configs import SMALL, SMALL_PHOTOS, fit, options_of
 
-from lightning_vision.results import Results
-from lightning_vision.shipped_configs import config_folder
+from lightning_vision.program.shipped_configs import config_folder
+from lightning_vision.results.schema import Results
 
 FLAVOURS = ("gitw_saliency", "gitw_boxes")
 STRATEGIES = {

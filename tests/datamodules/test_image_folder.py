@@ -6,8 +6,7 @@ import pytest
 from PIL import Image
 
 from datamodules import ImageFolder
-from lightning_vision.errors import DataError
-from lightning_vision.scenarios import (
+from lightning_vision.data.scenarios import (
     ClassIncremental,
     DomainIncremental,
     FromColumn,
@@ -15,6 +14,7 @@ from lightning_vision.scenarios import (
     Joint,
     Scenario,
 )
+from lightning_vision.errors import DataError
 
 
 def fill(folder: Path, count: int = 10, extension: str = "jpg", shade: int = 0) -> None:

@@ -7,8 +7,8 @@ import pytest
 from dataset_maker import PRODUCTS, product_rows, write_products, write_rows
 
 from datamodules.products import Products, category_levels
+from lightning_vision.data.scenarios import FromColumn, Joint
 from lightning_vision.errors import ConfigError, DataError
-from lightning_vision.scenarios import FromColumn, Joint
 
 TABLE = "flipkart_com-ecommerce_sample_1050.csv"
 UNIQ_ID, TREE, IMAGE = 0, 3, 4

@@ -26,9 +26,9 @@ from PIL import Image
 
 from datamodules.gitw_tree import NINE_CLASSES
 from datamodules.saliency_maps import SaliencyMaps, bounding_rectangle, gaussian_rectangle
+from lightning_vision.data.scenarios import Joint
 from lightning_vision.errors import ConfigError, DataError
-from lightning_vision.samples import natural_key
-from lightning_vision.scenarios import Joint
+from lightning_vision.terminal.wording import natural_key
 
 SEQUENCE = "Bowl/BowlPlace1Subject1"
 
@@ -95,7 +95,9 @@ class TestLayouts:
             return real(file, *arguments, **options)
 
         monkeypatch.setattr(Image, "open", count)
-        monkeypatch.setattr("lightning_vision.video.find_decoder", lambda: pytest.fail("a video was opened"))
+        monkeypatch.setattr(
+            "lightning_vision.images.video_frames.find_decoder", lambda: pytest.fail("a video was opened")
+        )
         first = read(gitw)
         assert [file for file in opened if "Saliency_" in file] == []
         raised = read(gitw, threshold=20)

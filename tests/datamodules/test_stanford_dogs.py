@@ -8,8 +8,8 @@ import pytest
 from dataset_maker import DOGS, dog_annotation, write_dog_list, write_dogs
 
 from datamodules.stanford_dogs import StanfordDogs, largest_box
+from lightning_vision.data.scenarios import Joint
 from lightning_vision.errors import ConfigError, DataError
-from lightning_vision.scenarios import Joint
 
 BREEDS = ["Chihuahua", "Maltese_dog", "flat-coated_retriever"]
 

@@ -16,14 +16,14 @@ from deployed.onnx_maker import write_model
 from photo_folder import write_photos
 from test_data_page import HOSTILE, Page, check
 
+from lightning_vision.deployed.image_walk import PictureWalk
 from lightning_vision.deployed.model_file import DeployedModel
-from lightning_vision.deployed.picture_walk import PictureWalk
+from lightning_vision.deployed.on_device import OnDeviceClassifier
 from lightning_vision.deployed.predict_folder import predict
 from lightning_vision.deployed.prediction_table import PredictionTable
 from lightning_vision.deployed.preprocessing import Picture
 from lightning_vision.deployed.tally import Tally
 from lightning_vision.errors import CheckpointError, ConfigError, DataError, TrainingError
-from lightning_vision.ondevice import OnDeviceClassifier
 
 
 def rows_of(table: Path) -> list[dict[str, str]]:

@@ -12,11 +12,11 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 from torchvision.transforms import v2
 
-from lightning_vision.decoding import decode
 from lightning_vision.deployed.preprocessing import Preprocessing, read_preprocessing
 from lightning_vision.errors import CheckpointError, DataError
-from lightning_vision.sources import FilePicture
-from lightning_vision.transforming import transform_picture
+from lightning_vision.images.apply_transform import transform_picture
+from lightning_vision.images.decoding import decode
+from lightning_vision.images.image_sources import FilePicture
 
 # Where it has AVX2, torch resizes bytes in whole numbers, as Pillow does; elsewhere in float, and rounds at the end.
 MOST, MEAN = (1, 0.02) if torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512") else (5, 0.25)

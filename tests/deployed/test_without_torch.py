@@ -10,7 +10,7 @@ from photo_folder import write_photos
 PROGRAM = """
 import sys
 from lightning_vision.deployed.predict_folder import predict
-from lightning_vision.ondevice import OnDeviceClassifier
+from lightning_vision.deployed.on_device import OnDeviceClassifier
 
 folder = sys.argv[1]
 classifier = OnDeviceClassifier(f"{folder}/m.onnx")

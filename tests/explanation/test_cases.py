@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F  # noqa: N812 - torch's own custom
 
-from lightning_vision.explanation.case_pictures import reduced
+from lightning_vision.explanation.case_images import reduced
 from lightning_vision.explanation.cases import (
     correct_ones,
     drawn_rows,

@@ -13,20 +13,20 @@ from PIL import Image
 from textured_objects import CHANCE, NAMES, TexturedObjects, write_textured
 from wandb_offline import offline_runs, read_offline_run
 
-from lightning_vision.checkpoints import find_checkpoint, read_checkpoint
-from lightning_vision.classifier import ContinualClassifier
 from lightning_vision.cli import main
-from lightning_vision.datamodule import StreamDataModule
+from lightning_vision.data.datamodule import StreamDataModule
+from lightning_vision.data.scenarios import InstanceIncremental
 from lightning_vision.errors import ConfigError, DataError
 from lightning_vision.explanation.command import ExplainOptions, explain
-from lightning_vision.explanation.earlier import as_it_was
+from lightning_vision.explanation.earlier_checkpoint import as_it_was
 from lightning_vision.explanation.maps import class_maps
 from lightning_vision.explanation.measuring import why_no_annotations
 from lightning_vision.explanation.scores import box_cover, share_inside
-from lightning_vision.network import Network
-from lightning_vision.scenarios import InstanceIncremental
-from lightning_vision.strategy import Strategy
-from lightning_vision.trainers import TrainerFactory
+from lightning_vision.learning.checkpoints import find_checkpoint, read_checkpoint
+from lightning_vision.learning.classifier import ContinualClassifier
+from lightning_vision.learning.network import Network
+from lightning_vision.learning.strategy import Strategy
+from lightning_vision.learning.trainer_factory import TrainerFactory
 
 SECTIONS = ["surest-errors", "confused-pairs", "classes", "correct", "before-after"]
 

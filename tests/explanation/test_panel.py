@@ -10,7 +10,7 @@ from textured_objects import TexturedObjects, write_textured
 
 from lightning_vision.errors import ConfigError
 from lightning_vision.explanation.panel import ExplainPanel
-from lightning_vision.results import read_results
+from lightning_vision.results.schema import read_results
 
 
 def panel(**options: object) -> str:

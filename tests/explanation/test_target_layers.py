@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_vision.backbones import build_backbone
 from lightning_vision.errors import ConfigError
 from lightning_vision.explanation.target_layers import find_target_layer, layout_of
+from lightning_vision.learning.backbones import build_backbone
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from loaded_run import SIDE, classifier
 
-from lightning_vision.classifier import ContinualClassifier
 from lightning_vision.errors import CheckpointError
 from lightning_vision.exporting.check import (
     Difference,
@@ -17,6 +16,7 @@ from lightning_vision.exporting.check import (
     latency_ms,
     model_outputs,
 )
+from lightning_vision.learning.classifier import ContinualClassifier
 
 Change = Callable[[Floats, Floats], tuple[Floats, Floats]]
 

@@ -8,10 +8,10 @@ from loaded_run import classifier
 from torch import Tensor
 
 import strategies
-from lightning_vision.classifier import ContinualClassifier
 from lightning_vision.errors import ConfigError
 from lightning_vision.exporting.classifier_module import UNSEEN, ClassifierModule
-from lightning_vision.network import Network
+from lightning_vision.learning.classifier import ContinualClassifier
+from lightning_vision.learning.network import Network
 
 
 def pictures(count: int) -> Tensor:

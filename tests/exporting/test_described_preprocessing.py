@@ -8,7 +8,7 @@ from torchvision.transforms import v2
 
 from lightning_vision.errors import ConfigError
 from lightning_vision.exporting.preprocessing import describe_preprocessing
-from lightning_vision.transforms import build_transforms
+from lightning_vision.images.transforms import build_transforms
 
 SIDE = 224
 

@@ -12,7 +12,6 @@ from command_line import fit
 from loaded_run import load, squares
 
 import strategies
-from lightning_vision.checkpoints import find_checkpoint
 from lightning_vision.deployed.model_file import DeployedModel
 from lightning_vision.errors import CheckpointError, ConfigError, DataError
 from lightning_vision.exporting import check, command
@@ -22,9 +21,10 @@ from lightning_vision.exporting.description import Description
 from lightning_vision.exporting.formats import Onnx
 from lightning_vision.exporting.options import ExportOptions
 from lightning_vision.exporting.pt2_file import load_pt2
+from lightning_vision.learning.checkpoints import find_checkpoint
+from lightning_vision.learning.trainer_factory import TrainerFactory
 from lightning_vision.recipes.test_time_augmentation import TestTimeAugmentation
-from lightning_vision.trainers import TrainerFactory
-from lightning_vision.trust.trusted import Trusted, keep_trusted
+from lightning_vision.trust.kept_calibration import Trusted, keep_trusted
 
 EPSILONS = [0.001, 0.1]
 TRAINERS = TrainerFactory(dict, Path(), [])

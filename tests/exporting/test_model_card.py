@@ -16,7 +16,7 @@ from lightning_vision.errors import CheckpointError
 from lightning_vision.exporting.check import Difference
 from lightning_vision.exporting.description import Description
 from lightning_vision.exporting.model_card import Exported, write_model_card
-from lightning_vision.results import read_results
+from lightning_vision.results.schema import read_results
 from lightning_vision.trust.report import Accepted, Calibration, Rejection, TrustReport, write_trust_report
 
 NAMES = ["red", "green", "blue", "grey"]

@@ -17,8 +17,6 @@ import torch
 from loaded_run import classifier
 from torch import Tensor, nn
 
-from lightning_vision.backbones import BackboneFacts
-from lightning_vision.classifier import ContinualClassifier
 from lightning_vision.deployed.model_file import DeployedModel
 from lightning_vision.errors import CheckpointError, ConfigError
 from lightning_vision.exporting import onnx_file
@@ -28,7 +26,9 @@ from lightning_vision.exporting.description import Description
 from lightning_vision.exporting.formats import Onnx
 from lightning_vision.exporting.onnx_file import check_opset, make_onnx, write_onnx
 from lightning_vision.exporting.quantize import quantize
-from lightning_vision.network import Network
+from lightning_vision.learning.backbones import BackboneFacts
+from lightning_vision.learning.classifier import ContinualClassifier
+from lightning_vision.learning.network import Network
 
 HALF = (0.5, 0.5, 0.5)
 NAMES = ["red", "green", "blue", "grey"]
@@ -58,7 +58,7 @@ def description(module: ClassifierModule, **other: Any) -> Description:
         temperature=1.5,
         threshold=0.4,
         backbone="test_resnet",
-        strategy="lightning_vision.strategy.Strategy",
+        strategy="lightning_vision.learning.strategy.Strategy",
         num_features=module.num_features,
         linear_head=module.linear_head,
         opset=18,

@@ -10,8 +10,8 @@ from torch import Tensor
 import strategies
 from lightning_vision.errors import ConfigError
 from lightning_vision.exporting.prediction_graph import record_prediction
-from lightning_vision.network import Network
-from lightning_vision.strategy import Strategy
+from lightning_vision.learning.network import Network
+from lightning_vision.learning.strategy import Strategy
 
 D, C = 5, 4
 

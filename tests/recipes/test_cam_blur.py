@@ -12,10 +12,10 @@ from interruptions import interrupt
 from test_resume import check_equal
 from trial_pictures import Pictures
 
-from lightning_vision.checkpoints import read_checkpoint
 from lightning_vision.errors import ConfigError
+from lightning_vision.learning.checkpoints import read_checkpoint
 from lightning_vision.recipes import CamBlur
-from lightning_vision.results import read_results
+from lightning_vision.results.schema import read_results
 
 # Noise that hides the colours: after an epoch there are errors left.
 COMMON = (

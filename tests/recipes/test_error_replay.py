@@ -12,13 +12,13 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from lightning_vision import Batch, Network, Strategy
-from lightning_vision.classifier import ContinualClassifier
+from lightning_vision.data.scenarios import Joint
 from lightning_vision.errors import ConfigError
+from lightning_vision.learning.classifier import ContinualClassifier
 from lightning_vision.recipes import ErrorReplay
 from lightning_vision.recipes.error_replay import with_errors
-from lightning_vision.results import read_results
-from lightning_vision.samples import derive_seed
-from lightning_vision.scenarios import Joint
+from lightning_vision.results.schema import read_results
+from lightning_vision.seeding import derive_seed
 
 ROWS = np.arange(100, 120)
 

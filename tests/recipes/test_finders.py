@@ -13,10 +13,10 @@ from torch import Tensor
 
 from lightning_vision import Batch, Network, Strategy
 from lightning_vision.errors import ConfigError
-from lightning_vision.recipe import Moment
+from lightning_vision.learning.recipe import Moment
 from lightning_vision.recipes import BatchSizeFinder, LearningRateFinder
 from lightning_vision.recipes.finders import steepest_descent
-from lightning_vision.results import read_results
+from lightning_vision.results.schema import read_results
 
 # Dropout, batch norm, augmentation, a strategy with buffers that each step moves.
 COMMON = (

@@ -12,10 +12,10 @@ from trial_pictures import Shown
 
 from lightning_vision import Strategy
 from lightning_vision.errors import ConfigError
-from lightning_vision.recipe import Stage
+from lightning_vision.learning.stage import Stage
 from lightning_vision.recipes import FixRes
 from lightning_vision.recipes.fixres import last_batch_norm
-from lightning_vision.results import read_results
+from lightning_vision.results.schema import read_results
 
 FIX = Stage("", "fix", epochs=5, augment=False)
 COMMON = (

@@ -10,12 +10,12 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from tiny_network import tiny_network
 from torch import nn
 
-from lightning_vision.backbones import build_backbone
 from lightning_vision.errors import ConfigError
-from lightning_vision.network import Network
-from lightning_vision.recipe import Stage
+from lightning_vision.learning.backbones import build_backbone
+from lightning_vision.learning.network import Network
+from lightning_vision.learning.stage import Stage
 from lightning_vision.recipes import GradualUnfreezing
-from lightning_vision.results import read_results
+from lightning_vision.results.schema import read_results
 from strategies import FullFineTune, HeadOnly
 
 UNFREEZING = "--trainer.callbacks=lightning_vision.recipes.GradualUnfreezing"

@@ -10,10 +10,10 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from timm.optim import param_groups_layer_decay  # type: ignore[attr-defined]
 from tiny_network import tiny_network
 
-from lightning_vision.backbones import build_backbone
 from lightning_vision.errors import ConfigError
-from lightning_vision.network import Network
-from lightning_vision.recipe import Stage
+from lightning_vision.learning.backbones import build_backbone
+from lightning_vision.learning.network import Network
+from lightning_vision.learning.stage import Stage
 from lightning_vision.recipes import LayerDecay
 from lightning_vision.recipes.layer_groups import distances_from_head
 
@@ -97,7 +97,7 @@ def test_a_backbone_that_timm_cannot_group_is_named() -> None:
 def test_resnext101_is_grouped() -> None:
     from timm.models.resnet import Bottleneck, ResNet
 
-    # As lightning_vision.backbones builds it, but narrow: 829 million parameters take a while.
+    # As lightning_vision.learning.backbones builds it, but narrow: 829 million parameters take a while.
     narrow = ResNet(cast(Any, Bottleneck), layers=(3, 4, 23, 3), cardinality=1, base_width=1, num_classes=0)
     network = Network(narrow, network_of("test_resnet").facts, 4)
     distances = distances_from_head(network)

@@ -12,11 +12,11 @@ from interruptions import interrupt
 from test_resume import check_equal
 from trial_pictures import Dropped, Shown
 
-from lightning_vision.classifier import ContinualClassifier
 from lightning_vision.errors import ConfigError
+from lightning_vision.learning.classifier import ContinualClassifier
 from lightning_vision.recipes import ProgressiveResizing
 from lightning_vision.recipes.progressive_resizing import Regime, stage_of
-from lightning_vision.results import read_results
+from lightning_vision.results.schema import read_results
 
 SCHEDULE = "{preset: L, stages: 3, size: [16, 32]}"
 COMMON = (

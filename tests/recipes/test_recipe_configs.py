@@ -9,8 +9,8 @@ import yaml
 from dataset_maker import write_cars_devkit, write_dogs, write_products
 
 from lightning_vision.cli import main
-from lightning_vision.results import read_results
-from lightning_vision.shipped_configs import config_folder
+from lightning_vision.program.shipped_configs import config_folder
+from lightning_vision.results.schema import read_results
 
 MAKERS: dict[str, Callable[[Path], Path]] = {
     "stanford_cars": write_cars_devkit,

@@ -14,16 +14,18 @@ from command_line import changed
 from torch import Tensor
 
 import strategies
-from lightning_vision.classifier import ContinualClassifier
-from lightning_vision.energy import EnergyMeter
-from lightning_vision.progress import StreamProgress
-from lightning_vision.recipe import Recipe
+from lightning_vision.data.scenarios import InstanceIncremental
+from lightning_vision.learning.classifier import ContinualClassifier
+from lightning_vision.learning.recipe import Recipe
+from lightning_vision.learning.stop_signals import StopSignals
+from lightning_vision.learning.strategy import Strategy
+from lightning_vision.learning.trainer_factory import TrainerFactory
+from lightning_vision.learning.trainer_options import TRAINER_DEFAULTS
 from lightning_vision.recipes import ErrorReplay, GradualUnfreezing, LayerDecay, MovingAverage, WarmupCosine
-from lightning_vision.run_directory import RunDirectory
-from lightning_vision.scenarios import InstanceIncremental
-from lightning_vision.strategy import Strategy
-from lightning_vision.stream_run import RunOptions, StreamRun
-from lightning_vision.trainers import TRAINER_DEFAULTS, StopSignals, TrainerFactory
+from lightning_vision.results.run_directory import RunDirectory
+from lightning_vision.run.stream_run import RunOptions, StreamRun
+from lightning_vision.tracking.energy import EnergyMeter
+from lightning_vision.tracking.progress import StreamProgress
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # Lightning repeats itself; the program quietens it
 GRADIENT = [name for name in sorted(strategies.__all__) if getattr(strategies, name).kind == "gradient"]

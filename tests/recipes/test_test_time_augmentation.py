@@ -10,12 +10,12 @@ from command_line import fit
 from torch import Tensor
 
 from lightning_vision import recipes
-from lightning_vision.batch import Batch
-from lightning_vision.classifier import ContinualClassifier
 from lightning_vision.cli import main
+from lightning_vision.data.batch import Batch
 from lightning_vision.errors import ConfigError
+from lightning_vision.learning.classifier import ContinualClassifier
 from lightning_vision.recipes.test_time_augmentation import mean_logits, mean_probabilities, views_of
-from lightning_vision.results import read_results
+from lightning_vision.results.schema import read_results
 
 
 def numbered(side: int) -> Tensor:

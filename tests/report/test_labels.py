@@ -54,7 +54,7 @@ MOVE = "strategies.MoveToData"
             ["X max_epochs=1", "X max_epochs=2", "Y"],
         ),
         ([{"strategy": "strategies.EWC"}, {"strategy": "mine.EWC"}], ["strategies.EWC", "mine.EWC"]),
-        ([{"strategy": "lightning_vision.strategy.Strategy"}], ["FullFineTune"]),
+        ([{"strategy": "lightning_vision.learning.strategy.Strategy"}], ["FullFineTune"]),
         (
             [{"strategy": "s.Plugin", "init_args": {"plugin": p}} for p in ("avalanche.EWC", "avalanche.SI")],
             ["Plugin plugin=EWC", "Plugin plugin=SI"],

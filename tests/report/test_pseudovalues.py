@@ -8,7 +8,7 @@ import pytest
 
 from lightning_vision.report.pseudovalues import forgetting_pseudovalues, macro_f1_pseudovalues, recall_pseudovalues
 from lightning_vision.report.statistics import accuracy_interval, figure_interval
-from lightning_vision.scores import confusion_matrix, forgetting, macro_f1
+from lightning_vision.results.scores import confusion_matrix, forgetting, macro_f1
 
 Labels = npt.NDArray[np.int64]
 

@@ -13,7 +13,7 @@ from statsmodels.stats.multitest import multipletests
 from lightning_vision.report.gather import gather
 from lightning_vision.report.runs import Ranking
 from lightning_vision.report.statistics import Interval
-from lightning_vision.results import read_results
+from lightning_vision.results.schema import read_results
 
 
 def ranking_of(folder: Path) -> Ranking:

@@ -8,7 +8,7 @@ from run_maker import CLASSES, make_run
 
 from lightning_vision.report.gather import gather
 from lightning_vision.report.runs import ReportRun
-from lightning_vision.results import read_results
+from lightning_vision.results.schema import read_results
 
 
 def run_of(folder: Path) -> ReportRun:
@@ -56,7 +56,7 @@ def test_energy_that_was_not_tracked_is_not_known(tmp_path: Path) -> None:
 
 def test_the_maker_scores_as_runs_do(tmp_path: Path) -> None:
     """The fixture of these tests against what real runs are scored with."""
-    from lightning_vision.scores import forgetting, score_predictions  # loads torch
+    from lightning_vision.results.scores import forgetting, score_predictions  # loads torch
 
     path = make_run(tmp_path, [0.4, 0.7, 0.6])
     results = read_results(path / "results.json")

@@ -9,7 +9,7 @@ from run_maker import make_run
 
 from lightning_vision.errors import DataError
 from lightning_vision.report.soundness import check_results
-from lightning_vision.results import Results, read_results
+from lightning_vision.results.schema import Results, read_results
 
 Spoil = Callable[[dict[str, Any]], object]
 

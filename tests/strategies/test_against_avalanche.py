@@ -10,8 +10,8 @@ from tiny_network import tiny_batch, tiny_experience, tiny_network
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - torch's own custom
 
-from lightning_vision.batch import Batch
-from lightning_vision.network import Network
+from lightning_vision.data.batch import Batch
+from lightning_vision.learning.network import Network
 from strategies.ewc import EWC
 from strategies.lwf import LwF
 from strategies.synaptic_intelligence import SynapticIntelligence

@@ -19,12 +19,12 @@ from test_ranks import TWO, command, free_port
 from tiny_network import flat, part_of, tiny_batch, tiny_experience, tiny_network
 from torch import Tensor, nn
 
-from lightning_vision.batch import Batch
-from lightning_vision.classifier import ContinualClassifier
+from lightning_vision.data.batch import Batch
 from lightning_vision.errors import ConfigError, TrainingError
-from lightning_vision.network import Network
-from lightning_vision.results import read_results
-from lightning_vision.strategy import Strategy
+from lightning_vision.learning.classifier import ContinualClassifier
+from lightning_vision.learning.network import Network
+from lightning_vision.learning.strategy import Strategy
+from lightning_vision.results.schema import read_results
 from strategies.avalanche_host import PluginHost, Snapshot
 from strategies.avalanche_plugin import REFUSED, SUPPORTED, AvalanchePlugin
 

@@ -12,7 +12,7 @@ from interruptions import interrupt
 from test_resume import RESUME, check_equal
 
 from lightning_vision import ContinualClassifier, Network, Strategy
-from lightning_vision.results import read_results
+from lightning_vision.results.schema import read_results
 from strategies import queued_strategy
 from strategies.fecam import FeCAM
 from strategies.nearest_mean import NearestMean

@@ -9,7 +9,7 @@ from tiny_network import part_of, recorder, tiny_batch, tiny_experience, tiny_ne
 from torch.nn import functional as F  # noqa: N812 - torch's own custom
 
 from lightning_vision.errors import ConfigError
-from lightning_vision.results import read_results
+from lightning_vision.results.schema import read_results
 from strategies.dark_experience_replay import DarkExperienceReplay, logit_distance
 
 INF = float("inf")

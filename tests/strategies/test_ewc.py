@@ -9,9 +9,9 @@ from tiny_network import flat, part_of, recorder, saved_parameters, tiny_batch, 
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - torch's own custom
 
-from lightning_vision.batch import Batch
+from lightning_vision.data.batch import Batch
 from lightning_vision.errors import ConfigError
-from lightning_vision.network import Network
+from lightning_vision.learning.network import Network
 from strategies.ewc import EWC, add_penalty, squared_gradients
 
 

@@ -6,9 +6,9 @@ import torch
 from command_line import changed, fit, weights_of
 from torch import nn
 
-from lightning_vision.backbones import BackboneFacts
-from lightning_vision.network import Network
-from lightning_vision.results import read_results
+from lightning_vision.learning.backbones import BackboneFacts
+from lightning_vision.learning.network import Network
+from lightning_vision.results.schema import read_results
 from strategies import FullFineTune
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from command_line import changed, fit, weights_of
 
-from lightning_vision.results import read_results
+from lightning_vision.results.schema import read_results
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from command_line import fit, weights_of
 from tiny_network import tiny_batch, tiny_experience, tiny_network
 
 from lightning_vision.errors import ConfigError
-from lightning_vision.results import read_results
+from lightning_vision.results.schema import read_results
 from strategies.linear_probe_then_fine_tune import LinearProbeThenFineTune
 
 

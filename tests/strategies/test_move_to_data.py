@@ -10,11 +10,12 @@ from command_line import changed, checkpoint_of, fit, start, weights_of
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - torch's own custom
 
-from lightning_vision.backbones import BackboneFacts
+from lightning_vision.data.scenarios import InstanceIncremental
+from lightning_vision.data.stream import Experience
 from lightning_vision.errors import ConfigError
-from lightning_vision.network import Network
-from lightning_vision.results import read_results
-from lightning_vision.scenarios import Experience, InstanceIncremental
+from lightning_vision.learning.backbones import BackboneFacts
+from lightning_vision.learning.network import Network
+from lightning_vision.results.schema import read_results
 from strategies import MoveToData
 from strategies.move_to_data import DEFAULT_EPSILONS, imprint, move_to_data
 

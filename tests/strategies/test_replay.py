@@ -12,9 +12,9 @@ from tiny_network import part_of, recorder, tiny_batch, tiny_experience, tiny_ne
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - torch's own custom
 
+from lightning_vision.data.scenarios import ClassIncremental
 from lightning_vision.errors import ConfigError
-from lightning_vision.results import read_results
-from lightning_vision.scenarios import ClassIncremental
+from lightning_vision.results.schema import read_results
 from strategies.replay import Replay, bottom_k, sample_keys
 
 ROWS = np.arange(60)

@@ -7,7 +7,7 @@ import torch
 from command_line import checkpoint_of, fit, start, weights_of
 
 from lightning_vision.errors import ConfigError
-from lightning_vision.results import read_results
+from lightning_vision.results.schema import read_results
 
 QUIET = ("--keep_checkpoints=all", "--trainer.max_epochs=4")
 

@@ -9,9 +9,9 @@ import torch
 import yaml
 from command_line import fit
 
-from lightning_vision.checkpoints import find_checkpoint, read_checkpoint
 from lightning_vision.cli import main
-from lightning_vision.results import read_results
+from lightning_vision.learning.checkpoints import find_checkpoint, read_checkpoint
+from lightning_vision.results.schema import read_results
 
 STREAM = ("--data.stream.experiences=2", "--data.noise=80")
 STRATEGIES = {

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from lightning_vision import Network
 from lightning_vision.errors import CheckpointError, ConfigError, TrainingError
-from lightning_vision.results import read_results
+from lightning_vision.results.schema import read_results
 from strategies.sklearn_head import SklearnHead
 
 C, D, BATCH = 3, 12, 16

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - torch's own custom
 
 from lightning_vision.errors import ConfigError
-from lightning_vision.network import Network
-from lightning_vision.results import read_results
+from lightning_vision.learning.network import Network
+from lightning_vision.results.schema import read_results
 from strategies.slca import SAMPLES, SLCA, align, alignment_loss, pool, square_root
 
 

@@ -6,7 +6,7 @@ import pytest
 from test_configs import QUICKSTART, SMALL, fit, options_of
 
 import strategies
-from lightning_vision.shipped_configs import config_folder
+from lightning_vision.program.shipped_configs import config_folder
 
 CONFIGS = sorted(path.stem for path in (config_folder() / "strategy").glob("*.yaml"))
 ELSEWHERE = {"full_fine_tune", "head_only", "move_to_data"}

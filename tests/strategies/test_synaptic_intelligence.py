@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - torch's own custom
 
 from lightning_vision.errors import ConfigError
-from lightning_vision.network import Network
+from lightning_vision.learning.network import Network
 from strategies.synaptic_intelligence import SynapticIntelligence
 
 

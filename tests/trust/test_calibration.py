@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional as F  # noqa: N812
 
 from lightning_vision.errors import DataError, TrainingError
-from lightning_vision.scores import expected_calibration_error
+from lightning_vision.results.scores import expected_calibration_error
 from lightning_vision.trust.calibration import calibration_error, fit_temperature, reliability
 
 

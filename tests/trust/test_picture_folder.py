@@ -8,9 +8,9 @@ from coloured_squares import ColouredSquares
 from photo_folder import write_photos
 from PIL import Image
 
-from lightning_vision import inspection
+from lightning_vision.data import inspection
 from lightning_vision.errors import DataError
-from lightning_vision.trust.picture_folder import joined, read_picture_folder, said
+from lightning_vision.trust.image_folder import joined, read_picture_folder, said
 
 
 @pytest.fixture(scope="module")

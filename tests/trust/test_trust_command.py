@@ -15,9 +15,9 @@ from trusting import opened, write_strangers
 from lightning_vision.errors import CheckpointError, ConfigError, DataError
 from lightning_vision.trust.command import assess
 from lightning_vision.trust.detectors import DETECTORS
+from lightning_vision.trust.kept_calibration import KEY
 from lightning_vision.trust.options import TrustOptions
 from lightning_vision.trust.report import TrustReport, read_trust_report
-from lightning_vision.trust.trusted import KEY
 
 # Noise enough for errors, which a temperature needs.
 NOISY = ("--data.per_class=120", "--data.noise=150", "--data.batch_size=32", "--model.base_epochs=3")

@@ -13,7 +13,7 @@ from lightning_vision.comparison.executors.executor import Done, Job, Started
 from lightning_vision.comparison.executors.job_log import JobLog
 
 OWNER = "LIGHTNING_VISION_OWNER"
-"""Environment variable of ``lightning_vision.processes``: the process that started this one, and that it ends with."""
+"""Environment variable of ``lightning_vision.run.rank_processes``: the process that started this one, and that it ends with."""
 
 
 class JobProcess(Started):

@@ -1,0 +1,67 @@
+"""Test pictures of runs, for a report: read from the data that a run was on, where it is still as it was."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from typing import Any, cast
+
+from jsonargparse import ArgumentParser, Namespace
+
+from lightning_vision.data.datamodule import StreamDataModule
+from lightning_vision.drawing.thumbnail import jpeg_thumbnail
+from lightning_vision.errors import UserError
+from lightning_vision.program.foreign_config import take_foreign_data
+from lightning_vision.report.runs import ReportRun
+from lightning_vision.results.run_directory import RunDirectory
+
+SIDE = 96
+"""Longest side of a thumbnail, in pixels."""
+OF_PREPARATION = ("train_transforms", "eval_transforms", "batch_transforms", "test_data")
+"""Options of a datamodule that a thumbnail does without."""
+
+
+class PicturesOfRuns:
+    """Gives the JPEG of a test picture by run and row; None where the data is gone, was changed, or is another's format."""
+
+    def __init__(self) -> None:
+        self._data: dict[str, StreamDataModule | None] = {}
+
+    def __call__(self, run: ReportRun, row: int) -> bytes | None:
+        """A JPEG of at most ``SIDE`` pixels of a row of the run's sample table."""
+        data = self._data_of(run)
+        if data is None or not 0 <= row < len(data.samples):
+            return None
+        try:
+            return jpeg_thumbnail(data.picture(row), SIDE)[0]
+        except UserError:  # deleted since: the report does without it
+            return None
+
+    def _data_of(self, run: ReportRun) -> StreamDataModule | None:
+        key = run.results.run.split_hash
+        if key not in self._data:
+            self._data[key] = _open(run)
+        return self._data[key]
+
+
+def _open(run: ReportRun) -> StreamDataModule | None:
+    asked = run.config.get("data")
+    if not isinstance(asked, dict) or not isinstance(options := asked.get("init_args") or {}, dict):
+        return None
+    kept: dict[str, Any] = {key: value for key, value in options.items() if key not in OF_PREPARATION}
+    try:
+        taken = take_foreign_data({**asked, "init_args": kept}, RunDirectory(run.path).config)
+    except UserError:  # the page does without the pictures of such data
+        return None
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(StreamDataModule, "data")
+    said = io.StringIO()  # the data's own remarks were printed by the run
+    try:
+        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+            parsed = parser.parse_object({"data": taken})
+            data = cast(StreamDataModule, cast(Namespace, parser.instantiate_classes(parsed)).data)
+            if data.class_names != run.results.class_names:
+                data.use_class_names(run.results.class_names)
+    except Exception:  # whatever is wrong with it, the report does without its pictures, and says that there are none
+        return None
+    return data if data.split_hash == run.results.run.split_hash else None

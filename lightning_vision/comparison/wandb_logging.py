@@ -1,0 +1,78 @@
+"""What a comparison sends to W&B beside its cells: the whole as a run of its own, and variants as runs of their own."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from lightning_vision.comparison.folder import ComparisonFolder
+from lightning_vision.comparison.plan import PlannedRun
+from lightning_vision.report.page import ReportFiles
+from lightning_vision.report.runs import Comparison
+from lightning_vision.report.tables import ranking_table
+from lightning_vision.results.schema import Results
+from lightning_vision.tracking.loggers import close_loggers, log_experience
+from lightning_vision.tracking.stream_position import StreamPosition
+from lightning_vision.tracking.wandb_logger import StreamWandbLogger, earlier_run_id, make_wandb_logger
+
+
+def log_comparison(comparison: Comparison, files: ReportFiles, folder: ComparisonFolder, cell: PlannedRun) -> None:
+    """Log the ranking as a table, the charts as images and the report as an artifact: one run in the cells' group.
+
+    Args:
+        comparison: What was compared.
+        files: The report.
+        folder: Where the W&B run is kept.
+        cell: Any of the cells, for how W&B is used.
+    """
+    name = folder.path.resolve().name
+    logger = _start(folder.path, f"{name}: comparison", cell, "comparison", {"command": comparison.command})
+    tables = {"comparison/ranking": ranking_table(comparison)}
+    images = {f"comparison/{path.stem}": path for path in files.charts}
+    artifacts = {"comparison/report": files.page}
+    artifacts |= {f"comparison/{path.name}": path for path in files.tables}
+    try:
+        log_experience([logger], StreamPosition(), {}, images=images, tables=tables, artifacts=artifacts)
+    finally:
+        close_loggers([logger])
+
+
+def log_variants(results: Results, cell: PlannedRun, directory: Path) -> None:
+    """Log each variant of a cell, such as one epsilon of a sweep, as a run of its own, under the keys of any other run."""
+    for variant, found in results.variants.items():
+        place = directory / "variants" / re.sub(r"[^\w.=+-]+", "-", variant)
+        key, _, value = variant.partition("=")
+        config = {**cell.config, "variant": variant, **({key: float(value)} if _is_number(value) else {})}
+        logger = _start(place, f"{cell.name}, {variant}", cell, cell.strategy, config)
+        try:
+            for t, accuracy in enumerate(found.test_accuracy):
+                last = t == len(found.test_accuracy) - 1
+                scalars = {"test/accuracy": accuracy, "val/accuracy": found.val_accuracy[t]}
+                scalars |= {"test/macro_f1": found.test.macro_f1, "test/ece": found.test.ece} if last else {}
+                log_experience([logger], StreamPosition(experience=t, step_offset=t), scalars)
+        finally:
+            close_loggers([logger])
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _start(place: Path, name: str, cell: PlannedRun, job_type: str, config: dict[str, Any]) -> StreamWandbLogger:
+    """A W&B run in the group of the cells; one that is there already is gone on with."""
+    wandb = cell.config["wandb"]
+    return make_wandb_logger(
+        place,
+        name=name,
+        group=wandb["group"],
+        job_type=job_type,
+        config=config,
+        mode=wandb["mode"],
+        project=wandb["project"],
+        run_id=earlier_run_id(place),
+    )

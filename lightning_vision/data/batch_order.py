@@ -1,0 +1,205 @@
+"""The order of training and evaluation batches: a function of the seed, the experience and the epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+from torch.utils.data import Sampler
+
+from lightning_vision.array_types import Rows
+from lightning_vision.seeding import derive_seed
+
+
+class Draw(NamedTuple):
+    """One picture that a batch asks for."""
+
+    index: int  # type: ignore[assignment]  # hides tuple.index, which no one needs of a draw
+    """Row in the sample table."""
+    experience: int
+    seed: int
+    """Of the augmentation; -1 for the evaluation transform."""
+    valid: bool
+    """False for a stand-in, which counts nowhere."""
+    memory: bool
+    """From the learning strategy's memory of the past."""
+
+
+class TrainBatches(Sampler[list[Draw]]):
+    """The batches of one process in an epoch of training.
+
+    Global batch b holds the pictures ``order[b * B * W : (b + 1) * B * W]`` for B pictures on each of W processes, and
+    process r takes every W-th of them from the r-th on. Batch norm cannot train on a picture or two, so a last global
+    batch of less than half the size is shared evenly with the one before; that does not depend on the number of
+    processes, as long as B * W is the same. A process left without a picture is given one as a stand-in (``valid``
+    False), alone in its batch: what the strategy makes of it is weighted by zero.
+
+    Args:
+        indices: (N,) training rows in the stream's order.
+        experiences: The experience of every row of the sample table.
+        batch_size: Pictures of a batch on one process.
+        rank: Number of this process.
+        world_size: Number of processes.
+        seed: What order, augmentation and memory derive from, beside experience and epoch.
+        experience: Number of the experience that is learned.
+        shuffle: A new order each epoch, and the training transform; otherwise the stream's order and the evaluation
+            transform, for strategies in closed form.
+        memory: (M,) rows to draw from for each batch, the same on every process.
+        memory_size: How many of them a batch is given.
+        labels: (R,) the label of every row of the sample table: an epoch then shows each class as often, small ones
+            repeatedly and large ones in part, another part each epoch. None: every row once.
+        augment: False: the evaluation transform in spite of the new order.
+    """
+
+    def __init__(
+        self,
+        indices: Rows,
+        experiences: Rows,
+        batch_size: int,
+        rank: int = 0,
+        world_size: int = 1,
+        seed: int = 0,
+        experience: int = 0,
+        shuffle: bool = True,
+        memory: Rows | None = None,
+        memory_size: int = 0,
+        labels: Rows | None = None,
+        augment: bool = True,
+    ) -> None:
+        self.indices = np.asarray(indices, dtype=np.int64)
+        self.experiences = experiences
+        self.batch_size = batch_size
+        self.rank = rank
+        self.world_size = world_size
+        self.seed = seed
+        self.experience = experience
+        self.shuffle = shuffle
+        self.memory = np.asarray([] if memory is None else memory, dtype=np.int64)
+        self.memory_size = memory_size if len(self.memory) else 0
+        self.labels = labels
+        self.augment = augment and shuffle
+        self.choose: Callable[[Rows, np.random.Generator], Rows] | None = None
+        """Puts other rows in the place of some of an epoch's, as many; set by a recipe between epochs."""
+        self.epoch = 0
+        self._start = 0
+        size, count = batch_size * world_size, len(self.indices)
+        self.starts = list(range(0, count, size))
+        if shuffle and len(self.starts) > 1 and 2 * (count - self.starts[-1]) < size:
+            self.starts[-1] = self.starts[-2] + (count - self.starts[-2] + 1) // 2
+
+    @property
+    def sampler(self) -> TrainBatches:
+        """Itself: Lightning calls ``set_epoch`` on the sampler of a batch sampler, not on the batch sampler."""
+        return self
+
+    @property
+    def global_sizes(self) -> list[int]:
+        """Pictures of each global batch, stand-ins and memory not counted."""
+        return [int(size) for size in np.diff([*self.starts, len(self.indices)])]
+
+    def set_epoch(self, epoch: int) -> None:
+        """Order and augmentation of what is iterated over next."""
+        self.epoch = epoch
+
+    def set_start(self, batch: int) -> None:
+        """Leave out the first batches of the next epoch that is iterated over, and of that one only."""
+        self._start = batch
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def __iter__(self) -> Iterator[list[Draw]]:
+        start, self._start = self._start, 0
+        epoch, order = self.epoch, self.indices
+        if self.shuffle:
+            generator = np.random.default_rng(derive_seed(self.seed, "order", self.experience, epoch))
+            order = order if self.choose is None else self.choose(order, generator)
+            order = (
+                generator.permutation(order)
+                if self.labels is None
+                else balanced_order(order, self.labels[order], generator)
+            )
+        ends = [*self.starts[1:], len(order)]
+        for number in range(start, len(self.starts)):
+            together = order[self.starts[number] : ends[number]]
+            own = together[self.rank :: self.world_size]
+            place = self.starts[number] + self.rank
+            draws = [
+                self._draw(row, epoch, place + self.world_size * step, valid=True) for step, row in enumerate(own)
+            ] or [self._draw(together[0], epoch, place, valid=False)]
+            yield draws + self._memory_draws(epoch, number)
+
+    def _draw(self, row: np.int64, epoch: int, place: int, valid: bool) -> Draw:
+        """A row at a place in the epoch's order; one that is there repeatedly is augmented anew each time."""
+        again = [] if self.labels is None and self.choose is None else [place]
+        seed = derive_seed(self.seed, "augment", self.experience, epoch, int(row), *again) if self.augment else -1
+        return Draw(int(row), int(self.experiences[row]), seed, valid, memory=False)
+
+    def _memory_draws(self, epoch: int, number: int) -> list[Draw]:
+        if self.memory_size == 0:
+            return []
+        words = (self.seed, "memory", self.experience, epoch, number)
+        generator = np.random.default_rng(derive_seed(*words))
+        rows = generator.choice(self.memory, self.memory_size, replace=self.memory_size > len(self.memory))
+        seeds = [derive_seed(*words, place) if self.augment else -1 for place in range(len(rows))]
+        return [
+            Draw(int(row), int(self.experiences[row]), seed, valid=True, memory=True)
+            for row, seed in zip(rows, seeds, strict=True)
+        ]
+
+
+def balanced_order(rows: Rows, labels: Rows, generator: np.random.Generator) -> Rows:
+    """As many rows as there are, with every class as often as the others, give or take one.
+
+    A class is gone through whole, in a new order, as often as its share asks for, and once more in part: no picture is
+    shown more than once oftener than another of its class.
+
+    Args:
+        rows: (N,)
+        labels: (N,) their labels.
+        generator: What the order is drawn with.
+    """
+    classes = np.unique(labels)
+    shares = np.full(len(classes), len(rows) // len(classes))
+    shares[generator.permutation(len(classes))[: len(rows) % len(classes)]] += 1
+    drawn = []
+    for label, share in zip(classes, shares, strict=True):
+        own = rows[labels == label]
+        rounds = [generator.permutation(own) for _ in range(-(-int(share) // len(own)))]
+        drawn.append(np.concatenate([*rounds, own[:0]])[:share])
+    return generator.permutation(np.concatenate(drawn))
+
+
+class EvalBatches(Sampler[list[Draw]]):
+    """The batches of one process in an evaluation: over all processes each row exactly once, without padding.
+
+    Every process has the same number of batches, so that they can wait for each other; one that has too few rows is
+    given a stand-in (``valid`` False) as a batch. Without any row there is no batch on any process.
+
+    Args:
+        indices: (N,) rows to evaluate.
+        experiences: The experience of every row of the sample table.
+        batch_size: The most pictures of a batch on one process.
+        rank: Number of this process.
+        world_size: Number of processes.
+    """
+
+    def __init__(self, indices: Rows, experiences: Rows, batch_size: int, rank: int = 0, world_size: int = 1) -> None:
+        self.indices = np.asarray(indices, dtype=np.int64)
+        self.experiences = experiences
+        self.rank = rank
+        self.world_size = world_size
+        most = -(-len(self.indices) // world_size)  # rows on the process that has most
+        self.batches = -(-most // batch_size)
+
+    def __len__(self) -> int:
+        return self.batches
+
+    def __iter__(self) -> Iterator[list[Draw]]:
+        if self.batches == 0:
+            return
+        for rows in np.array_split(self.indices[self.rank :: self.world_size], self.batches):
+            valid = len(rows) > 0
+            chunk = rows if valid else self.indices[:1]
+            yield [Draw(int(row), int(self.experiences[row]), -1, valid, memory=False) for row in chunk]

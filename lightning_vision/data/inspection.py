@@ -1,0 +1,241 @@
+"""A look at every picture before anything is trained: does it decode, how large is it, what else looks like it.
+
+What was found is kept beside the data, so that only new and changed files are looked at the next time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from lightning_vision.array_types import Rows
+from lightning_vision.errors import DataError
+from lightning_vision.images.image_sources import FilePictures, PictureSource, box_problem
+from lightning_vision.storage.atomic_write import write_atomically
+from lightning_vision.storage.cache_folder import keep, locked
+from lightning_vision.terminal.progress_bar import progress_bar
+
+VERSION = 1
+"""Of what is computed: another one makes kept figures worthless."""
+SMALLEST_SIDE = 32
+"""Pictures below have too little in them for a perceptual hash: everything would look alike."""
+THUMBNAIL = 8
+"""Side of the thumbnails, in pixels."""
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """Facts on N pictures."""
+
+    height: npt.NDArray[np.int32]
+    """(N,) upright and cut to its box; 0 where it cannot be read. As ``width``."""
+    width: npt.NDArray[np.int32]
+    bytes: npt.NDArray[np.int64]
+    """(N,) size of the file; 0 where there is none."""
+    format: npt.NDArray[np.str_]
+    """(N,) as Pillow names it: JPEG, PNG, ...; empty where there is no file."""
+    mode: npt.NDArray[np.str_]
+    """(N,) Pillow's mode: RGB, L, CMYK, ..."""
+    digest: npt.NDArray[np.uint8]
+    """(N, 16) hash of the file and of what is cut out of it, or of the pixels: equal for exact copies."""
+    phash: npt.NDArray[np.uint64]
+    """(N,) perceptual hash; pictures that look alike differ in few bits."""
+    thumbnail: npt.NDArray[np.uint8]
+    """(N, 8, 8, 3) RGB."""
+    reason: npt.NDArray[np.str_]
+    """(N,) why it cannot be used; empty where it can."""
+
+    def __len__(self) -> int:
+        return len(self.height)
+
+    def take(self, rows: Rows) -> Inspection:
+        """The facts on some rows, in their order."""
+        return Inspection(**{item.name: getattr(self, item.name)[rows] for item in fields(self)})
+
+    @staticmethod
+    def joined(parts: Sequence[Inspection]) -> Inspection:
+        """The rows of several, one after another."""
+        names = [item.name for item in fields(Inspection)]
+        return Inspection(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
+
+
+@dataclass
+class _Found:
+    """The same on one picture."""
+
+    height: int = 0
+    width: int = 0
+    file_bytes: int = 0
+    format: str = ""
+    mode: str = ""
+    digest: bytes = bytes(16)
+    phash: int = 0
+    thumbnail: npt.NDArray[np.uint8] | None = None
+    reason: str = ""
+
+
+def inspect_files(files: FilePictures, workers: int, kept: Path | None) -> Inspection:
+    """Look at every picture file.
+
+    Args:
+        files: The pictures.
+        workers: Threads; decoders leave Python's lock alone.
+        kept: File in which an earlier inspection is looked up and this one is kept; None keeps nothing.
+    """
+    keys = [_key(files, row) for row in range(len(files))]
+    if kept is None:
+        return _inspect(lambda row: _look_at_file(files, row), len(files), workers)
+    with locked(kept.parent, kept.name):  # other processes of the run wait, then find all of it done
+        before = _read(kept)
+        known = {} if before is None else {bytes(key): row for row, key in enumerate(before[0])}
+        missing = np.array([row for row, key in enumerate(keys) if key not in known], dtype=np.int64)
+        if before is not None and len(missing) == 0:
+            return before[1].take(np.array([known[key] for key in keys], dtype=np.int64))
+        fresh = _inspect(lambda row: _look_at_file(files, int(missing[row])), len(missing), workers)
+        place_of_missing = {int(row): place for place, row in enumerate(missing)}
+        if before is None:
+            found = fresh
+        else:
+            places = [
+                len(before[1]) + place_of_missing[row] if row in place_of_missing else known[key]
+                for row, key in enumerate(keys)
+            ]
+            found = Inspection.joined([before[1], fresh]).take(np.array(places, dtype=np.int64))
+        keep("Facts on the images", kept, lambda: _write(kept, keys, found))
+        return found
+
+
+def inspect_loaded(source: PictureSource, count: int, workers: int) -> Inspection:
+    """Look at pictures that are not files; nothing is kept."""
+    return _inspect(lambda row: _look_at_pixels(source, row), count, workers)
+
+
+def _inspect(look: Callable[[int], _Found], count: int, workers: int) -> Inspection:
+    found: list[_Found] = []
+    with ThreadPoolExecutor(max(1, workers)) as pool, progress_bar("looking at the pictures", count) as advance:
+        for item in pool.map(look, range(count)):
+            found.append(item)
+            advance()
+    empty = np.zeros((THUMBNAIL, THUMBNAIL, 3), dtype=np.uint8)
+    thumbnails = [empty if item.thumbnail is None else item.thumbnail for item in found]
+    return Inspection(
+        height=np.array([item.height for item in found], dtype=np.int32),
+        width=np.array([item.width for item in found], dtype=np.int32),
+        bytes=np.array([item.file_bytes for item in found], dtype=np.int64),
+        format=np.array([item.format for item in found], dtype=np.str_),
+        mode=np.array([item.mode for item in found], dtype=np.str_),
+        digest=np.frombuffer(b"".join(item.digest for item in found), dtype=np.uint8).reshape(-1, 16),
+        phash=np.array([item.phash for item in found], dtype=np.uint64),
+        thumbnail=np.array(thumbnails, dtype=np.uint8).reshape(-1, THUMBNAIL, THUMBNAIL, 3),
+        reason=np.array([item.reason for item in found], dtype=np.str_),
+    )
+
+
+def _look_at_file(files: FilePictures, row: int) -> _Found:
+    opening, box = files.opening(row), files.box(row)
+    path = opening.path
+    found = _Found()
+    try:
+        found.file_bytes = path.stat().st_size
+        if found.file_bytes == 0:
+            found.reason = "the file is empty"
+            return found
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16))
+        digest.update(opening.treatment)
+        found.digest = digest.digest()
+        picture = files.open(row)
+        found.format, found.mode = picture.header.format, picture.header.mode
+        saliency = files.saliency(row)
+        if saliency is not None and not saliency.is_file():
+            found.reason = f"its saliency map is not there ({saliency.name})"
+            return found
+        if box is not None and (wrong := box_problem(box, picture.header.size)):
+            found.reason = wrong
+            return found
+        found.height, found.width = picture.size
+        _describe(found, picture.pixels(None, (SMALLEST_SIDE * 2, SMALLEST_SIDE * 2)).permute(1, 2, 0).numpy())
+    except (DataError, OSError) as error:
+        found.reason = _short(error, path)
+    return found
+
+
+def _look_at_pixels(source: PictureSource, row: int) -> _Found:
+    found = _Found()
+    try:
+        pixels = np.ascontiguousarray(source.open(row).pixels().permute(1, 2, 0).numpy())  # (h, w, 3)
+    except DataError as error:
+        found.reason = str(error)
+        return found
+    found.height, found.width = pixels.shape[:2]
+    found.mode = "RGB"
+    found.digest = hashlib.blake2b(pixels.tobytes() + str(pixels.shape).encode(), digest_size=16).digest()
+    _describe(found, pixels)
+    return found
+
+
+def _describe(found: _Found, pixels: npt.NDArray[np.uint8]) -> None:
+    """Thumbnail and perceptual hash of (h, w, 3)."""
+    picture = Image.fromarray(pixels)
+    found.thumbnail = np.asarray(picture.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX))
+    if min(found.height, found.width) >= SMALLEST_SIDE:
+        from imagehash import phash  # draws in scipy and PyWavelets, which takes most of a second
+
+        bits = phash(picture).hash.reshape(-1)  # (64,) bool
+        found.phash = int.from_bytes(np.packbits(bits).tobytes(), "big")
+
+
+def _short(error: Exception, path: Path) -> str:
+    """An error's reason without the path, which stands beside it."""
+    if isinstance(error, PermissionError):
+        return "no permission to read it"
+    if isinstance(error, FileNotFoundError):
+        return "there is no such file"
+    if isinstance(error, OSError):  # its own text holds the path, so that equal reasons would not be counted together
+        return f"cannot be read ({error.strerror or error})"
+    text = str(error).replace(f"The picture {path} ", "").removesuffix(" Repair or remove it.").rstrip(".")
+    return " ".join(text.split()).replace(str(path), path.name)[:300]
+
+
+def _key(files: FilePictures, row: int) -> bytes:
+    opening, box, saliency = files.opening(row), files.box(row), files.saliency(row)
+    path = opening.path
+    try:
+        stat = path.stat()
+        identity = f"{stat.st_size} {stat.st_mtime_ns}"
+    except OSError as error:
+        identity = str(error.errno)
+    if saliency is not None:
+        identity += " with a map" if saliency.is_file() else " without its map"
+    text = f"{VERSION}\0{identity}\0{'' if box is None else box.tobytes().hex()}\0".encode()
+    return hashlib.blake2b(
+        text + opening.treatment + bytes(str(path), "utf-8", "surrogateescape"), digest_size=16
+    ).digest()
+
+
+def _read(kept: Path) -> tuple[npt.NDArray[np.uint8], Inspection] | None:
+    """An earlier inspection with the keys of its rows; None if there is none that can be read: it is made anew then."""
+    try:
+        with np.load(kept, allow_pickle=False) as arrays:
+            return arrays["key"], Inspection(**{item.name: arrays[item.name] for item in fields(Inspection)})
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
+
+
+def _write(kept: Path, keys: Sequence[bytes], found: Inspection) -> None:
+    arrays = {item.name: getattr(found, item.name) for item in fields(Inspection)}
+    arrays["key"] = np.frombuffer(b"".join(keys), dtype=np.uint8).reshape(-1, 16)
+
+    def save(path: Path) -> None:
+        with path.open("wb") as file:
+            np.savez(file, **arrays)
+
+    write_atomically(kept, save)

@@ -1,0 +1,203 @@
+"""What training and test data share and should not: copies, near copies, groups; and copies whose labels disagree."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from lightning_vision.array_types import Rows
+from lightning_vision.data.inspection import SMALLEST_SIDE, Inspection
+from lightning_vision.data.sample_table import SPLITS
+from lightning_vision.errors import DataError
+from lightning_vision.terminal.wording import plural
+
+MOST_BITS = 6
+"""Perceptual hashes of 64 bits that differ in no more may belong to near copies ..."""
+MOST_DIFFERENCE = 8.0
+"""... if their thumbnails differ by no more than so many grey levels on average."""
+MOST_COMPARISONS = 4e10
+"""Beyond, near copies are not looked for: it would take more than a few minutes."""
+SIDES = (("train", "val"), ("train", "test"), ("val", "test"))
+"""Sides that must share nothing: what is dropped is on the first."""
+
+Kind = Literal["exact", "near", "label"]
+
+
+@dataclass(frozen=True)
+class LeakPair:
+    """Two rows of the sample table that show the same."""
+
+    kind: Kind
+    """exact or near: on two sides of the split. label: copies with two labels."""
+    first: int
+    second: int
+    distance: int = 0
+    """Bits in which the perceptual hashes differ."""
+
+
+@dataclass
+class Leaks:
+    """All that was found."""
+
+    pairs: list[LeakPair] = field(default_factory=list)
+    """For each row on a later side (validation, test) the nearest copy on an earlier one; for labels one a copy."""
+    groups: list[str] = field(default_factory=list)
+    """Names of groups that lie on two sides."""
+    drop: Rows = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    """Rows to leave out so that nothing is shared: training before validation before test data."""
+    not_compared: bool = False
+    """Near copies were not looked for: too many pictures."""
+
+    def counts(self) -> dict[str, int]:
+        """How many there are of each kind."""
+        kinds = [pair.kind for pair in self.pairs]
+        return {kind: kinds.count(kind) for kind in ("exact", "near", "label")} | {"groups": len(self.groups)}
+
+    def sentence(self) -> str:
+        """What was found, in words; empty if nothing was."""
+        count = self.counts()
+        words = []
+        if count["exact"]:
+            words.append(f"{plural(count['exact'], 'validation or test picture')} with an exact copy on another side")
+        if count["near"]:
+            words.append(f"{plural(count['near'], 'validation or test picture')} with a near copy on another side")
+        if count["groups"]:
+            words.append(f"{plural(count['groups'], 'group')} on two sides of the split")
+        if count["label"]:
+            words.append(
+                "1 copy of a picture with another label"
+                if count["label"] == 1
+                else f"{count['label']} copies of pictures with another label"
+            )
+        return ", ".join(words)
+
+
+def find_leaks(samples: pd.DataFrame, inspection: Inspection) -> Leaks:
+    """Look for everything that two sides of the split share.
+
+    Args:
+        samples: The sample table, every row in a split.
+        inspection: The facts on its rows.
+    """
+    split = samples["split"].to_numpy(dtype=object)
+    labels = samples["label"].to_numpy()
+    copies = pd.factorize(pd.Series([bytes(digest) for digest in inspection.digest]))[0]
+    leaks = Leaks()
+    dropped = np.zeros(len(samples), dtype=np.bool_)
+    rows_of = {part: np.flatnonzero(split == part) for part in SPLITS}
+    paired: set[int] = set()
+    for earlier, later in SIDES:
+        pairs, shared = _exact(copies, rows_of[earlier], rows_of[later])
+        leaks.pairs += pairs
+        paired |= {pair.second for pair in pairs}
+        dropped[shared] = True
+    for earlier, later in SIDES:
+        usable = np.minimum(inspection.height, inspection.width) >= SMALLEST_SIDE
+        one, two = (rows_of[part][usable[rows_of[part]]] for part in (earlier, later))
+        if float(len(one)) * len(two) > MOST_COMPARISONS:
+            leaks.not_compared = True
+            continue
+        pairs, shared = _near(inspection, one, two)
+        leaks.pairs += [pair for pair in pairs if pair.second not in paired]
+        dropped[shared] = True
+    pairs, shared = _disagreeing(copies, labels)
+    leaks.pairs += pairs
+    dropped[shared[split[shared] == "train"]] = True
+    if "group" in samples:
+        groups = samples["group"]
+        for earlier, later in SIDES:
+            both = set(groups.iloc[rows_of[earlier]].dropna()) & set(groups.iloc[rows_of[later]].dropna())
+            leaks.groups += sorted(str(group) for group in both)
+            dropped[rows_of[earlier][groups.iloc[rows_of[earlier]].isin(both).to_numpy()]] = True
+        leaks.groups = sorted(set(leaks.groups))
+    leaks.drop = np.flatnonzero(dropped)
+    return leaks
+
+
+def _exact(copies: npt.NDArray[np.intp], earlier: Rows, later: Rows) -> tuple[list[LeakPair], Rows]:
+    first_of: dict[int, int] = {}
+    for row in earlier:
+        first_of.setdefault(int(copies[row]), int(row))
+    pairs = [LeakPair("exact", first_of[copy], int(row)) for row in later if (copy := int(copies[row])) in first_of]
+    shared = earlier[np.isin(copies[earlier], copies[later])]
+    return pairs, shared
+
+
+def _near(inspection: Inspection, earlier: Rows, later: Rows, block: int = 64) -> tuple[list[LeakPair], Rows]:
+    """For each later row the nearest earlier one within the limits, and all earlier rows that are within them."""
+    pairs: list[LeakPair] = []
+    shared = np.zeros(len(earlier), dtype=np.bool_)
+    hashes, thumbnails = inspection.phash, inspection.thumbnail.astype(np.int16)
+    for start in range(0, len(later) if len(earlier) else 0, block):
+        rows = later[start : start + block]
+        bits = np.bitwise_count(hashes[rows][:, None] ^ hashes[earlier][None, :])  # (block, earlier) uint8
+        nearest: dict[int, tuple[int, int]] = {}
+        for here, there in np.argwhere(bits <= MOST_BITS).tolist():
+            row, other = int(rows[here]), int(earlier[there])
+            if np.abs(thumbnails[row] - thumbnails[other]).mean() > MOST_DIFFERENCE:
+                continue
+            shared[there] = True
+            nearest[row] = min(nearest.get(row, (65, 0)), (int(bits[here, there]), other))
+        pairs += [LeakPair("near", other, row, distance) for row, (distance, other) in nearest.items()]
+    return pairs, earlier[shared]
+
+
+def _disagreeing(copies: npt.NDArray[np.intp], labels: npt.NDArray[np.int64]) -> tuple[list[LeakPair], Rows]:
+    """Copies of a picture, on any side, that have another label than its first copy; and all rows concerned."""
+    table = pd.DataFrame({"copy": copies, "label": labels})
+    several = table.groupby("copy")["label"].transform("nunique") > 1
+    pairs = []
+    for _, rows in table[several].groupby("copy"):
+        first = int(rows.index[0])
+        others = rows.index[rows["label"] != rows["label"].iloc[0]]
+        pairs += [LeakPair("label", first, int(other)) for other in others]
+    return pairs, np.flatnonzero(several.to_numpy())
+
+
+def shown(leaks: Leaks, paths: Sequence[str], limit: int = 5) -> str:
+    """The first pairs by path, for a message."""
+    names = {"exact": "is a copy of", "near": "looks like", "label": "has another label than its copy"}
+    lines = [f"\n  {paths[pair.second]} {names[pair.kind]} {paths[pair.first]}" for pair in leaks.pairs[:limit]]
+    lines += [f"\n  the group '{group}' is on two sides" for group in leaks.groups[: max(0, limit - len(lines))]]
+    return "".join(lines)
+
+
+def settle_leaks(
+    samples: pd.DataFrame, inspection: Inspection, on_leak: str, place: str
+) -> tuple[Leaks, Rows, list[str]]:
+    """Look for leaks and decide what becomes of them.
+
+    Args:
+        samples: The sample table, every row in a split.
+        inspection: The facts on its rows.
+        on_leak: warn, drop or error.
+        place: The data's root, for messages.
+
+    Returns:
+        What was found, the rows to keep, and sentences for the user.
+
+    Raises:
+        DataError: Something is shared, and ``on_leak`` is error.
+    """
+    leaks = find_leaks(samples, inspection)
+    everything = np.arange(len(samples), dtype=np.int64)
+    remarks = ["Near copies were not looked for: there are too many pictures."] if leaks.not_compared else []
+    told = leaks.sentence()
+    if not told:
+        return leaks, everything, remarks
+    if on_leak == "error":
+        raise DataError(
+            f"{place}: training and test data are not apart: {told}.{shown(leaks, samples['path'].tolist())}\nTake them "
+            "out, or use data.on_leak=drop (leaves out training pictures) or data.on_leak=warn."
+        )
+    if on_leak == "warn":
+        way_out = "data.on_leak=drop leaves the training pictures out; `lightning-vision data` shows them."
+        return leaks, everything, [*remarks, f"Leaks: {told}. {way_out}"]
+    dropped = plural(len(leaks.drop), "training or validation picture")
+    told = f"Leaks: {told}. {dropped} left out (data.on_leak=drop)."
+    return leaks, np.setdiff1d(everything, leaks.drop), [*remarks, told]

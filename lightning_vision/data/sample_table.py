@@ -1,0 +1,112 @@
+"""The sample table: one row a labelled picture, checked, split and identified by a hash.
+
+It is a pandas DataFrame with a RangeIndex and the columns ``path`` (text, relative to the data's root with ``/``),
+``label`` (int64, a position in the list of class names) and ``split`` (``"train"``, ``"val"``, ``"test"``, or ``""``
+where it is not yet assigned). ``box_xyxy``, ``saliency``, ``frame``, ``group``, ``domain`` and any further columns are
+optional. Rows of one ``group`` are near copies of each other: no cut ever parts them.
+"""
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from lightning_vision.errors import DataError
+from lightning_vision.terminal.wording import SHOWN, listed, plural, spelt
+
+REQUIRED_COLUMNS = ("path", "label", "split")
+FILE_COLUMNS = ("path", "saliency")
+SPLITS = ("train", "val", "test")
+
+
+def row_keys(samples: pd.DataFrame) -> list[str]:
+    """What tells one row from another, as text: its path and, where the columns are there, source, frame and box."""
+    columns = [samples[name].map(str) for name in ("source", "path", "frame", "box_xyxy") if name in samples]
+    return ["\t".join(values) for values in zip(*columns, strict=True)]
+
+
+def check_samples(samples: pd.DataFrame, class_names: Sequence[str]) -> None:
+    """Refuse a table that cannot be trained on.
+
+    Raises:
+        DataError: All problems at once: the first 20 and the count.
+    """
+    missing = [name for name in REQUIRED_COLUMNS if name not in samples]
+    if missing:
+        raise DataError(
+            f"The sample table lacks the {plural(len(missing), 'column')} {listed(missing)}: "
+            f"it needs 'path', 'label' and 'split', and has {listed(samples.columns)}."
+        )
+    if len(samples) == 0:
+        raise DataError("The sample table has no rows: there are no pictures to learn from.")
+    problems = [f"the class name {name!r} occurs twice" for name in _repeated(class_names)]
+    problems += ["a class name is empty" for name in class_names if not name.strip()]
+    if not samples.index.equals(pd.RangeIndex(len(samples))):
+        problems.append("the index must count the rows from 0 (reset_index(drop=True) makes it so)")
+    labels = samples["label"]
+    if pd.api.types.is_integer_dtype(labels.dtype):
+        problems += [
+            f"row {row} ({path}) has label {label}; the {len(class_names)} classes have the labels 0 to "
+            f"{len(class_names) - 1}"
+            for row, path, label in _where(samples, ~labels.between(0, len(class_names) - 1), "label")
+        ]
+    else:
+        problems.append(f"labels must be integers (int64), not {labels.dtype}")
+    problems += [
+        f"row {row} ({path}) has split {split!r}; it must be 'train', 'val', 'test' or ''"
+        for row, path, split in _where(samples, ~samples["split"].isin([*SPLITS, ""]), "split")
+    ]
+    texts = samples["path"].map(lambda path: isinstance(path, str) and path != "").astype(bool)
+    problems += [f"row {row} has the path {path!r}; a path is a text" for row, path, _ in _where(samples, ~texts)]
+    keys = row_keys(samples)
+    first = {key: row for row, key in reversed(list(enumerate(keys)))}
+    problems += [
+        f"row {row} ({path}) is the same picture as row {first[keys[row]]}"
+        for row, path, _ in _where(samples, pd.Series(keys).duplicated())
+    ]
+    if problems:
+        more = f"\n  ... and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
+        raise DataError(
+            f"The sample table cannot be used ({plural(len(problems), 'problem')}):\n  "
+            + "\n  ".join(problems[:SHOWN])
+            + more
+        )
+
+
+def spell_names(samples: pd.DataFrame, class_names: Sequence[str]) -> tuple[pd.DataFrame, list[str]]:
+    """Class names and the texts of the table as they can be written anywhere: see ``wording.spelt``.
+
+    Columns of files keep their bytes, for they open them. Two names that are spelt alike are refused by ``check_samples``.
+    """
+    for name in samples.columns.difference([*FILE_COLUMNS, "label", "split"]):
+        if any(isinstance(value, str) and not value.isascii() for value in samples[name]):
+            changed = [spelt(value) if isinstance(value, str) else value for value in samples[name]]
+            samples = samples.assign(**{str(name): pd.Series(changed, index=samples.index, dtype=samples[name].dtype)})
+    return samples, [spelt(name) for name in class_names]
+
+
+def count_pictures(samples: pd.DataFrame, classes: int) -> npt.NDArray[np.intp]:
+    """Pictures of each class in each part, (C, 3) in the order of ``SPLITS``; those of no part count nowhere."""
+    labels, split = samples["label"].to_numpy(), samples["split"].to_numpy(dtype=object)
+    return np.stack([np.bincount(labels[split == part], minlength=classes) for part in SPLITS], axis=1)
+
+
+def split_hash(samples: pd.DataFrame) -> str:
+    """A sha256 over path, label and split of every row, in order."""
+    digest = hashlib.sha256()
+    for key, label, split in zip(row_keys(samples), samples["label"], samples["split"], strict=True):
+        digest.update(f"{key}\t{label}\t{split}\n".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
+
+
+def _repeated(names: Sequence[str]) -> list[str]:
+    return sorted({name for name in names if names.count(name) > 1})
+
+
+def _where(samples: pd.DataFrame, wrong: "pd.Series[bool]", column: str = "path") -> list[tuple[int, object, object]]:
+    """Row number, path and the column's value where a condition holds."""
+    rows = np.flatnonzero(wrong.to_numpy())
+    found = samples.iloc[rows]
+    return list(zip(rows.tolist(), found["path"].tolist(), found[column].tolist(), strict=True))

@@ -1,0 +1,360 @@
+"""Scenarios: how the training data is cut into a stream of experiences."""
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from difflib import get_close_matches
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+
+from lightning_vision.array_types import Rows
+from lightning_vision.class_path import class_path
+from lightning_vision.data.sample_table import row_keys
+from lightning_vision.data.stratified_split import deal
+from lightning_vision.data.stream import Experience, Stream
+from lightning_vision.errors import ConfigError, DataError
+from lightning_vision.seeding import derive_seed
+from lightning_vision.terminal.wording import listed, natural_key, plural
+
+
+class Scenario(ABC):
+    """Deals the rows of a split sample table to experiences. ``seed`` alone moves the stream's order."""
+
+    full_matrix: ClassVar[bool] = True
+    has_base: bool = True
+    """Experience 0 is the base; otherwise every experience is learned by the learning strategy."""
+
+    def __init__(self, seed: int = 0) -> None:
+        self.seed = seed
+
+    @property
+    def name(self) -> str:
+        """The class's name."""
+        return type(self).__name__
+
+    def key_column(self, samples: pd.DataFrame) -> pd.Series | None:
+        """The column that names each row's experience, so that validation and test cuts hold every value alike."""
+        return None
+
+    @abstractmethod
+    def assign(self, samples: pd.DataFrame, class_names: Sequence[str]) -> tuple[list[str], Rows]:
+        """The experiences' names, and the number of the experience of each row, training or not: (N,) int64."""
+
+    def build(self, samples: pd.DataFrame, class_names: Sequence[str]) -> Stream:
+        """The stream on a table whose ``split`` is filled.
+
+        Raises:
+            ConfigError: An option of the scenario does not fit the data.
+            DataError: A class or an experience lacks training data.
+        """
+        _check_every_class_is_trained(samples, class_names)
+        names, experience_of = self.assign(samples, class_names)
+        labels, split = samples["label"].to_numpy(), samples["split"].to_numpy()
+        seen: set[int] = set()
+        experiences = []
+        for index, name in enumerate(names):
+            here = experience_of == index
+            train, val, test = (np.flatnonzero(here & (split == part)) for part in ("train", "val", "test"))
+            if len(train) < 2:
+                raise DataError(
+                    f"Experience {index} ('{name}') of {self.name} would have {plural(len(train), 'training picture')} "
+                    f"and needs at least 2. {plural(len(names), 'experience')} share {int((split == 'train').sum())} "
+                    "training pictures: choose fewer experiences or give more pictures."
+                )
+            generator = np.random.default_rng(derive_seed(self.seed, "stream", index))
+            classes = {int(label) for label in labels[train]}
+            experiences.append(
+                Experience(
+                    index=index,
+                    name=name,
+                    is_base=self.has_base and index == 0,
+                    classes=tuple(sorted(classes)),
+                    new_classes=tuple(sorted(classes - seen)),
+                    seen_classes=tuple(sorted(classes | seen)),
+                    indices=generator.permutation(train),
+                    val_indices=val,
+                    test_indices=test,
+                )
+            )
+            seen |= classes
+        return Stream(self.name, tuple(experiences), self.full_matrix, _stream_hash(samples, experiences))
+
+    def describe(self) -> dict[str, Any]:
+        """Class path and options, as a configuration file names them."""
+        options = {key: value for key, value in vars(self).items() if not key.startswith("_") and key != "has_base"}
+        return {"class_path": class_path(self), "init_args": options}
+
+
+class Joint(Scenario):
+    """All data at once, in one experience that the learning strategy learns: the upper bound of the others."""
+
+    has_base = False
+
+    def assign(self, samples: pd.DataFrame, class_names: Sequence[str]) -> tuple[list[str], Rows]:
+        """Everything in experience 0."""
+        return ["joint"], np.zeros(len(samples), dtype=np.int64)
+
+
+class InstanceIncremental(Scenario):
+    """New pictures of known classes: a base, then increments, each with every class and with whole groups.
+
+    Training and validation data are dealt in the same shares, so that an experience's validation part is cut from its
+    own data; the test set is dealt in equal shares, so that the columns of the accuracy matrix are equally noisy.
+
+    Args:
+        experiences: How many, the base included.
+        base_fraction: Share of the training data in the base; 0 makes every experience an increment on a given base.
+        seed: Moves the dealing and the order.
+    """
+
+    def __init__(self, experiences: int = 5, base_fraction: float = 0.5, seed: int = 0) -> None:
+        super().__init__(seed)
+        _check_count(experiences)
+        if not 0 <= base_fraction <= 1 or (base_fraction == 1 and experiences > 1):
+            raise ConfigError(
+                f"InstanceIncremental: base_fraction must be at least 0 and less than 1, not {base_fraction}: "
+                f"it leaves nothing for the other {plural(experiences - 1, 'experience')}."
+            )
+        self.experiences = experiences
+        self.base_fraction = base_fraction
+        self.has_base = base_fraction > 0
+
+    def assign(self, samples: pd.DataFrame, class_names: Sequence[str]) -> tuple[list[str], Rows]:
+        """Deal each split, stratified by class and by group where the column is there."""
+        count, labels, split = self.experiences, samples["label"].to_numpy(), samples["split"].to_numpy()
+        trained = int((split == "train").sum())
+        if count > trained:
+            raise ConfigError(
+                f"InstanceIncremental: {count} experiences cannot be made of {plural(trained, 'training picture')}; "
+                "choose fewer experiences or give more pictures."
+            )
+        equal = [1 / count] * count
+        shares = equal
+        if self.has_base and count > 1:
+            shares = [self.base_fraction] + [(1 - self.base_fraction) / (count - 1)] * (count - 1)
+        experience_of = np.zeros(len(samples), dtype=np.int64)
+        for part, fractions in (("train", shares), ("val", shares), ("test", equal)):
+            rows = np.flatnonzero(split == part)
+            if "role" in samples and part != "test":
+                experience_of[rows] = self._deal_increments(samples, rows, part)
+                continue
+            groups = samples["group"].to_numpy()[rows] if "group" in samples else None
+            experience_of[rows] = deal(labels[rows], fractions, (self.seed, "experiences", part), groups)
+        names = [f"increment {index}" for index in range(count)]
+        return (["base", *names[1:]] if self.has_base else names), experience_of
+
+    def _deal_increments(self, samples: pd.DataFrame, rows: Rows, part: str) -> Rows:
+        """The base is what ``data.split`` says, and the rest is dealt to the increments in equal shares."""
+        if not self.has_base or self.experiences < 2:
+            raise ConfigError(
+                "InstanceIncremental: data.split names a base and increments, so it needs a base_fraction above 0 (whose "
+                f"size counts for nothing here) and at least 2 experiences, not {self.experiences}."
+            )
+        experience_of = np.zeros(len(rows), dtype=np.int64)
+        later = np.flatnonzero(samples["role"].to_numpy()[rows] != "base")
+        groups = samples["group"].to_numpy()[rows[later]] if "group" in samples else None
+        equal = [1 / (self.experiences - 1)] * (self.experiences - 1)
+        labels = samples["label"].to_numpy()[rows[later]]
+        experience_of[later] = 1 + deal(labels, equal, (self.seed, "increments", part), groups)
+        return experience_of
+
+
+class ClassIncremental(Scenario):
+    """New classes: each experience brings its own, and no class comes back.
+
+    Args:
+        experiences: How many, the base included.
+        base_classes: Number of classes of experience 0; the others share the rest. None: equal shares.
+        class_order: The class names in the order in which they come, "random" for an order drawn with the seed,
+            or None for the order of the class list.
+        seed: Moves the order of the pictures, and of the classes where it is random.
+    """
+
+    full_matrix = False
+
+    def __init__(
+        self,
+        experiences: int = 5,
+        base_classes: int | None = None,
+        class_order: list[str] | str | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(seed)
+        _check_count(experiences)
+        if base_classes is not None and base_classes < 1:
+            raise ConfigError(f"ClassIncremental: base_classes must be at least 1, not {base_classes}.")
+        if isinstance(class_order, str) and class_order != "random":
+            raise ConfigError(
+                f"ClassIncremental: class_order is a list of class names or 'random', not '{class_order}'."
+            )
+        self.experiences = experiences
+        self.base_classes = base_classes
+        self.class_order = class_order
+
+    def assign(self, samples: pd.DataFrame, class_names: Sequence[str]) -> tuple[list[str], Rows]:
+        """Cut the ordered classes into runs; a class without training pictures is left out."""
+        order = self._ordered(samples, class_names)
+        base, rest = self.base_classes, self.experiences - 1
+        if len(order) < self.experiences or (base is not None and len(order) - base < rest):
+            wanted = f"{self.experiences} experiences" + (f" with {base} classes in the first" if base else "")
+            raise ConfigError(
+                f"ClassIncremental: {wanted} cannot be made of {len(order)} classes: every experience needs a class of "
+                "its own. Choose fewer experiences" + (" or fewer base_classes." if base else ".")
+            )
+        if base is None:
+            parts = np.array_split(np.array(order), self.experiences)
+        elif rest == 0 and base < len(order):
+            raise ConfigError(
+                f"ClassIncremental: one experience with {base} of {len(order)} classes leaves the others out; "
+                "choose more experiences or leave base_classes out."
+            )
+        else:
+            parts = (
+                [np.array(order[:base]), *np.array_split(np.array(order[base:]), rest)] if rest else [np.array(order)]
+            )
+        experience_of_class = np.full(len(class_names), -1, dtype=np.int64)
+        for index, classes in enumerate(parts):
+            experience_of_class[classes] = index
+        names = [_short([class_names[label] for label in classes]) for classes in parts]
+        return names, experience_of_class[samples["label"].to_numpy()]
+
+    def _ordered(self, samples: pd.DataFrame, class_names: Sequence[str]) -> list[int]:
+        trained = sorted({int(label) for label in samples.loc[samples["split"] == "train", "label"]})
+        if self.class_order is None:
+            return trained
+        if isinstance(self.class_order, str):
+            generator = np.random.default_rng(derive_seed(self.seed, "classes"))
+            return [int(label) for label in generator.permutation(np.array(trained))]
+        problems = []
+        for name in dict.fromkeys(self.class_order):
+            if name not in class_names:
+                near = get_close_matches(name, class_names, n=3)
+                problems.append(f"'{name}' is no class" + (f" (did you mean {listed(near)}?)" if near else ""))
+            elif self.class_order.count(name) > 1:
+                problems.append(f"'{name}' occurs {self.class_order.count(name)} times")
+        absent = [class_names[label] for label in trained if class_names[label] not in self.class_order]
+        if absent:
+            problems.append(f"{listed(absent)} {'is' if len(absent) == 1 else 'are'} missing")
+        if problems:
+            raise ConfigError(
+                f"ClassIncremental: class_order must name every class once; {'; '.join(problems)}. "
+                f"The classes are {listed(class_names)}."
+            )
+        return [label for name in self.class_order if (label := class_names.index(name)) in set(trained)]
+
+
+class _ByColumn(Scenario):
+    """One experience a value of a column."""
+
+    _column: str
+
+    def key_column(self, samples: pd.DataFrame) -> pd.Series:
+        """The column.
+
+        Raises:
+            ConfigError: There is no such column.
+            DataError: A row has no value in it.
+        """
+        if self._column not in samples:
+            near = get_close_matches(self._column, samples.columns, n=len(samples.columns), cutoff=0)
+            raise ConfigError(
+                f"{self.name}: the data has no column '{self._column}'. Its columns, nearest first: {listed(near)}."
+            )
+        column = samples[self._column]
+        missing = np.flatnonzero(column.isna().to_numpy())
+        if len(missing):
+            raise DataError(
+                f"{self.name}: {plural(len(missing), 'picture')} of {len(samples)} "
+                f"{'has' if len(missing) == 1 else 'have'} no value in the column '{self._column}': "
+                f"{listed(samples['path'].iloc[missing], limit=5)}. "
+                "Fill the column for every picture or choose another."
+            )
+        return column
+
+    def assign(self, samples: pd.DataFrame, class_names: Sequence[str]) -> tuple[list[str], Rows]:
+        """The values in ascending order: numbers by size, text with its digits read as numbers."""
+        column = self.key_column(samples)
+        values = list(column.unique())
+        if len(values) == 1:
+            raise DataError(
+                f"{self.name}: the column '{self._column}' has a single value, '{values[0]}', and a stream of them "
+                "needs at least 2. Choose another column, or the scenario Joint."
+            )
+        if pd.api.types.is_numeric_dtype(column.dtype) or pd.api.types.is_datetime64_any_dtype(column.dtype):
+            values.sort()
+        else:
+            values.sort(key=lambda value: natural_key(str(value)))
+        trained = set(column[samples["split"] == "train"])
+        untrained = [value for value in values if value not in trained]
+        if untrained:
+            raise DataError(
+                f"{self.name}: the training data has no picture with {self._column} = {listed(untrained)}, which the "
+                "validation or test data has. Give training pictures of it, or take those pictures out; a column that "
+                "is the same throughout each group cannot be both trained and tested."
+            )
+        number = {value: index for index, value in enumerate(values)}
+        return [str(value) for value in values], column.map(number).to_numpy(dtype=np.int64)
+
+
+class DomainIncremental(_ByColumn):
+    """The same classes in new surroundings: one experience a domain, in ascending order of its name.
+
+    Args:
+        by: The column that names the domain.
+        seed: Moves the order of the pictures.
+    """
+
+    def __init__(self, by: str = "domain", seed: int = 0) -> None:
+        super().__init__(seed)
+        self.by = self._column = by
+
+
+class FromColumn(_ByColumn):
+    """The user's own order: one experience a value of a column, for instance a date.
+
+    Args:
+        column: The column; numbers are sorted by size, text with its digits read as numbers.
+        seed: Moves the order of the pictures.
+    """
+
+    full_matrix = False
+
+    def __init__(self, column: str, seed: int = 0) -> None:
+        super().__init__(seed)
+        self.column = self._column = column
+
+
+def _check_count(experiences: int) -> None:
+    if experiences < 1:
+        raise ConfigError(f"A stream needs at least 1 experience, not {experiences}.")
+
+
+def _check_every_class_is_trained(samples: pd.DataFrame, class_names: Sequence[str]) -> None:
+    trained = set(samples.loc[samples["split"] == "train", "label"])
+    for part, words in (("test", "test"), ("val", "validation")):
+        only = sorted(set(samples.loc[samples["split"] == part, "label"]) - trained)
+        if only:
+            raise DataError(
+                f"The {words} data has {'a class' if len(only) == 1 else 'classes'} that the training data never has: "
+                f"{listed(class_names[label] for label in only)}. Give training pictures of "
+                f"{'it' if len(only) == 1 else 'them'}, or take {'it' if len(only) == 1 else 'them'} out of the "
+                f"{words} data."
+            )
+
+
+def _short(names: list[str]) -> str:
+    return ", ".join(names) if len(names) <= 3 else f"{names[0]}, {names[1]} and {len(names) - 2} more"
+
+
+def _stream_hash(samples: pd.DataFrame, experiences: Sequence[Experience]) -> str:
+    rows = [f"{key}\t{label}\n" for key, label in zip(row_keys(samples), samples["label"], strict=True)]
+    digest = hashlib.sha256()
+    for experience in experiences:
+        digest.update(f"{experience.index} {experience.is_base}\n".encode())
+        parts = (experience.indices, experience.val_indices, experience.test_indices)
+        for part, indices in zip(("train", "val", "test"), parts, strict=True):
+            digest.update(f"{part} {len(indices)}\n".encode())
+            digest.update("".join(rows[row] for row in indices).encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()

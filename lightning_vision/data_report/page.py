@@ -1,0 +1,250 @@
+"""The data as one HTML page: nothing is loaded from anywhere, nothing runs in it, names from disk are only text."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import yaml
+from torch import Tensor
+
+from lightning_vision.data.leaks import LeakPair
+from lightning_vision.data.sample_table import SPLITS
+from lightning_vision.data_report.report import (
+    MOST_CLASSES_SHOWN,
+    SPLIT_NAMES,
+    Crossing,
+    DataReport,
+    Histogram,
+)
+from lightning_vision.drawing.page_template import page_environment
+from lightning_vision.drawing.thumbnail import jpeg_thumbnail
+from lightning_vision.seeding import derive_seed
+from lightning_vision.terminal.progress_bar import progress_bar
+from lightning_vision.terminal.wording import figure, plural
+
+if TYPE_CHECKING:
+    from lightning_vision.data.datamodule import StreamDataModule
+
+LARGE, SMALL = 160, 112
+"""Longest side of a thumbnail, in pixels: with few, and with many of them."""
+MANY = 120
+"""Thumbnails from which on they are small, so that the page stays below some 5 MB."""
+MOST_PAIRS = 30
+MOST_CELLS = 30_000
+"""Of a table of experiences: later experiences are left out, and it is said."""
+MOST_PATHS = 50
+"""Of the files left out for one reason."""
+PIXELATED = 64
+"""Pictures with shorter sides are enlarged without smoothing, as they are."""
+PLOT_WIDTH, PLOT_HEIGHT = 300.0, 96.0
+
+
+@dataclass(frozen=True)
+class Thumbnail:
+    """A picture within the page."""
+
+    uri: str
+    width: int
+    height: int
+    alt: str
+    pixelated: bool
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A picture as the network is given it, plain and augmented."""
+
+    path: str
+    split: str
+    plain: Thumbnail
+    augmented: Thumbnail
+
+
+@dataclass(frozen=True)
+class Side:
+    """One picture of a pair."""
+
+    path: str
+    split: str
+    class_name: str
+    picture: Thumbnail
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two pictures that show the same."""
+
+    words: str
+    sides: tuple[Side, Side]
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A bar of a histogram, in the units of the drawing."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    title: str
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A count in a table of experiences."""
+
+    count: int
+    shade: float
+    """Share of the row, from 0 to 1."""
+
+
+def write_page(report: DataReport, datamodule: StreamDataModule, path: Path) -> None:
+    """Write the page.
+
+    Args:
+        report: What was counted.
+        datamodule: The data that it was counted on; its pictures are shown.
+        path: The file; its folder is made.
+    """
+    page = page_environment().get_template("data.html.j2").render(_contents(report, datamodule))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(page, encoding="utf-8")
+
+
+def _contents(report: DataReport, datamodule: StreamDataModule) -> dict[str, Any]:
+    rows = [row for chosen in report.examples.values() for row in chosen]
+    pairs = report.leaks.pairs[:MOST_PAIRS]
+    side = LARGE if 2 * (len(rows) + len(pairs)) <= MANY else SMALL
+    with progress_bar("drawing the page", len(rows) + len(pairs)) as advance:
+        samples = {
+            label: [_sample(datamodule, report, row, side, advance) for row in chosen]
+            for label, chosen in report.examples.items()
+            if chosen
+        }
+        shown_pairs = [_pair(datamodule, report, pair, side, advance) for pair in pairs]
+    longest = max(1, int(report.counts.sum(axis=1).max(initial=0)))
+    classes = [
+        {
+            "name": name,
+            "counts": counts.tolist(),
+            "shares": [round(100 * count / longest, 2) for count in counts.tolist()],
+            "weight": None if report.class_weights is None else report.class_weights[label],
+        }
+        for label, (name, counts) in enumerate(zip(report.class_names, report.counts, strict=True))
+    ]
+    return {
+        "report": report,
+        "parts": [SPLIT_NAMES[part] for part in SPLITS],
+        "splits": SPLITS,
+        "split_names": SPLIT_NAMES,
+        "classes": classes,
+        "samples": samples,
+        "most_classes": MOST_CLASSES_SHOWN,
+        "batch_transforms": bool(datamodule.batch_transform),
+        "histograms": [(histogram, _bars(histogram)) for histogram in report.sizes],
+        "plot": {"width": PLOT_WIDTH, "height": PLOT_HEIGHT},
+        "crossings": [_cells(crossing) for crossing in report.crossings],
+        "pairs": shown_pairs,
+        "leaks": report.leaks.sentence(),
+        "most_paths": MOST_PATHS,
+        "options": {name: _option(value) for name, value in report.options.items()},
+    }
+
+
+def _sample(
+    datamodule: StreamDataModule, report: DataReport, row: int, side: int, advance: Callable[[], None]
+) -> Sample:
+    name, path = report.class_names[int(datamodule.samples["label"].iloc[row])], report.paths[row]
+    seed = derive_seed(report.seed, "data page", "augmented", row)
+    plain = _thumbnail(datamodule.preview(row), side, f"{name}, {path}, evaluation transform")
+    augmented = _thumbnail(datamodule.preview(row, seed), side, f"{name}, {path}, training transform")
+    advance()
+    return Sample(path, _split(datamodule, row), plain, augmented)
+
+
+def _pair(
+    datamodule: StreamDataModule, report: DataReport, pair: LeakPair, side: int, advance: Callable[[], None]
+) -> Pair:
+    """Whole pictures: what two have in common may lie in what the transforms cut off."""
+
+    def one(row: int) -> Side:
+        name = report.class_names[int(datamodule.samples["label"].iloc[row])]
+        split, path = _split(datamodule, row), report.paths[row]
+        return Side(path, split, name, _thumbnail(datamodule.picture(row), side, f"{path}, {split} data, {name}"))
+
+    sides = (one(pair.second), one(pair.first))
+    advance()
+    return Pair(_words(pair), sides)
+
+
+def _words(pair: LeakPair) -> str:
+    if pair.kind == "near":
+        return f"Left looks like right ({plural(pair.distance, 'bit')} of 64 differ)"
+    return {"exact": "Left is a copy of right", "label": "One picture, two labels"}[pair.kind]
+
+
+def _split(datamodule: StreamDataModule, row: int) -> str:
+    return SPLIT_NAMES[str(datamodule.samples["split"].iloc[row])]
+
+
+def _thumbnail(pixels: Tensor, side: int, alt: str) -> Thumbnail:
+    """A JPEG of uint8 (3, h, w) within the page."""
+    jpeg, (width, height) = jpeg_thumbnail(pixels, side)
+    uri = "data:image/jpeg;base64," + base64.b64encode(jpeg).decode("ascii")
+    return Thumbnail(uri, width, height, alt, max(width, height) < PIXELATED)
+
+
+def _bars(histogram: Histogram) -> list[Bar]:
+    counts = histogram.counts
+    width, most = PLOT_WIDTH / len(counts), max(1, int(counts.max(initial=0)))
+    bars = []
+    for number, count in enumerate(counts.tolist()):
+        height = PLOT_HEIGHT * count / most
+        height = max(height, 1.5) if count else 0.0  # a single picture among thousands is to be seen
+        low, high = histogram.edges[number], histogram.edges[number + 1]
+        title = f"{figure(low)} to {figure(high)} {histogram.unit}: {count:,}"
+        bars.append(
+            Bar(
+                round(number * width, 2),
+                round(PLOT_HEIGHT - height, 2),
+                round(width * 0.92, 2),
+                round(height, 2),
+                title,
+            )
+        )
+    return bars
+
+
+def _cells(crossing: Crossing) -> dict[str, Any]:
+    """Rows of classes or domains in the order in which they come first."""
+    shown = max(3, min(len(crossing.counts), MOST_CELLS // max(1, len(crossing.names))))
+    first = np.where(crossing.counts.any(axis=0), (crossing.counts > 0).argmax(axis=0), len(crossing.counts))
+    totals = crossing.counts.sum(axis=0)
+    rows = [
+        {
+            "name": crossing.names[number],
+            "total": int(totals[number]),
+            "cells": [
+                Cell(count, round(count / max(1, int(totals[number])), 3))
+                for count in crossing.counts[:shown, number].tolist()
+            ],
+        }
+        for number in np.argsort(first, kind="stable").tolist()
+    ]
+    return {
+        "title": crossing.title,
+        "shown": min(shown, len(crossing.counts)),
+        "all": len(crossing.counts),
+        "rows": rows,
+    }
+
+
+def _option(value: Any) -> str:
+    """An option as a configuration file writes it, on a line."""
+    text: str = yaml.safe_dump(value, default_flow_style=True, width=10**9, allow_unicode=True)
+    return text.removesuffix("\n").removesuffix("\n...")

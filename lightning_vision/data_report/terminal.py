@@ -1,0 +1,136 @@
+"""The facts on the data as tables in the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from lightning_vision.data.leaks import LeakPair
+from lightning_vision.data.sample_table import SPLITS
+from lightning_vision.data_report.report import SPLIT_NAMES, DataReport
+from lightning_vision.terminal.wording import SHOWN, figure, plural, printable
+
+BAR_LENGTH = 16
+"""Characters of the longest bar in the terminal."""
+
+
+def print_report(report: DataReport, console: Console, most_classes: int = 30) -> None:
+    """Print a summary; what is long is on the page.
+
+    Args:
+        report: What was counted.
+        console: Where to.
+        most_classes: With more classes only the smallest and the largest are shown, and the rest counted.
+    """
+
+    def line(text: str, style: str = "") -> None:
+        console.print(_safe(text), style=style, soft_wrap=True, highlight=False)
+
+    console.print()
+    console.rule(_safe(f"{report.source}: {report.root}"))
+    splits = [f"{count:,} {SPLIT_NAMES[part]}" for part, count in zip(SPLITS, report.totals.tolist(), strict=True)]
+    line(f"{int(report.totals.sum()):,} pictures, {len(report.class_names):,} classes: {', '.join(splits)}.")
+    console.print(_class_table(report, most_classes), soft_wrap=False)
+    for part, names in report.without.items():
+        line(f"No {SPLIT_NAMES[part]} pictures: {_first(names, 10)}.")
+    console.print(_stream_table(report), soft_wrap=False)
+    console.print(_size_table(report), soft_wrap=False)
+    line(f"Files: {', '.join(f'{count:,} {kind} {mode}'.strip() for kind, mode, count in report.formats)}.")
+    for item in report.groups:
+        line(
+            f"Groups in the {SPLIT_NAMES[item.split]} data: {item.groups:,}, the largest of {item.largest:,} pictures."
+        )
+    line(
+        f"Mean {_channels(report.mean)}, standard deviation {_channels(report.deviation)} (red, green, blue, of 0 to 1; "
+        f"{report.measured:,} of {report.measurable:,} training pictures, evaluation transform)."
+    )
+    weights = report.class_weights
+    told = "all alike" if weights is None else f"from {min(weights):.3g} to {max(weights):.3g}"
+    line(f"Sampler: {report.sampler}. Class weights in the loss: {told}.")
+    sentence = report.leaks.sentence()
+    line(f"Leaks: {sentence or 'none found'}.", "bold red" if sentence else "")
+    if report.leaks.not_compared:
+        line("Near copies were not looked for: there are too many pictures.")
+    pairs = [f"  {report.paths[p.second]} {_pair_words(p)} {report.paths[p.first]}" for p in report.leaks.pairs]
+    _print_first(pairs, 5, line)
+    _print_first([f"Left out: {plural(len(paths), 'file')}, {why}." for why, paths in report.skipped], SHOWN, line)
+    _print_first([f"Cannot be used: {path}: {reason}." for path, reason in report.unusable], SHOWN, line)
+    for remark in report.remarks:
+        line(f"Note: {' '.join(remark.split())}")
+
+
+def _print_first(lines: Sequence[str], most: int, line: Callable[[str], None]) -> None:
+    for text in lines[:most]:
+        line(text)
+    if len(lines) > most:
+        line(f"  and {len(lines) - most} more, which the page shows")
+
+
+def _pair_words(pair: LeakPair) -> str:
+    """What the second picture of a pair is to the first."""
+    if pair.kind == "near":
+        return f"looks like ({plural(pair.distance, 'bit')} of 64 differ)"
+    return {"exact": "is a copy of", "label": "has another label than its copy"}[pair.kind]
+
+
+def _class_table(report: DataReport, most: int) -> Table:
+    table = Table(title="Pictures per class", caption_justify="left")
+    table.add_column("class", overflow="fold")
+    for part in SPLITS:
+        table.add_column(part, justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    order = np.argsort(-report.counts.sum(axis=1), kind="stable")
+    shown = set(
+        order.tolist() if len(order) <= most else [*order[: most // 2].tolist(), *order[-(most - most // 2) :].tolist()]
+    )
+    longest = max(1, int(report.counts.sum(axis=1).max(initial=0)))
+    for label, name in enumerate(report.class_names):
+        if label in shown:
+            row = report.counts[label]
+            bar = "█" * max(1, round(BAR_LENGTH * int(row.sum()) / longest)) if row.sum() else ""
+            table.add_row(_safe(name), *(f"{count:,}" for count in row.tolist()), bar)
+    if len(order) > most:
+        table.caption = f"The largest and the smallest of {len(order)} classes; all are on the page."
+    return table
+
+
+def _stream_table(report: DataReport, most: int = 30) -> Table:
+    table = Table(title=f"The stream: {escape(report.scenario)}", caption_justify="left")
+    table.add_column("", justify="right")
+    table.add_column("experience", overflow="fold")
+    for heading in (*SPLITS, "new classes"):
+        table.add_column(heading, justify="right")
+    for number, cut in enumerate(report.cuts[:most]):
+        counts = (cut.train, cut.val, cut.test, cut.new_classes)
+        table.add_row(str(number), _safe(cut.name), *(f"{count:,}" for count in counts))
+    if len(report.cuts) > most:
+        table.caption = f"The first {most} of {len(report.cuts)} experiences; more are on the page."
+    return table
+
+
+def _size_table(report: DataReport) -> Table:
+    table = Table(title="Sizes")
+    for heading in ("", "lowest", "median", "highest"):
+        table.add_column(heading, justify="right" if heading else "left", no_wrap=True)
+    for histogram in report.sizes:
+        unit = f" ({histogram.unit})" if histogram.unit else ""
+        figures = (histogram.lowest, histogram.median, histogram.highest)
+        table.add_row(f"{histogram.title}{unit}", *(figure(value) for value in figures))
+    return table
+
+
+def _channels(values: Sequence[float]) -> str:
+    return " ".join(f"{value:.3f}" for value in values)
+
+
+def _safe(text: object) -> str:
+    return escape(printable(text))
+
+
+def _first(names: Sequence[str], limit: int) -> str:
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more

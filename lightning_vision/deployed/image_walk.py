@@ -1,0 +1,67 @@
+"""The pictures in a folder and in all below it, one after the other."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from lightning_vision.errors import DataError
+from lightning_vision.images.image_files import is_hidden, reason_to_skip
+from lightning_vision.terminal.wording import printable
+
+
+class PictureWalk:
+    """Paths of picture files, relative to a folder, in the order of their names.
+
+    Only the names in one folder of each level are held at a time, and no picture.
+
+    Args:
+        root: The folder.
+
+    Raises:
+        DataError: It is none.
+    """
+
+    def __init__(self, root: Path) -> None:
+        if not root.is_dir():
+            kind = "is a file" if root.exists() else "does not exist"
+            raise DataError(f"Expected a folder of pictures; {printable(root)} {kind}.")
+        self.root = root
+        self.skipped: Counter[str] = Counter()
+        """What was left out so far, by reason."""
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self._below("", (os.path.realpath(self.root),))
+
+    def counted(self) -> str:
+        """What was left out so far, in words."""
+        return ", ".join(f"{count:,} {reason}" for reason, count in sorted(self.skipped.items()))
+
+    def _below(self, prefix: str, above: tuple[str, ...]) -> Iterator[str]:
+        try:
+            with os.scandir(self.root / prefix) as entries:
+                kinds = sorted((entry.name, _is_folder(entry)) for entry in entries)
+        except OSError:
+            self.skipped["folders that cannot be read"] += 1
+            return
+        for name, is_folder in kinds:
+            path = f"{prefix}{name}"
+            if not is_folder:
+                reason = reason_to_skip(self.root / path)
+                if reason is None:
+                    yield path
+                else:
+                    self.skipped[reason] += 1
+            elif is_hidden(name):
+                self.skipped["hidden"] += 1
+            elif (place := os.path.realpath(self.root / path)) in above:  # a link may lead back to a folder above
+                self.skipped["links to a folder above"] += 1
+            else:
+                yield from self._below(f"{path}/", (*above, place))
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """A link that leads back to itself is none."""
+    return os.path.isdir(entry.path) if entry.is_symlink() else entry.is_dir()  # noqa: PTH112 - no error for such a link

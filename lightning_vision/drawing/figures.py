@@ -1,0 +1,302 @@
+"""The pictures and tables of a run: confusion, accuracy matrix, learning curves, epsilon sweep, surest errors.
+
+Each ``*_figure`` draws and returns a figure that belongs to nobody (no pyplot, nothing to close); each ``*_picture``
+writes it as a PNG, replaced atomically. Accuracies go in as shares of 1 and are shown in percent.
+"""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib import colormaps
+from matplotlib.colors import Normalize, PowerNorm
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+
+from lightning_vision.drawing import canvas
+from lightning_vision.drawing.curves import curves_figure, curves_picture
+from lightning_vision.drawing.heatmap import heatmap
+from lightning_vision.errors import DataError
+
+__all__ = [
+    "accuracy_matrix_csv",
+    "accuracy_matrix_figure",
+    "accuracy_matrix_picture",
+    "confusion_csv",
+    "confusion_figure",
+    "confusion_picture",
+    "curves_figure",
+    "curves_picture",
+    "errors_figure",
+    "errors_picture",
+    "sweep_figure",
+    "sweep_picture",
+]
+
+_LARGEST_ANNOTATED_CONFUSION = 15  # classes
+_LARGEST_ANNOTATED_ACCURACY = 20  # experiences
+_MOST_ERRORS = 24
+
+
+def confusion_csv(matrix: npt.ArrayLike, class_names: Sequence[str], path: str | Path) -> None:
+    """Writes all C x C counts: a row for each true class, a column for each predicted one, names on both."""
+    counts = _confusion(matrix, class_names)
+    rows = ([name, *row] for name, row in zip(class_names, counts.tolist(), strict=True))
+    canvas.write_rows(path, [["true \\ predicted", *class_names], *rows])
+
+
+def confusion_picture(matrix: npt.ArrayLike, class_names: Sequence[str], path: str | Path, title: str = "") -> None:
+    """Writes ``confusion_figure`` as a PNG."""
+    canvas.save(confusion_figure(matrix, class_names, title), path)
+
+
+def confusion_figure(matrix: npt.ArrayLike, class_names: Sequence[str], title: str = "") -> Figure:
+    """Draws a confusion matrix; the colour is the share of the row, so rare classes are as visible as frequent ones.
+
+    Args:
+        matrix: (C, C) counts, rows true, columns predicted.
+        class_names: The C names.
+        title: Written above, with the overall accuracy under it.
+
+    Raises:
+        DataError: The matrix is empty or not of that many classes.
+    """
+    counts = _confusion(matrix, class_names)
+    support = counts.sum(axis=1)  # (C,)
+    with np.errstate(invalid="ignore"):
+        shares = 100 * counts / support[:, None]  # NaN where a class has no picture
+    small = len(counts) <= _LARGEST_ANNOTATED_CONFUSION
+    right, total = int(np.trace(counts)), int(counts.sum())
+    return heatmap(
+        shares,
+        class_names,
+        class_names,
+        axis_names=("true class", "predicted class"),
+        colours=colormaps["Blues"],
+        # Where no number stands in the cell, a confusion of 3 % would be lost on a linear scale.
+        scale=Normalize(0, 100) if small else PowerNorm(0.5, 0, 100),
+        scale_name="share of the true class (%)" + ("" if small else ", square-root scale"),
+        title=title or "Confusion matrix",
+        subtitle=f"{right:,} of {total:,} pictures right ({100 * right / total:.1f} %)" if total else "no pictures",
+        texts=[[f"{count:,}" if count else "" for count in row] for row in counts.tolist()] if small else None,
+        margin=("recall", ["-" if math.isnan(share) else f"{share:.0f} %" for share in np.diag(shares)]),
+    )
+
+
+def accuracy_matrix_csv(accuracy: npt.ArrayLike, experience_names: Sequence[str], path: str | Path) -> None:
+    """Writes R: a row for each learned experience, a column for each test part; undefined is an empty field."""
+    table = _accuracy(accuracy, experience_names)
+    rows = (["" if math.isnan(value) else value for value in row] for row in table.tolist())
+    named = ([name, *row] for name, row in zip(experience_names, rows, strict=False))
+    canvas.write_rows(path, [["after learning \\ test part", *experience_names], *named])
+
+
+def accuracy_matrix_picture(
+    accuracy: npt.ArrayLike, experience_names: Sequence[str], path: str | Path, title: str = "", subtitle: str = ""
+) -> None:
+    """Writes ``accuracy_matrix_figure`` as a PNG."""
+    canvas.save(accuracy_matrix_figure(accuracy, experience_names, title, subtitle), path)
+
+
+def accuracy_matrix_figure(
+    accuracy: npt.ArrayLike, experience_names: Sequence[str], title: str = "", subtitle: str = ""
+) -> Figure:
+    """Draws the accuracy matrix R; what is not defined is hatched.
+
+    Args:
+        accuracy: (t, T) shares of 1, row t after experience t, column i on the test part of experience i; NaN (or None)
+            where not defined. Fewer rows than columns while the stream is still running.
+        experience_names: The T names.
+        title: Written above.
+        subtitle: Under the title.
+
+    Raises:
+        DataError: The matrix is empty or not of that many experiences.
+    """
+    table = 100 * _accuracy(accuracy, experience_names)
+    defined = table[~np.isnan(table)]
+    # To whole tens: differences of a few points stay visible, and runs of like quality share their scale.
+    low, high = (math.floor(defined.min() / 10) * 10, math.ceil(defined.max() / 10) * 10) if defined.size else (0, 100)
+    texts = None
+    if max(table.shape) <= _LARGEST_ANNOTATED_ACCURACY:
+        texts = [["" if math.isnan(value) else f"{value:.1f}" for value in row] for row in table.tolist()]
+    notes = [subtitle.strip(), "hatched: not defined" if defined.size < table.size else ""]
+    return heatmap(
+        table,
+        experience_names[: len(table)],
+        experience_names,
+        axis_names=("after learning experience", "test part of experience"),
+        colours=colormaps["viridis"],
+        scale=Normalize(min(low, 90), max(high, low + 10)),
+        scale_name="accuracy (%)",
+        title=title or "Accuracy matrix",
+        subtitle=" · ".join(note for note in notes if note),
+        texts=texts,
+    )
+
+
+@canvas.house_style()
+def sweep_figure(
+    epsilons: npt.ArrayLike, test_accuracy: npt.ArrayLike, base_accuracy: float | None, picked: float | None
+) -> Figure:
+    """Draws test accuracy against epsilon.
+
+    Args:
+        epsilons: (E,) at least 0, in any order; 0 stands at the left, apart from the logarithmic axis.
+        test_accuracy: (E,) shares of 1 after the last experience; NaN where not known.
+        base_accuracy: Share of 1 before anything was moved, a horizontal line; None or NaN draws none.
+        picked: The epsilon that the validation data picked; None marks none.
+
+    Raises:
+        DataError: The lengths differ, nothing is there, or an epsilon is negative or not finite.
+    """
+    steps, accuracies = np.asarray(epsilons, dtype=np.float64), 100 * np.asarray(test_accuracy, dtype=np.float64)
+    if (
+        steps.ndim != 1
+        or steps.shape != accuracies.shape
+        or not steps.size
+        or not np.all((steps >= 0) & np.isfinite(steps))
+    ):
+        raise DataError(
+            "A sweep needs one accuracy for each of at least one epsilon, and finite epsilons from 0 on; found the "
+            f"shapes {steps.shape} and {accuracies.shape} with the epsilons {steps.tolist()}."
+        )
+    order = np.argsort(steps, kind="stable")
+    steps, accuracies = steps[order], accuracies[order]
+    positive = steps[steps > 0]
+    zero_at = positive[0] / 10 if positive.size else 1.0  # where a log axis can show 0
+    places = np.where(steps > 0, steps, zero_at)
+
+    figure = Figure(figsize=(8, 4.4), dpi=canvas.DPI)
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set_xscale("log")
+    dots: dict[str, Any] = {"color": canvas.BLUE, "marker": "o", "markersize": 5}
+    axes.plot(places[steps > 0], accuracies[steps > 0], linewidth=1.8, label="after the last experience", **dots)
+    axes.plot(places[steps == 0], accuracies[steps == 0], linestyle="none", **dots)
+    if base_accuracy is not None and math.isfinite(base_accuracy):
+        label = f"base, before any movement ({100 * base_accuracy:.1f} %)"
+        axes.axhline(100 * base_accuracy, color=canvas.INK, linestyle="--", linewidth=1.3, label=label)
+    if picked is not None:
+        nearest = int(np.argmin(np.abs(steps - picked)))
+        axes.plot(
+            places[nearest], accuracies[nearest], color=canvas.VERMILION, marker="o", markersize=13, linestyle="none",
+            markerfacecolor="none", markeredgewidth=2.2,
+            label=f"picked on validation: {picked:.4g} ({accuracies[nearest]:.1f} %)",
+        )  # fmt: skip
+    axes.set_xlim(places[0] / 2, places[-1] * 2)
+    if positive.size and math.log10(places[-1] / places[0]) < 2:
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    else:
+        axes.xaxis.set_major_locator(LogLocator(numticks=12))
+    axes.xaxis.set_minor_locator(NullLocator())
+    has_zero = positive.size < steps.size
+    axes.xaxis.set_major_formatter(
+        FuncFormatter(lambda value, _: "0" if has_zero and math.isclose(value, zero_at) else f"{value:g}")
+    )
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=7, steps=[1, 2, 2.5, 5, 10]))
+    axes.margins(y=0.12)
+    axes.grid(color="#DDDDDD", linewidth=0.7)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_xlabel("epsilon (step of the movement, no unit)", size=11)
+    axes.set_ylabel("test accuracy (%)", size=11)
+    axes.legend(loc="lower left", bbox_to_anchor=(-0.01, 1.0), ncols=3, frameon=False, fontsize=9.5, columnspacing=1.4)
+    canvas.headline(axes, "Accuracy by epsilon", "", 1.0, 8.0, above=20)
+    return figure
+
+
+def sweep_picture(
+    epsilons: npt.ArrayLike,
+    test_accuracy: npt.ArrayLike,
+    base_accuracy: float | None,
+    picked: float | None,
+    path: str | Path,
+) -> None:
+    """Writes ``sweep_figure`` as a PNG."""
+    canvas.save(sweep_figure(epsilons, test_accuracy, base_accuracy, picked), path)
+
+
+@canvas.house_style()
+def errors_figure(images: Sequence[npt.NDArray[np.uint8]], captions: Sequence[tuple[str, str, float]]) -> Figure:
+    """Draws the errors that the classifier was surest of, the surest first, 24 at most.
+
+    Args:
+        images: Each (H, W, 3), (3, H, W) or (H, W), uint8, of any size.
+        captions: For each the true class, the predicted class, and the confidence in it as a share of 1.
+
+    Raises:
+        DataError: The lengths differ, or an image has another shape.
+    """
+    if len(images) != len(captions):
+        raise DataError(f"Every image needs its caption; found {len(images)} images and {len(captions)} captions.")
+    surest = sorted(range(len(images)), key=lambda number: -captions[number][2])[:_MOST_ERRORS]
+    columns = max(1, min(4, math.ceil(math.sqrt(len(surest)))))
+    rows = max(1, math.ceil(len(surest) / columns))
+    side, gap, words = 2.6, 0.25, 0.55  # inches: a picture, the space between two, its caption
+    width, height = columns * (side + gap) - gap, rows * (side + words) - 0.1
+    figure = Figure(figsize=(width, height), dpi=canvas.DPI)
+    axes = figure.add_axes(
+        (0, 0, 1, 1)
+    )  # of all pictures, in inches: axes for each would take longer than all the rest
+    axes.set(xlim=(0, width), ylim=(0, height), autoscale_on=False)
+    axes.set_axis_off()
+    for position, number in enumerate(surest):
+        row, column = divmod(position, columns)
+        left, bottom = column * (side + gap), height - row * (side + words) - side
+        axes.add_patch(Rectangle((left, bottom), side, side, facecolor=canvas.PAPER, linewidth=0, zorder=-1))
+        picture = _channels_last(np.asarray(images[number]))
+        tall, wide = (side * length / max(picture.shape[:2]) for length in picture.shape[:2])
+        x, y = left + (side - wide) / 2, bottom + (side - tall) / 2
+        axes.imshow(picture, extent=(x, x + wide, y, y + tall), cmap="gray", vmin=0, vmax=255, aspect="auto")
+        true, predicted, confidence = captions[number]
+        ending = f", {100 * confidence:.1f} %"
+        room = side * 72
+        lines = (
+            (canvas.fit_name(f"✗ {predicted}", 8.5, room - canvas.text_width(ending, 8.5)) + ending, canvas.RUST, -5),
+            (canvas.fit_name(f"✓ {true}", 8.5, room), canvas.INK, -18),
+        )
+        for text, colour, below in lines:
+            place = (left, bottom)
+            axes.annotate(text, place, (0, below), "data", "offset points", size=8.5, color=colour, va="top")
+    more = f", the {len(surest)} surest of {len(images)}" if len(surest) < len(images) else ", the surest first"
+    subtitle = "✗ predicted class with its confidence, ✓ true class" + more
+    canvas.headline(axes, "Errors" if surest else "No errors", subtitle if surest else "", 1.0, max(width, 4.0))
+    return figure
+
+
+def errors_picture(
+    images: Sequence[npt.NDArray[np.uint8]], captions: Sequence[tuple[str, str, float]], path: str | Path
+) -> None:
+    """Writes ``errors_figure`` as a PNG."""
+    canvas.save(errors_figure(images, captions), path)
+
+
+def _channels_last(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    if image.ndim == 3 and image.shape[0] == 3 and image.shape[2] != 3:
+        image = np.moveaxis(image, 0, -1)
+    if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] != 3) or not image.size:
+        raise DataError(f"An image must be (H, W, 3), (3, H, W) or (H, W); found the shape {image.shape}.")
+    return image
+
+
+def _confusion(matrix: npt.ArrayLike, names: Sequence[str]) -> npt.NDArray[np.int64]:
+    counts = np.asarray(matrix)
+    if counts.shape != (len(names), len(names)) or not counts.size:
+        raise DataError(
+            f"A confusion matrix needs a row and a column for each of the {len(names)} class names; "
+            f"found the shape {counts.shape}. Give the names of the classes that it was counted for."
+        )
+    return counts.astype(np.int64)
+
+
+def _accuracy(accuracy: npt.ArrayLike, names: Sequence[str]) -> npt.NDArray[np.float64]:
+    table = np.asarray(accuracy, dtype=np.float64)  # None becomes NaN
+    if table.ndim != 2 or not table.size or table.shape[1] != len(names) or len(table) > len(names):
+        raise DataError(
+            f"An accuracy matrix needs a column for each of the {len(names)} experience names and from 1 to "
+            f"{len(names)} rows; found the shape {table.shape}. Give the names of the stream that it was measured on."
+        )
+    return table

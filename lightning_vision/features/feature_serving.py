@@ -1,0 +1,216 @@
+"""Which way the pictures of a run go: through the backbone each time, or once, their features being kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from lightning.pytorch import Trainer
+
+from lightning_vision.array_types import Rows
+from lightning_vision.data.datamodule import StreamDataModule
+from lightning_vision.errors import ConfigError
+from lightning_vision.features.feature_cache import FeatureCounts, KeptFeatures
+from lightning_vision.images.transform_identity import same_transform
+from lightning_vision.learning.classifier import ContinualClassifier
+from lightning_vision.learning.strategy import Strategy
+from lightning_vision.results import schema
+
+
+def why_pictures(learner: Strategy, datamodule: StreamDataModule, precision: str, *, training: bool) -> str:
+    """Why a learner must be given pictures and not features; empty if it need not.
+
+    Args:
+        learner: The strategy that learns, or predicts.
+        datamodule: Its data.
+        precision: ``trainer.precision``.
+        training: For training; otherwise for evaluation.
+    """
+    if not learner.freezes_backbone:
+        return "it trains the backbone"
+    if learner.needs_pictures:
+        return "it asks for the pictures themselves"
+    if datamodule.feature_cache_gb == 0:
+        return "data.feature_cache_gb is 0"
+    if datamodule.annotations:
+        return "data.annotations are served with the pictures"
+    if datamodule.test_transform is not None:
+        return "each picture is evaluated in several views"
+    if precision.startswith("64"):
+        return f"trainer.precision is {precision}"
+    if not training or learner.kind == "closed_form":
+        return ""
+    if datamodule.batch_transform:
+        return "data.batch_transforms change the pictures of each batch"
+    if datamodule.views is None and not same_transform(datamodule.train_transform, datamodule.eval_transform):
+        return "each epoch augments them anew (data.views=0 trains on the features of evaluation, data.views=4 on those of 4 augmented views drawn once)"
+    return ""
+
+
+class FeatureServing:
+    """Lets the loaders of a run serve features in place of pictures wherever the backbone stays as it is.
+
+    Args:
+        model: The classifier.
+        datamodule: Its data.
+        say: Shows a line to the user.
+    """
+
+    def __init__(self, model: ContinualClassifier, datamodule: StreamDataModule, say: Callable[[str], None]) -> None:
+        self.model, self.datamodule, self.say = model, datamodule, say
+        self.kept: KeptFeatures | None = None
+        self.record: schema.Features | None = None
+        """For results.json, over all processes, as of the last finished experience."""
+        self._before: schema.Features | None = None
+        self._why = self._failure = ""
+        self._told: set[str] = set()
+        self.counts = FeatureCounts()
+        """Of this process, since it began."""
+        self.by_learning = 0
+        """How many of those computed were for learning; the run counts them."""
+        self._by_evaluation = 0
+
+    def open(self, trainer: Trainer, device: torch.device, before: schema.Features | None) -> None:
+        """Get ready, if any strategy of this run leaves the backbone as it is.
+
+        Args:
+            trainer: Knows the processes and the precision.
+            device: Where this process computes.
+            before: The record of an earlier part of this run.
+        """
+        self.record = self._before = before
+        self.device, self.world_size, self.precision = device, trainer.world_size, str(trainer.precision)
+        if not any(strategy.freezes_backbone for strategy in (self.model.strategy, self.model.base_strategy)):
+            return
+        try:
+            folder = self.datamodule.feature_folder()
+        except ConfigError as error:
+            self._failure = f"there is no folder for their features: {error}"
+            return
+        self.kept = KeptFeatures(
+            self.model.network,
+            self.datamodule,
+            folder,
+            rank=trainer.global_rank,
+            world_size=trainer.world_size,
+            device=device,
+            precision=self.precision,
+            context=trainer.precision_plugin.forward_context,
+            channels_last=self.model.channels_last,
+            counts=self.counts,
+        )
+
+    def for_training(self, learner: Strategy, changed_by: str = "") -> bool:
+        """Choose what a stage is served, and say so.
+
+        Args:
+            learner: The strategy that learns.
+            changed_by: The recipes that change its training pictures, if any do.
+
+        Returns:
+            Whether its training is to be served features; its validation may be, even if not.
+        """
+        self.for_evaluation(learner)
+        reason = why_pictures(learner, self.datamodule, self.precision, training=True) or self._failure
+        if not reason and changed_by and learner.kind == "gradient":
+            reason = f"{changed_by} changes the pictures"
+        name = type(learner).__name__
+        if reason:
+            self._tell(f"{name}: every picture passes the backbone each time, since {reason}.")
+        else:
+            self._tell(f"{name} leaves the backbone as it is: each picture passes it once, and its features are kept.")
+        if learner is self.model.strategy:
+            self._why = reason
+        return not reason
+
+    def for_evaluation(self, learner: Strategy, stays: bool = True) -> None:
+        """Choose what the prediction of a strategy is served.
+
+        Args:
+            learner: The strategy.
+            stays: The backbone is by now the one that it keeps.
+        """
+        pictures = (
+            self.kept is None or not stays or why_pictures(learner, self.datamodule, self.precision, training=False)
+        )
+        self.datamodule.read_features = None if pictures or self.kept is None else self.kept.take
+
+    def backbone_stays(self) -> bool:
+        """Whether the backbone is by now the one that the learning strategy keeps to the end."""
+        model, first = self.model, self.datamodule.stream[0]
+        given = not first.is_base or model.base_checkpoint is not None or model.base_strategy.freezes_backbone
+        return given or model.experience is not None
+
+    def compute_for_stage(self, learner: Strategy, training: bool, validates: bool) -> None:
+        """See to the features that the entered stage will ask for.
+
+        Args:
+            learner: Who learns.
+            training: Its training is served features.
+            validates: It has a validation part.
+        """
+        validation: Rows = self.datamodule.rows_to_validate() if validates else np.empty(0, dtype=np.int64)
+        if not training:
+            self.compute(validation)
+            return
+        memory = learner.memory()
+        remembered: Rows = np.empty(0, dtype=np.int64) if memory is None else memory.cpu().numpy()
+        rows = np.concatenate([self.datamodule.rows_to_train(), remembered])
+        if learner.kind == "gradient" and self.datamodule.views:
+            self.compute(validation)
+            self.compute(rows, views=True)
+        else:  # of one view: in one go, for loaders that start take a third of a second each
+            self.compute(np.concatenate([validation, rows]))
+
+    def compute(self, rows: Rows, views: bool = False) -> None:
+        """Compute what is missing of these rows' features; go back to pictures if they cannot be kept.
+
+        Args:
+            rows: Of the sample table.
+            views: Those of the augmented views, where there are some; otherwise those of evaluation.
+        """
+        if self.kept is None or self.datamodule.read_features is None or len(rows) == 0:
+            return
+        reason = self.kept.ensure(rows, views)
+        if reason:
+            self._tell(f"From here on every picture passes the backbone each time: {reason}.")
+            self._why = self._failure = reason
+            self.kept.close()
+            self.kept = self.datamodule.read_features = None
+
+    def evaluated(self) -> int | None:
+        """Take in what an experience came to, on all processes together; ``record`` has it then.
+
+        Returns:
+            Pictures that passed the backbone for its evaluation, those for the level of chance before the first experience
+            among them; None if every evaluated picture did.
+        """
+        new = self.counts.computed - self.by_learning - self._by_evaluation
+        self._by_evaluation += new
+        sums = torch.tensor([new, self.counts.computed], device=self.device)
+        if self.world_size > 1:
+            torch.distributed.all_reduce(sums)
+        before = self._before
+        self.record = schema.Features(
+            kept=not self._why,
+            why=self._why,
+            computed=int(sums[1]) + (before.computed if before else 0),
+            reused=self.counts.reused + (before.reused if before else 0),
+            seconds=self.counts.seconds + (before.seconds if before else 0.0),
+            saved_seconds=self.counts.saved_seconds + (before.saved_seconds if before else 0.0),
+            cosine=self.counts.cosine if self.counts.cosine is not None else before.cosine if before else None,
+        )
+        return None if self.datamodule.read_features is None else int(sums[0])
+
+    def close(self) -> None:
+        """Let go of the store, and of the loaders."""
+        self.datamodule.read_features = None
+        if self.kept is not None:
+            self.kept.close()
+
+    def _tell(self, text: str) -> None:
+        """Say something once."""
+        if text not in self._told:
+            self._told.add(text)
+            self.say(text)

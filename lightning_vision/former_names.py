@@ -1,0 +1,352 @@
+"""Names that modules had before 0.2, so that configs, checkpoints and programs that use them still load.
+
+Every former module stands here once, with the modules that hold its contents now. An import of one gives a stand-in that
+finds each name there, with a ``DeprecationWarning``.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any
+
+PACKAGE = "lightning_vision."
+FORMER_MODULES = {
+    "backbones": "learning.backbones",
+    "batch": "data.batch",
+    "cache_folder": "storage.cache_folder",
+    "canvas": "drawing.canvas",
+    "checkpoint_tasks": "run.checkpoint_tasks",
+    "checkpoints": "learning.checkpoints",
+    "class_weights": "data.class_weights",
+    "classifier": "learning.classifier",
+    "comparison.pictures_of_runs": "comparison.run_images",
+    "comparison.wandb_runs": "comparison.wandb_logging",
+    "component": "class_path",
+    "country": "tracking.country",
+    "curves": "drawing.curves",
+    "data_page": "data_report.page",
+    "data_report": "data_report.report",
+    "datamodule": "data.datamodule",
+    "decoded_pictures": "images.decoded_cache",
+    "decoding": "images.decoding",
+    "deployed.picture_walk": "deployed.image_walk",
+    "energy": "tracking.energy",
+    "evaluation": "results.predictions",
+    "explain_errors": "program.parser_errors",
+    "explanation.case_pictures": "explanation.case_images",
+    "explanation.earlier": "explanation.earlier_checkpoint",
+    "feature_pass": "features.feature_pass",
+    "feature_serving": "features.feature_serving",
+    "feature_store": "features.feature_store",
+    "findings": "data.data_problems",
+    "heatmap": "drawing.heatmap",
+    "inspection": "data.inspection",
+    "inventory": "program.inventory",
+    "kept_facts": "storage.file_facts",
+    "kept_features": "features.feature_cache",
+    "leaks": "data.leaks",
+    "loading": "data.datasets",
+    "loggers": "tracking.loggers",
+    "network": "learning.network",
+    "ondevice": "deployed.on_device",
+    "page_template": "drawing.page_template",
+    "picture_files": "images.image_files",
+    "pictures": "drawing.figures",
+    "pillow_decoding": "images.pillow_decoding",
+    "plugins": "program.plugins",
+    "processes": "run.rank_processes",
+    "program": "program.stream_cli",
+    "progress": "tracking.progress",
+    "recipe": "learning.recipe",
+    "recipes.blurred_pictures": "recipes.blurred_images",
+    "recipes.picture_size": "recipes.image_size",
+    "recipes.training_pictures": "recipes.training_dataset",
+    "record": "results.record",
+    "report.finding": "report.find_runs",
+    "results": "results.schema",
+    "row_file": "storage.csv_log",
+    "run_directory": "results.run_directory",
+    "run_pictures": "run.run_figures",
+    "samples": "data.sample_table",
+    "scenarios": "data.scenarios",
+    "scores": "results.scores",
+    "shipped_configs": "program.shipped_configs",
+    "sources": "images.image_sources",
+    "splits": "data.split_options",
+    "strategy": "learning.strategy",
+    "stream_run": "run.stream_run",
+    "summary": "run.summary",
+    "thumbnail": "drawing.thumbnail",
+    "trainers": "learning.trainer_factory",
+    "transforming": "images.apply_transform",
+    "transforms": "images.transforms",
+    "trust.picture_folder": "trust.image_folder",
+    "trust.scored": "trust.scored_images",
+    "trust.shooting": "trust.capture_sessions",
+    "trust.trusted": "trust.kept_calibration",
+    "trust.unknown": "trust.out_of_distribution",
+    "video": "images.video_frames",
+    "video_decoders": "images.video_decoders",
+    "wording": "terminal.wording",
+    "words_parser": "terminal.option_parser",
+}
+"""Former module to the module that it became, both within ``lightning_vision``."""
+
+MOVED_NAMES: dict[str, dict[str, tuple[str, ...]]] = {
+    "classifier": {
+        "learning.checkpoint_identity": ("CHECKPOINT_SCHEMA",),
+    },
+    "data_report": {
+        "data_report.terminal": (
+            "print_report",
+            "BAR_LENGTH",
+        ),
+    },
+    "datamodule": {
+        "data.stream_loaders": ("Entered",),
+    },
+    "inspection": {
+        "terminal.progress_bar": (
+            "progress_bar",
+            "PATIENCE_SECONDS",
+        ),
+    },
+    "loading": {
+        "data.batch_order": (
+            "Draw",
+            "TrainBatches",
+            "balanced_order",
+            "EvalBatches",
+        ),
+        "data.loaders": (
+            "StreamLoader",
+            "make_feature_loader",
+            "make_loader",
+        ),
+    },
+    "loggers": {
+        "tracking.metrics_csv": ("MetricsCSV",),
+        "tracking.stream_position": (
+            "StreamPosition",
+            "follow_stream",
+            "EXPERIENCE_KEY",
+            "STEP_KEY",
+        ),
+        "tracking.wandb_logger": (
+            "StreamWandbLogger",
+            "ONCE_AN_EXPERIENCE",
+            "earlier_run_id",
+            "make_wandb_logger",
+            "mask_secrets",
+            "WANDB_MODES",
+            "WANDB_START_SECONDS",
+            "SECRET_KEY",
+            "MASK",
+        ),
+    },
+    "processes": {
+        "terminal.first_rank": (
+            "is_first",
+            "say",
+        ),
+    },
+    "program": {
+        "program.argument_parser": ("StreamArgumentParser",),
+        "program.dispatch": (
+            "run",
+            "prepare_process",
+        ),
+        "program.fit_config": (
+            "ReadConfig",
+            "read_fit_config",
+        ),
+        "program.options": (
+            "EnergyOptions",
+            "WandbOptions",
+            "FROM_CHECKPOINT",
+            "OPTIONS",
+        ),
+        "program.outlook": (
+            "Prospect",
+            "look_ahead",
+        ),
+    },
+    "recipe": {
+        "learning.stage": ("Stage",),
+    },
+    "record": {
+        "results.environment": (
+            "environment",
+            "path_hashes",
+        ),
+    },
+    "run_directory": {
+        "results.resume_options": (
+            "FREE_ON_RESUME",
+            "flatten",
+            "binding",
+            "is_free",
+        ),
+        "storage.atomic_write": (
+            "write_text_atomically",
+            "write_atomically",
+        ),
+    },
+    "samples": {
+        "array_types": ("Rows",),
+        "data.stratified_split": (
+            "deal",
+            "split_samples",
+        ),
+        "seeding": ("derive_seed",),
+        "terminal.wording": (
+            "natural_key",
+            "plural",
+            "listed",
+            "SHOWN",
+        ),
+    },
+    "scenarios": {
+        "data.stream": (
+            "Experience",
+            "Stream",
+        ),
+    },
+    "stream_run": {
+        "learning.network_cost": ("count_macs",),
+        "run.plan_checks": ("check_plan",),
+        "run.work_plan": (
+            "epochs_of",
+            "work",
+            "served",
+        ),
+    },
+    "trainers": {
+        "learning.stage_checkpoints": (
+            "MovableCheckpoint",
+            "last_checkpoint",
+            "best_checkpoint",
+        ),
+        "learning.stage_tally": (
+            "Trained",
+            "TALLY",
+            "TallyInCheckpoint",
+            "Unfinished",
+        ),
+        "learning.step_limit": ("StepLimit",),
+        "learning.stop_signals": (
+            "StopRequestedError",
+            "StopSignals",
+        ),
+        "learning.trainer_options": (
+            "TRAINER_DEFAULTS",
+            "STRATEGIES",
+            "PRECISIONS",
+            "REFUSED",
+            "check_trainer_options",
+        ),
+    },
+    "transforms": {
+        "images.batch_transforms": ("BatchTransforms",),
+    },
+}
+"""Names that went to another module than the one that theirs became, by former module and new home."""
+
+
+def home_of(module: str, name: str) -> str:
+    """The module that holds a name now, of a former module; both within ``lightning_vision``."""
+    homes = MOVED_NAMES.get(module, {})
+    return next((home for home, names in homes.items() if name in names), FORMER_MODULES[module])
+
+
+def find(module: str, name: str) -> Any:
+    """The object that had this name in a former module.
+
+    Args:
+        module: The former module, within ``lightning_vision``.
+        name: The name in it.
+
+    Raises:
+        AttributeError: There is no such object.
+    """
+    home = home_of(module, name)
+    found = None if name.startswith("__") else getattr(import_module(PACKAGE + home), name, None)
+    if found is None:
+        raise AttributeError(f"module {PACKAGE + module!r} has no attribute {name!r}")
+    message = f"{PACKAGE}{module}.{name} is now {PACKAGE}{home}.{name}; the former name works until 0.3."
+    warnings.warn(message, DeprecationWarning, stacklevel=3)
+    return found
+
+
+def finder_of(module: str, names: Sequence[str] = ()) -> Callable[[str], Any]:
+    """A ``__getattr__`` that finds what a former module held.
+
+    Args:
+        module: The former module's whole name.
+        names: What is found; empty: everything. A package that took over the name of a module gives its former names, since
+            Python asks it for its own submodules too.
+    """
+
+    def get(name: str) -> Any:
+        if names and name not in names:
+            raise AttributeError(f"module {module!r} has no attribute {name!r}")
+        return find(module.removeprefix(PACKAGE), name)
+
+    return get
+
+
+def present_path(path: str) -> str:
+    """The dotted path that a class has now, of one that it may have had before; nothing is imported.
+
+    Args:
+        path: Of a class, in a configuration, a checkpoint or results.json.
+    """
+    module, _, name = path.rpartition(".")
+    former = module.removeprefix(PACKAGE)
+    known = module.startswith(PACKAGE) and former in FORMER_MODULES
+    return f"{PACKAGE}{home_of(former, name)}.{name}" if known else path
+
+
+def with_present_paths(value: Any) -> Any:
+    """Plain values in which every ``class_path`` is the present one.
+
+    Args:
+        value: Of a configuration, as YAML or JSON holds it.
+    """
+    if isinstance(value, list):
+        return [with_present_paths(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    changed = {key: with_present_paths(item) for key, item in value.items()}
+    path = changed.get("class_path")
+    return changed | {"class_path": present_path(path)} if isinstance(path, str) else changed
+
+
+class FormerModules(MetaPathFinder, Loader):
+    """Finds former modules once no module of that name was found."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """A stand-in for a former module; None for all else."""
+        known = fullname.startswith(PACKAGE) and fullname.removeprefix(PACKAGE) in FORMER_MODULES
+        return ModuleSpec(fullname, self) if known else None
+
+    def create_module(self, spec: ModuleSpec) -> None:
+        """An ordinary module."""
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Let it find its names in the modules that hold them now."""
+        module.__getattr__ = finder_of(module.__name__)  # type: ignore[method-assign]
+
+
+def install() -> None:
+    """Let former modules be imported; once is enough."""
+    if not any(isinstance(finder, FormerModules) for finder in sys.meta_path):
+        sys.meta_path.append(FormerModules())

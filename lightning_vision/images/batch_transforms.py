@@ -1,0 +1,82 @@
+"""Transforms of whole batches, such as MixUp and CutMix."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torchvision.transforms import v2
+
+from lightning_vision.errors import ConfigError
+from lightning_vision.images.transforms import Transforms, build_one, name_and_options
+
+
+class BatchTransforms:
+    """Transforms of a whole training batch on the device, from uint8: one draw serves all its pictures.
+
+    MixUp and CutMix of torchvision v2 belong here: they mix pairs of pictures and make the target soft. How many classes
+    there are is told with each batch: a base may know more of them than the data.
+
+    Args:
+        asked: See ``Transforms``.
+        image_size: Side of the square pictures, in pixels.
+    """
+
+    MIXING = ("MixUp", "CutMix")
+
+    def __init__(self, asked: Transforms, image_size: int) -> None:
+        key = "data.batch_transforms"
+        items = [] if asked is None else [asked] if isinstance(asked, str | nn.Module) else list(asked)
+        mixing: list[nn.Module] = []
+        self.plain: list[nn.Module] = []
+        for item in items:
+            if not isinstance(item, nn.Module):
+                name, options = name_and_options(item, key)
+                item = {{"mixup": "MixUp", "cutmix": "CutMix"}.get(name.lower(), name): options}
+            for made in build_one(item, image_size, key):
+                (mixing if type(made).__name__ in self.MIXING else self.plain).append(made)
+        self.mixing = v2.RandomChoice(mixing) if mixing else None
+        numbers = {type(one).__name__: getattr(one, "num_classes", None) for one in mixing}
+        self._pinned = {name: number for name, number in numbers.items() if isinstance(number, int)}
+
+    def __bool__(self) -> bool:
+        return bool(self.plain) or self.mixing is not None
+
+    def change(self, image: torch.Tensor) -> torch.Tensor:
+        """The pictures (B, 3, H, W) uint8 after what is not mixing."""
+        for transform in self.plain:
+            image = transform(image)
+        return image
+
+    def check_classes(self, num_classes: int) -> None:
+        """Refuse an option ``num_classes`` that is not the classifier's; it can be left out.
+
+        Args:
+            num_classes: C.
+
+        Raises:
+            ConfigError: They differ.
+        """
+        for name, pinned in self._pinned.items():
+            if pinned != num_classes:
+                raise ConfigError(
+                    f"data.batch_transforms: {name} has num_classes={pinned}, and the classifier tells {num_classes} classes "
+                    "apart (those of a base are among them). Leave out num_classes: the classifier's is used."
+                )
+
+    def mix(
+        self, image: torch.Tensor, label: torch.Tensor, num_classes: int
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Mix pairs of pictures.
+
+        Args:
+            image: (B, 3, H, W) float, normalised.
+            label: (B,) int64.
+            num_classes: C, of the classifier.
+
+        Returns:
+            The pictures and the soft target (B, C) float32; None where nothing was mixed.
+        """
+        if self.mixing is None or len(label) < 2:  # a single picture has none to be mixed with
+            return image, None
+        mixed, target = self.mixing(image, nn.functional.one_hot(label, num_classes).float())
+        return mixed, target

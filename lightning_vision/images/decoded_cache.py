@@ -1,0 +1,227 @@
+"""Decoded images in a file that all workers and processes share: what one has decoded, no other decodes again."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import weakref
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torchvision.transforms.v2 import functional as F  # noqa: N812 - torchvision's own custom
+
+from lightning_vision.images.image_sources import Annotations, InMemory, PictureSource
+from lightning_vision.storage.cache_folder import locked
+from lightning_vision.terminal.first_rank import say
+
+VERSION = 2
+"""Of the file's layout and of how images are reduced."""
+CHECKSUM_BYTES = 4
+
+
+class DecodedPictures:
+    """Images reduced to the resolution of training, uint8, in a file that is filled as they are first asked for.
+
+    An image whose shorter side is longer than ``side`` is scaled down to it; none is enlarged. Whether an image comes
+    from the file or is decoded anew makes no difference to its pixels, so results depend neither on what the file holds
+    already nor on how much fits. A row counts as there if its checksum fits: a process or machine that is killed leaves
+    nothing half-written to be read, and two that decode the same image write the same bytes.
+
+    The file is read and written by calls and never mapped: where a disk is full a call fails, a mapping ends the process.
+    Images that cannot be kept are decoded each time, which is said once.
+
+    Args:
+        source: Opens the image of a row.
+        sizes: (N, 2) height and width of each.
+        digests: (N, 16) hash of each, by which a changed image is told from the one that was kept.
+        side: Of the reduced images, in pixels.
+        folder: Where the file lies.
+        most_bytes: What all such files in the folder may take. Those that were not used for longest make room; rows that
+            do not fit are decoded each time.
+    """
+
+    def __init__(
+        self,
+        source: PictureSource,
+        sizes: npt.NDArray[np.int32],
+        digests: npt.NDArray[np.uint8],
+        side: int,
+        folder: Path,
+        most_bytes: int,
+    ) -> None:
+        self.source, self.side = source, side
+        sizes = sizes.astype(np.int64)
+        short = sizes.min(axis=1)
+        # As torchvision's Resize: the longer side is cut to whole pixels.
+        scaled = np.where(sizes == short[:, None], side, side * sizes // np.maximum(short, 1)[:, None])
+        self.sizes = np.where((short > side)[:, None], scaled, sizes)
+        ends = CHECKSUM_BYTES * len(sizes) + np.cumsum(3 * self.sizes.prod(axis=1))  # the checksums come first
+        self.starts = ends - 3 * self.sizes.prod(axis=1)
+        told = json.dumps({"version": VERSION, **self.describe()}, sort_keys=True).encode()
+        identity = hashlib.sha256(told + digests.tobytes() + self.sizes.tobytes()).hexdigest()[:16]
+        self.path = folder / f"decoded-{side}-{identity}.bin"
+        self._file: int | None = None
+        self._turn: int | None
+        self._there = np.zeros(len(sizes), dtype=np.bool_)  # the rows whose checksum was found to fit
+        self._given_up = False  # in this process; a worker of a later epoch tries anew
+        # Whoever gets the byte out of this pipe says what is wrong: one of all workers that this process forks.
+        self._turn, writing = os.pipe()
+        os.write(writing, b"1")
+        os.close(writing)
+        weakref.finalize(self, os.close, self._turn)
+        try:
+            room = self._take_room(most_bytes, int(ends[-1]))
+        except OSError as error:
+            self._give_up(error)
+            room = 0
+        self.kept = int(np.searchsorted(ends, room, side="right"))
+        """Rows 0 to ``kept`` - 1 have a place in the file."""
+        self.left_out = len(sizes) - self.kept
+
+    def __getstate__(self) -> dict[str, object]:
+        """Without what belongs to a process: another opens the file itself."""
+        return {**self.__dict__, "_file": None, "_turn": None}
+
+    def describe(self) -> dict[str, Any]:
+        """What its source says, and the reduction."""
+        return {**self.source.describe(), "decoded_at": self.side}
+
+    def open(self, row: int) -> InMemory:
+        """The reduced image of a row."""
+        if row >= self.kept:
+            return InMemory(self._decode(row))
+        if (known := self._read(row)) is not None:
+            return InMemory(known)
+        pixels = self._decode(row)
+        if not self._given_up:
+            try:
+                self._write(row, pixels)
+            except OSError as error:
+                self._give_up(error)
+        return InMemory(pixels)
+
+    def annotations(self, row: int) -> Annotations:
+        """None are kept."""
+        return Annotations()
+
+    def filled(self) -> int:
+        """How many rows the file holds by now."""
+        return sum(self._read(row) is not None for row in range(self.kept))
+
+    def _decode(self, row: int) -> Tensor:
+        size = (int(self.sizes[row, 0]), int(self.sizes[row, 1]))
+        pixels = self.source.open(row).pixels(None, size)
+        if tuple(pixels.shape[-2:]) == size:
+            return pixels
+        resized: Tensor = F.resize(pixels, list(size), antialias=True)
+        return resized
+
+    # ---- the file --------------------------------------------------------------------------------------------------
+
+    def _read(self, row: int) -> Tensor | None:
+        """The pixels of a row; None where they are not there, or cannot be read."""
+        height, width = (int(length) for length in self.sizes[row])
+        try:
+            file = self._opened()
+            checksum = b"" if self._there[row] else os.pread(file, CHECKSUM_BYTES, CHECKSUM_BYTES * row)
+            if not self._there[row] and not any(checksum):
+                return None
+            # Into memory of its own: transforms may work in place.
+            pixels = np.empty((height, width, 3), dtype=np.uint8)
+            if os.preadv(file, [pixels.data], int(self.starts[row])) < pixels.nbytes:
+                return None
+        except OSError:  # it is decoded instead
+            return None
+        if not self._there[row]:
+            if checksum != _checksum(pixels):
+                return None
+            self._there[row] = True
+        return torch.from_numpy(pixels).permute(2, 0, 1)
+
+    def _write(self, row: int, pixels: Tensor) -> None:
+        """Keep the pixels (3, h, w) of a row, and then their checksum.
+
+        Raises:
+            OSError: The disk is full, or cannot be written to.
+        """
+        data = np.ascontiguousarray(pixels.permute(1, 2, 0).numpy())
+        file = self._opened()
+        for content, start in ((data.tobytes(), int(self.starts[row])), (_checksum(data), CHECKSUM_BYTES * row)):
+            while content:  # a disk that is nearly full takes a part
+                written = os.pwrite(file, content, start)
+                content, start = content[written:], start + written
+
+    def _give_up(self, error: OSError) -> None:
+        """Write no more, and say so unless another worker has."""
+        first = not self._given_up and (self._turn is None or bool(os.read(self._turn, 1)))
+        self._given_up = True
+        if first:
+            say(
+                f"Decoded images cannot be kept in {self.path.parent}: {error.strerror or error}. Those that are not there yet "
+                "are decoded each time. Free some space, or give another folder as data.cache_dir."
+            )
+
+    def _opened(self) -> int:
+        """The file's descriptor. A lock on it tells others that it is in use."""
+        if self._file is None:
+            self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            weakref.finalize(self, os.close, self._file)  # which lets others clear it up
+            fcntl.flock(self._file, fcntl.LOCK_SH)
+        return self._file
+
+    def _has_to_itself(self) -> bool:
+        """Whether nobody else has the file open."""
+        file = self._opened()
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        finally:
+            fcntl.flock(file, fcntl.LOCK_SH)
+        return True
+
+    def _take_room(self, most_bytes: int, wanted: int) -> int:
+        """How many bytes this file may have, once those that were not used for longest have made room.
+
+        Raises:
+            OSError: The file cannot be made.
+        """
+        with locked(self.path.parent, "decoded"):  # nobody opens a file while another is about to remove it
+            others = [file for file in self.path.parent.glob("decoded-*.bin") if file != self.path]
+            sizes = {file: file.stat() for file in others}
+            taken = {file: stat.st_blocks * 512 for file, stat in sizes.items()}
+            for file in sorted(others, key=lambda file: sizes[file].st_mtime_ns):
+                if sum(taken.values()) + wanted <= most_bytes:
+                    break
+                taken[file] = 0 if _removed_unless_in_use(file) else sizes[file].st_size
+            room = min(wanted, most_bytes - sum(taken.values()))
+            if room > 0:
+                own = self._opened()
+                size = os.fstat(own).st_size
+                if size < room or (size > room and self._has_to_itself()):
+                    os.ftruncate(own, room)  # a hole costs no space, and tells others what it may come to
+                os.utime(own)
+            return room
+
+
+def _removed_unless_in_use(file: Path) -> bool:
+    """Whether the file could be removed; another user's may not be."""
+    try:
+        with file.open("rb") as opened:
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            file.unlink()
+    except OSError:
+        return False
+    return True
+
+
+def _checksum(pixels: npt.NDArray[np.uint8]) -> bytes:
+    """Never zeros, which is what a row holds that was not written."""
+    return (zlib.crc32(pixels.data) or 1).to_bytes(CHECKSUM_BYTES, "little")

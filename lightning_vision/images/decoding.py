@@ -1,0 +1,220 @@
+"""Picture files to uint8 RGB tensors, whatever their mode, depth and orientation."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import simplejpeg
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from lightning_vision.images.pillow_decoding import (
+    MARGIN,
+    MOST_SHIFT,
+    ORIENTATION,
+    SCALES,
+    SIDEWAYS,
+    check_size,
+    explained,
+    to_rgb,
+)
+
+MIRRORED = (2, 3, 6, 7)
+"""Orientations whose columns, counted when upright, are stored from the last on."""
+UPSIDE_DOWN = (3, 4, 7, 8)
+"""Likewise rows."""
+
+
+class Region(NamedTuple):
+    """Whole pixels of a picture."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+
+class Header(NamedTuple):
+    """What a picture file says of itself."""
+
+    path: Path
+    size: tuple[int, int]
+    """Height and width, upright."""
+    format: str
+    """As Pillow names it."""
+    mode: str
+    """Pillow's mode."""
+    orientation: int
+    """EXIF's, 1 if upright."""
+
+
+def read_header(path: Path) -> Header:
+    """What the file says of itself, without decoding it.
+
+    Raises:
+        DataError: As ``decode``.
+    """
+    with explained(path), Image.open(path) as opened:
+        check_size(opened)
+        orientation = _orientation(opened)
+        width, height = opened.size
+        size = (width, height) if orientation in SIDEWAYS else (height, width)
+        return Header(path, size, opened.format or "", opened.mode, orientation)
+
+
+def decode(path: Path) -> Tensor:
+    """Read one picture upright: EXIF orientation honoured, the first frame of an animation.
+
+    Returns:
+        uint8 (3, h, w), RGB. Greyscale is repeated, 16 bits are cut to their upper 8, transparency lies on white.
+
+    Raises:
+        DataError: The file is missing or cannot be decoded; its path and the reason are named.
+    """
+    return decode_region(read_header(path))
+
+
+def decode_region(header: Header, region: Region | None = None, wanted: tuple[int, int] | None = None) -> Tensor:
+    """Read a part of a picture, as ``decode`` reads all of it.
+
+    JPEG files are decoded at a reduced scale where the region then still has ``MARGIN`` times the pixels that are wanted:
+    half where it has 2.7 times as many, and so on.
+
+    Args:
+        header: Of the file.
+        region: None: all of it.
+        wanted: Height and width that the region will be scaled to; None: as many as there are.
+
+    Returns:
+        uint8 (3, h, w), RGB.
+
+    Raises:
+        DataError: As ``decode``.
+    """
+    region = region or Region(0, 0, *header.size)
+    scale = 1 if wanted is None else _reduction(header, region, wanted)
+    with explained(header.path):
+        pixels = _decode_jpeg(header, scale) if _is_plain_jpeg(header) else None
+        if pixels is None:
+            scale = 1
+            with Image.open(header.path) as opened:
+                pixels = np.array(to_rgb(ImageOps.exif_transpose(opened)))  # (h, w, 3)
+    if scale > 1 or region != Region(0, 0, *header.size):
+        (top, bottom), (left, right) = (
+            (_to_grid(start, side, scale, flipped), _to_grid(start + length, side, scale, flipped))
+            for start, length, side, flipped in _axes(header, region)
+        )
+        pixels = pixels[top : max(bottom, top + 1), left : max(right, left + 1)]
+    return torch.from_numpy(pixels).permute(2, 0, 1)
+
+
+def on_grid(header: Header, region: Region, wanted: tuple[int, int]) -> Region:
+    """The region with its edges moved to the pixels of the reduced scale that ``wanted`` allows, half of one at most.
+
+    A crop that is drawn at random is as good there as a few pixels beside, and is read exactly.
+    """
+    if not _is_plain_jpeg(header):
+        return region
+    scale = _largest_scale(region, wanted)
+    (top, bottom), (left, right) = (
+        (_round(start, side, scale, flipped), _round(start + length, side, scale, flipped))
+        for start, length, side, flipped in _axes(header, region)
+    )
+    return Region(top, left, bottom - top, right - left)
+
+
+def decode_grey(path: Path) -> Tensor:
+    """Read a map, such as of saliency, as it is stored.
+
+    Returns:
+        uint8 (1, h, w).
+
+    Raises:
+        DataError: As ``decode``.
+    """
+    with explained(path), Image.open(path) as opened:
+        check_size(opened)
+        if opened.mode.startswith("I;16"):
+            return torch.from_numpy((np.asarray(opened) >> 8).astype(np.uint8))[None]
+        return torch.from_numpy(np.array(opened.convert("L")))[None]
+
+
+def _is_plain_jpeg(header: Header) -> bool:
+    return header.format == "JPEG" and header.mode in ("RGB", "L")
+
+
+def _largest_scale(region: Region, wanted: tuple[int, int]) -> int:
+    """By how much a picture may be reduced so that the region keeps enough pixels."""
+    room = min(region.height / wanted[0], region.width / wanted[1])
+    return next((scale for scale in SCALES if room >= MARGIN * scale), 1)
+
+
+def _reduction(header: Header, region: Region, wanted: tuple[int, int]) -> int:
+    """The same, so that the region's edges hardly move."""
+    for scale in SCALES:
+        if scale > _largest_scale(region, wanted):
+            continue
+        moved = [
+            abs(edge - _round(edge, side, scale, flipped)) * pixels / length
+            for (start, length, side, flipped), pixels in zip(_axes(header, region), wanted, strict=True)
+            for edge in (start, start + length)
+        ]
+        if max(moved) <= MOST_SHIFT:
+            return scale
+    return 1
+
+
+def _axes(header: Header, region: Region) -> tuple[tuple[int, int, int, bool], tuple[int, int, int, bool]]:
+    """Per axis the region's start and length, the picture's side, and whether the file counts from the other end."""
+    height, width = header.size
+    return (
+        (region.top, region.height, height, header.orientation in UPSIDE_DOWN),
+        (region.left, region.width, width, header.orientation in MIRRORED),
+    )
+
+
+def _round(edge: int, side: int, scale: int, flipped: bool) -> int:
+    """The nearest edge of a whole reduced pixel; the last of a row may stand for fewer pixels, and is not whole."""
+    from_file = side - edge if flipped else edge
+    rounded = min(round(from_file / scale), side // scale) * scale
+    return side - rounded if flipped else rounded
+
+
+def _to_grid(edge: int, side: int, scale: int, flipped: bool) -> int:
+    """The number of the reduced pixel that begins at the nearest such edge."""
+    from_file = (side - edge if flipped else edge) / scale
+    number = min(round(from_file), side // scale)
+    return -(-side // scale) - number if flipped else number
+
+
+def _decode_jpeg(header: Header, scale: int) -> npt.NDArray[np.uint8] | None:
+    """libjpeg-turbo's pixels, upright (h, w, 3); None where it refuses the file: Pillow then reads it or says why not."""
+    height, width = header.size[::-1] if header.orientation in SIDEWAYS else header.size
+    least = (-(-height // scale), -(-width // scale)) if scale > 1 else (0, 0)
+    try:
+        pixels: npt.NDArray[np.uint8] = simplejpeg.decode_jpeg(
+            header.path.read_bytes(), "RGB", min_height=least[0], min_width=least[1], min_factor=1
+        )
+    except ValueError:
+        return None
+    return _upright(pixels, header.orientation)
+
+
+def _upright(pixels: npt.NDArray[np.uint8], orientation: int) -> npt.NDArray[np.uint8]:
+    """As EXIF says: 2 to 4 flip and turn by 180 degrees, 5 to 8 also exchange rows and columns."""
+    if orientation in SIDEWAYS:
+        pixels = pixels.transpose(1, 0, 2)
+    if orientation in MIRRORED:
+        pixels = pixels[:, ::-1]
+    if orientation in UPSIDE_DOWN:
+        pixels = pixels[::-1]
+    return np.ascontiguousarray(pixels)
+
+
+def _orientation(opened: Image.Image) -> int:
+    """EXIF's orientation; parsing its block takes a tenth of a millisecond, so only where there is one."""
+    has_exif = opened.format != "JPEG" or "exif" in opened.info
+    found = opened.getexif().get(ORIENTATION, 1) if has_exif else 1
+    return found if found in range(1, 9) else 1

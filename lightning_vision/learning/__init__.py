@@ -1,0 +1,1 @@
+"""The network and how it learns: backbones, strategies, recipes, the classifier, trainers, checkpoints."""

@@ -1,0 +1,270 @@
+"""Reading checkpoints safely, and telling whether one fits."""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric.plugins import TorchCheckpointIO
+
+from lightning_vision.data.datamodule import StreamDataModule
+from lightning_vision.errors import CheckpointError, TrainingError
+from lightning_vision.former_names import present_path, with_present_paths
+from lightning_vision.learning.checkpoint_identity import CHECKPOINT_SCHEMA
+from lightning_vision.learning.classifier import ContinualClassifier
+from lightning_vision.results.run_directory import RunDirectory
+from lightning_vision.results.same_options import Difference, Kept, compare_options, option_name
+from lightning_vision.storage.atomic_write import write_atomically
+
+Checkpoint = dict[str, Any]
+
+
+def read_checkpoint(path: str | Path) -> Checkpoint:
+    """Read a checkpoint of this program; nothing in it is executed.
+
+    Raises:
+        CheckpointError: It is missing, damaged, holds code, or was written by another program or a later version of this one.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"Expected a checkpoint file, found nothing at {path}.")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f"{path} holds more than tensors and plain values, which could be code, so it was not loaded "
+            f"({' '.join(str(error).split())[:200]}). Use checkpoints written by lightning_vision."
+        ) from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise CheckpointError(f"{path} is damaged or no checkpoint: {' '.join(str(error).split())[:200]}") from error
+    if not isinstance(checkpoint, dict) or "lightning_vision" not in checkpoint or "state_dict" not in checkpoint:
+        raise CheckpointError(
+            f"{path} was not written by lightning_vision. Weights of a bare backbone are given as model.backbone_weights."
+        )
+    schema = checkpoint["lightning_vision"].get("schema", 1)  # the first ones did not say
+    if schema > CHECKPOINT_SCHEMA:
+        raise CheckpointError(
+            f"{path} was written by a later version of lightning_vision: expected a checkpoint of schema {CHECKPOINT_SCHEMA} "
+            f"or earlier, found {schema}. Update lightning_vision to read it."
+        )
+    return checkpoint
+
+
+def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
+    """Write a checkpoint, whole or not at all.
+
+    Raises:
+        TrainingError: It cannot be written.
+    """
+    try:
+        write_atomically(path, lambda temporary: torch.save(checkpoint, temporary))
+    except RuntimeError as error:  # torch's writer reports a full disk so
+        path.with_name(f".{path.stem}.tmp{path.suffix}").unlink(missing_ok=True)
+        raise TrainingError(
+            f"{path} could not be written: {error}. Is the disk full? What was kept before is unchanged; free some space and "
+            "go on with --ckpt_path last."
+        ) from error
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Lets a Trainer write its checkpoints as the run does: beside the old one first, then in its place.
+
+    Lightning's own writes to the temporary folder and moves the file, which is a copy if that is on another disk: a
+    kill in between would leave half a checkpoint where a whole one had been.
+    """
+
+    def save_checkpoint(self, checkpoint: Checkpoint, path: str | Path, storage_options: Any | None = None) -> None:
+        """See ``save_checkpoint``; another system's path (``s3://...``) is left to Lightning."""
+        if "://" in str(path):
+            super().save_checkpoint(checkpoint, path, storage_options)
+            return
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        save_checkpoint(checkpoint, Path(path))
+
+
+def find_checkpoint(path: str | Path) -> Path:
+    """The checkpoint that a user means: a file, or the newest finished experience of a run directory.
+
+    Raises:
+        CheckpointError: There is none.
+    """
+    path = Path(path)
+    if path.is_dir():
+        finished = RunDirectory(path).all_finished()
+        if not finished:
+            raise CheckpointError(
+                f"Expected a checkpoint or the directory of a run with at least one finished experience, found none in "
+                f"{path / 'checkpoints'}."
+            )
+        return finished[-1]
+    return path
+
+
+def check_fits(checkpoint: Checkpoint, model: ContinualClassifier, path: Path, *, class_names: bool = True) -> None:
+    """Compare what a checkpoint was written for with a model.
+
+    Raises:
+        CheckpointError: They differ; the differing properties are named.
+    """
+    saved, here = checkpoint["lightning_vision"], model.identity()
+    keys = ["backbone", "image_size", "mean", "std", *(["class_names"] if class_names else []), "head"]
+
+    def compared(identity: dict[str, Any], key: str) -> Any:
+        value = identity.get(key)
+        if key == "head" and value and not class_names:  # the number of rows follows from the classes
+            return value[:-2] + [shape[1:] for shape in value[-2:]]
+        return value
+
+    differing = [
+        f"  {key}: {_short(saved.get(key))} in the checkpoint, {_short(here[key])} here"
+        for key in keys
+        if compared(saved, key) != compared(here, key)
+    ]
+    _refuse(differing, path)
+
+
+def check_same_strategies(checkpoint: Checkpoint, model: ContinualClassifier, path: Path) -> None:
+    """Compare the strategies whose state a checkpoint holds with those of a model.
+
+    Raises:
+        CheckpointError: Their classes or options differ.
+    """
+    saved, here = checkpoint["lightning_vision"], model.identity()
+    options = checkpoint.get("hyper_parameters", {})
+    differing = []
+    for key in ("strategy", "base_strategy"):
+        if present_path(saved[key]) != here[key]:
+            differing.append(f"  model.{key}: {saved[key]} in the checkpoint, {here[key]} here")
+        elif options.get(key) and model.hparams.get(key):  # neither was built in Python
+            differing += [
+                f"  {option_name(each.key)}: {_short(each.before)} in the checkpoint, {_short(each.now)} here"
+                for each in _other_options(options[key], model, key)
+            ]
+    _refuse(differing, path)
+
+
+def _other_options(saved: Mapping[str, Any], model: ContinualClassifier, key: str) -> list[Difference | Kept]:
+    """The options in which a strategy of a checkpoint differs from a model's of the same class."""
+    then, now = (with_present_paths(each.get("init_args") or {}) for each in (saved, model.hparams[key]))
+    return list(compare_options(then, now, type(getattr(model, key)), f"model.{key}.init_args"))
+
+
+def _refuse(differing: list[str], path: Path) -> None:
+    if differing:
+        config = path.parent.parent / "config.yaml"
+        where = f" They are in {config}." if config.is_file() else ""
+        raise CheckpointError(
+            "\n".join([f"{path} does not fit this model:", *differing, f"Use the options it was written with.{where}"])
+        )
+
+
+def match_classes(base: list[str], data: list[str], path: Path) -> list[str]:
+    """The class list of a run that starts from a base: the base's order, then what is new in the data.
+
+    Raises:
+        CheckpointError: Each has classes that the other lacks: one of the two is most likely misspelt or wrong.
+    """
+    missing, new = [name for name in base if name not in data], [name for name in data if name not in base]
+    if missing and new:
+        raise CheckpointError(
+            f"The classes of {path} and of the data differ: {_short(missing)} only in the checkpoint, {_short(new)} only in "
+            "the data. Expected the same names, or one list within the other: rename the classes, or use another base. New "
+            "classes are learned from data that has pictures of all the known ones too."
+        )
+    return [*base, *new]
+
+
+def use_classes(model: ContinualClassifier, datamodule: StreamDataModule, names: list[str]) -> None:
+    """Give data and model one class list; a head that had another is made anew.
+
+    Raises:
+        DataError: A class of the data is not on the list.
+    """
+    if names != datamodule.class_names:
+        datamodule.use_class_names(names)
+    if names != model.class_names:
+        model.network.rearrange_classes([None] * len(names))
+        model.class_names = list(names)
+        model.hparams["class_names"] = list(names)
+
+
+def match_base(model: ContinualClassifier, datamodule: StreamDataModule) -> tuple[Path, Checkpoint]:
+    """Give data and model the class list of ``model.base_checkpoint`` with what is new in the data.
+
+    Returns:
+        The base's path and what it holds.
+
+    Raises:
+        CheckpointError: It is not there, or its classes differ from the data's.
+    """
+    path = find_checkpoint(str(model.base_checkpoint))
+    checkpoint = read_checkpoint(path)
+    names = match_classes(checkpoint["lightning_vision"]["class_names"], datamodule.class_names, path)
+    use_classes(model, datamodule, names)
+    return path, checkpoint
+
+
+def load_backbone(model: ContinualClassifier, checkpoint: Checkpoint) -> None:
+    """Load a base's backbone alone."""
+    prefix = "network.backbone."
+    state = {
+        key.removeprefix(prefix): value for key, value in checkpoint["state_dict"].items() if key.startswith(prefix)
+    }
+    model.network.backbone.load_state_dict(state)
+
+
+def load_base(model: ContinualClassifier, checkpoint: Checkpoint, path: Path) -> list[str]:
+    """Load a base into a model whose classes were matched already; rows are matched by class name.
+
+    Returns:
+        What the user should be told.
+    """
+    saved = checkpoint["lightning_vision"]
+    notes = []
+    check_fits(checkpoint, model, path, class_names=False)
+    base_names: list[str] = saved["class_names"]
+    state = {
+        key.removeprefix("network."): value
+        for key, value in checkpoint["state_dict"].items()
+        if key.startswith("network.")
+    }
+    names, own = model.class_names, list(range(len(base_names)))
+    model.network.rearrange_classes(own)
+    model.network.load_state_dict(state)
+    same_classes = base_names == names
+    if not same_classes:
+        rows = {name: row for row, name in enumerate(base_names)}
+        model.network.rearrange_classes([rows.get(name) for name in names])
+        added = [name for name in names if name not in rows]
+        if added:
+            notes.append(f"The head grew by {len(added)} class(es) that the base does not know: {_short(added)}.")
+    if not saved["is_base"]:
+        notes.append(
+            f"The base checkpoint {path} is not a base: it had already learned experience {saved['experience']} of its stream, "
+            "so figures of forgetting start from there."
+        )
+    options = checkpoint.get("hyper_parameters", {}).get("strategy")
+    prefix = "strategy."
+    strategy_state = {k.removeprefix(prefix): v for k, v in checkpoint["state_dict"].items() if k.startswith(prefix)}
+    if strategy_state and not saved["is_base"]:
+        here, given = model.identity()["strategy"], model.hparams.get("strategy")
+        known = bool(options) and bool(given)
+        same = not _other_options(options, model, "strategy") if known else options == given
+        if saved["strategy"] == here and same and same_classes:
+            model.strategy.load_state_dict(strategy_state)
+            notes.append(f"The state of {here} goes on from the checkpoint's.")
+        else:
+            notes.append(
+                f"The learning strategy starts anew: the checkpoint's state is of {saved['strategy']} with other options or classes."
+            )
+    return notes
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, list) and len(value) > 8:
+        return f"[{', '.join(map(str, value[:8]))}, ... {len(value)} in all]"
+    return str(value)

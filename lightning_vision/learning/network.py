@@ -1,0 +1,133 @@
+"""The classifier's network: a backbone that makes features and a head that makes logits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from lightning_vision.learning.backbones import BackboneFacts
+
+
+class Network(nn.Module):
+    """A backbone, a full-size head, and a mask of the classes seen so far.
+
+    Args:
+        backbone: Maps (N, 3, H, W) to (N, D).
+        facts: Its name, D and normalisation.
+        num_classes: C.
+        head_hidden: Width of one hidden layer in the head; 0 for a linear head.
+        head_dropout: Dropout before the last linear layer.
+    """
+
+    seen: Tensor
+    mean: Tensor
+    std: Tensor
+    class_weights: Tensor | None
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        facts: BackboneFacts,
+        num_classes: int,
+        *,
+        head_hidden: int = 0,
+        head_dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.facts = facts
+        self.num_classes = num_classes
+        self.label_smoothing = 0.0
+        """Share of a training target that is spread evenly over the classes seen."""
+        self.backbone_images = 0
+        """Pictures that went through the backbone in this process, counted for the record and the tests."""
+        d = facts.num_features
+        if head_hidden:
+            self.head: nn.Linear | nn.Sequential = nn.Sequential(
+                nn.Linear(d, head_hidden), nn.ReLU(), nn.Dropout(head_dropout), nn.Linear(head_hidden, num_classes)
+            )
+        elif head_dropout:
+            self.head = nn.Sequential(nn.Dropout(head_dropout), nn.Linear(d, num_classes))
+        else:
+            self.head = nn.Linear(d, num_classes)
+        self.register_buffer("seen", torch.zeros(num_classes, dtype=torch.bool))
+        self.register_buffer("mean", torch.tensor(facts.mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(facts.std).view(3, 1, 1), persistent=False)
+        self.register_buffer("class_weights", None, persistent=False)  # (C,), or None where all classes count alike
+
+    def features(self, image: Tensor) -> Tensor:
+        """Features (N, D) of normalised pictures (N, 3, H, W); features are handed on as they are.
+
+        Where the learner leaves the backbone as it is, batches hold features that were computed once.
+        """
+        if image.dim() == 2:
+            return image
+        self.backbone_images += len(image)
+        features: Tensor = self.backbone(image)
+        return features
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Raw logits (N, C) of normalised pictures (N, 3, H, W), or of features (N, D)."""
+        logits: Tensor = self.head(self.features(image))
+        return logits
+
+    @property
+    def classifier(self) -> nn.Linear:
+        """The last linear layer: the whole head, or the end of it."""
+        last = self.head[-1] if isinstance(self.head, nn.Sequential) else self.head
+        if not isinstance(last, nn.Linear):
+            raise TypeError(f"The head ends in {type(last).__name__}, a linear layer was expected.")
+        return last
+
+    def penultimate(self, features: Tensor) -> Tensor:
+        """What the last linear layer is given (N, D'): the features themselves if the head is linear."""
+        return self.head[:-1](features) if isinstance(self.head, nn.Sequential) else features
+
+    def normalise(self, image: Tensor) -> Tensor:
+        """uint8 pictures (N, 3, H, W) as the backbone expects them; float ones are taken as they are."""
+        if image.is_floating_point():
+            return image
+        # (x / 255 - mean) / std, in place in the one copy that the change of type makes: on a CPU memory is what it waits for.
+        return image.to(self.mean.dtype).mul_(1 / (255 * self.std)).sub_(self.mean / self.std)
+
+    def mask_unseen(self, logits: Tensor) -> Tensor:
+        """Logits (..., C) with -inf for the classes that were not seen yet."""
+        return logits.masked_fill(~self.seen, -torch.inf)
+
+    def see(self, classes: Iterable[int]) -> None:
+        """Mark classes as seen."""
+        self.seen[torch.as_tensor(sorted(classes), dtype=torch.long, device=self.seen.device)] = True
+
+    @torch.no_grad()
+    def rearrange_classes(self, sources: Sequence[int | None]) -> None:
+        """Put the head's rows into another, possibly longer class list.
+
+        Args:
+            sources: For each class of the new list its row in the present head, or None for a class that is new:
+                its row starts as a fresh linear layer's.
+        """
+        old = self.classifier
+        new = nn.Linear(old.in_features, len(sources), device=old.weight.device, dtype=old.weight.dtype)
+        seen = torch.zeros(len(sources), dtype=torch.bool, device=self.seen.device)
+        for row, source in enumerate(sources):
+            if source is not None:
+                new.weight[row] = old.weight[source]
+                new.bias[row] = old.bias[source]
+                seen[row] = self.seen[source]
+        # The layer itself stays: whoever follows the head by a hook goes on doing so.
+        old.weight, old.bias, old.out_features = new.weight, new.bias, len(sources)
+        self.seen = seen
+        self.num_classes = len(sources)
+
+
+def freeze(module: nn.Module) -> None:
+    """Keep a module's parameters and running statistics as they are: no gradient, evaluation mode."""
+    module.requires_grad_(False)
+    module.eval()
+
+
+def unfreeze(module: nn.Module) -> None:
+    """Let a module's parameters learn again."""
+    module.requires_grad_(True)

@@ -1,0 +1,119 @@
+"""How much of an unfinished experience was trained, kept with each checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from lightning_vision.learning.step_limit import StepLimit
+from lightning_vision.tracking.energy import EnergyMeter, Task, Usage
+
+
+@dataclass
+class Trained:
+    """What the finished stages of one experience came to."""
+
+    epochs: int = 0
+    steps: int = 0
+    parameters: int = 0
+    samples: int = 0
+    stopped_early: bool = False
+
+    def add(self, trainer: Trainer, parameters: int, samples: int) -> None:
+        """Count a stage that has ended."""
+        epochs: int = trainer.fit_loop.epoch_progress.current.processed  # type: ignore[attr-defined] # of a subclass
+        self.epochs += epochs
+        self.steps += trainer.global_step
+        self.parameters = max(self.parameters, parameters)
+        self.samples += samples * epochs
+        full = trainer.max_epochs in (None, -1, epochs) or any(
+            isinstance(callback, StepLimit) and trainer.global_step >= callback.steps
+            for callback in trainer.callbacks  # type: ignore[attr-defined]
+        )
+        self.stopped_early |= bool(trainer.should_stop) and not full
+
+
+TALLY = "lightning_vision_tally"
+
+
+class TallyInCheckpoint(Callback):
+    """Keeps in a stage's checkpoints what its experience came to so far: a resumed run goes on counting from there.
+
+    It also keeps whether training was told to stop. Lightning does not: a run that is killed between early stopping
+    and the end of the experience would train for one more epoch.
+
+    Args:
+        meter: Measures the task.
+        task: The learning of this experience.
+        images: Pictures that went through the backbone for it so far, over all processes.
+        trained: Its finished stages.
+        every_seconds: A lap (a row of emissions.csv) is taken at a checkpoint if the last is older.
+    """
+
+    def __init__(
+        self,
+        meter: EnergyMeter,
+        task: Task,
+        images: Callable[[], int],
+        trained: Trained,
+        every_seconds: float = 60.0,
+    ) -> None:
+        self.meter, self.task, self.images, self.trained = meter, task, images, trained
+        self.every_seconds = every_seconds
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Add the sums, as plain values."""
+        if self.meter.since_lap() >= self.every_seconds:
+            self.meter.lap()
+        used = {"seconds": self.task.seconds, "energy_kwh": self.task.energy_kwh, "co2eq_kg": self.task.co2eq_kg}
+        checkpoint[TALLY] = {
+            "used": used,
+            "images": self.images(),
+            "trained": asdict(self.trained),
+            "should_stop": trainer.should_stop,
+        }
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """What was told to stop does not go on."""
+        trainer.should_stop = checkpoint[TALLY]["should_stop"]
+
+
+@dataclass
+class Unfinished:
+    """What an interrupted attempt at an experience left behind."""
+
+    used: Usage = field(default_factory=Usage)
+    images: int = 0
+    """Pictures that had gone through the backbone, over all processes."""
+    trained: Trained = field(default_factory=Trained)
+    """The stages that were finished."""
+    stage: int = 0
+    """The stage to go on with."""
+    path: Path | None = None
+    """Its checkpoint; None to begin with it."""
+    epoch: int = 0
+    batch: int = 0
+    """Batches of that epoch that are done."""
+    steps: int = 0
+    """Optimizer steps of that stage that are done."""
+
+    @classmethod
+    def read(cls, path: Path, stage: int, checkpoint: Mapping[str, Any]) -> Unfinished:
+        """Where a checkpoint stands."""
+        tally, loop = checkpoint[TALLY], checkpoint["loops"]["fit_loop"]
+        epoch = loop["epoch_progress"]["current"]
+        within = epoch["started"] > epoch["processed"]
+        return cls(
+            used=Usage(**tally["used"]),
+            images=tally["images"],
+            trained=Trained(**tally["trained"]),
+            stage=stage,
+            path=path,
+            epoch=epoch["processed"],
+            batch=loop["epoch_loop.batch_progress"]["current"]["ready"] if within else 0,
+            steps=checkpoint["global_step"],
+        )

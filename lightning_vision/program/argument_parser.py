@@ -1,0 +1,45 @@
+"""The argument parser, whose errors name the options that were near."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from jsonargparse import Namespace
+from lightning.pytorch.cli import LightningArgumentParser
+
+from lightning_vision.errors import ConfigError
+from lightning_vision.program import parser_errors as explain_errors
+
+
+class StreamArgumentParser(LightningArgumentParser):
+    """A parser that raises instead of exiting, in words that a user can act on."""
+
+    def parse_path(self, cfg_path: Any, *args: Any, **kwargs: Any) -> Namespace:
+        """Parse a configuration file; errors name it.
+
+        Raises:
+            ExplainedError: It cannot be used.
+        """
+        try:
+            return cast(Namespace, super().parse_path(cfg_path, *args, **kwargs))
+        except UnicodeDecodeError as error:
+            raise explain_errors.ExplainedError(f"{cfg_path} is no text file: expected YAML.") from error
+        except ConfigError as error:
+            raise explain_errors.ExplainedError(f"{cfg_path}: {self.explain(error)}") from error
+
+    def explain(self, error: ConfigError) -> str:
+        """What was wrong, with the names that were near."""
+        if isinstance(error, explain_errors.ExplainedError):
+            return str(error)
+        defaults = self.get_defaults(skip_validation=True).keys()
+        keys = [key.partition(".class_path")[0].partition(".init_args")[0] for key in defaults]
+        groups = [key[:at] for key in keys for at, sign in enumerate(key) if sign == "."]
+        return explain_errors.explain(str(error), [f"--{key}" for key in ("help", "print_config", *keys, *groups)])
+
+    def error(self, message: str, ex: Exception | None = None) -> Any:
+        """Raise instead of exiting.
+
+        Raises:
+            ConfigError: Always.
+        """
+        raise ConfigError(message) from ex

@@ -1,0 +1,87 @@
+"""The configuration of a fit, read without running it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, cast
+
+import yaml
+from jsonargparse import Namespace
+
+from lightning_vision.program.plain_config import plain
+from lightning_vision.program.stream_cli import StreamCLI
+
+
+@dataclass(frozen=True)
+class ReadConfig:
+    """The options of a ``fit`` that was read and not run."""
+
+    config: dict[str, Any]
+    """All of them, as plain values."""
+    namespace: Namespace
+    parser: Any
+
+    @property
+    def strategy_class(self) -> type | None:
+        """The class of the learning strategy; None is the default one."""
+        return _class_of(self.namespace.model.strategy)
+
+    @property
+    def data_class(self) -> type | None:
+        """The class of the datamodule."""
+        return _class_of(self.namespace.data)
+
+    def with_changes(self, changes: dict[str, Any]) -> tuple[dict[str, Any], str]:
+        """With other values for some options: as plain values, and as the YAML that ``fit --config`` takes."""
+        config = self.namespace.clone()
+        for key, value in changes.items():
+            config[key] = value
+        text = str(self.parser.dump(config, skip_none=False))
+        return cast(dict[str, Any], yaml.safe_load(text)), text
+
+
+def _class_of(component: Any) -> type | None:
+    if component is None:
+        return None
+    module, _, name = str(component.class_path).rpartition(".")
+    return cast(type, getattr(import_module(module), name))
+
+
+class ReadCLI(StreamCLI):
+    """Reads the options of ``fit`` and stops there."""
+
+    def instantiate_classes(self) -> None:
+        """Nothing is built."""
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Nothing is run."""
+
+
+def read_fit_config(words: list[str]) -> ReadConfig:
+    """Read the options of a ``fit`` without building or running anything.
+
+    Args:
+        words: The command line after ``fit``.
+
+    Raises:
+        ConfigError: One cannot be used.
+    """
+    with without_own_words():
+        cli = ReadCLI(["fit", *words], own_process=False)
+    config = cli.config.fit
+    config.ckpt_path, config.overwrite = None, False
+    return ReadConfig(plain(cli.parser, cli.config, "fit"), config, cli.subparser)
+
+
+@contextmanager
+def without_own_words() -> Iterator[None]:
+    """LightningCLI warns where both it and sys.argv hold words."""
+    argv, sys.argv = sys.argv, sys.argv[:1]
+    try:
+        yield
+    finally:
+        sys.argv = argv

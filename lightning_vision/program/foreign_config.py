@@ -1,0 +1,401 @@
+"""The configuration that a user did not name: data, of which a run's model and data are rebuilt, from known classes alone."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import sys
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import Enum
+from importlib import import_module
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import torch
+import yaml
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.cli import ReduceLROnPlateau
+
+from lightning_vision.data.datamodule import StreamDataModule
+from lightning_vision.data.scenarios import Scenario
+from lightning_vision.errors import ConfigError
+from lightning_vision.learning.classifier import ContinualClassifier
+from lightning_vision.learning.strategy import Strategy
+from lightning_vision.learning.trainer_options import STRATEGIES
+from lightning_vision.program.plugins import OWN, installed_plugins
+from lightning_vision.storage.cache_folder import foreign_cache
+
+KINDS: tuple[type, ...] = (
+    Strategy,
+    StreamDataModule,
+    Scenario,
+    Callback,
+    torch.optim.Optimizer,
+    torch.optim.lr_scheduler.LRScheduler,
+)
+"""What a class may be of; anything else is never built from a configuration that the user did not name."""
+NOT_TAKEN = ("run_name", "overwrite", "keep_checkpoints", "stop_after", "energy", "wandb", "ckpt_path", "trust_run")
+"""Options of ``fit`` that say nothing of model and data."""
+TRAINER_NOT_TAKEN = ("default_root_dir", "logger", "profiler")
+"""Options of a Trainer that no evaluation uses: where and to whom it would write."""
+STOCK_CALLBACKS = ("lightning.pytorch.callbacks.", "pytorch_lightning.callbacks.")
+"""Callbacks that watch training: a Trainer that evaluates is not given them."""
+ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps", "tpu", "hpu")
+TRANSFORMS = ("train_transforms", "eval_transforms", "batch_transforms")
+PLAIN: tuple[Any, ...] = (str, int, float, bool, type(None), Any, object, inspect.Parameter.empty, timedelta)
+"""Leaves of a type that are no class to be built."""
+_SPEC = {"class_path", "init_args", "dict_kwargs"}
+
+
+class UntrustedError(ConfigError):
+    """A configuration that the user did not name asks for more than model and data of known classes."""
+
+
+@dataclass(frozen=True)
+class Family:
+    """Classes of one package that are of one base class."""
+
+    package: str
+    base: str
+
+    @classmethod
+    def of(cls, base: str) -> Family:
+        """The classes of a base class's own package."""
+        return cls(base.split(".")[0], base)
+
+    def has(self, path: str) -> bool:
+        """Whether a dotted path names one of them. Nothing outside of the package is imported."""
+        module, _, name = path.rpartition(".")
+        if not f"{module}.".startswith(f"{self.package}."):
+            return False
+        home, _, base_name = self.base.rpartition(".")
+        try:
+            base, found = getattr(import_module(home), base_name), _member(module, name)
+        except ImportError:
+            return False
+        return (
+            inspect.isclass(found) and issubclass(found, base) and f"{found.__module__}.".startswith(f"{self.package}.")
+        )
+
+
+FAMILIES_OF_TORCH: dict[type, Family] = {
+    torch.optim.Optimizer: Family("torch.optim", "torch.optim.Optimizer"),
+    torch.optim.lr_scheduler.LRScheduler: Family("torch.optim", "torch.optim.lr_scheduler.LRScheduler"),
+}
+TORCHVISION = Family("torchvision.transforms", "torch.nn.Module")
+
+
+def take_foreign(config: Mapping[str, Any], source: Path, named: Collection[str] = ()) -> dict[str, Any]:
+    """What is rebuilt of a configuration that the user did not name.
+
+    Model and data are, from classes that are registered (built in, or of installed plugins by entry point), torch.optim's
+    optimizers and schedulers and torchvision's transforms, with plain arguments. Of the trainer's options those are that an
+    evaluation needs. Nothing is written where the configuration says: caches lie beside the data if they do already, else in
+    the user's cache folder. The network's weights are those of a checkpoint, so that none are fetched.
+
+    Args:
+        config: The configuration as plain values. It is not changed.
+        source: The file that it is from, for messages.
+        named: Dotted paths of classes that the user named on the command line: these are trusted.
+
+    Returns:
+        A configuration that holds nothing else.
+
+    Raises:
+        UntrustedError: It asks for more; the key and what was found there are named.
+    """
+    return _Taking(source, frozenset(named)).whole(config)
+
+
+def take_foreign_data(data: Any, source: Path) -> Any:
+    """The same for the section ``data`` alone.
+
+    Raises:
+        UntrustedError: It asks for more than a datamodule of known classes.
+    """
+    return _Taking(source, frozenset()).component(data, StreamDataModule, "data")
+
+
+@dataclass
+class _Taking:
+    """One pass through a configuration."""
+
+    source: Path
+    named: frozenset[str]
+    _hints: dict[type, dict[str, Any]] = field(default_factory=dict)
+
+    def whole(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        sections = {key: value for key, value in config.items() if key not in NOT_TAKEN}
+        taken: dict[str, Any] = {}
+        for key, value in sections.items():
+            if key == "seed_everything":
+                taken[key] = self.plain(value, key)
+            elif key == "data":
+                taken[key] = self.component(value, StreamDataModule, key)
+            elif key == "model":
+                without = {"pretrained": False, "backbone_weights": None, "base_checkpoint": None}
+                taken[key] = {**self.arguments(ContinualClassifier, value, key), **without}
+            elif key == "trainer":
+                taken[key] = self.trainer(value)
+            else:
+                raise self.refused(
+                    str(key), value, f"one of seed_everything, trainer, model, data, {', '.join(NOT_TAKEN)}"
+                )
+        return taken
+
+    def trainer(self, section: Any) -> dict[str, Any]:
+        if not isinstance(section, Mapping):
+            raise self.refused("trainer", section, "options")
+        given = {key: value for key, value in section.items() if key not in TRAINER_NOT_TAKEN}
+        for key, words in (("accelerator", ACCELERATORS), ("strategy", STRATEGIES)):
+            if (value := given.pop(key, None)) is not None and value not in words:
+                raise self.refused(f"trainer.{key}", value, f"one of {', '.join(words)}")
+        callbacks = given.pop("callbacks", None)
+        listed = callbacks if isinstance(callbacks, list) else [] if callbacks is None else [callbacks]
+        taken = self.arguments(Trainer, given, "trainer")
+        kept = [
+            self.component(item, Callback, f"trainer.callbacks.{number}")
+            for number, item in enumerate(listed)
+            if not _path_of(item).startswith(STOCK_CALLBACKS)
+        ]
+        own = {key: section[key] for key in ("accelerator", "strategy") if section.get(key) is not None}
+        return {**taken, **own, "callbacks": kept or None}
+
+    def component(self, value: Any, kind: type, key: str) -> Any:
+        """A class of a kind with its arguments; None stays None."""
+        if value is None:
+            return None
+        spec = {"class_path": value} if isinstance(value, str) else value
+        if not (isinstance(spec, Mapping) and isinstance(spec.get("class_path"), str) and spec.keys() <= _SPEC):
+            raise self.refused(key, value, f"a {kind.__name__} by its class_path and init_args")
+        path = str(spec["class_path"])
+        found = self.find(path, kind, key)
+        arguments = self.arguments(found, spec.get("init_args") or {}, f"{key}.init_args")
+        if issubclass(found, StreamDataModule) and "cache_dir" in self.hints(found):
+            arguments["cache_dir"] = foreign_cache(arguments.get("root"))
+        taken = {
+            "class_path": path if "." in path else f"{found.__module__}.{found.__qualname__}",
+            "init_args": arguments,
+        }
+        if more := spec.get("dict_kwargs"):
+            taken["dict_kwargs"] = self.plain(more, f"{key}.dict_kwargs")
+        return taken
+
+    def find(self, path: str, kind: type, key: str) -> type:
+        """The registered class that a path names."""
+        found = _registered(path, kind)
+        if found is None and path in self.named:  # the command line has it imported anyway
+            module, _, name = path.rpartition(".")
+            try:
+                found = getattr(import_module(module), name, None)
+            except ImportError as error:
+                raise ConfigError(f"{key}: {path} cannot be imported: {error}.") from error
+        if not (inspect.isclass(found) and issubclass(found, kind)):
+            raise self.refused(key, path, f"a {kind.__name__} that is built in or of an installed plugin")
+        return found
+
+    def arguments(self, cls: type, given: Any, key: str) -> dict[str, Any]:
+        """A class's arguments, each by what the class says that it takes."""
+        if not isinstance(given, Mapping):
+            raise self.refused(key, given, f"the options of {cls.__name__}")
+        hints, families = self.hints(cls), self.families(cls)
+        taken: dict[str, Any] = {}
+        for name, value in given.items():
+            where = f"{key}.{name}"
+            if not (isinstance(name, str) and name.isidentifier() and not name.startswith("_")):
+                raise self.refused(where, value, f"the name of an option of {cls.__name__}")
+            if issubclass(cls, StreamDataModule) and name in TRANSFORMS:
+                taken[name] = self.transforms(value, where)
+            elif name in families:
+                taken[name] = self.class_name(value, families[name], where)
+            else:
+                taken[name] = self.argument(value, hints.get(name, Any), where, tuple(families.values()))
+        return taken
+
+    def argument(self, value: Any, hint: Any, key: str, families: tuple[Family | None, ...]) -> Any:
+        leaves = list(_leaves(hint))
+        kinds = [kind for kind in KINDS for leaf in leaves if inspect.isclass(leaf) and issubclass(leaf, kind)]
+        if kinds and not isinstance(value, int | float):
+            several = isinstance(value, list)
+            items = [self.component(item, kinds[0], key) for item in (value if several else [value])]
+            return items if several else items[0]
+        if all(_is_plain(leaf) for leaf in leaves):
+            return self.plain(value, key, tuple(each for each in families if each), _is_text(leaves))
+        if _holds_text(value) or isinstance(value, Mapping):  # it would be imported by its name
+            raise self.refused(key, value, "numbers, or nothing")
+        return self.plain(value, key)
+
+    def class_name(self, value: Any, family: Family | None, key: str) -> Any:
+        """An argument that names a class or function by dotted path."""
+        if value is None or (isinstance(value, str) and value.isidentifier()):  # its owner looks it up among its own
+            return value
+        if family is None or not (isinstance(value, str) and family.has(value)):
+            wanted = "a value that imports nothing" if family is None else f"a {family.base} of {family.package}"
+            raise self.refused(key, value, wanted)
+        return value
+
+    def transforms(self, value: Any, key: str) -> Any:
+        """Names of presets and torchvision's transforms, with plain options."""
+        if isinstance(value, list):
+            return [self.transforms(item, f"{key}.{number}") for number, item in enumerate(value)]
+        if isinstance(value, str) and "." in value and not TORCHVISION.has(value):
+            raise self.refused(key, value, "a preset, or a transform of torchvision")
+        return self.plain(value, key, (TORCHVISION,))
+
+    def plain(self, value: Any, key: str, families: tuple[Family, ...] = (), text: bool = False) -> Any:
+        """Numbers, text, lists and mappings; a class within them must be of one of the families.
+
+        Args:
+            value: Where the type of an argument does not say what is in it.
+            key: Its name.
+            families: What may be named.
+            text: Text is taken as it stands, so that it cannot stand for anything else.
+        """
+        if value is None or isinstance(value, bool | int | float):
+            return value
+        if isinstance(value, str):
+            if not text and _stands_for_options(value):
+                raise self.refused(key, value, "plain text, not options within it")
+            return value
+        if isinstance(value, list):
+            return [self.plain(item, f"{key}.{number}", families, text) for number, item in enumerate(value)]
+        if not isinstance(value, Mapping):
+            raise self.refused(key, value, "numbers, text, lists and mappings")
+        for name in value:
+            if isinstance(name, str) and ("." in name or name.startswith("__")):
+                raise self.refused(f"{key}.{name}", value[name], "a name without dots")
+        if "class_path" in value and not any(family.has(str(value["class_path"])) for family in families):
+            known = " or ".join(f"a {family.base} of {family.package}" for family in families)
+            raise self.refused(key, value["class_path"], known or "no class")
+        return {name: self.plain(item, f"{key}.{name}", families, text) for name, item in value.items()}
+
+    def hints(self, cls: type) -> dict[str, Any]:
+        """The arguments of a class and their types, those too that it hands on to its bases."""
+        if cls not in self._hints:
+            self._hints[cls] = _hints_of(cls)
+        return self._hints[cls]
+
+    def families(self, cls: type) -> dict[str, Family | None]:
+        named: Mapping[str, str | None] = getattr(cls, "named_classes", {})
+        return {name: None if base is None else Family.of(base) for name, base in named.items()}
+
+    def refused(self, key: str, found: Any, expected: str) -> UntrustedError:
+        shown = repr(found)
+        return UntrustedError(
+            f"{self.source}: {key}: expected {expected}, found {shown[:200]}. A configuration that came with a run is not to "
+            "run code of its choice. If you know where this run is from, allow it by --trust_run true; or give a --config of your own."
+        )
+
+
+def _registered(path: str, kind: type) -> type | None:
+    """The class of a kind that a path or a short name means; None if it is not registered."""
+    module, _, name = path.rpartition(".")
+    if not module:
+        known = [cls for cls in _subclasses(kind) if cls.__name__ == name]
+        return next((cls for cls in known if _is_known(cls, kind)), None)
+    own = module.split(".")[0] in OWN
+    found = _member(module, name) if own or (kind in FAMILIES_OF_TORCH and FAMILIES_OF_TORCH[kind].has(path)) else None
+    if found is None and module in sys.modules:  # a plugin's, which is imported already, or Lightning's one scheduler
+        found = getattr(sys.modules[module], name, None)
+    return found if inspect.isclass(found) and _is_known(found, kind) else None
+
+
+def _is_known(cls: type, kind: type) -> bool:
+    if not issubclass(cls, kind):
+        return False
+    if cls is ReduceLROnPlateau or cls in installed_plugins():
+        return True
+    family = FAMILIES_OF_TORCH.get(kind)
+    return cls.__module__.split(".")[0] in OWN or (
+        family is not None and cls.__module__.startswith(f"{family.package}.")
+    )
+
+
+def _subclasses(cls: type) -> list[type]:
+    below: list[type] = cls.__subclasses__()
+    return [each for sub in below for each in (sub, *_subclasses(sub))]
+
+
+def _member(module: str, name: str) -> Any:
+    """What a module of an installed package has under a name; None if there is no such thing."""
+    if any(part.startswith("__") for part in module.split(".")):
+        return None
+    try:
+        return getattr(import_module(module), name, None)
+    except ImportError:
+        return None
+
+
+def _path_of(spec: Any) -> str:
+    found = spec.get("class_path") if isinstance(spec, Mapping) else spec
+    return found if isinstance(found, str) else ""
+
+
+def _hints_of(cls: type) -> dict[str, Any]:
+    hints: dict[str, Any] = {}
+    for owner in cls.__mro__:
+        init: Any = vars(owner).get("__init__")
+        if init is None or owner is object:
+            continue
+        parameters = inspect.signature(init).parameters.values()
+        try:
+            types = get_type_hints(init, include_extras=True)
+        except (
+            Exception
+        ):  # names that a stranger's module has for its type checker alone: nothing is known of what it takes
+            types = {parameter.name: Callable for parameter in parameters if isinstance(parameter.annotation, str)}
+        for parameter in parameters:
+            hints.setdefault(parameter.name, types.get(parameter.name, parameter.annotation))
+        if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+            break
+    return hints
+
+
+def _leaves(hint: Any) -> list[Any]:
+    """The types that a type is made of; of a callable what it returns, for a class with its arguments can be given for it."""
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        return _leaves(inner[0])
+    if origin is Literal:
+        return [str]
+    if origin in (Union, UnionType):
+        return [leaf for each in inner for leaf in _leaves(each)]
+    if origin is not None and inspect.isclass(origin) and issubclass(origin, Callable):  # type: ignore[arg-type]
+        returned = _leaves(inner[-1]) if inner else []
+        kinds = [leaf for leaf in returned if inspect.isclass(leaf) and issubclass(leaf, KINDS)]
+        return kinds or [Callable]
+    if inspect.isclass(origin) and origin is not type and issubclass(origin, Collection):
+        return [leaf for each in inner if each is not Ellipsis for leaf in _leaves(each)] or [Any]
+    return [hint]
+
+
+def _is_plain(leaf: Any) -> bool:
+    if any(leaf is each for each in PLAIN):
+        return True
+    return inspect.isclass(leaf) and (issubclass(leaf, Enum | os.PathLike) or leaf in (list, dict, tuple, set))
+
+
+def _is_text(leaves: list[Any]) -> bool:
+    return all(
+        leaf in (str, type(None)) or (inspect.isclass(leaf) and issubclass(leaf, os.PathLike)) for leaf in leaves
+    )
+
+
+def _holds_text(value: Any) -> bool:
+    return isinstance(value, str) or (isinstance(value, list) and any(_holds_text(item) for item in value))
+
+
+def _stands_for_options(text: str) -> bool:
+    """Whether text would be read as YAML that holds a mapping."""
+    try:
+        found = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return False
+    return _holds_mapping(found)
+
+
+def _holds_mapping(value: Any) -> bool:
+    return isinstance(value, Mapping) or (isinstance(value, list) and any(_holds_mapping(item) for item in value))

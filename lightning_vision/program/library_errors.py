@@ -1,0 +1,91 @@
+"""Errors and warnings of libraries, in words that a user can act on."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import re
+import warnings
+
+import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+
+from lightning_vision.errors import ConfigError, DataError, TrainingError, UserError
+
+
+def in_words(error: Exception) -> UserError | None:
+    """What a library reports in its own way and a user can mend."""
+    cause: BaseException | None = error
+    while cause is not None:  # jsonargparse wraps what a constructor raised
+        if isinstance(cause, UserError):
+            return cause
+        cause = cause.__cause__
+    text = str(error) or type(error).__name__
+    if isinstance(error, MisconfigurationException):
+        return ConfigError(f"Lightning refuses an option of the trainer: {text}")
+    if (
+        isinstance(error, torch.OutOfMemoryError | MemoryError)
+        or "can't allocate memory" in text
+        or "ALLOC_FAILED" in text
+    ):
+        return TrainingError(
+            f"The memory is full ({text.splitlines()[0][:200]}). Use a smaller data.batch_size (with "
+            "trainer.accumulate_grad_batches for the same steps) or data.image_size in a run of another --run_name."
+        )
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return TrainingError(
+            f"The disk is full: {error}. What was finished is kept; free some space and go on with --ckpt_path last."
+        )
+    refused = re.search(r"Given value: Namespace\(class_path='([\w.]+)'", text)
+    if isinstance(error, ValueError) and refused and isinstance(error.__cause__, ValueError | TypeError):
+        return ConfigError(f"{refused.group(1)} cannot be built with these options: {error.__cause__}")
+    return _explain_runtime_error(text) if isinstance(error, RuntimeError) else None
+
+
+def _explain_runtime_error(text: str) -> UserError | None:
+    """What Lightning and torch report as RuntimeError and a user can mend."""
+    if "Early stopping conditioned on metric" in text or "ModelCheckpoint(monitor=" in text:
+        return ConfigError(
+            f"{text.splitlines()[0].split(' Pass in')[0]} The metrics are val/loss and val/accuracy (unless data.val_fraction "
+            "is 0), train/loss and train/accuracy."
+        )
+    if "Connection closed by peer" in text or "Connection reset by peer" in text or "NCCL" in text:
+        return TrainingError(
+            f"Another process of this run ended, so this one cannot go on ({text.splitlines()[0][:200]}). Its own message says why; then go on with --ckpt_path last."
+        )
+    if "DataLoader worker" in text:
+        return DataError(
+            f"A process that loads pictures ended: {text.splitlines()[0]} Try data.num_workers=0 to see why."
+        )
+    if "No space left on device" in text or "file write failed" in text or "unexpected pos" in text:
+        return TrainingError(
+            f"A checkpoint could not be written: {text.splitlines()[0]} Is the disk full? Free some space and go on with --ckpt_path last."
+        )
+    return None
+
+
+def quieten() -> None:
+    """Lightning repeats itself with each Trainer; what matters of it is said once by the run itself."""
+    for name in (
+        "lightning.pytorch.utilities.rank_zero",
+        "lightning.pytorch.accelerators.cuda",
+        "lightning.fabric.utilities.seed",
+    ):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for message in (
+        ".*does not have many workers.*",
+        ".*is smaller than the logging interval.*",
+        ".*Checkpoint directory .* exists and is not empty.*",
+        ".*in eval mode at the start of training.*",
+        ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",
+        ".*The dirpath has changed from.*",
+        ".*was called before the ``update`` method.*",
+        ".*It is recommended to use `self.log.*sync_dist=True.*",  # the metrics are over all processes already
+        ".*your dataloader is not resumable.*",  # the order is a function of the seed: the stream goes on where it was
+        ".*Encountered `nan` values in tensor.*",  # the loss is looked at by the classifier, which stops there
+        ".*`training_step` returned `None`.*",
+        ".*Starting from v1.9.0, `tensorboardX`.*",
+        ".*You have overridden `on_after_batch_transfer`.*",
+        ".*LightningCLI's args parameter is intended.*",
+    ):
+        warnings.filterwarnings("ignore", message=message)

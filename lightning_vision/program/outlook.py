@@ -1,0 +1,56 @@
+"""What a fit would do: its model and its work, without running it."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from lightning_vision.learning.checkpoints import match_base
+from lightning_vision.learning.classifier import ContinualClassifier
+from lightning_vision.learning.recipe import take_recipes
+from lightning_vision.learning.trainer_factory import TrainerFactory
+from lightning_vision.program.fit_config import ReadCLI, without_own_words
+from lightning_vision.run.plan_checks import check_plan
+from lightning_vision.run.work_plan import work
+
+
+@dataclass(frozen=True)
+class Prospect:
+    """What a ``fit`` would do."""
+
+    model: ContinualClassifier
+    pictures: int
+    """Pictures through the network in all epochs and evaluations; a backward pass counts as two more."""
+
+
+class _ProspectCLI(ReadCLI):
+    """Builds model and data of a ``fit`` and stops there."""
+
+    def instantiate_classes(self) -> None:
+        """Model and data; a base that is still to be trained is not looked for."""
+        config = self.config.fit
+        self.trainer = self._probe()
+        self.config_init = self.parser.instantiate_classes(self.config)
+        model, datamodule = self.config_init.fit.model, self.config_init.fit.data
+        if model.base_checkpoint and Path(model.base_checkpoint).exists():
+            match_base(model, datamodule)
+        check_plan(model, datamodule)
+        recipes = take_recipes(TrainerFactory(self._build_trainer_options, Path(), []))
+        pictures = round(sum(work(model, datamodule, config.trainer.max_epochs or 1, recipes, config.stop_after)))
+        self.prospect = Prospect(model, pictures)
+
+
+def look_ahead(config: str) -> Prospect:
+    """Build what a ``fit`` would run, and count its work.
+
+    Args:
+        config: The whole configuration, as YAML.
+
+    Raises:
+        UserError: The run could not be started.
+    """
+    with tempfile.TemporaryDirectory(prefix="lightning_vision-") as folder, without_own_words():
+        path = Path(folder) / "config.yaml"
+        path.write_text(config, encoding="utf-8")
+        return _ProspectCLI(["fit", "--config", str(path)], own_process=False).prospect

@@ -1,0 +1,36 @@
+"""A parsed configuration as plain values."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Any
+
+import yaml
+from jsonargparse import Namespace
+
+from lightning_vision.class_path import class_path
+
+
+def use_plain_values(config: Any) -> None:
+    """Members of enumerations of words, as some of Lightning's callbacks have for defaults, cannot be dumped: words can."""
+    for holder in [config] if isinstance(config, Namespace) else config:
+        if isinstance(holder, Namespace):
+            for key, value in vars(holder).items():
+                if isinstance(value, Enum) and isinstance(value, str):
+                    setattr(holder, key, str(value.value))
+                elif isinstance(value, Namespace | list):
+                    use_plain_values(value)
+
+
+def plain(parser: Any, config: Namespace, subcommand: str) -> dict[str, Any]:
+    """The configuration as plain values."""
+    dumped = yaml.safe_load(parser.dump(config.clone(), skip_none=False, skip_link_targets=True))
+    plain: dict[str, Any] = dumped[subcommand]
+    return plain
+
+
+def component(config: Any, thing: object) -> dict[str, Any]:
+    """The class and the options of a configured object."""
+    if isinstance(config, dict):
+        return {"class_path": config["class_path"], "init_args": config.get("init_args", {})}
+    return {"class_path": class_path(thing), "init_args": {}}

@@ -1,0 +1,104 @@
+"""Strategies and datamodules of other packages, found through entry points."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from importlib import metadata
+from typing import Any
+
+import jsonargparse._typehints as typehints
+
+from lightning_vision.data.datamodule import StreamDataModule
+from lightning_vision.learning.strategy import Strategy
+
+# Entry-point group, and the class that its plugins are of.
+GROUPS: dict[str, type] = {"lightning_vision.strategies": Strategy, "lightning_vision.datamodules": StreamDataModule}
+OWN = ("lightning_vision", "strategies", "datamodules")
+"""The packages whose classes keep their short names, whatever else is installed."""
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """One entry point of another package."""
+
+    name: str
+    """The class's, which is what a user writes; the entry point's own if there is no class."""
+    group: str
+    package: str
+    version: str
+    found: Any
+    """The class; None if it cannot be used by its short name."""
+    problem: str = ""
+
+
+def load_plugins() -> list[Plugin]:
+    """Import every installed plugin. One that fails is named with its reason and does not stop the program.
+
+    A short name belongs to the class of this package that has it; of two plugins with the same name neither has it. Both
+    are used by their dotted path then.
+    """
+    typehints.get_all_subclass_paths = _subclass_paths
+    plugins = [_load(entry, group) for group in GROUPS for entry in metadata.entry_points(group=group)]
+    _installed.update(plugin.found for plugin in plugins if plugin.found is not None)
+    return [_check_name(plugin, plugins) if plugin.found is not None else plugin for plugin in plugins]
+
+
+_installed: set[type] = set()
+
+
+def installed_plugins() -> frozenset[type]:
+    """The classes that were found through entry points, those too whose short name another has."""
+    return frozenset(_installed)
+
+
+def _load(entry: metadata.EntryPoint, group: str) -> Plugin:
+    package = entry.dist.name if entry.dist is not None else "?"
+    version = entry.dist.version if entry.dist is not None else "?"
+    plugin, base = Plugin(entry.name, group, package, version, None), GROUPS[group]
+    try:
+        found = entry.load()
+    except (Exception, SystemExit) as error:  # whatever a stranger's module raises when it is imported
+        return replace(plugin, problem=f"{type(error).__name__}: {error}")
+    if not (isinstance(found, type) and issubclass(found, base)):
+        return replace(plugin, problem=f"expected a subclass of lightning_vision.{base.__name__}, found {entry.value}")
+    return replace(plugin, name=found.__name__, found=found)
+
+
+def _check_name(plugin: Plugin, plugins: list[Plugin]) -> Plugin:
+    """The plugin, or who else has its name."""
+    name, dotted = plugin.name, f"{plugin.found.__module__}.{plugin.found.__qualname__}"
+    for cls in _subclasses(GROUPS[plugin.group]):
+        if cls.__name__ == name and _is_own(cls.__module__):
+            owner = f"{cls.__module__.split('.')[0]}.{name}"
+            return replace(plugin, found=None, problem=f"its name is taken by {owner}, which keeps it; write {dotted}")
+    for rival in plugins:
+        if (rival.group, rival.name) == (plugin.group, name) and rival.found not in (None, plugin.found):
+            words = f"{rival.package} {rival.version} has a {name} too, so neither bears the name; write {dotted}"
+            return replace(plugin, found=None, problem=words)
+    return plugin
+
+
+def _is_own(path: str) -> bool:
+    return path.split(".")[0] in OWN
+
+
+def _subclasses(cls: type) -> Iterator[type]:
+    subclasses: list[type] = cls.__subclasses__()
+    for subclass in subclasses:
+        yield subclass
+        yield from _subclasses(subclass)
+
+
+_original: Any = typehints.get_all_subclass_paths
+
+
+def _subclass_paths(*args: Any, **options: Any) -> list[str]:
+    """The classes that a short name may mean: where one of this package has the name, it alone.
+
+    jsonargparse refuses a short name that two classes have, so that a stranger's class, once imported, would make that of
+    this package unusable. There is no public hook for it; a test holds the behaviour.
+    """
+    paths: list[str] = _original(*args, **options)
+    own = {path.rsplit(".", 1)[-1] for path in paths if _is_own(path)}
+    return [path for path in paths if _is_own(path) or path.rsplit(".", 1)[-1] not in own]

@@ -1,0 +1,38 @@
+"""The configs that are installed with the package, and how one is found by its name."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+
+from lightning_vision.errors import ConfigError
+
+
+def find_config(value: str) -> str:
+    """A ``configs/...`` that is not in the working directory is looked for among those that are installed.
+
+    Raises:
+        ConfigError: It is nowhere.
+    """
+    if Path(value).is_dir():
+        raise ConfigError(f"--config: expected a YAML file, {value!r} is a folder.")
+    if Path(value).exists():
+        return value
+    found = config_folder() / Path(value).relative_to("configs") if Path(value).parts[:1] == ("configs",) else None
+    if found is not None and found.is_file():
+        return str(found)
+    known = sorted(
+        f"configs/{path.relative_to(config_folder()).as_posix()}" for path in config_folder().rglob("*.yaml")
+    )
+    near = difflib.get_close_matches(value, known, n=3, cutoff=0.4)
+    raise ConfigError(
+        f"--config: there is no file {value!r}, neither in {Path.cwd()} nor among the configs that are installed. "
+        f"Near names: {', '.join(near or known[:5])}. `lightning-vision list` shows all."
+    )
+
+
+def config_folder() -> Path:
+    """The shipped configs: inside the package in a wheel, beside it in an editable install."""
+    package = Path(__file__).resolve().parents[1]
+    inside = package / "configs"
+    return inside if inside.is_dir() else package.parent / "configs"

@@ -1,0 +1,129 @@
+"""What one pass over labelled pictures leaves behind: for each picture and variant the prediction and its confidence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from lightning_vision.data.batch import Batch
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """The predictions for N pictures by V variants, in the order of the sample table."""
+
+    index: npt.NDArray[np.int64]
+    """(N,) rows of the sample table."""
+    label: npt.NDArray[np.int64]
+    """(N,)"""
+    predicted: npt.NDArray[np.int64]
+    """(V, N)"""
+    confidence: npt.NDArray[np.float32]
+    """(V, N), the probability of the predicted class among the classes seen."""
+    variants: tuple[str, ...]
+    """V names; ("",) for a strategy that predicts one thing."""
+    probability: npt.NDArray[np.float32] | None = None
+    """(V, N, C), kept only if asked for."""
+
+    def accuracy(self, rows: npt.NDArray[np.bool_] | None = None) -> npt.NDArray[np.float64]:
+        """Accuracy per variant (V,), over all pictures or those of a mask (N,); NaN without any."""
+        correct = self.predicted == self.label
+        if rows is not None:
+            correct = correct[:, rows]
+        return correct.mean(axis=1) if correct.shape[1] else np.full(len(self.variants), np.nan)
+
+    def one(self, variant: str) -> Predictions:
+        """The predictions of one variant."""
+        v = self.variants.index(variant)
+        return Predictions(
+            self.index,
+            self.label,
+            self.predicted[v : v + 1],
+            self.confidence[v : v + 1],
+            (variant,),
+            None if self.probability is None else self.probability[v : v + 1],
+        )
+
+
+class Collector:
+    """Gathers the predictions of one pass, batch by batch, then over all processes.
+
+    Args:
+        keep_probability: Keep the probability of each class as well; it takes V x N x C floats.
+    """
+
+    def __init__(self, keep_probability: bool = False) -> None:
+        self.keep_probability = keep_probability
+        self.variants: tuple[str, ...] = ("",)
+        self._whole: list[Tensor] = []  # (B, 2 + V) int64
+        self._real: list[Tensor] = []  # (B, V) or (B, V + V * C) float32
+
+    def add(self, batch: Batch, logits: Tensor | Mapping[str, Tensor], mask: Callable[[Tensor], Tensor]) -> None:
+        """Take in the logits (B, C) of one batch, or of several variants."""
+        named = logits if isinstance(logits, Mapping) else {"": logits}
+        self.variants = tuple(named)
+        probability = torch.stack(
+            [mask(values.float()).softmax(dim=1) for values in named.values()], dim=1
+        )  # (B, V, C)
+        confidence, predicted = probability.max(dim=2)  # (B, V)
+        keep = batch["valid"]
+        self._whole.append(torch.cat([batch["index"][:, None], batch["label"][:, None], predicted], dim=1)[keep])
+        parts = [confidence, probability.flatten(1)] if self.keep_probability else [confidence]
+        self._real.append(torch.cat(parts, dim=1)[keep])
+
+    def result(self, device: torch.device) -> Predictions:
+        """All predictions of all processes, each picture once, sorted by index."""
+        whole = _gather(torch.cat(self._whole) if self._whole else torch.empty(0, 3, dtype=torch.int64, device=device))
+        real = _gather(torch.cat(self._real) if self._real else torch.empty(0, 1, device=device))
+        order = torch.argsort(whole[:, 0])
+        whole, real = whole[order], real[order]
+        v = len(self.variants)
+        probability = None
+        if self.keep_probability:
+            probability = real[:, v:].reshape(len(real), v, -1).transpose(0, 1).numpy()
+        return Predictions(
+            index=whole[:, 0].numpy(),
+            label=whole[:, 1].numpy(),
+            predicted=whole[:, 2:].T.contiguous().numpy(),
+            confidence=real[:, :v].T.contiguous().numpy(),
+            variants=self.variants,
+            probability=probability,
+        )
+
+
+def _gather(rows: Tensor) -> Tensor:
+    """The rows (n, K) of all processes, one process after the other, on the CPU."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return rows.cpu()
+    world = torch.distributed.get_world_size()
+    counts = torch.zeros(world, dtype=torch.int64, device=rows.device)
+    counts[torch.distributed.get_rank()] = len(rows)
+    torch.distributed.all_reduce(counts)
+    longest = int(counts.max())
+    padded = rows.new_zeros(longest, rows.shape[1])
+    padded[: len(rows)] = rows
+    gathered = [torch.empty_like(padded) for _ in range(world)]
+    torch.distributed.all_gather(gathered, padded)
+    return torch.cat([part[:n] for part, n in zip(gathered, counts.tolist(), strict=True)]).cpu()
+
+
+def in_stream_order(values: Tensor, total: int) -> Tensor:
+    """The global batch (total, ...) from each process's striped part (n, ...): process r holds rows r, r+W, r+2W, ..."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return values
+    world = torch.distributed.get_world_size()
+    longest = -(-total // world)
+    padded = values.new_zeros(longest, *values.shape[1:])
+    padded[: len(values)] = values
+    gathered = [torch.empty_like(padded) for _ in range(world)]
+    torch.distributed.all_gather(gathered, padded)
+    whole = values.new_empty(total, *values.shape[1:])
+    for rank, part in enumerate(gathered):
+        stripe = whole[rank::world]
+        stripe.copy_(part[: len(stripe)])
+    return whole

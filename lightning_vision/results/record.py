@@ -1,0 +1,344 @@
+"""What a run has found so far, and how it becomes results.json and predictions.npz."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from lightning_vision.data.stream import Stream
+from lightning_vision.errors import CheckpointError
+from lightning_vision.results import schema, scores
+from lightning_vision.results.predictions import Predictions
+from lightning_vision.results.run_directory import RunDirectory
+from lightning_vision.storage.atomic_write import write_atomically
+
+Row = list[float | None]
+
+
+@dataclass
+class StreamRecord:
+    """The figures of a run after t of its T experiences, one row an experience."""
+
+    stream: Stream
+    class_names: list[str]
+    test_parts: npt.NDArray[np.int64]
+    """(N,) the experience that each test picture belongs to, in the order of its index."""
+    chance: Row = field(default_factory=list)
+    initial_accuracy: float | None = None
+    accuracy_matrix: list[Row] = field(default_factory=list)
+    test_accuracy: Row = field(default_factory=list)
+    seen_accuracy: Row = field(default_factory=list)
+    picked: list[str | None] = field(default_factory=list)
+    variants: dict[str, schema.Variant] = field(default_factory=dict)
+    experiences: list[schema.ExperienceRecord] = field(default_factory=list)
+    first_test: schema.Scores | None = None
+    """Before the learning strategy began: of the given base, else after the first experience."""
+    test: schema.Scores | None = None
+    base_from: str | None = None
+    notes: list[str] = field(default_factory=list)
+    _predictions: list[Predictions] = field(default_factory=list)
+
+    @property
+    def test_index(self) -> npt.NDArray[np.int64]:
+        """(N,) the test pictures' rows in the sample table."""
+        return self._predictions[0].index
+
+    @property
+    def last_predictions(self) -> Predictions:
+        """On the test set after the last finished experience, of the variant that was picked."""
+        last, picked = self._predictions[-1], self.picked[-1] if self.picked else None
+        return last.one(picked) if picked else last
+
+    @property
+    def done(self) -> int:
+        """t, the number of finished experiences."""
+        return len(self.experiences)
+
+    def row(self, t: int, predictions: Predictions, variant: int = 0) -> Row:
+        """R[t]: accuracy on each experience's test part; None where it is not defined."""
+        correct = predictions.predicted[variant] == predictions.label
+        seen = np.isin(predictions.label, self.stream[max(t, 0)].seen_classes)
+        row: Row = []
+        for i in range(len(self.stream)):
+            part = self.test_parts == i
+            unseen_ahead = not self.stream.full_matrix and i > t >= 0 and not seen[part].all()
+            row.append(None if unseen_ahead or not part.any() else float(correct[part].mean()))
+        return row
+
+    def start_from(self, path: str, before: Predictions | None) -> None:
+        """Note the given base, and what it can before the first increment: one variant on the whole test set."""
+        self.base_from = path
+        if before is not None:
+            self.initial_accuracy = _figure(before.accuracy()[0])
+            self.first_test = self._scores(before)
+
+    def add(
+        self,
+        predictions: Predictions,
+        validation: Predictions,
+        picked: str,
+        facts: dict[str, dict[str, dict[str, float]]],
+        record: schema.ExperienceRecord,
+    ) -> None:
+        """Take in the evaluation after the next experience.
+
+        Args:
+            predictions: On the whole test set, all variants.
+            validation: On the validation parts so far, all variants.
+            picked: The variant that goes on.
+            facts: Per variant, further figures per class name.
+            record: Data and price of the experience.
+        """
+        t = self.done
+        chosen = predictions.one(picked)
+        self.experiences.append(record)
+        self._predictions.append(predictions)
+        self.accuracy_matrix.append([])
+        self.test_accuracy.append(None)
+        self.seen_accuracy.append(None)
+        self._measure(t, chosen)
+        if len(predictions.variants) > 1:
+            if not self.variants:  # before the first increment all variants are the base
+                self.picked = [None] * t
+            self.picked.append(picked)
+            val_accuracy = (
+                dict(zip(validation.variants, validation.accuracy(), strict=True)) if len(validation.index) else {}
+            )
+            for v, name in enumerate(predictions.variants):
+                before = self.variants.get(name)
+                one = predictions.one(name)
+                self.variants[name] = schema.Variant(
+                    test_accuracy=[
+                        *(before.test_accuracy if before else self.test_accuracy[:t]),
+                        _figure(one.accuracy()[0]),
+                    ],
+                    val_accuracy=[*(before.val_accuracy if before else [None] * t), _figure(val_accuracy.get(name))],
+                    accuracy_matrix=[
+                        *(before.accuracy_matrix if before else self.accuracy_matrix[:t]),
+                        self.row(t, predictions, v),
+                    ],
+                    test=self._scores(one),
+                    extra=facts.get(name, {}),
+                )
+
+    def replace_last(self, predictions: Predictions) -> None:
+        """Put another evaluation of the last finished experience, by the same weights, in place of the one there is.
+
+        Args:
+            predictions: On the whole test set, all variants.
+
+        Raises:
+            CheckpointError: It is of another test set, or of other variants.
+        """
+        t, before = self.done - 1, self._predictions[-1]
+        same = np.array_equal(before.index, predictions.index) and np.array_equal(before.label, predictions.label)
+        if not same or before.variants != predictions.variants:
+            raise CheckpointError(
+                "The run's predictions.npz is of other images, labels or variants than the checkpoint now predicts "
+                f"({len(before.index)} images and {len(before.variants)} variant(s) in the file, {len(predictions.index)} and "
+                f"{len(predictions.variants)} now), so nothing was rewritten. Restore the file from a copy."
+            )
+        self._predictions[-1] = predictions
+        self._measure(t, self.last_predictions)
+        for v, name in enumerate(self.variants):
+            one, variant = predictions.one(name), self.variants[name]
+            self.variants[name] = variant.model_copy(
+                update={
+                    "test_accuracy": [*variant.test_accuracy[:t], _figure(one.accuracy()[0])],
+                    "accuracy_matrix": [*variant.accuracy_matrix[:t], self.row(t, predictions, v)],
+                    "test": self._scores(one),
+                }
+            )
+
+    def _measure(self, t: int, chosen: Predictions) -> None:
+        """The figures after experience t, the last one, from the predictions of the variant that goes on."""
+        self.accuracy_matrix[t] = self.row(t, chosen)
+        self.test_accuracy[t] = _figure(chosen.accuracy()[0])
+        seen = np.isin(chosen.label, self.stream[t].seen_classes)
+        self.seen_accuracy[t] = _figure(chosen.accuracy(seen)[0])
+        self.test = self._scores(chosen)
+        if t == 0 and self.initial_accuracy is None:
+            self.first_test = self.test
+
+    def _scores(self, one: Predictions) -> schema.Scores:
+        return scores.score_predictions(one.label, one.predicted[0], one.confidence[0], self.class_names)
+
+    def results(
+        self,
+        run: schema.Run,
+        network: schema.Network,
+        energy: schema.Energy | None,
+        environment: schema.Environment,
+        features: schema.Features | None = None,
+    ) -> schema.Results:
+        """The whole of results.json."""
+        if self.test is None or self.first_test is None:
+            raise ValueError("There are no results before the first experience is finished.")
+        matrix = self.accuracy_matrix
+        first = self.experiences[0]
+        is_base = self.stream[0].is_base
+        spent = [used for record in self.experiences for used in (record, record.evaluation)]
+        return schema.Results(
+            schema=1,
+            run=run,
+            class_names=self.class_names,
+            accuracy_matrix=matrix,
+            test_accuracy=self.test_accuracy,
+            seen_accuracy=self.seen_accuracy,
+            chance=self.chance,
+            initial_accuracy=self.initial_accuracy,
+            average_accuracy=scores.average_accuracy(matrix),
+            average_incremental_accuracy=scores.average_incremental_accuracy(matrix),
+            forgetting=scores.forgetting(matrix),
+            backward_transfer=scores.backward_transfer(matrix),
+            forward_transfer=scores.forward_transfer(matrix, self.chance),
+            test=self.test,
+            first_test=self.first_test,
+            picked_variant=self.picked or None,
+            variants=self.variants,
+            experiences=self.experiences,
+            notes=self.notes,
+            base=schema.Base(
+                seconds=first.seconds if is_base else 0.0,
+                energy_kwh=first.energy_kwh if is_base else 0.0,
+                co2eq_kg=first.co2eq_kg if is_base else 0.0,
+                from_checkpoint=self.base_from,
+            ),
+            network=network,
+            totals=schema.Totals(
+                seconds=sum(used.seconds for used in spent),
+                energy_kwh=_total([used.energy_kwh for used in spent]),
+                co2eq_kg=_total([used.co2eq_kg for used in spent]),
+                backbone_images=sum(r.backbone_images + _passed(r.evaluation) for r in self.experiences),
+            ),
+            features=features,
+            energy=energy,
+            environment=environment,
+        )
+
+    def save_predictions(
+        self, path: Path, path_hash: npt.NDArray[np.str_], group: npt.NDArray[np.str_] | None = None
+    ) -> None:
+        """Write predictions.npz; docs/results.md describes its arrays.
+
+        Args:
+            path: The file.
+            path_hash: (N,) of the test images, in the order of their index.
+            group: (N,) see ``group_hashes``; None: the data has no groups, and the file no array of that name.
+        """
+        first = self._predictions[0]
+        picked = self.picked or [None] * self.done
+        chosen = [p.one(name) if name else p for p, name in zip(self._predictions, picked, strict=True)]
+        arrays: dict[str, Any] = {
+            "index": first.index,
+            "path_hash": path_hash,
+            "label": first.label,
+            "part": self.test_parts.astype(np.int32),
+            "predicted": np.stack([p.predicted[0] for p in chosen]).astype(np.int32),
+            "confidence": np.stack([p.confidence[0] for p in chosen]),
+        }
+        if group is not None:
+            arrays["group"] = group
+        for name in self.variants:
+            rows = [p.one(name) if name in p.variants else p for p in self._predictions]
+            arrays[f"predicted/{name}"] = np.stack([p.predicted[0] for p in rows]).astype(np.int32)
+            arrays[f"confidence/{name}"] = np.stack([p.confidence[0] for p in rows])
+        write_atomically(path, lambda temporary: np.savez(temporary, **arrays))
+
+    def rewrite_predictions(self, path: Path) -> None:
+        """Put the last evaluation into predictions.npz; all else that the file holds stays."""
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {key: file[key] for key in file.files}
+        found = [
+            ("", self.last_predictions),
+            *((f"/{name}", self._predictions[-1].one(name)) for name in self.variants),
+        ]
+        for suffix, one in found:
+            arrays[f"predicted{suffix}"][-1] = one.predicted[0]
+            arrays[f"confidence{suffix}"][-1] = one.confidence[0]
+        write_atomically(path, lambda temporary: np.savez(temporary, **arrays))
+
+    def restore(self, results: schema.Results, directory: RunDirectory) -> None:
+        """Take up the record of an earlier part of the run.
+
+        Raises:
+            CheckpointError: predictions.npz is missing or does not go with results.json.
+        """
+        self.chance, self.initial_accuracy = results.chance, results.initial_accuracy
+        self.accuracy_matrix, self.test_accuracy = results.accuracy_matrix, results.test_accuracy
+        self.seen_accuracy, self.picked = results.seen_accuracy, results.picked_variant or []
+        self.variants, self.experiences, self.test = results.variants, results.experiences, results.test
+        self.first_test = results.first_test
+        self.base_from, self.notes = results.base.from_checkpoint, results.notes
+        try:
+            with np.load(directory.predictions, allow_pickle=False) as file:
+                arrays = {key: file[key] for key in file.files}
+            names = tuple(self.variants) or ("",)
+            for t in range(self.done):
+                keys = [f"/{name}" if name else "" for name in names]
+                self._predictions.append(
+                    Predictions(
+                        index=arrays["index"],
+                        label=arrays["label"],
+                        predicted=np.stack([arrays[f"predicted{key}"][t] for key in keys]).astype(np.int64),
+                        confidence=np.stack([arrays[f"confidence{key}"][t] for key in keys]),
+                        variants=names,
+                    )
+                )
+        except (OSError, ValueError, KeyError, IndexError) as error:
+            raise CheckpointError(
+                f"{directory.predictions} does not go with {directory.results} ({error}). The run cannot be gone on with: "
+                "restore the file from a copy, or start another run by --run_name."
+            ) from error
+
+
+def test_parts(stream: Stream) -> npt.NDArray[np.int64]:
+    """(N,) the experience that each test picture belongs to, in the order of the sample table."""
+    pairs = sorted((int(row), experience.index) for experience in stream for row in experience.test_indices)
+    return np.array([part for _, part in pairs], dtype=np.int64)
+
+
+def group_hashes(samples: pd.DataFrame) -> npt.NDArray[np.str_] | None:
+    """Sixteen hexadecimal digits for the group of each row of a sample table, alike in every run on the same data.
+
+    Args:
+        samples: N rows. One without a group is a group of its own.
+
+    Returns:
+        (N,); None where no row has a group.
+    """
+    if "group" not in samples or samples["group"].isna().all():
+        return None
+    frames = samples["frame"] if "frame" in samples else pd.Series(-1, index=samples.index)
+    alone = samples["group"].isna()
+    # The first part keeps a group from being taken for an image of that name.
+    texts = [
+        f"image {path} {frame}" if missing else f"group {group}"
+        for path, frame, group, missing in zip(samples["path"], frames, samples["group"], alone, strict=True)
+    ]
+    return np.array([digits(text) for text in texts])
+
+
+def digits(text: str) -> str:
+    """Sixteen hexadecimal digits that stand for a text."""
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+
+
+def _passed(evaluation: schema.Evaluation) -> int:
+    """Pictures that passed the backbone in an evaluation; records from before features were kept do not say."""
+    return evaluation.images if evaluation.backbone_images is None else evaluation.backbone_images
+
+
+def _figure(value: float | np.floating[Any] | None) -> float | None:
+    return None if value is None or np.isnan(value) else float(value)
+
+
+def _total(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) if known else None

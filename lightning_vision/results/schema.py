@@ -1,0 +1,353 @@
+"""results.json: what a run found, as typed models, and how the file is written and read.
+
+docs/results.md describes every field. A figure that is not defined is null.
+"""
+
+import json
+import math
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, with_config
+from pydantic_core import to_json
+
+# pydantic refuses typing.TypedDict before Python 3.12.
+from typing_extensions import TypedDict
+
+from lightning_vision.errors import CheckpointError, TrainingError
+from lightning_vision.former_names import with_present_paths
+from lightning_vision.terminal.wording import spelt
+
+SCHEMA: Final = 1
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+@with_config(ConfigDict(extra="forbid"))
+class ClassScores(TypedDict):
+    """How well one class is recognised."""
+
+    precision: float | None
+    recall: float | None
+    f1: float | None
+    support: int
+
+
+@with_config(ConfigDict(extra="forbid"))
+class Confusion(TypedDict):
+    """One kind of error: pictures of one class that are taken for another."""
+
+    true: str
+    predicted: str
+    count: int
+    share: float
+
+
+class Scores(_Model):
+    """One set of predictions against the truth."""
+
+    accuracy: float | None
+    macro_f1: float | None
+    ece: float | None
+    per_class: dict[str, ClassScores]
+    confusion_matrix: list[list[int]]
+    top_confusions: list[Confusion]
+
+
+class Variant(_Model):
+    """One of several heads that a strategy predicts with, such as one epsilon of a sweep."""
+
+    test_accuracy: list[float | None]
+    val_accuracy: list[float | None]
+    accuracy_matrix: list[list[float | None]]
+    test: Scores
+    extra: dict[str, dict[str, float]] = {}
+
+
+class Component(_Model):
+    """A class and the arguments it was made with."""
+
+    class_path: str
+    init_args: dict[str, JsonValue] = {}
+
+
+class Run(_Model):
+    """What was run."""
+
+    name: str
+    strategy: Component
+    base_strategy: Component | None
+    data: dict[str, JsonValue]
+    scenario: str
+    experiences: int
+    seed: int
+    stream_hash: str
+    split_hash: str
+    config_hash: str
+    complete: bool
+
+
+class Evaluation(_Model):
+    """The price of evaluating after one experience."""
+
+    seconds: float
+    energy_kwh: float | None
+    co2eq_kg: float | None
+    images: int
+    backbone_images: int | None = None
+
+
+class ExperienceRecord(_Model):
+    """One finished experience: its data and the price of learning from it."""
+
+    index: int
+    name: str
+    classes: list[int]
+    train_samples: int
+    val_samples: int
+    test_samples: int
+    epochs: int
+    stopped_early: bool
+    seconds: float
+    samples_per_second: float | None
+    energy_kwh: float | None
+    co2eq_kg: float | None
+    trainable_parameters: int
+    peak_memory_bytes: int | None
+    backbone_images: int
+    learning_rate: float | None = None
+    batch_size: int | None = None
+    evaluation: Evaluation
+
+
+class Base(_Model):
+    """Where the base came from and the price of training it in this run."""
+
+    seconds: float
+    energy_kwh: float | None
+    co2eq_kg: float | None
+    from_checkpoint: str | None
+
+
+class Network(_Model):
+    """The size of the network."""
+
+    backbone: str
+    total_parameters: int
+    macs: int | None
+
+
+class Totals(_Model):
+    """The price of the whole run."""
+
+    seconds: float
+    energy_kwh: float | None
+    co2eq_kg: float | None
+    backbone_images: int
+
+
+class Features(_Model):
+    """Whether pictures passed the backbone once, their features being kept, and what came from other runs."""
+
+    kept: bool
+    why: str
+    computed: int
+    reused: int
+    seconds: float
+    saved_seconds: float
+    cosine: float | None
+
+
+class Energy(_Model):
+    """How the energy figures came about."""
+
+    mode: Literal["measured", "estimated"]
+    country: str
+    grid_gco2_per_kwh: float | None
+
+
+class Environment(_Model):
+    """What the run ran on; versions of further libraries are further fields."""
+
+    model_config = ConfigDict(extra="allow")
+
+    python: str
+    torch: str
+    lightning: str
+    device: str
+    devices: int
+    precision: str
+    git_commit: str | None
+
+
+class Results(_Model):
+    """The whole of results.json after t of T experiences."""
+
+    schema_version: Literal[1] = Field(SCHEMA, alias="schema")
+    run: Run
+    class_names: list[str]
+    accuracy_matrix: list[list[float | None]]
+    test_accuracy: list[float | None]
+    seen_accuracy: list[float | None]
+    chance: list[float | None]
+    initial_accuracy: float | None
+    average_accuracy: float | None
+    average_incremental_accuracy: float | None
+    forgetting: float | None
+    backward_transfer: float | None
+    forward_transfer: float | None
+    test: Scores
+    first_test: Scores
+    picked_variant: list[str | None] | None
+    variants: dict[str, Variant]
+    experiences: list[ExperienceRecord]
+    notes: list[str] = []
+    base: Base
+    network: Network
+    totals: Totals
+    features: Features | None = None
+    energy: Energy | None
+    environment: Environment
+
+    @property
+    def accuracy_before(self) -> float | None:
+        """Test accuracy before the learning strategy began: of the given base, or after the base; None without one."""
+        if self.initial_accuracy is not None:
+            return self.initial_accuracy
+        return self.test_accuracy[0] if len(self.test_accuracy) > 1 else None
+
+
+def write_results(results: Results, path: str | Path) -> None:
+    """Write results.json so that a reader finds the old file or the new one, never half of one.
+
+    NaN and infinity become null.
+
+    Args:
+        results: what to write.
+        path: the file. Its folder exists. Only one process writes it.
+
+    Raises:
+        ValidationError: a value has the wrong type, or is not finite in a field that cannot be null.
+        TrainingError: the file cannot be written.
+    """
+    path = Path(path)
+    values = _writable(results.model_dump(by_alias=True, warnings=False))
+    # Once more, since lists and dicts can have been changed after they were checked.
+    checked = Results.model_validate(values).model_dump(mode="json", by_alias=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(_layout(checked) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        with suppress(OSError):  # the first error is the one to tell
+            temporary.unlink()
+        raise TrainingError(
+            f"Expected to write the results to {path}, but: {error.strerror or error}. What was there before is "
+            "unchanged. Free some space or make the folder writable, then go on with --ckpt_path last; "
+            "or write elsewhere with --trainer.default_root_dir."
+        ) from error
+
+
+def read_results(path: str | Path) -> Results:
+    """Read results.json.
+
+    Raises:
+        CheckpointError: the file is missing, truncated, of another schema or holds wrong values.
+    """
+    path = Path(path)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+    except OSError as error:
+        raise CheckpointError(
+            f"Expected the results of a run in {path}, but: {error.strerror or error}. Give the folder of a run that "
+            "has finished at least one experience."
+        ) from error
+    except ValueError as error:
+        raise CheckpointError(
+            f"Expected JSON in {path}, found a file that is truncated or damaged: {error}. Remove it and go on with "
+            "--ckpt_path last, or restore it from a copy."
+        ) from error
+    found = content.get("schema") if isinstance(content, dict) else None
+    if type(found) is not int or found < 1:
+        raise CheckpointError(
+            f"Expected results with a field `schema` of {SCHEMA} in {path}, found {found!r}. This is no results.json "
+            "of lightning_vision; give the folder of a run."
+        )
+    if found > SCHEMA:
+        raise CheckpointError(
+            f"Expected results of schema {SCHEMA} in {path}, found schema {found}: a newer lightning_vision wrote "
+            "them. Update lightning_vision, or run it again with this version."
+        )
+    try:
+        return Results.model_validate(with_present_paths(content), strict=True)
+    except ValidationError as error:
+        raise CheckpointError(
+            f"Expected results of schema {SCHEMA} in {path} as docs/results.md describes them, found "
+            f"{error.error_count()} problem(s):\n{_problems(error)}\nRestore the file from a copy, or run again."
+        ) from error
+
+
+def without_measurements(results: Results) -> dict[str, Any]:
+    """What must be equal when a run is repeated: all but time, energy, memory, passes of the backbone and environment.
+
+    Returns:
+        The fields of results.json without those that are measured anew in every run.
+    """
+    price = {"seconds", "samples_per_second", "energy_kwh", "co2eq_kg", "peak_memory_bytes", "backbone_images"}
+    return results.model_dump(
+        mode="json",
+        by_alias=True,
+        exclude={
+            "environment": True,
+            "energy": True,
+            "features": True,
+            "base": price,
+            "totals": price,
+            "experiences": {"__all__": dict.fromkeys(price, True) | {"evaluation": price}},
+        },
+    )
+
+
+def _writable(value: object) -> object:
+    """The same value with None in place of NaN and infinity, and texts as UTF-8 can hold them, at any depth."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, str):
+        return value if value.isascii() else spelt(value)
+    if isinstance(value, list | tuple):
+        return [_writable(item) for item in value]
+    if isinstance(value, dict):
+        return {spelt(key) if isinstance(key, str) else key: _writable(item) for key, item in value.items()}
+    return value
+
+
+def _layout(value: object, margin: str = "") -> str:
+    """JSON with a line per field and per row of a matrix; `indent=2` would give each of 38,416 cells its own."""
+    inner = margin + "  "
+    if isinstance(value, dict) and value:
+        lines = [f"{inner}{to_json(key).decode()}: {_layout(item, inner)}" for key, item in value.items()]
+        return "{\n" + ",\n".join(lines) + f"\n{margin}}}"
+    if isinstance(value, list) and value and isinstance(value[0], list | dict):
+        return "[\n" + ",\n".join(inner + _layout(item, inner) for item in value) + f"\n{margin}]"
+    return to_json(value).decode()  # ten times as fast as json.dumps on the numbers of a long stream
+
+
+def _refuse_constant(constant: str) -> None:
+    raise ValueError(f"{constant} is not JSON")
+
+
+def _problems(error: ValidationError, most: int = 10) -> str:
+    """A line per problem: the field, what is wrong, what was found."""
+    lines = [
+        f"  {'.'.join(map(str, problem['loc']))}: {problem['msg']}, found {str(problem['input'])[:80]!r}"
+        for problem in error.errors(include_url=False)[:most]
+    ]
+    left = error.error_count() - most
+    return "\n".join([*lines, f"  ... and {left} more"] if left > 0 else lines)

@@ -1,0 +1,96 @@
+"""The pictures and tables of a finished run, in its directory and in W&B."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from lightning.pytorch.loggers import Logger
+from torch import Tensor
+
+from lightning_vision.results.predictions import Predictions
+from lightning_vision.results.run_directory import RunDirectory
+from lightning_vision.results.schema import Results
+from lightning_vision.tracking.loggers import log_experience
+from lightning_vision.tracking.stream_position import StreamPosition
+
+
+def draw_run(
+    results: Results,
+    experiences: Sequence[str],
+    predictions: Predictions,
+    load_image: Callable[[int], Tensor],
+    directory: RunDirectory,
+    loggers: Sequence[Logger] = (),
+    position: StreamPosition | None = None,
+) -> None:
+    """Draw what a run directory holds, and send it to W&B.
+
+    Args:
+        results: The run after its last experience, or the one that it stopped after.
+        experiences: The names of all that the stream has.
+        predictions: The last ones on the test set, of the picked variant.
+        load_image: The picture of a row, uint8 (3, h, w).
+        directory: Where to.
+        loggers: W&B's is given the pictures too.
+        position: The last experience; only loggers ask for it.
+    """
+    # matplotlib takes a second to load: only a run that ends needs it.
+    from lightning_vision.drawing import figures as pictures
+    from lightning_vision.drawing.curves import curves_picture
+
+    folder, names, title = directory.path, results.class_names, results.run.name
+    matrix, accuracy = results.test.confusion_matrix, np.array(results.accuracy_matrix, dtype=np.float64)
+    pictures.confusion_picture(
+        matrix, names, folder / "confusion_matrix.png", f"{title}: test set after the last experience"
+    )
+    pictures.confusion_csv(matrix, names, folder / "confusion_matrix.csv")
+    pictures.accuracy_matrix_picture(accuracy, experiences, folder / "accuracy_matrix.png", title)
+    pictures.accuracy_matrix_csv(accuracy, experiences, folder / "accuracy_matrix.csv")
+    images: dict[str, Path] = {
+        "confusion/heatmap": folder / "confusion_matrix.png",
+        "stream/accuracy_matrix": folder / "accuracy_matrix.png",
+    }
+    if directory.metrics.is_file():
+        curves_picture(pd.read_csv(directory.metrics), experiences, folder / "curves.png", title)
+        images["stream/curves"] = folder / "curves.png"
+    sweep = [name for name in results.variants if name.startswith("epsilon=")]
+    if len(sweep) > 1 and len(sweep) == len(results.variants):
+        epsilons = [float(name.removeprefix("epsilon=")) for name in sweep]
+        after = np.array([results.variants[name].test_accuracy[-1] for name in sweep], dtype=np.float64)
+        picked = (results.picked_variant or [None])[-1]
+        pictures.sweep_picture(
+            epsilons,
+            after,
+            results.accuracy_before,
+            None if picked is None else float(picked.removeprefix("epsilon=")),
+            folder / "sweep.png",
+        )
+        images["stream/sweep"] = folder / "sweep.png"
+    if draw_errors(predictions, load_image, names, folder / "errors.png"):
+        images["examples/errors"] = folder / "errors.png"
+    if position is not None:
+        artifacts = {"confusion/matrix": folder / "confusion_matrix.csv"}
+        log_experience(loggers, position, {}, images=images, artifacts=artifacts)
+
+
+def draw_errors(
+    predictions: Predictions, load_image: Callable[[int], Tensor], names: Sequence[str], path: Path, most: int = 24
+) -> bool:
+    """Draw the test pictures that were wrong with the most confidence; says whether there are any."""
+    from lightning_vision.drawing.figures import errors_picture
+
+    wrong = np.flatnonzero(predictions.predicted[0] != predictions.label)
+    surest = wrong[np.argsort(-predictions.confidence[0][wrong], kind="stable")][:most]
+    if not len(surest):
+        path.unlink(missing_ok=True)
+        return False
+    images = [load_image(int(predictions.index[row])).numpy() for row in surest]
+    captions = [
+        (names[predictions.label[row]], names[predictions.predicted[0][row]], float(predictions.confidence[0][row]))
+        for row in surest
+    ]
+    errors_picture(images, captions, path)
+    return True

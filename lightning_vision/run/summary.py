@@ -1,0 +1,173 @@
+"""The end of a run, as tables that a person can read."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from lightning_vision.results.schema import Results, Scores
+from lightning_vision.terminal.wording import plural
+
+
+def print_summary(results: Results, console: Console, most_classes: int = 20) -> None:
+    """Print what a run came to: per variant and per class before and after, forgetting, seconds, kWh.
+
+    Args:
+        results: A finished run.
+        console: Where to.
+        most_classes: With more classes only those that changed most are shown, and the rest counted.
+    """
+    run, totals = results.run, results.totals
+    strategy = run.strategy.class_path.rsplit(".", 1)[-1]
+    console.print()
+    console.rule(
+        f"{escape(run.name)}: {escape(strategy)}, {run.scenario}, {plural(run.experiences, 'experience')}, seed {run.seed}"
+    )
+    if results.variants:
+        _print_table(_variants(results), console)
+    elif results.accuracy_before is not None:
+        _print_table(_experiences(results), console)
+    _print_table(_classes(results, most_classes), console)
+    _print_table(_price(results), console)
+    features = results.features
+    if features is not None and features.computed + features.reused:
+        reused = f", {features.reused} found (about {features.saved_seconds:.1f} s saved)" if features.reused else ""
+        console.print(
+            f"Features of the frozen backbone: {features.computed} computed in {features.seconds:.1f} s{reused}."
+        )
+    energy = results.energy
+    if energy is not None:
+        how = "measured" if energy.mode == "measured" else "estimated from the load, no power counter was found"
+        grid = "" if energy.grid_gco2_per_kwh is None else f", {energy.grid_gco2_per_kwh:.0f} g CO2eq/kWh"
+        console.print(
+            f"Energy is {how}; grid of {energy.country}{grid}. In all {_kwh(totals.energy_kwh)} kWh, {_kwh(totals.co2eq_kg)} kg CO2eq."
+        )
+    for note in results.notes:
+        console.print(f"Note: {escape(note)}")
+
+
+def _print_table(table: Table, console: Console) -> None:
+    """A table with its caption below it; inside, rich would break the caption to the table's width."""
+    caption, table.caption = table.caption, None
+    console.print(table)
+    if caption is not None:
+        console.print(caption)
+
+
+def _variants(results: Results) -> Table:
+    table = Table(title="Test accuracy before and after, per variant")
+    for heading in ("variant", "before", "after", "change", "forgetting", "n*epsilon per class"):
+        table.add_column(heading, justify="left" if heading == "variant" else "right")
+    from lightning_vision.results.scores import forgetting
+
+    before, last = results.accuracy_before, (results.picked_variant or [None])[-1]
+    for name, variant in results.variants.items():
+        after = variant.test_accuracy[-1]
+        moved = list(variant.extra.get("n_epsilon", {}).values())
+        span = f"{min(moved):.2g} to {max(moved):.2g}" if moved else ""
+        lost = forgetting(variant.accuracy_matrix)
+        row = (
+            name,
+            _percent(before),
+            _percent(after),
+            _points(before, after),
+            _points(None if lost is None else 0.0, lost),
+            span,
+        )
+        table.add_row(*(escape(cell) for cell in row), style="bold" if name == last else "")
+    table.caption = f"{last} was picked on validation data. Change and forgetting are in points of accuracy."
+    return table
+
+
+def _experiences(results: Results) -> Table:
+    table = Table(title="Test accuracy after each experience")
+    for heading in ("experience", "all classes", "classes seen"):
+        table.add_column(heading, justify="left" if heading == "experience" else "right", no_wrap=True)
+    if results.initial_accuracy is not None:
+        table.add_row("0 the given base", _percent(results.initial_accuracy), "")
+    for record, accuracy, seen in zip(results.experiences, results.test_accuracy, results.seen_accuracy, strict=True):
+        table.add_row(escape(f"{record.index + 1} {record.name}"), _percent(accuracy), _percent(seen))
+    if results.forgetting is not None:
+        table.caption = (
+            f"Forgetting {100 * results.forgetting:.1f} points, average accuracy {_percent(results.average_accuracy)}."
+        )
+    return table
+
+
+def _classes(results: Results, most: int) -> Table:
+    """What each class won or lost since the learning strategy began."""
+    table = Table(title="Per class on the test set")
+    for heading in ("class", "pictures", "recall", "precision", "F1", "recall before", "won or lost"):
+        table.add_column(heading, justify="left" if heading == "class" else "right")
+    first = None if results.accuracy_before is None else results.first_test
+    names = list(results.test.per_class)
+
+    def change(name: str) -> float:
+        now = results.test.per_class[name]["recall"] or 0.0
+        return abs(now - (_recall(first, name) or 0.0))
+
+    shown = set(sorted(names, key=change, reverse=True)[:most])
+    for name in names:
+        if name in shown:
+            row = results.test.per_class[name]
+            earlier = _recall(first, name)
+            cells = (
+                name,
+                str(row["support"]),
+                _percent(row["recall"]),
+                _percent(row["precision"]),
+                _percent(row["f1"]),
+            )
+            table.add_row(*(escape(cell) for cell in cells), _percent(earlier), _points(earlier, row["recall"]))
+    if len(names) > most:
+        table.caption = (
+            f"The {most} classes that changed most, of {len(names)}; all are in results.json and confusion_matrix.csv."
+        )
+    return table
+
+
+def _recall(scores: Scores | None, name: str) -> float | None:
+    return None if scores is None else scores.per_class[name]["recall"]
+
+
+def _price(results: Results) -> Table:
+    table = Table(title="Price")
+    for heading in ("experience", "pictures", "epochs", "seconds", "kWh", "kg CO2eq", "evaluation s"):
+        table.add_column(heading, justify="left" if heading == "experience" else "right", no_wrap=True)
+    records = results.experiences
+    for record in records if len(records) <= 20 else records[:1] + records[-9:]:
+        table.add_row(
+            escape(f"{record.index + 1} {record.name}"), str(record.train_samples), str(record.epochs), f"{record.seconds:.1f}",
+            _kwh(record.energy_kwh), _kwh(record.co2eq_kg), f"{record.evaluation.seconds:.1f}",
+        )  # fmt: skip
+    evaluation = sum(record.evaluation.seconds for record in records)
+    learning = sum(record.seconds for record in records)
+    table.add_section()
+    table.add_row(
+        "learning in all",
+        "",
+        "",
+        f"{learning:.1f}",
+        _sum([r.energy_kwh for r in records]),
+        _sum([r.co2eq_kg for r in records]),
+        f"{evaluation:.1f}",
+    )
+    return table
+
+
+def _sum(values: list[float | None]) -> str:
+    known = [value for value in values if value is not None]
+    return _kwh(sum(known) if known else None)
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.1f} %"
+
+
+def _points(before: float | None, after: float | None) -> str:
+    return "-" if before is None or after is None else f"{100 * (after - before):+.1f}"
+
+
+def _kwh(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2g}"

@@ -1,0 +1,116 @@
+"""Facts that are slow to read from files, kept in one small file, so that only new and changed files are read again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from lightning_vision.errors import DataError
+from lightning_vision.storage.atomic_write import write_text_atomically
+from lightning_vision.storage.cache_folder import keep, locked
+from lightning_vision.terminal.progress_bar import progress_bar
+
+Fact = Any
+"""What JSON can hold: numbers, text, None, and lists of these."""
+
+
+def facts_of_files(
+    files: Mapping[str, Path],
+    look: Callable[..., Fact],
+    folder: Path,
+    name: str,
+    text: str,
+    workers: int,
+    **settings: str | float,
+) -> tuple[dict[str, Fact], dict[str, str]]:
+    """Look at files, each once as long as its size and date stay, and once for each choice of settings.
+
+    Args:
+        files: Name to file; facts are kept by these names.
+        look: The fact on a file, given its path and the settings, and of these alone: no method, and no function within
+            another. It is called in threads, and raises ``DataError`` where the file is broken.
+        folder: Where facts are kept; it is there.
+        name: Of these facts: it begins the name of their file, and the settings follow.
+        text: What is done, for the progress bar.
+        workers: Threads.
+        settings: All that ``look`` depends on beside the file.
+
+    Returns:
+        The facts by name, and the reasons why there is none, which are not kept.
+
+    Raises:
+        TypeError: ``look`` may depend on something that is not among the settings.
+    """
+    if getattr(look, "__self__", None) is not None or getattr(look, "__closure__", None):
+        raise TypeError(
+            f"{look} may depend on more than it is given, which facts are not told apart by: use a plain function."
+        )
+    kept = folder / f"{name}{''.join(f'-{key}={value}' for key, value in settings.items())}.json"
+    with locked(kept.parent, kept.name):  # other processes of the run wait, then find all of it done
+        known = _read(kept)
+        versions = {item: _version(file) for item, file in files.items()}
+        new = [item for item in files if known.get(item, [None])[0] != versions[item]]
+        reasons: dict[str, str] = {}
+
+        def look_at(item: str) -> Fact:
+            try:
+                return look(files[item], **settings)
+            except (DataError, OSError) as error:
+                reasons[item] = short_reason(error, files[item])
+                return None
+
+        if new:
+            fresh: dict[str, Any] = {}
+            try:
+                with _threads(workers) as pool, progress_bar(text, len(new)) as advance:
+                    for item, fact in zip(new, pool.map(look_at, new), strict=True):
+                        fresh[item] = [versions[item], fact]
+                        advance()
+            finally:  # what was found before an interruption is not lost
+                known |= {item: fact for item, fact in fresh.items() if item not in reasons}
+                keep("Facts on files", kept, lambda: _write(kept, known))
+    return {item: known[item][1] for item in files if item not in reasons}, reasons
+
+
+def short_reason(error: Exception, file: Path) -> str:
+    """An error's text without the file that it is about, for where that stands beside it."""
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    text = str(error).removesuffix(" Repair or remove it.").removesuffix(".")
+    for noun in ("picture", "video"):
+        text = text.removeprefix(f"The {noun} {file} ")
+    return text.replace(str(file), file.name)
+
+
+@contextmanager
+def _threads(workers: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads that end at once when the block does, by Ctrl-C too."""
+    pool = ThreadPoolExecutor(max(1, workers))
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _version(file: Path) -> list[int]:
+    try:
+        stat = file.stat()
+    except OSError as error:
+        return [-(error.errno or 1), 0]
+    return [stat.st_size, stat.st_mtime_ns]
+
+
+def _write(kept: Path, known: dict[str, Any]) -> None:
+    write_text_atomically(kept, json.dumps({"files": known}, separators=(",", ":")))
+
+
+def _read(kept: Path) -> dict[str, Any]:
+    try:
+        facts: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))["files"]
+    except (OSError, ValueError, KeyError, TypeError):  # it is made anew
+        return {}
+    return facts if isinstance(facts, dict) else {}

@@ -1,0 +1,44 @@
+"""A file of options that anyone may have written, read as plain values."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lightning_vision.former_names import with_present_paths
+
+MOST_OPTIONS = 100_000
+"""Of one file: a short one with aliases of aliases can stand for more than the memory holds."""
+MOST_NESTED = 100
+"""Options within options."""
+
+
+def read_options_file(path: Path) -> dict[str, Any]:
+    """The options of a YAML file, classes under their present names; nothing in it is executed.
+
+    Raises:
+        OSError: It cannot be read.
+        ValueError: It is no text, holds no options, or stands for more than ``MOST_OPTIONS``.
+        RecursionError: Its options are nested too deeply.
+        yaml.YAMLError: It is no YAML, or asks for more than plain values.
+    """
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    if not isinstance(content, dict):
+        raise ValueError("it holds no options")
+    if _size(content, {}) > MOST_OPTIONS:
+        raise ValueError(f"it stands for more than {MOST_OPTIONS:,} options")
+    return {str(key): with_present_paths(value) for key, value in content.items()}
+
+
+def _size(value: Any, known: dict[int, int], depth: int = 0) -> int:
+    """How many values a nested one stands for, each time it is referred to."""
+    if not isinstance(value, dict | list):
+        return 1
+    if depth > MOST_NESTED:
+        raise RecursionError("it is nested too deeply")
+    if id(value) not in known:
+        items = value.values() if isinstance(value, dict) else value
+        known[id(value)] = 1 + sum(_size(item, known, depth + 1) for item in items)
+    return known[id(value)]

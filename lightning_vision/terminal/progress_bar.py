@@ -1,0 +1,40 @@
+"""The bar that is shown where something takes longer than a moment."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from lightning_vision.terminal.first_rank import is_first
+
+PATIENCE_SECONDS = 2.0
+"""Work that takes longer shows a progress bar."""
+
+
+@contextmanager
+def progress_bar(text: str, total: int) -> Iterator[Callable[[], None]]:
+    """A bar on standard error, from rank 0, once the work takes longer than a moment; yields what counts one more."""
+    began, done = time.monotonic(), 0
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    progress = Progress(*columns, console=Console(stderr=True), transient=True)
+    task = progress.add_task(text, total=total)
+    shown = False
+
+    def advance() -> None:
+        nonlocal done, shown
+        done += 1
+        if not shown and is_first() and time.monotonic() - began > PATIENCE_SECONDS:
+            progress.start()
+            shown = True
+        if shown:
+            progress.update(task, completed=done)
+
+    try:
+        yield advance
+    finally:
+        if shown:
+            progress.stop()

@@ -1,0 +1,308 @@
+"""Seconds, kWh and CO2-equivalents of each task of a run, measured with CodeCarbon offline."""
+
+import os
+import threading
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Self
+
+from lightning_vision.errors import ConfigError, TrainingError
+from lightning_vision.storage.csv_log import RowFile
+from lightning_vision.tracking.country import carbon_intensity, check_country
+
+if TYPE_CHECKING:
+    from codecarbon import OfflineEmissionsTracker
+    from codecarbon.output_methods.emissions_data import EmissionsData
+
+JOULES_PER_KWH = 3.6e6
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What something took. None means that it was not measured, and adds nothing to a sum of measured ones."""
+
+    seconds: float = 0.0
+    energy_kwh: float | None = None
+    co2eq_kg: float | None = None
+
+    def __add__(self, other: "Usage") -> "Usage":
+        """The sum of both, for instance over tasks or over nodes."""
+        return Usage(
+            self.seconds + other.seconds,
+            _sum(self.energy_kwh, other.energy_kwh),
+            _sum(self.co2eq_kg, other.co2eq_kg),
+        )
+
+
+def _sum(first: float | None, second: float | None) -> float | None:
+    return second if first is None else first if second is None else first + second
+
+
+class Task:
+    """A task under measurement. Its figures reach to the last lap; after the block, to its end.
+
+    Args:
+        name: Goes into the column `task_name` of emissions.csv.
+        earlier: What the task had taken before the process was killed and resumed.
+    """
+
+    def __init__(self, name: str, earlier: Usage) -> None:
+        self.name = name
+        self.used = earlier
+
+    @property
+    def seconds(self) -> float:
+        """Wall-clock time."""
+        return self.used.seconds
+
+    @property
+    def energy_kwh(self) -> float | None:
+        """Energy, None where this process does not measure."""
+        return self.used.energy_kwh
+
+    @property
+    def co2eq_kg(self) -> float | None:
+        """Emissions of that energy, None where this process does not measure."""
+        return self.used.co2eq_kg
+
+
+class EnergyMeter:
+    """Measures one task after the other and writes a row for each to emissions.csv.
+
+    One CodeCarbon tracker serves the whole process. It is offline, measures the whole machine, and writes nothing by
+    itself. The file has CodeCarbon's columns with `task_name` before them; energy, emissions, duration and power are
+    those of the row alone. A task that lasts longer than `lap_seconds`, or in which `lap` is called, has several rows
+    of its name, which add up to it.
+
+    Only local rank 0 of a node measures (a second tracker would count the node twice): `emissions.csv` on node 0,
+    `emissions.node1.csv` and so on elsewhere. Other ranks take the time only. Where CodeCarbon fails, the run goes on
+    without figures of energy and a warning says so.
+
+    Args:
+        run_directory: Where emissions.csv is written; made if need be.
+        country: A 3-letter ISO code or an English name, see `check_country`.
+        power_watts: The power of all the machine's processors at full load. CodeCarbon then takes
+            power_watts * (0.1 + 0.9 * load^3) as their power, instead of a processor's power from its own table (or 4 W
+            a thread) and also instead of a power counter. Memory (a constant) and graphics cards are added as before.
+        enabled: False: nothing is loaded, only the time is taken.
+        local_rank: Rank of this process on its node.
+        node_rank: Number of the node.
+        lap_seconds: A lap is taken by itself this often. CodeCarbon reads the processor's energy counter only when a
+            task ends, and the counter (RAPL) starts again from zero about every 20 minutes at full load.
+
+    Raises:
+        ConfigError: The country is not known or the power is not positive.
+    """
+
+    def __init__(
+        self,
+        run_directory: Path,
+        country: str = "FRA",
+        power_watts: float | None = None,
+        enabled: bool = True,
+        local_rank: int = 0,
+        node_rank: int = 0,
+        lap_seconds: float = 300.0,
+    ) -> None:
+        if power_watts is not None and not power_watts > 0:
+            raise ConfigError(f"Expected a power above 0 W or null (no declared power), found {power_watts}.")
+        self.country = check_country(country) if enabled else country
+        self.enabled = enabled
+        self._directory = run_directory
+        self._power_watts = power_watts
+        self._measures = enabled and local_rank == 0
+        self._rows = RowFile(run_directory / ("emissions.csv" if node_rank == 0 else f"emissions.node{node_rank}.csv"))
+        self._lap_seconds = lap_seconds
+        self._tracker: OfflineEmissionsTracker | None = None
+        self._counters: tuple[str, ...] = ()
+        self._task: Task | None = None
+        self._began = 0.0  # time.perf_counter() at the start of the present lap
+        self._lock = threading.RLock()
+        self._closing = threading.Event()
+        self._lapper: threading.Thread | None = None
+        self._late_error: TrainingError | None = None
+
+    @property
+    def counters(self) -> tuple[str, ...]:
+        """The power counters that CodeCarbon reads, for instance ("intel_rapl", "gpu"); empty before `start`."""
+        return self._counters
+
+    @property
+    def mode(self) -> Literal["measured", "estimated"] | None:
+        """Whether any power counter is read, or all is estimated from the load. None where energy is off."""
+        if not self.enabled:
+            return None
+        return "measured" if self._counters else "estimated"
+
+    @cached_property
+    def grid_gco2_per_kwh(self) -> float | None:
+        """Grams of CO2-equivalent for a kWh of the country's electricity. None where energy is off."""
+        return carbon_intensity(self.country) if self.enabled else None
+
+    def start(self) -> None:
+        """Loads CodeCarbon and looks for power counters (1 to 2 s), so that no task pays for it; does so once."""
+        if self._tracker is not None or not self._measures:
+            return
+        from codecarbon import OfflineEmissionsTracker
+        from codecarbon.external.logger import set_logger_level
+
+        level = os.environ.get("CODECARBON_LOG_LEVEL", "error")
+        set_logger_level(level)  # the constructor speaks before it sets the level that it is given
+        try:
+            self._directory.mkdir(parents=True, exist_ok=True)
+            # What could come from a .codecarbon.config or the environment and would send data, ask the network, or
+            # compute with another place than `country`, is set here.
+            tracker = OfflineEmissionsTracker(
+                country_iso_code=self.country,
+                region=None,
+                country_2letter_iso_code=None,
+                cloud_provider=None,
+                cloud_region=None,
+                force_carbon_intensity_g_co2e_kwh=None,
+                electricitymaps_api_token="",
+                emissions_endpoint=None,
+                output_methods=[],
+                output_handlers=[],
+                output_dir=str(self._directory),
+                tracking_mode="machine",
+                force_cpu_power=self._power_watts,
+                allow_multiple_runs=True,  # no lock file in the temporary directory
+                api_call_interval=-1,
+                log_level=level,
+            )
+            tracker.get_detected_hardware()  # raises if the constructor, which hides its errors, did not finish
+        except Exception as error:
+            self._give_up(error)
+            return
+        self._tracker = tracker
+        self._counters = _power_counters(tracker)
+        self._closing.clear()
+        self._lapper = threading.Thread(target=self._lap_regularly, name="energy-laps", daemon=True)
+        self._lapper.start()
+
+    @contextmanager
+    def task(self, name: str, earlier: Usage | None = None) -> Iterator[Task]:
+        """Measures the block; an error in it ends the task too, and its row is written.
+
+        Args:
+            name: Written to the column `task_name`.
+            earlier: What the task had taken before the process was killed and resumed; added to the task's figures, not
+                to the rows.
+
+        Raises:
+            RuntimeError: Another task is open.
+            TrainingError: The row cannot be written.
+        """
+        if self._task is not None:
+            raise RuntimeError(f"Expected no open task at the start of {name!r}, found {self._task.name!r}.")
+        self.start()
+        task = Task(name, earlier or Usage())
+        with self._lock:
+            self._task = task
+            self._begin()
+        try:
+            yield task
+        finally:
+            with self._lock:
+                self._task = None
+                self._end(task)
+        if self._late_error is not None:
+            raise self._late_error
+
+    def lap(self) -> None:
+        """Writes a row for the open task up to now and measures on: a kill loses no more than what follows.
+
+        To be called when a checkpoint is saved. Outside a task it does nothing.
+        """
+        with self._lock:
+            if self._task is not None:
+                self._end(self._task)
+                self._begin()
+
+    def since_lap(self) -> float:
+        """Seconds since the open task or its last lap began; 0 outside a task."""
+        return time.perf_counter() - self._began if self._task is not None else 0.0
+
+    def close(self) -> None:
+        """Stops the tracker and its threads."""
+        self._closing.set()
+        if self._lapper is not None and self._lapper is not threading.current_thread():
+            self._lapper.join()
+            self._lapper = None
+        with self._lock:
+            self.lap()
+            if self._tracker is not None:
+                self._tracker.stop()
+                self._tracker = None
+
+    def __enter__(self) -> Self:
+        """Starts the meter."""
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Closes the meter."""
+        self.close()
+
+    def _begin(self) -> None:
+        if self._tracker is not None and self._task is not None:
+            try:
+                self._tracker.start_task(self._task.name)
+            except Exception as error:
+                self._give_up(error)
+        self._began = time.perf_counter()
+
+    def _end(self, task: Task) -> None:
+        seconds = time.perf_counter() - self._began
+        data: EmissionsData | None = None
+        if self._tracker is not None:
+            try:
+                data = self._tracker.stop_task()
+                self._tracker._tasks.clear()  # finished tasks are kept for a file that is not written: memory
+                if data is None:
+                    raise RuntimeError(f"no data for the task {task.name!r}")
+            except Exception as error:
+                self._give_up(error)
+        if data is None:
+            task.used += Usage(seconds)
+            return
+        task.used += Usage(seconds, data.energy_consumed, data.emissions)
+        row: dict[str, object] = {"task_name": task.name, **data.values}
+        for part in ("cpu", "gpu", "ram"):
+            # CodeCarbon's figures are averages since the tracker began, not the task's.
+            row[f"{part}_power"] = row[f"{part}_energy"] * JOULES_PER_KWH / seconds if seconds > 0 else 0.0  # type: ignore[operator]
+        self._rows.append(row)
+
+    def _lap_regularly(self) -> None:
+        while not self._closing.wait(self._lap_seconds):
+            try:
+                self.lap()
+            except TrainingError as error:  # a thread's error would be lost: the end of the task raises it
+                self._late_error = error
+                return
+
+    def _give_up(self, error: Exception) -> None:
+        self._measures, self._tracker = False, None
+        warnings.warn(
+            f"Energy is not measured any more: CodeCarbon failed ({type(error).__name__}: {error}). The run goes on; "
+            "its figures of energy end here.",
+            stacklevel=3,
+        )
+
+
+def _power_counters(tracker: "OfflineEmissionsTracker") -> tuple[str, ...]:
+    # CodeCarbon has no public name for it; RAM and the modes cpu_load and constant are estimates.
+    from codecarbon.external.hardware import CPU, GPU, AppleSiliconChip, Raspberry
+
+    counters = []
+    for part in tracker._hardware:
+        if isinstance(part, CPU) and part._mode in ("intel_rapl", "intel_power_gadget", "windows_emi"):
+            counters.append(part._mode)
+        elif isinstance(part, GPU | AppleSiliconChip | Raspberry):
+            counters.append(type(part).__name__.lower())
+    return tuple(dict.fromkeys(counters))

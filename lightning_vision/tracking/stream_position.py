@@ -1,0 +1,56 @@
+"""Where in the stream a run is, as an axis of everything that is logged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from lightning.pytorch.loggers import Logger
+
+EXPERIENCE_KEY = "stream/experience"
+
+
+STEP_KEY = "stream/step"
+
+
+@dataclass
+class StreamPosition:
+    """Where in the stream a run is: changed by the run, read by every logger that follows it.
+
+    Args:
+        experience: Number of the experience that is being learned.
+        step_offset: Steps of all experiences before it: each has its own Trainer, whose global_step begins at 0.
+    """
+
+    experience: int = 0
+    step_offset: int = 0
+
+
+class _StreamLog:
+    """Stands before a logger's `log_metrics`."""
+
+    def __init__(self, log: Callable[..., None], position: StreamPosition) -> None:
+        self.log = log
+        self.position = position
+        self.last_step = 0
+
+    def __call__(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
+        # Lightning logs a training epoch's metrics one step before the validation's that ran within it.
+        self.last_step = max(self.last_step, self.position.step_offset + (step or 0))
+        where = {EXPERIENCE_KEY: float(self.position.experience), STEP_KEY: self.last_step}
+        self.log({**metrics, **where}, self.last_step)
+
+
+def follow_stream(logger: Logger, position: StreamPosition) -> None:
+    """Makes a logger count its steps over the whole stream; works with any Lightning logger.
+
+    `log_metrics(metrics, step)` then adds `position.step_offset` to the step, and "stream/experience" and "stream/step"
+    to the metrics. The step never runs backwards: an earlier one is logged at the last, and so is one that is None.
+    A second call for the same logger gives it another position.
+    """
+    log = vars(logger).get("log_metrics")
+    if isinstance(log, _StreamLog):
+        log.position = position
+    else:
+        vars(logger)["log_metrics"] = _StreamLog(logger.log_metrics, position)

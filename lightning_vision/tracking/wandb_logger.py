@@ -1,0 +1,185 @@
+"""The logger for Weights & Biases: offline by default, resumed under its own id, without secrets."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.utilities import rank_zero_only
+from typing_extensions import override
+
+from lightning_vision.errors import ConfigError
+from lightning_vision.tracking.loggers import is_rank_zero
+from lightning_vision.tracking.stream_position import EXPERIENCE_KEY, STEP_KEY
+
+# What is logged once an experience, and drawn over the experiences rather than over the steps.
+ONCE_AN_EXPERIENCE = ("stream/", "test/", "energy/", "confusion/", "examples/", "explain/")
+
+
+WANDB_MODES = {"online": "online", "run": "online", "offline": "offline", "dryrun": "offline", "disabled": "disabled"}
+
+
+WANDB_START_SECONDS = 20.0
+
+
+SECRET_KEY = re.compile(
+    r"(api[_-]?key|(secret|private|access)[_-]?key|token|pass(word|wd|phrase)|secret|credentials?)$", re.IGNORECASE
+)
+
+
+MASK = "***"
+
+
+class StreamWandbLogger(WandbLogger):
+    """Lightning's W&B logger, whose charts have the stream's own x axes and whose config keeps no secrets."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._with_axis = {EXPERIENCE_KEY, STEP_KEY}
+
+    @override
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
+        """Logs a row. Metrics, images and tables are drawn over the experiences or over the stream's steps."""
+        for name in metrics:
+            if name not in self._with_axis:
+                # By full names: where two patterns fit a name ("*" fits all), W&B takes either, as chance has it.
+                self.experiment.define_metric(name, step_metric=_axis(name))
+                self._with_axis.add(name)
+        # Without a step: it would be logged once more as trainer/global_step, whose name says another thing.
+        super().log_metrics(metrics)
+
+    @override
+    @rank_zero_only
+    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
+        """Adds to the config, secrets masked."""
+        self.experiment.config.update(mask_secrets(dict(params if isinstance(params, Mapping) else vars(params))))
+
+
+def _axis(name: str) -> str:
+    return EXPERIENCE_KEY if name.startswith(ONCE_AN_EXPERIENCE) else STEP_KEY
+
+
+def earlier_run_id(run_dir: Path) -> str | None:
+    """The id of the first W&B run below a folder, to be gone on with; None if there is none."""
+    first = min(run_dir.glob("wandb/*run-*"), default=None)
+    return None if first is None else first.name.rsplit("-", 1)[-1]
+
+
+def make_wandb_logger(
+    run_dir: Path,
+    name: str,
+    group: str | None = None,
+    job_type: str | None = None,
+    config: Mapping[str, Any] | None = None,
+    mode: str | None = None,
+    project: str = "lightning_vision",
+    run_id: str | None = None,
+) -> StreamWandbLogger:
+    """Starts a W&B run below `<run_dir>/wandb`, offline unless asked otherwise.
+
+    An online run that finds no login or no server within half a minute becomes an offline one, with a printed line;
+    nothing is ever asked. Rows reach the disk within a second. On other ranks than 0 no run is started.
+
+    Args:
+        run_dir: The run directory; made if need be.
+        name: Name of the run.
+        group: The comparison that it belongs to.
+        job_type: Its learning strategy.
+        config: The whole config; values under keys that end in token, password, api_key and the like are masked.
+        mode: "offline", "online" or "disabled"; None: the environment variable WANDB_MODE, else offline.
+        project: W&B's project; the environment variable WANDB_PROJECT goes before it.
+        run_id: Id of the run that is resumed (`logger.version` of the first part): `wandb sync` joins the parts.
+
+    Raises:
+        ConfigError: The mode is not known.
+    """
+    asked = mode or os.environ.get("WANDB_MODE") or "offline"
+    if asked not in WANDB_MODES:
+        raise ConfigError(
+            f"Expected offline, online or disabled as the mode of W&B (option or variable WANDB_MODE), found {asked!r}."
+        )
+    run = None
+    project = os.environ.get("WANDB_PROJECT") or project
+    if is_rank_zero():
+        import wandb  # 0.7 s
+
+        run_dir.mkdir(parents=True, exist_ok=True)
+        options: dict[str, Any] = {
+            "dir": run_dir,
+            "project": project,
+            "name": name,
+            "group": group,
+            "job_type": job_type,
+            "config": mask_secrets(config or {}),
+            "id": run_id,
+            "resume": "allow" if run_id else None,
+            "reinit": "create_new",  # a second run in one process does not end or join the first
+            "settings": wandb.Settings(
+                x_transaction_log_flush_interval=1.0,  # the default loses up to 15 s of rows by a kill
+                init_timeout=WANDB_START_SECONDS,
+                silent=True,
+                console="off",  # progress bars would fill the log, and sys.stdout stays as it is
+            ),
+        }
+        run = _start_run(WANDB_MODES[asked], options)
+    return StreamWandbLogger(experiment=run, save_dir=run_dir, project=project, name=name, id=run_id)
+
+
+def _start_run(mode: str, options: dict[str, Any]) -> Any:
+    import wandb
+
+    if mode == "online":
+        reason = _login_problem()
+        if not reason:
+            try:
+                return wandb.init(mode="online", **options)
+            except wandb.Error as error:
+                reason = _first_line(error)
+        print(f"W&B stays offline ({reason}); send the run later with: wandb sync {options['dir']}/wandb/offline-run-*")
+    options["mode"] = "disabled" if mode == "disabled" else "offline"
+    try:
+        return wandb.init(**options)
+    except Exception:
+        if os.environ.pop("WANDB_SERVICE", None) is None:
+            raise
+        # The address of W&B's helper process, inherited from a program that has ended since: it starts one of our own.
+        return wandb.init(**options)
+
+
+def _login_problem() -> str:
+    """Why no online run can be started, empty if one can; asks nothing and takes 10 s at most."""
+    import wandb
+
+    settings = wandb.setup().settings
+    was_silent, settings.silent = settings.silent, True
+    try:
+        return "" if wandb.login(prompt=False, verify=True) else "no login found: run wandb login or set WANDB_API_KEY"
+    except wandb.Error as error:
+        return _first_line(error)
+    finally:
+        settings.silent = was_silent
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def mask_secrets(config: Any) -> Any:
+    """The config as plain dicts, lists and scalars, with every secret's value replaced by ***.
+
+    A secret is a text or a number under a key that ends in api_key, token, password, secret or the like.
+    """
+    if isinstance(config, Mapping):
+        return {str(key): MASK if _is_secret(str(key), value) else mask_secrets(value) for key, value in config.items()}
+    if isinstance(config, list | tuple | set | frozenset):
+        return [mask_secrets(value) for value in config]
+    return config if config is None or isinstance(config, bool | int | float | str) else str(config)
+
+
+def _is_secret(key: str, value: Any) -> bool:
+    return SECRET_KEY.search(key) is not None and value is not None and not isinstance(value, bool | Mapping)

@@ -1,0 +1,362 @@
+"""results.json: nothing undefined is written, nothing damaged is read, and docs/results.md names every field."""
+
+import copy
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pydantic import BaseModel, ValidationError
+
+from lightning_vision.errors import CheckpointError, TrainingError
+from lightning_vision.results import schema as module
+from lightning_vision.results.schema import Results, read_results, without_measurements, write_results
+from lightning_vision.results.scores import score_predictions
+
+NAN = float("nan")
+NAMES = ["zebra", "äpfel"]
+DOC = Path(__file__).parents[2] / "docs" / "results.md"
+
+
+def made(seconds: float = 1.5) -> Results:
+    """Results after one of two experiences, with one variant, from real predictions."""
+    scores = score_predictions([0, 0, 1, 1], [0, 1, 1, 1], [0.9, 0.8, 0.7, 0.6], NAMES)
+    price = {"seconds": seconds, "energy_kwh": seconds * 1e-5, "co2eq_kg": None}
+    return Results.model_validate(
+        {
+            "schema": 1,
+            "run": {
+                "name": "first",
+                "strategy": {"class_path": "strategies.MoveToData", "init_args": {"epsilon": [1e-6, 0.1]}},
+                "base_strategy": None,
+                "data": {"class_path": "datamodules.Digits", "train": 8},
+                "scenario": "ClassIncremental",
+                "experiences": 2,
+                "seed": 3,
+                "stream_hash": "ab",
+                "split_hash": "cd",
+                "config_hash": "ef",
+                "complete": False,
+            },
+            "class_names": NAMES,
+            "accuracy_matrix": np.array([[0.75, NAN]]).tolist(),
+            "test_accuracy": [0.75],
+            "seen_accuracy": [0.5],
+            "chance": [0.5, NAN],
+            "initial_accuracy": None,
+            "average_accuracy": 0.75,
+            "average_incremental_accuracy": 0.75,
+            "forgetting": NAN,
+            "backward_transfer": None,
+            "forward_transfer": None,
+            "test": scores,
+            "first_test": scores,
+            "picked_variant": ["epsilon=1e-06"],
+            "variants": {
+                "epsilon=1e-06": {
+                    "test_accuracy": [0.75],
+                    "val_accuracy": [0.5],
+                    "accuracy_matrix": [[0.75, None]],
+                    "test": scores,
+                    "extra": {"n_epsilon": {"zebra": 1e-6, "äpfel": 2e-6}},
+                }
+            },
+            "experiences": [
+                {
+                    "index": 0,
+                    "name": "base",
+                    "classes": [0],
+                    "train_samples": 8,
+                    "val_samples": 2,
+                    "test_samples": 2,
+                    "epochs": 4,
+                    "stopped_early": False,
+                    **price,
+                    "samples_per_second": 8 / seconds,
+                    "trainable_parameters": 22,
+                    "peak_memory_bytes": int(seconds * 1000),
+                    "backbone_images": 32,
+                    "evaluation": {**price, "images": 6},
+                }
+            ],
+            "notes": ["after experience 0: two pictures"],
+            "base": {**price, "from_checkpoint": None},
+            "network": {"backbone": "resnet18", "total_parameters": 22, "macs": None},
+            "totals": {**price, "backbone_images": 38},
+            "energy": {"mode": "estimated", "country": "FRA", "grid_gco2_per_kwh": 56.0 * seconds},
+            "environment": {
+                "python": "3.11.2",
+                "torch": "2.15.0",
+                "lightning": "2.6.6",
+                "timm": f"1.0.{int(seconds)}",
+                "device": "cpu",
+                "devices": 1,
+                "precision": "32-true",
+                "git_commit": None,
+            },
+        }
+    )
+
+
+def test_round_trip(tmp_path: Path) -> None:
+    path = tmp_path / "results.json"
+    write_results(made(), path)
+    once = read_results(path)
+    assert once.schema_version == 1
+    assert once.run.strategy.init_args == {"epsilon": [1e-6, 0.1]}
+    assert once.test.confusion_matrix == [[1, 1], [0, 2]]
+    assert once.environment.model_extra == {"timm": "1.0.1"}
+
+    text = path.read_text(encoding="utf-8")
+    write_results(once, path)
+    assert path.read_text(encoding="utf-8") == text
+    assert read_results(path) == once
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_file_by_itself(tmp_path: Path) -> None:
+    """What a reader without this package finds: the names of the contract, null for NaN, a row of a matrix per line."""
+    path = tmp_path / "results.json"
+    write_results(made(), path)
+    text = path.read_text(encoding="utf-8")
+    content = json.loads(text)
+    assert list(content)[:2] == ["schema", "run"]
+    assert content["schema"] == 1
+    assert content["accuracy_matrix"] == [[0.75, None]]
+    assert content["chance"] == [0.5, None]
+    assert content["forgetting"] is None
+    assert "\n      [1,1],\n      [0,2]\n" in text
+    assert "äpfel" in text
+
+
+def test_not_finite_never_reaches_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "results.json"
+    results = made()
+    # After construction, in places that pydantic does not look at again.
+    results.accuracy_matrix[0][0] = float("inf")
+    results.test.per_class["zebra"]["precision"] = NAN
+    results.run.strategy.init_args["limit"] = [float("-inf"), {"deep": NAN}]
+    results.test_accuracy.append(np.float64("nan"))
+    write_results(results, path)
+    read = read_results(path)
+    assert read.accuracy_matrix == [[None, None]]
+    assert read.test.per_class["zebra"]["precision"] is None
+    assert read.run.strategy.init_args["limit"] == [None, {"deep": None}]
+    assert read.test_accuracy == [0.75, None]
+    assert np.isinf(results.accuracy_matrix[0][0] or 0), "what was given is not changed"
+
+
+@pytest.mark.parametrize(
+    ("spoil", "field"),
+    [
+        (lambda r: setattr(r.totals, "seconds", NAN), "totals.seconds"),
+        (lambda r: setattr(r.experiences[0], "epochs", NAN), "experiences.0.epochs"),
+        (lambda r: r.variants["epsilon=1e-06"].extra["n_epsilon"].update(zebra=NAN), "n_epsilon.zebra"),
+        (lambda r: r.class_names.append(7), "class_names.2"),
+    ],
+)
+def test_what_cannot_be_null_is_refused_and_the_old_file_stays(
+    tmp_path: Path, spoil: Callable[[Results], None], field: str
+) -> None:
+    path = tmp_path / "results.json"
+    write_results(made(), path)
+    before = path.read_bytes()
+    results = made()
+    spoil(results)
+    with pytest.raises(ValidationError, match=re.escape(field)):
+        write_results(results, path)
+    assert path.read_bytes() == before
+
+
+def test_misspelt_field_is_refused() -> None:
+    values = made().model_dump(by_alias=True)
+    values["run"]["sead"] = 3
+    values["test"]["per_class"]["zebra"]["recal"] = 0.5
+    with pytest.raises(ValidationError, match=r"(?s)run\.sead.*zebra\.recal"):
+        Results.model_validate(values)
+
+
+def test_failed_write_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "results.json"
+    write_results(made(), path)
+    before = path.read_bytes()
+
+    def full_disk(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full_disk)
+    with pytest.raises(TrainingError, match=r"No space left on device.*--ckpt_path last"):
+        write_results(made(2.5), path)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_missing_folder(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"nowhere.*No such file or directory"):
+        write_results(made(), tmp_path / "nowhere" / "results.json")
+    (tmp_path / "file").touch()
+    with pytest.raises(TrainingError, match="Not a directory"):
+        write_results(made(), tmp_path / "file" / "results.json")
+
+
+def test_leftover_of_a_killed_write_is_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "results.json"
+    (tmp_path / ".results.json.tmp").write_text('{"schema": 1, "ru')
+    write_results(made(), path)
+    assert read_results(path).run.name == "first"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_reader_never_sees_half_a_file(tmp_path: Path) -> None:
+    """Another process writes as fast as it can, and is killed; every read in between finds a whole file."""
+    path = tmp_path / "results.json"
+    write_results(made(), path)
+    script = (
+        "import sys\nfrom lightning_vision.results.schema import read_results, write_results\n"
+        "results = read_results(sys.argv[1])\nprint('ready', flush=True)\n"
+        "while True:\n    results.run.seed += 1\n    write_results(results, sys.argv[1])\n"
+    )
+    root = str(Path(__file__).parents[2])
+    with subprocess.Popen(
+        [sys.executable, "-c", script, str(path)],
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])},
+    ) as writer:
+        try:
+            if writer.stdout is None or writer.stdout.readline().strip() != b"ready":
+                raise RuntimeError("the writing process did not start")
+            seeds = {read_results(path).run.seed for _ in range(300)}
+        finally:
+            writer.kill()
+    assert len(seeds) > 1
+    assert read_results(path).run.seed >= max(seeds)
+
+
+def spoilt(change: Callable[[dict[str, Any]], object]) -> str:
+    content = json.loads(made().model_dump_json(by_alias=True))
+    change(content)
+    return json.dumps(content)
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        (spoilt(lambda c: None)[:400], r"truncated or damaged.*--ckpt_path last"),
+        ("", r"truncated or damaged"),
+        (spoilt(lambda c: c.update(forgetting=NAN)), r"NaN is not JSON"),
+        ("[1, 2]", r"a field `schema` of 1.*found None"),
+        ("{}", r"a field `schema` of 1.*found None"),
+        (spoilt(lambda c: c.update(schema="1")), r"found '1'"),
+        (spoilt(lambda c: c.update(schema=True)), r"found True"),
+        (spoilt(lambda c: c.update(schema=2, further=[])), r"found schema 2: a newer.*Update lightning_vision"),
+        (spoilt(lambda c: c.pop("test")), r"(?s)1 problem.*test: Field required"),
+        (spoilt(lambda c: c["run"].update(seed="3")), r"(?s)run\.seed: Input should be a valid integer, found '3'"),
+        (spoilt(lambda c: c["test_accuracy"].append("high")), r"(?s)test_accuracy\.1: .*valid number, found 'high'"),
+        (spoilt(lambda c: c["energy"].update(mode="guessed")), r"(?s)energy\.mode: .*'measured' or 'estimated'"),
+        (spoilt(lambda c: c.update(class_names=list(range(40)))), r"(?s)40 problem.*and 30 more"),
+    ],
+)
+def test_damaged_file(tmp_path: Path, text: str, match: str) -> None:
+    path = tmp_path / "results.json"
+    path.write_text(text)
+    with pytest.raises(CheckpointError, match=match) as caught:
+        read_results(path)
+    assert str(path) in str(caught.value)
+
+
+def test_missing_and_binary_file(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"No such file or directory.*folder of a run"):
+        read_results(tmp_path / "results.json")
+    (tmp_path / "results.json").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(CheckpointError, match="truncated or damaged"):
+        read_results(tmp_path / "results.json")
+
+
+def test_without_measurements() -> None:
+    fast, slow = made(seconds=1.5), made(seconds=60.0)
+    assert fast != slow
+    kept = without_measurements(slow)
+    assert json.dumps(kept) == json.dumps(without_measurements(fast))  # as text, since NaN is not equal to itself
+    assert slow.totals.seconds == 60.0
+
+    left = json.dumps(kept)
+    for name in ("seconds", "samples_per_second", "energy", "co2eq", "memory", "environment", "torch"):
+        assert name not in left
+    assert kept["totals"] == {}
+    assert kept["base"] == {"from_checkpoint": None}
+    assert kept["experiences"][0]["evaluation"] == {"images": 6}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda r: r.test.confusion_matrix[0].reverse(),
+        lambda r: r.variants["epsilon=1e-06"].val_accuracy.append(0.5),
+        lambda r: setattr(r.experiences[0], "trainable_parameters", 33),
+        lambda r: setattr(r.run, "stream_hash", "other"),
+    ],
+)
+def test_without_measurements_keeps_what_a_run_must_repeat(change: Callable[[Results], None]) -> None:
+    results = made()
+    results.test.confusion_matrix[0][:] = [2, 1]
+    changed = copy.deepcopy(results)
+    change(changed)
+    assert json.dumps(without_measurements(changed)) != json.dumps(without_measurements(results))
+
+
+def test_a_class_named_like_a_measurement_is_kept() -> None:
+    results = made()
+    results.test.per_class["seconds"] = results.test.per_class.pop("zebra")
+    assert "seconds" in without_measurements(results)["test"]["per_class"]
+
+
+SECTIONS: dict[str, type[Any]] = {
+    "The file": module.Results,
+    "run": module.Run,
+    "run.strategy": module.Component,
+    "test": module.Scores,
+    "test.per_class.*": module.ClassScores,
+    "test.top_confusions[]": module.Confusion,
+    "variants.*": module.Variant,
+    "experiences[]": module.ExperienceRecord,
+    "experiences[].evaluation": module.Evaluation,
+    "base": module.Base,
+    "network": module.Network,
+    "totals": module.Totals,
+    "features": module.Features,
+    "energy": module.Energy,
+    "environment": module.Environment,
+}
+
+
+def test_every_field_is_documented_and_no_other() -> None:
+    documented: dict[str, list[str]] = {}
+    for line in DOC.read_text(encoding="utf-8").splitlines():
+        if heading := re.match(r"## `?([^`]+)`?$", line):
+            documented[heading[1]] = []
+        elif row := re.match(r"\| `(\w+)` \|", line):
+            documented[list(documented)[-1]].append(row[1])
+    arrays = ["index", "path_hash", "label", "part", "group", "predicted", "confidence"]  # as test_run.py finds them
+    assert documented == {section: fields(model) for section, model in SECTIONS.items()} | {"predictions.npz": arrays}
+
+
+def fields(model: type[Any]) -> list[str]:
+    if issubclass(model, BaseModel):
+        return [field.alias or name for name, field in model.model_fields.items()]
+    return list(model.__annotations__)
+
+
+def test_example_of_the_docs_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_results(made(), tmp_path / "results.json")
+    monkeypatch.chdir(tmp_path)
+    (example,) = re.findall(r"```python\n(.*?)```", DOC.read_text(encoding="utf-8"), flags=re.DOTALL)
+    exec(example, {})
+    assert capsys.readouterr().out == "first: 0.750 of the test pictures right\nzebra 0.5\näpfel 1.0\n"
