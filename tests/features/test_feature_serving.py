@@ -225,7 +225,7 @@ def test_a_disk_that_is_too_full_for_the_measurements_costs_nothing_but_them(
     monkeypatch.setattr("lightning_vision.features.feature_pass.WORTH_TUNING_SECONDS", 0.0)
     monkeypatch.setattr("lightning_vision.features.feature_cache.AT_ONCE", 1)  # of the few images that there are
     for module in ("feature_pass", "feature_store"):
-        monkeypatch.setattr(f"lightning_vision.{module}.keep", on_a_full_disk)
+        monkeypatch.setattr(f"lightning_vision.features.{module}.keep", on_a_full_disk)
     _, features = after(base, tmp_path, "run", "--model.strategy=MoveToData")
     assert features.kept and features.computed == 67
     said = capsys.readouterr().err

@@ -151,7 +151,9 @@ for start in range(0, 200_000, 10):
 
 
 def test_a_process_that_is_killed_leaves_whole_rows(tmp_path: Path) -> None:
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    here = Path(__file__).parent
+    paths = [str(here), str(here.parent), os.environ.get("PYTHONPATH", "")]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
     writer = subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path)], stdout=subprocess.PIPE, env=environment)
     assert writer.stdout is not None and writer.stdout.readline() == b"writing\n"
     time.sleep(0.3)

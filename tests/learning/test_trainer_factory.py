@@ -199,7 +199,7 @@ def tried(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Tried]:
         given = [f"--trainer.{option}" for option in GIVEN[name]]
         with pytest.MonkeyPatch.context() as patch:
             patch.chdir(run.folder)
-            watched = ("--data.stream.experiences=2", "--trainer.callbacks=test_trainers.Watch")
+            watched = ("--data.stream.experiences=2", "--trainer.callbacks=test_trainer_factory.Watch")
             assert start(run.folder, "run", *watched, *given) == 0
         return run
 

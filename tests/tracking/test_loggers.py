@@ -352,7 +352,9 @@ def test_secrets_are_masked_by_the_end_of_their_names() -> None:
 CHILD = """
 import sys, time
 from pathlib import Path
-from lightning_vision.tracking.loggers import MetricsCSV, StreamPosition, follow_stream, make_wandb_logger
+from lightning_vision.tracking.metrics_csv import MetricsCSV
+from lightning_vision.tracking.stream_position import StreamPosition, follow_stream
+from lightning_vision.tracking.wandb_logger import make_wandb_logger
 assert "codecarbon" not in sys.modules
 run, position = Path("run"), StreamPosition()
 loggers = [MetricsCSV(run), make_wandb_logger(run, "killed")]
