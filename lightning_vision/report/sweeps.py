@@ -124,7 +124,7 @@ def _accuracy(swept: Sequence[Method], methods: Sequence[str]) -> Chart:
         datasets=datasets,
         headings=("method", "epsilon", "mean", "lowest seed", "highest seed"),
         rows=[(row["c0"], row["c5"], percent(row["c2"]), percent(row["c3"]), percent(row["c4"])) for row in rows],
-        note=f"Each epsilon goes its own way through the stream.{zero} Picked on validation data: {picked or 'none'}. Test data picks nothing.",
+        note=f"Band: from the lowest seed to the highest, which is no interval. Each epsilon goes its own way through the stream.{zero} Picked on validation data: {picked or 'none'}. Test data picks nothing.",
     )  # fmt: skip
 
 
