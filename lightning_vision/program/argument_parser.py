@@ -8,7 +8,7 @@ from jsonargparse import Namespace
 from lightning.pytorch.cli import LightningArgumentParser
 
 from lightning_vision.errors import ConfigError
-from lightning_vision.program import parser_errors as explain_errors
+from lightning_vision.program import parser_errors
 
 
 class StreamArgumentParser(LightningArgumentParser):
@@ -23,18 +23,18 @@ class StreamArgumentParser(LightningArgumentParser):
         try:
             return cast(Namespace, super().parse_path(cfg_path, *args, **kwargs))
         except UnicodeDecodeError as error:
-            raise explain_errors.ExplainedError(f"{cfg_path} is no text file: expected YAML.") from error
+            raise parser_errors.ExplainedError(f"{cfg_path} is no text file: expected YAML.") from error
         except ConfigError as error:
-            raise explain_errors.ExplainedError(f"{cfg_path}: {self.explain(error)}") from error
+            raise parser_errors.ExplainedError(f"{cfg_path}: {self.explain(error)}") from error
 
     def explain(self, error: ConfigError) -> str:
         """What was wrong, with the names that were near."""
-        if isinstance(error, explain_errors.ExplainedError):
+        if isinstance(error, parser_errors.ExplainedError):
             return str(error)
         defaults = self.get_defaults(skip_validation=True).keys()
         keys = [key.partition(".class_path")[0].partition(".init_args")[0] for key in defaults]
         groups = [key[:at] for key in keys for at, sign in enumerate(key) if sign == "."]
-        return explain_errors.explain(str(error), [f"--{key}" for key in ("help", "print_config", *keys, *groups)])
+        return parser_errors.explain(str(error), [f"--{key}" for key in ("help", "print_config", *keys, *groups)])
 
     def error(self, message: str, ex: Exception | None = None) -> Any:
         """Raise instead of exiting.

@@ -38,7 +38,7 @@ from lightning_vision.learning.recipe import take_recipes
 from lightning_vision.learning.stop_signals import StopSignals
 from lightning_vision.learning.trainer_factory import TrainerFactory
 from lightning_vision.learning.trainer_options import TRAINER_DEFAULTS, check_trainer_options
-from lightning_vision.program import parser_errors as explain_errors
+from lightning_vision.program import parser_errors
 from lightning_vision.program.argument_parser import StreamArgumentParser
 from lightning_vision.program.loaded_checkpoint import experience_at
 from lightning_vision.program.options import OPTIONS, EnergyOptions, WandbOptions
@@ -92,7 +92,7 @@ class StreamCLI(LightningCLI):
     def __init__(self, args: list[str], own_process: bool) -> None:
         self.own_process = own_process
         self.words, self.asked = args, args[0] if args else ""
-        explain_errors.install()
+        parser_errors.install()
         super().__init__(
             ContinualClassifier,
             StreamDataModule,

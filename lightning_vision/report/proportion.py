@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from scipy import special, stats
+from scipy import special
+from statsmodels.stats import contingency_tables
 
 
 @dataclass(frozen=True)
@@ -65,8 +66,8 @@ def mcnemar(first_only: int, second_only: int) -> float:
         first_only: Images that the first model alone has right.
         second_only: Those that the second alone has right.
     """
-    n = first_only + second_only
-    return min(1.0, float(2 * stats.binom.cdf(min(first_only, second_only), n, 0.5))) if n else 1.0
+    result = contingency_tables.mcnemar([[0, first_only], [second_only, 0]], exact=True)
+    return float(result.pvalue)
 
 
 def paired_interval(first_only: int, second_only: int, images: int, level: float) -> tuple[float, float]:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 from scipy import special
+from statsmodels.stats.multitest import multipletests
 
 from lightning_vision.report.pair_test import Method, PairTest
 from lightning_vision.report.proportion import Interval, clopper_pearson, mcnemar, paired_interval, t_quantile, wilson
@@ -248,11 +249,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
     Holm, A simple sequentially rejective multiple test procedure, Scandinavian Journal of Statistics 6 (1979).
     """
-    p = np.asarray(p_values, dtype=np.float64)
-    order = np.argsort(p, kind="stable")
-    corrected = np.empty_like(p)
-    corrected[order] = np.minimum(np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)), 1.0)
-    return [float(value) for value in corrected]
+    return [float(value) for value in multipletests(p_values, method="holm")[1]] if len(p_values) else []
 
 
 def _test(

@@ -169,7 +169,8 @@ def with_earlier_defaults(config: Any) -> Any:
         return config
     filled = {key: with_earlier_defaults(value) for key, value in config.items()}
     owner = _class_at(filled["class_path"]) if _is_component(filled) else None
-    unknown = {key: earlier_defaults(owner)[key] for key in defaults_of(owner) if key in earlier_defaults(owner)}
+    earlier, present = earlier_defaults(owner), defaults_of(owner)
+    unknown = {key: value for key, value in earlier.items() if key in present}
     return filled | {"init_args": unknown | dict(_options(filled))} if unknown else filled
 
 

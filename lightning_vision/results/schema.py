@@ -285,8 +285,10 @@ def read_results(path: str | Path) -> Results:
             f"Expected results of schema {SCHEMA} in {path}, found schema {found}: a newer lightning_vision wrote "
             "them. Update lightning_vision, or run it again with this version."
         )
+    if "run" in content:  # classes are named there alone; the rest may be a million numbers
+        content["run"] = with_present_paths(content["run"])
     try:
-        return Results.model_validate(with_present_paths(content), strict=True)
+        return Results.model_validate(content, strict=True)
     except ValidationError as error:
         raise CheckpointError(
             f"Expected results of schema {SCHEMA} in {path} as docs/results.md describes them, found "
