@@ -1,4 +1,4 @@
-"""FullFineTune and Replay against Avalanche's Naive and Replay: time, accuracy, and the pictures that evaluation takes.
+"""FullFineTune and Replay against Avalanche's Naive and Replay: time, accuracy, and the images that evaluation takes.
 
     python -m benchmarks.against_avalanche
     python -m benchmarks.against_avalanche --parts accuracy --selections reservoir class_balanced
@@ -7,11 +7,11 @@
   record calls so, against Avalanche's ``train``; "in all" is the whole of ``fit`` against training and ``eval``.
 - accuracy: Replay on scikit-learn's digits at 32 px, 2 classes an experience, on the whole test set at the end, with seeds of
   their own for weights, order and memory.
-- passes: the pictures through the network to test 20 experiences after each. Avalanche is counted on one test set that all
+- passes: the images through the network to test 20 experiences after each. Avalanche is counted on one test set that all
   experiences share, which it goes through for each, and on the parts that ours deals it out to, which say less each.
 
 Same network and starting distribution, SGD, batch, epochs; Avalanche's head masks the classes to come, as ours does. Energy
-and W&B are off, as the peer has neither. Pictures lie in memory, for Avalanche as normalised floats.
+and W&B are off, as the peer has neither. Images lie in memory, for Avalanche as normalised floats.
 """
 
 import argparse
@@ -64,7 +64,7 @@ class AvalanchesNetwork(nn.Module):
         self.backbone = timm.create_model(backbone, num_classes=0)
         self.head = IncrementalClassifier(self.backbone.num_features, initial_out_features=1, masking=True)
         self.tested = 0
-        """Pictures that went through it in evaluation mode."""
+        """Images that went through it in evaluation mode."""
 
     def forward(self, image: Tensor) -> Tensor:
         """Logits (N, C)."""
@@ -83,7 +83,7 @@ def avalanches_data(size: int, scenario: Scenario, shared: bool = False) -> Any:
 
     def part(rows: Rows) -> tuple[Tensor, Tensor]:
         index = torch.tensor(rows)
-        return (InMemory.pictures[index] / 255 - mean) / std, InMemory.labels[index]
+        return (InMemory.images[index] / 255 - mean) / std, InMemory.labels[index]
 
     tests = [data.rows_to_evaluate("test") if shared else experience.test_indices for experience in data.stream]
     train = [part(experience.indices) for experience in data.stream]
@@ -91,7 +91,7 @@ def avalanches_data(size: int, scenario: Scenario, shared: bool = False) -> Any:
 
 
 def theirs(backbone: str, stream: Any, epochs: int, plugins: Callable[[], list[Any]], seed: int) -> tuple[Learned, int]:
-    """Avalanche's Naive with plugins: what it took and learned, and the pictures it tested."""
+    """Avalanche's Naive with plugins: what it took and learned, and the images it tested."""
     torch.manual_seed(seed)
     model = AvalanchesNetwork(backbone)
     optimizer = torch.optim.SGD(model.parameters(), lr=RATE)
@@ -144,7 +144,7 @@ def our_replay(selection: str, memory: int) -> list[str]:
 
 def compare_times(options: argparse.Namespace, folder: Path, about: str) -> None:
     """A row for each of two strategies."""
-    hold_noise(options.pictures, options.size, 10, test_count=options.pictures // 5)
+    hold_noise(options.images, options.size, 10, test_count=options.images // 5)
     stream = avalanches_data(options.size, ClassIncremental(experiences=5))
     ours(folder, options.backbone, options.size, 1, ["--data.stream=Joint", *NAIVE], seed=0)  # warms up
     rows = []
@@ -164,7 +164,7 @@ def compare_times(options: argparse.Namespace, folder: Path, about: str) -> None
             row += [f"{np.median(our):.1f}", f"{np.median(their):.1f}", spread(ratios(their, our))]
         rows.append([*row, "0.95"])
     columns = ["ours / Avalanche", "learning, s", "", "ratio", "in all, s", "", "ratio", "wanted"]
-    setting = f"time: {options.backbone} at {options.size} px, {options.pictures} pictures, {options.epochs} epochs, batch {BATCH}, {options.repeats} repeats"
+    setting = f"time: {options.backbone} at {options.size} px, {options.images} images, {options.epochs} epochs, batch {BATCH}, {options.repeats} repeats"
     table(f"{setting}; {about}", columns, rows)
 
 
@@ -173,10 +173,10 @@ def hold_digits() -> None:
     from sklearn.datasets import load_digits
 
     digits = load_digits()
-    images = torch.tensor(digits.images, dtype=torch.float32)[:, None] * (255 / 16)  # (N, 1, 8, 8)
-    pictures = F.interpolate(images, size=32, mode="bilinear").round().clamp(0, 255).to(torch.uint8).repeat(1, 3, 1, 1)
-    labels, tested = torch.tensor(digits.target), torch.arange(len(images)) % 5 == 0
-    InMemory.hold(pictures[~tested], labels[~tested], pictures[tested], labels[tested])
+    small = torch.tensor(digits.images, dtype=torch.float32)[:, None] * (255 / 16)  # (N, 1, 8, 8)
+    images = F.interpolate(small, size=32, mode="bilinear").round().clamp(0, 255).to(torch.uint8).repeat(1, 3, 1, 1)
+    labels, tested = torch.tensor(digits.target), torch.arange(len(small)) % 5 == 0
+    InMemory.hold(images[~tested], labels[~tested], images[tested], labels[tested])
 
 
 def compare_accuracies(options: argparse.Namespace, folder: Path, about: str) -> None:
@@ -202,7 +202,7 @@ def compare_accuracies(options: argparse.Namespace, folder: Path, about: str) ->
 
 
 def count_passes(options: argparse.Namespace, folder: Path, about: str) -> None:
-    """Pictures through the network for testing, not time."""
+    """Images through the network for testing, not time."""
     count = options.experiences
     hold_noise(4 * count, 32, 4, test_count=10 * count)
     stream = ["--data.stream=InstanceIncremental", f"--data.stream.experiences={count}"]
@@ -214,7 +214,7 @@ def count_passes(options: argparse.Namespace, folder: Path, about: str) -> None:
         data = avalanches_data(32, InstanceIncremental(experiences=count), shared)
         counted[name] = theirs("test_resnet", data, 1, list, seed=0)[1]
     rows = [[name, str(images), f"{images / count / tests:g}"] for name, images in counted.items()]
-    columns = [f"{count} experiences, {tests} test pictures", "pictures tested", "test passes after an experience"]
+    columns = [f"{count} experiences, {tests} test images", "images tested", "test passes after an experience"]
     table(f"evaluation passes, counted; {about}", columns, rows)
 
 
@@ -225,7 +225,7 @@ if __name__ == "__main__":
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--backbone", default="resnet18")
     parser.add_argument("--size", type=int, default=64)
-    parser.add_argument("--pictures", type=int, default=640)
+    parser.add_argument("--images", type=int, default=640)
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--selections", nargs="+", choices=list(POLICIES), default=["reservoir"])

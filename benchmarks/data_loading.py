@@ -1,6 +1,6 @@
-"""How fast pictures come from the disk, against torchvision's own way and against decoding alone.
+"""How fast images come from the disk, against torchvision's own way and against decoding alone.
 
-    python benchmarks/data_loading.py [--repeats 5] [--pictures 1200]
+    python benchmarks/data_loading.py [--repeats 5] [--images 1200]
 
 It makes two folders of JPEG files, of 500 x 400 and of 1600 x 1200 pixels, from scikit-learn's two photographs, and prints a
 table: each row two figures of the same run and their ratio, the median of several repeats with the extremes.
@@ -33,7 +33,7 @@ from torchvision.transforms import v2
 from datamodules import ImageFolder
 from lightning_vision import StreamDataModule
 from lightning_vision.data.scenarios import Joint
-from lightning_vision.images.apply_transform import transform_picture
+from lightning_vision.images.apply_transform import transform_image
 from lightning_vision.images.decoding import decode
 
 WORKERS = 2
@@ -42,7 +42,7 @@ MEAN, STD = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1), torch.tensor([0.2
 
 
 class ManyRows(StreamDataModule):
-    """A table of many rows, whose pictures are made in memory."""
+    """A table of many rows, whose images are made in memory."""
 
     def __init__(self, rows: int, num_workers: int) -> None:
         self.rows = rows
@@ -54,7 +54,7 @@ class ManyRows(StreamDataModule):
         """Paths as long as real ones."""
         rows = np.arange(self.rows)
         paths = [
-            f"a folder of pictures/class {row % 100:03d}/a picture with a name of its own {row:07d}.jpg" for row in rows
+            f"a folder of images/class {row % 100:03d}/an image with a name of its own {row:07d}.jpg" for row in rows
         ]
         return pd.DataFrame({"path": paths, "label": rows % 100, "split": ""}), [f"class {n:03d}" for n in range(100)]
 
@@ -63,7 +63,7 @@ class ManyRows(StreamDataModule):
         return torch.full((3, 8, 8), index % 251, dtype=torch.uint8)
 
 
-def make_pictures(folder: Path, width: int, height: int, count: int) -> float:
+def make_images(folder: Path, width: int, height: int, count: int) -> float:
     """Cuttings of a mosaic of two photographs at their own resolution; returns the mean size of a file in kB."""
     images = Path(sklearn.datasets.__file__).parent / "images"
     tiles = [np.asarray(Image.open(images / name)) for name in ("china.jpg", "flower.jpg")]
@@ -103,7 +103,7 @@ def our_epoch(data: StreamDataModule, epoch: int = 0) -> int:
 
 
 def their_loader(folder: Path) -> DataLoader[Any]:
-    """Torchvision's ImageFolder on Pillow pictures, with the same transforms."""
+    """Torchvision's ImageFolder on Pillow images, with the same transforms."""
     transform = v2.Compose(
         [
             v2.RandomResizedCrop(224, antialias=True),
@@ -123,14 +123,14 @@ def their_epoch(loader: DataLoader[Any]) -> int:
 
 
 def read(folder: Path, **options: Any) -> ImageFolder:
-    """Our datamodule with all pictures in training."""
+    """Our datamodule with all images in training."""
     return ImageFolder(
         folder, batch_size=BATCH, num_workers=WORKERS, val_fraction=0, test_fraction=0, stream=Joint(), **options
     )
 
 
 def rows_of(folder: Path, name: str, count: int, repeats: int) -> Iterator[tuple[str, str, str, str]]:
-    """The rows of the table that are about one size of pictures."""
+    """The rows of the table that are about one size of images."""
     ours, theirs = read(folder), their_loader(folder)
     our_epoch(ours), their_epoch(theirs)  # the disk's cache is warm for both
     a, b, ratios = compared(repeats, lambda: our_epoch(ours), lambda: their_epoch(theirs))
@@ -142,7 +142,7 @@ def rows_of(folder: Path, name: str, count: int, repeats: int) -> Iterator[tuple
     def evaluate() -> None:
         source = ours._source
         for row in range(len(files)):
-            transform_picture(ours.eval_transform, source.open(row))
+            transform_image(ours.eval_transform, source.open(row))
 
     a, b, ratios = compared(repeats, evaluate, lambda: [decode(file) for file in files])
     yield (
@@ -187,7 +187,7 @@ def measure_memory(rows: int, workers: int) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--pictures", type=int, default=1200, help="Of 500 x 400; of 1600 x 1200 a quarter.")
+    parser.add_argument("--images", type=int, default=1200, help="Of 500 x 400; of 1600 x 1200 a quarter.")
     parser.add_argument("--memory", type=int, nargs=2, metavar=("ROWS", "WORKERS"), help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.memory:
@@ -196,9 +196,9 @@ def main() -> None:
     print(f"{os.cpu_count()} cores, torch {torch.__version__}, torchvision {torchvision.__version__}")
     print("| what | one | two | ratio (extremes) |\n|---|---|---|---|")
     with tempfile.TemporaryDirectory() as place:
-        for width, height, count in ((500, 400, asked.pictures), (1600, 1200, asked.pictures // 4)):
+        for width, height, count in ((500, 400, asked.images), (1600, 1200, asked.images // 4)):
             folder = Path(place) / f"{width}"
-            size = make_pictures(folder, width, height, count)
+            size = make_images(folder, width, height, count)
             for row in rows_of(folder, f"{width} x {height}, {size:.0f} kB", count, asked.repeats):
                 print(f"| {' | '.join(row)} |", flush=True)
     small, (one, four) = memory_in_mb(5000, 4), [memory_in_mb(100_000, workers) for workers in (1, 4)]

@@ -2,7 +2,7 @@
 
     python benchmarks/epsilon_sweep.py
 
-The peer is the update as it is usually written: one picture and one epsilon at a time, in a loop.
+The peer is the update as it is usually written: one image and one epsilon at a time, in a loop.
 """
 
 import argparse

@@ -1,9 +1,9 @@
-"""The exported classifier against PyTorch: size of the file, milliseconds for one picture, float32 and int8.
+"""The exported classifier against PyTorch: size of the file, milliseconds for one image, float32 and int8.
 
     python -m benchmarks.export [--backbone mobilenetv2_100] [--size 224] [--repeats 5]
 
 Random weights, which take as long as trained ones; int8 is calibrated on 50 cuttings of photographs. Each repeat is the median
-of 30 pictures one by one; the sides take turns, with as many threads as torch has.
+of 30 images one by one; the sides take turns, with as many threads as torch has.
 """
 
 import argparse
@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from benchmarks.measuring import in_turn, machine, make_pictures, ratios, spread, table
+from benchmarks.measuring import in_turn, machine, make_images, ratios, spread, table
 from lightning_vision.exporting.check import compare, latency_ms, model_logits
 from lightning_vision.exporting.classifier_module import ClassifierModule
 from lightning_vision.exporting.description import Description
@@ -40,9 +40,9 @@ def main() -> None:
     module = ClassifierModule(model)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        make_pictures(folder / "pictures", CALIBRATION + CHECKED)
-        pictures = np.stack([_picture(path, options.size) for path in sorted((folder / "pictures").rglob("*.jpg"))])
-        calibration, checked = pictures[::2], pictures[1::2]
+        make_images(folder / "images", CALIBRATION + CHECKED)
+        images = np.stack([_image(path, options.size) for path in sorted((folder / "images").rglob("*.jpg"))])
+        calibration, checked = images[::2], images[1::2]
         formats: dict[str, Format] = {
             "ONNX float32": Onnx(18),
             "ONNX int8": Onnx(18, list(calibration)),
@@ -68,11 +68,11 @@ def main() -> None:
         ]
         for label, (size, error) in facts.items()
     ]
-    above = f"{options.backbone} at {options.size}, one picture at a time, {torch.get_num_threads()} thread(s); {machine('onnxruntime')}"
+    above = f"{options.backbone} at {options.size}, one image at a time, {torch.get_num_threads()} thread(s); {machine('onnxruntime')}"
     table(above, ["", "MB", "largest difference of a probability", "ms", "times faster"], rows)
 
 
-def _picture(path: Path, size: int) -> np.ndarray:
+def _image(path: Path, size: int) -> np.ndarray:
     """uint8 (3, S, S)."""
     return np.asarray(Image.open(path).resize((size, size))).transpose(2, 0, 1)
 

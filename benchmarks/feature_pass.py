@@ -1,14 +1,14 @@
-"""Pictures through a frozen backbone: the program's feature pass against the usual eager one.
+"""Images through a frozen backbone: the program's feature pass against the usual eager one.
 
     python -m benchmarks.feature_pass
-    python -m benchmarks.feature_pass --device cuda --pictures 2048
+    python -m benchmarks.feature_pass --device cuda --images 2048
 
 The usual pass is timm in evaluation mode under ``inference_mode``: float32, contiguous, batches of 32. Ours chooses memory
 format and micro-batch by measurement first (not counted: it is done once a machine and backbone), and is taken in float32
-and in bfloat16. Pictures of noise in memory, decoded and uint8, on both sides; the weights are random.
+and in bfloat16. Images of noise in memory, decoded and uint8, on both sides; the weights are random.
 
-"Difference" is the largest one of a feature between the two float32 passes, relative to its picture's largest feature;
-"cosine" the smallest between a picture's features in bfloat16 and in the usual pass.
+"Difference" is the largest one of a feature between the two float32 passes, relative to its image's largest feature;
+"cosine" the smallest between an image's features in bfloat16 and in the usual pass.
 """
 
 import argparse
@@ -31,7 +31,7 @@ from lightning_vision.learning.network import Network
 BACKBONES = (("mobilenetv2_100", 224), ("tf_efficientnetv2_b3", 300), ("resnet18", 224))
 PRECISIONS = {"float32": ("32-true", 2.0), "bfloat16": ("bf16-mixed", 3.5)}
 LONG = 1_000_000
-"""Pictures of a pass that is worth measuring beforehand."""
+"""Images of a pass that is worth measuring beforehand."""
 
 
 def clocked(work: Callable[[], Tensor]) -> Callable[[int], tuple[float, Tensor]]:
@@ -47,13 +47,13 @@ def compare(backbone: str, size: int, options: argparse.Namespace) -> list[list[
     network = Network(module, facts, 10).to(device)
     bare = timm.create_model(backbone, num_classes=0).eval().to(device)
     bare.load_state_dict(module.state_dict())
-    pictures = torch.randint(0, 256, (options.pictures, 3, size, size), dtype=torch.uint8)
+    images = torch.randint(0, 256, (options.images, 3, size, size), dtype=torch.uint8)
 
     @torch.inference_mode()
     def usual() -> Tensor:
         features = []
-        for start in range(0, len(pictures), 32):
-            image = pictures[start : start + 32].to(device)
+        for start in range(0, len(images), 32):
+            image = images[start : start + 32].to(device)
             features.append(bare((image / 255 - network.mean) / network.std).cpu())
         return torch.cat(features)
 
@@ -61,13 +61,13 @@ def compare(backbone: str, size: int, options: argparse.Namespace) -> list[list[
         mixed = partial(torch.autocast, options.device, torch.bfloat16)
         context = mixed if precision.startswith("bf16") else contextlib.nullcontext
         passing = FeaturePass(network, device, context, folder / "feature_pass.json", channels_last=True)
-        passing.tune(pictures[:AT_ONCE], LONG, precision)
+        passing.tune(images[:AT_ONCE], LONG, precision)
         return passing
 
     def ours(passing: FeaturePass) -> Tensor:
         with passing.in_format():
             many = handed_over(device)
-            return torch.cat([passing.compute(part) for part in torch.split(pictures, many)])
+            return torch.cat([passing.compute(part) for part in torch.split(images, many)])
 
     rows = []
     with tempfile.TemporaryDirectory() as temporary:
@@ -87,7 +87,7 @@ def compare(backbone: str, size: int, options: argparse.Namespace) -> list[list[
         else:
             agreement = f"cosine {F.cosine_similarity(features, wanted).min():.4f}"
         way = f"{'channels-last' if passing.way.channels_last else 'contiguous'}, {passing.way.micro_batch}"
-        rates = [f"{len(pictures) / sorted(seconds[side])[len(seconds[side]) // 2]:.0f}" for side in (name, "usual")]
+        rates = [f"{len(images) / sorted(seconds[side])[len(seconds[side]) // 2]:.0f}" for side in (name, "usual")]
         ratio = spread(ratios(seconds["usual"], seconds[name]))
         rows.append([f"{backbone} at {size}, {name}", way, *rates, ratio, f"{PRECISIONS[name][1]}", agreement])
     return rows
@@ -96,9 +96,9 @@ def compare(backbone: str, size: int, options: argparse.Namespace) -> list[list[
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--pictures", type=int, default=64)
+    parser.add_argument("--images", type=int, default=64)
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--size", type=int, help="side of the pictures, for a quick look")
+    parser.add_argument("--size", type=int, help="side of the images, for a quick look")
     parser.add_argument("--backbone", nargs="+", default=[name for name, _ in BACKBONES])
     parser.add_argument("--precision", nargs="+", choices=list(PRECISIONS), help="default: what the hardware has")
     options = parser.parse_args()
@@ -106,7 +106,5 @@ if __name__ == "__main__":
     sizes = dict(BACKBONES)
     rows = [row for name in options.backbone for row in compare(name, options.size or sizes.get(name, 224), options)]
     columns = ["what", "way", "ours, images/s", "usual", "ratio: median (extremes)", "wanted", "agreement, the worst"]
-    about = (
-        f"feature pass on {options.device}: {machine('timm')}; {options.pictures} pictures, {options.repeats} repeats"
-    )
+    about = f"feature pass on {options.device}: {machine('timm')}; {options.images} images, {options.repeats} repeats"
     table(about, columns, rows)

@@ -4,7 +4,7 @@
 
 The usual loop is float32 and contiguous. Ours is ``fit`` as it comes (channels-last), and with configs/trainer/bf16_cpu.yaml
 where the CPU has the instructions; W&B offline, metrics.csv, energy and all else that a run does while it trains are on. Same
-network, pictures of noise in memory, batch, AdamW. Timed is an epoch, from its first to its last batch; the first of each
+network, images of noise in memory, batch, AdamW. Timed is an epoch, from its first to its last batch; the first of each
 run warms up.
 """
 
@@ -72,9 +72,9 @@ if __name__ == "__main__":
             for kind, more in kinds.items():
                 sides[kind] = partial(ours, backbone, options, Path(temporary), more)
             found = in_turn(sides, options.repeats)
-            pictures = options.batch * options.batches
+            images = options.batch * options.batches
             for kind in kinds:
-                rates = [f"{pictures / np.median(found[side]):.1f}" for side in (kind, "usual")]
+                rates = [f"{images / np.median(found[side]):.1f}" for side in (kind, "usual")]
                 rows.append([f"{backbone}, {kind}", *rates, spread(ratios(found["usual"], found[kind])), WANTED[kind]])
     about = f"full fine-tune at {options.size} px, batch {options.batch}, {options.repeats} repeats; {machine('timm')}"
     table(about, ["what", "ours, images/s", "usual loop", "ratio: median (extremes)", "wanted"], rows)

@@ -2,9 +2,9 @@
 
     python -m benchmarks.flat_memory
 
-Replay, EWC and DarkExperienceReplay over 200 experiences of a few tiny pictures, each in a process of its own. RSS is that of
+Replay, EWC and DarkExperienceReplay over 200 experiences of a few tiny images, each in a process of its own. RSS is that of
 the process after an experience; a checkpoint is the file of that experience; the strategy's state is the bytes of its buffers
-in it. The memory of 100 pictures is full after 25 experiences.
+in it. The memory of 100 images is full after 25 experiences.
 """
 
 import argparse
@@ -78,4 +78,4 @@ if __name__ == "__main__":
         "strategy", *(f"RSS after {t}, MiB" for t in at), "growth", *(f"checkpoint after {t}, bytes" for t in at), "growth",
         "the strategy's state, bytes",
     ]  # fmt: skip
-    table(f"flat memory, {options.experiences} experiences of 4 pictures: {machine('timm')}", columns, rows)
+    table(f"flat memory, {options.experiences} experiences of 4 images: {machine('timm')}", columns, rows)

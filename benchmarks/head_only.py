@@ -2,10 +2,10 @@
 
     python -m benchmarks.head_only
 
-Five experiences, the test part of each evaluated after each; same pictures, decoded by the same code, same starting weights,
+Five experiences, the test part of each evaluated after each; same images, decoded by the same code, same starting weights,
 optimizer (AdamW, 1e-3), batch, epochs, and no augmentation on either side. Ours is the whole of ``fit`` with an empty
 feature cache, but for the first look at the data, which is kept beside it whatever the strategy. Theirs is training and
-evaluation alone. Energy and W&B are off, as the peer has neither. The base is fully fine-tuned on other pictures of the
+evaluation alone. Energy and W&B are off, as the peer has neither. The base is fully fine-tuned on other images of the
 same classes, so that its features are worth something.
 """
 
@@ -23,7 +23,7 @@ from benchmarks.measuring import (
     fit,
     in_turn,
     machine,
-    make_pictures,
+    make_images,
     network_of,
     photo_options,
     ratios,
@@ -44,11 +44,11 @@ from lightning_vision.learning.network import Network, freeze
 EXPERIENCES = 5
 
 
-class Pictures(Dataset[tuple[Tensor, int]]):
+class Images(Dataset[tuple[Tensor, int]]):
     """Rows of a datamodule, decoded and prepared for evaluation as ours are; normalised one by one, by the workers."""
 
     def __init__(self, data: StreamDataModule, rows: Rows, network: Network) -> None:
-        self.source, self.rows = data.picture_dataset(), rows
+        self.source, self.rows = data.image_dataset(), rows
         self.mean, self.std = network.mean.clone(), network.std.clone()
 
     def __len__(self) -> int:
@@ -65,8 +65,8 @@ def avalanches_stream(data: StreamDataModule, network: Network) -> Any:
     from avalanche.benchmarks.utils import as_taskaware_classification_dataset as theirs
 
     return benchmark_from_datasets(
-        train=[theirs(Pictures(data, experience.indices, network)) for experience in data.stream],
-        test=[theirs(Pictures(data, experience.test_indices, network)) for experience in data.stream],
+        train=[theirs(Images(data, experience.indices, network)) for experience in data.stream],
+        test=[theirs(Images(data, experience.test_indices, network)) for experience in data.stream],
     )
 
 
@@ -79,7 +79,7 @@ class Frozen(nn.Module):
         freeze(self.backbone)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Logits (N, C) of normalised pictures (N, 3, H, W)."""
+        """Logits (N, C) of normalised images (N, 3, H, W)."""
         logits: Tensor = self.head(self.backbone(image))
         return logits
 
@@ -92,7 +92,7 @@ class Frozen(nn.Module):
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pictures", type=int, default=800)
+    parser.add_argument("--images", type=int, default=800)
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--backbone", default="mobilenetv2_100")
@@ -100,17 +100,17 @@ if __name__ == "__main__":
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        make_pictures(folder / "pictures", options.pictures)
+        make_images(folder / "images", options.images)
         checkpoint = train_base(folder, options.backbone, options.size)
         shared = [*photo_options(options.backbone, options.size), "--data.val_fraction=0"]
-        root = f"--data.root={folder / 'pictures'}"
+        root = f"--data.root={folder / 'images'}"
         data = ImageFolder(
-            str(folder / "pictures"), image_size=options.size, val_fraction=0, on_leak="warn",
+            str(folder / "images"), image_size=options.size, val_fraction=0, on_leak="warn",
             stream=InstanceIncremental(experiences=EXPERIENCES, base_fraction=0),
         )  # fmt: skip
 
         def ours(repeat: int) -> tuple[float, float]:
-            """Seconds, and the accuracy on all test pictures at the end."""
+            """Seconds, and the accuracy on all test images at the end."""
             cache = f"--data.cache_dir={folder / f'cache-{repeat}'}"
             start("data", "--data=ImageFolder", root, cache, f"--output={folder / 'data.html'}")
             seconds, results = timed(
@@ -164,7 +164,7 @@ if __name__ == "__main__":
         for side, name in (("ours", f"HeadOnly, {options.epochs} epochs"), ("Avalanche", "Avalanche's Naive, frozen"))
     ]
     about = (
-        f"{options.backbone} at {options.size} px, {options.pictures} pictures, {EXPERIENCES} experiences, {options.epochs} epochs, "
+        f"{options.backbone} at {options.size} px, {options.images} images, {EXPERIENCES} experiences, {options.epochs} epochs, "
         f"{options.repeats} repeats; {machine('timm', 'avalanche-lib')}"
     )
     table(about, columns, rows)

@@ -2,7 +2,7 @@
 
     python -m benchmarks.long_stream --experiences 200 --strategy FullFineTune
 
-Each experience holds a few generated pictures, so that what is measured is the framework's own time: Trainer, loaders,
+Each experience holds a few generated images, so that what is measured is the framework's own time: Trainer, loaders,
 loggers, evaluation, checkpoints, results. Time is taken from one finished experience to the next.
 """
 
@@ -24,7 +24,7 @@ from lightning_vision.results.schema import Results
 
 
 class Noise(StreamDataModule):
-    """Four pictures of noise an experience, in four classes; 100 test pictures whatever the stream's length."""
+    """Four images of noise an experience, in four classes; 100 test images whatever the stream's length."""
 
     def read_samples(self) -> tuple[pd.DataFrame, list[str]]:
         """A table without files."""

@@ -1,4 +1,4 @@
-"""What several benchmarks share: pictures, runs of the program, Avalanche's loop, two sides in turn, the words of a table."""
+"""What several benchmarks share: images, runs of the program, Avalanche's loop, two sides in turn, the words of a table."""
 
 import contextlib
 import os
@@ -37,10 +37,10 @@ QUIET = (*CPU, "--wandb.mode=disabled", "--energy.enabled=false")
 # ---- data ------------------------------------------------------------------------------------------------------------
 
 
-def make_pictures(folder: Path, count: int, seed: int = 0) -> None:
+def make_images(folder: Path, count: int, seed: int = 0) -> None:
     """JPEG of 256 x 256 in ten classes, at random from two photographs: of which and where they are cut is the class.
 
-    No two are the same: features of equal pictures would be found and not computed.
+    No two are the same: features of equal images would be found and not computed.
     """
     from sklearn.datasets import load_sample_images
 
@@ -59,17 +59,17 @@ def make_pictures(folder: Path, count: int, seed: int = 0) -> None:
 
 
 class InMemory(StreamDataModule):
-    """The pictures of ``hold``, without augmentation."""
+    """The images of ``hold``, without augmentation."""
 
-    pictures: ClassVar[Tensor]  # uint8 (N, 3, H, W), those for training first
+    images: ClassVar[Tensor]  # uint8 (N, 3, H, W), those for training first
     labels: ClassVar[Tensor]  # (N,)
     trained: ClassVar[int]
     """How many of them are for training; the others are for testing."""
 
     @classmethod
-    def hold(cls, pictures: Tensor, labels: Tensor, test_pictures: Tensor, test_labels: Tensor) -> None:
+    def hold(cls, images: Tensor, labels: Tensor, test_images: Tensor, test_labels: Tensor) -> None:
         """Choose what every instance made from now on serves."""
-        cls.pictures, cls.labels = torch.cat([pictures, test_pictures]), torch.cat([labels, test_labels])
+        cls.images, cls.labels = torch.cat([images, test_images]), torch.cat([labels, test_labels])
         cls.trained = len(labels)
 
     def read_samples(self) -> tuple[pd.DataFrame, list[str]]:
@@ -81,7 +81,7 @@ class InMemory(StreamDataModule):
 
     def load_image(self, index: int) -> Tensor:
         """From memory."""
-        return self.pictures[index]
+        return self.images[index]
 
     def default_train_transforms(self) -> list[nn.Module]:
         """None."""
@@ -96,9 +96,9 @@ def hold_noise(count: int, size: int, classes: int = 10, test_count: int | None 
     """Let ``InMemory`` serve noise: for questions of time alone."""
     generator = torch.Generator().manual_seed(0)
     tests = classes if test_count is None else test_count
-    pictures = torch.randint(0, 256, (count + tests, 3, size, size), dtype=torch.uint8, generator=generator)
+    images = torch.randint(0, 256, (count + tests, 3, size, size), dtype=torch.uint8, generator=generator)
     labels = torch.arange(count + tests) % classes
-    InMemory.hold(pictures[:count], labels[:count], pictures[count:], labels[count:])
+    InMemory.hold(images[:count], labels[:count], images[count:], labels[count:])
 
 
 # ---- runs of the program ---------------------------------------------------------------------------------------------
@@ -127,7 +127,7 @@ def in_memory(size: int, batch_size: int) -> list[str]:
 
 
 def photo_options(backbone: str, size: int) -> list[str]:
-    """Options for pictures of ``make_pictures`` and a backbone."""
+    """Options for images of ``make_images`` and a backbone."""
     return [
         *QUIET,
         "--data=ImageFolder",
@@ -138,13 +138,13 @@ def photo_options(backbone: str, size: int) -> list[str]:
 
 
 def train_base(folder: Path, backbone: str, size: int) -> Path:
-    """The checkpoint of a network that was fully fine-tuned for a moment, on other pictures of the same classes.
+    """The checkpoint of a network that was fully fine-tuned for a moment, on other images of the same classes.
 
     A frozen backbone of random weights makes features that are worth nothing.
     """
-    make_pictures(folder / "base pictures", 200, seed=1)
+    make_images(folder / "base images", 200, seed=1)
     fit(
-        folder, "base", *photo_options(backbone, size), f"--data.root={folder / 'base pictures'}", "--data.stream=Joint",
+        folder, "base", *photo_options(backbone, size), f"--data.root={folder / 'base images'}", "--data.stream=Joint",
         "--model.strategy=FullFineTune", "--trainer.max_epochs=4", "--data.batch_size=16",
     )  # fmt: skip
     return folder / "base" / "checkpoints" / "experience=0000.ckpt"
@@ -178,12 +178,12 @@ class EpochClock(Callback):
 
 
 def usual_epochs(backbone: str, batch: int, epochs: int, classes: int = 10) -> list[float]:
-    """Seconds of each epoch of the loop that everyone writes, on the training pictures of ``InMemory``."""
+    """Seconds of each epoch of the loop that everyone writes, on the training images of ``InMemory``."""
     torch.manual_seed(0)
     model = timm.create_model(backbone, num_classes=classes)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
-    data = TensorDataset(InMemory.pictures[: InMemory.trained], InMemory.labels[: InMemory.trained])
+    data = TensorDataset(InMemory.images[: InMemory.trained], InMemory.labels[: InMemory.trained])
     loader = DataLoader(data, batch_size=batch, shuffle=True)
     seconds = []
     for _ in range(epochs):

@@ -1,9 +1,9 @@
-"""One picture learned on a device: Move-to-Data by NumPy on an exported head of 1,536 features and 100 classes; under 1 ms.
+"""One image learned on a device: Move-to-Data by NumPy on an exported head of 1,536 features and 100 classes; under 1 ms.
 
     python -m benchmarks.ondevice [--model F.onnx]
 
-Peer: the framework's update of the same head by torch, one picture at a time. Without a file, tf_efficientnetv2_b3 at 300 px
-is trained for a moment on noise, and exported; what it takes for the features of a picture is told beside.
+Peer: the framework's update of the same head by torch, one image at a time. Without a file, tf_efficientnetv2_b3 at 300 px
+is trained for a moment on noise, and exported; what it takes for the features of an image is told beside.
 """
 
 import argparse
@@ -47,20 +47,20 @@ def milliseconds(repeats: int, work: Callable[[int], object]) -> list[float]:
 
 
 def measure(classifier: OnDeviceClassifier, repeats: int) -> list[list[str]]:
-    """A row for each thing that is done with a picture."""
+    """A row for each thing that is done with an image."""
     names, (count, size) = classifier.class_names, classifier.head.weight.shape
     generator = np.random.default_rng(0)
     features = generator.normal(size=(1000, size)).clip(0).astype(np.float32)
     labels = generator.integers(0, count, 1000)
     weight, vectors, classes = torch.from_numpy(classifier.head.weight).float(), torch.from_numpy(features), torch.from_numpy(labels)  # fmt: skip
     side = classifier.model.facts.preprocessing.image_size
-    picture = generator.integers(0, 256, (side, side, 3), dtype=np.uint8)
+    image = generator.integers(0, 256, (side, side, 3), dtype=np.uint8)
     works: dict[str, tuple[int, str, Callable[[int], object]]] = {
         "`learn`, its features given": (repeats, "1", lambda n: classifier.learn(features[n], names[labels[n]], EPSILON)),
         "the framework's `move_to_data`, a batch of one": (
             repeats, "", lambda n: move_to_data(weight, vectors[n : n + 1 or None], classes[n : n + 1 or None], EPSILON),
         ),
-        "`features`, by ONNX Runtime": (repeats // 20, "", lambda n: classifier.features(picture)),
+        "`features`, by ONNX Runtime": (repeats // 20, "", lambda n: classifier.features(image)),
         "`save`, with fsync": (repeats // 20, "", lambda n: classifier.save()),
     }  # fmt: skip
     rows = []
@@ -82,6 +82,6 @@ if __name__ == "__main__":
         shape = " x ".join(map(str, device.head.weight.shape))
         table(
             f"{machine('onnxruntime')}, NumPy {np.__version__}; {device.model.facts.backbone}, head {shape}",
-            ["one picture", "median, ms", "99 %", "slowest", "at most"],
+            ["one image", "median, ms", "99 %", "slowest", "at most"],
             measure(device, options.repeats),
         )

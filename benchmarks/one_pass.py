@@ -1,13 +1,13 @@
-"""What a comparison of strategies on a frozen backbone costs beside one bare pass of its pictures through it.
+"""What a comparison of strategies on a frozen backbone costs beside one bare pass of its images through it.
 
-    python -m benchmarks.one_pass --pictures 3000
+    python -m benchmarks.one_pass --images 3000
 
 One stream of 5 experiences with full evaluation after each, mobilenetv2_100 at 224, the base given. HeadOnly for 10 epochs,
 Move-to-Data with 32 epsilons, NearestMean and StreamingLDA run one after another in this process, with a store that is
-empty. The bare pass is timm in inference mode over the same pictures, in the memory format and micro-batch that the store
+empty. The bare pass is timm in inference mode over the same images, in the memory format and micro-batch that the store
 chose, without Lightning, labels or a disk. Also the time that RanPAC, FeCAM and the random forest add.
 
-Pictures: JPEG of 256 x 256 cut from scikit-learn's two photographs, in ten folders.
+Images: JPEG of 256 x 256 cut from scikit-learn's two photographs, in ten folders.
 """
 
 import argparse
@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from benchmarks.measuring import fit, machine, make_pictures, photo_options, start, timed
+from benchmarks.measuring import fit, machine, make_images, photo_options, start, timed
 from lightning_vision.results.schema import Results
 
 BACKBONE = "mobilenetv2_100"
@@ -45,14 +45,14 @@ def run(folder: Path, name: str, *options: str) -> tuple[float, Results]:
     """Seconds of a run, and what it found."""
     return timed(
         lambda: fit(
-            folder, name, *photo_options(BACKBONE, 224), f"--data.root={folder / 'pictures'}",
+            folder, name, *photo_options(BACKBONE, 224), f"--data.root={folder / 'images'}",
             "--data.stream=InstanceIncremental", "--data.stream.experiences=5", *options,
         )
     )  # fmt: skip
 
 
 def bare_pass(folder: Path, cache: Path) -> tuple[float, int, str]:
-    """Seconds for all pictures through the backbone, decoded by the project's own loader; the way that was taken."""
+    """Seconds for all images through the backbone, decoded by the project's own loader; the way that was taken."""
     from datamodules import ImageFolder
     from lightning_vision.data.batch_order import Draw
     from lightning_vision.data.loaders import make_loader
@@ -61,13 +61,13 @@ def bare_pass(folder: Path, cache: Path) -> tuple[float, int, str]:
 
     kept = next(cache.glob("*/feature_pass.json"), None)
     way = Way(**next(iter(json.loads(kept.read_text()).values()))) if kept else Way(32, True)
-    data = ImageFolder(str(folder / "pictures"))
+    data = ImageFolder(str(folder / "images"))
     backbone, facts = build_backbone(BACKBONE, pretrained=False, image_size=224)
     form = torch.channels_last if way.channels_last else torch.contiguous_format
     backbone = backbone.eval().to(memory_format=form)
     mean, std = (torch.tensor(value).view(3, 1, 1) for value in (facts.mean, facts.std))
     draws = [Draw(row, 0, -1, valid=True, memory=False) for row in range(len(data.samples))]
-    loader = make_loader(data.picture_dataset(), [draws[i : i + 32] for i in range(0, len(draws), 32)], 2)
+    loader = make_loader(data.image_dataset(), [draws[i : i + 32] for i in range(0, len(draws), 32)], 2)
     begun = time.perf_counter()
     with torch.inference_mode():
         for batch in loader:
@@ -79,7 +79,7 @@ def bare_pass(folder: Path, cache: Path) -> tuple[float, int, str]:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
-    parser.add_argument("--pictures", type=int, default=3000)
+    parser.add_argument("--images", type=int, default=3000)
     parser.add_argument("--repeats", type=int, default=3)
     # A lambda for 10,000 projections takes minutes to pick, after each experience: ask for it.
     quick = [name for name in MORE if "10,000" not in name]
@@ -89,7 +89,7 @@ if __name__ == "__main__":
     rows = []
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        make_pictures(folder / "pictures", options.pictures)
+        make_images(folder / "images", options.images)
         run(folder, "base", "--model.strategy=HeadOnly", "--trainer.max_epochs=1", "--data.views=0")
         base = f"--model.base_checkpoint={folder / 'base' / 'checkpoints' / 'experience=0000.ckpt'}"
         for repeat in range(options.repeats):
@@ -97,7 +97,7 @@ if __name__ == "__main__":
             cache = f"--data.cache_dir={cache_folder}"
             # What is looked at before training, whatever the strategy, is kept beside the data: not part of the question.
             page = f"--output={folder / 'data.html'}"
-            start("data", "--data=ImageFolder", f"--data.root={folder / 'pictures'}", cache, page)
+            start("data", "--data=ImageFolder", f"--data.root={folder / 'images'}", cache, page)
             seconds: dict[str, float] = {}
             images = 0
             for name, (strategy, *rest) in runs.items():
@@ -107,7 +107,7 @@ if __name__ == "__main__":
             bare, count, way = bare_pass(folder, cache_folder)
             together = sum(seconds[name] for name in RUNS)
             rows.append({"bare": bare, "together": together, "ratio": together / bare, "images": images, **seconds})
-            print(f"{count} pictures, {images} through the backbone, {way}, {together / bare:.2f}", flush=True)
+            print(f"{count} images, {images} through the backbone, {way}, {together / bare:.2f}", flush=True)
     table = pd.DataFrame(rows)
     print(f"{machine('timm')}, {options.repeats} repeats")
     print(table.describe().loc[["min", "50%", "max"]].T.round(2).to_string())

@@ -1,11 +1,11 @@
-"""The recipes that change pictures, each against training without it: accuracy, seconds, and where the network looks.
+"""The recipes that change images, each against training without it: accuracy, seconds, and where the network looks.
 
     python -m benchmarks.recipes --photos CIFAR10
 
-``--photos`` is a folder with train/<class>/ and test/<class>/, of which the first pictures are taken; without it only the
-generated pictures are trained on. Those have a striped square, whose direction is the class, at a random place, and in a
-corner a coloured spot, the same colour for most training pictures of a class and a random one in testing: a cue that
-misleads. The share of the map of the predicted class that lies in the square's box is measured on the test pictures.
+``--photos`` is a folder with train/<class>/ and test/<class>/, of which the first images are taken; without it only the
+generated images are trained on. Those have a striped square, whose direction is the class, at a random place, and in a
+corner a coloured spot, the same colour for most training images of a class and a random one in testing: a cue that
+misleads. The share of the map of the predicted class that lies in the square's box is measured on the test images.
 """
 
 import argparse
@@ -42,10 +42,10 @@ class Cued(StreamDataModule):
     """Striped squares at random places of 64 x 64 pixels of noise, and a spot that tells the class nearly always in training.
 
     Args:
-        misled: Share of the training pictures whose spot is another class's.
+        misled: Share of the training images whose spot is another class's.
         contrast: Half the difference between light and dark stripes, in grey levels; the noise has a deviation of 25.
-        train: Training pictures.
-        test: Test pictures; the colours of their spots are drawn.
+        train: Training images.
+        test: Test images; the colours of their spots are drawn.
         options: See ``StreamDataModule``.
     """
 
@@ -58,19 +58,19 @@ class Cued(StreamDataModule):
         super().__init__(**options)
 
     def read_samples(self) -> tuple[pd.DataFrame, list[str]]:
-        """Draw all pictures."""
+        """Draw all images."""
         generator = np.random.default_rng(0)
-        rows, pictures = [], []
+        rows, images = [], []
         for split, count in self.counts.items():
             for number in range(count):
                 label = number % 4
                 trusted = split == "train" and generator.random() >= self.misled
                 colour = label if trusted else int(generator.integers(4))
                 left, top = (int(place) for place in generator.integers(12, 64 - self.SIDE, 2))
-                pictures.append(self._draw(label, colour, left, top, generator))
+                images.append(self._draw(label, colour, left, top, generator))
                 box = (left, top, left + self.SIDE, top + self.SIDE)
                 rows.append({"path": f"{split}/{number}.png", "label": label, "split": split, "box_xyxy": box})
-        self.pictures = pictures
+        self.images = images
         return pd.DataFrame(rows), ["horizontal", "vertical", "falling", "rising"]
 
     def _draw(self, label: int, colour: int, left: int, top: int, generator: np.random.Generator) -> Tensor:
@@ -84,7 +84,7 @@ class Cued(StreamDataModule):
 
     def load_image(self, index: int) -> Tensor:
         """From memory."""
-        return self.pictures[index]
+        return self.images[index]
 
     def default_train_transforms(self) -> list[nn.Module]:
         """None: a mirror image has another class."""
@@ -121,13 +121,13 @@ def callbacks(recipes: Recipes) -> str:
 
 
 def box_share(run: Path, backbone: str, data: StreamDataModule) -> float:
-    """The mean share of the map of the predicted class that lies in the box, over the test pictures."""
+    """The mean share of the map of the predicted class that lies in the box, over the test images."""
     model = ContinualClassifier(backbone, pretrained=False, class_names=data.class_names, image_size=64).eval()
     model.load_state_dict(read_checkpoint(find_checkpoint(run))["state_dict"])
     rows = np.flatnonzero(data.samples["split"] == "test")
     shares = []
     for part in np.array_split(rows, -(-len(rows) // 64)):
-        images = torch.stack([data.picture(int(row)) for row in part])
+        images = torch.stack([data.image(int(row)) for row in part])
         with torch.no_grad():
             predicted = model(images).argmax(dim=1)
         boxes = torch.tensor(data.samples["box_xyxy"].iloc[part].tolist(), dtype=torch.float32)
@@ -167,7 +167,7 @@ def compare(
 
 
 def take(photos: Path, folder: Path, counts: Mapping[str, int]) -> Path:
-    """The first pictures of each class of a folder, as a folder."""
+    """The first images of each class of a folder, as a folder."""
     for split, count in counts.items():
         for place in sorted((photos / split).iterdir()):
             (folder / split / place.name).mkdir(parents=True)
@@ -186,7 +186,7 @@ if __name__ == "__main__":
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--layer", default="layer2", help="of the backbone, that is mapped on the generated pictures")
+    parser.add_argument("--layer", default="layer2", help="of the backbone, that is mapped on the generated images")
     parser.add_argument("--only", nargs="+", default=["fixres", "progressive", "blur", "cue"], help="which comparisons")
     options = parser.parse_args()
     epochs, small = options.epochs, round(0.75 * options.size)
@@ -226,4 +226,4 @@ if __name__ == "__main__":
             # Wide enough for the spot, and a layer whose map is fine enough for it.
             blur = {"CamBlur": {"epochs": 3, "sigma": 0.2, "layer": options.layer}}
             sides = {"plain": ({"TrainOn": {"epochs": 3}}, 3, ()), "CamBlur in the last 3 epochs": (blur, 3, ())}
-            compare(folder, "CamBlur on pictures with a cue that misleads", sides, common, options)
+            compare(folder, "CamBlur on images with a cue that misleads", sides, common, options)

@@ -2,7 +2,7 @@
 
     python -m benchmarks.step_overhead --repeats 5
 
-Both train the same network on the same pictures in memory, forward, backward and AdamW step; ours with W&B offline,
+Both train the same network on the same images in memory, forward, backward and AdamW step; ours with W&B offline,
 metrics.csv and everything else that a run does while it trains. The two take turns, and the ratio is taken pair by pair.
 """
 

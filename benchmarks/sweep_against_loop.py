@@ -2,10 +2,10 @@
 
     python -m benchmarks.sweep_against_loop
 
-By hand is the method as it is usually written: for each epsilon every picture alone through the backbone (float32,
+By hand is the method as it is usually written: for each epsilon every image alone through the backbone (float32,
 contiguous), and the classifier's row moved; then the test set in batches of 32, once. Ours is the whole of ``fit`` with an
 empty feature cache, tested after each of two experiences, but for the first look at the data, which is kept beside it
-whatever the strategy. Both decode by the same code, start from the same base and see the pictures in the same order, so that
+whatever the strategy. Both decode by the same code, start from the same base and see the images in the same order, so that
 heads and test accuracies must be equal but for rounding.
 """
 
@@ -20,7 +20,7 @@ from benchmarks.measuring import (
     fit,
     in_turn,
     machine,
-    make_pictures,
+    make_images,
     network_of,
     photo_options,
     ratios,
@@ -43,10 +43,10 @@ Learned = tuple[float, Tensor]
 
 def by_hand(network: Network, data: ImageFolder, epsilon: float) -> Learned:
     """Learn all experiences with one epsilon."""
-    pictures = data.picture_dataset()
+    images = data.image_dataset()
 
     def prepared(row: int) -> Tensor:
-        image: Tensor = pictures[Draw(row, 0, -1, valid=True, memory=False)]["image"]
+        image: Tensor = images[Draw(row, 0, -1, valid=True, memory=False)]["image"]
         return (image / 255 - network.mean) / network.std
 
     labels = torch.tensor(data.samples["label"].to_numpy())
@@ -66,7 +66,7 @@ def by_hand(network: Network, data: ImageFolder, epsilon: float) -> Learned:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pictures", type=int, default=500)
+    parser.add_argument("--images", type=int, default=500)
     parser.add_argument("--epsilons", type=float, nargs="+", default=[1e-4, 1e-3, 1e-2, 1e-1])
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--backbone", default="mobilenetv2_100")
@@ -74,11 +74,11 @@ if __name__ == "__main__":
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        make_pictures(folder / "pictures", options.pictures)
+        make_images(folder / "images", options.images)
         checkpoint = train_base(folder, options.backbone, options.size)
-        shared, root = photo_options(options.backbone, options.size), f"--data.root={folder / 'pictures'}"
+        shared, root = photo_options(options.backbone, options.size), f"--data.root={folder / 'images'}"
         data = ImageFolder(
-            str(folder / "pictures"), image_size=options.size, on_leak="warn",
+            str(folder / "images"), image_size=options.size, on_leak="warn",
             stream=InstanceIncremental(experiences=EXPERIENCES, base_fraction=0),
         )  # fmt: skip
 
@@ -122,7 +122,7 @@ if __name__ == "__main__":
         [f"{count} runs by hand", spread(seconds["loops"], 1), "1", "", accuracy["loops"]],
     ]  # fmt: skip
     about = (
-        f"{options.backbone} at {options.size} px, {options.pictures} pictures, {options.repeats} repeats; heads are equal to "
+        f"{options.backbone} at {options.size} px, {options.images} images, {options.repeats} repeats; heads are equal to "
         f"{gap:.0e}; {machine('timm')}"
     )
     table(about, ["", "seconds: median (extremes)", "ratio", "wanted", "test accuracy, %, by epsilon"], rows)

@@ -1,4 +1,4 @@
-"""Benchmarks of Avalanche as streams: its experiences are ours, its pictures come without its transforms."""
+"""Benchmarks of Avalanche as streams: its experiences are ours, its images come without its transforms."""
 
 import difflib
 import inspect
@@ -28,7 +28,7 @@ INSTALL = "pip install 'lightning_vision[avalanche]'"
 
 
 class _Part(NamedTuple):
-    """The pictures of one experience of one stream."""
+    """The images of one experience of one stream."""
 
     split: str
     experience: int
@@ -43,11 +43,11 @@ class Avalanche(StreamDataModule):
     Source: A. Carta et al., "Avalanche: A PyTorch Library for Deep Continual Learning", JMLR 24 (2023),
     https://avalanche.continualai.org. The training stream's experiences are ours, in their order (the column
     ``experience``, from 0), and so is a validation stream; else validation data is cut from each experience. The test
-    stream has an experience for each, or a single one for all: a picture of that one belongs to the experience that
-    trains its class, and where several do, such pictures are dealt to them in equal shares. Task labels are not used: one
+    stream has an experience for each, or a single one for all: an image of that one belongs to the experience that
+    trains its class, and where several do, such images are dealt to them in equal shares. Task labels are not used: one
     head knows all classes.
 
-    Pictures are taken without the transforms that Avalanche would apply, except frozen ones, which make the experiences
+    Images are taken without the transforms that Avalanche would apply, except frozen ones, which make the experiences
     what they are (the permutations of PermutedMNIST); ``train_transforms`` and ``eval_transforms`` follow. Floats are
     expected from 0 to 1.
 
@@ -88,9 +88,9 @@ class Avalanche(StreamDataModule):
         super().__init__(root, stream=stream, **options)
 
     def read_samples(self) -> tuple[pd.DataFrame, list[str]]:
-        """One row a picture: the streams one after another, each in the benchmark's order."""
+        """One row an image: the streams one after another, each in the benchmark's order."""
         for part in self._parts:
-            _to_picture(part.dataset[0], f"{self.benchmark}: {part.split} experience {part.experience}")
+            _to_image(part.dataset[0], f"{self.benchmark}: {part.split} experience {part.experience}")
         self._starts = np.cumsum([0, *(len(part.labels) for part in self._parts)], dtype=np.int64)
         labels = np.concatenate([part.labels for part in self._parts])
         numbers, positions = np.unique(labels, return_inverse=True)
@@ -113,7 +113,7 @@ class Avalanche(StreamDataModule):
         """uint8 (3, h, w)."""
         number = int(np.searchsorted(self._starts, index, side="right")) - 1
         part, place = self._parts[number], index - int(self._starts[number])
-        return _to_picture(part.dataset[place], f"{self.benchmark}: {part.split}/{part.experience}/{place}")
+        return _to_image(part.dataset[place], f"{self.benchmark}: {part.split}/{part.experience}/{place}")
 
     def _deal_single_test_experience(self, samples: pd.DataFrame) -> None:
         """Give each row of the only test experience to an experience that trains its class."""
@@ -133,7 +133,7 @@ class Avalanche(StreamDataModule):
             experience[rows] = np.array(several)[dealt]
         samples["experience"] = experience
         self.findings.remark(
-            f"{self.benchmark} has one test experience for {len(trained)} training experiences: each test picture is "
+            f"{self.benchmark} has one test experience for {len(trained)} training experiences: each test image is "
             "counted with an experience that trains its class, dealt in equal shares where several do."
         )
 
@@ -263,7 +263,7 @@ def _read_experience(dotted: str, split: str, number: int, experience: Any) -> _
     if len(values) and not np.issubdtype(values.dtype, np.integer):
         raise DataError(
             f"{dotted}: the targets of {split} experience {number} are {values.dtype}, such as {values[0]!r}; expected "
-            "whole numbers, one a picture."
+            "whole numbers, one an image."
         )
     plain = dataset.remove_current_transform_group() if hasattr(dataset, "remove_current_transform_group") else dataset
     return _Part(split, number, plain, values.astype(np.int64))
@@ -296,18 +296,18 @@ def _leaves(dataset: Any) -> list[Any]:
     return list(leaf_datasets(dataset))
 
 
-def _to_picture(item: Any, place: str) -> Tensor:
+def _to_image(item: Any, place: str) -> Tensor:
     """What a data set gives as uint8 (3, h, w).
 
     Args:
-        item: The picture, and what else there is of it.
+        item: The image, and what else there is of it.
         place: For messages.
 
     Raises:
-        DataError: It is no picture.
+        DataError: It is no image.
     """
     if not isinstance(item, Sequence) or len(item) == 0:
-        raise DataError(f"{place}: expected a picture and its class, found a {type(item).__name__}.")
+        raise DataError(f"{place}: expected an image and its class, found a {type(item).__name__}.")
     given = item[0]
     if isinstance(given, Image.Image):
         given = given if given.mode in ("I", "F") or given.mode.startswith("I;16") else _rgb(given)
@@ -317,18 +317,18 @@ def _to_picture(item: Any, place: str) -> Tensor:
         pixels = np.asarray(given)
         pixels = pixels.transpose(2, 0, 1) if pixels.ndim == 3 and pixels.shape[2] in (1, 3) else pixels
     else:
-        raise DataError(f"{place}: expected a picture (Pillow, tensor or NumPy), found a {type(given).__name__}.")
+        raise DataError(f"{place}: expected an image (Pillow, tensor or NumPy), found a {type(given).__name__}.")
     pixels = pixels[None] if pixels.ndim == 2 else pixels
     if pixels.ndim != 3 or pixels.shape[0] not in (1, 3) or 0 in pixels.shape:
-        raise DataError(f"{place}: expected a picture of 1 or 3 channels (c, h, w), found the shape {pixels.shape}.")
+        raise DataError(f"{place}: expected an image of 1 or 3 channels (c, h, w), found the shape {pixels.shape}.")
     return torch.from_numpy(np.ascontiguousarray(_bytes(pixels, place))).expand(3, *pixels.shape[1:])
 
 
-def _rgb(picture: Image.Image) -> Image.Image:
-    if picture.has_transparency_data:
-        picture = picture.convert("RGBA")
-        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
-    return picture.convert("RGB")
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image.convert("RGB")
 
 
 def _bytes(pixels: npt.NDArray[Any], place: str) -> npt.NDArray[np.uint8]:
@@ -342,6 +342,6 @@ def _bytes(pixels: npt.NDArray[Any], place: str) -> npt.NDArray[np.uint8]:
     if not (low >= -1e-4 and high <= most + 1e-4):  # NaN is neither
         raise DataError(
             f"{place}: expected {pixels.dtype} pixels from 0 to {most}, found {low:.4g} to {high:.4g}. If the benchmark's "
-            "data set normalises its pictures itself, make it without: the network does so."
+            "data set normalises its images itself, make it without: the network does so."
         )
     return np.rint(pixels.astype(np.float64) * (255 / most)).clip(0, 255).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""Pictures cut to bounding boxes: Grasping in the Wild, or any folder with a table of boxes."""
+"""Images cut to bounding boxes: Grasping in the Wild, or any folder with a table of boxes."""
 
 import os
 from collections.abc import Mapping
@@ -46,7 +46,7 @@ class _Line(NamedTuple):
 
 
 class BoundingBoxes(StreamDataModule):
-    """Videos of people who grasp objects in seven kitchens, or any pictures, cut to bounding boxes.
+    """Videos of people who grasp objects in seven kitchens, or any images, cut to bounding boxes.
 
     A sequence's boxes are read from ``<Seq>_2_bboxes.txt`` in its folder or in a parallel tree (``frame 0`` where the
     object is absent, else ``frame 1 x y w h``), or from the original ``bounding_box.txt`` (``Frame_<ms>.png x y w h``,
@@ -54,8 +54,8 @@ class BoundingBoxes(StreamDataModule):
     frame. Frames without the object are skipped. Sequences without boxes are skipped too. The layout of ready crops is
     read as it is.
 
-    With ``boxes`` the pictures are those that a CSV file names: columns path, x, y, w, h, class, and split where there
-    is one; others join the sample table. Without x, y, w and h a row is the whole picture.
+    With ``boxes`` the images are those that a CSV file names: columns path, x, y, w, h, class, and split where there
+    is one; others join the sample table. Without x, y, w and h a row is the whole image.
 
     Frames of one sequence are near copies: it is their ``group``, and no cut parts it. The kitchen is the column
     ``domain``. Folders train, train1, ... are training data and test, test1, test2, ... test data; the column
@@ -80,7 +80,7 @@ class BoundingBoxes(StreamDataModule):
         f"parallel tree {BOXES_TREE}) or bounding_box.txt; <part> is train, test, train1, test1, ..., <Seq> "
         "<Class>Place<P>Subject<S>",
         CROPPED_LAYOUT,
-        "any pictures, with data.boxes=<CSV file: path, x, y, w, h, class>",
+        "any images, with data.boxes=<CSV file: path, x, y, w, h, class>",
     )
 
     def __init__(
@@ -190,13 +190,13 @@ class BoundingBoxes(StreamDataModule):
             if frame not in lines:
                 self.findings.skip(f"{name} frame {frame}", "frames that no line speaks of")
         for frame, line in sorted(lines.items()):
-            picture = footage.picture(frame)
+            image = footage.image(frame)
             if not line.present:
                 self.findings.skip(line.place, "frames without the object")
-            elif line.box is not None and picture is None:
+            elif line.box is not None and image is None:
                 self.findings.bad(line.place, no_such_frame(frame, footage))
-            elif line.box is not None and picture is not None:
-                path, number = picture
+            elif line.box is not None and image is not None:
+                path, number = image
                 rows.append(Row(path, sequence.class_name, sequence.part, sequence.group, number, line.box))
         return rows
 

@@ -1,4 +1,4 @@
-"""A CSV file of pictures and their bounding boxes, as a sample table."""
+"""A CSV file of images and their bounding boxes, as a sample table."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def read_box_table(
 ) -> tuple[pd.DataFrame, list[str]]:
     """Read the file: one row a box, in its order, and the class names in natural order.
 
-    The columns are path (relative to root), x, y, w, h (all empty: the whole picture), class and, where they are
+    The columns are path (relative to root), x, y, w, h (all empty: the whole image), class and, where they are
     there, split and frame (a number from 0 where path is a video). All others join the sample table.
 
     Args:
@@ -94,7 +94,7 @@ def _with_split(table: Table, findings: Findings) -> Table:
 
 
 def _with_boxes(table: Table, findings: Findings) -> Table:
-    """The rows whose box can be used, with the column ``box_xyxy``; each picture and box once."""
+    """The rows whose box can be used, with the column ``box_xyxy``; each image and box once."""
     rows = table.rows
     texts = rows[list(SIDES)].apply(lambda column: column.str.strip())
     whole = (texts == "").all(axis=1)
@@ -111,12 +111,12 @@ def _with_boxes(table: Table, findings: Findings) -> Table:
     rows = rows[whole | rows["box_xyxy"].notna()]
     again = rows.duplicated([name for name in ("path", "frame", "box_xyxy") if name in rows])
     for line in rows.index[again]:
-        findings.problem(f"{table.place(line)}: the same picture and box stand further up already")
+        findings.problem(f"{table.place(line)}: the same image and box stand further up already")
     return Table(table.file, rows[~again])
 
 
 def _with_files(table: Table, root: Path, findings: Findings) -> Table:
-    """The rows whose picture is there."""
+    """The rows whose image is there."""
     paths = table.rows["path"].str.replace("\\", "/").str.removeprefix("./")
     inside = ~(paths.str.startswith("/") | paths.str.split("/").map(lambda parts: ".." in parts).astype(bool))
     for line, name in paths[~inside].items():
@@ -150,7 +150,7 @@ def _with_frames(table: Table, root: Path, kept: Path, workers: int, findings: F
         if counts_from_one(f"{table.file.name}, for {name},", list(asked[name].values()), footage, findings):
             continue
         for line, frame in asked[name].items():
-            if footage.picture(frame) is None:
+            if footage.image(frame) is None:
                 findings.bad(table.place(line), no_such_frame(frame, footage))
             else:
                 good.add(line)

@@ -11,7 +11,7 @@ from lightning_vision.data.data_problems import Findings
 from lightning_vision.errors import DataError
 from lightning_vision.terminal.wording import listed, natural_key, plural
 
-PICTURE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 MOST_LOOKED_INTO = 100
 """Sub-folders that are looked into for a layout that lies deeper."""
 
@@ -48,8 +48,8 @@ def sub_folders(folder: Path) -> list[str]:
     return sorted(names, key=natural_key)
 
 
-def pictures_in(folder: Path, prefix: str, findings: Findings) -> list[str]:
-    """Names of the picture files in it, in natural order; other files are skipped.
+def images_in(folder: Path, prefix: str, findings: Findings) -> list[str]:
+    """Names of the image files in it, in natural order; other files are skipped.
 
     Args:
         folder: The folder.
@@ -58,7 +58,7 @@ def pictures_in(folder: Path, prefix: str, findings: Findings) -> list[str]:
     """
     names = []
     for entry in entries_of(folder):
-        if entry.name.lower().endswith(PICTURE_EXTENSIONS) and not is_hidden(entry.name):
+        if entry.name.lower().endswith(IMAGE_EXTENSIONS) and not is_hidden(entry.name):
             names.append(entry.name)
         elif not is_folder(entry):
             findings.skip(f"{prefix}/{entry.name}", "hidden" if is_hidden(entry.name) else "of another kind")
@@ -66,11 +66,11 @@ def pictures_in(folder: Path, prefix: str, findings: Findings) -> list[str]:
 
 
 def remark_on_unnamed(names: set[str], prefix: str, table: Path, findings: Findings) -> None:
-    """Say that a folder holds pictures that its table does not name, if it does."""
+    """Say that a folder holds images that its table does not name, if it does."""
     if names:
         ordered: list[str] = sorted(names, key=natural_key)
         findings.remark(
-            f"{plural(len(names), 'picture')} of {prefix}/ not used: {table.name} does not name {listed(ordered, 3)}."
+            f"{plural(len(names), 'image')} of {prefix}/ not used: {table.name} does not name {listed(ordered, 3)}."
         )
 
 

@@ -1,4 +1,4 @@
-"""scikit-learn's handwritten digits: real pictures that need no download."""
+"""scikit-learn's handwritten digits: real images that need no download."""
 
 from typing import Any
 
@@ -13,18 +13,18 @@ from lightning_vision.errors import ConfigError
 
 
 class Digits(StreamDataModule):
-    """1,797 grey pictures of the digits 0 to 9, 8x8 pixels, written by 13 people; they come with scikit-learn.
+    """1,797 grey images of the digits 0 to 9, 8x8 pixels, written by 13 people; they come with scikit-learn.
 
     Source: the test part of "Optical Recognition of Handwritten Digits" (E. Alpaydin, C. Kaynak, 1998), UCI Machine
     Learning Repository, CC BY 4.0, https://doi.org/10.24432/C50P49. There is no official split here: validation and
-    test sets are cut by ``seed``. The file keeps the order in which the pictures were collected, so that consecutive
+    test sets are cut by ``seed``. The file keeps the order in which the images were collected, so that consecutive
     parts of it have different writers: the column ``domain`` names them "part 1", "part 2" and so on.
 
     Args:
-        root: Not used; the pictures lie in the installed package.
+        root: Not used; the images lie in the installed package.
         domains: Number of parts that ``domain`` names.
-        num_workers: None are needed, the pictures are in memory.
-        image_size: Side of the enlarged pictures, in pixels.
+        num_workers: None are needed, the images are in memory.
+        image_size: Side of the enlarged images, in pixels.
         options: See ``StreamDataModule``.
     """
 
@@ -44,12 +44,12 @@ class Digits(StreamDataModule):
         super().__init__(root, num_workers=num_workers, image_size=image_size, **options)
 
     def read_samples(self) -> tuple[pd.DataFrame, list[str]]:
-        """One row a picture, in the order of the file."""
+        """One row an image, in the order of the file."""
         from sklearn.datasets import load_digits  # takes a second, and only this class needs it
 
         pixels, labels = load_digits(return_X_y=True)  # (N, 64) float64 in 0..16, (N,)
         grey = np.rint(pixels.reshape(-1, 1, 8, 8) * (255 / 16)).astype(np.uint8)
-        self._pictures = torch.from_numpy(grey)  # (N, 1, 8, 8)
+        self._images = torch.from_numpy(grey)  # (N, 1, 8, 8)
         parts = np.array_split(np.arange(len(labels)), self.domains)
         samples = pd.DataFrame(
             {
@@ -63,12 +63,12 @@ class Digits(StreamDataModule):
 
     def load_image(self, index: int) -> Tensor:
         """uint8 (3, 8, 8)."""
-        return self._pictures[index].expand(3, 8, 8)
+        return self._images[index].expand(3, 8, 8)
 
     def default_train_transforms(self) -> list[nn.Module]:
         """Slightly turned, shifted and scaled, then enlarged.
 
-        In this order: torch spreads the larger picture over threads, which takes ten times as long on busy cores.
+        In this order: torch spreads the larger image over threads, which takes ten times as long on busy cores.
         """
         bilinear = v2.InterpolationMode.BILINEAR
         slightly = v2.RandomAffine(degrees=10, translate=(0.08, 0.08), scale=(0.9, 1.1), interpolation=bilinear)

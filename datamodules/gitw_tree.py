@@ -11,12 +11,12 @@ from typing import NamedTuple
 import pandas as pd
 
 from datamodules.dataset_folder import (
-    PICTURE_EXTENSIONS,
+    IMAGE_EXTENSIONS,
     entries_of,
+    images_in,
     is_folder,
     is_hidden,
     missing_layout,
-    pictures_in,
     sub_folders,
 )
 from lightning_vision.data.data_problems import Findings
@@ -66,7 +66,7 @@ class GitwSequence:
     folders: frozenset[str]
     video: str | None
     frames: Mapping[int, str] = field(default_factory=dict)
-    """Picture files by the number of the frame, from 0."""
+    """Image files by the number of the frame, from 0."""
 
     @property
     def is_one(self) -> bool:
@@ -94,7 +94,7 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True)
 class Footage:
-    """The frames of a sequence: a video's, or picture files."""
+    """The frames of a sequence: a video's, or image files."""
 
     height: int
     width: int
@@ -102,15 +102,15 @@ class Footage:
     count: int
     """Frames of the video."""
     files: Mapping[int, str]
-    """Picture files by frame, where they are used instead."""
+    """Image files by frame, where they are used instead."""
 
     @property
     def numbers(self) -> Sequence[int]:
         """Of all frames, ascending."""
         return range(self.count) if self.video is not None else sorted(self.files)
 
-    def picture(self, frame: int) -> tuple[str, int] | None:
-        """Path and number in the video (-1 for a picture file) of a frame; None if there is no such."""
+    def image(self, frame: int) -> tuple[str, int] | None:
+        """Path and number in the video (-1 for an image file) of a frame; None if there is no such."""
         if self.video is not None:
             return (self.video, frame) if 0 <= frame < self.count else None
         return (self.files[frame], -1) if frame in self.files else None
@@ -150,8 +150,8 @@ def read_tree(root: Path, layouts: Sequence[str], classes: Sequence[str] | None,
             folder, path = top / class_name, f"{part}/{class_name}" if part else class_name
             for name in sub_folders(folder):
                 sequences.append(_read_sequence(folder / name, f"{path}/{name}", class_name, part, findings))
-            if any(entry.name.lower().endswith(PICTURE_EXTENSIONS) for entry in entries_of(folder)):
-                names = pictures_in(folder, path, findings)
+            if any(entry.name.lower().endswith(IMAGE_EXTENSIONS) for entry in entries_of(folder)):
+                names = images_in(folder, path, findings)
                 crops += _read_crops(names, path, class_name, part, findings)
     say_chosen_classes(classes, found, findings)
     if not crops and not any(sequence.is_one for sequence in sequences):
@@ -265,7 +265,7 @@ def make_table(rows: Sequence[Row], tree: GitwTree, findings: Findings) -> tuple
     class_names = sorted(table["class_name"].unique(), key=natural_key)
     folders = {sequence.class_name for sequence in tree.sequences} | {row.class_name for row in tree.crops}
     if empty := sorted(folders - set(class_names), key=natural_key):
-        findings.remark(f"No class was made of {listed(empty)}: no picture of it can be used.")
+        findings.remark(f"No class was made of {listed(empty)}: no image of it can be used.")
     samples = pd.DataFrame(
         {
             "path": table["path"].astype("str"),
@@ -295,11 +295,11 @@ def split_of(part: str) -> str:
     return SPLITS.get(part.lower().rstrip("0123456789"), "")
 
 
-def _first_size(pictures: Sequence[Path]) -> tuple[int, int] | None:
-    """Height and width of the first picture that can be read; what is wrong with others is found where they are used."""
-    for picture in pictures:
+def _first_size(images: Sequence[Path]) -> tuple[int, int] | None:
+    """Height and width of the first image that can be read; what is wrong with others is found where they are used."""
+    for image in images:
         try:
-            return read_header(picture).size
+            return read_header(image).size
         except DataError:
             continue
     return None
@@ -327,7 +327,7 @@ def _read_sequence(folder: Path, path: str, class_name: str, part: str, findings
     frames: dict[int, str] = {}
     if "Frames" in folders:
         odd = []
-        for name in pictures_in(folder / "Frames", f"{path}/Frames", findings):
+        for name in images_in(folder / "Frames", f"{path}/Frames", findings):
             match = _FRAME.fullmatch(name)
             if match and int(match["ms"]) % MILLISECONDS == 0:
                 frames[int(match["ms"]) // MILLISECONDS] = f"{path}/Frames/{name}"
@@ -357,9 +357,9 @@ def _is_tree(folder: Path) -> bool:
             entries = entries_of(class_folder)[:50]
             if any(_SEQUENCE.fullmatch(entry.name) and is_folder(entry) for entry in entries):
                 return True
-            # Other crops would do in a root; here they could be any pictures with a number.
+            # Other crops would do in a root; here they could be any images with a number.
             names = [entry.name for entry in entries if _SEQUENCE.match(entry.name)]
-            if any(_CROP.fullmatch(Path(name).stem) and name.lower().endswith(PICTURE_EXTENSIONS) for name in names):
+            if any(_CROP.fullmatch(Path(name).stem) and name.lower().endswith(IMAGE_EXTENSIONS) for name in names):
                 return True
     return False
 

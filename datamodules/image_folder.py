@@ -1,4 +1,4 @@
-"""A folder of pictures, one sub-folder a class: a person's own photos."""
+"""A folder of images, one sub-folder a class: a person's own photos."""
 
 import os
 from dataclasses import dataclass, field
@@ -26,7 +26,7 @@ SPLIT_FOLDERS = {
 }
 MADE_HERE = ("label", "box_xyxy", "source", "role")
 """Columns that a metadata file must not have."""
-LAYOUT = "Expected <root>/<class>/<pictures> or <root>/{train,val,test}/<class>/<pictures>"
+LAYOUT = "Expected <root>/<class>/<images> or <root>/{train,val,test}/<class>/<images>"
 
 
 @dataclass
@@ -35,15 +35,15 @@ class _Found:
 
     rows: list[tuple[str, str, str, str | None]] = field(default_factory=list)  # path, class, split, domain
     findings: Findings = field(default_factory=Findings)
-    without_pictures: list[str] = field(default_factory=list)
+    without_images: list[str] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
 
 
 class ImageFolder(StreamDataModule):
-    """Pictures in ``<root>/<class>/`` or ``<root>/{train,val,test}/<class>/``, and in any folder below.
+    """Images in ``<root>/<class>/`` or ``<root>/{train,val,test}/<class>/``, and in any folder below.
 
     JPEG, PNG, WebP, BMP, GIF and TIFF; HEIC where the package pillow-heif is installed. Hidden, empty and other files
-    are skipped, and counted. Classes are in natural order of their names. Where pictures lie in sub-folders of the
+    are skipped, and counted. Classes are in natural order of their names. Where images lie in sub-folders of the
     class folders, the column ``domain`` is the name of the first one. A missing test or validation set is cut from
     the training data.
 
@@ -62,9 +62,9 @@ class ImageFolder(StreamDataModule):
     def read_samples(self) -> tuple[pd.DataFrame, list[str]]:
         """Walk through the folders; rows are in natural order of split, class and path."""
         found = _read_folders(self.root, self.findings)
-        if found.without_pictures:
+        if found.without_images:
             self.findings.remark(
-                f"{self.root}: no class was made of {listed(found.without_pictures, 5)}: no picture in it."
+                f"{self.root}: no class was made of {listed(found.without_images, 5)}: no image in it."
             )
         if found.left_out:
             self.findings.remark(f"{self.root}: left out {listed(found.left_out, 5)}, beside the split folders.")
@@ -110,14 +110,14 @@ class ImageFolder(StreamDataModule):
                 joined[name] = joined[name].fillna(default).astype(facts[name].dtype)
         return joined
 
-    def _checked_metadata(self, table: Table, pictures: set[str]) -> Table:
-        """The rows that name a picture, each once, with a split that there is."""
+    def _checked_metadata(self, table: Table, images: set[str]) -> Table:
+        """The rows that name an image, each once, with a split that there is."""
         table = table.texts(["path"], self.findings)
         path = table.rows["path"].str.replace("\\", "/").str.removeprefix("./")
         table = Table(table.file, table.rows.assign(path=path)).once("path", self.findings)
-        there = table.rows["path"].isin(pictures)
+        there = table.rows["path"].isin(images)
         for at, name in table.rows.loc[~there, "path"].items():
-            self.findings.bad(table.place(at), f"there is no such picture ({name}; paths start from {self.root})")
+            self.findings.bad(table.place(at), f"there is no such image ({name}; paths start from {self.root})")
         table = table.keep(there)
         if "frame" in table.rows:
             text = table.rows["frame"].str.strip()
@@ -139,7 +139,7 @@ def _typed(column: pd.Series) -> pd.Series:
 
 
 def _read_folders(root: Path, findings: Findings) -> _Found:
-    """Tell the two layouts apart, refuse what is neither, and list the pictures."""
+    """Tell the two layouts apart, refuse what is neither, and list the images."""
     if not root.is_dir():
         kind = "is a file" if root.exists() else "does not exist"
         raise DataError(f"data.root: the folder {root} {kind}. {LAYOUT}: give the folder above the class folders.")
@@ -156,7 +156,7 @@ def _read_folders(root: Path, findings: Findings) -> _Found:
     for prefix, (top, split) in tops.items():
         for name in _folders(top):
             _read_class(str(top / name), f"{prefix}/{name}" if prefix else name, name, split, found)
-    loose = {top: names for top, _ in tops.values() if (names := _loose_pictures(top))}
+    loose = {top: names for top, _ in tops.values() if (names := _loose_images(top))}
     if not found.rows:
         _refuse_empty(root, found, loose)
     for top, names in loose.items():
@@ -174,11 +174,11 @@ def _read_folders(root: Path, findings: Findings) -> _Found:
 
 
 def _read_class(folder: str, prefix: str, name: str, split: str, found: _Found) -> None:
-    """Add the pictures of one class folder and of all below it; ``prefix`` is its path from the root."""
+    """Add the images of one class folder and of all below it; ``prefix`` is its path from the root."""
     before = len(found.rows)
     _read_below(folder, prefix, None, (os.path.realpath(folder),), name, split, found)
     if len(found.rows) == before:
-        found.without_pictures.append(prefix)
+        found.without_images.append(prefix)
 
 
 def _read_below(
@@ -193,7 +193,7 @@ def _read_below(
                 if not is_hidden(entry.name) and place not in above:  # a link may lead back to a folder above
                     _read_below(entry.path, path, domain or entry.name, (*above, place), name, split, found)
                     if Path(entry.name).suffix.lower() in EXTENSIONS and len(found.rows) == before:
-                        found.findings.skip(path, "folders named like a picture")
+                        found.findings.skip(path, "folders named like an image")
             elif reason := reason_to_skip(entry):
                 found.findings.skip(path, reason)
             else:
@@ -205,7 +205,7 @@ def _folders(folder: Path) -> list[str]:
         return sorted(entry.name for entry in entries if is_folder(entry) and not is_hidden(entry.name))
 
 
-def _loose_pictures(folder: Path) -> list[str]:
+def _loose_images(folder: Path) -> list[str]:
     with os.scandir(folder) as entries:
         return sorted(entry.name for entry in entries if not is_folder(entry) and reason_to_skip(entry) is None)
 
@@ -216,12 +216,12 @@ def _refuse_empty(root: Path, found: _Found, loose: dict[Path, list[str]]) -> No
             f": if {root.name} is a class, give the folder above it, {root.resolve().parent}" if root in loose else ""
         )
         raise DataError(
-            f"data.root: {plural(sum(map(len, loose.values())), 'picture')} directly in {listed(loose)} and none in a class "
+            f"data.root: {plural(sum(map(len, loose.values())), 'image')} directly in {listed(loose)} and none in a class "
             f"folder. {LAYOUT}{way_out}."
         )
     skipped = f" Skipped: {found.findings.counted()}." if found.findings.skipped else ""
     raise DataError(
-        f"data.root: no picture in {root}"
+        f"data.root: no image in {root}"
         + (f", which has the folders {listed(_folders(root), 5)}" if _folders(root) else ", which is empty")
         + f".{skipped} {LAYOUT}; read are {', '.join(sorted(EXTENSIONS))}."
     )
@@ -241,8 +241,8 @@ def _refuse_too_high(root: Path, tops: dict[str, tuple[Path, str]], found: _Foun
     domains = sorted({domain for _, _, _, domain in found.rows if domain is not None}, key=natural_key)
     if len(classes) == 1 and len(domains) > 1 and all(domain is not None for _, _, _, domain in found.rows):
         raise DataError(
-            f"data.root: {root} has the one class '{classes[0]}', with pictures only in its sub-folders "
+            f"data.root: {root} has the one class '{classes[0]}', with images only in its sub-folders "
             f"{listed(domains, 5)}. It looks one level too high. {LAYOUT}: give "
-            f"{next(top / classes[0] for top, _ in tops.values())} if these are the classes, or else put the pictures "
+            f"{next(top / classes[0] for top, _ in tops.values())} if these are the classes, or else put the images "
             f"directly into '{classes[0]}'."
         )

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import pandas as pd
 
 from datamodules.annotation_tables import Table, first_line, read_csv
-from datamodules.dataset_folder import missing_layout, pictures_in, remark_on_unnamed
+from datamodules.dataset_folder import images_in, missing_layout, remark_on_unnamed
 from lightning_vision.data.datamodule import StreamDataModule
 from lightning_vision.errors import ConfigError, DataError
 from lightning_vision.terminal.wording import listed, natural_key
@@ -20,13 +20,13 @@ from lightning_vision.terminal.wording import listed, natural_key
 TREE = "product_category_tree"
 COLUMNS = ("uniq_id", TREE)
 BETWEEN_LEVELS = ">>"
-PICTURE_FOLDERS = ("Flipkart/Images", "Images")
+IMAGE_FOLDERS = ("Flipkart/Images", "Images")
 TABLE_FOLDERS = ("", "Flipkart")
 
 
 @dataclass(frozen=True)
 class _Found:
-    pictures: Path
+    images: Path
     tables: list[Path]
 
 
@@ -34,14 +34,14 @@ class Products(StreamDataModule):
     """1,050 products of an online shop with a photo each, in 7 top categories of 150 and 62 below them.
 
     The table ``flipkart_com-ecommerce_sample_1050.csv`` has a line a product; its columns ``uniq_id`` and
-    ``product_category_tree`` are needed. The picture is the file that the column ``image`` names, or else
+    ``product_category_tree`` are needed. The image is the file that the column ``image`` names, or else
     ``<uniq_id>.jpg``, in ``Flipkart/Images/`` or ``Images/``. ``product_category_tree`` is a text such as
     ``["Baby Care >> Infant Wear >> ..."]``. There is no official split: validation and test sets are cut, by
     ``--data.split 70/15/15`` for instance. The columns ``uniq_id``, ``category`` (the top one) and, where the table has
     it, ``crawl_timestamp`` join the sample table, so that a stream can follow them.
 
     Args:
-        root: The folder that holds the table and the pictures, or the folder Flipkart that does.
+        root: The folder that holds the table and the images, or the folder Flipkart that does.
         level: How many levels of the category tree name a class: 1 is the top category ("Baby Care"), 2 the top one and
             the next ("Baby Care >> Infant Wear"). Products whose tree is less deep are skipped, and counted.
         categories: Top categories to keep; None keeps all.
@@ -59,7 +59,7 @@ class Products(StreamDataModule):
         "Watches",
     )
     TABLE: ClassVar[str] = "flipkart_com-ecommerce_sample_1050.csv"
-    NUM_PICTURES: ClassVar[int] = 1050
+    NUM_IMAGES: ClassVar[int] = 1050
     LAYOUTS: ClassVar[tuple[str, ...]] = (
         f"<root>/Flipkart/{TABLE} and <root>/Flipkart/Images/<uniq_id>.jpg",
         f"<root>/{TABLE} and <root>/Images/<uniq_id>.jpg (or <root>/Flipkart/Images/)",
@@ -92,12 +92,12 @@ class Products(StreamDataModule):
         """In natural order of class and path."""
         found = _find(self.root)
         if found is None or (self.table is None and not found.tables):
-            raise missing_layout(self.root, "The table or pictures of Products", self.LAYOUTS, self.SOURCE, _is_root)
+            raise missing_layout(self.root, "The table or images of Products", self.LAYOUTS, self.SOURCE, _is_root)
         table = read_csv(self._table_file(found), self.findings, COLUMNS)
         table = table.texts(COLUMNS, self.findings).once("uniq_id", self.findings)
-        table = self._name_pictures(table)
-        prefix = found.pictures.relative_to(self.root).as_posix()
-        on_disk = set(pictures_in(found.pictures, prefix, self.findings))
+        table = self._name_images(table)
+        prefix = found.images.relative_to(self.root).as_posix()
+        on_disk = set(images_in(found.images, prefix, self.findings))
         remark_on_unnamed(on_disk - set(map(str, table.rows["image"])), prefix, table.file, self.findings)
         rows = self._classify(table, prefix)
         there = rows["image"].isin(on_disk)
@@ -137,7 +137,7 @@ class Products(StreamDataModule):
             )
         return (named or found.tables)[0]
 
-    def _name_pictures(self, table: Table) -> Table:
+    def _name_images(self, table: Table) -> Table:
         """The column ``image``: as the table has it, or else from ``uniq_id``. Plain file names, each once."""
         rows = table.rows
         image = rows["uniq_id"] + ".jpg"
@@ -211,11 +211,11 @@ def _is_root(folder: Path) -> bool:
 
 
 def _find(root: Path) -> _Found | None:
-    """The folder of pictures and the tables beside it; None without pictures."""
-    pictures = next((root / name for name in PICTURE_FOLDERS if (root / name).is_dir()), None)
-    if pictures is None:
+    """The folder of images and the tables beside it; None without images."""
+    images = next((root / name for name in IMAGE_FOLDERS if (root / name).is_dir()), None)
+    if images is None:
         return None
     files = [file for name in TABLE_FOLDERS if (root / name).is_dir() for file in sorted((root / name).glob("*.csv"))]
     # Whether the columns are separated by commas, and all else about the table, is for its reader to say.
     tables = [file for file in files if all(column in first_line(file) for column in COLUMNS)]
-    return _Found(pictures, tables or [file for file in files if file.name == Products.TABLE])
+    return _Found(images, tables or [file for file in files if file.name == Products.TABLE])

@@ -184,7 +184,7 @@ class SaliencyMaps(StreamDataModule):
                 )
         wanted = {}
         for frame, path in maps.items():
-            if footage.picture(frame) is None:
+            if footage.image(frame) is None:
                 self.findings.bad(path, no_such_frame(frame, footage))
             elif frame in gaze and gaze[frame] is None:
                 self.findings.skip(path, ABSENT)
@@ -223,7 +223,7 @@ class SaliencyMaps(StreamDataModule):
                 self.findings.skip(place, ABSENT)
                 continue
             rectangle = gaussian_rectangle(point, sigma, self.threshold, footage.height, footage.width)
-            if footage.picture(frame) is None:
+            if footage.image(frame) is None:
                 self.findings.bad(place, no_such_frame(frame, footage))
             elif rectangle is None:
                 self.findings.skip(place, "gaze points outside of the frame")
@@ -274,9 +274,9 @@ def gaussian_rectangle(
 
 
 def _row(sequence: GitwSequence, footage: Footage, frame: int, rectangle: Sequence[int], saliency: str | None) -> Row:
-    picture = footage.picture(frame)
-    if picture is None:
+    image = footage.image(frame)
+    if image is None:
         raise DataError(f"{sequence.path}: {no_such_frame(frame, footage)}.")
     x1, y1, x2, y2 = map(float, rectangle)
     box: Box = (x1, y1, x2, y2)
-    return Row(picture[0], sequence.class_name, sequence.part, sequence.group, picture[1], box, saliency)
+    return Row(image[0], sequence.class_name, sequence.part, sequence.group, image[1], box, saliency)

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import pandas as pd
 
 from datamodules.annotation_tables import Table, read_csv, read_mat_columns, read_mat_struct
-from datamodules.dataset_folder import contents, missing_layout, pictures_in, remark_on_unnamed, sub_folders
+from datamodules.dataset_folder import contents, images_in, missing_layout, remark_on_unnamed, sub_folders
 from lightning_vision.data.data_problems import Findings
 from lightning_vision.data.datamodule import StreamDataModule
 from lightning_vision.errors import DataError
@@ -39,7 +39,7 @@ class _Devkit:
 
     class_names: Path
     tables: dict[str, Path]  # split to its annotations
-    folders: dict[str, Path]  # split to its pictures
+    folders: dict[str, Path]  # split to its images
 
 
 @dataclass(frozen=True)
@@ -59,18 +59,18 @@ class StanfordCars(StreamDataModule):
     ``cars_train/``, ``cars_test/``, in root or in ``root/stanford_cars``) and Kaggle's class folders
     (``car_data/car_data/{train,test}/<class>/`` with ``anno_train.csv``, ``anno_test.csv`` and ``names.csv``; root at
     any of these levels). Labels are in the devkit's order of classes and rows in the order of file names in both, so
-    that a picture has the same label and lies on the same side of every cut. Boxes count pixels from 1 on disk, both
+    that an image has the same label and lies on the same side of every cut. Boxes count pixels from 1 on disk, both
     corners included; ``box_xyxy`` counts from 0, x2 and y2 excluded.
 
     Args:
         root: The folder of either layout.
-        crop_to_box: Pictures are what lies in the car's box.
+        crop_to_box: Images are what lies in the car's box.
         context: Share of a box's sides by which it is widened in all.
         options: See ``StreamDataModule``.
     """
 
     NUM_CLASSES: ClassVar[int] = 196
-    NUM_PICTURES: ClassVar[dict[str, int]] = {"train": 8144, "test": 8041}
+    NUM_IMAGES: ClassVar[dict[str, int]] = {"train": 8144, "test": 8041}
     LAYOUTS: ClassVar[tuple[str, ...]] = (
         "<root>/devkit/{cars_meta,cars_train_annos,cars_test_annos_withlabels}.mat, <root>/cars_train/*.jpg and "
         "<root>/cars_test/*.jpg",
@@ -89,7 +89,7 @@ class StanfordCars(StreamDataModule):
         super().__init__(root, **options)
 
     def read_samples(self) -> tuple[pd.DataFrame, list[str]]:
-        """Training before test pictures, each in natural order of file names."""
+        """Training before test images, each in natural order of file names."""
         devkit = _find_devkit(self.root)
         folders = None if devkit else _find_class_folders(self.root)
         if devkit is not None:
@@ -112,7 +112,7 @@ class StanfordCars(StreamDataModule):
         for split, file in found.tables.items():
             table = _checked(read_mat_struct(file, "annotations", MAT_FIELDS), len(class_names), self.findings)
             prefix = found.folders[split].relative_to(self.root).as_posix()
-            on_disk = set(pictures_in(found.folders[split], prefix, self.findings))
+            on_disk = set(images_in(found.folders[split], prefix, self.findings))
             there = table.rows["fname"].isin(on_disk)
             for name in table.rows.loc[~there, "fname"]:
                 self.findings.bad(f"{prefix}/{name}", "there is no such file")
@@ -138,7 +138,7 @@ class StanfordCars(StreamDataModule):
                 (name, folder, f"{prefix}/{folder}/{name}", label_of[folder])
                 for folder in sub_folders(top)
                 if folder in label_of
-                for name in pictures_in(top / folder, f"{prefix}/{folder}", self.findings)
+                for name in images_in(top / folder, f"{prefix}/{folder}", self.findings)
             ]
             part = pd.DataFrame(rows, columns=["fname", "folder", "path", "label"]).astype({"label": "int64"})
             part["split"], part["box_xyxy"] = split, None
@@ -168,7 +168,7 @@ class StanfordCars(StreamDataModule):
         return names
 
     def _join_table(self, part: pd.DataFrame, prefix: str, file: Path, class_names: list[str] | None) -> pd.DataFrame:
-        """Give the pictures of one split the boxes of its table, where both say the same about the class."""
+        """Give the images of one split the boxes of its table, where both say the same about the class."""
         count = self.NUM_CLASSES if class_names is None else len(class_names)
         table = read_csv(file, self.findings, COLUMNS, header=False, other_names=OTHER_NAMES)
         rows = _checked(table, count, self.findings).rows
@@ -198,13 +198,13 @@ class StanfordCars(StreamDataModule):
             return part[~unnamed]
         if unnamed.any():
             self.findings.remark(
-                f"{file.name} has no line for {plural(int(unnamed.sum()), 'picture')}, such as "
+                f"{file.name} has no line for {plural(int(unnamed.sum()), 'image')}, such as "
                 f"'{part.loc[unnamed, 'path'].iloc[0]}': the folder alone tells the class."
             )
         return part
 
     def _boxes(self, rows: pd.DataFrame, paths: pd.Series[str]) -> pd.Series[Any]:
-        """``box_xyxy`` of each row. One without an area is no box, and its picture cannot be used if boxes are cut out."""
+        """``box_xyxy`` of each row. One without an area is no box, and its image cannot be used if boxes are cut out."""
         if early := int((rows[["x1", "y1"]] < 1).any(axis=1).sum()):
             self.findings.remark(
                 f"Boxes that begin before pixel 1: {early}. The first pixel is 1 here; are they of a copy that counts from 0?"
@@ -220,15 +220,15 @@ class StanfordCars(StreamDataModule):
         return pd.Series(boxes, index=rows.index, dtype="object")
 
     def _compare_counts(self, samples: pd.DataFrame, class_names: list[str]) -> None:
-        counts = {split: int((samples["split"] == split).sum()) for split in self.NUM_PICTURES}
-        if counts != self.NUM_PICTURES or len(class_names) != self.NUM_CLASSES:
+        counts = {split: int((samples["split"] == split).sum()) for split in self.NUM_IMAGES}
+        if counts != self.NUM_IMAGES or len(class_names) != self.NUM_CLASSES:
             self.findings.remark(
-                f"Stanford Cars has {self.NUM_PICTURES['train']:,} training and {self.NUM_PICTURES['test']:,} test "
-                f"pictures of {self.NUM_CLASSES} classes; here are {counts['train']:,} and {counts['test']:,} of "
+                f"Stanford Cars has {self.NUM_IMAGES['train']:,} training and {self.NUM_IMAGES['test']:,} test "
+                f"images of {self.NUM_CLASSES} classes; here are {counts['train']:,} and {counts['test']:,} of "
                 f"{len(class_names)}."
             )
         if absent := [name for label, name in enumerate(class_names) if not (samples["label"] == label).any()]:
-            self.findings.remark(f"Classes without a picture: {listed(absent, 5)}.")
+            self.findings.remark(f"Classes without an image: {listed(absent, 5)}.")
 
 
 def _is_root(folder: Path) -> bool:

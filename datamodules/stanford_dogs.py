@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import pandas as pd
 
 from datamodules.annotation_tables import read_mat_columns
-from datamodules.dataset_folder import missing_layout, pictures_in, sub_folders
+from datamodules.dataset_folder import images_in, missing_layout, sub_folders
 from lightning_vision.data.datamodule import StreamDataModule
 from lightning_vision.errors import DataError
 from lightning_vision.terminal.wording import listed, plural
@@ -25,34 +25,34 @@ Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class _Found:
-    pictures: Path
+    images: Path
     annotations: Path | None
     lists: dict[str, Path]  # split to its list; those that are there
 
 
 class StanfordDogs(StreamDataModule):
-    """20,580 photos of dogs of 120 breeds, with boxes; 100 training pictures a class in the official split.
+    """20,580 photos of dogs of 120 breeds, with boxes; 100 training images a class in the official split.
 
     A. Khosla, N. Jayadevaprakash, B. Yao, L. Fei-Fei: Novel Dataset for Fine-Grained Image Categorization, 1st Workshop
     on Fine-Grained Visual Categorization, CVPR 2011. Two layouts are read: the authors' (``Images/``, ``Annotation/``
     and ``lists/{train,test}_list.mat``, or the lists beside the folders) with the official split, and Kaggle's
     (``images/Images/``, ``annotations/Annotation/``) without lists, where the test set is cut by ``test_fraction``.
     Classes are in order of the folders' numbers, which is the order of the official labels; a class name is what follows
-    the first "-" of the folder's name. Of several dogs in a picture the largest box is taken, within the size that the
-    annotation gives for the picture where it gives one; coordinates are used as they stand in the file, from 0, the
+    the first "-" of the folder's name. Of several dogs in an image the largest box is taken, within the size that the
+    annotation gives for the image where it gives one; coordinates are used as they stand in the file, from 0, the
     right and lower edge excluded.
 
-    The pictures were taken from ImageNet: a backbone that was trained on it has very likely seen test pictures.
+    The images were taken from ImageNet: a backbone that was trained on it has very likely seen test images.
 
     Args:
         root: The folder of either layout.
-        crop_to_box: Pictures are what lies in the dog's box.
+        crop_to_box: Images are what lies in the dog's box.
         context: Share of a box's sides by which it is widened in all.
         options: See ``StreamDataModule``.
     """
 
     NUM_CLASSES: ClassVar[int] = 120
-    NUM_PICTURES: ClassVar[dict[str, int]] = {"train": 12000, "test": 8580}
+    NUM_IMAGES: ClassVar[dict[str, int]] = {"train": 12000, "test": 8580}
     LAYOUTS: ClassVar[tuple[str, ...]] = (
         "<root>/Images/n<number>-<breed>/*.jpg, <root>/Annotation/n<number>-<breed>/* and "
         "<root>/lists/{train_list,test_list}.mat (official split)",
@@ -78,20 +78,20 @@ class StanfordDogs(StreamDataModule):
                 self.root, "Stanford Dogs", self.LAYOUTS, self.SOURCE, lambda place: bool(_find(place))
             )
         self.findings.remark(
-            "Stanford Dogs was made of ImageNet pictures: a backbone pretrained on ImageNet has very likely seen test "
-            "pictures, so its accuracy here says less than on other data."
+            "Stanford Dogs was made of ImageNet images: a backbone pretrained on ImageNet has very likely seen test "
+            "images, so its accuracy here says less than on other data."
         )
         folders = []
-        for name in sub_folders(found.pictures):
+        for name in sub_folders(found.images):
             if CLASS_FOLDER.fullmatch(name):
                 folders.append(name)
             else:
                 self.findings.remark(f"The folder '{name}' was left out: it is not named n<number>-<breed>.")
-        prefix = found.pictures.relative_to(self.root).as_posix()
+        prefix = found.images.relative_to(self.root).as_posix()
         rows = [
             (f"{folder}/{name}", label)
             for label, folder in enumerate(folders)
-            for name in pictures_in(found.pictures / folder, f"{prefix}/{folder}", self.findings)
+            for name in images_in(found.images / folder, f"{prefix}/{folder}", self.findings)
         ]
         samples = pd.DataFrame(rows, columns=["path", "label"]).astype({"label": "int64"})
         samples["split"] = ""
@@ -106,7 +106,7 @@ class StanfordDogs(StreamDataModule):
             samples = self._split_by_lists(samples, found, prefix)
         else:
             self.findings.remark(
-                "No train_list.mat and test_list.mat: the test set is cut from all pictures and is not the official one."
+                "No train_list.mat and test_list.mat: the test set is cut from all images and is not the official one."
             )
         if self.crop_to_box or self.annotations:
             samples = self._add_boxes(samples, found.annotations, prefix)
@@ -170,26 +170,26 @@ class StanfordDogs(StreamDataModule):
             if reason:
                 self.findings.bad(f"{prefix}/{path}", reason)
         if without := sum(box is None for box, fine in zip(boxes, usable, strict=True) if fine):
-            self.findings.remark(f"{plural(without, 'picture')} without an annotation file.")
+            self.findings.remark(f"{plural(without, 'image')} without an annotation file.")
         return samples.assign(box_xyxy=pd.Series(boxes, index=samples.index, dtype="object"))[usable]
 
     def _compare_counts(self, samples: pd.DataFrame, folders: list[str]) -> None:
-        expected = self.NUM_PICTURES if samples["split"].ne("").any() else {"": sum(self.NUM_PICTURES.values())}
+        expected = self.NUM_IMAGES if samples["split"].ne("").any() else {"": sum(self.NUM_IMAGES.values())}
         counts = {split: int((samples["split"] == split).sum()) for split in expected}
         if counts != expected or len(folders) != self.NUM_CLASSES:
             told = [
-                " and ".join(f"{count:,} {ADJECTIVES[split]}pictures" for split, count in of.items())
+                " and ".join(f"{count:,} {ADJECTIVES[split]}images" for split, count in of.items())
                 for of in (expected, counts)
             ]
             self.findings.remark(
                 f"Stanford Dogs has {told[0]} of {self.NUM_CLASSES} breeds; here are {told[1]} of {len(folders)}."
             )
         if absent := [name for label, name in enumerate(folders) if not (samples["label"] == label).any()]:
-            self.findings.remark(f"Classes without a picture: {listed(absent, 5)}.")
+            self.findings.remark(f"Classes without an image: {listed(absent, 5)}.")
 
 
 def largest_box(annotation: bytes) -> Box:
-    """The largest box of a VOC-like annotation: x1, y1, x2, y2, within the picture where the file gives its size.
+    """The largest box of a VOC-like annotation: x1, y1, x2, y2, within the image where the file gives its size.
 
     Raises:
         ValueError: It has none, or is not what it should be; the text is a reason that files can be counted by.
@@ -240,16 +240,16 @@ class _WithoutDoctype(ElementTree.TreeBuilder):
 
 
 def _find(root: Path) -> _Found | None:
-    """The folders of either layout, from root; None if there are no pictures."""
-    pictures = _first_with_classes(root, ("Images", "images/Images", "Images/Images", "images"))
-    if pictures is None:
+    """The folders of either layout, from root; None if there are no images."""
+    images = _first_with_classes(root, ("Images", "images/Images", "Images/Images", "images"))
+    if images is None:
         return None
     annotations = _first_with_classes(
         root, ("Annotation", "annotations/Annotation", "Annotation/Annotation", "annotations")
     )
     places = (root / "lists", root)
     found = {split: next((p / n for p in places if (p / n).is_file()), None) for split, n in LISTS.items()}
-    return _Found(pictures, annotations, {split: file for split, file in found.items() if file is not None})
+    return _Found(images, annotations, {split: file for split, file in found.items() if file is not None})
 
 
 def _first_with_classes(root: Path, names: tuple[str, ...]) -> Path | None:

@@ -20,12 +20,12 @@ SUBCOMMANDS = {
     "fit": "run a stream of experiences with one learning strategy; writes a run directory",
     "validate": "loss and accuracy of a checkpoint on the validation data",
     "test": "evaluate a checkpoint on the test data; rewrites the final metrics and the confusion matrix",
-    "predict": "write predictions.csv for the test data; with --model F.onnx DIR for a folder of pictures",
+    "predict": "write predictions.csv for the test data; with --model F.onnx DIR for a folder of images",
     "explain": "show what a classifier looks at where it errs: class-activation maps, and their figures",
     "export": "write the trained classifier for other machines (ONNX, pt2), checked against the original",
     "compare": "run several learning strategies, seeds and settings on one stream, and report on them",
-    "report": "a page, tables and pictures of any run directories",
-    "data": "describe the data: counts, sizes, sample pictures, leaks, what is odd; writes a page",
+    "report": "a page, tables and figures of any run directories",
+    "data": "describe the data: counts, sizes, sample images, leaks, what is odd; writes a page",
     "list": "strategies, datamodules, scenarios, recipes and configs that are installed, plugins included",
 }
 HELP = """\

@@ -34,7 +34,7 @@ class PluginModel(nn.Module):
         self.features: Tensor | None = None  # (B, D) of the last batch
 
     def forward(self, image: Tensor) -> Tensor:
-        """Logits (B, C) of normalised pictures (B, 3, H, W)."""
+        """Logits (B, C) of normalised images (B, 3, H, W)."""
         self.features = self.network.features(image)
         logits: Tensor = self.network.head(self.features)
         return logits.masked_fill(~self.network.seen, UNSEEN)
@@ -69,7 +69,7 @@ class Snapshot:
 
 
 class ExperienceData(IterableDataset[tuple[Tensor, Tensor, int]]):
-    """The training data of an experience, picture by picture: (image, label, task 0), the same on every process.
+    """The training data of an experience, image by image: (image, label, task 0), the same on every process.
 
     Args:
         batches: Of the experience, in the stream's order, striped over the processes.
@@ -85,7 +85,7 @@ class ExperienceData(IterableDataset[tuple[Tensor, Tensor, int]]):
 
     @property
     def batch_size(self) -> int:
-        """Pictures of a batch, on all processes together."""
+        """Images of a batch, on all processes together."""
         return len(next(self._global_batches())[1])
 
     def __len__(self) -> int:
@@ -96,11 +96,11 @@ class ExperienceData(IterableDataset[tuple[Tensor, Tensor, int]]):
             yield from ((image, label, 0) for image, label in zip(images, labels, strict=True))
 
     def _global_batches(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Pictures (B, 3, H, W) and labels (B,) of all processes together."""
+        """Images (B, 3, H, W) and labels (B,) of all processes together."""
         images, labels = torch.empty(0), torch.empty(0)
         batches = iter(self._batches)
         while True:
-            batch = next(batches, None)  # a process may be left without a picture of the last one
+            batch = next(batches, None)  # a process may be left without an image of the last one
             if batch is None:
                 images, labels = images[:0], labels[:0]
             else:
@@ -158,7 +158,7 @@ class PluginHost:
 
     @property
     def train_mb_size(self) -> int:
-        """Pictures of a batch, on all processes together: those of the experience's data."""
+        """Images of a batch, on all processes together: those of the experience's data."""
         data: ExperienceData = self.experience.dataset
         return data.batch_size
 

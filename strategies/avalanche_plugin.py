@@ -49,19 +49,17 @@ SUPPORTED: dict[str, Supported] = {
 }
 """By class name."""
 
-_PICTURES = (
-    "it keeps copies of pictures and draws them with a loader of its own, and a strategy is given batches in order"
-)
+_IMAGES = "it keeps copies of images and draws them with a loader of its own, and a strategy is given batches in order"
 _BATCHES = "it changes the loader, which the datamodule owns"
 _CLASSIFIER = "it needs a network with a second classifier for evaluation (eval_classifier)"
 _REPLAY = "strategies.Replay and strategies.DarkExperienceReplay keep a memory"
 
 REFUSED: dict[str, tuple[str, str]] = {
     "ReplayPlugin": (_BATCHES, _REPLAY),
-    "AGEMPlugin": (_PICTURES, _REPLAY),
-    "GEMPlugin": (_PICTURES, _REPLAY),
+    "AGEMPlugin": (_IMAGES, _REPLAY),
+    "GEMPlugin": (_IMAGES, _REPLAY),
     "GSS_greedyPlugin": (_BATCHES, _REPLAY),
-    "MIRPlugin": (_PICTURES, _REPLAY),
+    "MIRPlugin": (_IMAGES, _REPLAY),
     "RARPlugin": (_BATCHES, _REPLAY),
     "GDumbPlugin": ("it puts another network and other data in place of the run's", "strategies.Retrain starts anew"),
     "FromScratchTrainingPlugin": ("it resets the optimizer, which Lightning owns", "strategies.Retrain starts anew"),

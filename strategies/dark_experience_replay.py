@@ -16,14 +16,14 @@ from strategies.replay import Replay
 
 
 def logit_distance(h: Tensor, z: Tensor) -> Tensor:
-    """The mean over the pictures of the mean squared distance of their logits, over the classes that z has.
+    """The mean over the images of the mean squared distance of their logits, over the classes that z has.
 
     Args:
         h: (M, C) logits now.
         z: (M, C) logits then; -inf for a class that was not seen yet.
 
     Returns:
-        A scalar; a picture without any class counts 0.
+        A scalar; an image without any class counts 0.
     """
     known = z.isfinite()
     squares = torch.where(known, h.float() - z, 0).square()
@@ -31,9 +31,9 @@ def logit_distance(h: Tensor, z: Tensor) -> Tensor:
 
 
 class DarkExperienceReplay(Replay):
-    r"""Replay, and hold the logits of remembered pictures where they were (DER and DER++, arXiv 2004.07211).
+    r"""Replay, and hold the logits of remembered images where they were (DER and DER++, arXiv 2004.07211).
 
-    With a batch B of the new data and pictures M of the memory, whose logits z (C,) were kept when they came in,
+    With a batch B of the new data and images M of the memory, whose logits z (C,) were kept when they came in,
 
     .. math:: L = \frac{1}{|B|} \sum_{(x,y) \in B} CE(h(x), y)
               + \alpha \frac{1}{|M|} \sum_{(x,z) \in M} \frac{1}{|S_x|} \lVert h(x) - z \rVert^2_{S_x}
@@ -45,7 +45,7 @@ class DarkExperienceReplay(Replay):
 
     Differences from the paper:
         - z is taken once x's experience is learned, in evaluation mode and with the evaluation transform; the paper takes
-          it while x is trained on, from the network and the augmented picture of that moment. Beside the authors' code on
+          it while x is trained on, from the network and the augmented image of that moment. Beside the authors' code on
           the same features, taking it at the end costs 2 to 3.5 points of accuracy.
         - The distance is over the classes seen when x came in, those to come having nothing to be held to, and is divided
           by their number; the authors' code divides by C, over all C outputs from the beginning. So alpha acts C / |S_x| times
@@ -59,7 +59,7 @@ class DarkExperienceReplay(Replay):
         memory_size: Samples that are kept.
         per_class: Keep up to this many of each class, in place of ``memory_size`` and ``selection``.
         selection: ``reservoir`` or ``class_balanced``.
-        memory_batch_size: Pictures of the memory in each batch, on each process.
+        memory_batch_size: Images of the memory in each batch, on each process.
         alpha: Weight of the distance of the logits, 0 or more.
         beta: Weight of the memory's cross entropy, 0 or more.
     """

@@ -65,9 +65,9 @@ def class_whitening(scatter: Tensor, mean: Tensor, count: int, gamma1: float, ga
     covariance = scatter / max(count - 1, 1)
     eye = torch.eye(len(scatter), dtype=scatter.dtype, device=scatter.device)
     if gamma1 > 0 and covariance.diagonal().sum() <= 1e-12 * mean.square().sum():
-        return eye  # one picture, or copies of one: what shrinkage tends to as the covariance goes to 0
+        return eye  # one image, or copies of one: what shrinkage tends to as the covariance goes to 0
     remedy = (
-        f"a class has {count} picture(s). FeCAM: expected a larger gamma1 (1 is usual, not below gamma2), found gamma1 "
+        f"a class has {count} image(s). FeCAM: expected a larger gamma1 (1 is usual, not below gamma2), found gamma1 "
         f"{gamma1} and gamma2 {gamma2}."
     )
     normalised = correlation(shrink(covariance, gamma1, gamma2)).nan_to_num(nan=0.0)  # a row without variance: singular
@@ -89,11 +89,11 @@ class FeCAM(QueuedStrategy):
 
     where a hat means: transformed, then scaled to length 1. Sums are kept in float64, of Sigma_c one
     triangle: C * D * D * 4 bytes (100 classes: 0.1 GB at D = 512, 0.9 GB at 1,536), and as much again, not in the
-    checkpoint, to predict. The head is the same for any order of the pictures and any number of processes. There is no
-    gradient; the base's data counts too. A class without a picture gets -inf. The logits are not calibrated: between vectors
+    checkpoint, to predict. The head is the same for any order of the images and any number of processes. There is no
+    gradient; the base's data counts too. A class without an image gets -inf. The logits are not calibrated: between vectors
     of length 1 distances are small, and a softmax is nearly flat.
 
-    Fewer pictures than D are what shrinkage is for; a class with a single picture has R_c = I. Tukey's transform is made
+    Fewer images than D are what shrinkage is for; a class with a single image has R_c = I. Tukey's transform is made
     for features that are not negative, as a ReLU leaves them. A negative entry keeps its sign here, and the run says
     so: with such a backbone compare the form that the authors give vision transformers, ``scale_first: true, tukey: 1,
     gamma1: 1, gamma2: 0``: features are scaled to length 1 before means and covariances are taken, and nothing after that.
@@ -109,7 +109,7 @@ class FeCAM(QueuedStrategy):
 
     Args:
         tukey: lambda, above 0 and up to 1; 1 leaves the features as they are.
-        gamma1: Shrinkage towards the mean variance, 0 or more. With 0, more pictures per class than D are needed.
+        gamma1: Shrinkage towards the mean variance, 0 or more. With 0, more images per class than D are needed.
         gamma2: Shrinkage towards the mean covariance, 0 or more.
         mean: ``raw``: mu_c is the mean of the features, transformed after. ``transformed``: of the transformed features.
         scale_first: Features are scaled to length 1 before all else, in place of v and mu_c after the transform.
@@ -123,11 +123,11 @@ class FeCAM(QueuedStrategy):
         "mean": "transformed",
         "scale_first": False,
     }
-    sums: Tensor  # (C, D) float64, of the transformed features; empty before the first picture, as all that follow
+    sums: Tensor  # (C, D) float64, of the transformed features; empty before the first image, as all that follow
     raw_sums: Tensor  # (C, D) float64, of the features; empty too where the means are of the transformed ones
     counts: Tensor  # (C,) int64
     scatter: Tensor  # (C, D * (D + 1) / 2) float64, upper triangles of the sums of (v - mu)(v - mu)^T
-    negative: Tensor  # () int64, how many pictures had a negative entry
+    negative: Tensor  # () int64, how many images had a negative entry
     whitening: Tensor  # (C, D, D) float32, the inverse Cholesky factors; not in the checkpoint, as what follows
     whitened: Tensor  # (C,) int64, the counts that they were made from
 
@@ -178,7 +178,7 @@ class FeCAM(QueuedStrategy):
 
     @torch.inference_mode(False)  # what is made in an evaluation goes on after it
     def settle(self) -> None:
-        """Invert the covariances of the classes that have new pictures."""
+        """Invert the covariances of the classes that have new images."""
         d, c = self.sums.shape[-1], len(self.counts)
         if not self.whitening.numel():
             self.whitening = torch.zeros(c, d, d, device=self.sums.device)
@@ -212,7 +212,7 @@ class FeCAM(QueuedStrategy):
         words = []
         if self.tukey != 1 and self.negative:
             words.append(
-                f"{int(self.negative)} of {int(self.counts.sum())} pictures have negative features, which Tukey's transform "
+                f"{int(self.negative)} of {int(self.counts.sum())} images have negative features, which Tukey's transform "
                 "is not made for: compare scale_first true, tukey 1, gamma1 1, gamma2 0"
             )
         return [*words, *classes_without_data(network, self.counts)]

@@ -19,7 +19,7 @@ from lightning_vision.learning.strategy import Strategy
 
 
 def distillation(logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
-    r"""KL(q || p), the mean over the pictures, with p = softmax(logits / T) and q = softmax(teacher_logits / T).
+    r"""KL(q || p), the mean over the images, with p = softmax(logits / T) and q = softmax(teacher_logits / T).
 
     Args:
         logits: (N, K), of the classes that both know.
@@ -119,7 +119,7 @@ class LwF(Strategy):
 
     @torch.no_grad()
     def teacher_logits(self, network: Network, image: Tensor) -> Tensor:
-        """Logits (B, C) of the old network for pictures (B, 3, H, W)."""
+        """Logits (B, C) of the old network for images (B, 3, H, W)."""
         now = frozen_state(network)
         parts = torch.split(self.teacher, [value.numel() for value in now.values()])
         then = {name: part.view_as(value) for (name, value), part in zip(now.items(), parts, strict=True)}

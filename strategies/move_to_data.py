@@ -89,10 +89,10 @@ def imprint(weight: Tensor, lengths: Tensor, features: Tensor, labels: Tensor) -
 
 
 class MoveToData(Strategy):
-    r"""Move each class's row of the classifier towards the features of its new pictures (arXiv 2006.07152).
+    r"""Move each class's row of the classifier towards the features of its new images (arXiv 2006.07152).
 
-    For a new picture of class j with penultimate feature v (D,): w_j <- w_j + eps (\|w_j\| v/\|v\| - w_j), see
-    :func:`move_to_data`. Bias and backbone stay as they are; there is no gradient. After n pictures of a class its
+    For a new image of class j with penultimate feature v (D,): w_j <- w_j + eps (\|w_j\| v/\|v\| - w_j), see
+    :func:`move_to_data`. Bias and backbone stay as they are; there is no gradient. After n images of a class its
     old direction keeps (1-eps)^n, so n*eps is the figure to read an epsilon by: it is recorded per class.
 
     A list of epsilons costs one pass: all heads (E, C, D) are moved by the same features, each goes on from its own,
@@ -113,7 +113,7 @@ class MoveToData(Strategy):
     freezes_backbone = True
     heads: Tensor  # (E, C, D) float64, what each epsilon made of the classifier; empty before the first increment
     lengths: Tensor  # (C,) the rows' lengths at the start; 0 where a class has no row yet
-    counts: Tensor  # (C,) int64, pictures that moved each class so far
+    counts: Tensor  # (C,) int64, images that moved each class so far
 
     def __init__(self, epsilon: float | list[float] = list(DEFAULT_EPSILONS), passes: int = 1) -> None:  # noqa: B006
         super().__init__()

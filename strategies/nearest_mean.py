@@ -36,12 +36,12 @@ def classes_without_data(network: Network, counts: Tensor) -> list[str]:
 
     Args:
         network: Knows the classes seen.
-        counts: (C,), the pictures that a closed form was given of each class; empty before the first.
+        counts: (C,), the images that a closed form was given of each class; empty before the first.
     """
     missing = int((network.seen & (counts == 0)).sum()) if counts.numel() else 0
     if not missing:
         return []
-    return [f"{missing} known class(es) are never predicted: no picture of theirs came since the base checkpoint"]
+    return [f"{missing} known class(es) are never predicted: no image of theirs came since the base checkpoint"]
 
 
 def similarity(features: Tensor, means: Tensor, metric: Literal["cosine", "euclidean"]) -> Tensor:
@@ -63,17 +63,17 @@ def similarity(features: Tensor, means: Tensor, metric: Literal["cosine", "eucli
 class NearestMean(Strategy):
     r"""Classify by the nearest class mean of a frozen backbone's features (arXiv 1611.07725, 2303.07338).
 
-    With the penultimate features v (D,) of the n_c pictures of class c seen so far, and their sum s_c (D,):
+    With the penultimate features v (D,) of the n_c images of class c seen so far, and their sum s_c (D,):
 
     .. math:: \mu_c = s_c / n_c, \qquad
         \text{logit}_c = \cos(v, \mu_c) / \tau \quad\text{or}\quad -\lVert v - \mu_c \rVert^2
 
-    Sums (C, D) are kept in float64 beside counts (C,), so the means are the same for any order of the pictures and any
-    number of processes. There is no gradient; the base's data counts too. A class without a picture gets -inf.
+    Sums (C, D) are kept in float64 beside counts (C,), so the means are the same for any order of the images and any
+    number of processes. There is no gradient; the base's data counts too. A class without an image gets -inf.
 
     Differences from the papers:
         - iCaRL (1611.07725) takes the mean over exemplars, of features scaled to length 1, and the Euclidean distance.
-          Here it is the mean over all pictures, as in 2303.07338.
+          Here it is the mean over all images, as in 2303.07338.
         - A cosine lies in [-1, 1], where a softmax is nearly flat. It is divided by the temperature tau, which changes
           probabilities and no decision.
 

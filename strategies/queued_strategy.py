@@ -69,7 +69,7 @@ class QueuedStrategy(Strategy, ABC):
         self.settle()
 
     def predict(self, network: Network, features: Tensor) -> Tensor | Mapping[str, Tensor]:
-        """Logits (N, C) of all pictures so far; the network's own before the first."""
+        """Logits (N, C) of all images so far; the network's own before the first."""
         if len(self.waiting_labels):  # in the midst of an experience: prediction leaves the state as it is
             settled = copy.deepcopy(self)
             settled.absorb_waiting(network)

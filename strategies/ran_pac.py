@@ -24,7 +24,7 @@ def held_out(features: Tensor, direction: Tensor) -> Tensor:
     r"""Draw a fifth of the samples, each by its own feature and nothing else.
 
     A sample is held out if :math:`1000\, \langle v, r \rangle / \lVert v \rVert` has a fractional part under 0.2. That
-    depends on no order, no batch and no process; copies of a picture fall on one side. A hash of the feature's bytes
+    depends on no order, no batch and no process; copies of an image fall on one side. A hash of the feature's bytes
     would not do: the last bits of a feature change with the size of the batch that it was computed in, and with them the
     whole draw. Here a change of 1e-7 moves one sample in some thousands.
 
@@ -97,23 +97,23 @@ class RanPAC(QueuedStrategy):
     r"""Ridge regression on a fixed random projection of a frozen backbone's features (RanPAC, arXiv 2307.02251).
 
     With the penultimate feature v (D,), W (D, M) drawn once from N(0, 1), one-hot targets y (C,), the Gram matrix G
-    (M, M) and the sums Q (M, C) over all pictures so far:
+    (M, M) and the sums Q (M, C) over all images so far:
 
     .. math:: h = \max(0, v^\top W), \quad G = \sum h^\top h, \quad Q = \sum h^\top y, \quad
         \text{logit} = h\,(G + \lambda I)^{-1} Q
 
-    lambda is picked after each experience among 10^-8, ..., 10^8: by the squared error on a fifth of all pictures so far,
+    lambda is picked after each experience among 10^-8, ..., 10^8: by the squared error on a fifth of all images so far,
     of the regression on the others (:func:`held_out`, :func:`pick_ridge`). All of them make the head. G and Q are float64
-    sums, kept apart for the two parts: the head is the same for any order of the pictures and any number of processes.
+    sums, kept apart for the two parts: the head is the same for any order of the images and any number of processes.
     They take 16 M^2 bytes (64 MB at M = 2,000; 1.6 GB at 10,000). There is no gradient; the base's data counts too. A
-    class without a picture gets -inf. The logits are not calibrated: they regress 0 and 1, so a softmax is nearly flat.
+    class without an image gets -inf. The logits are not calibrated: they regress 0 and 1, so a softmax is nearly flat.
 
     Without a projection (the paper's ablation) h = v and M = D: ridge regression on the features themselves, which has no
     rectifier either.
 
     Differences from the paper:
         - The first session's adaptation of the backbone (its "phase 1") is left to ``base_strategy``.
-        - The authors pick lambda on the last fifth of the present experience's pictures alone.
+        - The authors pick lambda on the last fifth of the present experience's images alone.
         - M is 2,000; the paper's results are for 10,000.
 
     Args:
@@ -123,10 +123,10 @@ class RanPAC(QueuedStrategy):
     """
 
     EARLIER_DEFAULTS: ClassVar[Mapping[str, object]] = {"seed": 0}
-    # (D, M) float32, W; empty before the first picture, as all that follow. Its first column is the direction by which
-    # pictures are held out; without a projection there is but this one.
+    # (D, M) float32, W; empty before the first image, as all that follow. Its first column is the direction by which
+    # images are held out; without a projection there is but this one.
     projection: Tensor
-    grams: Tensor  # (2, M, M) float64, G of the pictures that lambda is fitted on and of those held out
+    grams: Tensor  # (2, M, M) float64, G of the images that lambda is fitted on and of those held out
     targets: Tensor  # (2, C, M) float64, Q transposed, likewise
     counts: Tensor  # (2, C) int64, likewise
     weight: Tensor  # (C, M) float64, the head; empty while the experience is learned
@@ -166,13 +166,13 @@ class RanPAC(QueuedStrategy):
         return v if self.projections is None else (v @ self.projection.double()).relu()
 
     def solve(self) -> tuple[Tensor, Tensor]:
-        """The head (C, M) of all pictures so far, and its lambda ()."""
+        """The head (C, M) of all images so far, and its lambda ()."""
         gram, targets = self.grams.sum(dim=0), self.targets.sum(dim=0)
         fitted, held = self.counts.sum(dim=1).tolist()
         ridge = self.ridge
         if ridge is None and fitted and held:
             ridge = pick_ridge(self.grams[0], self.targets[0], self.grams[1], self.targets[1], held)
-        if ridge is None:  # too few pictures to hold one out: the mean eigenvalue
+        if ridge is None:  # too few images to hold one out: the mean eigenvalue
             ridge = float(gram.diagonal().mean().clamp(min=CANDIDATES[0]))
         return ridge_regression(gram, targets, ridge), gram.new_tensor(ridge)
 
@@ -193,6 +193,6 @@ class RanPAC(QueuedStrategy):
         if not self.picked.numel():
             return []
         return [
-            f"ridge {float(self.picked):g}, {int(self.counts[1].sum())} of {int(self.counts.sum())} pictures held out",
+            f"ridge {float(self.picked):g}, {int(self.counts[1].sum())} of {int(self.counts.sum())} images held out",
             *classes_without_data(network, self.counts.sum(dim=0)),
         ]

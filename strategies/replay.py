@@ -69,9 +69,9 @@ def bottom_k(
 
 
 class Replay(Strategy):
-    r"""Learn new pictures together with some from a memory of the past (experience replay, arXiv 1902.10486).
+    r"""Learn new images together with some from a memory of the past (experience replay, arXiv 1902.10486).
 
-    With a batch B of the new data and ``memory_batch_size`` pictures M drawn from the memory,
+    With a batch B of the new data and ``memory_batch_size`` images M drawn from the memory,
 
     .. math:: L = (1 - w) \frac{1}{|B|} \sum_{(x,y) \in B} CE(h(f(x)), y)
               + w \frac{1}{|M|} \sum_{(x,y) \in M} CE(h(f(x)), y)
@@ -80,14 +80,14 @@ class Replay(Strategy):
     \|B\| = \|M\| it is the mean over the union of both, as in the paper. Both go through the network f, h together, so
     that batch norm sees them as one batch.
 
-    The memory holds indices (M,) int64 in the sample table, not pictures: 16 bytes a sample with its class. It is filled after
+    The memory holds indices (M,) int64 in the sample table, not images: 16 bytes a sample with its class. It is filled after
     each experience, experience 0 too:
 
     - ``reservoir``: a uniform sample of all that was seen, as by reservoir sampling. It is drawn by bottom-k sampling:
       the ``memory_size`` samples with the smallest hash of (seed, index), so that it depends neither on the order of
-      the stream nor on the number of processes, and holds the same pictures after a restart.
+      the stream nor on the number of processes, and holds the same images after a restart.
     - ``class_balanced``: the same within each class, and the classes alike. It takes one more pass over each
-      experience's pictures, without the network, for their labels.
+      experience's images, without the network, for their labels.
 
     Differences from the paper:
         - The memory is filled once an experience is learned, not after each batch, for the data is gone through more
@@ -98,7 +98,7 @@ class Replay(Strategy):
         memory_size: Samples that are kept.
         per_class: Keep up to this many of each class, in place of ``memory_size`` and ``selection``.
         selection: ``reservoir`` or ``class_balanced``.
-        memory_batch_size: Pictures of the memory in each batch, on each process.
+        memory_batch_size: Images of the memory in each batch, on each process.
         memory_weight: w, from 0 to 1.
     """
 
@@ -188,5 +188,5 @@ class Replay(Strategy):
     def notes(self, network: Network) -> list[str]:
         """Say once that a base checkpoint's memory was left behind."""
         count, self.left_behind = self.left_behind, 0
-        said = f"The base checkpoint's memory of {count} picture(s) was left behind: it names rows of that run's data."
+        said = f"The base checkpoint's memory of {count} image(s) was left behind: it names rows of that run's data."
         return [said] if count else []

@@ -68,9 +68,9 @@ class SklearnHead(Strategy):
 
     An estimator that has ``partial_fit`` (SGDClassifier, MLPClassifier, GaussianNB) is given each batch once, in the
     stream's order, and keeps nothing of the past but itself. Any other is fitted anew after each experience, to the
-    features of all pictures so far. These are kept and travel with the checkpoint: 4 P D bytes for P pictures, which is
-    256 MB for 50,000 pictures of 1,280 features. There is no gradient; the base's data counts too. A class without a
-    picture gets -inf; a probability of 0 counts as 1e-38. While there is one class only, it is what is predicted.
+    features of all images so far. These are kept and travel with the checkpoint: 4 P D bytes for P images, which is
+    256 MB for 50,000 images of 1,280 features. There is no gradient; the base's data counts too. A class without a
+    image gets -inf; a probability of 0 counts as 1e-38. While there is one class only, it is what is predicted.
 
     Every process fits the same estimator to the same features, so its random numbers are seeded: ``random_state`` follows
     the run's seed, unless ``seed`` or estimator_args pins it.
@@ -80,7 +80,7 @@ class SklearnHead(Strategy):
     decision trees, whose nodes are checked when they are loaded, and a few plain parts of scikit-learn's own are let pass.
 
     Differences from scikit-learn:
-        - ``partial_fit`` is told all C classes at its first call. Those that have had no picture are left out of the
+        - ``partial_fit`` is told all C classes at its first call. Those that have had no image are left out of the
           prediction, whatever probability the estimator gives them.
 
     Args:
@@ -94,9 +94,9 @@ class SklearnHead(Strategy):
     needs_base_data = True
     EARLIER_DEFAULTS: ClassVar[Mapping[str, object]] = {"seed": 0}
     named_classes: ClassVar[Mapping[str, str | None]] = {"estimator": "sklearn.base.BaseEstimator"}
-    features: Tensor  # (P, D) float32, of all pictures so far; empty with partial_fit, as the labels are
+    features: Tensor  # (P, D) float32, of all images so far; empty with partial_fit, as the labels are
     labels: Tensor  # (P,) int64
-    counts: Tensor  # (C,) int64, pictures so far; empty before the first
+    counts: Tensor  # (C,) int64, images so far; empty before the first
     fitted: Tensor  # (B,) uint8, the estimator as a skops archive; empty before it is fitted
 
     def __init__(
@@ -166,7 +166,7 @@ class SklearnHead(Strategy):
         if np.isnan(logits).any():
             raise TrainingError(
                 f"SklearnHead: {self.estimator} gives probabilities that are no numbers. Some estimators do while a class has a "
-                f"single picture, or the features are of no use. Choose other estimator_args, or {KNOWN_TO_WORK}."
+                f"single image, or the features are of no use. Choose other estimator_args, or {KNOWN_TO_WORK}."
             )
         return torch.from_numpy(logits).to(features)
 
@@ -235,7 +235,7 @@ class SklearnHead(Strategy):
             self._fitted = self._learn(estimator, x, y, classes)
         except Exception as error:  # an estimator of any package, in any way
             raise TrainingError(
-                f"SklearnHead: {self.estimator} could not learn {len(y)} picture(s) of {len(np.unique(y))} class(es): {error}. "
+                f"SklearnHead: {self.estimator} could not learn {len(y)} image(s) of {len(np.unique(y))} class(es): {error}. "
                 "The checkpoint of the last experience is kept. Choose other estimator_args, fewer and larger experiences, "
                 f"or {KNOWN_TO_WORK}."
             ) from error
@@ -253,7 +253,7 @@ class SklearnHead(Strategy):
         if not np.isfinite(x).all():
             raise TrainingError("SklearnHead: some features are not finite. Use trainer.precision=32-true.")
         if hasattr(estimator, "predict_joint_log_proba"):
-            # Naive Bayes: log p but for a constant. Its probabilities are no numbers while some class has no picture.
+            # Naive Bayes: log p but for a constant. Its probabilities are no numbers while some class has no image.
             with np.errstate(divide="ignore", invalid="ignore"):
                 joint: npt.NDArray[np.float64] = estimator.predict_joint_log_proba(x)
             return joint

@@ -160,7 +160,7 @@ class SLCA(Strategy):
     LATER_BUFFERS = frozenset({"unaligned"})
     EARLIER_DEFAULTS: ClassVar[Mapping[str, object]] = {"undo_alignment": False, "ridge": None}
     unaligned: Tensor  # (P,) the head's parameters before the newest alignment; empty where there is nothing to undo
-    counts: Tensor  # (C,) int64, pictures in each class's statistics
+    counts: Tensor  # (C,) int64, images in each class's statistics
     means: Tensor  # (C, D), mu
     covariances: Tensor  # (C, D, D), Sigma
     arrival: Tensor  # (C,) int64, the experience that brought each class; -1 for those to come

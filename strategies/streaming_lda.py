@@ -98,16 +98,16 @@ def discriminant(
     eye = torch.eye(len(scatter), dtype=scatter.dtype, device=scatter.device)
     t = int(counts.sum())
     regularised = (1 - shrinkage) * scatter / t + shrinkage * target * eye
-    remedy = f"{t} picture(s) came so far. StreamingLDA: expected a larger shrinkage (1e-4 is usual), found {shrinkage}"
+    remedy = f"{t} image(s) came so far. StreamingLDA: expected a larger shrinkage (1e-4 is usual), found {shrinkage}"
     mu = sums / counts.clamp(min=1)[:, None]
     weight = torch.cholesky_solve(mu.T, cholesky_factor(regularised, remedy)).T
     return weight, (-(mu * weight).sum(dim=1) / 2).masked_fill(counts == 0, -torch.inf)
 
 
 class StreamingLDA(QueuedStrategy):
-    r"""Linear discriminant analysis, one picture after the other, on a frozen backbone (Deep SLDA, arXiv 1909.01520).
+    r"""Linear discriminant analysis, one image after the other, on a frozen backbone (Deep SLDA, arXiv 1909.01520).
 
-    Class means mu_c (D,) and one covariance Sigma (D, D), shared by all classes, are updated by each picture's feature
+    Class means mu_c (D,) and one covariance Sigma (D, D), shared by all classes, are updated by each image's feature
     in the stream's order, see :func:`stream_covariance`. With the shrinkage eps and the feature v (D,):
 
     .. math:: \Lambda = [(1-\varepsilon)\Sigma + \varepsilon I]^{-1}, \qquad
@@ -117,20 +117,20 @@ class StreamingLDA(QueuedStrategy):
     :func:`strategies.shrinkage.pick_shrinkage`, and I is multiplied by the mean variance, so that the unit of the features
     plays no part. How much it takes depends on how many images there are for each feature; docs/strategies.md has figures.
 
-    The covariance depends on the pictures' order, for each is compared with the mean of those before it; it does not
+    The covariance depends on the images' order, for each is compared with the mean of those before it; it does not
     depend on how they are cut into batches. It is kept in float64, D * D * 8 bytes. There is no gradient; the base's data
-    comes first. A class without a picture gets -inf.
+    comes first. A class without an image gets -inf.
 
     The authors' code is ``shrinkage: 1e-4`` with ``covariance: oas``: Sigma starts from the first experience's images about
     their class means, shrunk by OAS (:func:`strategies.shrinkage.oas`), and goes on from there by the recursion.
 
     Differences from the paper:
         - eps is picked, not 1e-4, and the first experience's images are streamed like all others, unless told otherwise.
-        - The class mean before a class's first picture is 0, as in the authors' code: that picture adds its whole
+        - The class mean before a class's first image is 0, as in the authors' code: that image adds its whole
           feature to the covariance.
 
     Args:
-        shrinkage: eps, from 0 to 1. With 0, more pictures than features are needed. None: it is picked.
+        shrinkage: eps, from 0 to 1. With 0, more images than features are needed. None: it is picked.
         covariance: ``stream``: the recursion from the first image on. ``oas``: it starts from the OAS estimate of the first
             experience.
     """
@@ -138,7 +138,7 @@ class StreamingLDA(QueuedStrategy):
     draws_nothing = True
     LATER_BUFFERS = frozenset({"moment", "picked"})
     EARLIER_DEFAULTS: ClassVar[Mapping[str, object]] = {"shrinkage": 1e-4, "covariance": "stream"}
-    scatter: Tensor  # (D, D) float64, t Sigma after t pictures; empty before the first picture
+    scatter: Tensor  # (D, D) float64, t Sigma after t images; empty before the first image
     moment: Tensor  # (D, D) float64, sum of v v^T while OAS's experience is learned; empty at all other times
     sums: Tensor  # (C, D) float64
     counts: Tensor  # (C,) int64
@@ -159,7 +159,7 @@ class StreamingLDA(QueuedStrategy):
             self.register_buffer(name, torch.empty(0, dtype=torch.int64 if name == "counts" else torch.float64))
 
     def absorb(self, v: Tensor, labels: Tensor, classes: int) -> None:
-        """Take in features, one picture after the other."""
+        """Take in features, one image after the other."""
         d = v.shape[1]
         if not self.counts.numel():
             self.scatter, self.sums, self.counts = v.new_zeros(d, d), v.new_zeros(classes, d), labels.new_zeros(classes)

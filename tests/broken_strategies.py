@@ -81,7 +81,7 @@ class RemembersNothing(Strategy):
     memory_batch_size = 4
 
 
-class RemembersTestPictures(Remembers):
+class RemembersTestImages(Remembers):
     """Keeps rows (arXiv 1902.10486) that it must not train on."""
 
     memory_batch_size = 4
@@ -155,7 +155,7 @@ class LearnsNothing(Strategy):
 
 
 class NeedsABatch(Strategy):
-    """Divides by the spread of a batch (arXiv 1502.03167), which a single picture has not."""
+    """Divides by the spread of a batch (arXiv 1502.03167), which a single image has not."""
 
     def loss(self, network: Network, batch: Batch) -> Tensor:
         v = network.features(batch["image"])
@@ -227,7 +227,7 @@ class MovesFrozenWeights(Strategy):
         next(network.backbone.parameters()).data.mul_(1.001)
 
 
-class ChangesPictures(Strategy):
+class ChangesImages(Strategy):
     """Adds noise where others look (arXiv 1909.08383)."""
 
     def loss(self, network: Network, batch: Batch) -> Tensor:
@@ -257,7 +257,7 @@ class CountsTests(Means):
 
 
 class KeepsEverything(Means):
-    """Keeps the features of all pictures (arXiv 2303.07338)."""
+    """Keeps the features of all images (arXiv 2303.07338)."""
 
     all_features: Tensor
 
@@ -311,7 +311,7 @@ class ForgetsSteps(Strategy):
 
 
 class SumsAlone(Strategy):
-    """Sums over the pictures of its own process (arXiv 1612.00796)."""
+    """Sums over the images of its own process (arXiv 1612.00796)."""
 
     total: Tensor
 

@@ -31,7 +31,7 @@ def drawn(request: pytest.FixtureRequest) -> Iterator[None]:
     if not runs_the_program(request, DRAWN):
         yield
         return
-    with patch("lightning_vision.run.stream_run.StreamRun.draw_pictures"):
+    with patch("lightning_vision.run.stream_run.StreamRun.draw_figures"):
         yield
 
 

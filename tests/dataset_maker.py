@@ -22,14 +22,14 @@ PRODUCTS = {
 }
 COLOURS = ((200, 60, 60), (60, 190, 60), (70, 70, 210), (190, 180, 50), (60, 180, 180), (180, 60, 180))
 SIZE = (48, 40)
-"""Width and height of the pictures."""
+"""Width and height of the images."""
 SIDES = ("x1", "y1", "x2", "y2")
 PRODUCT_COLUMNS = ("uniq_id", "crawl_timestamp", "product_name", "product_category_tree", "image", "description")
 
 
 @dataclass(frozen=True)
 class Car:
-    """A picture of the Cars; box and number count from 1, as on disk."""
+    """An image of the Cars; box and number count from 1, as on disk."""
 
     split: str
     name: str
@@ -37,17 +37,17 @@ class Car:
     box: tuple[int, int, int, int]
 
     def write(self, file: Path) -> None:
-        """The picture; the first of each split is grey."""
+        """The image; the first of each split is grey."""
         x1, y1, x2, y2 = self.box
         seed = int(self.name[:5]) + 1000 * (self.split == "test")
-        write_picture(file, self.number - 1, (x1 - 1, y1 - 1, x2, y2), seed, grey=self.name.startswith("00001"))
+        write_image(file, self.number - 1, (x1 - 1, y1 - 1, x2, y2), seed, grey=self.name.startswith("00001"))
 
     def row(self) -> list[Any]:
         """As in the Kaggle tables."""
         return [self.name, *self.box, self.number]
 
 
-def write_picture(
+def write_image(
     file: Path,
     kind: int,
     box: tuple[int, int, int, int] | None,
@@ -64,12 +64,12 @@ def write_picture(
     pixels[y1:y2, x1:x2] = COLOURS[kind % len(COLOURS)]
     blocks = generator.normal(0, 25, (5, 6, 1))  # coarse enough to be told apart from a near copy
     pixels += np.kron(blocks, np.ones((8, 8, 1))) * (pixels > 0)
-    picture = Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
-    (picture.convert("L") if grey else picture).save(file, kind_of_file, quality=95)
+    image = Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+    (image.convert("L") if grey else image).save(file, kind_of_file, quality=95)
 
 
 def cars(per_class: dict[str, int] | None = None) -> list[Car]:
-    """The pictures, in the order of the tables; file names repeat across training and test data."""
+    """The images, in the order of the tables; file names repeat across training and test data."""
     found = []
     for split, count in (per_class or {"train": 8, "test": 3}).items():
         for place in range(count * len(CARS)):
@@ -124,7 +124,7 @@ def write_rows(file: Path, rows: list[list[Any]], encoding: str = "utf-8") -> Pa
 
 
 def dog_annotation(boxes: list[tuple[int, int, int, int]], size: tuple[int, int] = SIZE) -> str:
-    """The XML of a picture: a dog in each box."""
+    """The XML of an image: a dog in each box."""
     objects = "".join(
         f"<object><name>dog</name><bndbox><xmin>{x1}</xmin><ymin>{y1}</ymin><xmax>{x2}</xmax><ymax>{y2}</ymax></bndbox>"
         "</object>"
@@ -134,8 +134,8 @@ def dog_annotation(boxes: list[tuple[int, int, int, int]], size: tuple[int, int]
 
 
 def write_dogs(root: Path, kaggle: bool = False, train: int = 6, test: int = 3) -> Path:
-    """Stanford Dogs in the layout of the authors, or of Kaggle; every picture has a small dog and a large one."""
-    pictures = root / ("images/Images" if kaggle else "Images")
+    """Stanford Dogs in the layout of the authors, or of Kaggle; every image has a small dog and a large one."""
+    images = root / ("images/Images" if kaggle else "Images")
     annotations = root / ("annotations/Annotation" if kaggle else "Annotation")
     listed: dict[str, list[tuple[str, int]]] = {"train": [], "test": []}
     for kind, folder in enumerate(DOGS):
@@ -143,7 +143,7 @@ def write_dogs(root: Path, kaggle: bool = False, train: int = 6, test: int = 3) 
             stem = f"{folder.partition('-')[0]}_{place + 1}"
             box = (6 + place, 4, 44, 30)
             kind_of_file = "PNG" if (kind, place) == (1, 0) else "JPEG"  # as one of the real ones, called .jpg too
-            write_picture(pictures / folder / f"{stem}.jpg", kind, box, 100 * kind + place, kind_of_file=kind_of_file)
+            write_image(images / folder / f"{stem}.jpg", kind, box, 100 * kind + place, kind_of_file=kind_of_file)
             (annotations / folder).mkdir(parents=True, exist_ok=True)
             xml = dog_annotation([(0, 0, 5, 5), box], size=(0, 0) if place == 0 else SIZE)
             (annotations / folder / stem).write_text(xml, encoding="utf-8")
@@ -178,13 +178,13 @@ def product_rows(per_class: int = 5) -> list[list[str]]:
 
 
 def write_products(root: Path, rows: list[list[str]] | None = None, folder: str = "Flipkart") -> Path:
-    """Table and pictures in ``folder`` of root; returns root."""
+    """Table and images in ``folder`` of root; returns root."""
     rows = product_rows() if rows is None else rows
     write_rows(root / folder / "flipkart_com-ecommerce_sample_1050.csv", [list(row) for row in rows])
     classes = [f"{top} >> {category}" for top, below in PRODUCTS.items() for category in below]
     for number, row in enumerate(rows[1:]):
         kind = next((kind for kind, name in enumerate(classes) if name in row[3]), 0)
-        write_picture(root / folder / "Images" / row[4], kind, None, number)
+        write_image(root / folder / "Images" / row[4], kind, None, number)
     return root
 
 

@@ -64,7 +64,7 @@ class DiskFills(Strategy):
             resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
 
 
-class PicturesVanish(Strategy):
+class ImagesVanish(Strategy):
     """Somebody deletes the data once increment 1 is learned."""
 
     def __init__(self, folder: str) -> None:

@@ -1,4 +1,4 @@
-"""Features without pictures, for strategies that see nothing else: one cloud a class, and a network without a backbone."""
+"""Features without images, for strategies that see nothing else: one cloud a class, and a network without a backbone."""
 
 import torch
 from torch import Tensor, nn

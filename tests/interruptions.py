@@ -36,7 +36,7 @@ def _reached(point: str, rank: int = 0) -> None:
 
 
 class Interrupt(Callback):
-    """Sends the process of rank 0 a signal after a batch, and writes down the pictures of each batch."""
+    """Sends the process of rank 0 a signal after a batch, and writes down the images of each batch."""
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, batch_idx: int
@@ -69,7 +69,7 @@ class PlainSquares(ColouredSquares):
     """Squares without augmentation, which no number of processes changes anyway."""
 
     def default_train_transforms(self) -> list[nn.Module]:
-        """The picture as it is."""
+        """The image as it is."""
         return self.default_eval_transforms()
 
 

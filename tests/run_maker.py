@@ -32,7 +32,7 @@ def make_run(
     classes: Sequence[str] = CLASSES,
     scenario: str = "InstanceIncremental",
     experiences: int | None = None,
-    pictures: int = 60,
+    images: int = 60,
     predicted: Labels | None = None,
     labels: Labels | None = None,
     order: Sequence[int] | None = None,
@@ -43,7 +43,7 @@ def make_run(
     energy: float | None = 1e-6,
     epochs: int = 2,
     epsilons: Sequence[float] = (),
-    pictures_from: str = "test",
+    images_from: str = "test",
     groups: Sequence[str] | None = None,
     older: bool = False,
     changes: Mapping[str, Any] | None = None,
@@ -53,14 +53,14 @@ def make_run(
     Args:
         folder: The run directory; made with its parents.
         accuracies: Test accuracy after each finished experience, made true by the predictions; while classes are unseen no
-            more pictures can be right than there are of the seen ones.
+            more images can be right than there are of the seen ones.
         strategy: Dotted path of the learning strategy.
         init_args: Its arguments.
         seed: seed_everything, and the stream's seed.
         classes: C names, in the order of this run.
         scenario: Any; in ClassIncremental the classes are dealt over the experiences.
         experiences: T, the length of the stream; None: as many as there are accuracies. With more the run is unfinished.
-        pictures: N, the size of the test set; a multiple of C gives classes of one size.
+        images: N, the size of the test set; a multiple of C gives classes of one size.
         predicted: (t, N) predictions in place of those that follow from ``accuracies``.
         labels: (N,) true classes in place of 0, 1, .., C - 1, 0, 1, ...
         order: Permutation of the C classes: the run counts its classes in this order, its predictions are the same by name.
@@ -71,7 +71,7 @@ def make_run(
         energy: Energy of learning an increment in kWh; a fifth of it goes to each evaluation. None: not tracked.
         epochs: Of each increment.
         epsilons: Variants of the strategy: their predictions are those of the run.
-        pictures_from: First part of the test pictures' paths; another is another test set.
+        images_from: First part of the test images' paths; another is another test set.
         groups: (N,) of the test images.
         older: predictions.npz as older versions wrote it, without ``part`` and ``group``.
         changes: Fields of results.json by dotted key, changed last.
@@ -79,7 +79,7 @@ def make_run(
     t = len(accuracies) if predicted is None else len(predicted)
     stream = experiences or (3 if is_base else t)
     c = len(classes)
-    label = np.arange(pictures) % c if labels is None else labels
+    label = np.arange(images) % c if labels is None else labels
     parts = _parts(label, c, stream, scenario)
     seen = [sorted(set(label[parts <= e].tolist())) if scenario == "ClassIncremental" else list(range(c)) for e in range(t)]  # fmt: skip
     rng = np.random.default_rng([seed, *hashlib.sha256(f"{strategy} {init_args}".encode()).digest()])
@@ -121,7 +121,7 @@ def make_run(
             "data": {
                 "class_path": "datamodules.digits.Digits",
                 "init_args": dict(config["data"]["init_args"]),
-                "samples": {"train": 40 * stream, "val": 4 * stream, "test": pictures},
+                "samples": {"train": 40 * stream, "val": 4 * stream, "test": images},
                 "leaks": {"exact": 0, "near": 0, "label": 0, "groups": 0},
                 "remarks": [],
                 "skipped": 0,
@@ -130,7 +130,7 @@ def make_run(
             "experiences": stream,
             "seed": seed,
             "stream_hash": f"stream of {scenario}, {stream}, seed {seed}",
-            "split_hash": f"split of {pictures_from}, {pictures}",
+            "split_hash": f"split of {images_from}, {images}",
             "config_hash": hashlib.sha256(yaml.safe_dump(config).encode()).hexdigest(),
             "complete": t == stream,
         },
@@ -177,7 +177,7 @@ def make_run(
     write_results(Results.model_validate(content), folder / "results.json")
     (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
     facts = {} if older else {"part": parts.astype(np.int32)} | ({} if groups is None else {"group": np.array(groups)})
-    _write_predictions(folder / "predictions.npz", label, predicted, confidence, list(variants), pictures_from, facts)
+    _write_predictions(folder / "predictions.npz", label, predicted, confidence, list(variants), images_from, facts)
     _write_metrics(folder / "metrics.csv", test_accuracy, epochs)
     return folder
 
@@ -264,7 +264,7 @@ def forgetting(matrix: Sequence[Sequence[float | None]]) -> float | None:
 
 
 def _parts(label: Labels, classes: int, experiences: int, scenario: str) -> Labels:
-    """(N,) the experience of each test picture."""
+    """(N,) the experience of each test image."""
     if scenario == "ClassIncremental":
         return label * experiences // classes
     return (np.arange(len(label)) // classes) % experiences
@@ -350,10 +350,10 @@ def _record(
 
 
 def _write_predictions(
-    path: Path, label: Labels, predicted: Labels, confidence: npt.NDArray[np.float32], variants: Sequence[str], pictures_from: str,
+    path: Path, label: Labels, predicted: Labels, confidence: npt.NDArray[np.float32], variants: Sequence[str], images_from: str,
     facts: Mapping[str, npt.NDArray[Any]],
 ) -> None:  # fmt: skip
-    paths = [f"{pictures_from}/{number}.png" for number in range(len(label))]
+    paths = [f"{images_from}/{number}.png" for number in range(len(label))]
     arrays: dict[str, Any] = {
         "index": np.arange(len(label)) + 1000,
         "path_hash": np.array([hashlib.sha256(path.encode()).hexdigest()[:16] for path in paths]),

@@ -41,9 +41,9 @@ def paint(root: Path, classes: tuple[str, ...], count: int = 10) -> Path:
     generator = np.random.default_rng(0)
     for number, name in enumerate(classes):
         (root / name).mkdir(parents=True)
-        for picture in range(count):
+        for image in range(count):
             pixels = np.clip(generator.normal(60 * number + 40, 20, (20, 20, 3)), 0, 255).astype(np.uint8)
-            Image.fromarray(pixels).save(root / name / f"{picture:03d}.jpg")
+            Image.fromarray(pixels).save(root / name / f"{image:03d}.jpg")
     return root
 
 
@@ -67,7 +67,7 @@ class TestRefusedBeforeAnythingIsWritten:
             (["--data.stream=ClassIncremental", "--data.stream.experiences=9"], 2, ["9 experiences cannot be made of 4 classes"]),
             (["--data.stream.experiences=500"], 2, ["500 experiences cannot be made of"]),
             (["--data.stream.experiences=0"], 2, ["at least 1 experience"]),
-            (["--data.stream.experiences=40"], 1, ["1 training picture", "needs at least 2", "fewer experiences"]),
+            (["--data.stream.experiences=40"], 1, ["1 training image", "needs at least 2", "fewer experiences"]),
             (["--data.stream=DomainIncremental", "--data.stream.by=plac"], 2, ["no column 'plac'", "nearest first: 'place'"]),
             (["--data.val_fraction=2"], 2, ["val_fraction must be at least 0 and less than 1"]),
             (["--data.batch_size=0"], 2, ["batch_size must be at least 1"]),
@@ -122,12 +122,12 @@ class TestRefusedBeforeAnythingIsWritten:
 
 
 class TestData:
-    def test_pictures_that_do_not_decode_are_named_before_anything_is_trained(
+    def test_images_that_do_not_decode_are_named_before_anything_is_trained(
         self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         photos = paint(tmp_path / "photos", ("cat", "dog"))
         for broken in sorted((photos / "dog").iterdir())[:3]:
-            broken.write_bytes(b"\xff\xd8\xff\xe0 no picture" * 9)
+            broken.write_bytes(b"\xff\xd8\xff\xe0 no image" * 9)
         more = ["--data=ImageFolder", f"--data.root={photos}", "--data.image_size=16", "--data.num_workers=1"]
         command = options(tmp_path, "run", *more)
         message = refused(capsys, command, 1, "3 problems", "cannot be decoded", "data.on_bad_image=skip")
@@ -137,13 +137,13 @@ class TestData:
         assert "skipped 3 files (3 cannot be decoded)" in capsys.readouterr().err
 
     @pytest.mark.parametrize("workers", [0, 1])
-    def test_a_picture_that_vanishes_in_the_middle_is_named(
+    def test_a_image_that_vanishes_in_the_middle_is_named(
         self, workers: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         """In a worker the error would come with the worker's traceback around it."""
         photos = paint(tmp_path / "photos", ("cat", "dog"))
         more = ("--data=ImageFolder", f"--data.root={photos}", "--data.image_size=16", f"--data.num_workers={workers}")
-        command = options(tmp_path, "run", *more, "--model.strategy=failing_strategies.PicturesVanish")
+        command = options(tmp_path, "run", *more, "--model.strategy=failing_strategies.ImagesVanish")
         command.append(f"--model.strategy.folder={photos}")
         message = refused(capsys, command, 1, "is not there any more")
         assert "Traceback" not in message
@@ -151,7 +151,7 @@ class TestData:
     def test_a_folder_that_is_not_there(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         more = ("--data=ImageFolder", f"--data.root={tmp_path / 'fotos'}")
         refused(
-            capsys, options(tmp_path, "run", *more), 1, "data.root", "fotos does not exist", "<root>/<class>/<pictures>"
+            capsys, options(tmp_path, "run", *more), 1, "data.root", "fotos does not exist", "<root>/<class>/<images>"
         )
         assert not (tmp_path / "run").exists()
 
@@ -161,7 +161,7 @@ class TestData:
         more = ("--data=ImageFolder", f"--data.root={tmp_path / 'photos'}")
         refused(capsys, options(tmp_path, "run", *more), 1, "a class that the training data never has: 'emu'")
 
-    def test_no_test_pictures_to_predict(
+    def test_no_test_images_to_predict(
         self, finished: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
     ) -> None:
         photos = paint(tmp_path / "photos", ("red", "green", "blue", "grey"), count=4)
@@ -172,7 +172,7 @@ class TestData:
         ]
         words += ["--data=ImageFolder", f"--data.root={photos}", "--data.image_size=16", "--data.test_fraction=0"]
         words += ["--data.stream=Joint", "--model.strategy=HeadOnly", f"--ckpt_path={finished}"]
-        refused(capsys, ["predict", *words[1:]], 1, "There are no test pictures", "data.test_fraction")
+        refused(capsys, ["predict", *words[1:]], 1, "There are no test images", "data.test_fraction")
 
 
 class TestInTheMiddleOfARun:
@@ -330,7 +330,7 @@ def test_wandb_online_without_a_network_goes_on_offline(
 
 
 class TestMoreDataTomorrow:
-    """A finished run is the base; the new pictures are one experience, with no base of its own."""
+    """A finished run is the base; the new images are one experience, with no base of its own."""
 
     @pytest.fixture(scope="class")
     def yesterday(self, tmp_path_factory: pytest.TempPathFactory) -> Path:

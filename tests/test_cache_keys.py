@@ -31,7 +31,7 @@ from lightning_vision.data.datamodule import StreamDataModule
 from lightning_vision.data.inspection import Inspection, inspect_files
 from lightning_vision.data.scenarios import InstanceIncremental, Joint
 from lightning_vision.features.feature_cache import image_key, view_seed
-from lightning_vision.images.image_sources import FilePicture, Opening
+from lightning_vision.images.image_sources import FileImage, Opening
 
 EVALUATION, VIEW = -1, 0
 MOST_ROWS = 40
@@ -289,7 +289,7 @@ Seen = dict[tuple[object, ...], tuple[str, Tensor]]
 
 def seen(data: StreamDataModule, view: int) -> Seen:
     """The key and the pixels of each image, by its name."""
-    dataset, key = data.picture_dataset(), json.dumps(image_key(data, view), sort_keys=True)
+    dataset, key = data.image_dataset(), json.dumps(image_key(data, view), sort_keys=True)
     found: Seen = {}
     for row, name in enumerate(names_of(data)[:MOST_ROWS]):
         draw = Draw(row, -1, view_seed(data, row, view), valid=True, memory=False)
@@ -371,8 +371,8 @@ def test_an_argument_that_nobody_tried_is_named(tmp_path: Path) -> None:
 
 
 def test_all_that_a_file_is_opened_with_is_in_its_digest() -> None:
-    """An option that ``FilePicture`` is given is a field of ``Opening``, and changes what digests are made of."""
-    assert list(Opening._fields) == list(inspect.signature(FilePicture.__init__).parameters)[1:]
+    """An option that ``FileImage`` is given is a field of ``Opening``, and changes what digests are made of."""
+    assert list(Opening._fields) == list(inspect.signature(FileImage.__init__).parameters)[1:]
     plain = Opening(Path("a.jpg"))
     assert plain.treatment == Opening(Path("b.jpg")).treatment == b""
     boxed = plain._replace(box=(1.0, 2.0, 3.0, 4.0))
@@ -410,5 +410,5 @@ def test_an_image_of_another_datamodule_has_the_key_of_what_is_done_to_it_there(
     for row in tested:
         path = str(data.samples["path"][row])
         assert np.array_equal(data.inspection.digest[row], wide.inspection.digest[place[path]])
-        assert torch.equal(data.picture(row), wide.picture(place[path]))
+        assert torch.equal(data.image(row), wide.image(place[path]))
     served_as_made(data)

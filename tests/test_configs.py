@@ -124,7 +124,7 @@ def test_config_is_understood(config: str, capsys: pytest.CaptureFixture[str]) -
 
 
 def test_a_base_is_trained_on_a_folder(base: Results) -> None:
-    """Tomorrow's pictures are learned from it: it counts as a base, and nothing comes after."""
+    """Tomorrow's images are learned from it: it counts as a base, and nothing comes after."""
     assert base.run.complete
     assert base.class_names == ["birds", "cats", "dogs"]
     assert [record.name for record in base.experiences] == ["base"]

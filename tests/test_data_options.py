@@ -28,7 +28,7 @@ from lightning_vision.results.schema import read_results
 
 
 def paint(root: Path, classes: dict[str, int], seed: int = 0) -> Path:
-    """Pictures that all look different, so many a class."""
+    """Images that all look different, so many a class."""
     generator = np.random.default_rng(seed)
     for name, count in classes.items():
         (root / name).mkdir(parents=True)
@@ -61,7 +61,7 @@ class TestTestData:
             path = folders[1] / str(data.samples["path"][row])
             expected = data.eval_transform(torch.from_numpy(np.array(Image.open(path))).permute(2, 0, 1))
             assert torch.equal(image, expected)
-        assert torch.equal(data.picture(0), read(folders[0]).picture(0))
+        assert torch.equal(data.image(0), read(folders[0]).image(0))
 
     def test_an_official_test_set_is_taken_alone(self, folders: tuple[Path, Path], tmp_path: Path) -> None:
         paint(tmp_path / "both" / "train", {"ant": 4, "bee": 4, "cat": 4}, seed=2)
@@ -69,16 +69,16 @@ class TestTestData:
         data = read(folders[0], test_data=read(tmp_path / "both"))
         assert (data.samples["split"] == "test").sum() == 7
 
-    def test_own_test_pictures_are_left_out_and_told(
+    def test_own_test_images_are_left_out_and_told(
         self, folders: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         paint(tmp_path / "both" / "train", {"ant": 4, "bee": 4, "cat": 4}, seed=2)
         paint(tmp_path / "both" / "test", {"ant": 2, "bee": 3, "cat": 2}, seed=3)
         data = read(tmp_path / "both", test_data=read(folders[1]))
         assert (data.samples["split"] == "test").sum() == 12
-        assert "7 test pictures of" in capsys.readouterr().err
+        assert "7 test images of" in capsys.readouterr().err
 
-    def test_the_same_names_are_other_pictures(self, folders: tuple[Path, Path]) -> None:
+    def test_the_same_names_are_other_images(self, folders: tuple[Path, Path]) -> None:
         data = read(folders[0], test_data=read(folders[1]))
         assert data.samples["path"].duplicated().any()
         assert data.describe()["init_args"]["test_data"]["init_args"]["root"] == str(folders[1])
@@ -127,7 +127,7 @@ class TestBalance:
         places = [place for place, row in enumerate(rows) if rows.count(row) > 1 and row == rows[rows.index(row)]]
         twice = next(row for row in rows if rows.count(row) > 1)
         one, two, *_ = [images[place] for place in places if rows[place] == twice]
-        assert not torch.equal(one, two), "a picture that is shown again is augmented anew"
+        assert not torch.equal(one, two), "an image that is shown again is augmented anew"
 
     def test_weights(self, tmp_path: Path) -> None:
         root = paint(tmp_path / "p", {"a": 30, "b": 10})
@@ -224,7 +224,7 @@ class TestRuns:
 
 
 class Annotated(StreamDataModule):
-    """Grey pictures with a white rectangle, its box and its map."""
+    """Grey images with a white rectangle, its box and its map."""
 
     def __init__(self, root: Path, crop_to_box: bool = False, **options: Any) -> None:
         self.crop_to_box = crop_to_box
@@ -274,23 +274,23 @@ class TestAnnotations:
 
     def test_within_the_box(self, rectangles: Path) -> None:
         data = Annotated(rectangles, crop_to_box=True, annotations=True)
-        assert data.picture(0).shape == (3, 20, 20)
+        assert data.image(0).shape == (3, 20, 20)
         assert data.facts()["width"].tolist().count(20) == 23
         data.enter(0, seed=0)
         batch: Batch = next(iter(data.evaluation_loader("test")))
         whole = ~batch["box_xyxy"].isnan().any(dim=1)
         corners = {tuple(box.round().tolist()) for box in batch["box_xyxy"][whole]}
-        assert len(corners) == 1, "the box is all of the picture"
+        assert len(corners) == 1, "the box is all of the image"
 
     def test_without_being_asked_for_there_are_none(self, rectangles: Path) -> None:
         data = Annotated(rectangles)
         data.enter(0, seed=0)
         assert "box_xyxy" not in next(iter(data.train_dataloader()))
 
-    def test_what_lies_beside_the_picture_is_told_though_nothing_is_cut(self, rectangles: Path) -> None:
+    def test_what_lies_beside_the_image_is_told_though_nothing_is_cut(self, rectangles: Path) -> None:
         (rectangles / "maps" / "3.png").unlink()
         Image.new("L", (8, 8), 9).save(rectangles / "4.png")
         with pytest.raises(DataError) as caught:
             Annotated(rectangles)
         assert "3.png: its saliency map is not there (3.png)" in str(caught.value)
-        assert "4.png: the box lies outside the picture" in str(caught.value)
+        assert "4.png: the box lies outside the image" in str(caught.value)

@@ -90,15 +90,15 @@ class Page(HTMLParser):
         (body,) = table.all(part)
         return [[cell.words() for cell in row.all("th", "td")] for row in body.all("tr")]
 
-    def pictures(self) -> list[Image.Image]:
-        """All pictures, decoded."""
+    def images(self) -> list[Image.Image]:
+        """All images, decoded."""
         sources = [element.attributes["src"] for element in self.root.all("img")]
         assert all(source.startswith("data:image/jpeg;base64,") for source in sources)
         opened: list[Image.Image] = [
             Image.open(io.BytesIO(base64.b64decode(source.partition(",")[2]))) for source in sources
         ]
-        for picture in opened:
-            picture.load()
+        for image in opened:
+            image.load()
         return opened
 
 
@@ -212,12 +212,12 @@ def test_names_are_text(data: ImageFolder, page: Page) -> None:
     assert next(page.root.all("title")).words().endswith("photos <b>")
 
 
-def test_pictures_are_shown_plain_and_augmented(data: ImageFolder, page: Page) -> None:
-    opened = page.pictures()
+def test_images_are_shown_plain_and_augmented(data: ImageFolder, page: Page) -> None:
+    opened = page.images()
     pairs = data.leaks.pairs
     samples = opened[: len(opened) - 2 * len(pairs)]
     assert len(samples) == 8 * 3 * 2
-    assert all(picture.size == (48, 48) for picture in samples)
+    assert all(image.size == (48, 48) for image in samples)
     alts = [element.attributes["alt"] for element in page.root.all("img")][: len(samples)]
     assert all("evaluation transform" in alt for alt in alts[::2])
     assert all("training transform" in alt for alt in alts[1::2])
@@ -236,11 +236,11 @@ def test_leaks_are_shown_side_by_side(data: ImageFolder, page: Page) -> None:
     cards = [card for card in page.root.all("article") if "data, class" in card.words()]
     assert len(cards) == len(data.leaks.pairs)
     headings = " ".join(next(card.all("h3")).words() for card in cards)
-    for words in ("Left is a copy of right", "Left looks like right (", "One picture, two labels"):
+    for words in ("Left is a copy of right", "Left looks like right (", "One image, two labels"):
         assert words in headings
-    whole = page.pictures()[-2 * len(cards) :]
-    assert max(max(picture.size) for picture in whole) == data_page.LARGE
-    assert any(picture.width > picture.height for picture in whole), "whole, not cut by the transforms"
+    whole = page.images()[-2 * len(cards) :]
+    assert max(max(image.size) for image in whole) == data_page.LARGE
+    assert any(image.width > image.height for image in whole), "whole, not cut by the transforms"
     assert data.leaks.sentence() in page.root.words()
 
 
@@ -285,7 +285,7 @@ def test_many_classes_stay_readable(tmp_path: Path) -> None:
         patch.setattr(data_page, "MOST_CELLS", 44 * 6)
         page = written(ColouredSquares(list(colours), per_class=6, stream=ClassIncremental(11)), tmp_path)
     assert [row[0] for row in page.rows(0)] == list(colours)
-    assert len(page.pictures()) == 40 * 3 * 2
+    assert len(page.images()) == 40 * 3 * 2
     assert "40 of 44 classes are shown" in page.root.words()
     assert "The first 6 of 11 experiences are shown" in page.root.words()
     assert [row[0] for row in page.rows(2)][:4] == list(colours)[:4], "in the order in which they come"
@@ -297,4 +297,4 @@ def test_many_classes_stay_readable(tmp_path: Path) -> None:
 def test_many_thumbnails_are_small(data: ImageFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(data_page, "MANY", 10)
     page = written(data, tmp_path)
-    assert max(max(picture.size) for picture in page.pictures()) == data_page.SMALL
+    assert max(max(image.size) for image in page.images()) == data_page.SMALL

@@ -37,7 +37,7 @@ SMALL = (
 SMALLER = {
     "compare": ("--seeds=0",),
     "explain": ("--measured=10", "--errors=2", "--pairs=1", "--correct=2", "--before_after=2", "--neighbours=10"),
-    "export": ("--check_pictures=20",),
+    "export": ("--check_images=20",),
 }
 DEFAULT_RUN = "MoveToData-InstanceIncremental-seed=0"
 

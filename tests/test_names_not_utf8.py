@@ -97,7 +97,7 @@ def test_files_are_opened_by_their_bytes(photos: Path) -> None:
     data = ImageFolder(photos, image_size=32, num_workers=0)
     assert data.class_names == ["birds", SPELT, "dogs"]
     row = next(row for row, path in enumerate(data.samples["path"]) if path == f"{NAME}/{FILE}")
-    assert data.picture(row).shape == (3, 40, 40)
+    assert data.image(row).shape == (3, 40, 40)
 
 
 def test_an_option_that_is_no_utf8_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

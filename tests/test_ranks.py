@@ -24,8 +24,8 @@ from lightning_vision.results.schema import read_results
 
 TESTS = str(Path(__file__).parent)
 TWO = ("--trainer.devices=2", "--trainer.strategy=ddp")
-# No batch norm, no dropout, no augmentation: nothing that depends on which pictures share a process. 56 steps: 55
-# training pictures in global batches of 8 leave 7 for the last, 4 and 3.
+# No batch norm, no dropout, no augmentation: nothing that depends on which images share a process. 56 steps: 55
+# training images in global batches of 8 leave 7 for the last, 4 and 3.
 GRADIENT = (
     "--data=interruptions.PlainSquares",
     "--data.stream=Joint",
@@ -129,7 +129,7 @@ def test_gradients_of_two_processes_are_those_of_one(one_process: Path, two_proc
     assert second.environment.devices == 2
 
 
-def test_training_shows_each_picture_once_an_epoch(two_processes: Path) -> None:
+def test_training_shows_each_image_once_an_epoch(two_processes: Path) -> None:
     shown: dict[int, list[int]] = {}
     for rank in (0, 1):
         for line in Path(two_processes.parent / f"shown.{rank}").read_text().splitlines():
@@ -140,8 +140,8 @@ def test_training_shows_each_picture_once_an_epoch(two_processes: Path) -> None:
     assert all(len(index) == len(set(index)) == experience.train_samples for index in shown.values())
 
 
-def test_evaluation_counts_each_picture_once(one_process: Path, two_processes: Path) -> None:
-    # DistributedSampler would have repeated a picture to give both processes as many.
+def test_evaluation_counts_each_image_once(one_process: Path, two_processes: Path) -> None:
+    # DistributedSampler would have repeated an image to give both processes as many.
     one, two = predictions(one_process), predictions(two_processes)
     assert len(one["index"]) % 2 == 1
     assert np.array_equal(one["index"], two["index"])
@@ -149,7 +149,7 @@ def test_evaluation_counts_each_picture_once(one_process: Path, two_processes: P
     first, second = (read_results(run / "results.json") for run in (one_process, two_processes))
     assert second.test.accuracy == pytest.approx(np.mean(two["predicted"][-1] == two["label"]))
     assert second.experiences[0].evaluation.images == first.experiences[0].evaluation.images
-    # A process without a picture is given a stand-in, which goes through the network too.
+    # A process without an image is given a stand-in, which goes through the network too.
     extra = second.totals.backbone_images - first.totals.backbone_images
     assert 0 <= extra <= 8 * 2
 
@@ -182,7 +182,7 @@ def test_move_to_data_on_two_nodes_makes_the_updates_of_one_process(tmp_path: Pa
     assert all(np.array_equal(a[key], b[key]) for key in a if not key.startswith("confidence"))
     alone, together = (read_results(run / "results.json").features for run in (one, two))
     assert alone is not None and together is not None and together.reused == 0
-    assert together.computed == alone.computed + alone.reused, "each picture is computed by one of the two"
+    assert together.computed == alone.computed + alone.reused, "each image is computed by one of the two"
     first, second = figures(one), figures(two)
     assert first["test"]["confusion_matrix"] == second["test"]["confusion_matrix"]
     assert first["accuracy_matrix"] == second["accuracy_matrix"]
@@ -269,10 +269,10 @@ def test_weights_that_differ_between_processes_are_noticed(tmp_path: Path) -> No
     assert "DependsOnRank left different weights on different processes" in (tmp_path / "rank0.log").read_text()
 
 
-def test_fewer_pictures_than_processes(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_fewer_images_than_processes(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     few = ("--trainer.devices=5", "--trainer.strategy=ddp", "--data.stream.experiences=10")
     assert main(command(tmp_path, "run", *few)) == 2
-    assert "training picture(s) cannot be shared by 5 processes" in capfd.readouterr().err
+    assert "training image(s) cannot be shared by 5 processes" in capfd.readouterr().err
 
 
 def test_processes_that_lose_what_was_learned_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

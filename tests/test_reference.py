@@ -1,4 +1,4 @@
-"""The reference benchmarks: their pictures, runs and tables, on pictures of colours."""
+"""The reference benchmarks: their images, runs and tables, on images of colours."""
 
 import hashlib
 import pickle
@@ -26,7 +26,7 @@ def reference(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> Path:
+def images(tmp_path: Path) -> Path:
     """A tar of train and test, as CIFAR-10 in JPEG is passed around."""
     generator = np.random.default_rng(0)
     for split, count in (("train", 8), ("test", 3)):
@@ -38,10 +38,10 @@ def pictures(tmp_path: Path) -> Path:
                 Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(
                     tmp_path / "source" / split / name / f"{number:04d}.jpg"
                 )
-    with tarfile.open(tmp_path / "pictures.tar.gz", "w:gz") as tar:
+    with tarfile.open(tmp_path / "images.tar.gz", "w:gz") as tar:
         for split in ("train", "test"):
             tar.add(tmp_path / "source" / split, arcname=split)
-    return tmp_path / "pictures.tar.gz"
+    return tmp_path / "images.tar.gz"
 
 
 def rows_of(printed: str) -> dict[str, list[str]]:
@@ -51,15 +51,15 @@ def rows_of(printed: str) -> dict[str, list[str]]:
 
 
 def test_split_cifar10_sets_published_figures_beside_ours(
-    reference: Callable[[str], ModuleType], pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    reference: Callable[[str], ModuleType], images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     split = reference("split_cifar10")
-    words = ["--reduced", "--cifar10", str(pictures), "--folder", str(tmp_path / "runs"), *QUICK]
+    words = ["--reduced", "--cifar10", str(images), "--folder", str(tmp_path / "runs"), *QUICK]
     words += ["--methods", "ER 200", "--per-class=6", "--test-per-class=2"]
     assert split.main(words) == 0
     row = rows_of(capsys.readouterr().out)["ER 200"]
     assert row[0] == "44.79 ± 1.86"
-    assert float(row[1]) in {10.0 * right for right in range(11)}, "of two test pictures in each of five classes"
+    assert float(row[1]) in {10.0 * right for right in range(11)}, "of two test images in each of five classes"
     assert float(row[2]) == pytest.approx(float(row[1]) - 44.79)
     assert split.main(words) == 0
     again = capsys.readouterr().out
@@ -68,9 +68,9 @@ def test_split_cifar10_sets_published_figures_beside_ours(
 
 
 def test_move_to_data_compares_strategies_from_one_base(
-    reference: Callable[[str], ModuleType], pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    reference: Callable[[str], ModuleType], images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["--cifar10", str(pictures), "--folder", str(tmp_path / "runs"), *QUICK, "--strategies", "MoveToData"]
+    words = ["--cifar10", str(images), "--folder", str(tmp_path / "runs"), *QUICK, "--strategies", "MoveToData"]
     options = ["--experiences=2", "--per-class=8", "--test-per-class=2", "--epsilon", "0", "0.1"]
     assert reference("move_to_data").main([*words, *options]) == 0
     rows = rows_of(capsys.readouterr().out)
@@ -81,8 +81,8 @@ def test_move_to_data_compares_strategies_from_one_base(
         assert gain == pytest.approx(last - first)
     assert rows["0.0"][0] == rows["MoveToData"][0], "epsilon 0 leaves the base as it is"
     assert sum(int(rows[epsilon][1].split()[0]) for epsilon in ("0.0", "0.1")) == 1
-    images = {name: int(rows[name][5].replace(",", "")) for name in both}
-    assert 0 < images["MoveToData"] < images["Retrain"]
+    passed = {name: int(rows[name][5].replace(",", "")) for name in both}
+    assert 0 < passed["MoveToData"] < passed["Retrain"]
 
 
 def test_the_standard_batches_become_the_same_pixels(
@@ -101,15 +101,15 @@ def test_the_standard_batches_become_the_same_pixels(
     monkeypatch.setattr(
         CIFAR10, "meta", {"filename": "batches.meta", "key": "label_names", "md5": sums["batches.meta"]}
     )
-    root = reference("cifar10").picture_folder(batches, tmp_path / "runs", train=1)
+    root = reference("cifar10").image_folder(batches, tmp_path / "runs", train=1)
     written = sorted(file.relative_to(root).as_posix() for file in root.rglob("*.png"))
     assert written == sorted(
         f"{split}/{name}/{number:04d}.png" for split, n in (("train", 1), ("test", 2)) for name in CLASSES for number in range(n)
     )  # fmt: skip
-    with Image.open(root / "test" / "bee" / "0001.png") as picture:
-        assert np.array_equal(np.asarray(picture), pixels["test_batch"][6].transpose(1, 2, 0))
+    with Image.open(root / "test" / "bee" / "0001.png") as image:
+        assert np.array_equal(np.asarray(image), pixels["test_batch"][6].transpose(1, 2, 0))
 
 
 def test_a_folder_without_cifar10_is_refused(reference: Callable[[str], ModuleType], tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match="expected cifar-10-batches-py"):
-        reference("cifar10").picture_folder(tmp_path, tmp_path / "runs")
+        reference("cifar10").image_folder(tmp_path, tmp_path / "runs")

@@ -149,7 +149,7 @@ def check_equal(run: Path, whole: Path) -> None:
 
 
 def shown(path: Path) -> list[Any]:
-    """Experience, stage, epoch, batch and pictures of each batch that was trained, in that order."""
+    """Experience, stage, epoch, batch and images of each batch that was trained, in that order."""
     return [json.loads(line) for line in Path(f"{path}.0").read_text().splitlines()]
 
 
@@ -191,7 +191,7 @@ def test_early_stopping_was_part_of_the_job(jobs: Jobs) -> None:
         ("max_steps", ("0::0:1", "1::1:1")),
     ],
 )
-def test_sigterm_writes_a_checkpoint_that_goes_on_with_the_pictures_not_yet_shown(
+def test_sigterm_writes_a_checkpoint_that_goes_on_with_the_images_not_yet_shown(
     jobs: Jobs, job: str, points: tuple[str, ...]
 ) -> None:
     run, whole = jobs.interrupted(job, *points, by=signal.SIGTERM), jobs.whole(job)
@@ -265,7 +265,7 @@ def test_killed_at_random_moments(jobs: Jobs) -> None:
         (StreamRecord, "save_predictions"),
         (stream_run, "write_results"),
         (RunDirectory, "drop_within"),
-        (StreamRun, "draw_pictures"),
+        (StreamRun, "draw_figures"),
     ],
 )
 def test_stopped_between_the_parts_of_an_experiences_end(
@@ -277,7 +277,7 @@ def test_stopped_between_the_parts_of_an_experiences_end(
 
     def fails_once(*args: Any) -> Any:
         calls.append(args)
-        if len(calls) == (1 if name == "draw_pictures" else 2):
+        if len(calls) == (1 if name == "draw_figures" else 2):
             raise TrainingError("stopped here")
         return part(*args)
 

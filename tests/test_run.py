@@ -160,11 +160,11 @@ def test_metrics_follow_the_stream(run: Path) -> None:
         assert rows[f"test/accuracy/{name}"].notna().sum() == 2, "the variants begin with the first increment"
 
 
-def test_pictures_are_pictures_and_tables_are_tables(run: Path, results: Results) -> None:
+def test_images_are_images_and_tables_are_tables(run: Path, results: Results) -> None:
     for name in ("confusion_matrix", "accuracy_matrix", "curves", "sweep", "errors"):
-        with Image.open(run / f"{name}.png") as picture:
-            picture.load()
-            assert min(picture.size) > 150
+        with Image.open(run / f"{name}.png") as image:
+            image.load()
+            assert min(image.size) > 150
     confusion = pd.read_csv(run / "confusion_matrix.csv", index_col=0)
     assert confusion.to_numpy().tolist() == results.test.confusion_matrix
     assert confusion.columns.tolist() == results.class_names

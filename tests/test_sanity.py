@@ -1,4 +1,4 @@
-"""Real pictures, the whole program: what everyone knows must come out."""
+"""Real images, the whole program: what everyone knows must come out."""
 
 from pathlib import Path
 

@@ -99,7 +99,7 @@ def test_equal_to_avalanche() -> None:
         assert transfer == pytest.approx(figures["StreamBWT/eval_phase/test_stream"])
         assert transfer == pytest.approx(-figures["StreamForgetting/eval_phase/test_stream"])
     last = theirs[-1]
-    # All test parts are of one size, so the mean over parts is the mean over pictures.
+    # All test parts are of one size, so the mean over parts is the mean over images.
     assert scores.average_accuracy(matrix) == pytest.approx(last["Top1_Acc_Stream/eval_phase/test_stream"])
     assert scores.forward_transfer(matrix, chance) == pytest.approx(
         last["StreamForwardTransfer/eval_phase/test_stream"]

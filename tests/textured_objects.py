@@ -1,4 +1,4 @@
-"""Pictures of one textured object at a known place, before a background of the same blocks in no order."""
+"""Images of one textured object at a known place, before a background of the same blocks in no order."""
 
 from pathlib import Path
 from typing import Any
@@ -18,38 +18,38 @@ from lightning_vision.learning.network import Network
 
 NAMES = ["stripes down", "stripes across", "chessboard"]
 SIDE, OBJECT, BLOCK = 64, 24, 3
-"""Pixels: of the picture, of the object, of the blocks that both are made of."""
+"""Pixels: of the image, of the object, of the blocks that both are made of."""
 CHANCE = (OBJECT / SIDE) ** 2
 """Of a place drawn at random to lie in the object."""
 
 
 def textured(count: int, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
-    """Pictures uint8 (N, 3, 64, 64), labels (N,) and boxes (N, 4)."""
+    """Images uint8 (N, 3, 64, 64), labels (N,) and boxes (N, 4)."""
     generator = np.random.default_rng(seed)
     cells = -(-SIDE // BLOCK)
-    pictures, boxes = np.empty((count, SIDE, SIDE)), np.empty((count, 4))
+    images, boxes = np.empty((count, SIDE, SIDE)), np.empty((count, 4))
     labels = np.arange(count) % len(NAMES)
     across, down = np.meshgrid(np.arange(OBJECT) // BLOCK, np.arange(OBJECT) // BLOCK)
     patterns = [across % 2, down % 2, (across + down) % 2]
     for number, label in enumerate(labels):
         blocks = generator.integers(0, 2, (cells, cells))
-        pictures[number] = np.kron(blocks, np.ones((BLOCK, BLOCK)))[:SIDE, :SIDE]
+        images[number] = np.kron(blocks, np.ones((BLOCK, BLOCK)))[:SIDE, :SIDE]
         left, top = generator.integers(0, SIDE - OBJECT + 1, 2)
-        pictures[number, top : top + OBJECT, left : left + OBJECT] = patterns[label]
+        images[number, top : top + OBJECT, left : left + OBJECT] = patterns[label]
         boxes[number] = left, top, left + OBJECT, top + OBJECT
-    pixels = 128 + 100 * (pictures - 0.5) + generator.normal(0, 10, pictures.shape)
+    pixels = 128 + 100 * (images - 0.5) + generator.normal(0, 10, images.shape)
     grey = torch.from_numpy(pixels.clip(0, 255).astype(np.uint8))
     return grey[:, None].repeat(1, 3, 1, 1), torch.from_numpy(labels), torch.from_numpy(boxes)
 
 
 def write_textured(folder: Path, count: int, saliency: bool = False, seed: int = 0) -> Path:
-    """The pictures as PNG files, with ``table.csv``; every fourth is for testing."""
-    pictures, labels, boxes = textured(count, seed)
+    """The images as PNG files, with ``table.csv``; every fourth is for testing."""
+    images, labels, boxes = textured(count, seed)
     rows = []
-    for number, (picture, label, box) in enumerate(zip(pictures, labels.tolist(), boxes.tolist(), strict=True)):
+    for number, (image, label, box) in enumerate(zip(images, labels.tolist(), boxes.tolist(), strict=True)):
         path = folder / f"{number:03d}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(picture.permute(1, 2, 0).numpy()).save(path)
+        Image.fromarray(image.permute(1, 2, 0).numpy()).save(path)
         split = "test" if number // len(NAMES) % 4 == 3 else "train"
         rows.append({"path": path.name, "label": label, "split": split, **dict(zip("abcd", box, strict=True))})
         if saliency:
@@ -100,7 +100,7 @@ class TexturedObjects(StreamDataModule):
 
 
 def small_classifier(seed: int = 0) -> ContinualClassifier:
-    """An untrained classifier of these pictures whose maps have 16 x 16 places."""
+    """An untrained classifier of these images whose maps have 16 x 16 places."""
     torch.manual_seed(seed)
     model = ContinualClassifier(backbone="test_resnet", pretrained=False, class_names=NAMES, image_size=SIDE)
     layers: list[nn.Module] = []
@@ -114,12 +114,12 @@ def small_classifier(seed: int = 0) -> ContinualClassifier:
 
 
 def train(model: ContinualClassifier, steps: int = 80, batch: int = 32) -> None:
-    """Teach a classifier these pictures, new ones at each step."""
+    """Teach a classifier these images, new ones at each step."""
     network = model.network.train()
     optimizer = torch.optim.Adam(network.parameters(), lr=5e-3)
     for step in range(steps):
-        pictures, labels, _ = textured(batch, seed=1000 + step)
-        loss = nn.functional.cross_entropy(network(network.normalise(pictures)), labels)
+        images, labels, _ = textured(batch, seed=1000 + step)
+        loss = nn.functional.cross_entropy(network(network.normalise(images)), labels)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()

@@ -16,7 +16,7 @@ HALF = (0.5, 0.5, 0.5)
 def tiny_network(
     classes: int = 4, features: int = 5, seen: Sequence[int] = (0, 1, 2, 3), *, norm: bool = False, seed: int = 0
 ) -> Network:
-    """A linear backbone on pictures (3, 2, 2), with batch norm and dropout if asked for, in evaluation mode."""
+    """A linear backbone on images (3, 2, 2), with batch norm and dropout if asked for, in evaluation mode."""
     torch.manual_seed(seed)
     layers: list[nn.Module] = [nn.Flatten(), nn.Linear(12, features), nn.Tanh()]
     if norm:
@@ -68,7 +68,7 @@ def tiny_experience(index: int, batch: Batch, before: Sequence[int] = ()) -> Exp
 
 
 def part_of(batch: Batch, rows: slice) -> Batch:
-    """Some pictures of a batch."""
+    """Some images of a batch."""
     return {
         "image": batch["image"][rows].clone(),
         "label": batch["label"][rows].clone(),

@@ -39,7 +39,7 @@ class Watching(Recipe):
 
 
 class HeadAtTheEnd(Recipe):
-    """One more epoch for the head alone, on pictures that are not augmented."""
+    """One more epoch for the head alone, on images that are not augmented."""
 
     def stages(self, learner: Strategy, stages: list[Stage], max_epochs: int) -> list[Stage]:
         return [*stages, Stage(stages[-1].name, "head at the end", epochs=1, augment=False)]
@@ -68,7 +68,7 @@ class FoundRate(Recipe):
 
 
 class RatesSeen(Recipe):
-    """Writes down the learning rates that training starts with, and the pictures' seeds."""
+    """Writes down the learning rates that training starts with, and the images' seeds."""
 
     seen: list[list[float]] = []  # noqa: RUF012 - of the class, so that a test finds them
 
@@ -77,9 +77,9 @@ class RatesSeen(Recipe):
 
 
 class Mirrored(Recipe):
-    """Evaluates each picture and its mirror image."""
+    """Evaluates each image and its mirror image."""
 
-    needs_pictures = True
+    needs_images = True
 
     def before_run(self, model: Any, datamodule: Any) -> None:
         model.augmented_prediction = lambda predict, image: (predict(image) + predict(torch.flip(image, (3,)))) / 2

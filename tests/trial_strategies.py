@@ -52,12 +52,12 @@ class HeadThenNotANumber(HeadThenAll):
 
 
 class Replay(Strategy):
-    """Keeps the first pictures of each experience and learns them beside the new ones."""
+    """Keeps the first images of each experience and learns them beside the new ones."""
 
     memory_batch_size = 6
     kept: Tensor  # (M,) rows of the sample table
     served: Tensor  # (M',) those that came back, in the order in which they did
-    sizes: Tensor  # (S, 2) pictures of each batch, new and remembered
+    sizes: Tensor  # (S, 2) images of each batch, new and remembered
 
     def __init__(self, per_experience: int = 5) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""A finished run, opened as the program opens it for ``test``, and pictures that it has never seen."""
+"""A finished run, opened as the program opens it for ``test``, and images that it has never seen."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -21,7 +21,7 @@ COMMON = (
     "--trainer.enable_progress_bar=false",
     "--wandb.mode=disabled",
 )
-"""Pictures of 32 x 32 as they are, shifted by up to 4 pixels and mirrored in training."""
+"""Images of 32 x 32 as they are, shifted by up to 4 pixels and mirrored in training."""
 
 
 class CellError(SystemExit):
@@ -36,24 +36,24 @@ class Cell:
     seed: int
     options: tuple[str, ...]
 
-    def run_name(self, pictures: Path, folder: Path) -> str:
+    def run_name(self, images: Path, folder: Path) -> str:
         """Bears a digest of the options, so that with other options it is another run."""
-        words = "\n".join([pictures.name, *COMMON, *self.options]).replace(str(folder), "")
+        words = "\n".join([images.name, *COMMON, *self.options]).replace(str(folder), "")
         return f"{self.name}-seed={self.seed}-{hashlib.sha256(words.encode()).hexdigest()[:8]}".replace(" ", "-")
 
 
-def finish(cell: Cell, pictures: Path, folder: Path) -> Path:
+def finish(cell: Cell, images: Path, folder: Path) -> Path:
     """The directory of a cell's complete run: it is begun, gone on with, or there already.
 
     Raises:
         CellError: The run failed.
     """
-    run = folder / cell.run_name(pictures, folder)
+    run = folder / cell.run_name(images, folder)
     if (run / "results.json").is_file() and read_results(run / "results.json").run.complete:
         print(f"{run.name}: complete", flush=True)
         return run
     # A cache of its own: no cell profits from features that another computed.
-    words = ["fit", *COMMON, *cell.options, f"--seed_everything={cell.seed}", f"--data.root={pictures}"]
+    words = ["fit", *COMMON, *cell.options, f"--seed_everything={cell.seed}", f"--data.root={images}"]
     words += [f"--data.cache_dir={folder / 'caches' / run.name}", f"--trainer.default_root_dir={folder}"]
     code = main([*words, f"--run_name={run.name}", "--ckpt_path=last"])
     if code:
@@ -98,13 +98,13 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
     """The options that all scripts here have."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cifar10", type=Path, required=True, help="CIFAR-10, as a folder or a tar (see the README)")
-    parser.add_argument("--folder", type=Path, default=Path("runs/reference"), help="where pictures and runs are kept")
+    parser.add_argument("--folder", type=Path, default=Path("runs/reference"), help="where images and runs are kept")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--per-class", type=int, help="training pictures of each class; 0 for all")
-    parser.add_argument("--test-per-class", type=int, help="test pictures of each class; 0 for all")
+    parser.add_argument("--per-class", type=int, help="training images of each class; 0 for all")
+    parser.add_argument("--test-per-class", type=int, help="test images of each class; 0 for all")
     parser.add_argument("--backbone", help="a network of cifar_resnet.py, or of timm")
     parser.add_argument("--batch-size", type=int)
     parser.add_argument("--accelerator", default="auto")
     parser.add_argument("--precision", default="32-true")
-    parser.add_argument("--workers", type=int, default=2, help="processes that load pictures")
+    parser.add_argument("--workers", type=int, default=2, help="processes that load images")
     return parser

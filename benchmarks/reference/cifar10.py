@@ -1,4 +1,4 @@
-"""CIFAR-10 as a folder of pictures that ``datamodules.ImageFolder`` reads, from any of the forms in which people have it."""
+"""CIFAR-10 as a folder of images that ``datamodules.ImageFolder`` reads, from any of the forms in which people have it."""
 
 import shutil
 import tarfile
@@ -10,19 +10,19 @@ from torchvision.datasets import CIFAR10
 SPLITS = ("train", "test")
 
 
-def picture_folder(source: Path, folder: Path, train: int | None = None, test: int | None = None) -> Path:
-    """The root of ``{train,test}/<class>/<pictures>``, written once.
+def image_folder(source: Path, folder: Path, train: int | None = None, test: int | None = None) -> Path:
+    """The root of ``{train,test}/<class>/<images>``, written once.
 
     Args:
-        source: cifar-10-batches-py or the folder that it is in, or ``{train,test}/<class>/<pictures>``; or a tar of either.
-        folder: Where pictures are written.
-        train: So many training pictures of each class, the first ones; None: all.
-        test: The same for test pictures.
+        source: cifar-10-batches-py or the folder that it is in, or ``{train,test}/<class>/<images>``; or a tar of either.
+        folder: Where images are written.
+        train: So many training images of each class, the first ones; None: all.
+        test: The same for test images.
 
     Raises:
         SystemExit: The source is neither.
     """
-    root = folder / f"pictures-{train or 'all'}-{test or 'all'}"
+    root = folder / f"images-{train or 'all'}-{test or 'all'}"
     if root.is_dir():
         return root
     found = _unpacked(source, folder) if source.is_file() else source
@@ -31,8 +31,8 @@ def picture_folder(source: Path, folder: Path, train: int | None = None, test: i
     limits = dict(zip(SPLITS, (train, test), strict=True))
     if batches := next(found.rglob("data_batch_1"), None):
         _write_batches(batches.parent, partial, limits)
-    elif pictures := next((train.parent for train in found.rglob("train") if (train.parent / "test").is_dir()), None):
-        _copy_pictures(pictures, partial, limits)
+    elif images := next((train.parent for train in found.rglob("train") if (train.parent / "test").is_dir()), None):
+        _copy_images(images, partial, limits)
     else:
         raise SystemExit(
             f"--cifar10 {source}: expected cifar-10-batches-py, or folders train/<class> and test/<class>, or a tar of either. "
@@ -67,7 +67,7 @@ def _write_batches(batches: Path, root: Path, limits: dict[str, int | None]) -> 
                 counts[name] += 1
 
 
-def _copy_pictures(source: Path, root: Path, limits: dict[str, int | None]) -> None:
+def _copy_images(source: Path, root: Path, limits: dict[str, int | None]) -> None:
     for split, limit in limits.items():
         for name in sorted(path.name for path in (source / split).iterdir() if path.is_dir()):
             (root / split / name).mkdir(parents=True)

@@ -11,11 +11,11 @@ from torch import nn
 from torchvision.models.resnet import BasicBlock
 
 CIFAR10 = {"mean": (0.4914, 0.4822, 0.4465), "std": (0.2470, 0.2435, 0.2615)}
-"""Of the training pictures in [0, 1], as in the code of arXiv 2004.07211."""
+"""Of the training images in [0, 1], as in the code of arXiv 2004.07211."""
 
 
 def make_resnet(width: int) -> nn.Sequential:
-    """Pictures (N, 3, 32, 32) to features (N, 8 width), with PyTorch's own initialisation of each layer."""
+    """Images (N, 3, 32, 32) to features (N, 8 width), with PyTorch's own initialisation of each layer."""
     layers: list[nn.Module] = [nn.Conv2d(3, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU(True)]
     inner = width
     for outer in (width, 2 * width, 4 * width, 8 * width):
@@ -26,7 +26,7 @@ def make_resnet(width: int) -> nn.Sequential:
         layers += [BasicBlock(inner, outer, stride, shortcut), BasicBlock(outer, outer)]
         inner = outer
     network = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    network.pretrained_cfg = CIFAR10  # type: ignore[assignment] # where timm's networks say how pictures are normalised
+    network.pretrained_cfg = CIFAR10  # type: ignore[assignment] # where timm's networks say how images are normalised
     return network
 
 

@@ -1,13 +1,13 @@
-"""Move-to-Data in its own setting (arXiv 2006.07152): a base on a part of CIFAR-10, then new pictures of the same classes.
+"""Move-to-Data in its own setting (arXiv 2006.07152): a base on a part of CIFAR-10, then new images of the same classes.
 
     python -m benchmarks.reference.move_to_data --cifar10 FOLDER
 
 The paper's claim is that moving the classifier's rows "yields similar performances as retraining but with drastically lower
-computational cost". Beside a sweep of epsilon stand the head alone, the whole network on the new pictures, and training anew
+computational cost". Beside a sweep of epsilon stand the head alone, the whole network on the new images, and training anew
 on everything. All begin with one base: that of Retrain, which must have trained it itself to begin anew. What is counted is the
 learning of the increments, evaluation apart; each cell computes its features itself.
 
-The defaults take under half an hour on 2 cores: 1,000 training pictures a class, of which half make up the base, a slim
+The defaults take under half an hour on 2 cores: 1,000 training images a class, of which half make up the base, a slim
 ResNet-18 without pretraining. README.md says what else differs from the paper.
 """
 
@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.reference.cells import Cell, finish, machine, make_parser, mean, percent, results_of, table
-from benchmarks.reference.cifar10 import picture_folder
+from benchmarks.reference.cifar10 import image_folder
 from lightning_vision.results.schema import Results
 
 OTHERS = ("FullFineTune", "HeadOnly", "MoveToData")
@@ -58,19 +58,19 @@ def cells(given: argparse.Namespace, seed: int) -> dict[str, Cell]:
     return {name: Cell(f"move-to-data-{name}", seed, (*common, *own[name])) for name in chosen}
 
 
-def run(given: argparse.Namespace, seed: int, pictures: Path) -> dict[str, Results]:
+def run(given: argparse.Namespace, seed: int, images: Path) -> dict[str, Results]:
     """All strategies with one seed, from one base."""
     begun = cells(given, seed)
-    retrained = finish(begun.pop("Retrain"), pictures, given.folder)
+    retrained = finish(begun.pop("Retrain"), images, given.folder)
     found = {"Retrain": results_of(retrained)}
     base = f"--model.base_checkpoint={retrained / 'checkpoints' / 'experience=0000.ckpt'}"
     for name, cell in begun.items():
-        found[name] = results_of(finish(Cell(cell.name, seed, (*cell.options, base)), pictures, given.folder))
+        found[name] = results_of(finish(Cell(cell.name, seed, (*cell.options, base)), images, given.folder))
     return found
 
 
 def price(results: Results) -> tuple[float, float | None, int]:
-    """Seconds, kWh and pictures through the backbone, of learning the increments."""
+    """Seconds, kWh and images through the backbone, of learning the increments."""
     increments = results.experiences[1:]
     energy = [one.energy_kwh for one in increments]
     kwh = None if None in energy else sum(value for value in energy if value is not None)
@@ -87,7 +87,7 @@ def strategies_table(found: Sequence[dict[str, Results]]) -> str:
         seconds, kwh, images = zip(*(price(one) for one in runs), strict=True)
         prices = [mean(seconds, ".1f"), mean(kwh, ".2g"), mean(images, ",.0f")]
         rows.append([name, percent(first), percent(last), percent(gain), *prices])
-    head = ["strategy", "base, %", "at the end, %", "gain, points", "seconds", "kWh", "pictures through the backbone"]
+    head = ["strategy", "base, %", "at the end, %", "gain, points", "seconds", "kWh", "images through the backbone"]
     return table(head, rows)
 
 
@@ -114,11 +114,11 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--strategies", nargs="+", choices=OTHERS, default=OTHERS, help="beside Retrain")
     given = parser.parse_args(words)
     given.folder = given.folder.absolute()
-    pictures = picture_folder(given.cifar10, given.folder, given.per_class or None, given.test_per_class or None)
-    found = [run(given, seed, pictures) for seed in given.seeds]
+    images = image_folder(given.cifar10, given.folder, given.per_class or None, given.test_per_class or None)
+    found = [run(given, seed, images) for seed in given.seeds]
     one = found[0]["Retrain"]
     sizes = ", ".join(str(experience.train_samples) for experience in one.experiences)
-    print(f"\n{one.network.backbone}; {sizes} training pictures; seeds {given.seeds}; {machine(one)}\n")
+    print(f"\n{one.network.backbone}; {sizes} training images; seeds {given.seeds}; {machine(one)}\n")
     print(strategies_table(found))
     if "MoveToData" in given.strategies:
         print(f"\n{epsilons_table(found)}")

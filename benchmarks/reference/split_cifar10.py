@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.reference.cells import Cell, CellError, finish, machine, make_parser, mean, percent, results_of, table
-from benchmarks.reference.cifar10 import picture_folder
+from benchmarks.reference.cifar10 import image_folder
 from lightning_vision.results.schema import Results
 
 SOURCE = (
@@ -109,8 +109,8 @@ def methods_table(found: Sequence[tuple[Method, Sequence[Results]]]) -> str:
 def main(words: Sequence[str] | None = None) -> int:
     parser = make_parser(__doc__)
     size = parser.add_mutually_exclusive_group(required=True)
-    size.add_argument("--full", action="store_true", help="ResNet-18, 50 epochs, all pictures")
-    size.add_argument("--reduced", action="store_true", help="a slim ResNet-18, 10 epochs, 500 + 200 pictures a class")
+    size.add_argument("--full", action="store_true", help="ResNet-18, 50 epochs, all images")
+    size.add_argument("--reduced", action="store_true", help="a slim ResNet-18, 10 epochs, 500 + 200 images a class")
     parser.add_argument("--epochs", type=int, help="of each experience")
     parser.add_argument("--fisher-samples", type=int, help="of EWC, for each experience; 0 for all")
     parser.add_argument("--ewc-lambda", type=float, help="of EWC; 20, and 1 where networks are far from converged")
@@ -130,13 +130,13 @@ def main(words: Sequence[str] | None = None) -> int:
         if getattr(given, key) is None:
             setattr(given, key, value)
     given.folder = given.folder.absolute()
-    pictures = picture_folder(given.cifar10, given.folder, given.per_class or None, given.test_per_class or None)
+    images = image_folder(given.cifar10, given.folder, given.per_class or None, given.test_per_class or None)
     found: list[tuple[Method, list[Results]]] = []
     failed: list[str] = []
     for method in METHODS:
         if method.name in given.methods:
             try:
-                runs: list[Path] = [finish(cell(method, seed, given), pictures, given.folder) for seed in given.seeds]
+                runs: list[Path] = [finish(cell(method, seed, given), images, given.folder) for seed in given.seeds]
             except CellError as error:
                 failed.append(str(error))
                 continue
@@ -151,7 +151,7 @@ def main(words: Sequence[str] | None = None) -> int:
 def print_figures(found: Sequence[tuple[Method, Sequence[Results]]], given: argparse.Namespace) -> None:
     """The table, and what it can be compared with."""
     one = found[0][1][0]
-    size_words = f"{given.per_class or 'all'} training pictures a class, {given.epochs} epochs, seeds {given.seeds}"
+    size_words = f"{given.per_class or 'all'} training images a class, {given.epochs} epochs, seeds {given.seeds}"
     print(f"\n{one.network.backbone}, {size_words}; {machine(one)}\n")
     print(methods_table(found))
     print(f"\nPublished: {SOURCE}.")

@@ -27,34 +27,34 @@ TRIAL_SECONDS = 0.5
 class Cost:
     """The work of a run."""
 
-    pictures: int
-    """Pictures through the network, all epochs and evaluations; a backward pass counts as two more."""
+    images: int
+    """Images through the network, all epochs and evaluations; a backward pass counts as two more."""
     seconds: float
 
 
 def print_estimate(plan: Plan, folder: ComparisonFolder, console: Console) -> None:
     """Print every run of a plan with its work: nothing is trained and nothing is written.
 
-    The time is that of the network alone, measured on this machine with pictures of zeros; loading pictures comes on top,
+    The time is that of the network alone, measured on this machine with images of zeros; loading images comes on top,
     and what strategies with a frozen backbone save by keeping its features is not counted.
     """
     table = Table(
-        title="What is to be run: pictures through the network, and the least time that takes", box=box.SIMPLE_HEAD
+        title="What is to be run: images through the network, and the least time that takes", box=box.SIMPLE_HEAD
     )
-    for heading in ("run", "state", "pictures", "at least"):
+    for heading in ("run", "state", "images", "at least"):
         table.add_column(heading, justify="left" if heading in ("run", "state") else "right", overflow="fold")
     costs: dict[str, Cost] = {}
     speeds: dict[tuple[str, int], float] = {}
-    left, pictures = 0.0, 0
+    left, images = 0.0, 0
     for run in [*plan.bases, *plan.cells]:
         state = folder.state(run)
         cost = _cost(run, costs, speeds)
         if state != "done":
-            left, pictures = left + cost.seconds, pictures + cost.pictures
-        table.add_row(escape(run.name), state, f"{cost.pictures:,}", _time(cost.seconds))
+            left, images = left + cost.seconds, images + cost.images
+        table.add_row(escape(run.name), state, f"{cost.images:,}", _time(cost.seconds))
     console.print(table)
     console.print(
-        f"{plural(len(plan.cells), 'cell')} and {plural(len(plan.bases), 'base')}; still to do: {pictures:,} pictures through "
+        f"{plural(len(plan.cells), 'cell')} and {plural(len(plan.bases), 'base')}; still to do: {images:,} images through "
         f"the network, {_time(left)} at least on this machine, one after another."
     )
     shared = sum(cell.base is not None for cell in plan.cells) - len(plan.bases)
@@ -76,13 +76,13 @@ def _cost(run: PlannedRun, costs: dict[str, Cost], speeds: dict[tuple[str, int],
             prospect = look_ahead(run.dumped)
         kind = (prospect.model.network.facts.name, prospect.model.image_size)
         if kind not in speeds:
-            speeds[kind] = seconds_a_picture(prospect.model)
-        costs[key] = Cost(prospect.pictures, prospect.pictures * speeds[kind])
+            speeds[kind] = seconds_per_image(prospect.model)
+        costs[key] = Cost(prospect.images, prospect.images * speeds[kind])
     return costs[key]
 
 
-def seconds_a_picture(model: ContinualClassifier, batch: int = 8) -> float:
-    """Seconds of one picture's forward pass on this machine, of the processor or the first GPU."""
+def seconds_per_image(model: ContinualClassifier, batch: int = 8) -> float:
+    """Seconds of one image's forward pass on this machine, of the processor or the first GPU."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     network = model.network.to(device).eval()
     images = torch.zeros(batch, 3, model.image_size, model.image_size, device=device)

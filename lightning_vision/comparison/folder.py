@@ -39,7 +39,7 @@ class ComparisonFolder:
 
     @property
     def report(self) -> Path:
-        """The page, its pictures and tables."""
+        """The page, its figures and tables."""
         return self.path / "report"
 
     def directory(self, run: PlannedRun) -> RunDirectory:

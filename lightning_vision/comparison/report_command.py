@@ -1,4 +1,4 @@
-"""The subcommand ``report``: a page, tables and pictures of run directories."""
+"""The subcommand ``report``: a page, tables and figures of run directories."""
 
 from __future__ import annotations
 

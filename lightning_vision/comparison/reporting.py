@@ -1,4 +1,4 @@
-"""Builds the report, with pictures where the data is there, and prints the ranking."""
+"""Builds the report, with images where the data is there, and prints the ranking."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from lightning_vision.comparison.run_images import PicturesOfRuns
+from lightning_vision.comparison.run_images import ImagesOfRuns
 from lightning_vision.report.gather import gather
 from lightning_vision.report.page import VERDICTS, ReportFiles, write_report
 from lightning_vision.report.runs import Comparison, Group
@@ -28,7 +28,7 @@ def report(folders: Sequence[Path], output: Path, console: Console) -> tuple[Com
         ConfigError: There is no run.
     """
     comparison = gather(folders)
-    files = write_report(comparison, output, PicturesOfRuns())
+    files = write_report(comparison, output, ImagesOfRuns())
     for group in comparison.groups:
         print_ranking(group, console)
     for left in comparison.left_out:

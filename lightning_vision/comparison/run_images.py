@@ -1,4 +1,4 @@
-"""Test pictures of runs, for a report: read from the data that a run was on, where it is still as it was."""
+"""Test images of runs, for a report: read from the data that a run was on, where it is still as it was."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ OF_PREPARATION = ("train_transforms", "eval_transforms", "batch_transforms", "te
 """Options of a datamodule that a thumbnail does without."""
 
 
-class PicturesOfRuns:
-    """Gives the JPEG of a test picture by run and row; None where the data is gone, was changed, or is another's format."""
+class ImagesOfRuns:
+    """Gives the JPEG of a test image by run and row; None where the data is gone, was changed, or is another's format."""
 
     def __init__(self) -> None:
         self._data: dict[str, StreamDataModule | None] = {}
@@ -33,7 +33,7 @@ class PicturesOfRuns:
         if data is None or not 0 <= row < len(data.samples):
             return None
         try:
-            return jpeg_thumbnail(data.picture(row), SIDE)[0]
+            return jpeg_thumbnail(data.image(row), SIDE)[0]
         except UserError:  # deleted since: the report does without it
             return None
 
@@ -51,7 +51,7 @@ def _open(run: ReportRun) -> StreamDataModule | None:
     kept: dict[str, Any] = {key: value for key, value in options.items() if key not in OF_PREPARATION}
     try:
         taken = take_foreign_data({**asked, "init_args": kept}, RunDirectory(run.path).config)
-    except UserError:  # the page does without the pictures of such data
+    except UserError:  # the page does without the images of such data
         return None
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(StreamDataModule, "data")
@@ -62,6 +62,6 @@ def _open(run: ReportRun) -> StreamDataModule | None:
             data = cast(StreamDataModule, cast(Namespace, parser.instantiate_classes(parsed)).data)
             if data.class_names != run.results.class_names:
                 data.use_class_names(run.results.class_names)
-    except Exception:  # whatever is wrong with it, the report does without its pictures, and says that there are none
+    except Exception:  # whatever is wrong with it, the report does without its images, and says that there are none
         return None
     return data if data.split_hash == run.results.run.split_hash else None

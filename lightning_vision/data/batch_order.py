@@ -13,7 +13,7 @@ from lightning_vision.seeding import derive_seed
 
 
 class Draw(NamedTuple):
-    """One picture that a batch asks for."""
+    """One image that a batch asks for."""
 
     index: int  # type: ignore[assignment]  # hides tuple.index, which no one needs of a draw
     """Row in the sample table."""
@@ -29,16 +29,16 @@ class Draw(NamedTuple):
 class TrainBatches(Sampler[list[Draw]]):
     """The batches of one process in an epoch of training.
 
-    Global batch b holds the pictures ``order[b * B * W : (b + 1) * B * W]`` for B pictures on each of W processes, and
-    process r takes every W-th of them from the r-th on. Batch norm cannot train on a picture or two, so a last global
+    Global batch b holds the images ``order[b * B * W : (b + 1) * B * W]`` for B images on each of W processes, and
+    process r takes every W-th of them from the r-th on. Batch norm cannot train on an image or two, so a last global
     batch of less than half the size is shared evenly with the one before; that does not depend on the number of
-    processes, as long as B * W is the same. A process left without a picture is given one as a stand-in (``valid``
+    processes, as long as B * W is the same. A process left without an image is given one as a stand-in (``valid``
     False), alone in its batch: what the strategy makes of it is weighted by zero.
 
     Args:
         indices: (N,) training rows in the stream's order.
         experiences: The experience of every row of the sample table.
-        batch_size: Pictures of a batch on one process.
+        batch_size: Images of a batch on one process.
         rank: Number of this process.
         world_size: Number of processes.
         seed: What order, augmentation and memory derive from, beside experience and epoch.
@@ -95,7 +95,7 @@ class TrainBatches(Sampler[list[Draw]]):
 
     @property
     def global_sizes(self) -> list[int]:
-        """Pictures of each global batch, stand-ins and memory not counted."""
+        """Images of each global batch, stand-ins and memory not counted."""
         return [int(size) for size in np.diff([*self.starts, len(self.indices)])]
 
     def set_epoch(self, epoch: int) -> None:
@@ -152,7 +152,7 @@ class TrainBatches(Sampler[list[Draw]]):
 def balanced_order(rows: Rows, labels: Rows, generator: np.random.Generator) -> Rows:
     """As many rows as there are, with every class as often as the others, give or take one.
 
-    A class is gone through whole, in a new order, as often as its share asks for, and once more in part: no picture is
+    A class is gone through whole, in a new order, as often as its share asks for, and once more in part: no image is
     shown more than once oftener than another of its class.
 
     Args:
@@ -180,7 +180,7 @@ class EvalBatches(Sampler[list[Draw]]):
     Args:
         indices: (N,) rows to evaluate.
         experiences: The experience of every row of the sample table.
-        batch_size: The most pictures of a batch on one process.
+        batch_size: The most images of a batch on one process.
         rank: Number of this process.
         world_size: Number of processes.
     """

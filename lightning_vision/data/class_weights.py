@@ -14,7 +14,7 @@ def weights_by_name(
     """The weight of each class.
 
     Args:
-        asked: none; balanced (N / (C * n_c) for n_c of N training pictures, so that their mean over the pictures is 1);
+        asked: none; balanced (N / (C * n_c) for n_c of N training images, so that their mean over the images is 1);
             or a number for each class.
         samples: The sample table, every row in a split.
         class_names: The C names.

@@ -9,14 +9,14 @@ from lightning_vision.terminal.wording import SHOWN, plural
 
 @dataclass
 class Findings:
-    """Problems, unusable pictures and skipped files of one data source."""
+    """Problems, unusable images and skipped files of one data source."""
 
     problems: list[str] = field(default_factory=list)
     """What must be mended before anything can be learned, in whole sentences without a full stop."""
     unusable: list[tuple[str, str]] = field(default_factory=list)
-    """Path and reason of pictures without which one could go on; ``on_bad_image`` decides."""
+    """Path and reason of images without which one could go on; ``on_bad_image`` decides."""
     skipped: list[tuple[str, str]] = field(default_factory=list)
-    """Path and reason of files that are no pictures of the data, or were asked to be left out."""
+    """Path and reason of files that are no images of the data, or were asked to be left out."""
     remarks: list[str] = field(default_factory=list)
     """Whole sentences that a user should read."""
 
@@ -25,7 +25,7 @@ class Findings:
         self.problems.append(text)
 
     def bad(self, path: str, reason: str) -> None:
-        """A picture that cannot be used. Leave its row out of the table."""
+        """An image that cannot be used. Leave its row out of the table."""
         self.unusable.append((path, reason))
 
     def skip(self, path: str, reason: str) -> None:
@@ -37,7 +37,7 @@ class Findings:
         self.remarks.append(text)
 
     def check(self, place: object, on_bad_image: str = "error") -> None:
-        """Refuse data with problems; with ``on_bad_image="skip"`` unusable pictures count as skipped.
+        """Refuse data with problems; with ``on_bad_image="skip"`` unusable images count as skipped.
 
         Raises:
             DataError: All problems at once: the first 20 and the count.

@@ -21,15 +21,15 @@ from lightning_vision.data.datasets import FeatureDataset, SampleDataset
 from lightning_vision.data.inspection import Inspection, inspect_files, inspect_loaded
 from lightning_vision.data.leaks import find_leaks, settle_leaks
 from lightning_vision.data.loaders import make_feature_loader, make_loader
-from lightning_vision.data.sample_table import SPLITS, check_samples, count_pictures, spell_names, split_hash
+from lightning_vision.data.sample_table import SPLITS, check_samples, count_images, spell_names, split_hash
 from lightning_vision.data.scenarios import InstanceIncremental, Scenario
 from lightning_vision.data.split_options import apply_split, left_out, read_split
 from lightning_vision.data.stream import Experience, Stream
 from lightning_vision.data.stream_loaders import Entered
 from lightning_vision.errors import ConfigError, DataError
 from lightning_vision.images.batch_transforms import BatchTransforms
-from lightning_vision.images.decoded_cache import DecodedPictures
-from lightning_vision.images.image_sources import FilePictures, Joined, Loaded, PictureSource, boxes_of
+from lightning_vision.images.decoded_cache import DecodedImages
+from lightning_vision.images.image_sources import FileImages, ImageSource, Joined, Loaded, boxes_of
 from lightning_vision.images.transforms import build_transforms
 from lightning_vision.images.video_frames import files_of_rows
 from lightning_vision.storage.cache_folder import cache_folder
@@ -40,15 +40,15 @@ from lightning_vision.terminal.wording import listed, plural
 class StreamDataModule(LightningDataModule, ABC):
     """A stream of experiences from a sample table.
 
-    A concrete datamodule writes ``read_samples``; one whose rows are not picture files writes ``load_image`` too.
+    A concrete datamodule writes ``read_samples``; one whose rows are not image files writes ``load_image`` too.
     What these need must be set before ``super().__init__(...)``, which reads the table, splits it and builds the
     stream. Options that it does not name itself it hands on as keywords.
 
     Args:
         root: Folder of the data; paths in the table are relative to it.
-        batch_size: Pictures of a batch on one process.
-        num_workers: Processes that load pictures, for each process that trains; results do not depend on it.
-        image_size: Side of the square pictures, in pixels.
+        batch_size: Images of a batch on one process.
+        num_workers: Processes that load images, for each process that trains; results do not depend on it.
+        image_size: Side of the square images, in pixels.
         val_fraction: Share of the training data cut off for validation, where there is no official validation set.
         test_fraction: Share of all data cut off for testing, where there is no official test set.
         seed: Alone moves these cuts, and draws the ``views``.
@@ -59,18 +59,18 @@ class StreamDataModule(LightningDataModule, ABC):
         batch_transforms: Of a whole training batch on the device, likewise: MixUp, CutMix, photometric ones.
         split: official, ratio, 70/30, 70/15/15, {folds: 5, fold: 0}, or roles of the data's own parts ({base: train1,
             increments: test2, test: test1}).
-        test_data: Another datamodule with the same classes, whose test pictures are the test set.
-        on_leak: What is done about pictures that are on two sides of the split: warn, drop (from training), or error.
-        on_bad_image: What is done about pictures that cannot be used: error, or skip (and count).
-        sampler: balanced: every class is shown as often in an epoch; none: every picture once.
-        class_weights: Weights of the classes in the loss: none, balanced (by their number of training pictures), or a
+        test_data: Another datamodule with the same classes, whose test images are the test set.
+        on_leak: What is done about images that are on two sides of the split: warn, drop (from training), or error.
+        on_bad_image: What is done about images that cannot be used: error, or skip (and count).
+        sampler: balanced: every class is shown as often in an epoch; none: every image once.
+        class_weights: Weights of the classes in the loss: none, balanced (by their number of training images), or a
             list of C numbers.
-        annotations: Give each batch the boxes and saliency maps of its pictures, moved along with them.
-        cache: decoded keeps decoded pictures, reduced to the resolution of training, in a file for later epochs.
+        annotations: Give each batch the boxes and saliency maps of its images, moved along with them.
+        cache: decoded keeps decoded images, reduced to the resolution of training, in a file for later epochs.
         cache_gb: The most that such files of this root may take; those not used for longest make room, and what does not
             fit is decoded each time.
         cache_dir: Where caches are kept; None: beside the data, or in the user's cache folder where that is read-only.
-        views: What a frozen backbone is trained on: None: pictures augmented anew each epoch; 0: pictures with the
+        views: What a frozen backbone is trained on: None: images augmented anew each epoch; 0: images with the
             evaluation transform; k: k augmented views of each, drawn once by ``seed``, so that runs of all seeds share them.
             Other than None each passes the backbone once.
         feature_cache_gb: The most that features of frozen backbones may take on the disk; 0 keeps none.
@@ -87,7 +87,7 @@ class StreamDataModule(LightningDataModule, ABC):
     EARLIER_DEFAULTS: ClassVar[Mapping[str, object]] = {}
     """See ``Strategy``."""
     crop_to_box: bool = False
-    """Pictures are what lies in their ``box_xyxy``; a concrete datamodule sets it."""
+    """Images are what lies in their ``box_xyxy``; a concrete datamodule sets it."""
     box_context: float = 0.0
     """Share of a box's sides by which it is widened in all."""
     named_classes: ClassVar[Mapping[str, str | None]] = {}
@@ -151,7 +151,7 @@ class StreamDataModule(LightningDataModule, ABC):
         self.cache, self.cache_gb, self.cache_dir = cache, cache_gb, cache_dir
         self.views, self.feature_cache_gb = views, feature_cache_gb
         self.test_transform: v2.Compose | None = None
-        """In place of the evaluation transform where pictures are evaluated: a recipe may look at more of each."""
+        """In place of the evaluation transform where images are evaluated: a recipe may look at more of each."""
         self.read_features: Callable[[Rows, Rows], Tensor] | None = None
         """Set by the run while the backbone is frozen: loaders then serve features (see ``FeatureDataset``)."""
         self.train_transform = self._compose("train_transforms", train_transforms, self.default_train_transforms)
@@ -200,15 +200,15 @@ class StreamDataModule(LightningDataModule, ABC):
         """
 
     def load_image(self, index: int) -> Tensor:
-        """The picture of a row of the table as ``read_samples`` gave it: uint8 RGB (3, h, w), upright.
+        """The image of a row of the table as ``read_samples`` gave it: uint8 RGB (3, h, w), upright.
 
         Raises:
             DataError: It cannot be decoded.
         """
         return self._files.open(index).pixels()
 
-    def picture(self, index: int) -> Tensor:
-        """The picture of a row of ``samples``: uint8 RGB (3, h, w), upright, cut to its box where that is asked for."""
+    def image(self, index: int) -> Tensor:
+        """The image of a row of ``samples``: uint8 RGB (3, h, w), upright, cut to its box where that is asked for."""
         return self._source.open(index).pixels()
 
     def default_train_transforms(self) -> list[nn.Module]:
@@ -320,7 +320,7 @@ class StreamDataModule(LightningDataModule, ABC):
     def evaluation_loader(
         self, part: Literal["val", "test"], up_to: int | None = None, rank: int = 0, world_size: int = 1
     ) -> DataLoader[Any]:
-        """The validation or test parts of experiences 0 to ``up_to`` (None: of all) together, each picture once."""
+        """The validation or test parts of experiences 0 to ``up_to`` (None: of all) together, each image once."""
         return self._evaluation(self.rows_to_evaluate(part, up_to), rank, world_size)
 
     def rows_to_evaluate(self, part: Literal["val", "test"], up_to: int | None = None) -> Rows:
@@ -344,7 +344,7 @@ class StreamDataModule(LightningDataModule, ABC):
 
     def describe(self) -> dict[str, Any]:
         """Facts for the record: the class, its options, what was found on disk."""
-        counts = count_pictures(self.samples, len(self.class_names))
+        counts = count_images(self.samples, len(self.class_names))
         per_class = {
             name: dict(zip(SPLITS, row, strict=True))
             for name, row in zip(self.class_names, counts.tolist(), strict=True)
@@ -368,7 +368,7 @@ class StreamDataModule(LightningDataModule, ABC):
         return v2.Compose(default() if built is None else built)
 
     def _inspect(self, samples: pd.DataFrame) -> tuple[pd.DataFrame, Rows, Inspection]:
-        """Look at every picture; returns the rows that can be used, which these are, and the facts on them."""
+        """Look at every image; returns the rows that can be used, which these are, and the facts on them."""
         self.cache_path: Path | None = None
         failed: dict[Path, str] = {}
         if type(self).load_image is StreamDataModule.load_image:
@@ -377,7 +377,7 @@ class StreamDataModule(LightningDataModule, ABC):
             if "saliency" in samples:
                 saliency = [self.root / path if isinstance(path, str) else None for path in samples["saliency"]]
             files, failed = files_of_rows(samples, self.root, self.cache_path, max(1, self.num_workers))
-            self._files = FilePictures(files, boxes_of(samples), saliency, self.crop_to_box, self.box_context)
+            self._files = FileImages(files, boxes_of(samples), saliency, self.crop_to_box, self.box_context)
             name = f"inspection-{type(self).__name__}{'-boxes' if self.crop_to_box else ''}.npz"
             inspection = inspect_files(self._files, self.num_workers, self.cache_path / name)
         else:
@@ -399,11 +399,11 @@ class StreamDataModule(LightningDataModule, ABC):
 
     def _nothing_left(self) -> DataError:
         skipped = f"{plural(len(self.findings.skipped), 'file')} ({self.findings.counted()})"
-        return DataError(f"{self.root}: no picture is left to learn from. Skipped: {skipped}.")
+        return DataError(f"{self.root}: no image is left to learn from. Skipped: {skipped}.")
 
-    def _own_source(self) -> PictureSource:
-        """The pictures by row of the table as it was read."""
-        own: PictureSource = self._files if self.cache_path is not None else Loaded(self.load_image)
+    def _own_source(self) -> ImageSource:
+        """The images by row of the table as it was read."""
+        own: ImageSource = self._files if self.cache_path is not None else Loaded(self.load_image)
         return own
 
     def _look_for_leaks(self) -> None:
@@ -416,8 +416,8 @@ class StreamDataModule(LightningDataModule, ABC):
             self._origin, self._from_other = self._origin[kept], self._from_other[kept]
             self.leaks = find_leaks(self.samples, self.inspection)
 
-    def _open_decoded_cache(self) -> DecodedPictures | None:
-        """The file of decoded pictures, for all rows of ``samples``, if it is asked for."""
+    def _open_decoded_cache(self) -> DecodedImages | None:
+        """The file of decoded images, for all rows of ``samples``, if it is asked for."""
         if self.cache == "none":
             return None
         if self.annotations:
@@ -427,20 +427,20 @@ class StreamDataModule(LightningDataModule, ABC):
         sizes = np.stack([self.inspection.height, self.inspection.width], axis=1)
         side = int(256 / 224 * self.image_size)
         folder = self.cache_path or cache_folder(self.root, self.cache_dir)
-        cached = DecodedPictures(
+        cached = DecodedImages(
             self._join_sources(), sizes, self.inspection.digest, side, folder, int(self.cache_gb * 1e9)
         )
         if cached.left_out:
             self.findings.remark(
-                f"{plural(cached.left_out, 'picture')} of {len(self.samples)} do not fit into data.cache_gb={self.cache_gb:g} "
+                f"{plural(cached.left_out, 'image')} of {len(self.samples)} do not fit into data.cache_gb={self.cache_gb:g} "
                 "and are decoded each time."
             )
         return cached
 
-    def _join_sources(self) -> PictureSource:
-        """The pictures by row of ``samples``."""
+    def _join_sources(self) -> ImageSource:
+        """The images by row of ``samples``."""
         others = [] if self.test_data is None else [self.test_data._source]
-        joined: PictureSource = Joined([self._own_source(), *others], self._from_other.astype(np.int8), self._origin)
+        joined: ImageSource = Joined([self._own_source(), *others], self._from_other.astype(np.int8), self._origin)
         return joined
 
     def class_weight_values(self) -> list[float] | None:
@@ -453,14 +453,14 @@ class StreamDataModule(LightningDataModule, ABC):
         return pd.DataFrame({name: getattr(self.inspection, name) for name in names})
 
     def preview(self, row: int, seed: int | None = None) -> Tensor:
-        """A row's picture as the network is given it: uint8 (3, H, W).
+        """A row's image as the network is given it: uint8 (3, H, W).
 
         Args:
             row: Of ``samples``.
             seed: Of the augmentation; None: the evaluation transform.
         """
         draw = Draw(row, 0, -1 if seed is None else seed, valid=True, memory=False)
-        image: Tensor = self.picture_dataset()[draw]["image"]
+        image: Tensor = self.image_dataset()[draw]["image"]
         return image
 
     def _take_test_data(self, other: "StreamDataModule") -> None:
@@ -484,7 +484,7 @@ class StreamDataModule(LightningDataModule, ABC):
         own = self.samples[self.samples["split"] != "test"]
         if len(own) < len(self.samples):
             self.findings.remark(
-                f"{plural(len(self.samples) - len(own), 'test picture')} of {self.root} are not used: data.test_data is."
+                f"{plural(len(self.samples) - len(own), 'test image')} of {self.root} are not used: data.test_data is."
             )
         self._origin = np.concatenate([self._origin[own.index], taken.index.to_numpy(dtype=np.int64)])
         self._from_other = np.repeat([False, True], [len(own), len(taken)])
@@ -535,15 +535,15 @@ class StreamDataModule(LightningDataModule, ABC):
 
     @property
     def decoded_side(self) -> int:
-        """The shorter side that pictures are reduced to before any transform; 0 where they are not."""
+        """The shorter side that images are reduced to before any transform; 0 where they are not."""
         return 0 if self._decoded is None else self._decoded.side
 
     def feature_folder(self) -> Path:
         """The folder for features of frozen backbones; it is made."""
         return self.cache_path or cache_folder(None, self.cache_dir)
 
-    def picture_dataset(self, eval_transform: v2.Compose | None = None) -> SampleDataset:
-        """Loads and transforms the pictures of ``samples``; with another evaluation transform if one is given."""
+    def image_dataset(self, eval_transform: v2.Compose | None = None) -> SampleDataset:
+        """Loads and transforms the images of ``samples``; with another evaluation transform if one is given."""
         labels = self.samples["label"].to_numpy()
         source = self._source if self._decoded is None else self._decoded
         evaluated = self.eval_transform if eval_transform is None else eval_transform
@@ -558,7 +558,7 @@ class StreamDataModule(LightningDataModule, ABC):
     ) -> DataLoader[Any]:
         if features and self.read_features is not None:
             return make_feature_loader(FeatureDataset(self.read_features, self.samples["label"].to_numpy()), batches)
-        return make_loader(self.picture_dataset(eval_transform), batches, self.num_workers)
+        return make_loader(self.image_dataset(eval_transform), batches, self.num_workers)
 
     def _place(self) -> tuple[int, int]:
         """Rank and number of processes."""

@@ -1,7 +1,7 @@
 """From rows to batches: the order of a stream and its augmentation as pure functions of seed, experience and epoch.
 
 Nothing here depends on the number of workers, on how often an iterator was made, or on a generator's state, so a run
-that was interrupted goes on with the same pictures, and any number of processes sees the same global batches.
+that was interrupted goes on with the same images, and any number of processes sees the same global batches.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,29 +16,29 @@ from lightning_vision.array_types import Rows
 from lightning_vision.data.batch import Batch
 from lightning_vision.data.batch_order import Draw
 from lightning_vision.errors import ConfigError
-from lightning_vision.images.apply_transform import Transform, seeded, transform_annotated, transform_picture
-from lightning_vision.images.image_sources import PictureSource
+from lightning_vision.images.apply_transform import Transform, seeded, transform_annotated, transform_image
+from lightning_vision.images.image_sources import ImageSource
 from lightning_vision.images.transform_identity import describe_transform
 
 Item = dict[str, Any]
 
 
 class SampleDataset(Dataset[Item]):
-    """Loads, transforms and labels one picture. The augmentation is a pure function of the draw's seed.
+    """Loads, transforms and labels one image. The augmentation is a pure function of the draw's seed.
 
     Transforms draw from the generators of torch or Python, as torchvision's do; NumPy's takes too long to set.
 
     Args:
-        source: Opens the picture of a row.
+        source: Opens the image of a row.
         labels: (N,) the label of each row.
         train_transform: For draws with a seed; uint8 (3, h, w) to uint8 (3, H, W).
         eval_transform: For draws without.
-        annotations: Give boxes and saliency maps with the pictures, moved along with them.
+        annotations: Give boxes and saliency maps with the images, moved along with them.
     """
 
     def __init__(
         self,
-        source: PictureSource,
+        source: ImageSource,
         labels: Rows,
         train_transform: Transform,
         eval_transform: Transform,
@@ -65,16 +65,16 @@ class SampleDataset(Dataset[Item]):
     def __getitem__(self, draw: Draw) -> Item:
         """The draw's fields, with ``image`` and ``label``, and the annotations if they are asked for."""
         transform = self.eval_transform if draw.seed < 0 else self.train_transform
-        picture = self.source.open(draw.index)
+        source = self.source.open(draw.index)
         if self.annotations:
             known = self.source.annotations(draw.index)
-            item = seeded(lambda: transform_annotated(transform, picture.pixels(), known), draw.seed)
+            item = seeded(lambda: transform_annotated(transform, source.pixels(), known), draw.seed)
         else:
-            item = {"image": seeded(lambda: transform_picture(transform, picture), draw.seed)}
+            item = {"image": seeded(lambda: transform_image(transform, source), draw.seed)}
         image = item["image"]
         if image.dtype != torch.uint8 or image.ndim != 3 or image.shape[0] != 3:
             raise ConfigError(
-                "A transform must turn a uint8 picture (3, h, w) into a uint8 picture (3, H, W); it gave "
+                "A transform must turn a uint8 image (3, h, w) into a uint8 image (3, H, W); it gave "
                 f"{str(image.dtype).removeprefix('torch.')} {tuple(image.shape)}. Leave out ToDtype, ToImage and "
                 "Normalize: the network scales and normalises on its own device."
             )
@@ -110,7 +110,7 @@ class FeatureDataset(Dataset[Item]):
         return {**self._batch([draw])}
 
     def __getitems__(self, draws: Sequence[Draw]) -> Batch:
-        """The batch of these draws: features (B, D) in place of pictures; what is from memory under ``memory``."""
+        """The batch of these draws: features (B, D) in place of images; what is from memory under ``memory``."""
         batch = self._batch([draw for draw in draws if not draw.memory])
         remembered = [draw for draw in draws if draw.memory]
         if remembered:
@@ -132,8 +132,8 @@ def _stack(items: Sequence[Item]) -> Batch:
     shapes = {tuple(item["image"].shape) for item in items}
     if len(shapes) > 1:
         raise ConfigError(
-            f"The pictures of one batch have different sizes after the transforms: {sorted(shapes)}. "
-            "End the transforms with one that gives every picture the same size, such as CenterCrop."
+            f"The images of one batch have different sizes after the transforms: {sorted(shapes)}. "
+            "End the transforms with one that gives every image the same size, such as CenterCrop."
         )
     batch = Batch(
         image=torch.stack([item["image"] for item in items]),

@@ -1,4 +1,4 @@
-"""A look at every picture before anything is trained: does it decode, how large is it, what else looks like it.
+"""A look at every image before anything is trained: does it decode, how large is it, what else looks like it.
 
 What was found is kept beside the data, so that only new and changed files are looked at the next time.
 """
@@ -18,7 +18,7 @@ from PIL import Image
 
 from lightning_vision.array_types import Rows
 from lightning_vision.errors import DataError
-from lightning_vision.images.image_sources import FilePictures, PictureSource, box_problem
+from lightning_vision.images.image_sources import FileImages, ImageSource, box_problem
 from lightning_vision.storage.atomic_write import write_atomically
 from lightning_vision.storage.cache_folder import keep, locked
 from lightning_vision.terminal.progress_bar import progress_bar
@@ -26,14 +26,14 @@ from lightning_vision.terminal.progress_bar import progress_bar
 VERSION = 1
 """Of what is computed: another one makes kept figures worthless."""
 SMALLEST_SIDE = 32
-"""Pictures below have too little in them for a perceptual hash: everything would look alike."""
+"""Images below have too little in them for a perceptual hash: everything would look alike."""
 THUMBNAIL = 8
 """Side of the thumbnails, in pixels."""
 
 
 @dataclass(frozen=True)
 class Inspection:
-    """Facts on N pictures."""
+    """Facts on N images."""
 
     height: npt.NDArray[np.int32]
     """(N,) upright and cut to its box; 0 where it cannot be read. As ``width``."""
@@ -47,7 +47,7 @@ class Inspection:
     digest: npt.NDArray[np.uint8]
     """(N, 16) hash of the file and of what is cut out of it, or of the pixels: equal for exact copies."""
     phash: npt.NDArray[np.uint64]
-    """(N,) perceptual hash; pictures that look alike differ in few bits."""
+    """(N,) perceptual hash; images that look alike differ in few bits."""
     thumbnail: npt.NDArray[np.uint8]
     """(N, 8, 8, 3) RGB."""
     reason: npt.NDArray[np.str_]
@@ -69,7 +69,7 @@ class Inspection:
 
 @dataclass
 class _Found:
-    """The same on one picture."""
+    """The same on one image."""
 
     height: int = 0
     width: int = 0
@@ -82,11 +82,11 @@ class _Found:
     reason: str = ""
 
 
-def inspect_files(files: FilePictures, workers: int, kept: Path | None) -> Inspection:
-    """Look at every picture file.
+def inspect_files(files: FileImages, workers: int, kept: Path | None) -> Inspection:
+    """Look at every image file.
 
     Args:
-        files: The pictures.
+        files: The images.
         workers: Threads; decoders leave Python's lock alone.
         kept: File in which an earlier inspection is looked up and this one is kept; None keeps nothing.
     """
@@ -113,14 +113,14 @@ def inspect_files(files: FilePictures, workers: int, kept: Path | None) -> Inspe
         return found
 
 
-def inspect_loaded(source: PictureSource, count: int, workers: int) -> Inspection:
-    """Look at pictures that are not files; nothing is kept."""
+def inspect_loaded(source: ImageSource, count: int, workers: int) -> Inspection:
+    """Look at images that are not files; nothing is kept."""
     return _inspect(lambda row: _look_at_pixels(source, row), count, workers)
 
 
 def _inspect(look: Callable[[int], _Found], count: int, workers: int) -> Inspection:
     found: list[_Found] = []
-    with ThreadPoolExecutor(max(1, workers)) as pool, progress_bar("looking at the pictures", count) as advance:
+    with ThreadPoolExecutor(max(1, workers)) as pool, progress_bar("looking at the images", count) as advance:
         for item in pool.map(look, range(count)):
             found.append(item)
             advance()
@@ -139,7 +139,7 @@ def _inspect(look: Callable[[int], _Found], count: int, workers: int) -> Inspect
     )
 
 
-def _look_at_file(files: FilePictures, row: int) -> _Found:
+def _look_at_file(files: FileImages, row: int) -> _Found:
     opening, box = files.opening(row), files.box(row)
     path = opening.path
     found = _Found()
@@ -152,23 +152,23 @@ def _look_at_file(files: FilePictures, row: int) -> _Found:
             digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16))
         digest.update(opening.treatment)
         found.digest = digest.digest()
-        picture = files.open(row)
-        found.format, found.mode = picture.header.format, picture.header.mode
+        image = files.open(row)
+        found.format, found.mode = image.header.format, image.header.mode
         saliency = files.saliency(row)
         if saliency is not None and not saliency.is_file():
             found.reason = f"its saliency map is not there ({saliency.name})"
             return found
-        if box is not None and (wrong := box_problem(box, picture.header.size)):
+        if box is not None and (wrong := box_problem(box, image.header.size)):
             found.reason = wrong
             return found
-        found.height, found.width = picture.size
-        _describe(found, picture.pixels(None, (SMALLEST_SIDE * 2, SMALLEST_SIDE * 2)).permute(1, 2, 0).numpy())
+        found.height, found.width = image.size
+        _describe(found, image.pixels(None, (SMALLEST_SIDE * 2, SMALLEST_SIDE * 2)).permute(1, 2, 0).numpy())
     except (DataError, OSError) as error:
         found.reason = _short(error, path)
     return found
 
 
-def _look_at_pixels(source: PictureSource, row: int) -> _Found:
+def _look_at_pixels(source: ImageSource, row: int) -> _Found:
     found = _Found()
     try:
         pixels = np.ascontiguousarray(source.open(row).pixels().permute(1, 2, 0).numpy())  # (h, w, 3)
@@ -184,12 +184,12 @@ def _look_at_pixels(source: PictureSource, row: int) -> _Found:
 
 def _describe(found: _Found, pixels: npt.NDArray[np.uint8]) -> None:
     """Thumbnail and perceptual hash of (h, w, 3)."""
-    picture = Image.fromarray(pixels)
-    found.thumbnail = np.asarray(picture.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX))
+    image = Image.fromarray(pixels)
+    found.thumbnail = np.asarray(image.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX))
     if min(found.height, found.width) >= SMALLEST_SIDE:
         from imagehash import phash  # draws in scipy and PyWavelets, which takes most of a second
 
-        bits = phash(picture).hash.reshape(-1)  # (64,) bool
+        bits = phash(image).hash.reshape(-1)  # (64,) bool
         found.phash = int.from_bytes(np.packbits(bits).tobytes(), "big")
 
 
@@ -201,11 +201,11 @@ def _short(error: Exception, path: Path) -> str:
         return "there is no such file"
     if isinstance(error, OSError):  # its own text holds the path, so that equal reasons would not be counted together
         return f"cannot be read ({error.strerror or error})"
-    text = str(error).replace(f"The picture {path} ", "").removesuffix(" Repair or remove it.").rstrip(".")
+    text = str(error).replace(f"The image {path} ", "").removesuffix(" Repair or remove it.").rstrip(".")
     return " ".join(text.split()).replace(str(path), path.name)[:300]
 
 
-def _key(files: FilePictures, row: int) -> bytes:
+def _key(files: FileImages, row: int) -> bytes:
     opening, box, saliency = files.opening(row), files.box(row), files.saliency(row)
     path = opening.path
     try:

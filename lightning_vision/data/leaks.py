@@ -51,7 +51,7 @@ class Leaks:
     drop: Rows = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     """Rows to leave out so that nothing is shared: training before validation before test data."""
     not_compared: bool = False
-    """Near copies were not looked for: too many pictures."""
+    """Near copies were not looked for: too many images."""
 
     def counts(self) -> dict[str, int]:
         """How many there are of each kind."""
@@ -63,16 +63,16 @@ class Leaks:
         count = self.counts()
         words = []
         if count["exact"]:
-            words.append(f"{plural(count['exact'], 'validation or test picture')} with an exact copy on another side")
+            words.append(f"{plural(count['exact'], 'validation or test image')} with an exact copy on another side")
         if count["near"]:
-            words.append(f"{plural(count['near'], 'validation or test picture')} with a near copy on another side")
+            words.append(f"{plural(count['near'], 'validation or test image')} with a near copy on another side")
         if count["groups"]:
             words.append(f"{plural(count['groups'], 'group')} on two sides of the split")
         if count["label"]:
             words.append(
-                "1 copy of a picture with another label"
+                "1 copy of an image with another label"
                 if count["label"] == 1
-                else f"{count['label']} copies of pictures with another label"
+                else f"{count['label']} copies of images with another label"
             )
         return ", ".join(words)
 
@@ -148,7 +148,7 @@ def _near(inspection: Inspection, earlier: Rows, later: Rows, block: int = 64) -
 
 
 def _disagreeing(copies: npt.NDArray[np.intp], labels: npt.NDArray[np.int64]) -> tuple[list[LeakPair], Rows]:
-    """Copies of a picture, on any side, that have another label than its first copy; and all rows concerned."""
+    """Copies of an image, on any side, that have another label than its first copy; and all rows concerned."""
     table = pd.DataFrame({"copy": copies, "label": labels})
     several = table.groupby("copy")["label"].transform("nunique") > 1
     pairs = []
@@ -186,18 +186,18 @@ def settle_leaks(
     """
     leaks = find_leaks(samples, inspection)
     everything = np.arange(len(samples), dtype=np.int64)
-    remarks = ["Near copies were not looked for: there are too many pictures."] if leaks.not_compared else []
+    remarks = ["Near copies were not looked for: there are too many images."] if leaks.not_compared else []
     told = leaks.sentence()
     if not told:
         return leaks, everything, remarks
     if on_leak == "error":
         raise DataError(
             f"{place}: training and test data are not apart: {told}.{shown(leaks, samples['path'].tolist())}\nTake them "
-            "out, or use data.on_leak=drop (leaves out training pictures) or data.on_leak=warn."
+            "out, or use data.on_leak=drop (leaves out training images) or data.on_leak=warn."
         )
     if on_leak == "warn":
-        way_out = "data.on_leak=drop leaves the training pictures out; `lightning-vision data` shows them."
+        way_out = "data.on_leak=drop leaves the training images out; `lightning-vision data` shows them."
         return leaks, everything, [*remarks, f"Leaks: {told}. {way_out}"]
-    dropped = plural(len(leaks.drop), "training or validation picture")
+    dropped = plural(len(leaks.drop), "training or validation image")
     told = f"Leaks: {told}. {dropped} left out (data.on_leak=drop)."
     return leaks, np.setdiff1d(everything, leaks.drop), [*remarks, told]

@@ -45,7 +45,7 @@ def _as_it_is(batch: Any) -> Any:
 
 
 def make_loader(dataset: SampleDataset, batches: Iterable[list[Draw]], num_workers: int) -> DataLoader[Any]:
-    """The project's one way to make a loader of pictures."""
+    """The project's one way to make a loader of images."""
     return StreamLoader(
         dataset,
         batch_sampler=batches,

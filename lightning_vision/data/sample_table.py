@@ -1,4 +1,4 @@
-"""The sample table: one row a labelled picture, checked, split and identified by a hash.
+"""The sample table: one row a labelled image, checked, split and identified by a hash.
 
 It is a pandas DataFrame with a RangeIndex and the columns ``path`` (text, relative to the data's root with ``/``),
 ``label`` (int64, a position in the list of class names) and ``split`` (``"train"``, ``"val"``, ``"test"``, or ``""``
@@ -40,7 +40,7 @@ def check_samples(samples: pd.DataFrame, class_names: Sequence[str]) -> None:
             f"it needs 'path', 'label' and 'split', and has {listed(samples.columns)}."
         )
     if len(samples) == 0:
-        raise DataError("The sample table has no rows: there are no pictures to learn from.")
+        raise DataError("The sample table has no rows: there are no images to learn from.")
     problems = [f"the class name {name!r} occurs twice" for name in _repeated(class_names)]
     problems += ["a class name is empty" for name in class_names if not name.strip()]
     if not samples.index.equals(pd.RangeIndex(len(samples))):
@@ -63,7 +63,7 @@ def check_samples(samples: pd.DataFrame, class_names: Sequence[str]) -> None:
     keys = row_keys(samples)
     first = {key: row for row, key in reversed(list(enumerate(keys)))}
     problems += [
-        f"row {row} ({path}) is the same picture as row {first[keys[row]]}"
+        f"row {row} ({path}) is the same image as row {first[keys[row]]}"
         for row, path, _ in _where(samples, pd.Series(keys).duplicated())
     ]
     if problems:
@@ -87,8 +87,8 @@ def spell_names(samples: pd.DataFrame, class_names: Sequence[str]) -> tuple[pd.D
     return samples, [spelt(name) for name in class_names]
 
 
-def count_pictures(samples: pd.DataFrame, classes: int) -> npt.NDArray[np.intp]:
-    """Pictures of each class in each part, (C, 3) in the order of ``SPLITS``; those of no part count nowhere."""
+def count_images(samples: pd.DataFrame, classes: int) -> npt.NDArray[np.intp]:
+    """Images of each class in each part, (C, 3) in the order of ``SPLITS``; those of no part count nowhere."""
     labels, split = samples["label"].to_numpy(), samples["split"].to_numpy(dtype=object)
     return np.stack([np.bincount(labels[split == part], minlength=classes) for part in SPLITS], axis=1)
 

@@ -59,9 +59,9 @@ class Scenario(ABC):
             train, val, test = (np.flatnonzero(here & (split == part)) for part in ("train", "val", "test"))
             if len(train) < 2:
                 raise DataError(
-                    f"Experience {index} ('{name}') of {self.name} would have {plural(len(train), 'training picture')} "
+                    f"Experience {index} ('{name}') of {self.name} would have {plural(len(train), 'training image')} "
                     f"and needs at least 2. {plural(len(names), 'experience')} share {int((split == 'train').sum())} "
-                    "training pictures: choose fewer experiences or give more pictures."
+                    "training images: choose fewer experiences or give more images."
                 )
             generator = np.random.default_rng(derive_seed(self.seed, "stream", index))
             classes = {int(label) for label in labels[train]}
@@ -98,7 +98,7 @@ class Joint(Scenario):
 
 
 class InstanceIncremental(Scenario):
-    """New pictures of known classes: a base, then increments, each with every class and with whole groups.
+    """New images of known classes: a base, then increments, each with every class and with whole groups.
 
     Training and validation data are dealt in the same shares, so that an experience's validation part is cut from its
     own data; the test set is dealt in equal shares, so that the columns of the accuracy matrix are equally noisy.
@@ -127,8 +127,8 @@ class InstanceIncremental(Scenario):
         trained = int((split == "train").sum())
         if count > trained:
             raise ConfigError(
-                f"InstanceIncremental: {count} experiences cannot be made of {plural(trained, 'training picture')}; "
-                "choose fewer experiences or give more pictures."
+                f"InstanceIncremental: {count} experiences cannot be made of {plural(trained, 'training image')}; "
+                "choose fewer experiences or give more images."
             )
         equal = [1 / count] * count
         shares = equal
@@ -169,7 +169,7 @@ class ClassIncremental(Scenario):
         base_classes: Number of classes of experience 0; the others share the rest. None: equal shares.
         class_order: The class names in the order in which they come, "random" for an order drawn with the seed,
             or None for the order of the class list.
-        seed: Moves the order of the pictures, and of the classes where it is random.
+        seed: Moves the order of the images, and of the classes where it is random.
     """
 
     full_matrix = False
@@ -194,7 +194,7 @@ class ClassIncremental(Scenario):
         self.class_order = class_order
 
     def assign(self, samples: pd.DataFrame, class_names: Sequence[str]) -> tuple[list[str], Rows]:
-        """Cut the ordered classes into runs; a class without training pictures is left out."""
+        """Cut the ordered classes into runs; a class without training images is left out."""
         order = self._ordered(samples, class_names)
         base, rest = self.base_classes, self.experiences - 1
         if len(order) < self.experiences or (base is not None and len(order) - base < rest):
@@ -266,10 +266,10 @@ class _ByColumn(Scenario):
         missing = np.flatnonzero(column.isna().to_numpy())
         if len(missing):
             raise DataError(
-                f"{self.name}: {plural(len(missing), 'picture')} of {len(samples)} "
+                f"{self.name}: {plural(len(missing), 'image')} of {len(samples)} "
                 f"{'has' if len(missing) == 1 else 'have'} no value in the column '{self._column}': "
                 f"{listed(samples['path'].iloc[missing], limit=5)}. "
-                "Fill the column for every picture or choose another."
+                "Fill the column for every image or choose another."
             )
         return column
 
@@ -290,8 +290,8 @@ class _ByColumn(Scenario):
         untrained = [value for value in values if value not in trained]
         if untrained:
             raise DataError(
-                f"{self.name}: the training data has no picture with {self._column} = {listed(untrained)}, which the "
-                "validation or test data has. Give training pictures of it, or take those pictures out; a column that "
+                f"{self.name}: the training data has no image with {self._column} = {listed(untrained)}, which the "
+                "validation or test data has. Give training images of it, or take those images out; a column that "
                 "is the same throughout each group cannot be both trained and tested."
             )
         number = {value: index for index, value in enumerate(values)}
@@ -303,7 +303,7 @@ class DomainIncremental(_ByColumn):
 
     Args:
         by: The column that names the domain.
-        seed: Moves the order of the pictures.
+        seed: Moves the order of the images.
     """
 
     def __init__(self, by: str = "domain", seed: int = 0) -> None:
@@ -316,7 +316,7 @@ class FromColumn(_ByColumn):
 
     Args:
         column: The column; numbers are sorted by size, text with its digits read as numbers.
-        seed: Moves the order of the pictures.
+        seed: Moves the order of the images.
     """
 
     full_matrix = False
@@ -338,7 +338,7 @@ def _check_every_class_is_trained(samples: pd.DataFrame, class_names: Sequence[s
         if only:
             raise DataError(
                 f"The {words} data has {'a class' if len(only) == 1 else 'classes'} that the training data never has: "
-                f"{listed(class_names[label] for label in only)}. Give training pictures of "
+                f"{listed(class_names[label] for label in only)}. Give training images of "
                 f"{'it' if len(only) == 1 else 'them'}, or take {'it' if len(only) == 1 else 'them'} out of the "
                 f"{words} data."
             )

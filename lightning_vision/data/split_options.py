@@ -222,7 +222,7 @@ def _choose_parts(split: Parts, samples: pd.DataFrame) -> tuple[pd.DataFrame, Ro
     roles = samples["part"].map(role_of)
     rows = np.flatnonzero(roles.notna().to_numpy())
     if len(rows) == 0:
-        raise DataError(f"data.split: the parts {listed(asked)} hold no picture.")
+        raise DataError(f"data.split: the parts {listed(asked)} hold no image.")
     chosen = samples.iloc[rows].reset_index(drop=True)
     roles = roles.iloc[rows].reset_index(drop=True)
     parts = roles.replace({"base": "train", "increments": "train"})
@@ -235,4 +235,4 @@ def left_out(samples: pd.DataFrame, rows: Rows) -> str:
     gone = samples[~samples.index.isin(rows)]
     if gone.empty:
         return ""
-    return f"data.split leaves out {plural(len(gone), 'picture')} of {listed(sorted(gone['part'].unique()))}."
+    return f"data.split leaves out {plural(len(gone), 'image')} of {listed(sorted(gone['part'].unique()))}."

@@ -23,7 +23,7 @@ def deal(
     """Deal rows out to parts like cards: in the given shares, every label alike, by a generator of its own.
 
     Without groups each part is given the whole number of rows below or above its share of each label, and of all rows
-    together. What is too little for every part goes to the largest first, so a single picture of a class is trained
+    together. What is too little for every part goes to the largest first, so a single image of a class is trained
     on. With groups, whole groups go to where they fit, large ones first, and else to the part that is most behind.
 
     Args:
@@ -73,7 +73,7 @@ def split_samples(
     split = samples["split"].replace("", "train").to_numpy(dtype=object, copy=True)
     if not (split == "train").any():
         raise DataError(
-            f"There is no training data: all {plural(len(samples), 'picture')} are in {listed(sorted(set(split)))}."
+            f"There is no training data: all {plural(len(samples), 'image')} are in {listed(sorted(set(split)))}."
         )
     strata = samples["label"].to_numpy()
     if stratify_by is not None:

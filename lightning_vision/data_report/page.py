@@ -40,13 +40,13 @@ MOST_CELLS = 30_000
 MOST_PATHS = 50
 """Of the files left out for one reason."""
 PIXELATED = 64
-"""Pictures with shorter sides are enlarged without smoothing, as they are."""
+"""Images with shorter sides are enlarged without smoothing, as they are."""
 PLOT_WIDTH, PLOT_HEIGHT = 300.0, 96.0
 
 
 @dataclass(frozen=True)
 class Thumbnail:
-    """A picture within the page."""
+    """An image within the page."""
 
     uri: str
     width: int
@@ -57,7 +57,7 @@ class Thumbnail:
 
 @dataclass(frozen=True)
 class Sample:
-    """A picture as the network is given it, plain and augmented."""
+    """An image as the network is given it, plain and augmented."""
 
     path: str
     split: str
@@ -67,17 +67,17 @@ class Sample:
 
 @dataclass(frozen=True)
 class Side:
-    """One picture of a pair."""
+    """One image of a pair."""
 
     path: str
     split: str
     class_name: str
-    picture: Thumbnail
+    image: Thumbnail
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Two pictures that show the same."""
+    """Two images that show the same."""
 
     words: str
     sides: tuple[Side, Side]
@@ -108,7 +108,7 @@ def write_page(report: DataReport, datamodule: StreamDataModule, path: Path) -> 
 
     Args:
         report: What was counted.
-        datamodule: The data that it was counted on; its pictures are shown.
+        datamodule: The data that it was counted on; its images are shown.
         path: The file; its folder is made.
     """
     page = page_environment().get_template("data.html.j2").render(_contents(report, datamodule))
@@ -170,12 +170,12 @@ def _sample(
 def _pair(
     datamodule: StreamDataModule, report: DataReport, pair: LeakPair, side: int, advance: Callable[[], None]
 ) -> Pair:
-    """Whole pictures: what two have in common may lie in what the transforms cut off."""
+    """Whole images: what two have in common may lie in what the transforms cut off."""
 
     def one(row: int) -> Side:
         name = report.class_names[int(datamodule.samples["label"].iloc[row])]
         split, path = _split(datamodule, row), report.paths[row]
-        return Side(path, split, name, _thumbnail(datamodule.picture(row), side, f"{path}, {split} data, {name}"))
+        return Side(path, split, name, _thumbnail(datamodule.image(row), side, f"{path}, {split} data, {name}"))
 
     sides = (one(pair.second), one(pair.first))
     advance()
@@ -185,7 +185,7 @@ def _pair(
 def _words(pair: LeakPair) -> str:
     if pair.kind == "near":
         return f"Left looks like right ({plural(pair.distance, 'bit')} of 64 differ)"
-    return {"exact": "Left is a copy of right", "label": "One picture, two labels"}[pair.kind]
+    return {"exact": "Left is a copy of right", "label": "One image, two labels"}[pair.kind]
 
 
 def _split(datamodule: StreamDataModule, row: int) -> str:
@@ -205,7 +205,7 @@ def _bars(histogram: Histogram) -> list[Bar]:
     bars = []
     for number, count in enumerate(counts.tolist()):
         height = PLOT_HEIGHT * count / most
-        height = max(height, 1.5) if count else 0.0  # a single picture among thousands is to be seen
+        height = max(height, 1.5) if count else 0.0  # a single image among thousands is to be seen
         low, high = histogram.edges[number], histogram.edges[number + 1]
         title = f"{figure(low)} to {figure(high)} {histogram.unit}: {count:,}"
         bars.append(

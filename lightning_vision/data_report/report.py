@@ -13,7 +13,7 @@ import torch
 
 from lightning_vision.array_types import Rows
 from lightning_vision.data.leaks import Leaks
-from lightning_vision.data.sample_table import SPLITS, count_pictures
+from lightning_vision.data.sample_table import SPLITS, count_images
 from lightning_vision.seeding import derive_seed
 from lightning_vision.terminal.progress_bar import progress_bar
 from lightning_vision.terminal.wording import natural_key
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from lightning_vision.data.datamodule import StreamDataModule
 
 MOST_MEASURED = 500
-"""Pictures that mean and standard deviation are taken over."""
+"""Images that mean and standard deviation are taken over."""
 MOST_CLASSES_SHOWN = 40
 """Classes of which samples are shown."""
 SAMPLES_PER_CLASS = 3
@@ -64,7 +64,7 @@ class Cut:
 
 @dataclass(frozen=True)
 class Crossing:
-    """How many training pictures of each experience have which class or domain."""
+    """How many training images of each experience have which class or domain."""
 
     title: str
     names: tuple[str, ...]
@@ -80,7 +80,7 @@ class SplitGroups:
     split: str
     groups: int
     largest: int
-    pictures: int
+    images: int
     """In a group; the others are alone."""
 
 
@@ -100,10 +100,10 @@ class DataReport:
     scenario: str
     class_names: tuple[str, ...]
     counts: Counts
-    """(C, 3) pictures of each class in training, validation and test data."""
+    """(C, 3) images of each class in training, validation and test data."""
     sizes: tuple[Histogram, ...]
     formats: tuple[tuple[str, str, int], ...]
-    """Format, mode and number of pictures, the most frequent first."""
+    """Format, mode and number of images, the most frequent first."""
     cuts: tuple[Cut, ...]
     crossings: tuple[Crossing, ...]
     groups: tuple[SplitGroups, ...]
@@ -112,9 +112,9 @@ class DataReport:
     """Of red, green, blue, as a share of full brightness."""
     deviation: tuple[float, float, float]
     measured: int
-    """Pictures that they were taken over."""
+    """Images that they were taken over."""
     measurable: int
-    """Training pictures in all."""
+    """Training images in all."""
     examples: dict[int, tuple[int, ...]]
     """Rows of the sample table to be shown, by label."""
     leaks: Leaks
@@ -130,19 +130,19 @@ class DataReport:
 
     @property
     def totals(self) -> Counts:
-        """(3,) pictures in training, validation and test data."""
+        """(3,) images in training, validation and test data."""
         totals: Counts = self.counts.sum(axis=0)
         return totals
 
     @property
     def imbalance(self) -> float | None:
-        """Training pictures of the largest class by those of the smallest that has any; None with fewer than two."""
+        """Training images of the largest class by those of the smallest that has any; None with fewer than two."""
         trained = self.counts[:, 0][self.counts[:, 0] > 0]
         return float(trained.max() / trained.min()) if len(trained) > 1 else None
 
     @property
     def without(self) -> dict[str, list[str]]:
-        """Split to the names of classes that have no picture in it, where the split has any."""
+        """Split to the names of classes that have no image in it, where the split has any."""
         return {
             split: [name for name, count in zip(self.class_names, self.counts[:, number], strict=True) if count == 0]
             for number, split in enumerate(SPLITS)
@@ -160,13 +160,13 @@ def describe(datamodule: StreamDataModule, seed: int = 0) -> DataReport:
 
     Args:
         datamodule: The data.
-        seed: Chooses the pictures that are shown and measured.
+        seed: Chooses the images that are shown and measured.
     """
     samples, facts = datamodule.samples, datamodule.facts()
     labels, split = samples["label"].to_numpy(), samples["split"].to_numpy(dtype=object)
     train = np.flatnonzero(split == "train")
     names = tuple(datamodule.class_names)
-    counts = count_pictures(samples, len(names))
+    counts = count_images(samples, len(names))
     mean, deviation, measured = _measure(datamodule, train, seed)
     findings = datamodule.findings
     by_reason: dict[str, list[str]] = {}
@@ -214,7 +214,7 @@ def describe(datamodule: StreamDataModule, seed: int = 0) -> DataReport:
 def _measure(
     datamodule: StreamDataModule, rows: Rows, seed: int
 ) -> tuple[tuple[float, float, float], tuple[float, float, float], int]:
-    """Mean and standard deviation of each channel over pixels, and the number of pictures."""
+    """Mean and standard deviation of each channel over pixels, and the number of images."""
     generator = np.random.default_rng(derive_seed(seed, "data page", "measured"))
     chosen = np.sort(generator.choice(rows, min(MOST_MEASURED, len(rows)), replace=False))
     total, squares, pixels = np.zeros(3), np.zeros(3), 0
@@ -297,7 +297,7 @@ def _groups(datamodule: StreamDataModule) -> tuple[SplitGroups, ...]:
 
 
 def _examples(labels: Rows, split: npt.NDArray[np.object_], classes: int, seed: int) -> dict[int, tuple[int, ...]]:
-    """Training pictures, or others where a class has none, of all classes, or of some spread over the list."""
+    """Training images, or others where a class has none, of all classes, or of some spread over the list."""
     shown = np.unique(np.linspace(0, classes - 1, min(classes, MOST_CLASSES_SHOWN)).round().astype(np.int64))
     found: dict[int, tuple[int, ...]] = {}
     for label in shown.tolist():

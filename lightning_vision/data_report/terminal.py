@@ -33,20 +33,18 @@ def print_report(report: DataReport, console: Console, most_classes: int = 30) -
     console.print()
     console.rule(_safe(f"{report.source}: {report.root}"))
     splits = [f"{count:,} {SPLIT_NAMES[part]}" for part, count in zip(SPLITS, report.totals.tolist(), strict=True)]
-    line(f"{int(report.totals.sum()):,} pictures, {len(report.class_names):,} classes: {', '.join(splits)}.")
+    line(f"{int(report.totals.sum()):,} images, {len(report.class_names):,} classes: {', '.join(splits)}.")
     console.print(_class_table(report, most_classes), soft_wrap=False)
     for part, names in report.without.items():
-        line(f"No {SPLIT_NAMES[part]} pictures: {_first(names, 10)}.")
+        line(f"No {SPLIT_NAMES[part]} images: {_first(names, 10)}.")
     console.print(_stream_table(report), soft_wrap=False)
     console.print(_size_table(report), soft_wrap=False)
     line(f"Files: {', '.join(f'{count:,} {kind} {mode}'.strip() for kind, mode, count in report.formats)}.")
     for item in report.groups:
-        line(
-            f"Groups in the {SPLIT_NAMES[item.split]} data: {item.groups:,}, the largest of {item.largest:,} pictures."
-        )
+        line(f"Groups in the {SPLIT_NAMES[item.split]} data: {item.groups:,}, the largest of {item.largest:,} images.")
     line(
         f"Mean {_channels(report.mean)}, standard deviation {_channels(report.deviation)} (red, green, blue, of 0 to 1; "
-        f"{report.measured:,} of {report.measurable:,} training pictures, evaluation transform)."
+        f"{report.measured:,} of {report.measurable:,} training images, evaluation transform)."
     )
     weights = report.class_weights
     told = "all alike" if weights is None else f"from {min(weights):.3g} to {max(weights):.3g}"
@@ -54,7 +52,7 @@ def print_report(report: DataReport, console: Console, most_classes: int = 30) -
     sentence = report.leaks.sentence()
     line(f"Leaks: {sentence or 'none found'}.", "bold red" if sentence else "")
     if report.leaks.not_compared:
-        line("Near copies were not looked for: there are too many pictures.")
+        line("Near copies were not looked for: there are too many images.")
     pairs = [f"  {report.paths[p.second]} {_pair_words(p)} {report.paths[p.first]}" for p in report.leaks.pairs]
     _print_first(pairs, 5, line)
     _print_first([f"Left out: {plural(len(paths), 'file')}, {why}." for why, paths in report.skipped], SHOWN, line)
@@ -71,14 +69,14 @@ def _print_first(lines: Sequence[str], most: int, line: Callable[[str], None]) -
 
 
 def _pair_words(pair: LeakPair) -> str:
-    """What the second picture of a pair is to the first."""
+    """What the second image of a pair is to the first."""
     if pair.kind == "near":
         return f"looks like ({plural(pair.distance, 'bit')} of 64 differ)"
     return {"exact": "is a copy of", "label": "has another label than its copy"}[pair.kind]
 
 
 def _class_table(report: DataReport, most: int) -> Table:
-    table = Table(title="Pictures per class", caption_justify="left")
+    table = Table(title="Images per class", caption_justify="left")
     table.add_column("class", overflow="fold")
     for part in SPLITS:
         table.add_column(part, justify="right", no_wrap=True)

@@ -1,4 +1,4 @@
-"""Predictions for a folder of pictures as one HTML page: no script, no request, names from disk are only text."""
+"""Predictions for a folder of images as one HTML page: no script, no request, names from disk are only text."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class ClassRow(NamedTuple):
     predicted: int
     rejected: int
     in_folder: int
-    """Pictures of which it is the true class."""
+    """Images of which it is the true class."""
     right: int
 
 
@@ -35,7 +35,7 @@ def write_gallery(page: Path, table: PredictionTable) -> None:
 
     Args:
         page: The file.
-        table: After it was written; the pictures that are shown are read once more.
+        table: After it was written; the images that are shown are read once more.
 
     Raises:
         TrainingError: It cannot be written.
@@ -58,7 +58,7 @@ def write_gallery(page: Path, table: PredictionTable) -> None:
 
 
 def _thumbnail(root: Path, case: Case) -> tuple[str, int, int]:
-    """A picture that was predicted a moment ago, as a data URI, and its width and height."""
+    """An image that was predicted a moment ago, as a data URI, and its width and height."""
     with Image.open(root / case.path) as opened:
         if opened.format == "JPEG":
             opened.draft("RGB", (2 * SIDE, 2 * SIDE))

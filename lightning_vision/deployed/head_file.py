@@ -17,13 +17,13 @@ NOT_SEEN = -1e9
 
 @dataclass
 class LinearHead:
-    """The last linear layer. Its rows are float64, so that the smallest movements of many pictures add up.
+    """The last linear layer. Its rows are float64, so that the smallest movements of many images add up.
 
     Args:
         weight: (C, D) float64.
         bias: (C,) float64.
         seen: (C,) bool, the classes that have a row.
-        counts: (C,) int64, pictures of each class that it learned since it was exported.
+        counts: (C,) int64, images of each class that it learned since it was exported.
         digest: Of the exported file that it belongs to.
     """
 

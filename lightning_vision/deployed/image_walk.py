@@ -1,4 +1,4 @@
-"""The pictures in a folder and in all below it, one after the other."""
+"""The images in a folder and in all below it, one after the other."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from lightning_vision.images.image_files import is_hidden, reason_to_skip
 from lightning_vision.terminal.wording import printable
 
 
-class PictureWalk:
-    """Paths of picture files, relative to a folder, in the order of their names.
+class ImageWalk:
+    """Paths of image files, relative to a folder, in the order of their names.
 
-    Only the names in one folder of each level are held at a time, and no picture.
+    Only the names in one folder of each level are held at a time, and no image.
 
     Args:
         root: The folder.
@@ -27,7 +27,7 @@ class PictureWalk:
     def __init__(self, root: Path) -> None:
         if not root.is_dir():
             kind = "is a file" if root.exists() else "does not exist"
-            raise DataError(f"Expected a folder of pictures; {printable(root)} {kind}.")
+            raise DataError(f"Expected a folder of images; {printable(root)} {kind}.")
         self.root = root
         self.skipped: Counter[str] = Counter()
         """What was left out so far, by reason."""

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lightning_vision.deployed.head_file import LinearHead, head_path, read_head
-from lightning_vision.deployed.preprocessing import Picture, Pixels, Preprocessing, read_preprocessing
+from lightning_vision.deployed.preprocessing import ImageInput, Pixels, Preprocessing, read_preprocessing
 from lightning_vision.errors import CheckpointError, ConfigError
 
 SCHEMA = 1
@@ -27,7 +27,7 @@ EXPORT_AGAIN = "Copy it anew, or export the run again by lightning-vision export
 
 
 class Prediction(NamedTuple):
-    """What is predicted for N pictures."""
+    """What is predicted for N images."""
 
     logits: npt.NDArray[np.float32]
     """(N, C), as the learning strategy predicts them; -1e9 for classes that it has not seen."""
@@ -99,24 +99,24 @@ class DeployedModel:
 
     @property
     def threshold(self) -> float | None:
-        """Pictures with a lower confidence are rejected; None if none was chosen."""
+        """Images with a lower confidence are rejected; None if none was chosen."""
         return self.facts.threshold
 
-    def predict(self, pictures: Sequence[Picture]) -> Prediction:
-        """Predict for pictures, all at once.
+    def predict(self, images: Sequence[ImageInput]) -> Prediction:
+        """Predict for images, all at once.
 
         Args:
-            pictures: Files, Pillow's pictures, or uint8 (h, w, 3) RGB; of any size.
+            images: Files, Pillow's images, or uint8 (h, w, 3) RGB; of any size.
 
         Raises:
-            DataError: One is no picture.
+            DataError: One is no image.
         """
-        if not len(pictures):
-            raise ValueError("Expected one picture or more, found none.")
-        return self.predict_batch(np.stack([self.facts.preprocessing(picture) for picture in pictures]))
+        if not len(images):
+            raise ValueError("Expected one image or more, found none.")
+        return self.predict_batch(np.stack([self.facts.preprocessing(image) for image in images]))
 
     def predict_batch(self, images: Pixels) -> Prediction:
-        """Predict for pictures that went through ``facts.preprocessing``: uint8 (N, 3, S, S).
+        """Predict for images that went through ``facts.preprocessing``: uint8 (N, 3, S, S).
 
         Raises:
             CheckpointError: The network gives no numbers for one of them.

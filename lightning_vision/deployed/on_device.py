@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from lightning_vision.deployed.head_file import head_path, write_head
 from lightning_vision.deployed.model_file import DeployedModel, Prediction
-from lightning_vision.deployed.preprocessing import Picture
+from lightning_vision.deployed.preprocessing import ImageInput
 from lightning_vision.errors import ConfigError, DataError
 from lightning_vision.terminal.wording import printable
 
@@ -41,7 +41,7 @@ def move_to_data(
 
 
 class OnDeviceClassifier:
-    """An exported classifier that goes on learning where it runs: one labelled picture in, one row of its head moved.
+    """An exported classifier that goes on learning where it runs: one labelled image in, one row of its head moved.
 
     Features come from ONNX Runtime; backbone, bias and the rows of other classes stay as they are. A head that was
     saved before is taken up again. Two processes that learn at the same time do not see each other: the last one to save wins.
@@ -67,37 +67,37 @@ class OnDeviceClassifier:
         """The classes that can be learned."""
         return self.model.class_names
 
-    def predict(self, picture: Picture) -> Prediction:
-        """Predict for one picture, with the head as it is now: N = 1."""
-        return self.model.predict([picture])
+    def predict(self, image: ImageInput) -> Prediction:
+        """Predict for one image, with the head as it is now: N = 1."""
+        return self.model.predict([image])
 
-    def features(self, picture: Picture) -> npt.NDArray[np.float32]:
-        """What the head is given for one picture (D,), to be learned later, or more than once."""
-        vector: npt.NDArray[np.float32] = self.model.predict([picture]).features[0]
+    def features(self, image: ImageInput) -> npt.NDArray[np.float32]:
+        """What the head is given for one image (D,), to be learned later, or more than once."""
+        vector: npt.NDArray[np.float32] = self.model.predict([image]).features[0]
         return vector
 
-    def learn(self, picture: Picture | npt.NDArray[np.floating], class_name: str, epsilon: float) -> bool:
-        """Move the row of a class towards one picture.
+    def learn(self, image: ImageInput | npt.NDArray[np.floating], class_name: str, epsilon: float) -> bool:
+        """Move the row of a class towards one image.
 
-        A class of the list that the run had not seen yet gets a row first: the picture's direction, with the mean length of
+        A class of the list that the run had not seen yet gets a row first: the image's direction, with the mean length of
         the rows that were there at the start (arXiv 1712.07136), as in training.
 
         Args:
-            picture: As for ``predict``; or its features (D,), as ``features`` gives them.
+            image: As for ``predict``; or its features (D,), as ``features`` gives them.
             class_name: One of ``class_names``.
             epsilon: The step, 0 to 1: the value that the run picked, see ``results.json``.
 
         Returns:
-            Whether the picture has a direction: a feature of length 0 moves nothing, and is not counted.
+            Whether the image has a direction: a feature of length 0 moves nothing, and is not counted.
 
         Raises:
-            DataError: The class is not known, the picture is none, or the features do not fit.
+            DataError: The class is not known, the image is none, or the features do not fit.
             ConfigError: Epsilon is not within 0 and 1.
         """
         if not 0 <= epsilon <= 1:
             raise ConfigError(f"Expected an epsilon within 0 and 1, found {epsilon!r}.")
         j = self._number_of(class_name)
-        v = self._vector(picture)
+        v = self._vector(image)
         if not v.any():
             return False
         if not self.head.seen[j]:
@@ -133,10 +133,10 @@ class OnDeviceClassifier:
             )
         return number
 
-    def _vector(self, picture: Picture | npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
-        if isinstance(picture, np.ndarray) and np.issubdtype(picture.dtype, np.floating):
+    def _vector(self, image: ImageInput | npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+        if isinstance(image, np.ndarray) and np.issubdtype(image.dtype, np.floating):
             size = self.head.weight.shape[1]
-            if picture.shape != (size,) or not np.isfinite(picture).all():
-                raise DataError(f"Expected finite features ({size},), found {picture.shape}.")
-            return picture.astype(np.float64)
-        return self.features(cast(Picture, picture)).astype(np.float64)
+            if image.shape != (size,) or not np.isfinite(image).all():
+                raise DataError(f"Expected finite features ({size},), found {image.shape}.")
+            return image.astype(np.float64)
+        return self.features(cast(ImageInput, image)).astype(np.float64)

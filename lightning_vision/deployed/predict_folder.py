@@ -1,4 +1,4 @@
-"""The subcommand ``predict --model F.onnx DIR``: a folder of pictures in, a table and a page out, without torch."""
+"""The subcommand ``predict --model F.onnx DIR``: a folder of images in, a table and a page out, without torch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
 from lightning_vision.deployed.gallery import write_gallery
 from lightning_vision.deployed.head_file import head_path
-from lightning_vision.deployed.image_walk import PictureWalk
+from lightning_vision.deployed.image_walk import ImageWalk
 from lightning_vision.deployed.model_file import DeployedModel
 from lightning_vision.deployed.prediction_table import PredictionTable
 from lightning_vision.errors import ConfigError
@@ -20,13 +20,13 @@ from lightning_vision.terminal.option_parser import WordsParser
 from lightning_vision.terminal.wording import figure, printable
 
 GALLERY = 48
-"""Pictures of each kind on the page."""
+"""Images of each kind on the page."""
 SHOWN = 5
-"""Pictures that could not be read, which are named in the terminal."""
+"""Images that could not be read, which are named in the terminal."""
 
 
 def predict(words: Sequence[str]) -> int:
-    """Predict for a folder of pictures.
+    """Predict for a folder of images.
 
     Args:
         words: The command line after ``predict``.
@@ -35,14 +35,14 @@ def predict(words: Sequence[str]) -> int:
         The exit code.
 
     Raises:
-        UserError: The exported file cannot be used, or no picture can be read.
+        UserError: The exported file cannot be used, or no image can be read.
     """
     given = _parser().parse_args(list(words))
     most = _gallery_size(given.gallery)
     if given.batch_size < 1:
         raise ConfigError(f"--batch_size: expected 1 or more, found {given.batch_size}.")
     console = Console(soft_wrap=True, highlight=False)
-    walk, model = PictureWalk(given.folder), DeployedModel(given.model)
+    walk, model = ImageWalk(given.folder), DeployedModel(given.model)
     _say(console, _described(model))
     if given.head == "auto" and (head := model.learned_head()) is not None:
         model.head = head
@@ -50,7 +50,7 @@ def predict(words: Sequence[str]) -> int:
         _say(console, f"With the head of {file}, which learned {learned:,} on this device (--head none: without it).")
     table = PredictionTable(model, walk, given.output, given.batch_size, most)
     started = time.perf_counter()
-    columns = (TextColumn("{task.completed:,.0f} pictures"), TimeElapsedColumn())
+    columns = (TextColumn("{task.completed:,.0f} images"), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("", total=None)
         table.write(lambda done: progress.advance(task, done))
@@ -68,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = WordsParser(
         prog="lightning-vision predict",
         allow_abbrev=False,
-        description="Predict for a folder of pictures, and all folders in it, with an exported classifier (without --model: "
+        description="Predict for a folder of images, and all folders in it, with an exported classifier (without --model: "
         "with a checkpoint, see lightning-vision predict --help).",
     )
     parser.add_argument(
@@ -84,14 +84,12 @@ def _parser() -> argparse.ArgumentParser:
         metavar="OUT.csv",
         help="the table; the page is OUT.html; default: %(default)s",
     )
-    parser.add_argument(
-        "--batch_size", type=int, default=32, metavar="N", help="pictures at once; default: %(default)s"
-    )
+    parser.add_argument("--batch_size", type=int, default=32, metavar="N", help="images at once; default: %(default)s")
     parser.add_argument(
         "--gallery",
         default="true",
         metavar="true|false|N",
-        help=f"a page with the N pictures that the classifier is least sure of; default: {GALLERY}",
+        help=f"a page with the N images that the classifier is least sure of; default: {GALLERY}",
     )
     parser.add_argument(
         "--head",
@@ -106,7 +104,7 @@ def _gallery_size(text: str) -> int:
     if text in ("true", "false"):
         return GALLERY if text == "true" else 0
     if not text.isdecimal():
-        raise ConfigError(f"--gallery: expected true, false or a number of pictures, found {text!r}.")
+        raise ConfigError(f"--gallery: expected true, false or a number of images, found {text!r}.")
     return int(text)
 
 

@@ -1,4 +1,4 @@
-"""Predictions for a folder of pictures as a CSV file, written row by row: memory does not grow with the folder."""
+"""Predictions for a folder of images as a CSV file, written row by row: memory does not grow with the folder."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lightning_vision.deployed.image_walk import PictureWalk
+from lightning_vision.deployed.image_walk import ImageWalk
 from lightning_vision.deployed.model_file import DeployedModel
 from lightning_vision.deployed.preprocessing import Pixels
 from lightning_vision.deployed.tally import Tally
@@ -21,25 +21,25 @@ from lightning_vision.storage.csv_log import RowFile
 from lightning_vision.terminal.wording import printable
 
 MOST_LISTED = 50
-"""Pictures that could not be read of which the reason is remembered; all are in a file."""
+"""Images that could not be read of which the reason is remembered; all are in a file."""
 
 
 class PredictionTable:
     """One pass of a classifier over a folder.
 
     Columns: ``path`` from the folder, ``predicted``, ``confidence``, ``rejected``, ``probability/<class>``, and ``true``, the
-    class that a folder of the path is named after. Pictures that cannot be read get a file of their own, ``path`` and
+    class that a folder of the path is named after. Images that cannot be read get a file of their own, ``path`` and
     ``reason``, beside the table.
 
     Args:
         model: Predicts.
-        walk: Finds the pictures.
+        walk: Finds the images.
         output: The table.
-        batch_size: Pictures that are predicted at once.
+        batch_size: Images that are predicted at once.
         most: Cases of each kind that ``tally`` remembers.
     """
 
-    def __init__(self, model: DeployedModel, walk: PictureWalk, output: Path, batch_size: int, most: int) -> None:
+    def __init__(self, model: DeployedModel, walk: ImageWalk, output: Path, batch_size: int, most: int) -> None:
         self.model, self.walk, self.output, self.batch_size = model, walk, output, batch_size
         self.tally = Tally(model.class_names, most)
         self.unread = RowFile(output.with_name(f"{output.stem}-unread.csv"))
@@ -51,10 +51,10 @@ class PredictionTable:
         """Predict, and write; the table appears when it is whole.
 
         Args:
-            batch_done: Called with the number of pictures of each batch.
+            batch_done: Called with the number of images of each batch.
 
         Raises:
-            DataError: No picture can be read.
+            DataError: No image can be read.
             TrainingError: The table cannot be written.
         """
         self.output.parent.mkdir(parents=True, exist_ok=True)
@@ -73,16 +73,14 @@ class PredictionTable:
         write_atomically(self.output, write)
 
     def _write_rows(self, file: Path) -> Iterator[int]:
-        """Yields the number of pictures after each batch."""
+        """Yields the number of images after each batch."""
         # A name that is no UTF-8 is spelt out, as on the page.
         with file.open("w", newline="", encoding="utf-8", errors="backslashreplace") as text:
             rows = csv.writer(text, lineterminator="\n")
             probabilities = [f"probability/{name}" for name in self.model.class_names]
             rows.writerow(["path", "predicted", "confidence", "rejected", *probabilities, "true"])
             for batch in self._decoded():
-                read = [
-                    (path, pixels) for path, picture in batch if (pixels := self._result(path, picture)) is not None
-                ]
+                read = [(path, pixels) for path, image in batch if (pixels := self._result(path, image)) is not None]
                 if read:
                     found = self.model.predict_batch(np.stack([pixels for _, pixels in read]))
                     for (path, _), row, rejected in zip(
@@ -95,9 +93,9 @@ class PredictionTable:
                         )
                 yield len(batch)
 
-    def _result(self, path: str, picture: Future[Pixels]) -> Pixels | None:
+    def _result(self, path: str, image: Future[Pixels]) -> Pixels | None:
         try:
-            return picture.result()
+            return image.result()
         except DataError as error:
             self.unread_count += 1
             self.unread.append({"path": printable(path), "reason": printable(error)})
@@ -119,6 +117,6 @@ class PredictionTable:
     def _nothing_read(self) -> str:
         root = printable(self.walk.root)
         if self.reasons:
-            return f"None of the {self.unread_count:,} pictures in {root} could be read. The first: {self.reasons[0]}"
+            return f"None of the {self.unread_count:,} images in {root} could be read. The first: {self.reasons[0]}"
         skipped = f" Skipped: {self.walk.counted()}." if self.walk.skipped else ""
-        return f"Expected pictures in {root} or in folders below, found none.{skipped}"
+        return f"Expected images in {root} or in folders below, found none.{skipped}"

@@ -1,4 +1,4 @@
-"""A picture as an exported classifier is given it: what the run's evaluation transform did, by Pillow alone."""
+"""An image as an exported classifier is given it: what the run's evaluation transform did, by Pillow alone."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from lightning_vision.images.pillow_decoding import (
 )
 
 Pixels = npt.NDArray[np.uint8]
-Picture = str | Path | Image.Image | Pixels
+ImageInput = str | Path | Image.Image | Pixels
 """A file, what Pillow has opened, or uint8 (h, w, 3), RGB."""
 
 RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
@@ -66,17 +66,17 @@ class Preprocessing:
     resampling: Image.Resampling
     image_size: int
 
-    def __call__(self, picture: Picture) -> Pixels:
-        """One picture, upright.
+    def __call__(self, source: ImageInput) -> Pixels:
+        """One source, upright.
 
         Returns:
             uint8 (3, S, S), RGB.
 
         Raises:
-            DataError: The file is missing or no picture, or the operations do not lead to a square of ``image_size``.
+            DataError: The file is missing or no source, or the operations do not lead to a square of ``image_size``.
             ValueError: An array is not uint8 (h, w, 3).
         """
-        image = self._open(picture)
+        image = self._open(source)
         for operation in self.operations:
             height, width = operation.target(image.height, image.width)
             if operation.name == "center_crop":
@@ -85,23 +85,21 @@ class Preprocessing:
                 # Rows first, then columns, as torchvision does; Pillow alone takes the cheaper order, and rounds in between.
                 image = image.resize((width, image.height), self.resampling).resize((width, height), self.resampling)
         if image.size != (self.image_size, self.image_size):
-            name = f"The picture {picture}" if isinstance(picture, str | Path) else "The picture"
+            name = f"The image {source}" if isinstance(source, str | Path) else "The image"
             raise DataError(
                 f"{name} comes out of the exported preprocessing with {image.width} x {image.height} pixels, and the network takes "
-                f"{self.image_size} x {self.image_size}. Give pictures of that size, or export a run whose eval_transforms resize."
+                f"{self.image_size} x {self.image_size}. Give images of that size, or export a run whose eval_transforms resize."
             )
         return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))
 
-    def _open(self, picture: Picture) -> Image.Image:
-        if isinstance(picture, np.ndarray):
-            if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
-                raise ValueError(
-                    f"Expected a picture as uint8 (height, width, 3), found {picture.dtype} {picture.shape}."
-                )
-            return Image.fromarray(picture)
-        if isinstance(picture, Image.Image):
-            return to_rgb(ImageOps.exif_transpose(picture))
-        path = Path(picture)
+    def _open(self, source: ImageInput) -> Image.Image:
+        if isinstance(source, np.ndarray):
+            if source.dtype != np.uint8 or source.ndim != 3 or source.shape[2] != 3:
+                raise ValueError(f"Expected an image as uint8 (height, width, 3), found {source.dtype} {source.shape}.")
+            return Image.fromarray(source)
+        if isinstance(source, Image.Image):
+            return to_rgb(ImageOps.exif_transpose(source))
+        path = Path(source)
         with explained(path), Image.open(path) as opened:
             check_size(opened)
             return to_rgb(ImageOps.exif_transpose(self._reduced(opened)))
@@ -158,7 +156,7 @@ def _are_sizes(values: Sequence[Any]) -> bool:
 
 
 def _center_crop(image: Image.Image, size: int) -> Image.Image:
-    """As torchvision does: a smaller picture is laid on black first, and halves of a pixel round to even."""
+    """As torchvision does: a smaller source is laid on black first, and halves of a pixel round to even."""
     left, top = (
         -((size - side) // 2) if side < size else round((side - size) / 2) for side in (image.width, image.height)
     )

@@ -1,4 +1,4 @@
-"""What is remembered of many predictions: counts for each class, and the few pictures that are worth a look."""
+"""What is remembered of many predictions: counts for each class, and the few images that are worth a look."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lightning_vision.terminal.wording import spelt
 
 @dataclass(frozen=True)
 class Case:
-    """One picture and what was predicted for it."""
+    """One image and what was predicted for it."""
 
     path: str
     predicted: str
@@ -40,7 +40,7 @@ class Tally:
         self.predicted, self.rejected, self.true, self.right, self.right_and_kept = np.zeros(
             (5, len(class_names)), dtype=np.int64
         )
-        """(C,) each: pictures by predicted class, those rejected among them; and pictures by the class of their folder, those
+        """(C,) each: images by predicted class, those rejected among them; and images by the class of their folder, those
         predicted right among them, and those neither wrong nor rejected."""
         self.true_and_kept = 0
         self._numbers = {name: number for number, name in enumerate(class_names)}
@@ -53,10 +53,10 @@ class Tally:
         return int(self.predicted.sum())
 
     def add(self, path: str, probability: npt.NDArray[np.float64], rejected: bool) -> Case:
-        """Count one picture.
+        """Count one image.
 
         Args:
-            path: Relative to the folder of pictures; a folder in it that is named after a class is its true class.
+            path: Relative to the folder of images; a folder in it that is named after a class is its true class.
             probability: (C,).
             rejected: Whether the classifier should not be believed.
         """

@@ -1,4 +1,4 @@
-"""What all pictures share: one look, names that fit their place, files that are whole or not there at all."""
+"""What all figures share: one look, names that fit their place, files that are whole or not there at all."""
 
 import csv
 import functools
@@ -33,7 +33,7 @@ _WIDER_FONTS = (
     "Arial Unicode MS",
 )
 
-# Such a character is drawn as a box, which needs no warning: the CSV beside the picture spells the name out.
+# Such a character is drawn as a box, which needs no warning: the CSV beside the figure spells the name out.
 _MISSING = "Glyph .* missing from"
 
 

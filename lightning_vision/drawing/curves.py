@@ -21,7 +21,9 @@ _LOOKS = {
 _NAME_SIZE = 8.5  # points
 
 
-def curves_picture(metrics: pd.DataFrame, experience_names: Sequence[str], path: str | Path, title: str = "") -> None:
+def save_curves_figure(
+    metrics: pd.DataFrame, experience_names: Sequence[str], path: str | Path, title: str = ""
+) -> None:
     """Writes ``curves_figure`` as a PNG."""
     canvas.save(curves_figure(metrics, experience_names, title), path)
 
@@ -33,7 +35,7 @@ def curves_figure(metrics: pd.DataFrame, experience_names: Sequence[str], title:
     Args:
         metrics: As logged, a value or NaN a field: "stream/experience", "epoch" (counted anew in each experience),
             "stream/step", "train/loss", "val/loss", "train/accuracy", "val/accuracy", "test/accuracy". A column that is
-            missing or empty is named in the picture. Several values of one epoch are averaged.
+            missing or empty is named in the figure. Several values of one epoch are averaged.
         experience_names: Name of each experience.
         title: Written above.
     """

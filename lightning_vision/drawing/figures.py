@@ -1,6 +1,6 @@
-"""The pictures and tables of a run: confusion, accuracy matrix, learning curves, epsilon sweep, surest errors.
+"""The figures and tables of a run: confusion, accuracy matrix, learning curves, epsilon sweep, surest errors.
 
-Each ``*_figure`` draws and returns a figure that belongs to nobody (no pyplot, nothing to close); each ``*_picture``
+Each ``*_figure`` draws and returns a figure that belongs to nobody (no pyplot, nothing to close); each ``save_*_figure``
 writes it as a PNG, replaced atomically. Accuracies go in as shares of 1 and are shown in percent.
 """
 
@@ -18,23 +18,23 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from lightning_vision.drawing import canvas
-from lightning_vision.drawing.curves import curves_figure, curves_picture
+from lightning_vision.drawing.curves import curves_figure, save_curves_figure
 from lightning_vision.drawing.heatmap import heatmap
 from lightning_vision.errors import DataError
 
 __all__ = [
     "accuracy_matrix_csv",
     "accuracy_matrix_figure",
-    "accuracy_matrix_picture",
     "confusion_csv",
     "confusion_figure",
-    "confusion_picture",
     "curves_figure",
-    "curves_picture",
     "errors_figure",
-    "errors_picture",
+    "save_accuracy_matrix_figure",
+    "save_confusion_figure",
+    "save_curves_figure",
+    "save_errors_figure",
+    "save_sweep_figure",
     "sweep_figure",
-    "sweep_picture",
 ]
 
 _LARGEST_ANNOTATED_CONFUSION = 15  # classes
@@ -49,7 +49,7 @@ def confusion_csv(matrix: npt.ArrayLike, class_names: Sequence[str], path: str |
     canvas.write_rows(path, [["true \\ predicted", *class_names], *rows])
 
 
-def confusion_picture(matrix: npt.ArrayLike, class_names: Sequence[str], path: str | Path, title: str = "") -> None:
+def save_confusion_figure(matrix: npt.ArrayLike, class_names: Sequence[str], path: str | Path, title: str = "") -> None:
     """Writes ``confusion_figure`` as a PNG."""
     canvas.save(confusion_figure(matrix, class_names, title), path)
 
@@ -68,7 +68,7 @@ def confusion_figure(matrix: npt.ArrayLike, class_names: Sequence[str], title: s
     counts = _confusion(matrix, class_names)
     support = counts.sum(axis=1)  # (C,)
     with np.errstate(invalid="ignore"):
-        shares = 100 * counts / support[:, None]  # NaN where a class has no picture
+        shares = 100 * counts / support[:, None]  # NaN where a class has no image
     small = len(counts) <= _LARGEST_ANNOTATED_CONFUSION
     right, total = int(np.trace(counts)), int(counts.sum())
     return heatmap(
@@ -81,7 +81,7 @@ def confusion_figure(matrix: npt.ArrayLike, class_names: Sequence[str], title: s
         scale=Normalize(0, 100) if small else PowerNorm(0.5, 0, 100),
         scale_name="share of the true class (%)" + ("" if small else ", square-root scale"),
         title=title or "Confusion matrix",
-        subtitle=f"{right:,} of {total:,} pictures right ({100 * right / total:.1f} %)" if total else "no pictures",
+        subtitle=f"{right:,} of {total:,} images right ({100 * right / total:.1f} %)" if total else "no images",
         texts=[[f"{count:,}" if count else "" for count in row] for row in counts.tolist()] if small else None,
         margin=("recall", ["-" if math.isnan(share) else f"{share:.0f} %" for share in np.diag(shares)]),
     )
@@ -95,7 +95,7 @@ def accuracy_matrix_csv(accuracy: npt.ArrayLike, experience_names: Sequence[str]
     canvas.write_rows(path, [["after learning \\ test part", *experience_names], *named])
 
 
-def accuracy_matrix_picture(
+def save_accuracy_matrix_figure(
     accuracy: npt.ArrayLike, experience_names: Sequence[str], path: str | Path, title: str = "", subtitle: str = ""
 ) -> None:
     """Writes ``accuracy_matrix_figure`` as a PNG."""
@@ -208,7 +208,7 @@ def sweep_figure(
     return figure
 
 
-def sweep_picture(
+def save_sweep_figure(
     epsilons: npt.ArrayLike,
     test_accuracy: npt.ArrayLike,
     base_accuracy: float | None,
@@ -235,22 +235,20 @@ def errors_figure(images: Sequence[npt.NDArray[np.uint8]], captions: Sequence[tu
     surest = sorted(range(len(images)), key=lambda number: -captions[number][2])[:_MOST_ERRORS]
     columns = max(1, min(4, math.ceil(math.sqrt(len(surest)))))
     rows = max(1, math.ceil(len(surest) / columns))
-    side, gap, words = 2.6, 0.25, 0.55  # inches: a picture, the space between two, its caption
+    side, gap, words = 2.6, 0.25, 0.55  # inches: an image, the space between two, its caption
     width, height = columns * (side + gap) - gap, rows * (side + words) - 0.1
     figure = Figure(figsize=(width, height), dpi=canvas.DPI)
-    axes = figure.add_axes(
-        (0, 0, 1, 1)
-    )  # of all pictures, in inches: axes for each would take longer than all the rest
+    axes = figure.add_axes((0, 0, 1, 1))  # of all images, in inches: axes for each would take longer than all the rest
     axes.set(xlim=(0, width), ylim=(0, height), autoscale_on=False)
     axes.set_axis_off()
     for position, number in enumerate(surest):
         row, column = divmod(position, columns)
         left, bottom = column * (side + gap), height - row * (side + words) - side
         axes.add_patch(Rectangle((left, bottom), side, side, facecolor=canvas.PAPER, linewidth=0, zorder=-1))
-        picture = _channels_last(np.asarray(images[number]))
-        tall, wide = (side * length / max(picture.shape[:2]) for length in picture.shape[:2])
+        image = _channels_last(np.asarray(images[number]))
+        tall, wide = (side * length / max(image.shape[:2]) for length in image.shape[:2])
         x, y = left + (side - wide) / 2, bottom + (side - tall) / 2
-        axes.imshow(picture, extent=(x, x + wide, y, y + tall), cmap="gray", vmin=0, vmax=255, aspect="auto")
+        axes.imshow(image, extent=(x, x + wide, y, y + tall), cmap="gray", vmin=0, vmax=255, aspect="auto")
         true, predicted, confidence = captions[number]
         ending = f", {100 * confidence:.1f} %"
         room = side * 72
@@ -267,7 +265,7 @@ def errors_figure(images: Sequence[npt.NDArray[np.uint8]], captions: Sequence[tu
     return figure
 
 
-def errors_picture(
+def save_errors_figure(
     images: Sequence[npt.NDArray[np.uint8]], captions: Sequence[tuple[str, str, float]], path: str | Path
 ) -> None:
     """Writes ``errors_figure`` as a PNG."""

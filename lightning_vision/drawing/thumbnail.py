@@ -1,4 +1,4 @@
-"""A small JPEG of a picture, for a page."""
+"""A small JPEG of an image, for a page."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ def jpeg_thumbnail(pixels: Tensor, side: int) -> tuple[bytes, tuple[int, int]]:
     return jpeg_of(Image.fromarray(np.ascontiguousarray(pixels.permute(1, 2, 0).numpy())), side)
 
 
-def jpeg_of(picture: Image.Image, side: int) -> tuple[bytes, tuple[int, int]]:
-    """The same of a picture in mode RGB."""
-    reduced = picture.copy()
+def jpeg_of(image: Image.Image, side: int) -> tuple[bytes, tuple[int, int]]:
+    """The same of an image in mode RGB."""
+    reduced = image.copy()
     reduced.thumbnail((side, side), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
     reduced.save(buffer, "JPEG", quality=80, optimize=True)

@@ -1,4 +1,4 @@
-"""From chosen pictures to what is shown of them: maps of the predicted and the true class, a training picture like it."""
+"""From chosen images to what is shown of them: maps of the predicted and the true class, a training image like it."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from lightning_vision.explanation.overlay import overlay
 from lightning_vision.learning.classifier import ContinualClassifier
 
 LARGEST = 256
-"""Longest side of what is kept of a picture, in pixels: galleries show no more."""
+"""Longest side of what is kept of an image, in pixels: galleries show no more."""
 
 
 @dataclass(frozen=True)
 class Mapped:
-    """Chosen pictures and their maps, by row of the sample table."""
+    """Chosen images and their maps, by row of the sample table."""
 
-    pictures: dict[int, Tensor]
+    images: dict[int, Tensor]
     """uint8 (3, H, W), as the network is given them, reduced to ``LARGEST``."""
     maps: dict[int, Tensor]
     """(1 or 2, H, W): of the predicted class and, where that is another, of the true one; reduced likewise."""
@@ -41,19 +41,19 @@ class Mapped:
 
 @dataclass(frozen=True)
 class Neighbour:
-    """A training picture."""
+    """A training image."""
 
     path: str
-    picture: Tensor
+    image: Tensor
     """uint8 (3, H, W)."""
     cosine: float
-    """Of its features and those of the picture that it is like."""
+    """Of its features and those of the image that it is like."""
 
 
 def map_cases(
     model: ContinualClassifier, datamodule: StreamDataModule, seen: Observations, at: Positions, options: MapOptions
 ) -> Mapped:
-    """Pictures and maps of the predicted and the true class.
+    """Images and maps of the predicted and the true class.
 
     Args:
         model: What predicted; left as it was.
@@ -62,24 +62,24 @@ def map_cases(
         at: Positions in ``seen``, in any order and possibly repeated.
         options: How maps are made.
     """
-    pictures, maps = {}, {}
+    images, maps = {}, {}
     for batch in batches_of(datamodule, seen.row[np.unique(at)], options.batch_size):
         place = seen.at(batch["index"].numpy())
         classes = torch.from_numpy(np.stack([seen.predicted[place], seen.label[place]], axis=1))
         made = make_maps(model, batch["image"], classes, options)
         wrong = seen.wrong[place].tolist()
-        for row, picture, pair, both in zip(batch["index"].tolist(), batch["image"], made, wrong, strict=True):
-            pictures[row], maps[row] = reduced(picture), reduced(pair if both else pair[:1])
-    return Mapped(pictures, maps)
+        for row, image, pair, both in zip(batch["index"].tolist(), batch["image"], made, wrong, strict=True):
+            images[row], maps[row] = reduced(image), reduced(pair if both else pair[:1])
+    return Mapped(images, maps)
 
 
-def reduced(picture: Tensor) -> Tensor:
-    """A picture or a map (C, H, W), its longer side at most ``LARGEST``."""
-    height, width = picture.shape[-2:]
+def reduced(image: Tensor) -> Tensor:
+    """An image or a map (C, H, W), its longer side at most ``LARGEST``."""
+    height, width = image.shape[-2:]
     scale = LARGEST / max(height, width)
     if scale >= 1:
-        return picture
-    smaller: Tensor = resize(picture, [round(scale * height), round(scale * width)], antialias=True)
+        return image
+    smaller: Tensor = resize(image, [round(scale * height), round(scale * width)], antialias=True)
     return smaller
 
 
@@ -92,7 +92,7 @@ def find_neighbours(
     most: int,
     options: MapOptions,
 ) -> dict[int, Neighbour]:
-    """By row, the training picture most like each chosen picture, of the class that it was taken for.
+    """By row, the training image most like each chosen image, of the class that it was taken for.
 
     Args:
         model: What predicted, in evaluation mode.
@@ -108,10 +108,10 @@ def find_neighbours(
     rows = [training[labels[training] == label] for label in np.unique(seen.predicted[at])]
     few = [drawn_rows(own, labels[own], most, options.seed) for own in rows]
     others = np.sort(np.concatenate([*few, np.empty(0, dtype=np.int64)]))
-    # The picture itself is most like itself.
+    # The image itself is most like itself.
     others = np.setdiff1d(others, seen.row[at])
     mine = features_of(model, datamodule, seen.row[at], options.batch_size, "features of the cases")
-    theirs = features_of(model, datamodule, others, options.batch_size, "features of training pictures")
+    theirs = features_of(model, datamodule, others, options.batch_size, "features of training images")
     places, cosines = nearest(mine, seen.predicted[at], theirs, labels[others])
     found = {}
     for row, place, cosine in zip(seen.row[at].tolist(), places.tolist(), cosines.tolist(), strict=True):
@@ -130,20 +130,20 @@ def show_case(
     mapped: Mapped,
     neighbour: Neighbour | None = None,
 ) -> Case:
-    """A case with its panels: the picture, its maps, and the neighbour if there is one."""
+    """A case with its panels: the image, its maps, and the neighbour if there is one."""
     row = int(seen.row[position])
     true, predicted = class_names[seen.label[position]], class_names[seen.predicted[position]]
     confidence, doubt = float(seen.confidence[position]), float(seen.true_confidence[position])
-    picture, maps = mapped.pictures[row], mapped.maps[row]
-    panels = [Panel("picture", picture), map_panel(picture, maps[0], f"why {predicted}", confidence)]
+    image, maps = mapped.images[row], mapped.maps[row]
+    panels = [Panel("image", image), map_panel(image, maps[0], f"why {predicted}", confidence)]
     if true != predicted:
-        panels.append(map_panel(picture, maps[1], f"why {true}", doubt))
+        panels.append(map_panel(image, maps[1], f"why {true}", doubt))
     if neighbour is not None:
-        panels.append(Panel(f"training, {predicted}, cosine {neighbour.cosine:.2f}", neighbour.picture))
+        panels.append(Panel(f"training, {predicted}, cosine {neighbour.cosine:.2f}", neighbour.image))
     return Case(row, path, true, predicted, confidence, tuple(panels))
 
 
-def map_panel(picture: Tensor, heat: Tensor, words: str, confidence: float) -> Panel:
-    """A map over its picture; one that shows nothing says so."""
+def map_panel(image: Tensor, heat: Tensor, words: str, confidence: float) -> Panel:
+    """A map over its image; one that shows nothing says so."""
     nothing = "no evidence" if not bool(heat.any()) else f"{100 * confidence:.1f} %"
-    return Panel(f"{words}: {nothing}", overlay(picture, heat))
+    return Panel(f"{words}: {nothing}", overlay(image, heat))

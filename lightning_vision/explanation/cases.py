@@ -1,4 +1,4 @@
-"""Which pictures are worth a look: the surest errors, per class and per confused pair, right ones, those that turned wrong."""
+"""Which images are worth a look: the surest errors, per class and per confused pair, right ones, those that turned wrong."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lightning_vision.explanation.observations import Observations
 from lightning_vision.seeding import derive_seed
 
 Positions = npt.NDArray[np.int64]
-"""Positions among the observed pictures."""
+"""Positions among the observed images."""
 
 
 def surest_errors(seen: Observations, most: int) -> Positions:
@@ -41,7 +41,7 @@ def errors_by_pair(seen: Observations, most_pairs: int, per_pair: int) -> dict[t
 
 
 def correct_ones(seen: Observations, most: int) -> Positions:
-    """Pictures that were right: the surest of each class, then the second surest of each, the surest first in each round."""
+    """Images that were right: the surest of each class, then the second surest of each, the surest first in each round."""
     right = _surest(seen, np.flatnonzero(~seen.wrong), None)
     rounds = np.zeros(len(right), dtype=np.int64)
     for label in np.unique(seen.label[right]):
@@ -51,7 +51,7 @@ def correct_ones(seen: Observations, most: int) -> Positions:
 
 
 def turned_wrong(before: Observations, after: Observations, most: int) -> Positions:
-    """Pictures that were right before and are wrong now, those first of whose error the classifier is surest."""
+    """Images that were right before and are wrong now, those first of whose error the classifier is surest."""
     return _surest(after, np.flatnonzero(~before.wrong & after.wrong), most)
 
 
@@ -75,7 +75,7 @@ def drawn_rows(rows: Rows, labels: Rows, most: int, seed: int) -> Rows:
 def nearest(
     features: Tensor, wanted: Rows, others: Tensor, labels: Rows, chunk: int = 4096
 ) -> tuple[Positions, Tensor]:
-    """For each picture the most alike of a class, by the cosine of their features.
+    """For each image the most alike of a class, by the cosine of their features.
 
     Args:
         features: (N, D) of length 1.

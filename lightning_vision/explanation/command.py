@@ -13,7 +13,7 @@ from lightning_vision.array_types import Rows
 from lightning_vision.data.datamodule import StreamDataModule
 from lightning_vision.errors import ConfigError, DataError
 from lightning_vision.explanation.cases import drawn_rows
-from lightning_vision.explanation.gallery import Section, section_picture
+from lightning_vision.explanation.gallery import Section, save_section_figure
 from lightning_vision.explanation.measuring import check_boxes, measure_maps, why_no_annotations
 from lightning_vision.explanation.methods import check_method
 from lightning_vision.explanation.observations import observe
@@ -55,7 +55,7 @@ def explain(
 
     Raises:
         ConfigError: An option cannot be used with this classifier.
-        DataError: There are no pictures, or no boxes where they are required.
+        DataError: There are no images, or no boxes where they are required.
     """
     _check(options)
     if options.boxes == "required":
@@ -69,17 +69,15 @@ def explain(
     rows, others = _rows(model, datamodule, options.split, experience)
     folder = Path(options.output) if options.output else path.parent.parent / "explain"
     _make(folder)
-    _say(
-        f"{path}: {options.method} of {target}, for {plural(len(rows), 'picture')} of the {PART_NAMES[options.split]}."
-    )
+    _say(f"{path}: {options.method} of {target}, for {plural(len(rows), 'image')} of the {PART_NAMES[options.split]}.")
     if others:
-        _say(f"Left out: {plural(others, 'picture')} of classes that this checkpoint has not seen.")
+        _say(f"Left out: {plural(others, 'image')} of classes that this checkpoint has not seen.")
     seen = observe(model, datamodule, rows, options.batch_size, "predicting")
     measured, figures = _measure(model, datamodule, rows, options)
     training = _training_rows(datamodule, experience)
     maker = SectionMaker(model, datamodule, seen, options)
     sections = [*maker.sections(training), *maker.before_and_after(path, experience)]
-    pictures = _write(folder, sections, measured, figures)
+    galleries = _write(folder, sections, measured, figures)
     right = int((~seen.wrong).sum())
     missing = why_no_annotations(datamodule)
     notes = [*([f"{missing[0].upper()}{missing[1:]}."] if missing else []), *maker.notes]
@@ -87,7 +85,7 @@ def explain(
     write_page(facts, sections, figures, folder / "explain.html")
     _tell(folder, sections, figures, len(rows) - right, len(rows), notes)
     if options.log_galleries:
-        _send(folder, path, experience, options, pictures, figures)
+        _send(folder, path, experience, options, galleries, figures)
 
 
 def _make(folder: Path) -> None:
@@ -130,10 +128,10 @@ def _rows(model: ContinualClassifier, datamodule: StreamDataModule, split: str, 
     known = model.network.seen.cpu().numpy()[datamodule.samples["label"].to_numpy()[rows]]
     if not known.any():
         raise DataError(
-            f"There are no {split} pictures of the classes that this checkpoint has seen. Give data.{split}_fraction, or another "
+            f"There are no {split} images of the classes that this checkpoint has seen. Give data.{split}_fraction, or another "
             "--split."
             if split != "train"
-            else "There are no training pictures of the classes that this checkpoint has seen. Choose another --split."
+            else "There are no training images of the classes that this checkpoint has seen. Choose another --split."
         )
     return rows[known], int((~known).sum())
 
@@ -146,7 +144,7 @@ def _training_rows(datamodule: StreamDataModule, experience: int) -> Rows:
 def _measure(
     model: ContinualClassifier, datamodule: StreamDataModule, rows: Rows, options: ExplainOptions
 ) -> tuple[pd.DataFrame | None, pd.DataFrame | None]:
-    """The figures of each measured picture, and their means."""
+    """The figures of each measured image, and their means."""
     if not options.measured:
         return None, None
     few = drawn_rows(rows, datamodule.samples["label"].to_numpy()[rows], options.measured, options.seed)
@@ -160,14 +158,14 @@ def _write(
     """The PNG of each section and the tables; what an earlier call left is deleted."""
     for name in (*(f"{key}.png" for key in SECTIONS), "maps.csv", "scores.csv"):
         (folder / name).unlink(missing_ok=True)
-    pictures = {}
+    galleries = {}
     for section in sections:
-        pictures[section.key] = folder / f"{section.key}.png"
-        section_picture(section, pictures[section.key])
+        galleries[section.key] = folder / f"{section.key}.png"
+        save_section_figure(section, galleries[section.key])
     for name, table in (("maps", measured), ("scores", figures)):
         if table is not None:
             _write_table(table, folder / f"{name}.csv")
-    return pictures
+    return galleries
 
 
 def _write_table(table: pd.DataFrame, path: Path) -> None:
@@ -179,7 +177,7 @@ def _tell(
     folder: Path, sections: list[Section], figures: pd.DataFrame | None, wrong: int, count: int, notes: list[str]
 ) -> None:
     """What was found and where it is."""
-    _say(f"{plural(wrong, 'error')} among {plural(count, 'picture')}; shown: " + _counted(sections))
+    _say(f"{plural(wrong, 'error')} among {plural(count, 'image')}; shown: " + _counted(sections))
     for note in notes:
         _say(note)
     if figures is not None:
@@ -208,7 +206,7 @@ def _sentence(row: pd.Series) -> str:
     }
     found = [f"{text} {100 * row[name]:.1f} %" for name, text in words.items() if pd.notna(row[name])]
     empty = f"{plural(int(row['empty_maps']), 'empty map')}"
-    return f"Maps of {row['answers']} answers: {plural(int(row['pictures']), 'picture')}, {empty}" + "".join(
+    return f"Maps of {row['answers']} answers: {plural(int(row['images']), 'image')}, {empty}" + "".join(
         f", {text}" for text in found
     )
 
@@ -218,7 +216,7 @@ def _send(
     path: Path,
     experience: int,
     options: ExplainOptions,
-    pictures: dict[str, Path],
+    galleries: dict[str, Path],
     figures: pd.DataFrame | None,
 ) -> None:
     """The galleries as a W&B run of their own."""
@@ -239,7 +237,7 @@ def _send(
             f"explain/{name}": None if pd.isna(means[name]) else float(means[name])
             for name in ("box_share", "saliency_share", "pointing", "drop", "increase")
         }
-    images = {f"explain/{key}": picture for key, picture in pictures.items()}
+    images = {f"explain/{key}": gallery for key, gallery in galleries.items()}
     log_experience([logger], StreamPosition(experience), scalars, images=images)
     close_loggers([logger])
     _say(f"W&B: the galleries are in {folder / 'wandb'}.")

@@ -1,4 +1,4 @@
-"""Cases side by side as a PNG: the picture, its maps, and a training picture like it."""
+"""Cases side by side as a PNG: the image, its maps, and a training image like it."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from lightning_vision.drawing import canvas
 MOST_CASES = 24
 """Of one PNG; the page has all."""
 SIDE, GAP, CAPTION, HEAD = 1.55, 0.08, 0.2, 0.42
-"""Inches: a picture, the space between two, the words under it, the words over a case."""
+"""Inches: an image, the space between two, the words under it, the words over a case."""
 SPACE = 0.35
 """Inches between two cases side by side."""
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One picture of a case."""
+    """One image of a case."""
 
     caption: str
     pixels: Tensor
@@ -30,7 +30,7 @@ class Panel:
 
 @dataclass(frozen=True)
 class Case:
-    """A picture that was looked at."""
+    """An image that was looked at."""
 
     row: int
     """In the sample table."""
@@ -89,7 +89,7 @@ def section_figure(section: Section) -> Figure:
     return figure
 
 
-def section_picture(section: Section, path: Path) -> None:
+def save_section_figure(section: Section, path: Path) -> None:
     """Writes ``section_figure`` as a PNG."""
     canvas.save(section_figure(section), path)
 

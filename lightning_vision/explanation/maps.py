@@ -46,11 +46,11 @@ def class_maps(
         classes: (N,) or (N, K): the class of each map.
         method: One of ``methods.KNOWN``.
         layer: The backbone's layer that is mapped; None: see ``find_target_layer``.
-        batch_size: Pictures at once; on a CPU 8 at most.
-        seed: Of the noise of SmoothGradCAMpp and SSCAM, which depends on the batches that the pictures are in.
+        batch_size: Images at once; on a CPU 8 at most.
+        seed: Of the noise of SmoothGradCAMpp and SSCAM, which depends on the batches that the images are in.
 
     Returns:
-        (N, H, W) or (N, K, H, W) float32 on the pictures' device.
+        (N, H, W) or (N, K, H, W) float32 on the images' device.
 
     Raises:
         ConfigError: The method is unknown or does not fit this classifier, or there is no layer to map.
@@ -67,8 +67,8 @@ def class_maps(
     with _scorer(model, target, method) as scorer:
         if method == "CAM":
             _check_average(scorer, images[:1], target)
-        for pictures, wanted in zip(torch.split(images, batch_size), torch.split(columns, batch_size), strict=True):
-            image = _ready(model, pictures)
+        for part, wanted in zip(torch.split(images, batch_size), torch.split(columns, batch_size), strict=True):
+            image = _ready(model, part)
             coarse = seeded(lambda: _coarse(scorer, image, wanted, method, target, batch_size), seed)  # noqa: B023 - called here
             parts.append(F.interpolate(_to_unit(coarse), images.shape[-2:], mode="bilinear", align_corners=False))
     maps = torch.cat(parts).clamp(0, 1).float().to(images.device)
@@ -77,9 +77,9 @@ def class_maps(
 
 @torch.no_grad()
 def class_scores(model: ContinualClassifier, images: Tensor) -> Tensor:
-    """The scores that ``class_maps`` explains, (N, C) in evaluation mode, for pictures (N, 3, H, W), uint8 or normalised.
+    """The scores that ``class_maps`` explains, (N, C) in evaluation mode, for images (N, 3, H, W), uint8 or normalised.
 
-    Their softmax is the confidence; classes never seen have -inf. No picture is counted for the record.
+    Their softmax is the confidence; classes never seen have -inf. No image is counted for the record.
     """
     scorer = _Scorer(model)
     with in_evaluation_mode(scorer):
@@ -100,7 +100,7 @@ def empty_maps(maps: Tensor) -> int:
 
 
 class _Scorer(nn.Module):
-    """Pictures to the scores (N, C) of the strategy's prediction; classes never seen have -inf.
+    """Images to the scores (N, C) of the strategy's prediction; classes never seen have -inf.
 
     Nothing before the mapped layer is kept for the gradient: there the output is let go of, and taken up as a new beginning.
     """
@@ -121,7 +121,7 @@ class _Scorer(nn.Module):
         model, network = self.model, self.model.network
         self.follows = torch.is_grad_enabled()
         with torch.no_grad():
-            features = network.backbone(image)  # not network.features: that counts pictures for the record
+            features = network.backbone(image)  # not network.features: that counts images for the record
         features = features.to(network.classifier.weight.dtype)
         with torch.autocast(features.device.type, enabled=False):
             scores = model.learner.predict(network, features)
@@ -130,10 +130,10 @@ class _Scorer(nn.Module):
         return network.mask_unseen(scores)
 
 
-def _ready(model: ContinualClassifier, pictures: Tensor) -> Tensor:
-    """Pictures normalised, on the model's device, in its memory format."""
+def _ready(model: ContinualClassifier, images: Tensor) -> Tensor:
+    """Images normalised, on the model's device, in its memory format."""
     # The copy of a tensor that inference mode made can take part in gradients; the tensor itself cannot.
-    image = model.network.normalise(pictures.to(model.device)).clone()
+    image = model.network.normalise(images.to(model.device)).clone()
     return image.contiguous(memory_format=torch.channels_last) if model.channels_last else image
 
 

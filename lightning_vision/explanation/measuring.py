@@ -23,7 +23,7 @@ from lightning_vision.explanation.scores import (
 from lightning_vision.learning.classifier import ContinualClassifier
 from lightning_vision.terminal.progress_bar import progress_bar
 
-CUT = "pictures are cut to their boxes, so every map lies inside (data.context leaves a margin, where the datamodule has it)"
+CUT = "images are cut to their boxes, so every map lies inside (data.context leaves a margin, where the datamodule has it)"
 
 
 def why_no_annotations(datamodule: StreamDataModule) -> str:
@@ -31,7 +31,7 @@ def why_no_annotations(datamodule: StreamDataModule) -> str:
     if datamodule.decoded_side:
         return "data.cache=decoded keeps no boxes and saliency maps"
     if datamodule.cache_path is None:
-        return "this datamodule loads its pictures itself, without boxes and saliency maps"
+        return "this datamodule loads its images itself, without boxes and saliency maps"
     samples = datamodule.samples
     known = [name for name in ("box_xyxy", "saliency") if name in samples and samples[name].notna().any()]
     if not known:
@@ -43,7 +43,7 @@ def why_no_annotations(datamodule: StreamDataModule) -> str:
 
 
 def boxes_leave_room(datamodule: StreamDataModule) -> bool:
-    """Whether a part of the pictures lies outside their boxes."""
+    """Whether a part of the images lies outside their boxes."""
     return not datamodule.crop_to_box or datamodule.box_context > 0
 
 
@@ -51,7 +51,7 @@ def check_boxes(datamodule: StreamDataModule) -> None:
     """Refuse data that the box score cannot be computed on.
 
     Raises:
-        DataError: Its pictures have no boxes that could be compared with.
+        DataError: Its images have no boxes that could be compared with.
     """
     reason = why_no_annotations(datamodule)
     if not reason and "box_xyxy" not in datamodule.samples:
@@ -75,12 +75,12 @@ def measure_maps(
 
     Args:
         model: The classifier; left as it was.
-        datamodule: Its data; boxes and saliency maps are used where it has them, moved along with the pictures.
+        datamodule: Its data; boxes and saliency maps are used where it has them, moved along with the images.
         rows: (N,) ascending.
         options: How maps are made.
 
     Returns:
-        One row a picture: ``row``, ``path``, ``label``, ``predicted``, ``confidence``, ``correct``, ``empty`` (the map is zero
+        One row an image: ``row``, ``path``, ``label``, ``predicted``, ``confidence``, ``correct``, ``empty`` (the map is zero
         everywhere), ``box_share``, ``box_area`` (what a map that is the same everywhere would have), ``saliency_share``,
         ``saliency_mean`` (of that map), ``pointing``, ``drop`` and ``increase``; see ``scores``. NaN where there is no box, map or
         saliency map.
@@ -93,7 +93,7 @@ def measure_maps(
             probability = class_scores(model, image).softmax(dim=1)
             confidence, predicted = probability.max(dim=1)
             maps = make_maps(model, image, predicted, options)
-            # Of a normalised picture: what the map leaves out becomes the mean colour of the backbone's training data.
+            # Of a normalised image: what the map leaves out becomes the mean colour of the backbone's training data.
             explained = class_scores(model, image * maps[:, None].to(image)).softmax(dim=1)
             kept = explained.gather(1, predicted[:, None])[:, 0]
             empty = maps.amax(dim=(1, 2)) == 0
@@ -105,7 +105,7 @@ def measure_maps(
                 "correct": predicted.cpu() == batch["label"],
                 "empty": empty,
                 **_places(maps.cpu(), batch.get("box_xyxy") if boxed else None, batch.get("saliency")),
-                # A map that shows nothing leaves a grey picture, whose confidence says nothing about the map.
+                # A map that shows nothing leaves a grey image, whose confidence says nothing about the map.
                 "drop": confidence_drop(confidence, kept).masked_fill(empty, torch.nan),
                 "increase": confidence_increase(confidence, kept).masked_fill(empty, torch.nan),
             }

@@ -15,7 +15,7 @@ from lightning_vision.explanation.target_layers import TargetLayer
 GRADIENT = ("GradCAM", "GradCAMpp", "XGradCAM", "LayerCAM", "SmoothGradCAMpp", "FinerCAM")
 """They look at the gradient of a class's score."""
 SCORE = ("ScoreCAM", "SSCAM", "ISCAM")
-"""They look at the scores of masked pictures: hundreds of forward passes a picture, and no gradient."""
+"""They look at the scores of masked images: hundreds of forward passes an image, and no gradient."""
 WEIGHTS = ("CAM",)
 """It looks at the weights of a linear head over the average of the mapped layer."""
 KNOWN = (*GRADIENT, *SCORE, *WEIGHTS)
@@ -63,10 +63,10 @@ def make_extractor(method: str, scorer: nn.Module, prefix: str, target: TargetLa
 
     Args:
         method: One of ``KNOWN``.
-        scorer: Maps pictures (N, 3, H, W) to scores (N, C).
+        scorer: Maps images (N, 3, H, W) to scores (N, C).
         prefix: The backbone's name within it.
         target: The layer that is mapped.
-        batch_size: Masked pictures at once, for ``SCORE``.
+        batch_size: Masked images at once, for ``SCORE``.
     """
     layer = f"{prefix}.{target.name}" if target.name else prefix
     options: dict[str, Any] = {"reshape_transform": target.layout.to_map}

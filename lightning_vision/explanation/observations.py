@@ -1,4 +1,4 @@
-"""What the classifier makes of many pictures: predictions, confidences and features, batch by batch."""
+"""What the classifier makes of many images: predictions, confidences and features, batch by batch."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from lightning_vision.terminal.progress_bar import progress_bar
 
 @dataclass(frozen=True)
 class Observations:
-    """What was predicted for N pictures."""
+    """What was predicted for N images."""
 
     row: Rows
     """(N,) of the sample table."""
@@ -53,10 +53,10 @@ def batches_of(datamodule: StreamDataModule, rows: Rows, batch_size: int, annota
     Args:
         datamodule: Their data.
         rows: (N,)
-        batch_size: The most pictures of a batch.
+        batch_size: The most images of a batch.
         annotations: With boxes and saliency maps.
     """
-    dataset = datamodule.picture_dataset()
+    dataset = datamodule.image_dataset()
     dataset.annotations = annotations
     none = np.zeros(len(datamodule.samples), dtype=np.int64)  # what experience a row belongs to is of no interest here
     yield from make_loader(dataset, EvalBatches(rows, none, batch_size), datamodule.num_workers)
@@ -71,7 +71,7 @@ def observe(
         model: The classifier; its state is left as it was.
         datamodule: Its data.
         rows: (N,) ascending.
-        batch_size: Pictures at once.
+        batch_size: Images at once.
         title: Of the progress bar.
     """
     found = []

@@ -24,20 +24,20 @@ class ExplainOptions:
         method: Of the maps: GradCAM, GradCAMpp, XGradCAM, LayerCAM, SmoothGradCAMpp, FinerCAM, CAM; or, slow, ScoreCAM,
             SSCAM, ISCAM.
         layer: The backbone's layer that is mapped, by name. Default: the last one that knows where things are.
-        split: Whose pictures: test, val or train.
+        split: Whose images: test, val or train.
         errors: How many of the surest errors are shown.
         per_class: Errors shown of each true class, for the 40 classes with the most errors.
         pairs: Pairs of confused classes shown, the most frequent first.
         per_pair: Errors shown of each pair.
-        correct: Pictures shown that were right.
-        before_after: Pictures shown that an earlier checkpoint of the run had right.
+        correct: Images shown that were right.
+        before_after: Images shown that an earlier checkpoint of the run had right.
         earlier: Which earlier checkpoints: base (the first that was kept) or all that were kept.
-        neighbours: Training pictures of each class, drawn by the seed, among which the one most like a picture is looked
+        neighbours: Training images of each class, drawn by the seed, among which the one most like an image is looked
             for; 0 looks for none.
-        measured: Pictures, drawn by the seed, over which the figures of the maps are means; 0 measures none.
+        measured: Images, drawn by the seed, over which the figures of the maps are means; 0 measures none.
         boxes: required refuses data without boxes; if_known measures what can be measured.
-        batch_size: Pictures at once.
-        seed: Draws the pictures that are measured, and the noise of some methods.
+        batch_size: Images at once.
+        seed: Draws the images that are measured, and the noise of some methods.
         output: The folder. Default: explain, in the run directory.
         log_galleries: Send the galleries to a Weights & Biases run of their own, in the group of the run.
     """

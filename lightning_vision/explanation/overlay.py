@@ -1,4 +1,4 @@
-"""A map laid over its picture."""
+"""A map laid over its image."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ COLOURS = "inferno"
 """Its lightness grows with the map, so that it is read without colours too."""
 
 
-def overlay(picture: Tensor, heat: Tensor) -> Tensor:
-    """A map over its picture: grey and dim where the map is low, in the map's colours where it is high.
+def overlay(image: Tensor, heat: Tensor) -> Tensor:
+    """A map over its image: grey and dim where the map is low, in the map's colours where it is high.
 
     Args:
-        picture: uint8 (3, H, W).
-        heat: (h, w) in [0, 1]; enlarged to the picture's size if it is smaller.
+        image: uint8 (3, H, W).
+        heat: (h, w) in [0, 1]; enlarged to the image's size if it is smaller.
 
     Returns:
         uint8 (3, H, W).
     """
-    size = picture.shape[-2:]
+    size = image.shape[-2:]
     heat = F.interpolate(heat[None, None].float(), size, mode="bilinear", align_corners=False)[0, 0].clamp(0, 1)
-    grey = (picture.float() * torch.tensor([0.299, 0.587, 0.114])[:, None, None]).sum(dim=0) / 255  # (H, W)
+    grey = (image.float() * torch.tensor([0.299, 0.587, 0.114])[:, None, None]).sum(dim=0) / 255  # (H, W)
     colours: npt.NDArray[np.float64] = colormaps[COLOURS](heat.numpy())[..., :3]
     colour = torch.from_numpy(colours).permute(2, 0, 1).float()
     strength = 0.25 + 0.45 * heat

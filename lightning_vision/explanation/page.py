@@ -17,9 +17,9 @@ from lightning_vision.explanation.gallery import Case, Section
 from lightning_vision.storage.atomic_write import write_text_atomically
 
 SIDE = 176
-"""Longest side of a picture in the page, in pixels."""
+"""Longest side of an image in the page, in pixels."""
 PIXELATED = 64
-"""Pictures with shorter sides are enlarged without smoothing, as they are."""
+"""Images with shorter sides are enlarged without smoothing, as they are."""
 COLUMNS = {
     "box_share": "share in the box",
     "box_area": "area of the box",
@@ -38,10 +38,10 @@ class Facts:
 
     checkpoint: str
     part: str
-    pictures: int
+    images: int
     right: int
     left_out: int
-    """Pictures of classes that were not seen."""
+    """Images of classes that were not seen."""
     method: str
     layer: str
     notes: list[str]
@@ -79,20 +79,19 @@ def _case(case: Case) -> dict[str, Any]:
         "right": case.right,
         "confidence": f"{100 * case.confidence:.1f} %",
         "panels": [
-            {"caption": panel.caption, **_picture(panel.pixels, f"{case.path}: {panel.caption}")}
-            for panel in case.panels
+            {"caption": panel.caption, **_image(panel.pixels, f"{case.path}: {panel.caption}")} for panel in case.panels
         ],
     }
 
 
-def _picture(pixels: Any, alt: str) -> dict[str, Any]:
+def _image(pixels: Any, alt: str) -> dict[str, Any]:
     jpeg, (width, height) = jpeg_thumbnail(pixels, SIDE)
     uri = "data:image/jpeg;base64," + base64.b64encode(jpeg).decode("ascii")
     return {"uri": uri, "width": width, "height": height, "alt": alt, "pixelated": max(width, height) <= PIXELATED}
 
 
 def _table(figures: pd.DataFrame | None) -> dict[str, Any] | None:
-    """The columns that have a figure, and a row for each group that has a picture."""
+    """The columns that have a figure, and a row for each group that has an image."""
     if figures is None:
         return None
     known = [name for name in COLUMNS if figures[name].notna().any()]
@@ -100,12 +99,12 @@ def _table(figures: pd.DataFrame | None) -> dict[str, Any] | None:
         {
             "class": row["class"],
             "answers": row["answers"],
-            "pictures": int(row["pictures"]),
+            "images": int(row["images"]),
             "empty": int(row["empty_maps"]),
             "cells": ["" if math.isnan(row[name]) else f"{100 * row[name]:.1f} %" for name in known],
         }
         for row in figures.to_dict("records")
-        if row["pictures"]
+        if row["images"]
     ]
     return {
         "columns": [COLUMNS[name] for name in known],

@@ -1,4 +1,4 @@
-"""The same few pictures after each experience: what the classifier looks at, and how that changes."""
+"""The same few images after each experience: what the classifier looks at, and how that changes."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ from lightning_vision.tracking.loggers import log_experience
 
 
 class ExplainPanel(Recipe):
-    """Draws the maps of a few test pictures after each experience: ``explain/panel-<experience>.png``, and to W&B.
+    """Draws the maps of a few test images after each experience: ``explain/panel-<experience>.png``, and to W&B.
 
-    The pictures are the same each time, of as many classes as can be, drawn by the seed. Nothing that is learned depends
-    on the panel; its time is that of a few pictures, is told after each experience, and is logged as ``explain/seconds``.
+    The images are the same each time, of as many classes as can be, drawn by the seed. Nothing that is learned depends
+    on the panel; its time is that of a few images, is told after each experience, and is logged as ``explain/seconds``.
 
     Args:
-        pictures: How many.
+        images: How many.
         method: Of the maps; see ``lightning-vision explain``.
         layer: The backbone's layer that is mapped. Default: the last one that knows where things are.
-        seed: Draws the pictures.
+        seed: Draws the images.
     """
 
-    def __init__(self, pictures: int = 8, method: str = "GradCAM", layer: str | None = None, seed: int = 0) -> None:
-        if pictures < 1:
+    def __init__(self, images: int = 8, method: str = "GradCAM", layer: str | None = None, seed: int = 0) -> None:
+        if images < 1:
             raise ConfigError(
-                f"ExplainPanel.pictures: expected 1 or more, found {pictures}. Leave the callback out for none."
+                f"ExplainPanel.images: expected 1 or more, found {images}. Leave the callback out for none."
             )
         check_method(method)
-        self.pictures, self.method, self.layer, self.seed = pictures, method, layer, seed
+        self.images, self.method, self.layer, self.seed = images, method, layer, seed
 
     def before_run(self, model: ContinualClassifier, datamodule: StreamDataModule) -> None:
         """Refuse a backbone that has nothing to map, before anything is learned."""
@@ -53,28 +53,28 @@ class ExplainPanel(Recipe):
         began = time.perf_counter()
         rows = self.rows(moment.datamodule)
         if not len(rows):
-            moment.note("ExplainPanel: there are no test pictures, so no panel.")
+            moment.note("ExplainPanel: there are no test images, so no panel.")
             return
         path = moment.directory.path / "explain" / f"panel-{moment.experience.index}.png"
         try:
             self._draw(moment, rows, path)
-        except ConfigError as error:  # a run of hours is not ended for a picture
+        except ConfigError as error:  # a run of hours is not ended for an image
             moment.note(f"ExplainPanel: no panel after experience {moment.experience.index}: {error}")
             return
         seconds = time.perf_counter() - began
         scalars = {"explain/seconds": seconds}
         log_experience(moment.trainers.loggers, moment.position, scalars, images={"explain/panel": path})
-        moment.note(f"ExplainPanel: {plural(len(rows), 'picture')} in {seconds:.1f} s, {path}")
+        moment.note(f"ExplainPanel: {plural(len(rows), 'image')} in {seconds:.1f} s, {path}")
 
     def rows(self, datamodule: StreamDataModule) -> Rows:
         """The rows of the panel, ascending: a function of the test set and the seed alone."""
         rows = datamodule.rows_to_evaluate("test")
-        return drawn_rows(rows, datamodule.samples["label"].to_numpy()[rows], self.pictures, self.seed)
+        return drawn_rows(rows, datamodule.samples["label"].to_numpy()[rows], self.images, self.seed)
 
     def _draw(self, moment: Moment, rows: Rows, path: Path) -> None:
         # matplotlib takes a second to load, and this class is known to every run
         from lightning_vision.explanation.case_images import map_cases, show_case
-        from lightning_vision.explanation.gallery import Section, section_picture
+        from lightning_vision.explanation.gallery import Section, save_section_figure
 
         model, datamodule = moment.model, moment.datamodule
         options = MapOptions(self.method, self.layer, seed=self.seed)
@@ -84,8 +84,8 @@ class ExplainPanel(Recipe):
         paths = datamodule.samples["path"].iloc[rows].tolist()
         cases = [show_case(seen, int(place), paths[place], model.class_names, mapped) for place in at]
         name = moment.experience.name
-        about = f"{self.method}; the same pictures after each experience."
+        about = f"{self.method}; the same images after each experience."
         path.parent.mkdir(parents=True, exist_ok=True)
-        section_picture(
+        save_section_figure(
             Section("panel", f"After experience {moment.experience.index}: {name}", about, tuple(cases)), path
         )

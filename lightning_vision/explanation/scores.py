@@ -9,15 +9,15 @@ import torch
 from torch import Tensor
 
 FIGURES = ("box_share", "box_area", "saliency_share", "saliency_mean", "pointing", "drop", "increase")
-"""What is measured of a picture; each is averaged."""
+"""What is measured of an image; each is averaged."""
 
 
 def box_cover(boxes: Tensor, height: int, width: int) -> Tensor:
     """The share of each pixel that lies in a box.
 
     Args:
-        boxes: (N, 4) x1, y1, x2, y2 in pixels from the upper left corner of the picture; NaN for none.
-        height: H, of the pictures.
+        boxes: (N, 4) x1, y1, x2, y2 in pixels from the upper left corner of the image; NaN for none.
+        height: H, of the images.
         width: W.
 
     Returns:
@@ -91,20 +91,20 @@ def pointing_hits(maps: Tensor, boxes: Tensor, tolerance: float = 0.0) -> Tensor
 
 
 def confidence_drop(whole: Tensor, explained: Tensor) -> Tensor:
-    """What is lost of each confidence when only the map's part of the picture is shown: max(0, Y - O) / Y.
+    """What is lost of each confidence when only the map's part of the image is shown: max(0, Y - O) / Y.
 
     Its mean is the average drop of Grad-CAM++ (arXiv 1710.11063, section 4.1): lower is better.
 
     Args:
-        whole: (N,) Y, the confidence in the class for the picture.
-        explained: (N,) O, that for the picture multiplied by the map.
+        whole: (N,) Y, the confidence in the class for the image.
+        explained: (N,) O, that for the image multiplied by the map.
     """
     whole, explained = whole.double(), explained.double()
     return (whole - explained).clamp(min=0) / whole
 
 
 def confidence_increase(whole: Tensor, explained: Tensor) -> Tensor:
-    """1 where the confidence is greater for the map's part of the picture than for the picture, else 0: (N,) float64.
+    """1 where the confidence is greater for the map's part of the image than for the image, else 0: (N,) float64.
 
     Its mean is Grad-CAM++'s increase in confidence: higher is better.
     """
@@ -112,15 +112,15 @@ def confidence_increase(whole: Tensor, explained: Tensor) -> Tensor:
 
 
 def summarise(measured: pd.DataFrame, class_names: Sequence[str]) -> pd.DataFrame:
-    """Means of all measured pictures, of those that were right and wrong, and per true class.
+    """Means of all measured images, of those that were right and wrong, and per true class.
 
     Args:
-        measured: One row a picture: ``label``, ``correct``, ``empty`` and the columns of ``FIGURES``, NaN where not defined.
+        measured: One row an image: ``label``, ``correct``, ``empty`` and the columns of ``FIGURES``, NaN where not defined.
         class_names: The C names.
 
     Returns:
-        One row a group: ``class`` (None for all classes), ``answers`` (all, right or wrong), ``pictures``, ``empty_maps``, the means of the figures
-        over the pictures that have them, and ``with_box``: how many have a box.
+        One row a group: ``class`` (None for all classes), ``answers`` (all, right or wrong), ``images``, ``empty_maps``, the means of the figures
+        over the images that have them, and ``with_box``: how many have a box.
     """
     groups: list[tuple[str | None, pd.DataFrame]] = [(None, measured)]
     for label in sorted(set(measured["label"].tolist())):
@@ -131,7 +131,7 @@ def summarise(measured: pd.DataFrame, class_names: Sequence[str]) -> pd.DataFram
             facts = {
                 "class": name,
                 "answers": answers,
-                "pictures": len(chosen),
+                "images": len(chosen),
                 "empty_maps": int(chosen["empty"].sum()),
             }
             means = {figure: chosen[figure].mean() for figure in FIGURES}

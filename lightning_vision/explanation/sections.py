@@ -1,4 +1,4 @@
-"""The sections of a gallery: which cases stand in it, and their pictures."""
+"""The sections of a gallery: which cases stand in it, and their images."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ class SectionMaker:
         return tuple(made)
 
     def before_and_after(self, path: Path, experience: int) -> list[Section]:
-        """Pictures that an earlier checkpoint of the run had right and this one has wrong, with the maps of both.
+        """Images that an earlier checkpoint of the run had right and this one has wrong, with the maps of both.
 
         Args:
             path: This checkpoint.
@@ -135,23 +135,23 @@ class SectionMaker:
         after = map_cases(model, datamodule, now, at, self.options.maps)
         turned, mended = int((~then.wrong & now.wrong).sum()), int((then.wrong & ~now.wrong).sum())
         self.notes.append(
-            f"From experience {number} to {experience}: {plural(turned, 'picture')} turned from right to wrong, "
+            f"From experience {number} to {experience}: {plural(turned, 'image')} turned from right to wrong, "
             f"{mended} from wrong to right."
         )
         made = []
         for position in at.tolist():
             row = int(now.row[position])
             true, predicted = names[now.label[position]], names[now.predicted[position]]
-            picture, was, doubt = (
-                after.pictures[row],
+            image, was, doubt = (
+                after.images[row],
                 float(then.confidence[position]),
                 float(now.true_confidence[position]),
             )
             panels = (
-                Panel("picture", picture),
-                map_panel(picture, before.maps[row][0], f"then, why {true}", was),
-                map_panel(picture, after.maps[row][1], f"now, why {true}", doubt),
-                map_panel(picture, after.maps[row][0], f"now, why {predicted}", float(now.confidence[position])),
+                Panel("image", image),
+                map_panel(image, before.maps[row][0], f"then, why {true}", was),
+                map_panel(image, after.maps[row][1], f"now, why {true}", doubt),
+                map_panel(image, after.maps[row][0], f"now, why {predicted}", float(now.confidence[position])),
             )
             case = Case(row, self._path(row), true, predicted, float(now.confidence[position]), panels)
             made.append(case.under(f"experience {number} to {experience}"))

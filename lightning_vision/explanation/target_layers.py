@@ -27,7 +27,7 @@ class Layout:
     kind: Literal["channels first", "channels last", "tokens"]
     channels: int
     side: int
-    """h and w, which are the same: pictures are square."""
+    """h and w, which are the same: images are square."""
     prefix: int = 0
     """Tokens before the patches'."""
 
@@ -46,7 +46,7 @@ class Layout:
             expected = (n, self.prefix + side * side, c)
         if tuple(output.shape) != expected:
             raise ConfigError(
-                f"The mapped layer gave {tuple(output.shape)} where {expected} was measured: its output depends on the picture. "
+                f"The mapped layer gave {tuple(output.shape)} where {expected} was measured: its output depends on the image. "
                 "Name another layer."
             )
         if self.kind == "channels last":
@@ -95,7 +95,7 @@ def layout_of(shape: torch.Size, batch: int, prefix: int | None = None) -> Layou
 
     Args:
         shape: Of the output.
-        batch: Pictures that were given.
+        batch: Images that were given.
         prefix: Tokens before those of the patches, where the backbone says so.
     """
     if len(shape) == 4 and shape[0] == batch:
@@ -138,7 +138,7 @@ def _measure(backbone: nn.Module, image_size: int, layer: str | None) -> TargetL
         if not maps:
             shapes = [tuple(output.shape[1:]) for name, output in outputs if name == layer]
             raise ConfigError(
-                f"layer: {layer} gives no map: expected (C, h, w), (h, w, C) or (tokens, C) a picture, found "
+                f"layer: {layer} gives no map: expected (C, h, w), (h, w, C) or (tokens, C) an image, found "
                 f"{shapes[-1] if shapes else 'no tensor'}."
             )
         return TargetLayer(layer, maps[-1][2])
@@ -177,7 +177,7 @@ def _outputs(backbone: nn.Module, image_size: int) -> tuple[list[tuple[str, Tens
         return output.clone()
 
     like = next(backbone.parameters(), torch.zeros(()))
-    # Two pictures: windows of an attention, counted in the batch, are told from pictures.
+    # Two images: windows of an attention, counted in the batch, are told from images.
     noise = torch.randn(2, 3, image_size, image_size, generator=torch.Generator().manual_seed(0))
     with ExitStack() as stack:
         stack.enter_context(in_evaluation_mode(backbone))

@@ -15,23 +15,23 @@ from lightning_vision.errors import CheckpointError
 from lightning_vision.exporting.classifier_module import UNSEEN
 from lightning_vision.learning.classifier import ContinualClassifier
 
-Pictures = npt.NDArray[np.uint8]
+Images = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
-Run = Callable[[Pictures], tuple[Floats, Floats]]
+Run = Callable[[Images], tuple[Floats, Floats]]
 """From uint8 (N, 3, S, S) to logits (N, C) and features (N, D)."""
 
 TOLERANCE = 1e-4
 """Of probabilities; of logits and features relative to the largest."""
 BATCH = 7
-"""An odd number that no exporter has seen; single pictures are looked at too."""
+"""An odd number that no exporter has seen; single images are looked at too."""
 WARM_UP, REPEATS = 5, 30
 
 
 @dataclass(frozen=True)
 class Difference:
-    """How far what a file gives is from what the model gives, on N pictures."""
+    """How far what a file gives is from what the model gives, on N images."""
 
-    pictures: int
+    images: int
     probability: float
     """The largest difference of a probability."""
     mean_probability: float
@@ -41,42 +41,42 @@ class Difference:
     feature: float
     """The same of features."""
     agreement: float
-    """The share of pictures for which the same class is predicted."""
+    """The share of images for which the same class is predicted."""
 
 
-def model_outputs(model: ContinualClassifier, pictures: Pictures) -> tuple[Floats, Floats]:
+def model_outputs(model: ContinualClassifier, images: Images) -> tuple[Floats, Floats]:
     """What the PyTorch model gives: logits (N, C), -1e9 for unseen classes, and features (N, D).
 
     Args:
         model: In evaluation mode, on the CPU.
-        pictures: uint8 (N, 3, S, S).
+        images: uint8 (N, 3, S, S).
     """
     network = model.network
     with torch.inference_mode():
-        features = network.penultimate(network.features(network.normalise(torch.from_numpy(pictures))))
-    return model_logits(model, pictures), features.float().numpy()
+        features = network.penultimate(network.features(network.normalise(torch.from_numpy(images))))
+    return model_logits(model, images), features.float().numpy()
 
 
-def model_logits(model: ContinualClassifier, pictures: Pictures) -> Floats:
+def model_logits(model: ContinualClassifier, images: Images) -> Floats:
     """The first of ``model_outputs``, by one pass."""
     with torch.inference_mode():
-        logits: Floats = model(torch.from_numpy(pictures)).float().clamp(min=UNSEEN).numpy()
+        logits: Floats = model(torch.from_numpy(images)).float().clamp(min=UNSEEN).numpy()
     return logits
 
 
-def compare(model: ContinualClassifier, run: Run, pictures: Pictures) -> Difference:
-    """Run the model and the file on the same pictures, in batches of 7, and the first 7 one by one.
+def compare(model: ContinualClassifier, run: Run, images: Images) -> Difference:
+    """Run the model and the file on the same images, in batches of 7, and the first 7 one by one.
 
     Args:
         model: In evaluation mode, on the CPU.
         run: The file.
-        pictures: uint8 (N, 3, S, S).
+        images: uint8 (N, 3, S, S).
 
     Raises:
         CheckpointError: The file gives other shapes, or no numbers.
     """
-    batches = [pictures[start : start + BATCH] for start in range(0, len(pictures), BATCH)]
-    batches += [pictures[place : place + 1] for place in range(min(BATCH, len(pictures)))]
+    batches = [images[start : start + BATCH] for start in range(0, len(images), BATCH)]
+    batches += [images[place : place + 1] for place in range(min(BATCH, len(images)))]
     theirs, ours = (
         zip(*(model_outputs(model, batch) for batch in batches), strict=True),
         zip(*map(run, batches), strict=True),
@@ -90,10 +90,10 @@ def compare(model: ContinualClassifier, run: Run, pictures: Pictures) -> Differe
             )
     probability, found_probability = _softmax(logits), _softmax(found)
     predicted = logits.argmax(axis=1)
-    once = np.arange(len(pictures))  # the single ones come after, a second time
+    once = np.arange(len(images))  # the single ones come after, a second time
     seen = logits > UNSEEN
     return Difference(
-        pictures=len(pictures),
+        images=len(images),
         probability=float(np.abs(probability - found_probability).max()),
         mean_probability=float(np.abs(probability - found_probability)[once, predicted[once]].mean()),
         logit=_relative(logits[seen], found[seen]),
@@ -110,15 +110,15 @@ def check_equal(difference: Difference, file: str) -> None:
     """
     if max(difference.probability, difference.logit, difference.feature) > TOLERANCE:
         raise CheckpointError(
-            f"{file} does not give what the model gives on {difference.pictures} test pictures, so it was not kept: probabilities "
+            f"{file} does not give what the model gives on {difference.images} test images, so it was not kept: probabilities "
             f"differ by up to {difference.probability:.1e}, logits by {difference.logit:.1e} and features by "
             f"{difference.feature:.1e} of the largest; expected {TOLERANCE:g} at most. Try another format or opset."
         )
 
 
-def latency_ms(run: Callable[[Pictures], object], picture: Pictures) -> float:
-    """Milliseconds for one picture (3, S, S): the median of 30 repeats, after 5 to warm up."""
-    batch, seconds = picture[None], []
+def latency_ms(run: Callable[[Images], object], image: Images) -> float:
+    """Milliseconds for one image (3, S, S): the median of 30 repeats, after 5 to warm up."""
+    batch, seconds = image[None], []
     for repeat in range(WARM_UP + REPEATS):
         begun = time.perf_counter()
         run(batch)

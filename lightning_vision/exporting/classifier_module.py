@@ -1,4 +1,4 @@
-"""The trained classifier as a module without a framework around it: uint8 pictures in, logits and features out."""
+"""The trained classifier as a module without a framework around it: uint8 images in, logits and features out."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class ClassifierModule(nn.Module):
         self.cpu().eval().requires_grad_(False)
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
-        """The outputs for uint8 RGB pictures (N, 3, S, S).
+        """The outputs for uint8 RGB images (N, 3, S, S).
 
         Returns:
             ``logits`` (N, C) float32, -1e9 for a class that was not seen; ``features`` (N, D) float32; and of a linear head

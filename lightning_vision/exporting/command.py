@@ -15,7 +15,7 @@ from lightning_vision.deployed.head_file import head_path
 from lightning_vision.errors import ConfigError, DataError
 from lightning_vision.exporting.check import (
     Difference,
-    Pictures,
+    Images,
     check_equal,
     compare,
     latency_ms,
@@ -35,7 +35,7 @@ from lightning_vision.terminal.wording import plural
 from lightning_vision.trust.kept_calibration import Trusted, read_trusted
 
 ENOUGH_AGREEMENT = 0.98
-"""Share of the pictures for which int8 should predict what float does; below, the user is warned."""
+"""Share of the images for which int8 should predict what float does; below, the user is warned."""
 
 
 def export(
@@ -52,7 +52,7 @@ def export(
 
     Args:
         model: The weights of the checkpoint.
-        datamodule: Its test pictures are what the file is checked on, its training pictures what int8 is calibrated on.
+        datamodule: Its test images are what the file is checked on, its training images what int8 is calibrated on.
         trainers: Know the run's recipes; the file is written and checked on the CPU.
         path: The checkpoint.
         experience: The experience that it is from.
@@ -60,7 +60,7 @@ def export(
 
     Raises:
         ConfigError: An option, the network or the transforms cannot be exported.
-        DataError: There are no pictures to check the file on.
+        DataError: There are no images to check the file on.
         CheckpointError: The file does not give what the model gives.
     """
     options.check()
@@ -79,9 +79,9 @@ def export(
         options.opset if options.format == "onnx" else None,
         options.int8,
     )
-    pictures = _pictures(datamodule, _rows_to_check(datamodule, options.check_pictures), datamodule.image_size)
+    images = _images(datamodule, _rows_to_check(datamodule, options.check_images), datamodule.image_size)
     calibration = _calibration(datamodule, experience, options) if options.int8 else ()
-    made = _Making(model, module, description, _format(options, calibration), pictures, len(calibration))
+    made = _Making(model, module, description, _format(options, calibration), images, len(calibration))
     write_atomically(target, made.write_and_check)
     exported = made.exported(target)
     callbacks = trainers.options()["callbacks"]
@@ -90,13 +90,11 @@ def export(
     for line in exported.lines(fitted=trusted is not None):
         _say(line)
     if one_view:
-        _say(
-            "The file predicts by one view of a picture: without the test-time augmentation of the run's test figures."
-        )
+        _say("The file predicts by one view of an image: without the test-time augmentation of the run's test figures.")
     if options.int8 and exported.difference.agreement < ENOUGH_AGREEMENT:
         _say(
-            f"WARNING: int8 predicts another class than float for {1 - exported.difference.agreement:.1%} of the pictures. Use "
-            "more --calibration_pictures, or the float file."
+            f"WARNING: int8 predicts another class than float for {1 - exported.difference.agreement:.1%} of the images. Use "
+            "more --calibration_images, or the float file."
         )
     if head_path(target).exists():
         _say(
@@ -114,11 +112,11 @@ class _Making:
         module: ClassifierModule,
         description: Description,
         made_as: Format,
-        pictures: Pictures,
-        calibration_pictures: int,
+        images: Images,
+        calibration_images: int,
     ) -> None:
         self.model, self.module, self.description = model, module, description
-        self.format, self.pictures, self.calibration_pictures = made_as, pictures, calibration_pictures
+        self.format, self.images, self.calibration_images = made_as, images, calibration_images
         self.difference: Difference | None = None
         self.latency = 0.0
 
@@ -131,10 +129,10 @@ class _Making:
         try:
             self.format.write(self.module, self.description, path)
             run = self.format.open(path)
-            self.difference = compare(self.model, run, self.pictures)
+            self.difference = compare(self.model, run, self.images)
             if not self.description.quantized:
                 check_equal(self.difference, path.suffix)
-            self.latency = latency_ms(run, self.pictures[0])
+            self.latency = latency_ms(run, self.images[0])
         except BaseException:
             path.unlink(missing_ok=True)
             raise
@@ -149,9 +147,9 @@ class _Making:
             size_bytes=path.stat().st_size,
             parameters=sum(parameter.numel() for parameter in self.model.network.parameters()),
             difference=self.difference,
-            calibration_pictures=self.calibration_pictures,
+            calibration_images=self.calibration_images,
             latency_ms=self.latency,
-            torch_latency_ms=latency_ms(lambda batch: model_logits(self.model, batch), self.pictures[0]),
+            torch_latency_ms=latency_ms(lambda batch: model_logits(self.model, batch), self.images[0]),
             threads=torch.get_num_threads(),
         )
 
@@ -173,7 +171,7 @@ def _target(options: ExportOptions, run: Path) -> Path:
     return target
 
 
-def _format(options: ExportOptions, calibration: Pictures | tuple[()]) -> Format:
+def _format(options: ExportOptions, calibration: Images | tuple[()]) -> Format:
     if options.format == "onnx":
         return Onnx(options.opset, list(calibration))
     return Pt2() if options.format == "pt2" else Pte()
@@ -190,35 +188,35 @@ def _rows_to_check(datamodule: StreamDataModule, most: int) -> Rows:
         rows = datamodule.rows_to_evaluate("val")
         if not len(rows):
             raise DataError(
-                "There are no test and no validation pictures to check the exported file on. Give data.test_fraction or "
+                "There are no test and no validation images to check the exported file on. Give data.test_fraction or "
                 "data.val_fraction."
             )
-        _say("There are no test pictures: the file is checked on validation pictures.")
+        _say("There are no test images: the file is checked on validation images.")
     return rows[np.unique(np.linspace(0, len(rows) - 1, most).round().astype(np.int64))]
 
 
-def _calibration(datamodule: StreamDataModule, experience: int, options: ExportOptions) -> Pictures:
-    """Training pictures (N, 3, S, S) of the experiences learned so far, with the evaluation transform."""
+def _calibration(datamodule: StreamDataModule, experience: int, options: ExportOptions) -> Images:
+    """Training images (N, 3, S, S) of the experiences learned so far, with the evaluation transform."""
     rows = np.concatenate([item.indices for item in list(datamodule.stream)[: experience + 1]])
-    count = min(options.calibration_pictures, len(rows))
-    if count < options.calibration_pictures:
-        _say(f"int8 is calibrated on all {plural(count, 'training picture')}: there are no more.")
+    count = min(options.calibration_images, len(rows))
+    if count < options.calibration_images:
+        _say(f"int8 is calibrated on all {plural(count, 'training image')}: there are no more.")
     drawn = np.sort(np.random.default_rng(0).choice(rows, count, replace=False))
-    return _pictures(datamodule, drawn, datamodule.image_size)
+    return _images(datamodule, drawn, datamodule.image_size)
 
 
-def _pictures(datamodule: StreamDataModule, rows: Rows, size: int) -> Pictures:
-    """Pictures (N, 3, S, S) uint8 as the network is given them.
+def _images(datamodule: StreamDataModule, rows: Rows, size: int) -> Images:
+    """Images (N, 3, S, S) uint8 as the network is given them.
 
     Raises:
         ConfigError: The transforms give another size.
     """
-    dataset = datamodule.picture_dataset()
+    dataset = datamodule.image_dataset()
     images = [dataset[Draw(int(row), 0, -1, True, False)]["image"] for row in rows]
     wrong = next((tuple(image.shape) for image in images if tuple(image.shape) != (3, size, size)), None)
     if wrong is not None:
         raise ConfigError(
-            f"data.eval_transforms: expected pictures of 3 x {size} x {size}, as data.image_size says; found {' x '.join(map(str, wrong))}."
+            f"data.eval_transforms: expected images of 3 x {size} x {size}, as data.image_size says; found {' x '.join(map(str, wrong))}."
         )
     return np.asarray(torch.stack(images).numpy())
 

@@ -1,4 +1,4 @@
-"""What an exported file says of itself: how to prepare pictures, and what the numbers that come out mean."""
+"""What an exported file says of itself: how to prepare images, and what the numbers that come out mean."""
 
 from __future__ import annotations
 
@@ -60,13 +60,13 @@ def describe(
     Args:
         model: The classifier.
         module: What is exported of it.
-        datamodule: Knows how pictures are prepared.
+        datamodule: Knows how images are prepared.
         trusted: Its temperature and threshold.
         opset: Of ONNX's operators; None in other formats.
         quantized: Its arithmetic is in 8-bit integers.
 
     Raises:
-        ConfigError: Pictures are prepared in a way that other programs could not follow.
+        ConfigError: Images are prepared in a way that other programs could not follow.
     """
     return Description(
         class_names=list(model.class_names),

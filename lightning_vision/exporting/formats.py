@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from lightning_vision.deployed.model_file import DeployedModel
-from lightning_vision.exporting.check import Floats, Pictures, Run
+from lightning_vision.exporting.check import Floats, Images, Run
 from lightning_vision.exporting.classifier_module import ClassifierModule
 from lightning_vision.exporting.description import Description
 from lightning_vision.exporting.onnx_file import make_onnx, write_onnx
@@ -45,9 +45,9 @@ class Pt2:
         program, _ = load_pt2(path)
         module = program.module()
 
-        def run(pictures: Pictures) -> tuple[Floats, Floats]:
+        def run(images: Images) -> tuple[Floats, Floats]:
             with torch.inference_mode():
-                outputs = module(torch.from_numpy(pictures))
+                outputs = module(torch.from_numpy(images))
             return outputs["logits"].numpy(), outputs["features"].numpy()
 
         return run
@@ -64,8 +64,8 @@ class Pte:
         """By ExecuTorch's runtime."""
         method = run_pte(path)
 
-        def run(pictures: Pictures) -> tuple[Floats, Floats]:
-            logits, features = method(torch.from_numpy(pictures))
+        def run(images: Images) -> tuple[Floats, Floats]:
+            logits, features = method(torch.from_numpy(images))
             return logits.numpy(), features.numpy()
 
         return run
@@ -77,11 +77,11 @@ class Onnx:
 
     Args:
         opset: Version of its operators.
-        calibration: Pictures, each uint8 (3, S, S), for arithmetic in 8-bit integers; none: in float32.
+        calibration: Images, each uint8 (3, S, S), for arithmetic in 8-bit integers; none: in float32.
     """
 
     opset: int
-    calibration: Sequence[Pictures] = ()
+    calibration: Sequence[Images] = ()
 
     def write(self, module: ClassifierModule, description: Description, path: Path) -> None:
         """See ``make_onnx``, ``quantize`` and ``write_onnx``."""
@@ -93,8 +93,8 @@ class Onnx:
         DeployedModel(path)
         session = open_session(path)
 
-        def run(pictures: Pictures) -> tuple[Floats, Floats]:
-            logits, features = session.run(["logits", "features"], {"image": np.ascontiguousarray(pictures)})
+        def run(images: Images) -> tuple[Floats, Floats]:
+            logits, features = session.run(["logits", "features"], {"image": np.ascontiguousarray(images)})
             return logits, features
 
         return run

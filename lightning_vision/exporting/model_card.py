@@ -33,10 +33,10 @@ class Exported:
     size_bytes: int
     parameters: int
     difference: Difference
-    calibration_pictures: int
-    """Training pictures that int8 was calibrated on; 0 for float."""
+    calibration_images: int
+    """Training images that int8 was calibrated on; 0 for float."""
     latency_ms: float
-    """For one picture, on the machine that exported it."""
+    """For one image, on the machine that exported it."""
     torch_latency_ms: float
     threads: int
     """Of torch, and of ONNX Runtime."""
@@ -50,9 +50,7 @@ class Exported:
         about, difference = self.description, self.difference
         opset = f", opset {about.opset}" if about.opset else ""
         arithmetic = (
-            f"int8 calibrated on {plural(self.calibration_pictures, 'training picture')}"
-            if about.quantized
-            else "float32"
+            f"int8 calibrated on {plural(self.calibration_images, 'training image')}" if about.quantized else "float32"
         )
         threshold = "nothing is rejected" if about.threshold is None else f"rejects below {about.threshold:.4f}"
         trust = f"temperature {about.temperature:.4g}, {threshold}"
@@ -60,10 +58,10 @@ class Exported:
         return [
             f"Exported: {self.path} ({figure(self.size_bytes / 1e6)} MB, {figure(self.parameters / 1e6)} M parameters, {arithmetic}"
             f"{opset}, {len(about.class_names)} classes{f', {unseen} of them never seen' if unseen else ''})",
-            f"Checked against the model on {plural(difference.pictures, 'picture')}, in batches of 1 and 7: the same class for "
+            f"Checked against the model on {plural(difference.images, 'image')}, in batches of 1 and 7: the same class for "
             f"{difference.agreement:.1%}, probabilities within {difference.probability:.1e}"
             + (f" (mean {difference.mean_probability:.1e})" if about.quantized else ""),
-            f"One picture takes {figure(self.latency_ms)} ms here (median of 30), PyTorch {figure(self.torch_latency_ms)} ms; "
+            f"One image takes {figure(self.latency_ms)} ms here (median of 30), PyTorch {figure(self.torch_latency_ms)} ms; "
             f"{plural(self.threads, 'thread')}",
             trust if fitted else f"{trust}: none was fitted (lightning-vision test --calibrate true --coverage 0.95)",
         ]
@@ -92,7 +90,7 @@ def write_model_card(
         datamodule: States source and licence of its data, if it knows them.
         run: The run's directory; without a results.json in it the card says what is not known.
         experience: The experience that the checkpoint is from.
-        one_view: The run's figures are of several views of each picture, and the file predicts by one.
+        one_view: The run's figures are of several views of each image, and the file predicts by one.
 
     Returns:
         The card's path, the file's with ``.md`` after it.
@@ -213,7 +211,7 @@ def _class_rows(about: Description, results: Results | None, scores: Scores | No
 
 
 def _data_options(datamodule: StreamDataModule) -> list[str]:
-    """How pictures come from their files, by the datamodule's options of that; not where they lie."""
+    """How images come from their files, by the datamodule's options of that; not where they lie."""
     kept = ("image_size", "train_transforms", "eval_transforms", "split", "seed", "crop_to_box", "context", "classes")
     found = init_args_of(datamodule, StreamDataModule)
     return [f"data.{key}: {found[key]}" for key in kept if found.get(key) is not None]

@@ -134,7 +134,7 @@ def _explained(error: BaseException, program: ExportedProgram) -> str:
 
 
 def _name_batch(proto: Any) -> None:
-    """Call the number of pictures ``batch``, whatever the tracer called it."""
+    """Call the number of images ``batch``, whatever the tracer called it."""
     given = proto.graph.input[0].type.tensor_type.shape.dim[0].dim_param
     for value in (*proto.graph.input, *proto.graph.output, *proto.graph.value_info):
         for dimension in value.type.tensor_type.shape.dim:

@@ -17,18 +17,18 @@ class ExportOptions:
     Args:
         format: onnx (for ONNX Runtime, on phones, boards and servers), pt2 (torch.export), or pte (ExecuTorch).
         output: The file. Default: export/<run name>.<format> in the run directory.
-        int8: Arithmetic in 8-bit integers, calibrated on training pictures; onnx only.
-        calibration_pictures: How many, drawn at random.
+        int8: Arithmetic in 8-bit integers, calibrated on training images; onnx only.
+        calibration_images: How many, drawn at random.
         opset: Version of ONNX's operators.
-        check_pictures: Test pictures, spread over the test set, on which the file is compared with the model.
+        check_images: Test images, spread over the test set, on which the file is compared with the model.
     """
 
     format: Name = "onnx"
     output: str | None = None
     int8: bool = False
-    calibration_pictures: int = 200
+    calibration_images: int = 200
     opset: int = LOWEST_OPSET
-    check_pictures: int = 200
+    check_images: int = 200
 
     def check(self) -> None:
         """Refuse what cannot be done.
@@ -37,8 +37,8 @@ class ExportOptions:
             ConfigError: An option, or two together.
         """
         for name, value in (
-            ("calibration_pictures", self.calibration_pictures),
-            ("check_pictures", self.check_pictures),
+            ("calibration_images", self.calibration_images),
+            ("check_images", self.check_images),
         ):
             if value < 1:
                 raise ConfigError(f"--{name}: expected 1 or more, found {value}.")

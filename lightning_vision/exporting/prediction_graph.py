@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 from lightning_vision.errors import ConfigError
 
 BATCHES = (5, 11)
-"""Two numbers of pictures to watch a prediction with. They are primes, so that no other size is a multiple by chance."""
+"""Two numbers of images to watch a prediction with. They are primes, so that no other size is a multiple by chance."""
 
 
 def record_prediction(predict: Callable[[Tensor], Tensor], num_features: int, name: str) -> fx.GraphModule:
@@ -122,7 +122,7 @@ def _distances(one: Tensor, two: Tensor) -> Tensor:
 
 
 def _release_batch(first: _Recorder, second: _Recorder, name: str) -> None:
-    """Replace the number of pictures in the first graph by the number of rows, as the second shows where it stands.
+    """Replace the number of images in the first graph by the number of rows, as the second shows where it stands.
 
     Raises:
         ConfigError: The graphs differ in anything else.

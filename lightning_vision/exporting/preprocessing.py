@@ -1,4 +1,4 @@
-"""What happens to a picture before the network, as a list that programs without torch can follow."""
+"""What happens to an image before the network, as a list that programs without torch can follow."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def describe_preprocessing(transform: nn.Module, image_size: int) -> list[Operat
 
     Args:
         transform: Of the datamodule.
-        image_size: S, the side that pictures must have in the end.
+        image_size: S, the side that images must have in the end.
 
     Returns:
         ``{"op": "resize_shorter", "size": n}``, ``{"op": "resize", "height": h, "width": w}`` and
@@ -36,7 +36,7 @@ def describe_preprocessing(transform: nn.Module, image_size: int) -> list[Operat
     last = {key: value for key, value in operations[-1].items() if key != "op"} if operations else square[0]
     if last not in square or (operations and operations[-1]["op"] == "resize_shorter"):
         raise ConfigError(
-            f"data.eval_transforms: expected pictures of {image_size} x {image_size} pixels in the end, found {operations[-1]} as "
+            f"data.eval_transforms: expected images of {image_size} x {image_size} pixels in the end, found {operations[-1]} as "
             "the last step. End with CenterCrop or a Resize to height and width of data.image_size."
         )
     return operations
@@ -60,7 +60,7 @@ def _described(step: Any) -> Operation:
         return {"op": "center_crop", "size": int(step.size[0])}
     raise ConfigError(
         f"data.eval_transforms: an exported classifier can say {KNOWN}; found {step}. A program that uses the file could not "
-        "prepare pictures so. Export with other data.eval_transforms, and look at the scores with these."
+        "prepare images so. Export with other data.eval_transforms, and look at the scores with these."
     )
 
 

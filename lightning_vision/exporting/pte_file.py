@@ -15,7 +15,7 @@ from lightning_vision.exporting.tracing import trace
 
 
 class _WithoutHead(nn.Module):
-    """What depends on the picture: a weight that is an output as it stands cannot be given to a phone's accelerator."""
+    """What depends on the image: a weight that is an output as it stands cannot be given to a phone's accelerator."""
 
     def __init__(self, module: ClassifierModule) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Arithmetic in 8-bit integers, calibrated on training pictures."""
+"""Arithmetic in 8-bit integers, calibrated on training images."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ NORMALISATION = frozenset({"scale", "shift"})
 """Constants of the first operators, whose input is in 8 bits already."""
 
 
-def quantize(proto: Any, pictures: Sequence[npt.NDArray[np.uint8]]) -> Any:
+def quantize(proto: Any, images: Sequence[npt.NDArray[np.uint8]]) -> Any:
     """The same classifier with the backbone's arithmetic in 8-bit integers ("static", in ONNX's QDQ format).
 
-    Each tensor's range is the one that it has on the calibration pictures; weights have a range for each output channel.
+    Each tensor's range is the one that it has on the calibration images; weights have a range for each output channel.
     Normalisation and the prediction itself stay in float32: they cost little, and a head that goes on learning needs it.
     In transformers only the products are in integers: their normalisation layers have outliers that a range of 256 steps
     cannot hold.
 
     Args:
         proto: The ``onnx.ModelProto`` in float32; it is not changed.
-        pictures: Each uint8 (3, S, S), as the network is given them.
+        images: Each uint8 (3, S, S), as the network is given them.
 
     Returns:
         Another ``onnx.ModelProto``.
@@ -46,7 +46,7 @@ def quantize(proto: Any, pictures: Sequence[npt.NDArray[np.uint8]]) -> Any:
         quantize_static(
             copied,
             path,
-            _reader(pictures),
+            _reader(images),
             quant_format=QuantFormat.QDQ,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
@@ -58,7 +58,7 @@ def quantize(proto: Any, pictures: Sequence[npt.NDArray[np.uint8]]) -> Any:
 
 
 def _names_before(proto: Any, output: str) -> list[str]:
-    """The operators that a value is made by, but for the normalisation of pictures."""
+    """The operators that a value is made by, but for the normalisation of images."""
     wanted, names = {output}, []
     for node in reversed(proto.graph.node):
         if wanted.intersection(node.output):
@@ -68,21 +68,21 @@ def _names_before(proto: Any, output: str) -> list[str]:
     return names
 
 
-def _reader(pictures: Sequence[npt.NDArray[np.uint8]]) -> Any:
+def _reader(images: Sequence[npt.NDArray[np.uint8]]) -> Any:
     from onnxruntime.quantization import CalibrationDataReader
 
-    class Pictures(CalibrationDataReader):  # type: ignore[misc]  # the package has no types
-        """One picture at a time."""
+    class CalibrationImages(CalibrationDataReader):  # type: ignore[misc]  # the package has no types
+        """One image at a time."""
 
         def __init__(self) -> None:
-            self._left: Iterator[npt.NDArray[np.uint8]] = iter(pictures)
+            self._left: Iterator[npt.NDArray[np.uint8]] = iter(images)
 
         def get_next(self) -> dict[str, npt.NDArray[np.uint8]] | None:
             """The next input, or None."""
-            picture = next(self._left, None)
-            return None if picture is None else {"image": picture[None]}
+            image = next(self._left, None)
+            return None if image is None else {"image": image[None]}
 
-    return Pictures()
+    return CalibrationImages()
 
 
 @contextmanager

@@ -9,11 +9,11 @@ from torch.export import Dim, ExportedProgram
 from lightning_vision.errors import ConfigError
 
 MOST = 2**16
-"""Pictures at once. Without a limit, deciding what holds for every number of them takes five times as long."""
+"""Images at once. Without a limit, deciding what holds for every number of them takes five times as long."""
 
 
 def trace(module: nn.Module, image_size: int) -> ExportedProgram:
-    """The program for any number of pictures, without notes on where in the source it comes from.
+    """The program for any number of images, without notes on where in the source it comes from.
 
     Args:
         module: The classifier; takes ``image`` (N, 3, S, S) uint8.
@@ -33,7 +33,7 @@ def trace(module: nn.Module, image_size: int) -> ExportedProgram:
     except Exception as error:  # what a tracer cannot follow ends in errors of any class
         place = _where(error, module)
         raise ConfigError(
-            f"torch.export cannot write this network as a graph for any number of pictures: {_in_short(error)}"
+            f"torch.export cannot write this network as a graph for any number of images: {_in_short(error)}"
             f"{f' It happened in the module {place}.' if place else ''} Export a run of another backbone."
         ) from error
     for node in program.graph.nodes:

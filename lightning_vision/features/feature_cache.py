@@ -1,6 +1,6 @@
-"""Features computed once: what a frozen backbone makes of a picture is the same in every epoch, evaluation and run.
+"""Features computed once: what a frozen backbone makes of an image is the same in every epoch, evaluation and run.
 
-Where the learner leaves the backbone as it is, batches hold features (B, D) in place of pictures: ``Network.features`` hands
+Where the learner leaves the backbone as it is, batches hold features (B, D) in place of images: ``Network.features`` hands
 them on as they are, so that no strategy need know. They come from a ``FeatureStore``; what it lacks is computed by all
 processes together in a pass of its own.
 """
@@ -43,7 +43,7 @@ PACKAGES = ("lightning_vision", "torch", "torchvision", "timm")
 
 @dataclass
 class FeatureCounts:
-    """What a run's features came to, in pictures; a picture with several views counts once a view."""
+    """What a run's features came to, in images; an image with several views counts once a view."""
 
     computed: int = 0
     reused: int = 0
@@ -79,7 +79,7 @@ def image_key(datamodule: StreamDataModule, view: int) -> dict[str, Any]:
         datamodule: The images.
         view: Number of an augmented view; a negative one is the evaluation transform.
     """
-    described = datamodule.picture_dataset().describe(augmented=view >= 0)
+    described = datamodule.image_dataset().describe(augmented=view >= 0)
     return {**described, "view": None if view < 0 else [datamodule.seed, view]}
 
 
@@ -101,11 +101,11 @@ def weights_hash(module: nn.Module) -> str:
 
 
 class KeptFeatures:
-    """The features of a run's pictures, by row of its sample table.
+    """The features of a run's images, by row of its sample table.
 
     Args:
         network: Has the backbone; its weights may change between two calls of ``ensure``, and are looked at anew.
-        datamodule: The pictures.
+        datamodule: The images.
         folder: Where the store lies.
         rank: Number of this process.
         world_size: Number of processes; all must call ``ensure`` alike.
@@ -193,7 +193,7 @@ class KeptFeatures:
         return TrainingError(
             f"The features of {plural(len(rows), 'image')}{which} were asked for and never computed "
             f"({listed(self.datamodule.samples['path'].iloc[rows], 5)}): they belong neither to what this stage trains on or "
-            "evaluates nor to the memory of its strategy. A recipe that serves other rows must declare needs_pictures, and so "
+            "evaluates nor to the memory of its strategy. A recipe that serves other rows must declare needs_images, and so "
             "must a strategy; or set data.feature_cache_gb=0."
         )
 
@@ -254,7 +254,7 @@ class KeptFeatures:
 
     def _too_many(self) -> str:
         gigabytes = self.datamodule.feature_cache_gb
-        return f"those of {len(self.datamodule.samples)} pictures do not fit into data.feature_cache_gb={gigabytes:g}"
+        return f"those of {len(self.datamodule.samples)} images do not fit into data.feature_cache_gb={gigabytes:g}"
 
     def _compute(self, rows: Rows, view: _View, number: int) -> str:
         """Compute and keep the features of some rows; returns why they cannot be kept."""
@@ -266,7 +266,7 @@ class KeptFeatures:
         ]
         size = handed_over(self.device)
         batches = [draws[start : start + size] for start in range(0, len(draws), size)]
-        loader = iter(make_loader(self.datamodule.picture_dataset(), batches, self.datamodule.num_workers))
+        loader = iter(make_loader(self.datamodule.image_dataset(), batches, self.datamodule.num_workers))
         first = next(loader)
         with ExitStack() as stack:
             advance = stack.enter_context(progress_bar("computing features", len(batches)))
@@ -287,9 +287,9 @@ class KeptFeatures:
         return ""
 
     def _prepare(self, images: Tensor) -> None:
-        """Before the first pictures of this run: choose the way, and see what mixed precision does to features.
+        """Before the first images of this run: choose the way, and see what mixed precision does to features.
 
-        The way is for all pictures of the table: a stream asks for them part by part.
+        The way is for all images of the table: a stream asks for them part by part.
         """
         if self._prepared:
             return
@@ -308,7 +308,7 @@ class KeptFeatures:
         if len(wrong):
             paths = self.datamodule.samples["path"].iloc[wrong.numpy()]
             raise TrainingError(
-                f"The backbone gives features that are not finite for {plural(len(wrong), 'picture')} ({listed(paths, 5)}), so "
+                f"The backbone gives features that are not finite for {plural(len(wrong), 'image')} ({listed(paths, 5)}), so "
                 "nothing can be learned from them. What was learned before is kept. Look at the base's training, or use "
                 "trainer.precision=32-true."
             )

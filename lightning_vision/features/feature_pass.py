@@ -1,4 +1,4 @@
-"""Pictures through a frozen backbone, in the memory format and the micro-batches that are fastest on this machine."""
+"""Images through a frozen backbone, in the memory format and the micro-batches that are fastest on this machine."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ WORTH_TUNING_SECONDS = 10.0
 """A pass that would take less is not measured beforehand."""
 MICRO_BATCHES = {"cpu": (4, 8, 16, 32), "cuda": (32, 64, 128, 256)}
 UNMEASURED = {"cpu": 8, "cuda": 128}
-"""Pictures of a micro-batch where nothing was measured: on a CPU larger ones leave its cache, and are often slower."""
+"""Images of a micro-batch where nothing was measured: on a CPU larger ones leave its cache, and are often slower."""
 AT_ONCE = 32
-"""Pictures of a micro-batch on other devices."""
+"""Images of a micro-batch on other devices."""
 
 
 def handed_over(device: torch.device) -> int:
-    """Pictures that a loader hands over at once: whole micro-batches, for a part of one is filled up."""
+    """Images that a loader hands over at once: whole micro-batches, for a part of one is filled up."""
     return max(MICRO_BATCHES.get(device.type, (AT_ONCE,)))
 
 
 @dataclass(frozen=True)
 class Way:
-    """How pictures go through the backbone; the features do not depend on it but for rounding."""
+    """How images go through the backbone; the features do not depend on it but for rounding."""
 
     micro_batch: int
     channels_last: bool
 
 
 class FeaturePass:
-    """Pictures through a backbone in evaluation mode, in the memory format and micro-batch that are fastest here.
+    """Images through a backbone in evaluation mode, in the memory format and micro-batch that are fastest here.
 
     Args:
         network: Has the backbone.
@@ -68,7 +68,7 @@ class FeaturePass:
 
         Args:
             images: uint8 (N, 3, H, W), AT_ONCE or more.
-            count: Pictures that the pass will have.
+            count: Images that the pass will have.
             precision: ``trainer.precision``.
         """
         key = " ".join(
@@ -106,19 +106,19 @@ class FeaturePass:
             write_text_atomically(self.kept, text)
 
     def compute(self, images: Tensor) -> Tensor:
-        """Features (N, D) float32, on the CPU, of uint8 pictures (N, 3, H, W)."""
+        """Features (N, D) float32, on the CPU, of uint8 images (N, 3, H, W)."""
         size = self.way.micro_batch
         parts = []
         for start in range(0, len(images), size):
             part = images[start : start + size]
-            # Always as many pictures: the last bits of a feature change with the size of its batch.
+            # Always as many images: the last bits of a feature change with the size of its batch.
             filled = torch.cat([part, part[-1:].expand(size - len(part), -1, -1, -1)]) if len(part) < size else part
             parts.append(self._forward(filled, self.way)[: len(part)])
         self.network.backbone_images += len(images)
         return torch.cat(parts).float().cpu()
 
     def cosine_to_full_precision(self, images: Tensor) -> float | None:
-        """The smallest cosine between the features of pictures (N, 3, H, W) and those without mixed precision."""
+        """The smallest cosine between the features of images (N, 3, H, W) and those without mixed precision."""
         if not torch.is_autocast_enabled(self.device.type):
             with self.context():
                 if not torch.is_autocast_enabled(self.device.type):
@@ -139,7 +139,7 @@ class FeaturePass:
         return image.contiguous(memory_format=_memory_format(way))
 
     def _seconds(self, images: Tensor, way: Way) -> float:
-        """Seconds a picture: the faster of two tries after one to warm up."""
+        """Seconds an image: the faster of two tries after one to warm up."""
         copies = -(-way.micro_batch // len(images))
         part = images.repeat(copies, 1, 1, 1)[: way.micro_batch]
         with self.in_format(way):

@@ -1,4 +1,4 @@
-"""Which way the pictures of a run go: through the backbone each time, or once, their features being kept."""
+"""Which way the images of a run go: through the backbone each time, or once, their features being kept."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from lightning_vision.learning.strategy import Strategy
 from lightning_vision.results import schema
 
 
-def why_pictures(learner: Strategy, datamodule: StreamDataModule, precision: str, *, training: bool) -> str:
-    """Why a learner must be given pictures and not features; empty if it need not.
+def why_images(learner: Strategy, datamodule: StreamDataModule, precision: str, *, training: bool) -> str:
+    """Why a learner must be given images and not features; empty if it need not.
 
     Args:
         learner: The strategy that learns, or predicts.
@@ -29,27 +29,27 @@ def why_pictures(learner: Strategy, datamodule: StreamDataModule, precision: str
     """
     if not learner.freezes_backbone:
         return "it trains the backbone"
-    if learner.needs_pictures:
-        return "it asks for the pictures themselves"
+    if learner.needs_images:
+        return "it asks for the images themselves"
     if datamodule.feature_cache_gb == 0:
         return "data.feature_cache_gb is 0"
     if datamodule.annotations:
-        return "data.annotations are served with the pictures"
+        return "data.annotations are served with the images"
     if datamodule.test_transform is not None:
-        return "each picture is evaluated in several views"
+        return "each image is evaluated in several views"
     if precision.startswith("64"):
         return f"trainer.precision is {precision}"
     if not training or learner.kind == "closed_form":
         return ""
     if datamodule.batch_transform:
-        return "data.batch_transforms change the pictures of each batch"
+        return "data.batch_transforms change the images of each batch"
     if datamodule.views is None and not same_transform(datamodule.train_transform, datamodule.eval_transform):
         return "each epoch augments them anew (data.views=0 trains on the features of evaluation, data.views=4 on those of 4 augmented views drawn once)"
     return ""
 
 
 class FeatureServing:
-    """Lets the loaders of a run serve features in place of pictures wherever the backbone stays as it is.
+    """Lets the loaders of a run serve features in place of images wherever the backbone stays as it is.
 
     Args:
         model: The classifier.
@@ -106,20 +106,20 @@ class FeatureServing:
 
         Args:
             learner: The strategy that learns.
-            changed_by: The recipes that change its training pictures, if any do.
+            changed_by: The recipes that change its training images, if any do.
 
         Returns:
             Whether its training is to be served features; its validation may be, even if not.
         """
         self.for_evaluation(learner)
-        reason = why_pictures(learner, self.datamodule, self.precision, training=True) or self._failure
+        reason = why_images(learner, self.datamodule, self.precision, training=True) or self._failure
         if not reason and changed_by and learner.kind == "gradient":
-            reason = f"{changed_by} changes the pictures"
+            reason = f"{changed_by} changes the images"
         name = type(learner).__name__
         if reason:
-            self._tell(f"{name}: every picture passes the backbone each time, since {reason}.")
+            self._tell(f"{name}: every image passes the backbone each time, since {reason}.")
         else:
-            self._tell(f"{name} leaves the backbone as it is: each picture passes it once, and its features are kept.")
+            self._tell(f"{name} leaves the backbone as it is: each image passes it once, and its features are kept.")
         if learner is self.model.strategy:
             self._why = reason
         return not reason
@@ -131,10 +131,8 @@ class FeatureServing:
             learner: The strategy.
             stays: The backbone is by now the one that it keeps.
         """
-        pictures = (
-            self.kept is None or not stays or why_pictures(learner, self.datamodule, self.precision, training=False)
-        )
-        self.datamodule.read_features = None if pictures or self.kept is None else self.kept.take
+        images = self.kept is None or not stays or why_images(learner, self.datamodule, self.precision, training=False)
+        self.datamodule.read_features = None if images or self.kept is None else self.kept.take
 
     def backbone_stays(self) -> bool:
         """Whether the backbone is by now the one that the learning strategy keeps to the end."""
@@ -164,7 +162,7 @@ class FeatureServing:
             self.compute(np.concatenate([validation, rows]))
 
     def compute(self, rows: Rows, views: bool = False) -> None:
-        """Compute what is missing of these rows' features; go back to pictures if they cannot be kept.
+        """Compute what is missing of these rows' features; go back to images if they cannot be kept.
 
         Args:
             rows: Of the sample table.
@@ -174,7 +172,7 @@ class FeatureServing:
             return
         reason = self.kept.ensure(rows, views)
         if reason:
-            self._tell(f"From here on every picture passes the backbone each time: {reason}.")
+            self._tell(f"From here on every image passes the backbone each time: {reason}.")
             self._why = self._failure = reason
             self.kept.close()
             self.kept = self.datamodule.read_features = None
@@ -183,8 +181,8 @@ class FeatureServing:
         """Take in what an experience came to, on all processes together; ``record`` has it then.
 
         Returns:
-            Pictures that passed the backbone for its evaluation, those for the level of chance before the first experience
-            among them; None if every evaluated picture did.
+            Images that passed the backbone for its evaluation, those for the level of chance before the first experience
+            among them; None if every evaluated image did.
         """
         new = self.counts.computed - self.by_learning - self._by_evaluation
         self._by_evaluation += new

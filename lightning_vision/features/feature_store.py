@@ -1,10 +1,10 @@
-"""Features of pictures on the disk: what one run has computed with a backbone, no other run computes again.
+"""Features of images on the disk: what one run has computed with a backbone, no other run computes again.
 
 A store is a folder with a table a backbone, transform and precision. A table is three files that only grow:
 
 - ``table.json`` says what the features are of; its hash is the table's name;
-- ``keys.bin`` holds 16 bytes a picture, the hash of its content; a picture's row is its place in this file;
-- ``rows.bin`` holds for each picture its feature vector and a checksum of it.
+- ``keys.bin`` holds 16 bytes an image, the hash of its content; an image's row is its place in this file;
+- ``rows.bin`` holds for each image its feature vector and a checksum of it.
 
 A row counts as there if its checksum fits. So a process that is killed, a file that is cut short and two processes that
 write the same row at once leave nothing behind that could be taken for a feature, and nothing needs to be repaired.
@@ -37,7 +37,7 @@ PREFIX = "features-"
 
 
 class FeatureTable:
-    """The feature vectors of one backbone with one transform, by picture. It stays valid while the object lives.
+    """The feature vectors of one backbone with one transform, by image. It stays valid while the object lives.
 
     Args:
         folder: Where its files lie; it is there.
@@ -55,7 +55,7 @@ class FeatureTable:
         fcntl.flock(self._in_use, fcntl.LOCK_SH)
 
     def places(self, keys: npt.NDArray[np.uint8]) -> Rows:
-        """The rows (N,) of pictures with these keys (N, 16); new pictures are given one."""
+        """The rows (N,) of images with these keys (N, 16); new images are given one."""
         wanted = [bytes(key) for key in keys]
         if any(key not in self._row_of for key in wanted):
             self._add(wanted)
@@ -99,7 +99,7 @@ class FeatureTable:
 
     @property
     def pace(self) -> float:
-        """Seconds that a picture took when features were last computed; 0 if that is not known."""
+        """Seconds that an image took when features were last computed; 0 if that is not known."""
         try:
             return float((self.folder / "pace.txt").read_text(encoding="ascii"))
         except (OSError, ValueError):
@@ -152,9 +152,9 @@ class FeatureStore:
         """The table of what is described; it is made if there is none.
 
         Args:
-            description: All that a feature depends on beside the picture, as plain values.
+            description: All that a feature depends on beside the image, as plain values.
             dimension: D.
-            count: Pictures for which there must be room.
+            count: Images for which there must be room.
 
         Returns:
             None if so many features are more than the limit.

@@ -1,4 +1,4 @@
-"""Applying transforms to a picture: no more of it is decoded than the first transform keeps."""
+"""Applying transforms to an image: no more of it is decoded than the first transform keeps."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torchvision.transforms.v2 import functional as F  # noqa: N812 - torchvisio
 
 from lightning_vision.errors import ConfigError, DataError
 from lightning_vision.images.decoding import Region
-from lightning_vision.images.image_sources import Annotations, Picture
+from lightning_vision.images.image_sources import Annotations, SourceImage
 
 Transform = Callable[[Tensor], Tensor]
 
@@ -36,31 +36,31 @@ def seeded(call: Callable[[], Any], seed: int) -> Any:
         torch.default_generator.set_state(torch_before)
 
 
-def transform_picture(transform: Callable[[Tensor], Tensor], picture: Picture) -> Tensor:
-    """The transformed picture, as if all of it had been decoded and given to the transform.
+def transform_image(transform: Callable[[Tensor], Tensor], source: SourceImage) -> Tensor:
+    """The transformed image, as if all of it had been decoded and given to the transform.
 
     Where a composition begins with RandomResizedCrop or Resize, its size is asked for, and the crop drawn, before the
-    picture is decoded: a region with more than twice the pixels that are needed is read at a reduced scale. The random
+    image is decoded: a region with more than twice the pixels that are needed is read at a reduced scale. The random
     numbers drawn are the same; a crop that is read so is moved by half a pixel of that scale at most.
     """
     steps: list[Any] = list(transform.transforms) if isinstance(transform, v2.Compose) else [transform]
     first, *rest = steps
     if type(first) is v2.RandomResizedCrop:
-        drawn = first.make_params([torch.empty((3, *picture.size), device="meta")])
+        drawn = first.make_params([torch.empty((3, *source.size), device="meta")])
         wanted = (int(first.size[0]), int(first.size[1]))
-        region = picture.on_grid(Region(drawn["top"], drawn["left"], drawn["height"], drawn["width"]), wanted)
-        image = _resize(picture.pixels(region, wanted), wanted, first)
-    elif type(first) is v2.Resize and (size := _resized_size(first, picture.size)) is not None:
-        image = _resize(picture.pixels(None, size), size, first)
+        region = source.on_grid(Region(drawn["top"], drawn["left"], drawn["height"], drawn["width"]), wanted)
+        image = _resize(source.pixels(region, wanted), wanted, first)
+    elif type(first) is v2.Resize and (size := _resized_size(first, source.size)) is not None:
+        image = _resize(source.pixels(None, size), size, first)
     else:
-        image = first(picture.pixels())
+        image = first(source.pixels())
     for step in rest:
         image = step(image)
     return image
 
 
 def transform_annotated(transform: Callable[..., Any], pixels: Tensor, known: Annotations) -> dict[str, Tensor]:
-    """The picture, its box and its saliency map, moved alike by the geometric transforms.
+    """The image, its box and its saliency map, moved alike by the geometric transforms.
 
     Args:
         transform: Of torchvision v2, which know annotations by their type.
@@ -72,14 +72,14 @@ def transform_annotated(transform: Callable[..., Any], pixels: Tensor, known: An
         uint8 (1, H, W), 0 without a map.
 
     Raises:
-        DataError: The map is not of the picture's size.
+        DataError: The map is not of the image's size.
         ConfigError: The transform loses the annotations.
     """
     height, width = pixels.shape[-2:]
     saliency = torch.zeros(1, height, width, dtype=torch.uint8) if known.saliency is None else known.saliency
     if saliency.shape[-2:] != (height, width):
         raise DataError(
-            f"A saliency map of {saliency.shape[-1]} x {saliency.shape[-2]} pixels belongs to a picture of {width} x {height}: "
+            f"A saliency map of {saliency.shape[-1]} x {saliency.shape[-2]} pixels belongs to an image of {width} x {height}: "
             "they must be of the same size."
         )
     box = torch.tensor([[0, 0, 1, 1]] if known.box is None else known.box[None], dtype=torch.float32)

@@ -11,14 +11,14 @@ from lightning_vision.images.transforms import Transforms, build_one, name_and_o
 
 
 class BatchTransforms:
-    """Transforms of a whole training batch on the device, from uint8: one draw serves all its pictures.
+    """Transforms of a whole training batch on the device, from uint8: one draw serves all its images.
 
-    MixUp and CutMix of torchvision v2 belong here: they mix pairs of pictures and make the target soft. How many classes
+    MixUp and CutMix of torchvision v2 belong here: they mix pairs of images and make the target soft. How many classes
     there are is told with each batch: a base may know more of them than the data.
 
     Args:
         asked: See ``Transforms``.
-        image_size: Side of the square pictures, in pixels.
+        image_size: Side of the square images, in pixels.
     """
 
     MIXING = ("MixUp", "CutMix")
@@ -42,7 +42,7 @@ class BatchTransforms:
         return bool(self.plain) or self.mixing is not None
 
     def change(self, image: torch.Tensor) -> torch.Tensor:
-        """The pictures (B, 3, H, W) uint8 after what is not mixing."""
+        """The images (B, 3, H, W) uint8 after what is not mixing."""
         for transform in self.plain:
             image = transform(image)
         return image
@@ -66,7 +66,7 @@ class BatchTransforms:
     def mix(
         self, image: torch.Tensor, label: torch.Tensor, num_classes: int
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Mix pairs of pictures.
+        """Mix pairs of images.
 
         Args:
             image: (B, 3, H, W) float, normalised.
@@ -74,9 +74,9 @@ class BatchTransforms:
             num_classes: C, of the classifier.
 
         Returns:
-            The pictures and the soft target (B, C) float32; None where nothing was mixed.
+            The images and the soft target (B, C) float32; None where nothing was mixed.
         """
-        if self.mixing is None or len(label) < 2:  # a single picture has none to be mixed with
+        if self.mixing is None or len(label) < 2:  # a single image has none to be mixed with
             return image, None
         mixed, target = self.mixing(image, nn.functional.one_hot(label, num_classes).float())
         return mixed, target

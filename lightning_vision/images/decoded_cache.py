@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as F  # noqa: N812 - torchvision's own custom
 
-from lightning_vision.images.image_sources import Annotations, InMemory, PictureSource
+from lightning_vision.images.image_sources import Annotations, ImageSource, InMemory
 from lightning_vision.storage.cache_folder import locked
 from lightning_vision.terminal.first_rank import say
 
@@ -26,7 +26,7 @@ VERSION = 2
 CHECKSUM_BYTES = 4
 
 
-class DecodedPictures:
+class DecodedImages:
     """Images reduced to the resolution of training, uint8, in a file that is filled as they are first asked for.
 
     An image whose shorter side is longer than ``side`` is scaled down to it; none is enlarged. Whether an image comes
@@ -49,7 +49,7 @@ class DecodedPictures:
 
     def __init__(
         self,
-        source: PictureSource,
+        source: ImageSource,
         sizes: npt.NDArray[np.int32],
         digests: npt.NDArray[np.uint8],
         side: int,

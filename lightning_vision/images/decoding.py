@@ -1,4 +1,4 @@
-"""Picture files to uint8 RGB tensors, whatever their mode, depth and orientation."""
+"""Image files to uint8 RGB tensors, whatever their mode, depth and orientation."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -28,7 +28,7 @@ UPSIDE_DOWN = (3, 4, 7, 8)
 
 
 class Region(NamedTuple):
-    """Whole pixels of a picture."""
+    """Whole pixels of an image."""
 
     top: int
     left: int
@@ -37,7 +37,7 @@ class Region(NamedTuple):
 
 
 class Header(NamedTuple):
-    """What a picture file says of itself."""
+    """What an image file says of itself."""
 
     path: Path
     size: tuple[int, int]
@@ -65,7 +65,7 @@ def read_header(path: Path) -> Header:
 
 
 def decode(path: Path) -> Tensor:
-    """Read one picture upright: EXIF orientation honoured, the first frame of an animation.
+    """Read one image upright: EXIF orientation honoured, the first frame of an animation.
 
     Returns:
         uint8 (3, h, w), RGB. Greyscale is repeated, 16 bits are cut to their upper 8, transparency lies on white.
@@ -77,7 +77,7 @@ def decode(path: Path) -> Tensor:
 
 
 def decode_region(header: Header, region: Region | None = None, wanted: tuple[int, int] | None = None) -> Tensor:
-    """Read a part of a picture, as ``decode`` reads all of it.
+    """Read a part of an image, as ``decode`` reads all of it.
 
     JPEG files are decoded at a reduced scale where the region then still has ``MARGIN`` times the pixels that are wanted:
     half where it has 2.7 times as many, and so on.
@@ -146,7 +146,7 @@ def _is_plain_jpeg(header: Header) -> bool:
 
 
 def _largest_scale(region: Region, wanted: tuple[int, int]) -> int:
-    """By how much a picture may be reduced so that the region keeps enough pixels."""
+    """By how much an image may be reduced so that the region keeps enough pixels."""
     room = min(region.height / wanted[0], region.width / wanted[1])
     return next((scale for scale in SCALES if room >= MARGIN * scale), 1)
 
@@ -167,7 +167,7 @@ def _reduction(header: Header, region: Region, wanted: tuple[int, int]) -> int:
 
 
 def _axes(header: Header, region: Region) -> tuple[tuple[int, int, int, bool], tuple[int, int, int, bool]]:
-    """Per axis the region's start and length, the picture's side, and whether the file counts from the other end."""
+    """Per axis the region's start and length, the image's side, and whether the file counts from the other end."""
     height, width = header.size
     return (
         (region.top, region.height, height, header.orientation in UPSIDE_DOWN),

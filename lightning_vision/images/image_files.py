@@ -1,4 +1,4 @@
-"""Which files of a folder are pictures, and why the others are left out."""
+"""Which files of a folder are images, and why the others are left out."""
 
 import errno
 import os
@@ -14,7 +14,7 @@ def is_hidden(name: str) -> bool:
 
 
 def reason_to_skip(path: "Path | os.DirEntry[str]") -> str | None:
-    """Why a file is no picture to read; None if it is one, going by its name and size."""
+    """Why a file is no image to read; None if it is one, going by its name and size."""
     name = path.name.lower()
     dot = name.rfind(".")
     extension = name[dot:] if dot > 0 else ""

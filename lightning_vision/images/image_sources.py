@@ -1,4 +1,4 @@
-"""Where pictures come from: files, with a box cut out of them where there is one, or memory."""
+"""Where images come from: files, with a box cut out of them where there is one, or memory."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ Boxes = npt.NDArray[np.float32]
 """(N, 4): x1, y1, x2, y2 in pixels from the upper left corner; NaN in rows without a box."""
 
 
-class Picture(Protocol):
-    """A picture that can be looked at in part."""
+class SourceImage(Protocol):
+    """An image that can be looked at in part."""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -39,16 +39,16 @@ class Picture(Protocol):
 
 
 class Annotations(NamedTuple):
-    """Where to look in a picture, in its own pixels."""
+    """Where to look in an image, in its own pixels."""
 
     box: npt.NDArray[np.float32] | None = None
     """(4,) x1, y1, x2, y2."""
     saliency: Tensor | None = None
-    """uint8 (1, h, w), of the picture's size."""
+    """uint8 (1, h, w), of the image's size."""
 
 
-class PictureSource(Protocol):
-    """Opens the picture of a row."""
+class ImageSource(Protocol):
+    """Opens the image of a row."""
 
     def describe(self) -> dict[str, Any]:
         """All that the pixels of every row depend on beside the row's digest (see ``Inspection``), as plain values.
@@ -59,8 +59,8 @@ class PictureSource(Protocol):
     def annotations(self, row: int) -> Annotations:
         """What is known of where to look in it."""
 
-    def open(self, row: int) -> Picture:
-        """The picture; its pixels need not be read yet.
+    def open(self, row: int) -> SourceImage:
+        """The image; its pixels need not be read yet.
 
         Raises:
             DataError: It cannot be read.
@@ -68,7 +68,7 @@ class PictureSource(Protocol):
 
 
 class InMemory(NamedTuple):
-    """A picture whose pixels are there already: uint8 (3, h, w)."""
+    """An image whose pixels are there already: uint8 (3, h, w)."""
 
     tensor: Tensor
 
@@ -89,7 +89,7 @@ class InMemory(NamedTuple):
 
 
 class Opening(NamedTuple):
-    """A file and all that is done to its image before any transform: what ``FilePicture`` is made with, and nothing else is.
+    """A file and all that is done to its image before any transform: what ``FileImage`` is made with, and nothing else is.
 
     A row's digest, and with it the key of every cache, is of the file's content and ``treatment``: an option that changes
     pixels is a field here, and is then in all of them.
@@ -109,12 +109,12 @@ class Opening(NamedTuple):
         return repr(rest).encode() if rest != self._field_defaults else b""
 
 
-class FilePicture:
-    """A picture file, of which a box may be all that counts.
+class FileImage:
+    """An image file, of which a box may be all that counts.
 
     Args:
         path: The file.
-        box: (4,) what is cut out, in pixels of the upright picture, clamped to it; None for all.
+        box: (4,) what is cut out, in pixels of the upright image, clamped to it; None for all.
         context: The box is made wider and higher by this share of its sides, half of it on each side.
 
     Raises:
@@ -146,15 +146,15 @@ class FilePicture:
         return region._replace(top=self.frame.top + region.top, left=self.frame.left + region.left)
 
 
-class FilePictures:
-    """Picture files by row. Paths are one block of bytes, so that worker processes share it: no object is counted.
+class FileImages:
+    """Image files by row. Paths are one block of bytes, so that worker processes share it: no object is counted.
 
     Args:
         paths: Of the N files.
         boxes: (N, 4), NaN in rows without one; None if there are none.
         saliency: N files of saliency maps, None in rows without one; None if there are none.
-        cut: Pictures are what lies in their boxes.
-        context: See ``FilePicture``.
+        cut: Images are what lies in their boxes.
+        context: See ``FileImage``.
     """
 
     def __init__(
@@ -177,14 +177,14 @@ class FilePictures:
         return Path(self._paths[row])
 
     def box(self, row: int) -> npt.NDArray[np.float32] | None:
-        """The box of a row's picture, x1, y1, x2, y2; None if it has none."""
+        """The box of a row's image, x1, y1, x2, y2; None if it has none."""
         if self._boxes is None or np.isnan(self._boxes[row][0]):
             return None
         box: npt.NDArray[np.float32] = self._boxes[row]
         return box
 
     def opening(self, row: int) -> Opening:
-        """The file of a row, and what is cut out of its picture."""
+        """The file of a row, and what is cut out of its image."""
         box = self.box(row) if self._cut else None
         if box is None:
             return Opening(self.path(row))
@@ -196,15 +196,15 @@ class FilePictures:
         return {"decoders": decoder_versions()}
 
     def saliency(self, row: int) -> Path | None:
-        """The map of a row's picture; None if it has none."""
+        """The map of a row's image; None if it has none."""
         return Path(self._saliency[row]) if self._saliency is not None and self._saliency[row] else None
 
-    def open(self, row: int) -> FilePicture:
-        """The picture of a row; its header is read."""
-        return FilePicture(*self.opening(row))
+    def open(self, row: int) -> FileImage:
+        """The image of a row; its header is read."""
+        return FileImage(*self.opening(row))
 
     def annotations(self, row: int) -> Annotations:
-        """What is known of where to look in the picture of a row."""
+        """What is known of where to look in the image of a row."""
         frame = self.open(row).frame
         top, left = (0, 0) if frame is None else (frame.top, frame.left)
         box, path = self.box(row), self.saliency(row)
@@ -235,7 +235,7 @@ class _Texts:
 
 
 class Loaded:
-    """Pictures that a function gives by row.
+    """Images that a function gives by row.
 
     Args:
         load: uint8 (3, h, w) of a row.
@@ -249,7 +249,7 @@ class Loaded:
         return {}
 
     def open(self, row: int) -> InMemory:
-        """The picture of a row."""
+        """The image of a row."""
         return InMemory(self.load(row))
 
     def annotations(self, row: int) -> Annotations:
@@ -266,21 +266,21 @@ class Joined:
         rows: (N,) the row in that source.
     """
 
-    def __init__(self, sources: Sequence[PictureSource], source_of: npt.NDArray[np.int8], rows: Rows) -> None:
+    def __init__(self, sources: Sequence[ImageSource], source_of: npt.NDArray[np.int8], rows: Rows) -> None:
         self.sources, self.source_of, self.rows = list(sources), source_of, rows
 
     def describe(self) -> dict[str, Any]:
         """What its sources say: where a row comes from is in its digest."""
         return {name: value for source in self.sources for name, value in source.describe().items()}
 
-    def open(self, row: int) -> Picture:
-        """The picture of a row."""
-        source: PictureSource = self.sources[self.source_of[row]]
+    def open(self, row: int) -> SourceImage:
+        """The image of a row."""
+        source: ImageSource = self.sources[self.source_of[row]]
         return source.open(int(self.rows[row]))
 
     def annotations(self, row: int) -> Annotations:
         """As its source knows them."""
-        source: PictureSource = self.sources[self.source_of[row]]
+        source: ImageSource = self.sources[self.source_of[row]]
         return source.annotations(int(self.rows[row]))
 
 
@@ -301,11 +301,11 @@ def boxes_of(samples: pd.DataFrame) -> Boxes:
 
 
 def box_region(box: npt.ArrayLike, size: tuple[int, int], context: float = 0.0) -> Region:
-    """The whole pixels that a box covers, widened and clamped to the picture; at least one pixel.
+    """The whole pixels that a box covers, widened and clamped to the image; at least one pixel.
 
     Args:
         box: x1, y1, x2, y2 in pixels, x2 and y2 excluded.
-        size: Height and width of the picture.
+        size: Height and width of the image.
         context: Share of the box's sides by which it is widened in all, half on each side.
     """
     x1, y1, x2, y2 = (float(value) for value in np.asarray(box, dtype=np.float64))
@@ -319,11 +319,11 @@ def box_region(box: npt.ArrayLike, size: tuple[int, int], context: float = 0.0) 
 
 
 def box_problem(box: npt.ArrayLike, size: tuple[int, int]) -> str:
-    """Why a box cannot be cut out of a picture of a height and width; empty if it can."""
+    """Why a box cannot be cut out of an image of a height and width; empty if it can."""
     x1, y1, x2, y2 = (float(value) for value in np.asarray(box, dtype=np.float64))
     place = f"from {x1:g}, {y1:g} to {x2:g}, {y2:g}"
     if x2 <= x1 or y2 <= y1:
         return f"the box is empty or inverted ({place})"
     if x1 >= size[1] or y1 >= size[0] or x2 <= 0 or y2 <= 0:
-        return f"the box lies outside the picture ({place}; the picture has {size[1]} x {size[0]} pixels)"
+        return f"the box lies outside the image ({place}; the image has {size[1]} x {size[0]} pixels)"
     return ""

@@ -1,4 +1,4 @@
-"""What reading picture files takes with torch and without: their modes, sizes and scales, and why one cannot be read."""
+"""What reading image files takes with torch and without: their modes, sizes and scales, and why one cannot be read."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,36 +16,34 @@ SIDEWAYS = (5, 6, 7, 8)
 SCALES = (8, 4, 2)
 """libjpeg decodes at an eighth, a quarter or half of the size in a fraction of the time."""
 MARGIN = 1.35
-"""The reduced picture keeps so many times the pixels that are wanted on each side. With fewer, what the resize would have
+"""The reduced image keeps so many times the pixels that are wanted on each side. With fewer, what the resize would have
 smoothed away comes through: 4 grey levels of 255 and more on photographs, against less than 3."""
 MOST_SHIFT = 0.31
-"""The edges of a region may move by so much, in pixels of what is wanted, to lie on the grid of the reduced picture."""
+"""The edges of a region may move by so much, in pixels of what is wanted, to lie on the grid of the reduced image."""
 MOST_PIXELS = 1 << 28
 """More is taken for a decompression bomb: 268 million pixels are 805 MB in memory."""
-# Pillow's own limit is a third of this, and it warns of pictures that are merely large; it refuses twice what it is told.
+# Pillow's own limit is a third of this, and it warns of images that are merely large; it refuses twice what it is told.
 Image.MAX_IMAGE_PIXELS = MOST_PIXELS
 
 
-def to_rgb(picture: Image.Image) -> Image.Image:
-    """The picture in mode RGB: greyscale is repeated, 16 bits are cut to their upper 8, transparency lies on white.
+def to_rgb(image: Image.Image) -> Image.Image:
+    """The image in mode RGB: greyscale is repeated, 16 bits are cut to their upper 8, transparency lies on white.
 
     Raises:
         ValueError: Its pixels have 32 bits.
     """
-    if picture.mode in ("I", "F"):
-        raise ValueError(
-            f"its pixels have 32 bits (Pillow's mode {picture.mode}), whose range is unknown; save 8 or 16"
-        )
-    if picture.mode.startswith("I;16"):  # Pillow's own conversion clips at 255 and gives a white picture
-        picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
-    if picture.has_transparency_data:
-        picture = picture.convert("RGBA")
-        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
-    return picture.convert("RGB")
+    if image.mode in ("I", "F"):
+        raise ValueError(f"its pixels have 32 bits (Pillow's mode {image.mode}), whose range is unknown; save 8 or 16")
+    if image.mode.startswith("I;16"):  # Pillow's own conversion clips at 255 and gives a white image
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image.convert("RGB")
 
 
 def check_size(opened: Image.Image) -> None:
-    """Refuse a picture that is too large to be decoded.
+    """Refuse an image that is too large to be decoded.
 
     Raises:
         ValueError: It has more than ``MOST_PIXELS``.
@@ -67,8 +65,8 @@ def explained(path: Path) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:
-        raise DataError(f"The picture {path} is not there any more. Put it back, or start the run anew.") from None
+        raise DataError(f"The image {path} is not there any more. Put it back, or start the run anew.") from None
     except Exception as error:  # on broken files decoders raise anything: OSError, SyntaxError, struct.error, ...
         raise DataError(
-            f"The picture {path} cannot be decoded ({type(error).__name__}: {error}). Repair or remove it."
+            f"The image {path} cannot be decoded ({type(error).__name__}: {error}). Repair or remove it."
         ) from error

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lightning_vision.images.apply_transform import Transform, seeded, transform_picture
+from lightning_vision.images.apply_transform import Transform, seeded, transform_image
 from lightning_vision.images.image_sources import InMemory
 
 PROBES = ((3, 331, 457), (3, 457, 331))
@@ -40,7 +40,7 @@ def fingerprint(transform: Transform, seed: int) -> str:
     digest = hashlib.sha256(repr(transform).encode())
     for shape in PROBES:
         noise = torch.randint(256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(shape[1]))
-        image = seeded(lambda probe=noise: transform_picture(transform, InMemory(probe)), seed)  # type: ignore[misc]
+        image = seeded(lambda probe=noise: transform_image(transform, InMemory(probe)), seed)  # type: ignore[misc]
         digest.update(image.contiguous().numpy().tobytes())
     return digest.hexdigest()
 

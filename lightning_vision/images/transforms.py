@@ -69,7 +69,7 @@ def _sharpness(image_size: int, factor: float = 2.0, p: float = 0.5) -> list[nn.
 
 PRESETS: dict[str, tuple[Preset, str]] = {
     "random_resized_crop": (_random_resized_crop, "a random part, scaled to image_size"),
-    "resize": (_resized, "the whole picture, scaled to image_size x image_size without a crop"),
+    "resize": (_resized, "the whole image, scaled to image_size x image_size without a crop"),
     "center_crop": (_center_crop, "the shorter side to 256/224 of image_size, then its centre"),
     "fixres_train": (_random_resized_crop, "FixRes (arXiv 1906.06423): random_resized_crop at a training size of its own (option size)"),
     "fixres_test": (_center_crop, "FixRes: center_crop at image_size, 1.15 to 1.7 times the size of training"),
@@ -96,7 +96,7 @@ def build_transforms(asked: Transforms, image_size: int, key: str) -> list[nn.Mo
 
     Args:
         asked: See ``Transforms``.
-        image_size: Side of the square pictures, in pixels; presets are given it.
+        image_size: Side of the square images, in pixels; presets are given it.
         key: The option's name, for messages.
 
     Raises:

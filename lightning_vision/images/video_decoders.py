@@ -24,7 +24,7 @@ class VideoFacts:
 
     frames: int
     height: int
-    """Of the upright picture, in pixels, as ``width``: the container may say that the camera was turned."""
+    """Of the upright image, in pixels, as ``width``: the container may say that the camera was turned."""
     width: int
 
 
@@ -77,7 +77,7 @@ class PyAV:
     @staticmethod
     def _stream(container: Any) -> Any:
         if not container.streams.video:
-            raise ValueError("there are no pictures in it")
+            raise ValueError("there are no images in it")
         return container.streams.video[0]
 
 

@@ -1,4 +1,4 @@
-"""Frames of videos: each video is decoded once, and its frames are picture files from then on."""
+"""Frames of videos: each video is decoded once, and its frames are image files from then on."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def count_frames(video: Path) -> int:
 
 
 def files_of_rows(samples: pd.DataFrame, root: Path, folder: Path, workers: int) -> tuple[list[Path], dict[Path, str]]:
-    """The picture file of each row of a sample table; frames of videos are decoded for it.
+    """The image file of each row of a sample table; frames of videos are decoded for it.
 
     Args:
         samples: With the column ``frame`` where there are videos.
@@ -90,7 +90,7 @@ def files_of_rows(samples: pd.DataFrame, root: Path, folder: Path, workers: int)
 
 
 def frame_path(folder: Path, root: Path, video: Path, frame: int) -> Path:
-    """The picture file of a frame.
+    """The image file of a frame.
 
     Args:
         folder: Where caches are kept.
@@ -294,9 +294,9 @@ def _place(folder: Path, root: Path, video: Path) -> Path:
     return folder / "frames" / video.relative_to(root)
 
 
-def _is_whole(picture: Path) -> bool:
+def _is_whole(image: Path) -> bool:
     """Whether a JPEG file has its end mark."""
-    return picture.read_bytes().endswith(b"\xff\xd9")
+    return image.read_bytes().endswith(b"\xff\xd9")
 
 
 def _short(error: Exception, video: Path) -> str:

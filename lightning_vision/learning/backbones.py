@@ -38,7 +38,7 @@ class BackboneFacts:
     num_features: int
     """D, the length of a feature vector."""
     mean: tuple[float, float, float]
-    """Per channel, for pictures in [0, 1]."""
+    """Per channel, for images in [0, 1]."""
     std: tuple[float, float, float]
 
 
@@ -57,7 +57,7 @@ def build_backbone(
         name: A timm model name, or a name in ``RESNEXT``.
         pretrained: Load the published weights (from ``weights`` when given, else through timm from its hub).
         weights: A local weight file (safetensors or a state dict), for any backbone.
-        image_size: Side of the square pictures, given to backbones whose input size is fixed when they are built.
+        image_size: Side of the square images, given to backbones whose input size is fixed when they are built.
         drop_rate: Dropout inside the backbone.
         drop_path_rate: Stochastic depth.
 
@@ -110,7 +110,7 @@ def _measure_features(model: nn.Module, name: str, image_size: int) -> int:
     """D, measured: timm's ``num_features`` is the width before a last hidden layer that some backbones have.
 
     Raises:
-        ConfigError: The backbone cannot take pictures of this size, or gives no feature vector.
+        ConfigError: The backbone cannot take images of this size, or gives no feature vector.
     """
     training = model.training
     try:
@@ -118,13 +118,13 @@ def _measure_features(model: nn.Module, name: str, image_size: int) -> int:
             features = model.eval()(torch.zeros(1, 3, image_size, image_size))
     except (RuntimeError, AssertionError, ValueError) as error:
         raise ConfigError(
-            f"{name} cannot take pictures of {image_size} pixels: {' '.join(str(error).split())[:300]}. Choose another data.image_size."
+            f"{name} cannot take images of {image_size} pixels: {' '.join(str(error).split())[:300]}. Choose another data.image_size."
         ) from error
     finally:
         model.train(training)
     if features.dim() != 2:
         raise ConfigError(
-            f"{name} gives features of shape {tuple(features.shape)}, one vector a picture was expected. Choose another backbone."
+            f"{name} gives features of shape {tuple(features.shape)}, one vector an image was expected. Choose another backbone."
         )
     return int(features.shape[1])
 

@@ -173,7 +173,7 @@ def match_classes(base: list[str], data: list[str], path: Path) -> list[str]:
         raise CheckpointError(
             f"The classes of {path} and of the data differ: {_short(missing)} only in the checkpoint, {_short(new)} only in "
             "the data. Expected the same names, or one list within the other: rename the classes, or use another base. New "
-            "classes are learned from data that has pictures of all the known ones too."
+            "classes are learned from data that has images of all the known ones too."
         )
     return [*base, *new]
 

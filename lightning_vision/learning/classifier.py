@@ -52,12 +52,12 @@ class ContinualClassifier(LightningModule):
         drop_rate: Dropout in the backbone.
         drop_path_rate: Stochastic depth in the backbone.
         label_smoothing: Share of each training target that is spread evenly over the classes seen.
-        channels_last: Keep pictures and weights in the channels-last memory format.
+        channels_last: Keep images and weights in the channels-last memory format.
         compile: Compile the backbone with torch.compile.
         restore_best: After each experience go back to the epoch that was best on its own validation part.
         monitor: What "best" means: val/accuracy or val/loss.
         class_names: The C classes; set by the datamodule.
-        image_size: Side of the pictures in pixels; set by the datamodule.
+        image_size: Side of the images in pixels; set by the datamodule.
     """
 
     def __init__(
@@ -134,12 +134,12 @@ class ContinualClassifier(LightningModule):
         self.found_learning_rate: float | None = None
         """In place of the optimizer's own, in the present stage: its first group is given it, the others in proportion."""
         self.augmented_prediction: Callable[[Predict, Tensor], Tensor | Mapping[str, Tensor]] | None = None
-        """Predicts pictures (N, 3, H', W') from several views of each, by a function that predicts (N, 3, H, W)."""
+        """Predicts images (N, 3, H', W') from several views of each, by a function that predicts (N, 3, H, W)."""
         self.collectors: list[Collector] = []
         self._pending: tuple[int, Tensor] | None = None
         self._logits: Tensor | None = None
         self.correct: Tensor | None = None
-        """(B,) bool: which of the newest training batch's pictures its first logits got right; None if the loss made none."""
+        """(B,) bool: which of the newest training batch's images its first logits got right; None if the loss made none."""
         self.network.head.register_forward_hook(self._keep_logits)
         self.train_loss, self.train_accuracy = MeanMetric(), MeanMetric()
         self.val_loss, self.val_accuracy = MeanMetric(), MeanMetric()
@@ -340,7 +340,7 @@ class ContinualClassifier(LightningModule):
             if self.correct is not None:
                 self.train_accuracy.update(self.correct.float())
         self.log("train/loss_step", loss.detach(), on_step=True, on_epoch=False)
-        # DDP averages over the ranks: weighted so, the average is the mean over the pictures of the global batch.
+        # DDP averages over the ranks: weighted so, the average is the mean over the images of the global batch.
         return loss * (mine * self.trainer.world_size / total) if self.trainer.world_size > 1 else loss
 
     @torch.no_grad()
@@ -363,7 +363,7 @@ class ContinualClassifier(LightningModule):
             self._logits = logits.detach()
 
     def _told_right(self, batch: Batch) -> Tensor | None:
-        """Which pictures (B,) were told right by the first logits that the loss made, of which the first B are the batch's."""
+        """Which images (B,) were told right by the first logits that the loss made, of which the first B are the batch's."""
         labels, logits = batch["label"], self._logits
         if logits is None or logits.dim() != 2 or len(logits) < len(labels):
             return None
@@ -429,7 +429,7 @@ class ContinualClassifier(LightningModule):
             raise TrainingError(
                 f"The loss is {loss.item()} in {self._place(batch)}. "
                 "Training stopped; the checkpoints from before are kept. Ways out: a smaller learning rate, "
-                "trainer.gradient_clip_val=1.0, trainer.precision=32-true, or look at that batch's pictures."
+                "trainer.gradient_clip_val=1.0, trainer.precision=32-true, or look at that batch's images."
             )
 
     def _place(self, batch: int) -> str:
@@ -476,7 +476,7 @@ class ContinualClassifier(LightningModule):
         self.collectors[dataloader_idx].add(batch, self.predict_logits(batch), self.network.mask_unseen)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Logits (N, C) of pictures (N, 3, H, W), uint8 or normalised, as the learning strategy predicts them.
+        """Logits (N, C) of images (N, 3, H, W), uint8 or normalised, as the learning strategy predicts them.
 
         Of several variants it is the picked one; classes never seen get -inf.
         """

@@ -42,7 +42,7 @@ class Network(nn.Module):
         self.label_smoothing = 0.0
         """Share of a training target that is spread evenly over the classes seen."""
         self.backbone_images = 0
-        """Pictures that went through the backbone in this process, counted for the record and the tests."""
+        """Images that went through the backbone in this process, counted for the record and the tests."""
         d = facts.num_features
         if head_hidden:
             self.head: nn.Linear | nn.Sequential = nn.Sequential(
@@ -58,7 +58,7 @@ class Network(nn.Module):
         self.register_buffer("class_weights", None, persistent=False)  # (C,), or None where all classes count alike
 
     def features(self, image: Tensor) -> Tensor:
-        """Features (N, D) of normalised pictures (N, 3, H, W); features are handed on as they are.
+        """Features (N, D) of normalised images (N, 3, H, W); features are handed on as they are.
 
         Where the learner leaves the backbone as it is, batches hold features that were computed once.
         """
@@ -69,7 +69,7 @@ class Network(nn.Module):
         return features
 
     def forward(self, image: Tensor) -> Tensor:
-        """Raw logits (N, C) of normalised pictures (N, 3, H, W), or of features (N, D)."""
+        """Raw logits (N, C) of normalised images (N, 3, H, W), or of features (N, D)."""
         logits: Tensor = self.head(self.features(image))
         return logits
 
@@ -86,7 +86,7 @@ class Network(nn.Module):
         return self.head[:-1](features) if isinstance(self.head, nn.Sequential) else features
 
     def normalise(self, image: Tensor) -> Tensor:
-        """uint8 pictures (N, 3, H, W) as the backbone expects them; float ones are taken as they are."""
+        """uint8 images (N, 3, H, W) as the backbone expects them; float ones are taken as they are."""
         if image.is_floating_point():
             return image
         # (x / 255 - mean) / std, in place in the one copy that the change of type makes: on a CPU memory is what it waits for.

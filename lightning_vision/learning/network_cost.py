@@ -9,7 +9,7 @@ from lightning_vision.learning.classifier import ContinualClassifier
 
 
 def count_macs(model: ContinualClassifier) -> int | None:
-    """Multiply-adds of the network for one picture; None where torch cannot count them."""
+    """Multiply-adds of the network for one image; None where torch cannot count them."""
     network = model.network
     mode = network.training
     network.eval()

@@ -55,11 +55,11 @@ class Recipe(Callback):
 
     EARLIER_DEFAULTS: ClassVar[Mapping[str, object]] = {}
     """See ``Strategy``."""
-    needs_pictures: ClassVar[bool] = False
-    """It changes pictures: none of the features that a frozen backbone's are kept as can be trained on."""
+    needs_images: ClassVar[bool] = False
+    """It changes images: none of the features that a frozen backbone's are kept as can be trained on."""
 
     changes_evaluation: ClassVar[bool] = False
-    """It changes how pictures are evaluated: figures with and without it are not of one kind."""
+    """It changes how images are evaluated: figures with and without it are not of one kind."""
 
     def before_run(self, model: ContinualClassifier, datamodule: StreamDataModule) -> None:
         """Run once, before anything is learned; and before a checkpoint is evaluated."""

@@ -16,7 +16,7 @@ class Stage:
     epochs: int | None = None
     """None: ``trainer.max_epochs``, or ``model.base_epochs`` where the base is trained."""
     augment: bool = True
-    """False: the training pictures, shuffled, with the evaluation transform."""
+    """False: the training images, shuffled, with the evaluation transform."""
     base_statistics: bool = False
     """A closed form gathers the statistics of the base's data; no recipe sees such a stage."""
 

@@ -49,7 +49,7 @@ class TallyInCheckpoint(Callback):
     Args:
         meter: Measures the task.
         task: The learning of this experience.
-        images: Pictures that went through the backbone for it so far, over all processes.
+        images: Images that went through the backbone for it so far, over all processes.
         trained: Its finished stages.
         every_seconds: A lap (a row of emissions.csv) is taken at a checkpoint if the last is older.
     """
@@ -88,7 +88,7 @@ class Unfinished:
 
     used: Usage = field(default_factory=Usage)
     images: int = 0
-    """Pictures that had gone through the backbone, over all processes."""
+    """Images that had gone through the backbone, over all processes."""
     trained: Trained = field(default_factory=Trained)
     """The stages that were finished."""
     stage: int = 0

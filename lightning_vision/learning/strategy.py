@@ -36,8 +36,8 @@ class Strategy(nn.Module):
     pass in the stream's order."""
     freezes_backbone: ClassVar[bool] = False
     """The backbone, its running statistics included, stays as it is."""
-    needs_pictures: ClassVar[bool] = False
-    """With a frozen backbone, ``batch["image"]`` must be pictures (B, 3, H, W) all the same. Otherwise it may be their
+    needs_images: ClassVar[bool] = False
+    """With a frozen backbone, ``batch["image"]`` must be images (B, 3, H, W) all the same. Otherwise it may be their
     features (B, D), computed once and kept, which ``network(...)`` and ``network.features(...)`` take alike."""
     scenarios: ClassVar[frozenset[str]] = ALL_SCENARIOS
     """The scenarios that it can learn in, by class name."""
@@ -54,7 +54,7 @@ class Strategy(nn.Module):
     passes: int = 1
     """How often a closed form goes through the data."""
     memory_batch_size: int = 0
-    """Pictures of the past in each batch, drawn from ``memory()``."""
+    """Images of the past in each batch, drawn from ``memory()``."""
     draws_nothing: bool = False
     """Nothing in it is random: of one base and one stream all seeds make the same. A gradient strategy never is so, for
     the order of its batches follows the seed."""
@@ -88,23 +88,23 @@ class Strategy(nn.Module):
         return network.head.parameters() if self.freezes_backbone else network.parameters()
 
     def loss(self, network: Network, batch: Batch) -> Tensor:
-        """The whole objective of a gradient strategy on one batch: a scalar, the mean over the batch's B pictures.
+        """The whole objective of a gradient strategy on one batch: a scalar, the mean over the batch's B images.
 
         The default is cross entropy over the classes seen so far.
         """
         return self.cross_entropy(network, network(batch["image"]), batch)
 
     def cross_entropy(self, network: Network, logits: Tensor, batch: Batch, classes: Tensor | None = None) -> Tensor:
-        """Cross entropy over the classes seen so far, as the data asks for it: a scalar, the mean over the pictures.
+        """Cross entropy over the classes seen so far, as the data asks for it: a scalar, the mean over the images.
 
-        Each picture counts by its class's weight (``data.class_weights``); where pictures were mixed, the target is
+        Each image counts by its class's weight (``data.class_weights``); where images were mixed, the target is
         ``batch["target"]``; ``model.label_smoothing`` s makes of a target q (1 - s) q + s / K over the K classes seen
         (arXiv 1512.00567, section 7). With weights w it is the mean over b of -sum_c w_c q_bc log p_bc: divided by the
-        number of pictures, not by the sum of their weights, so that several processes give the same gradient as one.
+        number of images, not by the sum of their weights, so that several processes give the same gradient as one.
 
         Args:
             network: Knows the classes seen and their weights.
-            logits: (B, C) of the batch's pictures.
+            logits: (B, C) of the batch's images.
             batch: Has their labels.
             classes: (C,) bool, to have it over these classes, all labels of the batch among them, in place of those seen.
         """
@@ -164,7 +164,7 @@ class Strategy(nn.Module):
         return ()
 
     def memory(self) -> Tensor | None:
-        """Sample indices (M,) int64 from which each batch is given ``memory_batch_size`` pictures."""
+        """Sample indices (M,) int64 from which each batch is given ``memory_batch_size`` images."""
         return None
 
     def draw_seed(self, name: str, pinned: int | None = None) -> int:

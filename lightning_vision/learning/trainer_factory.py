@@ -98,7 +98,7 @@ class TrainerFactory:
         return _make(options)
 
     def evaluation(self, callbacks: Sequence[Callback] = ()) -> Trainer:
-        """A Trainer for a pass over pictures, without the user's callbacks for training."""
+        """A Trainer for a pass over images, without the user's callbacks for training."""
         options = self.options()
         options |= {"callbacks": list(callbacks), "max_epochs": 1, "profiler": None, "gradient_clip_val": None}
         options["enable_checkpointing"] = False

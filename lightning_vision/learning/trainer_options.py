@@ -36,20 +36,20 @@ REFUSED: tuple[tuple[str, tuple[Any, ...], str], ...] = (
     (
         "overfit_batches",
         (0, 0.0, None),
-        "it trains and validates on the same pictures; use trainer.limit_train_batches",
+        "it trains and validates on the same images; use trainer.limit_train_batches",
     ),
     ("enable_checkpointing", (True, None), "best weights, going on after a kill and the results need checkpoints"),
     (
         "use_distributed_sampler",
         (False, None),
-        "it pads and reorders; the stream's own sampler deals every picture once",
+        "it pads and reorders; the stream's own sampler deals every image once",
     ),
     (
         "limit_test_batches",
         (None, 1.0),
         "results.json speaks of the whole test set; use data.test_fraction for a smaller one",
     ),
-    ("limit_predict_batches", (None, 1.0), "predict writes every picture"),
+    ("limit_predict_batches", (None, 1.0), "predict writes every image"),
     ("reload_dataloaders_every_n_epochs", (0, None), "loaders are built anew for each experience already"),
     ("model_registry", (None,), "checkpoints are kept in the run directory"),
 )

@@ -55,7 +55,7 @@ def _explain_runtime_error(text: str) -> UserError | None:
         )
     if "DataLoader worker" in text:
         return DataError(
-            f"A process that loads pictures ended: {text.splitlines()[0]} Try data.num_workers=0 to see why."
+            f"A process that loads images ended: {text.splitlines()[0]} Try data.num_workers=0 to see why."
         )
     if "No space left on device" in text or "file write failed" in text or "unexpected pos" in text:
         return TrainingError(

@@ -20,8 +20,8 @@ class Prospect:
     """What a ``fit`` would do."""
 
     model: ContinualClassifier
-    pictures: int
-    """Pictures through the network in all epochs and evaluations; a backward pass counts as two more."""
+    images: int
+    """Images through the network in all epochs and evaluations; a backward pass counts as two more."""
 
 
 class _ProspectCLI(ReadCLI):
@@ -37,8 +37,8 @@ class _ProspectCLI(ReadCLI):
             match_base(model, datamodule)
         check_plan(model, datamodule)
         recipes = take_recipes(TrainerFactory(self._build_trainer_options, Path(), []))
-        pictures = round(sum(work(model, datamodule, config.trainer.max_epochs or 1, recipes, config.stop_after)))
-        self.prospect = Prospect(model, pictures)
+        images = round(sum(work(model, datamodule, config.trainer.max_epochs or 1, recipes, config.stop_after)))
+        self.prospect = Prospect(model, images)
 
 
 def look_ahead(config: str) -> Prospect:

@@ -389,7 +389,7 @@ class StreamCLI(LightningCLI):
                 for line in _opening(self, model, datamodule, meter):
                     progress.say(line)
                 run.fit()
-                run.draw_pictures()
+                run.draw_figures()
                 results = run.finish()
         finally:
             progress.close()
@@ -499,7 +499,7 @@ class StreamCLI(LightningCLI):
         report = describe(datamodule, int(config.seed_everything))
         print_report(report, Console(soft_wrap=True, highlight=False))
         write_page(report, datamodule, path)
-        say(f"The page with pictures: {path}")
+        say(f"The page with images: {path}")
 
     def _with_checkpoint(
         self, ckpt_path: str | None, evaluates: bool = True
@@ -508,7 +508,7 @@ class StreamCLI(LightningCLI):
 
         Args:
             ckpt_path: As the user gave it.
-            evaluates: Pictures are evaluated as in the run, by whatever its recipes make of them.
+            evaluates: Images are evaluated as in the run, by whatever its recipes make of them.
         """
         if not ckpt_path:
             raise ConfigError(f"{self.subcommand} needs --ckpt_path: a checkpoint file or a run directory.")
@@ -574,7 +574,7 @@ def _opening(cli: StreamCLI, model: ContinualClassifier, datamodule: StreamDataM
     counts = ", ".join(f"{parts.get(part, 0)} {part}" for part in ("train", "val", "test"))
     parameters = sum(p.numel() for p in model.network.parameters())
     lines = [
-        f"{type(datamodule).__name__}: {datamodule.num_classes} classes, {counts} pictures; {stream.scenario} with {plural(len(stream), 'experience')}",
+        f"{type(datamodule).__name__}: {datamodule.num_classes} classes, {counts} images; {stream.scenario} with {plural(len(stream), 'experience')}",
         f"{type(model.strategy).__name__} on {model.network.facts.name} ({parameters / 1e6:.2f} M parameters), "
         f"{'1 process' if trainer.world_size == 1 else f'{trainer.world_size} processes'} on {trainer.accelerator.__class__.__name__.removesuffix('Accelerator')}",
     ]

@@ -1,4 +1,4 @@
-"""Pictures of which a region is blurred before anything else is done to them."""
+"""Images of which a region is blurred before anything else is done to them."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ from torchvision.transforms.v2 import functional as transforms
 
 from lightning_vision.array_types import Rows
 from lightning_vision.images.decoding import Region
-from lightning_vision.images.image_sources import Annotations, Picture, PictureSource
+from lightning_vision.images.image_sources import Annotations, ImageSource, SourceImage
 
 NARROW = 4.0
-"""Pixels: a wider blur is made of a picture that is scaled down until it is as narrow, which takes a fraction of the time."""
+"""Pixels: a wider blur is made of an image that is scaled down until it is as narrow, which takes a fraction of the time."""
 
 
-class BlurredPictures:
-    """The pictures of a source, some of them blurred in part.
+class BlurredImages:
+    """The images of a source, some of them blurred in part.
 
     Args:
-        source: Opens the picture of a row.
+        source: Opens the image of a row.
         rows: (n,) which are blurred.
-        masks: (n, m, m) uint8, where: 255 blurred, 0 as it is; each is stretched over the whole picture.
-        sigma: Of the blur, as a share of the picture's shorter side.
+        masks: (n, m, m) uint8, where: 255 blurred, 0 as it is; each is stretched over the whole image.
+        sigma: Of the blur, as a share of the image's shorter side.
     """
 
-    def __init__(self, source: PictureSource, rows: Rows, masks: Tensor, sigma: float) -> None:
+    def __init__(self, source: ImageSource, rows: Rows, masks: Tensor, sigma: float) -> None:
         self.source, self.masks, self.sigma = source, masks, sigma
         self._place = {int(row): place for place, row in enumerate(rows)}
 
-    def open(self, row: int) -> Picture:
-        """The picture of a row."""
-        picture: Picture = self.source.open(row)
+    def open(self, row: int) -> SourceImage:
+        """The image of a row."""
+        image: SourceImage = self.source.open(row)
         place = self._place.get(int(row))
-        return picture if place is None else BlurredPicture(picture, self.masks[place], self.sigma)
+        return image if place is None else BlurredImage(image, self.masks[place], self.sigma)
 
     def describe(self) -> dict[str, Any]:
         """What its source says, and what is blurred."""
@@ -49,26 +49,26 @@ class BlurredPictures:
         return self.source.annotations(row)
 
 
-class BlurredPicture:
-    """A picture that is blurred under a mask. Of a region no more is decoded, and blurred, than is asked for.
+class BlurredImage:
+    """An image that is blurred under a mask. Of a region no more is decoded, and blurred, than is asked for.
 
     Args:
-        picture: The sharp one.
-        mask: (m, m) uint8; see ``BlurredPictures``.
+        image: The sharp one.
+        mask: (m, m) uint8; see ``BlurredImages``.
         sigma: Likewise.
     """
 
-    def __init__(self, picture: Picture, mask: Tensor, sigma: float) -> None:
-        self.picture, self.mask, self.sigma = picture, mask, sigma
-        self.size = picture.size
+    def __init__(self, image: SourceImage, mask: Tensor, sigma: float) -> None:
+        self.image, self.mask, self.sigma = image, mask, sigma
+        self.size = image.size
 
     def on_grid(self, region: Region, wanted: tuple[int, int]) -> Region:
-        """See ``Picture``."""
-        return self.picture.on_grid(region, wanted)
+        """See ``SourceImage``."""
+        return self.image.on_grid(region, wanted)
 
     def pixels(self, region: Region | None = None, wanted: tuple[int, int] | None = None) -> Tensor:
-        """uint8 (3, h, w), see ``Picture``; what is not under the mask is as it was, bit by bit."""
-        sharp = self.picture.pixels(region, wanted)
+        """uint8 (3, h, w), see ``SourceImage``; what is not under the mask is as it was, bit by bit."""
+        sharp = self.image.pixels(region, wanted)
         seen = region or Region(0, 0, *self.size)
         opacity = mask_of_region(self.mask, self.size, seen, (sharp.shape[-2], sharp.shape[-1]))
         sigma = self.sigma * min(self.size) * sharp.shape[-2] / seen.height
@@ -79,14 +79,14 @@ def mask_of_region(mask: Tensor, size: tuple[int, int], region: Region, shape: t
     """The part of a mask that covers a region, float32 (h, w) in [0, 1], between its points bilinear.
 
     Args:
-        mask: (m, m) uint8, stretched over the whole picture.
-        size: Height and width of the picture.
-        region: A part of the picture, in its pixels.
+        mask: (m, m) uint8, stretched over the whole image.
+        size: Height and width of the image.
+        region: A part of the image, in its pixels.
         shape: h and w that are wanted.
     """
 
     def places(first: int, length: int, whole: int, count: int) -> Tensor:
-        """Of the middles of ``count`` pixels, -1 and 1 being the picture's edges."""
+        """Of the middles of ``count`` pixels, -1 and 1 being the image's edges."""
         return 2 * (first + (torch.arange(count) + 0.5) * length / count) / whole - 1
 
     down = places(region.top, region.height, size[0], shape[0])
@@ -98,17 +98,17 @@ def mask_of_region(mask: Tensor, size: tuple[int, int], region: Region, shape: t
     return found[0, 0]
 
 
-def blur(picture: Tensor, sigma: float) -> Tensor:
-    """A Gaussian blur, uint8 (3, h, w): as good as exact up to ``NARROW``, beyond that of a picture scaled down.
+def blur(image: Tensor, sigma: float) -> Tensor:
+    """A Gaussian blur, uint8 (3, h, w): as good as exact up to ``NARROW``, beyond that of an image scaled down.
 
     Args:
-        picture: uint8 (3, h, w).
+        image: uint8 (3, h, w).
         sigma: In pixels.
     """
-    height, width = picture.shape[-2:]
+    height, width = image.shape[-2:]
     factor = max(1.0, sigma / NARROW)
     size = [max(1, round(height / factor)), max(1, round(width / factor))]
-    small = transforms.resize(picture, size, antialias=True)
+    small = transforms.resize(image, size, antialias=True)
     length = 2 * min(math.ceil(3 * sigma / factor), min(size) - 1) + 1
     for kernel in ([length, 1], [1, length]):
         small = transforms.gaussian_blur(small, kernel, [sigma / factor, sigma / factor])

@@ -26,8 +26,8 @@ from lightning_vision.learning.classifier import ContinualClassifier
 from lightning_vision.learning.recipe import Moment, Recipe
 from lightning_vision.learning.stage import Stage
 from lightning_vision.learning.strategy import Strategy
-from lightning_vision.recipes.blurred_images import BlurredPictures
-from lightning_vision.recipes.training_dataset import training_pictures
+from lightning_vision.recipes.blurred_images import BlurredImages
+from lightning_vision.recipes.training_dataset import training_dataset
 from lightning_vision.results.predictions import in_stream_order
 from lightning_vision.terminal.wording import plural
 
@@ -39,25 +39,25 @@ SIDE = 32
 class CamBlur(Recipe):
     """Trains on with those regions blurred that the network leans on in its errors.
 
-    Each experience ends with a stage of its own. Before it the learner predicts its training pictures with the evaluation
-    transform; for those that it gets wrong a class-activation map of the predicted class, of the whole picture, says what
-    it looked at. Where the map is at ``threshold`` or above the picture is blurred, from now on and before any other
-    transform, so that the right class must be learned from the rest. A network that gets all its training pictures right
+    Each experience ends with a stage of its own. Before it the learner predicts its training images with the evaluation
+    transform; for those that it gets wrong a class-activation map of the predicted class, of the whole image, says what
+    it looked at. Where the map is at ``threshold`` or above the image is blurred, from now on and before any other
+    transform, so that the right class must be learned from the rest. A network that gets all its training images right
     learns nothing new from this, and is told so.
 
     Args:
         epochs: Of that stage.
         method: Which map: GradCAM or another one that ``explain`` knows.
         threshold: From which value of the map on, 0 to 1, a region is blurred.
-        sigma: Width of the blur, as a share of the picture's shorter side.
-        most: Pictures that are blurred: those with the surest errors.
+        sigma: Width of the blur, as a share of the image's shorter side.
+        most: Images that are blurred: those with the surest errors.
         layer: Whose activations are mapped; None: the last that has places.
 
     Raises:
         ConfigError: An option is out of range.
     """
 
-    needs_pictures = True
+    needs_images = True
 
     def __init__(
         self,
@@ -110,7 +110,7 @@ class CamBlur(Recipe):
         predicted, confidence = self._predictions(moment, rows)
         wrong = np.flatnonzero(predicted != moment.datamodule.samples["label"].to_numpy()[rows])
         if len(wrong) == 0:
-            self._told = f"CamBlur found no error among {plural(len(rows), 'training picture')}, and nothing to blur."
+            self._told = f"CamBlur found no error among {plural(len(rows), 'training image')}, and nothing to blur."
             return
         taken = wrong[np.argsort(-confidence[wrong], kind="stable")[: self.most]]
         masks = self._regions(moment, rows[taken], predicted[taken])
@@ -119,26 +119,26 @@ class CamBlur(Recipe):
         share = float((self.masks > 0).float().mean()) if len(self.masks) else 0.0
         which = "" if len(wrong) <= self.most else " of the surest"
         self._told = (
-            f"CamBlur: {len(wrong)} of {len(rows)} training pictures are misclassified; in {len(self.rows)}{which} of them "
+            f"CamBlur: {len(wrong)} of {len(rows)} training images are misclassified; in {len(self.rows)}{which} of them "
             f"{share:.0%} of the area was blurred."
         )
 
     def _predictions(self, moment: Moment, rows: Rows) -> tuple[Rows, npt.NDArray[np.float32]]:
         """The predicted class (N,) of some rows, and its probability (N,)."""
         found = [torch.empty(0, 2, device=moment.device)]
-        for image in self._pictures(moment, moment.datamodule.picture_dataset(), rows):
+        for image in self._images(moment, moment.datamodule.image_dataset(), rows):
             with torch.no_grad():
                 found.append(torch.stack(moment.model(image).float().softmax(dim=1).max(dim=1), dim=1))  # (B, 2)
         gathered = in_stream_order(torch.cat(found), len(rows)).cpu().numpy()
         return gathered[:, 1].astype(np.int64), gathered[:, 0]
 
     def _regions(self, moment: Moment, rows: Rows, predicted: Rows) -> Tensor:
-        """Where the network looks in each picture for the class that it took it for: (n, SIDE, SIDE) uint8, 0 or 255."""
+        """Where the network looks in each image for the class that it took it for: (n, SIDE, SIDE) uint8, 0 or 255."""
         size = moment.datamodule.image_size
-        whole = moment.datamodule.picture_dataset(v2.Compose([v2.Resize([size, size], antialias=True)]))
+        whole = moment.datamodule.image_dataset(v2.Compose([v2.Resize([size, size], antialias=True)]))
         mine = torch.from_numpy(predicted[moment.rank :: moment.world_size]).to(moment.device)
         found, done = [torch.empty(0, SIDE, SIDE, dtype=torch.uint8, device=moment.device)], 0
-        for image in self._pictures(moment, whole, rows):
+        for image in self._images(moment, whole, rows):
             classes = mine[done : done + len(image)]
             maps = class_maps(moment.model, image, classes, self.method, self.layer)
             small = F.interpolate(maps[:, None], (SIDE, SIDE), mode="bilinear", antialias=True)[:, 0]
@@ -146,7 +146,7 @@ class CamBlur(Recipe):
             done += len(image)
         return in_stream_order(torch.cat(found), len(rows)).cpu()
 
-    def _pictures(self, moment: Moment, dataset: SampleDataset, rows: Rows) -> Iterator[Tensor]:
+    def _images(self, moment: Moment, dataset: SampleDataset, rows: Rows) -> Iterator[Tensor]:
         """This process's share of some rows, batch by batch: uint8 (B, 3, H, W) on its device."""
         data = moment.datamodule
         nowhere = np.zeros(len(data.samples), dtype=np.int64)
@@ -160,8 +160,8 @@ class CamBlur(Recipe):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Blur before the loader starts its workers."""
         if self._active and len(self.rows):
-            dataset = training_pictures(trainer)
-            dataset.source = BlurredPictures(dataset.source, self.rows.numpy(), self.masks, self.sigma)
+            dataset = training_dataset(trainer)
+            dataset.source = BlurredImages(dataset.source, self.rows.numpy(), self.masks, self.sigma)
 
     def after_experience(self, moment: Moment) -> None:
         """Say what was blurred."""

@@ -39,13 +39,13 @@ def with_errors(rows: Rows, errors: Rows, cap: float, generator: np.random.Gener
 
 
 class ErrorReplay(Recipe):
-    """Training pictures that were got wrong are shown twice in the next epoch (cf. hard examples, arXiv 1604.03540).
+    """Training images that were got wrong are shown twice in the next epoch (cf. hard examples, arXiv 1604.03540).
 
-    A picture is wrong if the largest of its first logits in training, augmented and with dropout as it was, is another
-    class than its label's (of mixed pictures, the one that they began with); one that was shown twice, if it was so
-    either time. An epoch keeps its length: what is repeated, at most ``cap`` of an epoch, takes the places of pictures that
-    were right, drawn anew each time. The first epoch of a stage shows all alike. Pictures out of a strategy's memory
-    are left out of account. It works on pictures and on the features of a frozen backbone.
+    An image is wrong if the largest of its first logits in training, augmented and with dropout as it was, is another
+    class than its label's (of mixed images, the one that they began with); one that was shown twice, if it was so
+    either time. An epoch keeps its length: what is repeated, at most ``cap`` of an epoch, takes the places of images that
+    were right, drawn anew each time. The first epoch of a stage shows all alike. Images out of a strategy's memory
+    are left out of account. It works on images and on the features of a frozen backbone.
 
     Args:
         cap: The largest share of an epoch that is shown a second time, above 0 and at most 1.

@@ -53,7 +53,7 @@ class LearningRateFinder(Recipe):
     Before a stage Lightning's Tuner trains some steps with a rate that grows exponentially; the rate where the smoothed
     loss falls fastest (``steepest_descent``) is that of the stage. Then all is as it was before: weights, statistics, strategy, random numbers.
     The rate stands in for the optimizer's own: of its first group, the others keep their proportion to it, in the
-    trial too. It is in the run's record. The trial's time, energy and pictures count as learning.
+    trial too. It is in the run's record. The trial's time, energy and images count as learning.
 
     Where the loss stops being a number, or grows too soon for any descent to be seen, the trial is made again up to a
     tenth of the rate that it had reached.
@@ -163,7 +163,7 @@ class BatchSizeFinder(Recipe):
 
         Raises:
             ConfigError: There are several processes.
-            TrainingError: Not even a single picture fits.
+            TrainingError: Not even a single image fits.
         """
         self._datamodule = moment.datamodule
         if moment.resumed:
@@ -184,10 +184,10 @@ class BatchSizeFinder(Recipe):
             )
         if not found:
             raise TrainingError(
-                "BatchSizeFinder: not even one picture fits into the memory. Use a smaller data.image_size."
+                "BatchSizeFinder: not even one image fits into the memory. Use a smaller data.image_size."
             )
         moment.datamodule.batch_size = found
-        say(f"BatchSizeFinder{_place(moment)}: {found} pictures a batch.")
+        say(f"BatchSizeFinder{_place(moment)}: {found} images a batch.")
 
     def after_experience(self, moment: Moment) -> None:
         """What was asked for holds again: a run that is gone on with begins the next experience with it too."""

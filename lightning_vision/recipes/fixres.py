@@ -1,4 +1,4 @@
-"""Train on small pictures, test on larger ones, then fit what lies between to the larger ones."""
+"""Train on small images, test on larger ones, then fit what lies between to the larger ones."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BatchNorm = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d | nn.SyncBatchNorm
 class FixRes(Recipe):
     """Trains at one size and tests at another (``data.image_size``), to which the end of the network is fitted.
 
-    RandomResizedCrop shows things larger in training than the centre crop does in testing. Testing on larger pictures
+    RandomResizedCrop shows things larger in training than the centre crop does in testing. Testing on larger images
     makes them equally large again, but moves the statistics of what the classifier is given. So each experience ends with
     a stage of its own, at the test size and with the test transform, which trains the classifier and the last batch norm
     of the backbone (its weights and its running statistics) alone. Touvron et al., "Fixing the train-test resolution
@@ -32,7 +32,7 @@ class FixRes(Recipe):
     batch norm, it trains the classifier alone, and says so.
 
     Args:
-        train_size: Side of the training pictures, in pixels, to which ``data.train_transforms`` are scaled. The paper tests
+        train_size: Side of the training images, in pixels, to which ``data.train_transforms`` are scaled. The paper tests
             at 1.15 to 1.7 times this size. Default: 4/5 of ``data.image_size``, so 1.25 times.
         epochs: Of the last stage; 0: the network is tested as it is.
         learning_rate: Of the last stage; None: the optimizer's own.
@@ -41,7 +41,7 @@ class FixRes(Recipe):
         ConfigError: An option is out of range.
     """
 
-    needs_pictures = True
+    needs_images = True
 
     def __init__(self, train_size: int | None = None, epochs: int = 5, learning_rate: float | None = None) -> None:
         if train_size is not None and train_size < 1:
@@ -57,7 +57,7 @@ class FixRes(Recipe):
         """Scale the training transform.
 
         Raises:
-            ConfigError: The backbone cannot take pictures of that size.
+            ConfigError: The backbone cannot take images of that size.
         """
         size = round(0.8 * datamodule.image_size) if self.train_size is None else self.train_size
         check_sizes(model.network, [size], "FixRes.train_size")
@@ -92,7 +92,7 @@ class FixRes(Recipe):
         return chosen
 
     def before_stage(self, moment: Moment) -> None:
-        """Mix no pictures in the last stage: it learns from what is tested."""
+        """Mix no images in the last stage: it learns from what is tested."""
         fixing = moment.stage is not None and PART in moment.stage.part.split(", ")
         moment.model.batch_transform = None if fixing else moment.datamodule.batch_transform
 
@@ -101,7 +101,7 @@ class FixRes(Recipe):
         alone, self._classifier_alone = self._classifier_alone, False
         if alone and moment.experience.index <= 1:
             moment.note(
-                f"after experience {moment.experience.index}: FixRes fitted the classifier alone to pictures of "
+                f"after experience {moment.experience.index}: FixRes fitted the classifier alone to images of "
                 f"{moment.datamodule.image_size} pixels: no batch norm of {moment.model.network.facts.name} is trained here."
             )
 

@@ -1,4 +1,4 @@
-"""The size of the pictures that transforms make: transforms that do the same at another one, and who can take it."""
+"""The size of the images that transforms make: transforms that do the same at another one, and who can take it."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from lightning_vision.learning.network import Network
 SCALING = (v2.RandomResizedCrop, v2.Resize)
 """They choose how large things look; what comes after can be scaled along."""
 ROOM = 256 / 224
-"""Side of the picture that crops are taken from, in sides of a crop."""
+"""Side of the image that crops are taken from, in sides of a crop."""
 
 
 def at_size(transform: Transform, size: int) -> v2.Compose:
-    """A transform that does the same and gives square pictures of another size.
+    """A transform that does the same and gives square images of another size.
 
     Where the sizes in it are those of RandomResizedCrop, Resize and CenterCrop, beginning with one of the first two, they
     are scaled, so that the rest of it works on as few pixels. Whatever else is done as it is, then resized.
@@ -42,10 +42,10 @@ def at_size(transform: Transform, size: int) -> v2.Compose:
 
 
 def with_room(transform: Transform, image_size: int) -> v2.Compose:
-    """An evaluation transform that leaves room around what it would show: pictures of 256/224 of ``image_size``.
+    """An evaluation transform that leaves room around what it would show: images of 256/224 of ``image_size``.
 
-    Where a CenterCrop ends it, less is cut off, so that things look as large as before and the centre is the picture
-    that it was. Otherwise the picture is made larger.
+    Where a CenterCrop ends it, less is cut off, so that things look as large as before and the centre is the image
+    that it was. Otherwise the image is made larger.
     """
     steps, room = _steps(transform), int(ROOM * image_size)
     cropped = [type(step) for step in steps[-2:]] == [v2.Resize, v2.CenterCrop]
@@ -59,11 +59,11 @@ def check_sizes(network: Network, sizes: Iterable[int], option: str) -> None:
 
     Args:
         network: It is put into evaluation mode meanwhile.
-        sizes: Sides of square pictures, in pixels.
+        sizes: Sides of square images, in pixels.
         option: Where they come from, for the message.
 
     Raises:
-        ConfigError: The backbone was built for one size, or a picture is too small for it.
+        ConfigError: The backbone was built for one size, or an image is too small for it.
     """
     mode = network.training
     network.eval()
@@ -75,7 +75,7 @@ def check_sizes(network: Network, sizes: Iterable[int], option: str) -> None:
                     network.backbone(image)
             except (RuntimeError, AssertionError, ValueError) as error:
                 raise ConfigError(
-                    f"{option}: {network.facts.name} cannot take pictures of {size} pixels "
+                    f"{option}: {network.facts.name} cannot take images of {size} pixels "
                     f"({' '.join(str(error).split())[:200]}). Choose another size, or a backbone that takes it."
                 ) from error
     finally:

@@ -19,7 +19,7 @@ class LayerDecay(Recipe):
 
     lr_l = lr * decay ** l, where l is the number of timm's layer groups between the head and the layer: 0 for the head, 1
     for the backbone's last block. Each of the optimizer's groups is split so, and a group with a rate of its own is
-    scaled from that one. The first layers hold what all pictures share, and are kept closer to what they were.
+    scaled from that one. The first layers hold what all images share, and are kept closer to what they were.
 
     The grouping is that of ``timm.optim.param_groups_layer_decay``, which builds its groups from a whole timm model and
     would leave out what the learning strategy asks for. Weight decay is left to the optimizer.

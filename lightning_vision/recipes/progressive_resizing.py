@@ -1,4 +1,4 @@
-"""Small pictures and little regularisation first, larger ones and more of it later."""
+"""Small images and little regularisation first, larger ones and more of it later."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from lightning_vision.images.batch_transforms import BatchTransforms
 from lightning_vision.learning.classifier import ContinualClassifier
 from lightning_vision.learning.recipe import Moment, Recipe
 from lightning_vision.recipes.image_size import at_size, check_sizes
-from lightning_vision.recipes.training_dataset import training_pictures
+from lightning_vision.recipes.training_dataset import training_dataset
 
 Ends = tuple[float, float]
 PRESETS: dict[str, dict[str, Ends]] = {
@@ -36,7 +36,7 @@ class Regime:
     """How one stage of the schedule trains; what is None stays as the configuration has it."""
 
     size: int
-    """Side of the pictures, in pixels."""
+    """Side of the images, in pixels."""
     rand_augment: int | None = None
     """Magnitude, 0 (none) to 30."""
     mixup: float | None = None
@@ -45,7 +45,7 @@ class Regime:
 
 
 class ProgressiveResizing(Recipe):
-    """EfficientNetV2's progressive learning: picture size and regularisation grow together, stage by stage.
+    """EfficientNetV2's progressive learning: image size and regularisation grow together, stage by stage.
 
     Stage i of M has size S_0 + (S_e - S_0) i / (M - 1), rounded, and so have the magnitude of RandAugment (at the end of
     the training transform; torchvision's, whose 31 bins are the magnitudes 0 to 30), the alpha of mixup and the dropout
@@ -54,12 +54,12 @@ class ProgressiveResizing(Recipe):
 
     The stage is a function of the epoch and ``trainer.max_epochs`` alone. Where there are fewer epochs than stages some
     are left out, never the last. Each Trainer goes through the schedule: each experience, and each part that another recipe
-    makes of one, unless it trains on pictures that are not augmented.
+    makes of one, unless it trains on images that are not augmented.
 
     Args:
         preset: S, M or L; null: only what is given below changes.
         stages: M.
-        size: First and last side of the pictures, in pixels. Default: up to the size that the training transform has
+        size: First and last side of the images, in pixels. Default: up to the size that the training transform has
             (``data.image_size``, or what ``FixRes`` trains at), from as small a part of it as in the preset: 128/300 (S)
             or 128/380 (M, L).
         rand_augment: First and last magnitude.
@@ -70,7 +70,7 @@ class ProgressiveResizing(Recipe):
         ConfigError: An option is out of range, or there is nothing to change.
     """
 
-    needs_pictures = True
+    needs_images = True
 
     _transform: Transform
     """Of training, and below that of whole batches, as they are without this recipe."""
@@ -123,7 +123,7 @@ class ProgressiveResizing(Recipe):
             )
         if self._changes("mixup") and datamodule.batch_transform.mixing is not None:
             raise ConfigError(
-                "ProgressiveResizing mixes the pictures itself. Leave MixUp and CutMix out of data.batch_transforms, or name "
+                "ProgressiveResizing mixes the images itself. Leave MixUp and CutMix out of data.batch_transforms, or name "
                 "what else it shall change, with preset: null."
             )
         if self._changes("rand_augment"):
@@ -159,7 +159,7 @@ class ProgressiveResizing(Recipe):
         """The M stages.
 
         Args:
-            own_size: Side of the pictures that the training transform gives, in pixels.
+            own_size: Side of the images that the training transform gives, in pixels.
         """
         first, last = self.ends.get("size", (own_size, own_size))
         sizes = (first, last) if self.size_given else (round(first / last * own_size), own_size)
@@ -182,7 +182,7 @@ class ProgressiveResizing(Recipe):
                 "ProgressiveResizing divides the epochs among its stages: give trainer.max_epochs a number from 1 on."
             )
         model = _classifier(pl_module)
-        self._transform, self._batch_transform = training_pictures(trainer).train_transform, model.batch_transform
+        self._transform, self._batch_transform = training_dataset(trainer).train_transform, model.batch_transform
         self._dropping = model.network.classifier.register_forward_pre_hook(self._drop)
         used = [self.regimes[stage_of(epoch, trainer.max_epochs, self.count)] for epoch in range(trainer.max_epochs)]
         sizes = [str(size) for size in dict.fromkeys(regime.size for regime in used)]
@@ -199,7 +199,7 @@ class ProgressiveResizing(Recipe):
         transform = at_size(self._transform, regime.size)
         if regime.rand_augment:
             transform = v2.Compose([*transform.transforms, v2.RandAugment(magnitude=regime.rand_augment)])
-        training_pictures(trainer).train_transform = transform
+        training_dataset(trainer).train_transform = transform
         if regime.mixup:
             plain = [] if self._batch_transform is None else self._batch_transform.plain
             model.batch_transform = BatchTransforms([*plain, {"MixUp": {"alpha": regime.mixup}}], model.image_size)

@@ -1,4 +1,4 @@
-"""Several views of each picture in evaluation, and one prediction from them."""
+"""Several views of each image in evaluation, and one prediction from them."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ MEANS = ("logits", "probabilities")
 
 
 class TestTimeAugmentation(Recipe):
-    """Predicts each picture from several views of it: their mean is what is evaluated, validated and predicted.
+    """Predicts each image from several views of it: their mean is what is evaluated, validated and predicted.
 
-    Crops are taken from the four corners and the centre of a picture that is 256/224 times as large as one of them (as in
+    Crops are taken from the four corners and the centre of an image that is 256/224 times as large as one of them (as in
     Krizhevsky et al., NeurIPS 2012). It holds for every learning strategy, closed forms too, and for each of the variants
     that one predicts. Evaluation takes as many times longer as there are views, and no features are kept for it.
 
     Args:
-        views: flips (2 views: the picture and its mirror image), five_crop, or ten_crop (these and their mirror images).
+        views: flips (2 views: the image and its mirror image), five_crop, or ten_crop (these and their mirror images).
         mean: Of the logits, or of the probabilities among the classes seen.
 
     Raises:
@@ -49,7 +49,7 @@ class TestTimeAugmentation(Recipe):
         self.views, self.mean = views, mean
 
     def before_run(self, model: ContinualClassifier, datamodule: StreamDataModule) -> None:
-        """Show more of each picture, and predict by views."""
+        """Show more of each image, and predict by views."""
         size, mask = datamodule.image_size, model.network.mask_unseen
         whole = datamodule.eval_transform
         datamodule.test_transform = whole if self.views == "flips" else with_room(whole, size)
@@ -70,7 +70,7 @@ class TestTimeAugmentation(Recipe):
 
 
 def views_of(image: Tensor, views: str, size: int) -> list[Tensor]:
-    """The views of pictures (N, 3, H, W), each (N, 3, H', W').
+    """The views of images (N, 3, H, W), each (N, 3, H', W').
 
     Args:
         image: For crops with room around ``size``.

@@ -1,4 +1,4 @@
-"""Where a recipe finds the pictures that a Trainer trains on."""
+"""Where a recipe finds the images that a Trainer trains on."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from lightning.pytorch import Trainer
 from lightning_vision.data.datasets import SampleDataset
 
 
-def training_pictures(trainer: Trainer) -> SampleDataset:
+def training_dataset(trainer: Trainer) -> SampleDataset:
     """The dataset of the present training loader.
 
     It is made anew for each stage, and its workers start with each epoch: what is changed in it before holds.
 
     Raises:
-        TypeError: Features are trained on; a recipe that changes pictures declares ``needs_pictures``.
+        TypeError: Features are trained on; a recipe that changes images declares ``needs_images``.
     """
     loader = trainer.train_dataloader
     dataset = None if loader is None else loader.dataset
     if not isinstance(dataset, SampleDataset):
-        raise TypeError(f"Expected pictures to train on, found {type(dataset).__name__}.")
+        raise TypeError(f"Expected images to train on, found {type(dataset).__name__}.")
     return dataset

@@ -44,7 +44,7 @@ def scenario_card(group: Group) -> list[Fact]:
     runs = [*group.runs, *group.bases]
     facts = [
         _fact("data", runs, _data),
-        _fact("training, validation and test pictures", runs, _pictures),
+        _fact("training, validation and test images", runs, _images),
         _fact("classes", runs, lambda run: figure(len(run.results.class_names))),
         _fact("stream", runs, lambda run: f"{run.results.run.scenario}, {plural(run.results.run.experiences, 'experience')}"),
         _fact("split hash", runs, lambda run: run.results.run.split_hash, is_code=True),
@@ -137,7 +137,7 @@ def _data(run: ReportRun) -> str:
     return f"{source}, {folder}" if folder else source
 
 
-def _pictures(run: ReportRun) -> str:
+def _images(run: ReportRun) -> str:
     samples, skipped = run.results.run.data.get("samples"), run.results.run.data.get("skipped")
     counts = [samples.get(part) for part in ("train", "val", "test")] if isinstance(samples, dict) else []
     if not counts or not all(isinstance(count, int) for count in counts):
@@ -147,7 +147,7 @@ def _pictures(run: ReportRun) -> str:
 
 
 def _views(runs: Sequence[ReportRun]) -> Fact:
-    fact = _fact("augmented views of training pictures", runs, _views_of)
+    fact = _fact("augmented views of training images", runs, _views_of)
     return fact if fact.values != ["none"] else Fact(fact.name, [])
 
 
@@ -165,7 +165,7 @@ def _leaks(run: ReportRun) -> str:
     kinds = {
         "exact": "exact copies",
         "near": "near copies",
-        "label": "pictures with two labels",
+        "label": "images with two labels",
         "groups": "groups in several splits",
     }
     found = [f"{leaks[kind]} {words}" for kind, words in kinds.items() if leaks.get(kind)]
@@ -183,13 +183,13 @@ def _backbone(run: ReportRun) -> str:
 
 def _weights(run: ReportRun) -> tuple[str, str]:
     """Where a backbone's weights are from, and what they were trained on, as far as timm's name of them says."""
-    unseen = "whether test pictures are among it was not looked at"
+    unseen = "whether test images are among it was not looked at"
     if not run.config:
         return "origin of its weights not recorded", UNKNOWN
     if file := _option(run, "backbone_weights"):
         return f"weights of {PurePath(str(file)).name}", f"not known, the weights are a file: {unseen}"
     if not _option(run, "pretrained"):
-        return "random weights", "nothing: no overlap with the test pictures"
+        return "random weights", "nothing: no overlap with the test images"
     tag = run.results.network.backbone.partition(".")[2]
     what = " and ".join(name for token, name in TRAINED_ON.items() if token in tag.split("_"))
     if not what:

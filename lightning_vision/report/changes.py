@@ -1,6 +1,6 @@
-"""What updates did: forgetting per class, pictures that were right before and wrong after, what is taken for what.
+"""What updates did: forgetting per class, images that were right before and wrong after, what is taken for what.
 
-Everything comes from a run's predictions for the test pictures after each experience.
+Everything comes from a run's predictions for the test images after each experience.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class ClassChange:
 
     name: str
     support: int
-    """Its test pictures."""
+    """Its test images."""
     best_before: float | None
     """The best recall after an experience before the last, from the first on in which the class was learned."""
     before: float | None
@@ -40,8 +40,8 @@ class ClassChange:
 
 
 @dataclass(frozen=True)
-class FlippedPicture:
-    """A test picture whose prediction an update turned from right to wrong, or from wrong to right."""
+class FlippedImage:
+    """A test image whose prediction an update turned from right to wrong, or from wrong to right."""
 
     row: int
     """In the sample table."""
@@ -60,19 +60,19 @@ class Flips:
     experience: int
     name: str
     lost: int
-    """Pictures that were right after the experience before and are wrong after this one."""
+    """Images that were right after the experience before and are wrong after this one."""
     won: int
     """Those that were wrong and are right."""
-    surest_lost: list[FlippedPicture]
-    surest_won: list[FlippedPicture]
+    surest_lost: list[FlippedImage]
+    surest_won: list[FlippedImage]
 
 
 @dataclass(frozen=True)
 class TwoModels:
-    """Two particular models on the same test pictures."""
+    """Two particular models on the same test images."""
 
     both: int
-    """Pictures that both have right."""
+    """Images that both have right."""
     first_only: int
     second_only: int
     neither: int
@@ -81,7 +81,7 @@ class TwoModels:
 
 
 def recalls(predictions: RunPredictions, classes: int) -> npt.NDArray[np.float64]:
-    """(t, C) recall of each class after each experience; NaN for a class without test pictures."""
+    """(t, C) recall of each class after each experience; NaN for a class without test images."""
     support = np.bincount(predictions.label, minlength=classes).astype(np.float64)
     right = np.stack([np.bincount(predictions.label[row], minlength=classes) for row in predictions.correct])
     with np.errstate(invalid="ignore"):
@@ -96,7 +96,7 @@ def class_changes(run: ReportRun) -> list[ClassChange]:
     data has the class, its forgetting is the largest r[t, c] with s <= t < T-1, minus r[T-1, c]: best minus last, as
     ``forgetting`` of results.json is for the test parts of the experiences. Where each experience brings one class, the
     mean over the classes before the last is that figure. It is not defined for a class that came with the last experience,
-    without test pictures, or with a single experience.
+    without test images, or with a single experience.
 
     Returns:
         C changes, in the order of the classes; none where there are no predictions.
@@ -132,7 +132,7 @@ def flips(run: ReportRun, shown: int = SHOWN) -> list[Flips]:
 
     Args:
         run: A run.
-        shown: Most pictures that are named of either kind, those with the surest new predictions first.
+        shown: Most images that are named of either kind, those with the surest new predictions first.
 
     Returns:
         One for each experience from the second on; none where there are no predictions.
@@ -146,8 +146,8 @@ def flips(run: ReportRun, shown: int = SHOWN) -> list[Flips]:
         t = record.index
         lost = np.flatnonzero(correct[t - 1] & ~correct[t])
         won = np.flatnonzero(~correct[t - 1] & correct[t])
-        pictures = [_pictures(run, predictions, t, rows, shown) for rows in (lost, won)]
-        found.append(Flips(t, record.name, len(lost), len(won), *pictures))
+        images = [_images(run, predictions, t, rows, shown) for rows in (lost, won)]
+        found.append(Flips(t, record.name, len(lost), len(won), *images))
     return found
 
 
@@ -175,7 +175,7 @@ def top_confusions(runs: Sequence[ReportRun], most: int = 20) -> list[Confusion]
 
 
 def two_models(first: ReportRun, second: ReportRun) -> TwoModels | None:
-    """Compare two runs of one group on the same test pictures; None where one has no predictions or other pictures."""
+    """Compare two runs of one group on the same test images; None where one has no predictions or other images."""
     one, other = first.predictions(), second.predictions()
     if one is None or other is None or not np.array_equal(one.path_hash[one.order], other.path_hash[other.order]):
         return None
@@ -186,13 +186,13 @@ def two_models(first: ReportRun, second: ReportRun) -> TwoModels | None:
     )
 
 
-def _pictures(
+def _images(
     run: ReportRun, predictions: RunPredictions, t: int, rows: npt.NDArray[np.int64], shown: int
-) -> list[FlippedPicture]:
+) -> list[FlippedImage]:
     names = run.results.class_names
     surest = rows[np.argsort(-predictions.confidence[t, rows], kind="stable")][:shown]
     return [
-        FlippedPicture(
+        FlippedImage(
             row=int(predictions.index[n]),
             path_hash=str(predictions.path_hash[n]),
             label=names[predictions.label[n]],

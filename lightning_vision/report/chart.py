@@ -1,4 +1,4 @@
-"""One chart: a Vega-Lite specification, what it shows in words, its figures as a table, and its picture as a PNG."""
+"""One chart: a Vega-Lite specification, what it shows in words, its figures as a table, and its drawing as a PNG."""
 
 from __future__ import annotations
 
@@ -69,8 +69,8 @@ class Chart:
         config = look(dark=False)
         config["legend"]["columns"] = 4
         config |= {"background": "#ffffff", "font": "sans-serif"}
-        picture: bytes = vl_convert.vegalite_to_png(spec, vl_version=VEGA_LITE, scale=2, config=config)
-        return picture
+        png: bytes = vl_convert.vegalite_to_png(spec, vl_version=VEGA_LITE, scale=2, config=config)
+        return png
 
 
 def _shown(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The charts of what updates did to classes and pictures: forgetting per class, and predictions that turned over."""
+"""The charts of what updates did to classes and images: forgetting per class, and predictions that turned over."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def forgetting_chart(forgetting: dict[str, dict[str, float]], methods: Sequence[
 
 
 def flips_chart(flips: dict[str, list[list[Flips]]]) -> Chart | None:
-    """Test pictures that each update turned over, won above and lost below; None where there is none.
+    """Test images that each update turned over, won above and lost below; None where there is none.
 
     Args:
         flips: By method, of each seed.
@@ -119,17 +119,17 @@ def flips_chart(flips: dict[str, list[list[Flips]]]) -> Chart | None:
     scale = alt.Scale(domain=[WON, LOST], range=[BLUE, ORANGE])
     bars = alt.Chart().mark_bar().encode(
         x=alt.X("c1:O", title="experience", axis=alt.Axis(labelAngle=0)),
-        y=alt.Y("c2:Q", title="test pictures"),
+        y=alt.Y("c2:Q", title="test images"),
         color=alt.Color("c3:N", scale=scale, legend=alt.Legend(title=None)),
-        tooltip=[alt.Tooltip("c6:N", title="method"), alt.Tooltip("c4:N", title="update"), alt.Tooltip("c3:N", title="pictures"), alt.Tooltip("c5:Q", title="number", format=".1f")],
+        tooltip=[alt.Tooltip("c6:N", title="method"), alt.Tooltip("c4:N", title="update"), alt.Tooltip("c3:N", title="images"), alt.Tooltip("c5:Q", title="number", format=".1f")],
     )  # fmt: skip
     left = len(flips) - len(shown)
     totals = {method: sum(row["c2"] for row in rows if row["c6"] == method) for method in shown}
     said = ", ".join(f"{method} {total:+.0f}" for method, total in totals.items())
     return Chart(
         name="flips",
-        title="Pictures that an update turned over",
-        words=f"Test pictures won and lost by each update, a panel a method. Won minus lost in all: {said}.",
+        title="Images that an update turned over",
+        words=f"Test images won and lost by each update, a panel a method. Won minus lost in all: {said}.",
         spec=finish_panels(bars, "rows", list(shown.values()), width=max(150, min(240, 26 * longest)), height=130),
         datasets={"rows": rows},
         headings=("method", "experience", "name", "won", "lost", "difference"),

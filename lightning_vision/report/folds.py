@@ -1,4 +1,4 @@
-"""Cross-validation: the folds of one data repeat a method, as seeds do, although each has test pictures of its own."""
+"""Cross-validation: the folds of one data repeat a method, as seeds do, although each has test images of its own."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Fold:
     Args:
         folds: How many there are.
         fold: Which one is the test set, from 0.
-        data: What is the same for all folds of the same pictures.
+        data: What is the same for all folds of the same images.
     """
 
     folds: int
@@ -42,8 +42,8 @@ def fold_of(results: Results) -> Fold | None:
         return None
     counts = data.get("samples_per_class")
     each = counts.values() if isinstance(counts, dict) else ()
-    pictures = [sum(n for n in parts.values() if isinstance(n, int)) for parts in each if isinstance(parts, dict)]
-    same = [folds, data.get("class_path"), options.get("root"), options.get("seed"), sorted(pictures)]
+    images = [sum(n for n in parts.values() if isinstance(n, int)) for parts in each if isinstance(parts, dict)]
+    same = [folds, data.get("class_path"), options.get("root"), options.get("seed"), sorted(images)]
     return Fold(folds, fold, json.dumps(same, default=str))
 
 

@@ -20,7 +20,7 @@ from lightning_vision.results.run_directory import RunDirectory
 from lightning_vision.terminal.wording import plural
 
 Key = tuple[str, frozenset[str], str, int]
-"""What runs must share to be ranked together: test pictures, classes, scenario, number of experiences."""
+"""What runs must share to be ranked together: test images, classes, scenario, number of experiences."""
 
 
 def gather(folders: Sequence[Path]) -> Comparison:
@@ -64,8 +64,8 @@ def _refuse(found: Found, folders: Sequence[Path]) -> None:
 
 
 def _keys(runs: Sequence[FoundRun], remarks: dict[Path, str]) -> list[Key]:
-    """The test pictures from predictions.npz; where there is none, those of a run with the same split."""
-    pictures: list[str | None] = []
+    """The test images from predictions.npz; where there is none, those of a run with the same split."""
+    images: list[str | None] = []
     for run in runs:
         key = None
         if RunDirectory(run.path).predictions.is_file():
@@ -79,14 +79,14 @@ def _keys(runs: Sequence[FoundRun], remarks: dict[Path, str]) -> list[Key]:
                 run.path,
                 "it has no predictions.npz: its figures have no intervals and no tests, and nothing is said of single images",
             )
-        pictures.append(key)
+        images.append(key)
     splits = {
         (run.results.run.split_hash, frozenset(run.results.class_names)): key
-        for run, key in zip(runs, pictures, strict=True)
+        for run, key in zip(runs, images, strict=True)
         if key is not None
     }
     keys = []
-    for run, key in zip(runs, pictures, strict=True):
+    for run, key in zip(runs, images, strict=True):
         classes, split = frozenset(run.results.class_names), run.results.run.split_hash
         test_set = key or splits.get((split, classes), f"split {split}")
         if (fold := fold_of(run.results)) is not None:

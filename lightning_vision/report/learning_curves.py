@@ -113,7 +113,7 @@ def _chart(
     notes = [
         f"A line for each of {plural(len(listed), 'run')}; a mark where an experience ended. A click on a method in the legend brings out its runs.",
         "Grey and dashed: the base alone." if datasets["bases"] else "",
-        "Validation pictures are those of the experience that is being learned." if column.startswith("val/") else "",
+        "Validation images are those of the experience that is being learned." if column.startswith("val/") else "",
         f"Not logged, as in a closed form, which has no epochs: {_few(without)}." if without else "",
         f"metrics.csv could not be read: {_few(broken)}." if broken else "",
     ]

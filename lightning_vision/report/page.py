@@ -25,8 +25,8 @@ from lightning_vision.report.tables import write_tables
 from lightning_vision.storage.atomic_write import write_atomically, write_text_atomically
 from lightning_vision.terminal.wording import figure, plural, printable
 
-Pictures = Callable[[ReportRun, int], bytes | None]
-"""A test picture of a run by its row in the sample table, as a JPEG; None where it cannot be had."""
+Images = Callable[[ReportRun, int], bytes | None]
+"""A test image of a run by its row in the sample table, as a JPEG; None where it cannot be had."""
 
 PAGE = "report.html"
 VERDICTS = {
@@ -60,13 +60,13 @@ class _Script:
         return Markup(f"'sha256-{digest}'")
 
 
-def write_report(comparison: Comparison, output: Path, pictures: Pictures | None = None) -> ReportFiles:
+def write_report(comparison: Comparison, output: Path, images: Images | None = None) -> ReportFiles:
     """Write report.html, a PNG of each chart, and the tables.
 
     Args:
         comparison: What was gathered.
         output: The folder; made if need be.
-        pictures: Gives the test pictures that an update turned over; None: they are only counted.
+        images: Gives the test images that an update turned over; None: they are only counted.
 
     Raises:
         TrainingError: A file cannot be written.
@@ -74,15 +74,15 @@ def write_report(comparison: Comparison, output: Path, pictures: Pictures | None
     tables = write_tables(comparison, output)
     methods = list(dict.fromkeys(method.label for group in comparison.groups for method in group.methods))
     sections = [
-        group_section(group, f"group-{number}", methods, pictures)
+        group_section(group, f"group-{number}", methods, images)
         for number, group in enumerate(comparison.groups, start=1)
     ]
     charts = []
     for section in sections:
         for chart in section.charts:
             path = output / (f"{chart.name}.png" if len(sections) == 1 else f"{section.id}-{chart.name}.png")
-            picture = chart.png()
-            write_atomically(path, lambda temporary, picture=picture: temporary.write_bytes(picture))  # type: ignore[misc]
+            png = chart.png()
+            write_atomically(path, lambda temporary, png=png: temporary.write_bytes(png))  # type: ignore[misc]
             charts.append(path)
     page = output / PAGE
     write_text_atomically(page, _page(comparison, sections))
@@ -189,8 +189,8 @@ def _shared(saved: Savings) -> list[str]:
         words.append(f"{plural(saved.base_users, 'run')} started from {plural(saved.bases, 'base')}: a base was not trained again {plural(saved.bases_not_trained, 'time')}.")  # fmt: skip
     if saved.bases_elsewhere:
         words.append(f"{plural(saved.bases_elsewhere, 'run')} started from a base that is not among these runs: what that saved is not known.")  # fmt: skip
-    if saved.pictures_not_passed:
-        words.append(f"Kept features stood in for {saved.pictures_not_passed:,} passes of the backbone.")
+    if saved.images_not_passed:
+        words.append(f"Kept features stood in for {saved.images_not_passed:,} passes of the backbone.")
     if saved.untracked:
         words.append(f"The energy of {plural(saved.untracked, 'run')} was not tracked and is not in the sums.")
     return words

@@ -54,7 +54,7 @@ class RunPredictions:
 
     @property
     def order(self) -> npt.NDArray[np.int64]:
-        """(N,) the pictures sorted by path, those of one path (frames of a video) by row: alike in runs on one test set."""
+        """(N,) the images sorted by path, those of one path (frames of a video) by row: alike in runs on one test set."""
         return np.lexsort((self.index, self.path_hash))
 
     @property
@@ -103,7 +103,7 @@ def read_predictions(path: Path, file_classes: Sequence[str], class_names: Seque
 
 
 def key_of_test_set(predictions: RunPredictions, class_names: Sequence[str]) -> str:
-    """A hash of the test pictures and their true classes, whatever the order of pictures and classes."""
+    """A hash of the test images and their true classes, whatever the order of images and classes."""
     names = np.argsort(np.argsort(np.array(class_names, dtype=object)))[predictions.label]
     order = np.lexsort((names, predictions.path_hash))
     digest = hashlib.sha256(str(predictions.path_hash.dtype).encode())

@@ -33,7 +33,7 @@ def why_apart(groups: Sequence[Group], test_sets: Sequence[str]) -> list[str]:
 
     Args:
         groups: At least two.
-        test_sets: What identifies each one's test pictures.
+        test_sets: What identifies each one's test images.
     """
     sentences = []
     for number, group in enumerate(groups):
@@ -43,7 +43,7 @@ def why_apart(groups: Sequence[Group], test_sets: Sequence[str]) -> list[str]:
     return sentences
 
 
-def _differences(group: Group, other: Group, same_pictures: bool) -> list[str]:
+def _differences(group: Group, other: Group, same_images: bool) -> list[str]:
     one, two = _any_run(group).results, _any_run(other).results
     reasons = []
     if set(group.class_names) != set(other.class_names):
@@ -53,8 +53,8 @@ def _differences(group: Group, other: Group, same_pictures: bool) -> list[str]:
         words += [f"only here {listed([name[:40] for name in only], 3)}"] if only else []
         words += [f"only there {listed([name[:40] for name in missing], 3)}"] if missing else []
         reasons.append(f"the classes differ ({', '.join(words)})")
-    elif not same_pictures:
-        reasons.append(f"the test pictures differ ({_pictures(group)} here, {_pictures(other)} there)")
+    elif not same_images:
+        reasons.append(f"the test images differ ({_images(group)} here, {_images(other)} there)")
     if one.run.scenario != two.run.scenario:
         reasons.append(f"the scenario is {one.run.scenario} here and {two.run.scenario} there")
     if one.run.experiences != two.run.experiences:
@@ -68,7 +68,7 @@ def _any_run(group: Group) -> ReportRun:
     return [*group.runs, *group.bases][0]
 
 
-def _pictures(group: Group) -> int:
+def _images(group: Group) -> int:
     return int(np.sum(_any_run(group).results.test.confusion_matrix))
 
 

@@ -198,7 +198,7 @@ class Ranking:
 
 @dataclass(frozen=True)
 class Group:
-    """Runs that may be ranked together: same test pictures, same classes, same scenario, as many experiences."""
+    """Runs that may be ranked together: same test images, same classes, same scenario, as many experiences."""
 
     name: str
     class_names: list[str]

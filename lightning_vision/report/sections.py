@@ -1,4 +1,4 @@
-"""What the page shows of one group of runs: its charts in their order, its card, what updates did to single pictures."""
+"""What the page shows of one group of runs: its charts in their order, its card, what updates did to single images."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lightning_vision.report.card import Fact, run_notes, scenario_card
-from lightning_vision.report.changes import FlippedPicture, Flips, class_changes, flips, two_models
+from lightning_vision.report.changes import FlippedImage, Flips, class_changes, flips, two_models
 from lightning_vision.report.chart import Chart
 from lightning_vision.report.class_charts import flips_chart, forgetting_chart, mean_forgetting
 from lightning_vision.report.confusions import confusion_data
@@ -20,13 +20,13 @@ from lightning_vision.report.stream_charts import matrix_chart, stream_chart
 from lightning_vision.report.sweeps import sweep_charts
 from lightning_vision.terminal.wording import plural
 
-MOST_METHODS_PICTURED = 4
-PICTURES_OF_A_KIND = 8
+MOST_METHODS_IMAGED = 4
+IMAGES_OF_A_KIND = 8
 
 
 @dataclass(frozen=True)
 class Thumbnail:
-    """A test picture that an update turned over."""
+    """A test image that an update turned over."""
 
     uri: str
     alt: str
@@ -37,7 +37,7 @@ class Thumbnail:
 
 @dataclass(frozen=True)
 class Flipped:
-    """Some pictures that the last update of one run turned over."""
+    """Some images that the last update of one run turned over."""
 
     name: str
     lost: list[Thumbnail]
@@ -82,7 +82,7 @@ class Section:
 
 
 def group_section(
-    group: Group, section_id: str, methods: Sequence[str], pictures: Callable[[ReportRun, int], bytes | None] | None
+    group: Group, section_id: str, methods: Sequence[str], images: Callable[[ReportRun, int], bytes | None] | None
 ) -> Section:
     """Work out what is shown of a group.
 
@@ -90,7 +90,7 @@ def group_section(
         group: Its runs.
         section_id: Begins all ids of the section.
         methods: All methods of the page, for their hues.
-        pictures: Gives test pictures as JPEG; None: none are shown.
+        images: Gives test images as JPEG; None: none are shown.
     """
     by_cost = {cost: cost_chart(group, methods, cost) for cost in ("energy", "time")}
     turned = {method.label: [found for run in method.runs if (found := flips(run))] for method in group.methods}
@@ -107,7 +107,7 @@ def group_section(
         without_cost=[f"The {cost} of learning is not known, or nothing." for cost, chart in by_cost.items() if chart is None],
         curves=[*curve_charts(group, methods), *_drawn(over_stream)],
         learning=_drawn(learning),
-        flipped=[] if pictures is None else _flipped(group, turned, pictures),
+        flipped=[] if images is None else _flipped(group, turned, images),
         sweep=sweep_charts(group, methods),
         confusion=confusion_data(group),
         card=scenario_card(group),
@@ -121,14 +121,14 @@ def _drawn(charts: Any) -> list[Chart]:
 
 
 def _flipped(
-    group: Group, turned: dict[str, list[list[Flips]]], pictures: Callable[[ReportRun, int], bytes | None]
+    group: Group, turned: dict[str, list[list[Flips]]], images: Callable[[ReportRun, int], bytes | None]
 ) -> list[Flipped]:
     found = []
-    for method in group.methods[:MOST_METHODS_PICTURED]:
+    for method in group.methods[:MOST_METHODS_IMAGED]:
         if not turned[method.label]:
             continue
         run, last = _first_with_predictions(method), turned[method.label][0][-1]
-        lost, won = (_thumbnails(run, of, pictures) for of in (last.surest_lost, last.surest_won))
+        lost, won = (_thumbnails(run, of, images) for of in (last.surest_lost, last.surest_won))
         if lost or won:
             found.append(Flipped(f"{method.label}, seed {run.seed}", lost, won))
     return found
@@ -139,15 +139,15 @@ def _first_with_predictions(method: Method) -> ReportRun:
 
 
 def _thumbnails(
-    run: ReportRun, flipped: Sequence[FlippedPicture], pictures: Callable[[ReportRun, int], bytes | None]
+    run: ReportRun, flipped: Sequence[FlippedImage], images: Callable[[ReportRun, int], bytes | None]
 ) -> list[Thumbnail]:
     found = []
-    for one in flipped[:PICTURES_OF_A_KIND]:
-        jpeg = pictures(run, one.row)
+    for one in flipped[:IMAGES_OF_A_KIND]:
+        jpeg = images(run, one.row)
         if jpeg is not None:
             uri = "data:image/jpeg;base64," + base64.b64encode(jpeg).decode("ascii")
             wrong = one.after if one.after != one.label else one.before
-            found.append(Thumbnail(uri, f"A test picture of {one.label}", one.label, wrong))
+            found.append(Thumbnail(uri, f"A test image of {one.label}", one.label, wrong))
     return found
 
 
@@ -161,9 +161,9 @@ def _two_models(group: Group) -> str:
     models = two_models(first[common[0]], second[common[0]]) if len(common) == 1 else None
     if models is None:
         return ""
-    pictures = models.both + models.first_only + models.second_only + models.neither
+    images = models.both + models.first_only + models.second_only + models.neither
     return (
-        f"Two particular models, of seed {common[0]}: of {plural(pictures, 'test image')} {ranked[0].label} alone has {models.first_only} right "
+        f"Two particular models, of seed {common[0]}: of {plural(images, 'test image')} {ranked[0].label} alone has {models.first_only} right "
         f"and {ranked[1].label} alone {models.second_only} (exact McNemar test, p = {models.p_value:.2g}). That is about these two models and not about "
         "the methods: another seed makes other models."
     )  # fmt: skip

@@ -38,7 +38,7 @@ class Savings:
     """What training those would have taken."""
     bases_elsewhere: int
     """Runs that start from a base which is not among these runs: what they saved is not known."""
-    pictures_not_passed: int
+    images_not_passed: int
     """Passes of the backbone that kept features of other runs stood in for."""
     saved_seconds_by_features: float
     """What those passes would have taken."""
@@ -76,7 +76,7 @@ def savings(comparison: Comparison) -> Savings:
             co2eq_kg=_sum([_times(count, base.results.base.co2eq_kg) for base, count in spared.items()]),
         ),
         bases_elsewhere=elsewhere,
-        pictures_not_passed=sum(record.reused for record in features),
+        images_not_passed=sum(record.reused for record in features),
         saved_seconds_by_features=sum(record.saved_seconds for record in features),
     )
 

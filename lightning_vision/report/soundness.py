@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from lightning_vision.errors import DataError
 from lightning_vision.results.schema import Base, Evaluation, ExperienceRecord, Results, Scores, Totals
 
-MOST_PICTURES = 2**53
+MOST_IMAGES = 2**53
 
 
 def check_results(results: Results) -> None:
@@ -68,7 +68,7 @@ def _prices(results: Results) -> Iterator[str]:
     if results.features is not None:
         prices += [results.features.seconds, results.features.saved_seconds]
         counts += [results.features.computed, results.features.reused]
-    if not _between(prices, 0.0, math.inf) or not _between(counts, 0, MOST_PICTURES):
+    if not _between(prices, 0.0, math.inf) or not _between(counts, 0, MOST_IMAGES):
         yield "a time, an energy or a count that is negative or not finite"
 
 
@@ -90,7 +90,7 @@ def _scores(field: str, scores: Scores, names: Sequence[str]) -> Iterator[str]:
     matrix = scores.confusion_matrix
     if len(matrix) != len(names) or any(len(row) != len(names) for row in matrix):
         yield f"the confusion matrix of {field} is not {len(names)} x {len(names)}"
-    elif not all(_between(row, 0, MOST_PICTURES) for row in matrix):
+    elif not all(_between(row, 0, MOST_IMAGES) for row in matrix):
         yield f"the confusion matrix of {field} counts less than nothing, or too much"
     if scores.per_class.keys() != set(names):
         yield f"{field} scores other classes than class_names has"

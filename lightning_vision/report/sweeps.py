@@ -156,7 +156,7 @@ def _n_epsilon(method: Method, name: str, title: str) -> list[Chart]:
         {of for classes in found.values() for of in classes} - {of for classes in above.values() for of in classes}
     )
     note = (
-        "n counts the pictures that moved a class. Its old direction keeps about exp(-n epsilon) of itself: little changes far "
+        "n counts the images that moved a class. Its old direction keeps about exp(-n epsilon) of itself: little changes far "
         "below 1, little is left far above. Thin lines: one a class; the thick one is their mean."
         + (f" Classes that did not move: {len(still)}." if still else "")
     )  # fmt: skip

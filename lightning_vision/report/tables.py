@@ -78,7 +78,7 @@ def _ranking_row(group: Group, place: int, row: RankedMethod) -> dict[str, Any]:
         **_ends("forgetting", "points", row.forgetting),
         "parameters": row.total_parameters,
         "trainable parameters": row.trainable_parameters,
-        "multiply-adds per picture": row.macs,
+        "multiply-adds per image": row.macs,
         "epochs per increment": row.epochs,
         "learning time (s)": row.fit_seconds,
         "learning energy (kWh)": row.energy_kwh,
@@ -107,7 +107,7 @@ def _class_rows(group: Group, method: Method) -> list[dict[str, Any]]:
                 "group": group.name,
                 "method": method.label,
                 "class": name,
-                "test pictures": scores[0]["support"],
+                "test images": scores[0]["support"],
                 "seeds": len(runs),
                 "recall (%)": _mean([score["recall"] for score in scores]),
                 **_ends("recall", "%", recalls.get(name)),
@@ -139,7 +139,7 @@ def _experience_rows(group: Group, run: ReportRun) -> list[dict[str, Any]]:
             "complete": run.unfinished is None,
             "experience": record.index,
             "name": record.name,
-            "training pictures": record.train_samples,
+            "training images": record.train_samples,
             "epochs": record.epochs,
             "test accuracy (%)": _hundredfold(accuracy),
             "accuracy on classes seen (%)": _hundredfold(seen),
@@ -149,7 +149,7 @@ def _experience_rows(group: Group, run: ReportRun) -> list[dict[str, Any]]:
             "evaluation time (s)": record.evaluation.seconds,
             "evaluation energy (kWh)": record.evaluation.energy_kwh,
             "trainable parameters": record.trainable_parameters,
-            "pictures through the backbone": record.backbone_images,
+            "images through the backbone": record.backbone_images,
         }
         for record, accuracy, seen in zip(
             results.experiences, results.test_accuracy, results.seen_accuracy, strict=True

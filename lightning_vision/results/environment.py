@@ -14,7 +14,7 @@ from lightning_vision.results.record import digits
 
 
 def path_hashes(paths: list[str]) -> npt.NDArray[np.str_]:
-    """Sixteen hexadecimal digits for each picture's path (N,), to match pictures across runs."""
+    """Sixteen hexadecimal digits for each image's path (N,), to match images across runs."""
     return np.array([digits(path) for path in paths])
 
 

@@ -1,4 +1,4 @@
-"""What one pass over labelled pictures leaves behind: for each picture and variant the prediction and its confidence."""
+"""What one pass over labelled images leaves behind: for each image and variant the prediction and its confidence."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lightning_vision.data.batch import Batch
 
 @dataclass(frozen=True)
 class Predictions:
-    """The predictions for N pictures by V variants, in the order of the sample table."""
+    """The predictions for N images by V variants, in the order of the sample table."""
 
     index: npt.NDArray[np.int64]
     """(N,) rows of the sample table."""
@@ -31,7 +31,7 @@ class Predictions:
     """(V, N, C), kept only if asked for."""
 
     def accuracy(self, rows: npt.NDArray[np.bool_] | None = None) -> npt.NDArray[np.float64]:
-        """Accuracy per variant (V,), over all pictures or those of a mask (N,); NaN without any."""
+        """Accuracy per variant (V,), over all images or those of a mask (N,); NaN without any."""
         correct = self.predicted == self.label
         if rows is not None:
             correct = correct[:, rows]
@@ -77,7 +77,7 @@ class Collector:
         self._real.append(torch.cat(parts, dim=1)[keep])
 
     def result(self, device: torch.device) -> Predictions:
-        """All predictions of all processes, each picture once, sorted by index."""
+        """All predictions of all processes, each image once, sorted by index."""
         whole = _gather(torch.cat(self._whole) if self._whole else torch.empty(0, 3, dtype=torch.int64, device=device))
         real = _gather(torch.cat(self._real) if self._real else torch.empty(0, 1, device=device))
         order = torch.argsort(whole[:, 0])

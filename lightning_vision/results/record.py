@@ -28,7 +28,7 @@ class StreamRecord:
     stream: Stream
     class_names: list[str]
     test_parts: npt.NDArray[np.int64]
-    """(N,) the experience that each test picture belongs to, in the order of its index."""
+    """(N,) the experience that each test image belongs to, in the order of its index."""
     chance: Row = field(default_factory=list)
     initial_accuracy: float | None = None
     accuracy_matrix: list[Row] = field(default_factory=list)
@@ -46,7 +46,7 @@ class StreamRecord:
 
     @property
     def test_index(self) -> npt.NDArray[np.int64]:
-        """(N,) the test pictures' rows in the sample table."""
+        """(N,) the test images' rows in the sample table."""
         return self._predictions[0].index
 
     @property
@@ -299,7 +299,7 @@ class StreamRecord:
 
 
 def test_parts(stream: Stream) -> npt.NDArray[np.int64]:
-    """(N,) the experience that each test picture belongs to, in the order of the sample table."""
+    """(N,) the experience that each test image belongs to, in the order of the sample table."""
     pairs = sorted((int(row), experience.index) for experience in stream for row in experience.test_indices)
     return np.array([part for _, part in pairs], dtype=np.int64)
 
@@ -331,7 +331,7 @@ def digits(text: str) -> str:
 
 
 def _passed(evaluation: schema.Evaluation) -> int:
-    """Pictures that passed the backbone in an evaluation; records from before features were kept do not say."""
+    """Images that passed the backbone in an evaluation; records from before features were kept do not say."""
     return evaluation.images if evaluation.backbone_images is None else evaluation.backbone_images
 
 

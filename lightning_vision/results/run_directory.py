@@ -37,7 +37,7 @@ class RunDirectory:
 
     @property
     def predictions(self) -> Path:
-        """The prediction for each test picture after each experience."""
+        """The prediction for each test image after each experience."""
         return self.path / "predictions.npz"
 
     @property

@@ -39,7 +39,7 @@ class ClassScores(TypedDict):
 
 @with_config(ConfigDict(extra="forbid"))
 class Confusion(TypedDict):
-    """One kind of error: pictures of one class that are taken for another."""
+    """One kind of error: images of one class that are taken for another."""
 
     true: str
     predicted: str
@@ -151,7 +151,7 @@ class Totals(_Model):
 
 
 class Features(_Model):
-    """Whether pictures passed the backbone once, their features being kept, and what came from other runs."""
+    """Whether images passed the backbone once, their features being kept, and what came from other runs."""
 
     kept: bool
     why: str

@@ -101,11 +101,11 @@ def confusion_matrix(labels: npt.ArrayLike, predicted: npt.ArrayLike, classes: i
 
 
 def accuracy(confusion: Counts, classes: Sequence[int] | None = None) -> float | None:
-    """Share of the pictures that are predicted right.
+    """Share of the images that are predicted right.
 
     Args:
         confusion: (C, C) counts.
-        classes: only the pictures of these true classes; None: all. None is returned if there is no picture.
+        classes: only the images of these true classes; None: all. None is returned if there is no image.
     """
     rows = slice(None) if classes is None else list(classes)
     support = int(confusion[rows].sum())
@@ -167,7 +167,7 @@ def top_confusions(confusion: Counts, class_names: Sequence[str], n: int = 20) -
 
 
 def expected_calibration_error(confidence: npt.ArrayLike, correct: npt.ArrayLike, bins: int = 15) -> float | None:
-    """Mean distance between confidence and accuracy over bins of equal width, weighted by their pictures.
+    """Mean distance between confidence and accuracy over bins of equal width, weighted by their images.
 
     Args:
         confidence: (N,) probability of the predicted class.
@@ -175,7 +175,7 @@ def expected_calibration_error(confidence: npt.ArrayLike, correct: npt.ArrayLike
         bins: their number. Each holds its lower edge; torchmetrics keeps a confidence of exactly 1 in a bin of its own.
 
     Returns:
-        The error between 0 and 1; None without pictures and where a confidence is NaN.
+        The error between 0 and 1; None without images and where a confidence is NaN.
     """
     # The clip matters: one probability that rounding put above 1 makes torchmetrics take all of them for logits.
     preds = torch.from_numpy(np.clip(np.asarray(confidence, dtype=np.float64), 0, 1))

@@ -8,7 +8,7 @@ import pandas as pd
 from rich.console import Console
 
 from lightning_vision.data.datamodule import StreamDataModule
-from lightning_vision.drawing.figures import confusion_csv, confusion_picture
+from lightning_vision.drawing.figures import confusion_csv, save_confusion_figure
 from lightning_vision.errors import DataError
 from lightning_vision.features.feature_serving import FeatureServing
 from lightning_vision.learning.classifier import ContinualClassifier
@@ -50,7 +50,7 @@ def test(
     )
     folder = path.parent.parent
     _say(
-        f"{path}: test accuracy {scores.accuracy:.4f}, macro F1 {scores.macro_f1:.4f}, ECE {scores.ece:.4f} on {len(predictions.index)} pictures."
+        f"{path}: test accuracy {scores.accuracy:.4f}, macro F1 {scores.macro_f1:.4f}, ECE {scores.ece:.4f} on {len(predictions.index)} images."
     )
     directory = RunDirectory(folder)
     if directory.results.is_file():
@@ -63,7 +63,7 @@ def test(
             _say(f"Rewritten: {directory.results}, predictions.npz, and the tables and charts of both matrices")
         return
     confusion_csv(scores.confusion_matrix, model.class_names, folder / "confusion_matrix.csv")
-    confusion_picture(
+    save_confusion_figure(
         scores.confusion_matrix,
         model.class_names,
         folder / "confusion_matrix.png",
@@ -90,7 +90,7 @@ def predict(
     )
     target = path.parent.parent / "predictions.csv"
     write_atomically(target, lambda temporary: table.to_csv(temporary, index=False, errors="backslashreplace"))
-    samples = plural(len(datamodule.samples), "picture")
+    samples = plural(len(datamodule.samples), "image")
     _say(f"{plural(len(table), 'prediction')}, for the test part of {samples} in all, written: {target}")
 
 
@@ -111,7 +111,7 @@ def _one_pass(
     loader = datamodule.evaluation_loader("test", None, trainer.global_rank, trainer.world_size)
     if not len(loader):
         raise DataError(
-            f"There are no test pictures (data.test_fraction is {datamodule.test_fraction}). Give data.test_fraction, or a "
+            f"There are no test images (data.test_fraction is {datamodule.test_fraction}). Give data.test_fraction, or a "
             "test set of its own."
         )
     trainer.test(model, dataloaders=loader, verbose=False)

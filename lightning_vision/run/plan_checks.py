@@ -18,7 +18,7 @@ def check_plan(model: ContinualClassifier, datamodule: StreamDataModule) -> None
     stream = datamodule.stream
     if len(model.class_names) < 2:
         raise DataError(
-            f"There is one class, '{model.class_names[0]}', and a classifier needs at least 2. Give pictures of another "
+            f"There is one class, '{model.class_names[0]}', and a classifier needs at least 2. Give images of another "
             "class too, or model.base_checkpoint: a run that knows other classes."
         )
     datamodule.batch_transform.check_classes(len(model.class_names))

@@ -84,7 +84,7 @@ def rewrite_run(
     record.rewrite_predictions(directory.predictions)
     write_results(found, directory.results)
     names = [experience.name for experience in datamodule.stream]
-    draw_run(found, names, record.last_predictions, datamodule.picture, directory)
+    draw_run(found, names, record.last_predictions, datamodule.image, directory)
     return found
 
 

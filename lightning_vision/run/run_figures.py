@@ -1,4 +1,4 @@
-"""The pictures and tables of a finished run, in its directory and in W&B."""
+"""The figures and tables of a finished run, in its directory and in W&B."""
 
 from __future__ import annotations
 
@@ -32,36 +32,36 @@ def draw_run(
         results: The run after its last experience, or the one that it stopped after.
         experiences: The names of all that the stream has.
         predictions: The last ones on the test set, of the picked variant.
-        load_image: The picture of a row, uint8 (3, h, w).
+        load_image: The image of a row, uint8 (3, h, w).
         directory: Where to.
-        loggers: W&B's is given the pictures too.
+        loggers: W&B's is given the figures too.
         position: The last experience; only loggers ask for it.
     """
     # matplotlib takes a second to load: only a run that ends needs it.
-    from lightning_vision.drawing import figures as pictures
-    from lightning_vision.drawing.curves import curves_picture
+    from lightning_vision.drawing import figures
+    from lightning_vision.drawing.curves import save_curves_figure
 
     folder, names, title = directory.path, results.class_names, results.run.name
     matrix, accuracy = results.test.confusion_matrix, np.array(results.accuracy_matrix, dtype=np.float64)
-    pictures.confusion_picture(
+    figures.save_confusion_figure(
         matrix, names, folder / "confusion_matrix.png", f"{title}: test set after the last experience"
     )
-    pictures.confusion_csv(matrix, names, folder / "confusion_matrix.csv")
-    pictures.accuracy_matrix_picture(accuracy, experiences, folder / "accuracy_matrix.png", title)
-    pictures.accuracy_matrix_csv(accuracy, experiences, folder / "accuracy_matrix.csv")
+    figures.confusion_csv(matrix, names, folder / "confusion_matrix.csv")
+    figures.save_accuracy_matrix_figure(accuracy, experiences, folder / "accuracy_matrix.png", title)
+    figures.accuracy_matrix_csv(accuracy, experiences, folder / "accuracy_matrix.csv")
     images: dict[str, Path] = {
         "confusion/heatmap": folder / "confusion_matrix.png",
         "stream/accuracy_matrix": folder / "accuracy_matrix.png",
     }
     if directory.metrics.is_file():
-        curves_picture(pd.read_csv(directory.metrics), experiences, folder / "curves.png", title)
+        save_curves_figure(pd.read_csv(directory.metrics), experiences, folder / "curves.png", title)
         images["stream/curves"] = folder / "curves.png"
     sweep = [name for name in results.variants if name.startswith("epsilon=")]
     if len(sweep) > 1 and len(sweep) == len(results.variants):
         epsilons = [float(name.removeprefix("epsilon=")) for name in sweep]
         after = np.array([results.variants[name].test_accuracy[-1] for name in sweep], dtype=np.float64)
         picked = (results.picked_variant or [None])[-1]
-        pictures.sweep_picture(
+        figures.save_sweep_figure(
             epsilons,
             after,
             results.accuracy_before,
@@ -79,8 +79,8 @@ def draw_run(
 def draw_errors(
     predictions: Predictions, load_image: Callable[[int], Tensor], names: Sequence[str], path: Path, most: int = 24
 ) -> bool:
-    """Draw the test pictures that were wrong with the most confidence; says whether there are any."""
-    from lightning_vision.drawing.figures import errors_picture
+    """Draw the test images that were wrong with the most confidence; says whether there are any."""
+    from lightning_vision.drawing.figures import save_errors_figure
 
     wrong = np.flatnonzero(predictions.predicted[0] != predictions.label)
     surest = wrong[np.argsort(-predictions.confidence[0][wrong], kind="stable")][:most]
@@ -92,5 +92,5 @@ def draw_errors(
         (names[predictions.label[row]], names[predictions.predicted[0][row]], float(predictions.confidence[0][row]))
         for row in surest
     ]
-    errors_picture(images, captions, path)
+    save_errors_figure(images, captions, path)
     return True

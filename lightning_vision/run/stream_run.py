@@ -202,7 +202,7 @@ class StreamRun:
             before = getattr(saved.run, key)
             if before != now:
                 raise CheckpointError(
-                    f"{self.directory.path} was run on other data: its {key} is {before[:12]}, now it is {now[:12]}. Pictures "
+                    f"{self.directory.path} was run on other data: its {key} is {before[:12]}, now it is {now[:12]}. Images "
                     "were added, removed, renamed or relabelled. Put the data back as it was, or start another run by "
                     "--run_name (with model.base_checkpoint to go on from its weights)."
                 )
@@ -222,7 +222,7 @@ class StreamRun:
             smallest = min(len(experience.indices) for experience in self.datamodule.stream)
             if smallest < trainer.world_size:
                 raise ConfigError(
-                    f"An experience of {smallest} training picture(s) cannot be shared by {trainer.world_size} processes. "
+                    f"An experience of {smallest} training image(s) cannot be shared by {trainer.world_size} processes. "
                     "Use fewer processes (trainer.devices) or fewer experiences."
                 )
             launcher = trainer.strategy.launcher
@@ -362,7 +362,7 @@ class StreamRun:
         learner = model.learner
         closed_form = learner.kind == "closed_form"
         last = self.directory.within(t, number, "last")
-        changing = [type(recipe).__name__ for recipe in self.recipes if recipe.needs_pictures]
+        changing = [type(recipe).__name__ for recipe in self.recipes if recipe.needs_images]
         features = self.features.for_training(learner, " and ".join(changing))
         validates = served(self.datamodule, learner, experience)[1] > 0 and not closed_form
         self.signals.path = last
@@ -620,7 +620,7 @@ class StreamRun:
         self.record.notes.append(text)
         self.progress.say(text)
 
-    def draw_pictures(self) -> None:
+    def draw_figures(self) -> None:
         """Draw what the run directory holds, once the last experience is finished."""
         if self.rank == 0:
             self.position.experience = self.record.done - 1
@@ -629,7 +629,7 @@ class StreamRun:
                 self._results(complete=False),
                 [experience.name for experience in self.datamodule.stream],
                 last,
-                self.datamodule.picture,
+                self.datamodule.image,
                 self.directory,
                 self.trainers.loggers,
                 self.position,
@@ -643,7 +643,7 @@ class StreamRun:
         self.processes.close()
 
     def finish(self) -> schema.Results:
-        """Mark the run as complete if it came to the stream's end; to be called once its pictures are there too."""
+        """Mark the run as complete if it came to the stream's end; to be called once its images are there too."""
         results = self._results(complete=self.record.done == len(self.datamodule.stream))
         if self.rank == 0:
             write_results(results, self.directory.results)

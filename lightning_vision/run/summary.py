@@ -98,7 +98,7 @@ def _experiences(results: Results) -> Table:
 def _classes(results: Results, most: int) -> Table:
     """What each class won or lost since the learning strategy began."""
     table = Table(title="Per class on the test set")
-    for heading in ("class", "pictures", "recall", "precision", "F1", "recall before", "won or lost"):
+    for heading in ("class", "images", "recall", "precision", "F1", "recall before", "won or lost"):
         table.add_column(heading, justify="left" if heading == "class" else "right")
     first = None if results.accuracy_before is None else results.first_test
     names = list(results.test.per_class)
@@ -133,7 +133,7 @@ def _recall(scores: Scores | None, name: str) -> float | None:
 
 def _price(results: Results) -> Table:
     table = Table(title="Price")
-    for heading in ("experience", "pictures", "epochs", "seconds", "kWh", "kg CO2eq", "evaluation s"):
+    for heading in ("experience", "images", "epochs", "seconds", "kWh", "kg CO2eq", "evaluation s"):
         table.add_column(heading, justify="left" if heading == "experience" else "right", no_wrap=True)
     records = results.experiences
     for record in records if len(records) <= 20 else records[:1] + records[-9:]:

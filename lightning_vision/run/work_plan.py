@@ -23,7 +23,7 @@ def work(
     recipes: Sequence[Recipe] = (),
     stop_after: int | None = None,
 ) -> list[float]:
-    """The work of each experience, in pictures through the network, for the time left; a backward pass counts as two more.
+    """The work of each experience, in images through the network, for the time left; a backward pass counts as two more.
 
     Args:
         model: The classifier with its strategies.
@@ -52,12 +52,12 @@ def work(
 
 
 def served(datamodule: StreamDataModule, learner: Strategy, experience: Experience) -> tuple[int, int]:
-    """Training and validation pictures that a strategy is given for an experience."""
+    """Training and validation images that a strategy is given for an experience."""
     first = 0 if learner.learns_all_seen else experience.index
     given = list(datamodule.stream)[first : experience.index + 1]
     return sum(len(e.indices) for e in given), sum(len(e.val_indices) for e in given)
 
 
 def cost(learner: Strategy) -> float:
-    """Work of training on one picture, in forward passes: a backward pass costs about two."""
+    """Work of training on one image, in forward passes: a backward pass costs about two."""
     return 1.0 if learner.freezes_backbone else 3.0

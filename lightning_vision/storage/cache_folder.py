@@ -1,4 +1,4 @@
-"""Where what was computed from the data is kept: frames of videos, what an inspection found, decoded pictures."""
+"""Where what was computed from the data is kept: frames of videos, what an inspection found, decoded images."""
 
 import hashlib
 import os
@@ -16,7 +16,7 @@ SUFFIX = ".lightning_vision"
 
 
 def beside(root: Path) -> Path:
-    """A hidden folder next to the root, not in it: to other readers every folder in a root of pictures is a class."""
+    """A hidden folder next to the root, not in it: to other readers every folder in a root of images is a class."""
     root = root.resolve()
     return root.parent / f".{root.name}{SUFFIX}"
 

@@ -81,7 +81,7 @@ def short_reason(error: Exception, file: Path) -> str:
     if isinstance(error, OSError):
         return error.strerror or str(error)
     text = str(error).removesuffix(" Repair or remove it.").removesuffix(".")
-    for noun in ("picture", "video"):
+    for noun in ("image", "video"):
         text = text.removeprefix(f"The {noun} {file} ")
     return text.replace(str(file), file.name)
 

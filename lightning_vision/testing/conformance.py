@@ -41,7 +41,7 @@ class StrategyConformance:
     strategy: ClassVar[str | type[Strategy]]
     """The class, or its dotted path."""
     options: ClassVar[Mapping[str, Any]] = {}
-    """Of its constructor: limits that a tiny run reaches, such as a memory of 8 pictures."""
+    """Of its constructor: limits that a tiny run reaches, such as a memory of 8 images."""
     arguments: ClassVar[Sequence[str]] = ()
     """Further options of the command line, such as another learning rate."""
     exempt: ClassVar[Mapping[str, str]] = {}
@@ -121,19 +121,19 @@ class StrategyConformance:
                 "head, or its update what predict reads? `arguments` takes another learning rate, `options` weaker penalties."
             )
 
-    def test_few_pictures(self) -> None:
-        """An experience of two pictures, batches of one, no validation data (unless it needs some)."""
+    def test_few_images(self) -> None:
+        """An experience of two images, batches of one, no validation data (unless it needs some)."""
         run = self._few()
         if run.finished < 2:
-            where = f"experience {run.finished}, of {(12, 2)[run.finished]} pictures"
-            self._fail(f"With batches of a single picture it did not come through {where}:\n{run.last_words}")
+            where = f"experience {run.finished}, of {(12, 2)[run.finished]} images"
+            self._fail(f"With batches of a single image it did not come through {where}:\n{run.last_words}")
         self._check_finite(run, 1)
 
     def test_class_seen_again(self) -> None:
-        """Pictures of a class that was learned two experiences ago."""
+        """Images of a class that was learned two experiences ago."""
         run = self._few()
         if run.finished < 2:
-            pytest.skip("The run did not come so far: see test_few_pictures.")
+            pytest.skip("The run did not come so far: see test_few_images.")
         if not run.ended_well:
             self._fail(f"Experience 2 brings a class of experience 0 again, and it did not learn it:\n{run.last_words}")
         self._check_finite(run, 2)
@@ -187,7 +187,7 @@ class StrategyConformance:
             )
 
     def test_inputs_are_not_mutated(self) -> None:
-        """Pictures, labels and features that a hook is given are as they were when it is done."""
+        """Images, labels and features that a hook is given are as they were when it is done."""
         run = self._whole()
         last = run.finished - 1
         model, data = self.trial.load(run, last - 1)
@@ -344,7 +344,7 @@ class StrategyConformance:
         if apart:
             self._fail(
                 f"On two ranks it ends with another {', '.join(apart[:3])} ({len(apart)} in all) than on one. The batches of "
-                "after_experience are striped over the ranks: sum with self.reduce. A loss is a mean over the batch's pictures."
+                "after_experience are striped over the ranks: sum with self.reduce. A loss is a mean over the batch's images."
             )
         confidence = [torch.from_numpy(each.predictions["confidence"]) for each in (whole, run)]
         if whole.results.test.confusion_matrix != run.results.test.confusion_matrix or not _close(*confidence):

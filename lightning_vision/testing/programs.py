@@ -86,12 +86,12 @@ def _rank(words: list[str], rank: int, port: int, log: str) -> None:
 
 @contextmanager
 def _small() -> Iterator[None]:
-    """Without what takes longer than a tiny run itself: threads that wait for each other, and the drawing of pictures."""
+    """Without what takes longer than a tiny run itself: threads that wait for each other, and the drawing of images."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     gc.freeze()  # the run looks for garbage and need not look at all that the tests have imported; it unfreezes at its end
     try:
-        with patch.object(StreamRun, "draw_pictures"):
+        with patch.object(StreamRun, "draw_figures"):
             yield
     finally:
         torch.set_num_threads(threads)

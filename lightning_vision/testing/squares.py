@@ -19,15 +19,15 @@ class ColouredSquares(StreamDataModule):
 
     Args:
         classes: Names out of ``COLOURS``.
-        per_class: Pictures of each class.
+        per_class: Images of each class.
         noise: Standard deviation of the noise, in grey levels.
-        arrivals: In place of ``per_class`` the training pictures of each class in each arrival (the column ``arrival``, for
+        arrivals: In place of ``per_class`` the training images of each class in each arrival (the column ``arrival``, for
             the scenario FromColumn). A fourth as many are for validation and a fourth for testing.
-        least_held_out: Of each class in each arrival, at least so many pictures for validation and for testing.
+        least_held_out: Of each class in each arrival, at least so many images for validation and for testing.
         root: Not used.
         batch_size: See ``StreamDataModule``, as all that follow.
         num_workers: None are needed.
-        image_size: Side of the pictures, in pixels.
+        image_size: Side of the images, in pixels.
         val_fraction: Share of the training data.
         seed: Of the cut.
         stream: How the training data becomes experiences.
@@ -56,13 +56,13 @@ class ColouredSquares(StreamDataModule):
         super().__init__(root, batch_size, num_workers, image_size, val_fraction, 0.25, seed, stream, **options)
 
     def read_samples(self) -> tuple[pd.DataFrame, list[str]]:
-        """One row a picture; the column ``place`` halves them."""
+        """One row an image; the column ``place`` halves them."""
         rows = self._rows()
         names = [name for name, _, _ in rows]
         generator = np.random.default_rng(0)
         colours = np.array([COLOURS[name] for name in names])[:, :, None, None]
         pixels = colours + generator.normal(0, self.noise, (len(names), 3, self.image_size, self.image_size))
-        self._pictures = torch.from_numpy(pixels.clip(0, 255).astype(np.uint8))
+        self._images = torch.from_numpy(pixels.clip(0, 255).astype(np.uint8))
         samples = pd.DataFrame(
             {
                 "path": [f"{name}/{number}.png" for number, name in enumerate(names)],
@@ -75,7 +75,7 @@ class ColouredSquares(StreamDataModule):
         return samples, list(self.classes)
 
     def _rows(self) -> list[tuple[str, str, int]]:
-        """Class, split and arrival of each picture."""
+        """Class, split and arrival of each image."""
         if self.arrivals is None:
             return [(name, "", 0) for name in self.classes for _ in range(self.per_class)]
         rows = []
@@ -88,12 +88,12 @@ class ColouredSquares(StreamDataModule):
 
     def load_image(self, index: int) -> Tensor:
         """uint8 (3, H, W)."""
-        return self._pictures[index]
+        return self._images[index]
 
     def default_train_transforms(self) -> list[nn.Module]:
         """Random flip."""
         return [v2.RandomHorizontalFlip()]
 
     def default_eval_transforms(self) -> list[nn.Module]:
-        """The picture as it is."""
+        """The image as it is."""
         return [v2.Identity()]

@@ -46,11 +46,11 @@ COMMON: dict[str, Any] = {
 }
 # Data and stream for each scenario.
 DATA: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
-    # 17 training pictures a class: a last batch of one, which leaves the second of two ranks without any.
+    # 17 training images a class: a last batch of one, which leaves the second of two ranks without any.
     "ClassIncremental": ({"per_class": 28}, {"experiences": 3, "base_classes": 2}),
     "InstanceIncremental": ({"per_class": 28}, {"experiences": 3, "base_fraction": 0.4}),
     "DomainIncremental": ({"per_class": 12}, {"by": "place"}),
-    # Two pictures are the fewest that an experience can have. Red is seen again.
+    # Two images are the fewest that an experience can have. Red is seen again.
     "FromColumn": (
         {
             "classes": ["red", "green", "blue"],
@@ -180,7 +180,7 @@ class Trial:
 
     @cached_property
     def few(self) -> Run:
-        """Experiences of 12, 2 and 8 pictures, batches of one; experience 1 has nothing held out if that may be."""
+        """Experiences of 12, 2 and 8 images, batches of one; experience 1 has nothing held out if that may be."""
         data = {"batch_size": 1, "least_held_out": int(self.build().needs_validation)}
         return self.fit("few", "FromColumn", data, trainer={"max_epochs": 1})
 
@@ -299,5 +299,5 @@ def training_batches(model: ContinualClassifier, data: ColouredSquares, experien
 
 
 def test_batches(model: ContinualClassifier, data: ColouredSquares) -> list[Batch]:
-    """The pictures of the test set, as they are on the device."""
+    """The images of the test set, as they are on the device."""
     return [model.on_after_batch_transfer(batch, 0) for batch in data.evaluation_loader("test")]

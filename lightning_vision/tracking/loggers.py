@@ -33,7 +33,7 @@ def log_experience(
         loggers: The run's loggers; each is made to follow `position`.
         position: The experience that ended.
         scalars: By key; those that are None are left out.
-        images: Picture files by key; only W&B takes them, as it takes the following.
+        images: Image files by key; only W&B takes them, as it takes the following.
         tables: Tables by key.
         artifacts: Files by key, logged as artifacts of the run ("confusion/matrix": `<run>-confusion-matrix`).
     """

@@ -42,7 +42,7 @@ class StreamProgress(Callback):
         """Start the clock.
 
         Args:
-            plan: The work of each experience, in pictures through the network.
+            plan: The work of each experience, in images through the network.
             done: Experiences finished by an earlier part of the run.
         """
         self._plan = plan
@@ -84,7 +84,7 @@ class StreamProgress(Callback):
 
         Args:
             stage: Its name.
-            cost: Work of training on one picture, in forward passes.
+            cost: Work of training on one image, in forward passes.
         """
         self._cost, self._unreported = cost, False
         self._stage = f"{stage} " if stage else ""

@@ -1,4 +1,4 @@
-"""What pictures look like in a few numbers: light, sharpness, and the border, which is mostly background."""
+"""What images look like in a few numbers: light, sharpness, and the border, which is mostly background."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - torch's own custom
 
 BORDER = 8
-"""The border is an eighth of the picture's side, on each side."""
+"""The border is an eighth of the image's side, on each side."""
 LIGHT = ("brightness", "contrast", "sharpness")
 BACKGROUND = ("border red", "border green", "border blue", "border texture")
 STATISTICS = (*LIGHT, *BACKGROUND)
@@ -19,7 +19,7 @@ LAPLACE = ((0.0, 1.0, 0.0), (1.0, -4.0, 1.0), (0.0, 1.0, 0.0))
 
 
 def appearance(image: Tensor) -> Tensor:
-    """The ``STATISTICS`` of pictures, in grey levels from 0 to 255.
+    """The ``STATISTICS`` of images, in grey levels from 0 to 255.
 
     Brightness is the mean of the luma, contrast its standard deviation, sharpness the standard deviation of its Laplacian
     (the focus measure of Pech-Pacheco et al. 2000, as a root); the border's colour is the mean of each channel there, its

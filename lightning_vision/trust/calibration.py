@@ -16,8 +16,8 @@ from lightning_vision.terminal.wording import plural
 
 BINS = 15
 """Of equal width, as for the calibration error in results.json."""
-FEWEST_PICTURES, FEWEST_PER_CLASS = 50, 2
-"""Fewer validation pictures than the larger of 50 and twice the classes fix no temperature."""
+FEWEST_IMAGES, FEWEST_PER_CLASS = 50, 2
+"""Fewer validation images than the larger of 50 and twice the classes fix no temperature."""
 NEVER = -1e9
 """In place of minus infinity, which has no gradient."""
 LIMITS = (1e-4, 1e4)
@@ -26,11 +26,11 @@ LIMITS = (1e-4, 1e4)
 
 @dataclass(frozen=True)
 class Fitted:
-    """A temperature, and what it did to the likelihood of the validation pictures."""
+    """A temperature, and what it did to the likelihood of the validation images."""
 
     temperature: float
     determined: bool
-    """False where every validation picture is predicted right: the likelihood then grows without end as T goes to 0, and T
+    """False where every validation image is predicted right: the likelihood then grows without end as T goes to 0, and T
     is left at 1."""
     nll_before: float
     """Mean negative log likelihood in nats, at T = 1."""
@@ -44,26 +44,26 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> Fitted:
     negative log likelihood on validation data. It changes no prediction. The search is over log T, by L-BFGS in float64.
 
     Args:
-        logits: (N, C) of validation pictures; -inf for classes that were never seen.
+        logits: (N, C) of validation images; -inf for classes that were never seen.
         labels: (N,) their classes, all seen.
 
     Raises:
-        DataError: There are too few pictures, or all are of one class.
-        TrainingError: The pictures are predicted no better than by chance, so that no temperature is best.
+        DataError: There are too few images, or all are of one class.
+        TrainingError: The images are predicted no better than by chance, so that no temperature is best.
     """
     seen = torch.isfinite(logits).any(dim=0)
-    needed = max(FEWEST_PICTURES, FEWEST_PER_CLASS * int(seen.sum()))
+    needed = max(FEWEST_IMAGES, FEWEST_PER_CLASS * int(seen.sum()))
     classes = len(set(labels.tolist()))
     if len(labels) < needed or classes < 2:
-        found = f"{plural(len(labels), 'picture')} of {classes} class{'' if classes == 1 else 'es'}"
+        found = f"{plural(len(labels), 'image')} of {classes} class{'' if classes == 1 else 'es'}"
         raise DataError(
-            f"The validation data is too small to fit a temperature: expected at least {needed} pictures (the larger of "
-            f"{FEWEST_PICTURES} and {FEWEST_PER_CLASS} for each of the {int(seen.sum())} classes seen) of two classes or more, "
+            f"The validation data is too small to fit a temperature: expected at least {needed} images (the larger of "
+            f"{FEWEST_IMAGES} and {FEWEST_PER_CLASS} for each of the {int(seen.sum())} classes seen) of two classes or more, "
             f"found {found}. Give more data, or start the run anew with a larger data.val_fraction."
         )
     if not bool(torch.isfinite(logits[torch.arange(len(labels)), labels]).all()):
         raise TrainingError(
-            "No temperature fits: the validation data has pictures of classes that can never be predicted (a score of minus "
+            "No temperature fits: the validation data has images of classes that can never be predicted (a score of minus "
             "infinity). The learning strategy has no data of them yet; use a later checkpoint."
         )
     z = logits.double().clamp(min=NEVER)
@@ -84,7 +84,7 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> Fitted:
     temperature = float(log_t.detach().exp())
     if not LIMITS[0] < temperature < LIMITS[1]:
         raise TrainingError(
-            f"No temperature fits: on the {len(labels)} validation pictures the likelihood is best at T = {temperature:.3g}. "
+            f"No temperature fits: on the {len(labels)} validation images the likelihood is best at T = {temperature:.3g}. "
             "Their classes are predicted no better than by chance; train further, or look at the validation data."
         )
     return Fitted(temperature, True, before, float(F.cross_entropy(z / temperature, labels)))
@@ -92,13 +92,13 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> Fitted:
 
 @dataclass(frozen=True)
 class Bin:
-    """The pictures whose confidence lies in one interval."""
+    """The images whose confidence lies in one interval."""
 
     low: float
     high: float
     count: int
     confidence: float
-    """Mean confidence; 0 without pictures, as ``accuracy``."""
+    """Mean confidence; 0 without images, as ``accuracy``."""
     accuracy: float
 
 
@@ -124,6 +124,6 @@ def reliability(confidence: npt.NDArray[np.floating], correct: npt.NDArray[np.bo
 
 
 def calibration_error(bins: Sequence[Bin]) -> float | None:
-    """Expected calibration error: mean over pictures of |accuracy - confidence| of their bin; None without pictures."""
+    """Expected calibration error: mean over images of |accuracy - confidence| of their bin; None without images."""
     total = sum(item.count for item in bins)
     return sum(item.count * abs(item.accuracy - item.confidence) for item in bins) / total if total else None

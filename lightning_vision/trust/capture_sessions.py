@@ -1,4 +1,4 @@
-"""When and where pictures were taken, as far as their files say."""
+"""When and where images were taken, as far as their files say."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from scipy.spatial import KDTree
 SESSION_GAP_SECONDS = 1800.0
 """A pause of half an hour ends a shooting session."""
 NEAR_SECONDS = 600.0
-"""Pictures taken within ten minutes of each other show the same scene, often enough."""
+"""Images taken within ten minutes of each other show the same scene, often enough."""
 NEAR_METRES = 100.0
 FASTEST_SECONDS = 1.0
 """Nobody photographs different things faster than this for long: such file times are those of a copy."""
@@ -33,7 +33,7 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Shots:
-    """Of N pictures, what their files say; NaN where they say nothing."""
+    """Of N images, what their files say; NaN where they say nothing."""
 
     taken: Floats
     """(N,) when by EXIF: seconds since 1970 by the camera's clock."""
@@ -47,18 +47,18 @@ class Shots:
 
 
 def read_shots(paths: Sequence[Path]) -> Shots:
-    """Read times and places of picture files; a file that cannot be read says nothing."""
+    """Read times and places of image files; a file that cannot be read says nothing."""
     rows = [_read(path) for path in paths]
     found = np.array(rows, dtype=np.float64).reshape(-1, 4)
     return Shots(found[:, 0], found[:, 1], found[:, 2:])
 
 
 def common_times(first: Shots, second: Shots) -> tuple[Floats, Floats, str]:
-    """Times of two sets of pictures by one clock.
+    """Times of two sets of images by one clock.
 
     Returns:
         The times that are known of each, and the clock: ``EXIF`` where half of each set has its time, else ``file`` where
-        files were written as slowly as a person takes pictures, else empty, with no times.
+        files were written as slowly as a person takes images, else empty, with no times.
     """
     if all(len(shots) and np.isfinite(shots.taken).mean() >= 0.5 for shots in (first, second)):
         return first.taken[np.isfinite(first.taken)], second.taken[np.isfinite(second.taken)], "EXIF"

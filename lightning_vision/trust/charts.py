@@ -1,4 +1,4 @@
-"""The pictures of a trust report: reliability, risk against coverage, how strange the known and the strangers are."""
+"""The figures of a trust report: reliability, risk against coverage, how strange the known and the strangers are."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Floats = npt.NDArray[np.floating]
 def reliability_figure(
     before: Sequence[Bin], after: Sequence[Bin] | None, errors: tuple[float, float | None]
 ) -> Figure:
-    """Accuracy over confidence, and how many pictures have which confidence.
+    """Accuracy over confidence, and how many images have which confidence.
 
     Args:
         before: The bins at T = 1.
@@ -52,7 +52,7 @@ def reliability_figure(
     axes.set(xlim=(0, 1), ylim=(0, 1))
     axes.set_ylabel("accuracy", size=10)
     counts.set(xlim=(0, 1))
-    counts.set_ylabel("pictures", size=10)
+    counts.set_ylabel("images", size=10)
     counts.set_xlabel("confidence", size=10)
     for panel in (axes, counts):
         panel.xaxis.set_major_formatter(PercentFormatter(1, 0))
@@ -64,12 +64,12 @@ def reliability_figure(
 
 @canvas.house_style()
 def risk_coverage_figure(coverage: Floats, risk: Floats, chosen: Chosen | None) -> Figure:
-    """Share of errors among the k surest pictures over k; where the threshold lies is marked.
+    """Share of errors among the k surest images over k; where the threshold lies is marked.
 
     Args:
         coverage: (N,) ascending.
         risk: (N,)
-        chosen: What the threshold does on the same pictures; None: none was fitted.
+        chosen: What the threshold does on the same images; None: none was fitted.
     """
     figure = Figure(figsize=(WIDTH, 3.4), dpi=canvas.DPI)
     axes = figure.add_axes((0.15, 0.16, 0.81, 0.62))
@@ -87,19 +87,19 @@ def risk_coverage_figure(coverage: Floats, risk: Floats, chosen: Chosen | None) 
             color=canvas.RUST,
         )
     axes.set(xlim=(0, 1.02), ylim=(0, None))
-    axes.set_xlabel("coverage: share of the test pictures that are accepted", size=10)
+    axes.set_xlabel("coverage: share of the test images that are accepted", size=10)
     axes.set_ylabel("risk: errors among them", size=10)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(PercentFormatter(1))
     axes.xaxis.set_major_formatter(PercentFormatter(1, 0))
     _plain(axes)
-    canvas.headline(axes, "Fewer answers, fewer errors", "the surest pictures first", 1.0, WIDTH)
+    canvas.headline(axes, "Fewer answers, fewer errors", "the surest images first", 1.0, WIDTH)
     return figure
 
 
 @canvas.house_style()
 def strangeness_figure(name: str, known: Floats, unknown: Floats, auroc: float) -> Figure:
-    """How strange pictures are to one detector, known and unknown ones, each as shares of their number.
+    """How strange images are to one detector, known and unknown ones, each as shares of their number.
 
     Args:
         name: Of the detector.

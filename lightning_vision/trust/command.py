@@ -1,4 +1,4 @@
-"""``test --unknown_data``, ``--calibrate``, ``--coverage``, ``--risk`` and ``--new_pictures``: how far to trust a checkpoint."""
+"""``test --unknown_data``, ``--calibrate``, ``--coverage``, ``--risk`` and ``--new_images``: how far to trust a checkpoint."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from lightning_vision.learning.trainer_factory import TrainerFactory
 from lightning_vision.terminal.first_rank import is_first
 from lightning_vision.terminal.wording import printable
 from lightning_vision.trust.calibration import Fitted, calibration_error, fit_temperature, reliability
-from lightning_vision.trust.image_folder import PictureFolder, joined, read_picture_folder, said
+from lightning_vision.trust.image_folder import ImageFolder, joined, read_image_folder, said
 from lightning_vision.trust.kept_calibration import Trusted, keep_trusted, read_trusted
 from lightning_vision.trust.kept_checkpoints import earlier_checkpoints, loaded
-from lightning_vision.trust.new_pictures import look_at_shift
+from lightning_vision.trust.new_images import look_at_shift
 from lightning_vision.trust.options import TrustOptions
 from lightning_vision.trust.out_of_distribution import Met, known_test_rows, meet, refuse_overlap
-from lightning_vision.trust.outputs import pass_pictures, table_loader
+from lightning_vision.trust.outputs import pass_images, table_loader
 from lightning_vision.trust.page import Seen, write_files
 from lightning_vision.trust.rejection import (
     Chosen,
@@ -59,17 +59,17 @@ class _Assessment:
         Console(soft_wrap=True, highlight=False).print(printable(text), markup=False)
 
     def validated(self, experience: int) -> tuple[Rows, Rows, Tensor]:
-        """The validation pictures of the experiences so far: rows (N,), labels (N,) and logits (N, C)."""
+        """The validation images of the experiences so far: rows (N,), labels (N,) and logits (N, C)."""
         rows = self.datamodule.rows_to_evaluate("val", experience)
-        passed = pass_pictures(self.model, table_loader(self.datamodule, rows), self.trainer, "validation pictures")
+        passed = pass_images(self.model, table_loader(self.datamodule, rows), self.trainer, "validation images")
         logits = [torch.empty(0, self.model.network.num_classes), *(outputs.logits for outputs in passed)]
         return rows, self.datamodule.samples["label"].to_numpy()[rows], torch.cat(logits)
 
     def tested(self, temperature: float) -> Scored:
-        """The test pictures of the classes seen."""
+        """The test images of the classes seen."""
         rows = known_test_rows(self.model, self.datamodule)
         loader = table_loader(self.datamodule, rows)
-        return score(pass_pictures(self.model, loader, self.trainer, "test pictures"), temperature)
+        return score(pass_images(self.model, loader, self.trainer, "test images"), temperature)
 
 
 def assess(
@@ -91,7 +91,7 @@ def assess(
         options: What to assess.
 
     Raises:
-        UserError: An option, the pictures, or the validation data cannot be used; nothing was written then.
+        UserError: An option, the images, or the validation data cannot be used; nothing was written then.
     """
     options.check()
     if not is_first():
@@ -100,11 +100,11 @@ def assess(
     # What may be refused comes before what takes time.
     strangers = _strangers(options, work)
     new = None
-    if options.new_pictures is not None:
-        new = read_picture_folder(options.new_pictures, datamodule, "--new_pictures")
-        work.note(f"--new_pictures {options.new_pictures}: {said(new)}.")
+    if options.new_images is not None:
+        new = read_image_folder(options.new_images, datamodule, "--new_images")
+        work.note(f"--new_images {options.new_images}: {said(new)}.")
     if model.augmented_prediction is not None:
-        work.note("Each picture is assessed in one view: without the test-time augmentation of the test figures.")
+        work.note("Each image is assessed in one view: without the test-time augmentation of the test figures.")
     trusted, fitted, chosen, validation = _fit(work, options)
     coverage = COVERAGE if options.coverage is None else options.coverage
     met = [] if strangers is None else _meet_at_each_checkpoint(work, strangers, coverage, trusted, validation)
@@ -122,7 +122,7 @@ def assess(
         if strangers is None
         else Unknown(
             folders=_listed(options.unknown_data),
-            pictures=len(strangers),
+            images=len(strangers),
             skipped=strangers.skipped,
             coverage=coverage,
             checkpoints=[item.figures for item in met],
@@ -137,12 +137,12 @@ def assess(
     print_verdict(report, folder, path if fitted is not None else None)
 
 
-def _strangers(options: TrustOptions, work: _Assessment) -> PictureFolder | None:
-    """The unknown pictures, none of which may be known."""
+def _strangers(options: TrustOptions, work: _Assessment) -> ImageFolder | None:
+    """The unknown images, none of which may be known."""
     asked = _listed(options.unknown_data)
     if not asked:
         return None
-    folders = [read_picture_folder(root, work.datamodule, "--unknown_data") for root in asked]
+    folders = [read_image_folder(root, work.datamodule, "--unknown_data") for root in asked]
     for root, folder in zip(asked, folders, strict=True):
         refuse_overlap(folder, work.datamodule)
         work.note(f"--unknown_data {root}: {said(folder)}.")
@@ -154,7 +154,7 @@ def _listed(asked: list[str] | str | None) -> list[str]:
 
 
 def _fit(work: _Assessment, options: TrustOptions) -> tuple[Trusted, Fitted | None, Chosen | None, Scored]:
-    """Temperature and threshold, fitted or as the checkpoint keeps them; and the validation pictures by them."""
+    """Temperature and threshold, fitted or as the checkpoint keeps them; and the validation images by them."""
     kept = read_trusted(work.path) or Trusted()
     if not options.fits and not options.unknown_data:
         return kept, None, None, score([], kept.temperature)
@@ -164,7 +164,7 @@ def _fit(work: _Assessment, options: TrustOptions) -> tuple[Trusted, Fitted | No
     fitted = fit_temperature(logits, torch.from_numpy(label))
     if not fitted.determined:
         work.note(
-            f"All {len(label)} validation pictures are predicted right: no temperature is best, and it is left at 1."
+            f"All {len(label)} validation images are predicted right: no temperature is best, and it is left at 1."
         )
     scored = score_logits(index, label, logits, fitted.temperature)
     if options.coverage is not None:
@@ -182,11 +182,11 @@ def _fit(work: _Assessment, options: TrustOptions) -> tuple[Trusted, Fitted | No
 
 
 def _meet_at_each_checkpoint(
-    work: _Assessment, strangers: PictureFolder, coverage: float, trusted: Trusted, validation: Scored
+    work: _Assessment, strangers: ImageFolder, coverage: float, trusted: Trusted, validation: Scored
 ) -> list[Met]:
     """Strangers before and after each experience of which the run kept a checkpoint; the one asked about comes last."""
     if not len(validation):
-        work.note("There are no validation pictures, so no threshold by which strangers are accepted or not.")
+        work.note("There are no validation images, so no threshold by which strangers are accepted or not.")
 
     def now(path: Path, experience: int, validation: Scored, temperature: float) -> Met:
         return meet(
@@ -220,10 +220,10 @@ def _calibration(fitted: Fitted, validation: Scored, tested: Scored) -> Calibrat
     return Calibration(
         temperature=fitted.temperature,
         determined=fitted.determined,
-        validation_pictures=len(validation),
+        validation_images=len(validation),
         nll_before=fitted.nll_before,
         nll_after=fitted.nll_after,
-        test_pictures=len(tested),
+        test_images=len(tested),
         ece_before=calibration_error(reliability(tested.confidence, tested.correct)),
         ece_after=calibration_error(reliability(tested.calibrated, tested.correct)),
     )
@@ -244,7 +244,7 @@ def _rejection(coverage: float, risk: float | None, chosen: Chosen, tested: Scor
 
 def _accepted(chosen: Chosen) -> Accepted:
     return Accepted(
-        pictures=chosen.pictures,
+        images=chosen.images,
         accepted=chosen.accepted,
         coverage=chosen.coverage,
         risk=chosen.risk,

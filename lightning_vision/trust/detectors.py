@@ -1,4 +1,4 @@
-"""Five scores of how strange a picture is to a classifier, from its features and logits."""
+"""Five scores of how strange an image is to a classifier, from its features and logits."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ class Detectors:
     """The five scores, fitted on training features. Larger is stranger.
 
     Maximum softmax, energy, maximum logit and nearest neighbours are pytorch-ood's. Its Mahalanobis is not used: it inverts
-    in float32 what has no inverse where there are fewer pictures than features, or features that are always 0, and then
+    in float32 what has no inverse where there are fewer images than features, or features that are always 0, and then
     gives negative distances; see ``Mahalanobis``.
 
     Args:
-        features: (N, D) of training pictures.
+        features: (N, D) of training images.
         labels: (N,) their classes.
 
     Raises:
@@ -51,7 +51,7 @@ class Detectors:
 
         if not len(features) or not np.isfinite(features).all():
             raise TrainingError(
-                "Strangers are told by the features of training pictures: expected some, all finite; found "
+                "Strangers are told by the features of training images: expected some, all finite; found "
                 f"{len(features)}{', some of them not finite' if len(features) else ''}. Look at the training, or at the data."
             )
         self.neighbours = max(1, round(len(features) / PER_NEIGHBOUR))
@@ -60,7 +60,7 @@ class Detectors:
         self.knn = KNN(None, k=self.neighbours).fit_features(torch.from_numpy(features), torch.from_numpy(labels))
 
     def scores(self, features: Tensor, logits: Tensor) -> Strangeness:
-        """The strangeness (B, 5) of pictures, in the order of ``DETECTORS``.
+        """The strangeness (B, 5) of images, in the order of ``DETECTORS``.
 
         Args:
             features: (B, D) float32.
@@ -79,7 +79,7 @@ class Mahalanobis:
     features do not differ at all count nothing.
 
     Args:
-        features: (N, D) of training pictures.
+        features: (N, D) of training images.
         labels: (N,) their classes.
     """
 

@@ -1,4 +1,4 @@
-"""A folder of pictures that belong to no sample table: strangers, or new pictures of known classes."""
+"""A folder of images that belong to no sample table: strangers, or new images of known classes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lightning_vision.data.data_problems import Findings
 from lightning_vision.data.inspection import Inspection, inspect_files
 from lightning_vision.errors import DataError
 from lightning_vision.images.image_files import EXTENSIONS, is_hidden, reason_to_skip
-from lightning_vision.images.image_sources import FilePictures
+from lightning_vision.images.image_sources import FileImages
 from lightning_vision.storage.cache_folder import cache_folder
 from lightning_vision.terminal.wording import natural_key, plural
 
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class PictureFolder:
-    """The pictures in a folder and in all folders below, in natural order."""
+class ImageFolder:
+    """The images in a folder and in all folders below, in natural order."""
 
     root: Path
     paths: list[str]
     """N paths relative to the root, with ``/``."""
-    files: FilePictures
+    files: FileImages
     inspection: Inspection
     skipped: str
     """What was left out, counted by reason; empty if nothing was."""
@@ -37,38 +37,38 @@ class PictureFolder:
         return len(self.paths)
 
     def folder_of(self, place: int) -> str:
-        """The first sub-folder that a picture lies in; empty if it lies in none."""
+        """The first sub-folder that an image lies in; empty if it lies in none."""
         first, slash, _ = self.paths[place].partition("/")
         return first if slash else ""
 
     def folders(self) -> list[str]:
-        """The name of the folder itself and of all below that hold pictures."""
+        """The name of the folder itself and of all below that hold images."""
         below = {part for path in self.paths for part in path.split("/")[:-1]}
         return [self.root.resolve().name, *sorted(below, key=natural_key)]
 
 
-def read_picture_folder(root: str | Path, datamodule: StreamDataModule, option: str) -> PictureFolder:
-    """List and look at the pictures of a folder; bad ones are treated as the data's own are (``on_bad_image``).
+def read_image_folder(root: str | Path, datamodule: StreamDataModule, option: str) -> ImageFolder:
+    """List and look at the images of a folder; bad ones are treated as the data's own are (``on_bad_image``).
 
     Hidden, empty and other files are left out and counted. What was found is kept, as for the data, so that a second look
     reads only new files.
 
     Args:
         root: The folder.
-        datamodule: Says what is done with bad pictures, and where findings are kept.
+        datamodule: Says what is done with bad images, and where findings are kept.
         option: Its name, for messages.
 
     Raises:
-        DataError: The folder is not there, or holds no picture; or bad pictures, unless they are to be skipped.
+        DataError: The folder is not there, or holds no image; or bad images, unless they are to be skipped.
     """
     root = Path(root).expanduser()
     if not root.is_dir():
         kind = "is a file" if root.exists() else "does not exist"
-        raise DataError(f"{option}: expected a folder of pictures, {root} {kind}.")
+        raise DataError(f"{option}: expected a folder of images, {root} {kind}.")
     findings = Findings()
     listed = _walk(root, findings)
-    files = FilePictures([root / path for path in listed])
-    kept = cache_folder(root, datamodule.cache_dir) / "inspection-PictureFolder.npz"
+    files = FileImages([root / path for path in listed])
+    kept = cache_folder(root, datamodule.cache_dir) / "inspection-ImageFolder.npz"
     inspection = inspect_files(files, max(1, datamodule.num_workers), kept)
     for path, reason in zip(listed, inspection.reason, strict=True):
         if reason:
@@ -77,29 +77,29 @@ def read_picture_folder(root: str | Path, datamodule: StreamDataModule, option: 
     good = np.flatnonzero(inspection.reason == "")
     if not len(good):
         skipped = f" Left out: {findings.counted()}." if findings.skipped else ""
-        raise DataError(f"{option}: no picture in {root}.{skipped} Read are {', '.join(sorted(EXTENSIONS))}.")
+        raise DataError(f"{option}: no image in {root}.{skipped} Read are {', '.join(sorted(EXTENSIONS))}.")
     paths = [listed[place] for place in good]
-    return PictureFolder(
-        root, paths, FilePictures([root / path for path in paths]), inspection.take(good), findings.counted()
+    return ImageFolder(
+        root, paths, FileImages([root / path for path in paths]), inspection.take(good), findings.counted()
     )
 
 
-def joined(folders: list[PictureFolder]) -> PictureFolder:
+def joined(folders: list[ImageFolder]) -> ImageFolder:
     """Several folders as one; a path begins with its folder's where there is more than one."""
     if len(folders) == 1:
         return folders[0]
     absolute = [folder.root / path for folder in folders for path in folder.paths]
-    return PictureFolder(
+    return ImageFolder(
         folders[0].root,
         [path.as_posix() for path in absolute],
-        FilePictures(absolute),
+        FileImages(absolute),
         Inspection.joined([folder.inspection for folder in folders]),
         ", ".join(folder.skipped for folder in folders if folder.skipped),
     )
 
 
 def _walk(root: Path, findings: Findings) -> list[str]:
-    """The pictures' paths from the root, in natural order."""
+    """The images' paths from the root, in natural order."""
     found = []
     visited = {os.path.realpath(root)}
     for folder, below, names in os.walk(root, onerror=_refuse, followlinks=True):
@@ -126,6 +126,6 @@ def _refuse(error: OSError) -> None:
     raise DataError(f"{error.filename} cannot be read: {error.strerror}. Allow it, or take the folder out.") from error
 
 
-def said(folder: PictureFolder) -> str:
-    """How many pictures there are, and what was left out."""
-    return f"{plural(len(folder), 'picture')}{f', left out: {folder.skipped}' if folder.skipped else ''}"
+def said(folder: ImageFolder) -> str:
+    """How many images there are, and what was left out."""
+    return f"{plural(len(folder), 'image')}{f', left out: {folder.skipped}' if folder.skipped else ''}"

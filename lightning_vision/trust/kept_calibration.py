@@ -20,7 +20,7 @@ class Trusted:
     threshold: float | None = None
     """Of the confidence at that temperature; None: nothing is rejected."""
     coverage: float | None = None
-    """Share of the validation pictures that it accepts."""
+    """Share of the validation images that it accepts."""
     risk: float | None = None
     """Share of errors among those."""
 

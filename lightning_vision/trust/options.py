@@ -12,19 +12,19 @@ class TrustOptions:
     """How far the classifier may be trusted; with any of these, ``test`` writes a page beside its figures.
 
     Args:
-        unknown_data: A folder of pictures of no known class, or a list of folders: how well strangers are told from the
+        unknown_data: A folder of images of no known class, or a list of folders: how well strangers are told from the
             known, before and after learning.
-        new_pictures: A folder of new pictures, in sub-folders named after their classes or not: what they have and training
-            pictures have not, and whether training and test pictures come from one shoot.
-        calibrate: Fit a temperature on validation pictures, and keep it in the checkpoint.
-        coverage: Share of the pictures that are to be answered: fits the threshold of the calibrated confidence below which
-            the others are rejected, on validation pictures, and keeps it in the checkpoint.
+        new_images: A folder of new images, in sub-folders named after their classes or not: what they have and training
+            images have not, and whether training and test images come from one shoot.
+        calibrate: Fit a temperature on validation images, and keep it in the checkpoint.
+        coverage: Share of the images that are to be answered: fits the threshold of the calibrated confidence below which
+            the others are rejected, on validation images, and keeps it in the checkpoint.
         risk: Share of errors to be allowed among the answers; as coverage, and in its place.
         output: The folder that is written. Default: trust in the run directory.
     """
 
     unknown_data: list[str] | str | None = None
-    new_pictures: str | None = None
+    new_images: str | None = None
     calibrate: bool = False
     coverage: float | None = None
     risk: float | None = None
@@ -38,7 +38,7 @@ class TrustOptions:
     @property
     def asked(self) -> bool:
         """Whether anything is to be assessed."""
-        return self.fits or bool(self.unknown_data) or self.new_pictures is not None
+        return self.fits or bool(self.unknown_data) or self.new_images is not None
 
     def check(self) -> None:
         """Refuse what cannot be done.

@@ -1,4 +1,4 @@
-"""Strangers: how a classifier meets pictures of no class that it knows, and whether learning makes it more trustful."""
+"""Strangers: how a classifier meets images of no class that it knows, and whether learning makes it more trustful."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from lightning_vision.learning.classifier import ContinualClassifier
 from lightning_vision.seeding import derive_seed
 from lightning_vision.terminal.wording import listed, plural
 from lightning_vision.trust.detectors import DETECTORS, Detectors
-from lightning_vision.trust.image_folder import PictureFolder
-from lightning_vision.trust.outputs import folder_loader, gather, pass_pictures, table_loader
+from lightning_vision.trust.image_folder import ImageFolder
+from lightning_vision.trust.outputs import folder_loader, gather, pass_images, table_loader
 from lightning_vision.trust.rejection import threshold_for_coverage
 from lightning_vision.trust.report import AtCheckpoint, TakenFor
 from lightning_vision.trust.scored_images import Scored, score
 from lightning_vision.trust.separation import separation
 
 MOST_FEATURES = 10_000
-"""Training pictures whose features are kept: 61 MB at 1,536 features."""
+"""Training images whose features are kept: 61 MB at 1,536 features."""
 MOST_TAKEN_FOR = 5
 
 
@@ -39,18 +39,18 @@ class Met:
     unknown: Scored
 
 
-def refuse_overlap(strangers: PictureFolder, datamodule: StreamDataModule) -> None:
+def refuse_overlap(strangers: ImageFolder, datamodule: StreamDataModule) -> None:
     """Refuse strangers that are none.
 
     Raises:
-        DataError: A folder bears the name of a known class, or a picture is among the known data, as a copy of the file or
+        DataError: A folder bears the name of a known class, or an image is among the known data, as a copy of the file or
             by its perceptual hash.
     """
     known = {name.casefold() for name in datamodule.class_names}
     if named := [name for name in strangers.folders() if name.casefold() in known]:
         raise DataError(
-            f"--unknown_data: expected pictures of no known class, found {'a folder' if len(named) == 1 else 'folders'} in "
-            f"{strangers.root} with the name of a class: {listed(named)}. Take such pictures out, or rename the folder if it "
+            f"--unknown_data: expected images of no known class, found {'a folder' if len(named) == 1 else 'folders'} in "
+            f"{strangers.root} with the name of a class: {listed(named)}. Take such images out, or rename the folder if it "
             "holds something else."
         )
     count = len(datamodule.samples)
@@ -65,7 +65,7 @@ def refuse_overlap(strangers: PictureFolder, datamodule: StreamDataModule) -> No
         ]
         more = f"\n  ... and {len(leaks.pairs) - 20} more" if len(leaks.pairs) > 20 else ""
         raise DataError(
-            f"--unknown_data: {plural(len(leaks.pairs), 'picture')} of {strangers.root} "
+            f"--unknown_data: {plural(len(leaks.pairs), 'image')} of {strangers.root} "
             f"{'is' if len(leaks.pairs) == 1 else 'are'} in the known data:{''.join(lines)}{more}\nTake them out: the figures "
             "would count them as strangers."
         )
@@ -80,7 +80,7 @@ def training_rows(datamodule: StreamDataModule, experience: int, most: int, seed
 
 
 def known_test_rows(model: ContinualClassifier, datamodule: StreamDataModule) -> Rows:
-    """The test pictures of the classes that the classifier has seen, ascending."""
+    """The test images of the classes that the classifier has seen, ascending."""
     rows, seen = datamodule.rows_to_evaluate("test"), model.network.seen.cpu().numpy()
     known: Rows = rows[seen[datamodule.samples["label"].to_numpy()[rows]]]
     return known
@@ -90,7 +90,7 @@ def meet(
     model: ContinualClassifier,
     datamodule: StreamDataModule,
     trainer: Trainer,
-    strangers: PictureFolder,
+    strangers: ImageFolder,
     validation: Scored,
     *,
     checkpoint: str,
@@ -98,39 +98,37 @@ def meet(
     temperature: float,
     coverage: float,
 ) -> Met:
-    """Let a classifier meet strangers: one pass over training features, test pictures and strangers each.
+    """Let a classifier meet strangers: one pass over training features, test images and strangers each.
 
-    Of the pictures some numbers each are kept; features only of the training pictures.
+    Of the images some numbers each are kept; features only of the training images.
 
     Args:
         model: As of the checkpoint.
         datamodule: The known data.
         trainer: Knows the device and the precision.
-        strangers: Pictures of no known class.
-        validation: The validation pictures of the experiences so far, by this checkpoint; may be empty.
+        strangers: Images of no known class.
+        validation: The validation images of the experiences so far, by this checkpoint; may be empty.
         checkpoint: Its file name.
         experience: Its number.
         temperature: Of the calibrated confidences; the detectors are at T = 1.
-        coverage: Share of the validation pictures that the threshold accepts.
+        coverage: Share of the validation images that the threshold accepts.
 
     Raises:
-        DataError: There are no test pictures.
+        DataError: There are no test images.
     """
     rows = training_rows(datamodule, experience, MOST_FEATURES, datamodule.seed)
-    trained = gather(model, pass_pictures(model, table_loader(datamodule, rows), trainer, "training pictures"))
+    trained = gather(model, pass_images(model, table_loader(datamodule, rows), trainer, "training images"))
     detectors = Detectors(trained.features, trained.label)
     test = known_test_rows(model, datamodule)
     if not len(test):
         raise DataError(
-            "--unknown_data compares strangers with the test pictures of the classes seen, and there are none. Give "
+            "--unknown_data compares strangers with the test images of the classes seen, and there are none. Give "
             "data.test_fraction, or a test set of its own."
         )
-    known = score(
-        pass_pictures(model, table_loader(datamodule, test), trainer, "test pictures"), temperature, detectors
-    )
+    known = score(pass_images(model, table_loader(datamodule, test), trainer, "test images"), temperature, detectors)
     nowhere = np.zeros(len(strangers), dtype=np.int64)
     loader = folder_loader(datamodule, strangers.files, nowhere)
-    unknown = score(pass_pictures(model, loader, trainer, "unknown pictures"), temperature, detectors)
+    unknown = score(pass_images(model, loader, trainer, "unknown images"), temperature, detectors)
     threshold = None
     if len(validation):
         threshold = threshold_for_coverage(validation.confidence, validation.correct, coverage).threshold

@@ -1,4 +1,4 @@
-"""One pass of pictures through a classifier: features and the strategy's scores of each batch, computed once."""
+"""One pass of images through a classifier: features and the strategy's scores of each batch, computed once."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from lightning_vision.data.batch_order import EvalBatches
 from lightning_vision.data.datamodule import StreamDataModule
 from lightning_vision.data.datasets import SampleDataset
 from lightning_vision.data.loaders import make_loader
-from lightning_vision.images.image_sources import FilePictures
+from lightning_vision.images.image_sources import FileImages
 from lightning_vision.learning.classifier import ContinualClassifier
 from lightning_vision.terminal.progress_bar import progress_bar
 from lightning_vision.trust.appearance import appearance
@@ -27,10 +27,10 @@ from lightning_vision.trust.appearance import appearance
 
 @dataclass(frozen=True)
 class Outputs:
-    """Of one batch of B pictures, on the CPU."""
+    """Of one batch of B images, on the CPU."""
 
     index: Rows
-    """(B,) rows of the sample table, or places in a folder of pictures."""
+    """(B,) rows of the sample table, or places in a folder of images."""
     label: Tensor
     """(B,) int64"""
     image: Tensor
@@ -41,14 +41,12 @@ class Outputs:
     """(B, C) float32, as the learning strategy predicts them; -inf for classes that were not seen."""
 
 
-def pass_pictures(
-    model: ContinualClassifier, loader: DataLoader[Any], trainer: Trainer, what: str
-) -> Iterator[Outputs]:
-    """Pass each picture once, in the loader's order; a batch is let go of when the next is asked for.
+def pass_images(model: ContinualClassifier, loader: DataLoader[Any], trainer: Trainer, what: str) -> Iterator[Outputs]:
+    """Pass each image once, in the loader's order; a batch is let go of when the next is asked for.
 
     Args:
         model: Its modes and its device are as before at the end, or after an error.
-        loader: Of pictures, with the evaluation transform.
+        loader: Of images, with the evaluation transform.
         trainer: Knows the device and the precision.
         what: Said of the progress.
     """
@@ -65,7 +63,7 @@ def pass_pictures(
 
 @dataclass(frozen=True)
 class Gathered:
-    """What is kept of N pictures where their features are needed together."""
+    """What is kept of N images where their features are needed together."""
 
     index: Rows
     """(N,)"""
@@ -80,10 +78,10 @@ class Gathered:
 
 
 def gather(model: ContinualClassifier, passed: Iterable[Outputs]) -> Gathered:
-    """Keep the features of pictures, N x D numbers of 4 bytes; the pictures themselves are let go of.
+    """Keep the features of images, N x D numbers of 4 bytes; the images themselves are let go of.
 
     Raises:
-        ValueError: There is no picture.
+        ValueError: There is no image.
     """
     index, label, features, looks = [], [], [], []
     by_head = True
@@ -99,14 +97,14 @@ def gather(model: ContinualClassifier, passed: Iterable[Outputs]) -> Gathered:
 
 
 def table_loader(datamodule: StreamDataModule, rows: Rows) -> DataLoader[Any]:
-    """The pictures of rows of the sample table, with the evaluation transform, in one view."""
-    return _loader(datamodule.picture_dataset(), rows, datamodule)
+    """The images of rows of the sample table, with the evaluation transform, in one view."""
+    return _loader(datamodule.image_dataset(), rows, datamodule)
 
 
 def folder_loader(
-    datamodule: StreamDataModule, files: FilePictures, labels: Rows, places: Rows | None = None
+    datamodule: StreamDataModule, files: FileImages, labels: Rows, places: Rows | None = None
 ) -> DataLoader[Any]:
-    """The pictures of files, as the datamodule's own are evaluated.
+    """The images of files, as the datamodule's own are evaluated.
 
     Args:
         datamodule: Its evaluation transform, batch size and number of workers are used.

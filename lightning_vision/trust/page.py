@@ -20,8 +20,8 @@ from lightning_vision.storage.atomic_write import write_text_atomically
 from lightning_vision.trust.calibration import calibration_error, reliability
 from lightning_vision.trust.charts import reliability_figure, risk_coverage_figure, strangeness_figure
 from lightning_vision.trust.detectors import ABOUT, DETECTORS
-from lightning_vision.trust.image_folder import PictureFolder
-from lightning_vision.trust.new_pictures import ShiftFound
+from lightning_vision.trust.image_folder import ImageFolder
+from lightning_vision.trust.new_images import ShiftFound
 from lightning_vision.trust.out_of_distribution import Met
 from lightning_vision.trust.rejection import Chosen, at_threshold, risk_coverage
 from lightning_vision.trust.report import TrustReport, Unknown, write_trust_report
@@ -37,7 +37,7 @@ MOST_EXAMPLES = 8
 SIDE = 160
 """Longest side of a thumbnail, in pixels."""
 PIXELATED = 64
-"""Pictures with shorter sides are enlarged without smoothing, as they are."""
+"""Images with shorter sides are enlarged without smoothing, as they are."""
 MOST_POINTS = 2_000
 """Rows of risk_coverage.csv and points of its curve."""
 
@@ -47,18 +47,18 @@ class Seen:
     """What the figures were made from, as far as it is shown."""
 
     tested: Scored
-    """Test pictures of the classes seen."""
+    """Test images of the classes seen."""
     chosen: Chosen | None
-    """The threshold, on validation pictures."""
+    """The threshold, on validation images."""
     met: Met | None
-    strangers: PictureFolder | None
-    new: PictureFolder | None
+    strangers: ImageFolder | None
+    new: ImageFolder | None
     shift: ShiftFound | None
 
 
 @dataclass(frozen=True)
 class Thumbnail:
-    """A picture within the page."""
+    """An image within the page."""
 
     uri: str
     width: int
@@ -140,7 +140,7 @@ def _strangeness(met: Met) -> dict[str, Figure]:
 def _reliability(determined: bool, tested: Scored, folder: Path) -> Figure:
     before, after = (reliability(each, tested.correct) for each in (tested.confidence, tested.calibrated))
     rows = [[name, *asdict(item).values()] for name, bins in (("before", before), ("after", after)) for item in bins]
-    heading = ["calibration", "low", "high", "pictures", "confidence", "accuracy"]
+    heading = ["calibration", "low", "high", "images", "confidence", "accuracy"]
     canvas.write_rows(folder / "reliability.csv", [heading, *rows])
     errors = calibration_error(before) or 0.0, calibration_error(after)
     return reliability_figure(before, after if determined else None, errors)
@@ -162,7 +162,7 @@ def _embedded(path: Path) -> str:
 
 
 def _examples(report: TrustReport, datamodule: StreamDataModule, seen: Seen) -> dict[str, Sequence[Thumbnail]]:
-    """Pictures by which the figures can be seen."""
+    """Images by which the figures can be seen."""
     names = report.class_names
     shown: dict[str, Sequence[Thumbnail]] = {"surest": [], "unlike": [], "left": []}
     if seen.met is not None and seen.strangers is not None:
@@ -177,15 +177,15 @@ def _examples(report: TrustReport, datamodule: StreamDataModule, seen: Seen) -> 
     if seen.shift is not None and seen.new is not None:
         shown["unlike"] = [_in_folder(seen.new, place, "") for place in seen.shift.unlike[:MOST_EXAMPLES]]
         shown["left"] = [
-            _thumbnail(datamodule.picture(int(row)), str(datamodule.samples["path"].iloc[row]), "")
+            _thumbnail(datamodule.image(int(row)), str(datamodule.samples["path"].iloc[row]), "")
             for row in seen.shift.left[:MOST_EXAMPLES]
         ]
     return shown
 
 
-def _in_folder(folder: PictureFolder, place: int, words: str) -> Thumbnail:
-    picture = folder.files.open(place)
-    return _thumbnail(picture.pixels(None, (SIDE, SIDE)), folder.paths[place], words)
+def _in_folder(folder: ImageFolder, place: int, words: str) -> Thumbnail:
+    image = folder.files.open(place)
+    return _thumbnail(image.pixels(None, (SIDE, SIDE)), folder.paths[place], words)
 
 
 def _thumbnail(pixels: Tensor, path: str, words: str) -> Thumbnail:

@@ -20,18 +20,18 @@ Flags = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Chosen:
-    """What a threshold does on some pictures."""
+    """What a threshold does on some images."""
 
     threshold: float
     accepted: int
     errors: int
     """Of those accepted."""
-    pictures: int
+    images: int
 
     @property
     def coverage(self) -> float:
-        """Share of the pictures that are accepted: at least the threshold sure."""
-        return self.accepted / self.pictures
+        """Share of the images that are accepted: at least the threshold sure."""
+        return self.accepted / self.images
 
     @property
     def risk(self) -> float | None:
@@ -49,13 +49,13 @@ class Chosen:
 
 
 def at_threshold(confidence: Floats, correct: Flags, threshold: float) -> Chosen:
-    """What a threshold does on pictures: (N,) confidences and whether the predictions are right."""
+    """What a threshold does on images: (N,) confidences and whether the predictions are right."""
     accepted = confidence >= threshold
     return Chosen(float(threshold), int(accepted.sum()), int((accepted & ~correct).sum()), len(confidence))
 
 
 def threshold_for_coverage(confidence: Floats, correct: Flags, coverage: float) -> Chosen:
-    """The largest threshold that accepts at least a share ``coverage`` of the pictures."""
+    """The largest threshold that accepts at least a share ``coverage`` of the images."""
     kept = max(1, math.ceil(round(coverage * len(confidence), 9)))
     return at_threshold(confidence, correct, float(np.sort(confidence)[::-1][kept - 1]))
 
@@ -64,30 +64,30 @@ def threshold_for_risk(confidence: Floats, correct: Flags, risk: float) -> Chose
     """The smallest threshold with at most a share ``risk`` of errors among the accepted: the most coverage for it.
 
     Geifman & El-Yaniv, "Selective Classification for Deep Neural Networks", NeurIPS 2017 (arXiv 1705.08500). Difference from
-    the paper: the share of errors on these pictures is held to the target and the bound is stated beside it
-    (``Chosen.risk_bound``); the paper holds the bound to the target, which takes thousands of pictures for small risks.
+    the paper: the share of errors on these images is held to the target and the bound is stated beside it
+    (``Chosen.risk_bound``); the paper holds the bound to the target, which takes thousands of images for small risks.
 
     Raises:
         ConfigError: No threshold does it.
     """
     order = np.argsort(-confidence, kind="stable")
-    # A threshold accepts all pictures of equal confidence: only the last of such a group is a choice.
+    # A threshold accepts all images of equal confidence: only the last of such a group is a choice.
     last = np.append(np.diff(confidence[order]) != 0, True)
     risks = np.cumsum(~correct[order])[last] / (np.flatnonzero(last) + 1)
     within = np.flatnonzero(risks <= risk)
     if not len(within):
         best = int(risks.argmin())
         raise ConfigError(
-            f"--risk {risk:g}: no threshold comes to it on the {len(confidence)} validation pictures: the smallest risk is "
+            f"--risk {risk:g}: no threshold comes to it on the {len(confidence)} validation images: the smallest risk is "
             f"{risks[best]:.4f}, with {np.flatnonzero(last)[best] + 1} of them accepted. Ask for a larger risk, or for --coverage."
         )
     return at_threshold(confidence, correct, float(confidence[order][last][within[-1]]))
 
 
 def risk_coverage(confidence: Floats, correct: Flags) -> tuple[Floats, Floats]:
-    """The curve of risk over coverage (El-Yaniv & Wiener 2010): accept the k surest pictures, for k = 1 to N.
+    """The curve of risk over coverage (El-Yaniv & Wiener 2010): accept the k surest images, for k = 1 to N.
 
-    Among pictures of equal confidence the order is nobody's choice: their errors are spread evenly, which is the mean over
+    Among images of equal confidence the order is nobody's choice: their errors are spread evenly, which is the mean over
     all orders.
 
     Args:

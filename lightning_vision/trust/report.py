@@ -21,21 +21,21 @@ class Calibration(_Model):
 
     temperature: float
     determined: bool
-    """False where every validation picture is right, so that no temperature is best: it is left at 1."""
-    validation_pictures: int
+    """False where every validation image is right, so that no temperature is best: it is left at 1."""
+    validation_images: int
     nll_before: float
-    """Mean negative log likelihood of the validation pictures, in nats, at T = 1."""
+    """Mean negative log likelihood of the validation images, in nats, at T = 1."""
     nll_after: float
-    test_pictures: int
+    test_images: int
     ece_before: float | None
-    """Expected calibration error of the test pictures at T = 1, over 15 bins; null without test pictures."""
+    """Expected calibration error of the test images at T = 1, over 15 bins; null without test images."""
     ece_after: float | None
 
 
 class Accepted(_Model):
-    """What a threshold does on some pictures."""
+    """What a threshold does on some images."""
 
-    pictures: int
+    images: int
     accepted: int
     coverage: float
     risk: float | None
@@ -45,7 +45,7 @@ class Accepted(_Model):
 
 
 class Rejection(_Model):
-    """The threshold on the calibrated confidence, fitted on validation pictures."""
+    """The threshold on the calibrated confidence, fitted on validation images."""
 
     target: Literal["coverage", "risk"]
     wanted: float
@@ -53,7 +53,7 @@ class Rejection(_Model):
     validation: Accepted
     test: Accepted | None
     aurc: float | None
-    """Area under the curve of risk over coverage on the test pictures."""
+    """Area under the curve of risk over coverage on the test images."""
     strangers_accepted: float | None
     """Share of the strangers that are accepted; null if there were none to look at."""
 
@@ -73,7 +73,7 @@ class AtCheckpoint(_Model):
     experience_name: str
     seen_classes: int
     known: int
-    """Test pictures of the classes seen."""
+    """Test images of the classes seen."""
     training_features: int
     neighbours: int
     """k of the nearest neighbours."""
@@ -81,7 +81,7 @@ class AtCheckpoint(_Model):
     mean_confidence_known: float
     mean_confidence_unknown: float
     threshold: float | None
-    """The confidence that a share ``coverage`` of the validation pictures has; null without validation pictures."""
+    """The confidence that a share ``coverage`` of the validation images has; null without validation images."""
     accepted_known: float | None
     accepted_unknown: float | None
     detectors: dict[str, Separation]
@@ -92,10 +92,10 @@ class AtCheckpoint(_Model):
 
 
 class Unknown(_Model):
-    """Strangers: pictures of no known class."""
+    """Strangers: images of no known class."""
 
     folders: list[str]
-    pictures: int
+    images: int
     skipped: str
     coverage: float
     checkpoints: list[AtCheckpoint]
@@ -103,7 +103,7 @@ class Unknown(_Model):
 
 
 class Finding(_Model):
-    """One comparison of two sets of pictures."""
+    """One comparison of two sets of images."""
 
     about: str
     words: str
@@ -111,8 +111,8 @@ class Finding(_Model):
     figures: dict[str, float | None]
 
 
-class NewPictures(_Model):
-    """Accuracy on new pictures whose sub-folders name their class."""
+class NewImages(_Model):
+    """Accuracy on new images whose sub-folders name their class."""
 
     labelled: int
     right: int
@@ -122,19 +122,19 @@ class NewPictures(_Model):
 
 
 class Shift(_Model):
-    """What new pictures have and training pictures have not."""
+    """What new images have and training images have not."""
 
     folder: str
-    pictures: int
+    images: int
     skipped: str
-    labels: NewPictures | None
+    labels: NewImages | None
     """Null if no sub-folder bears the name of a class."""
     new: list[Finding]
-    """The new pictures against the training pictures."""
+    """The new images against the training images."""
     test: list[Finding]
-    """The test pictures against the training pictures."""
+    """The test images against the training images."""
     one_shoot: Finding | None
-    """Whether training and test pictures seem to come from one shoot; null without test pictures."""
+    """Whether training and test images seem to come from one shoot; null without test images."""
 
 
 class TrustReport(_Model):
@@ -175,5 +175,5 @@ def read_trust_report(path: Path) -> TrustReport:
         reason = f"{error.error_count()} problems" if isinstance(error, ValidationError) else str(error)
         raise CheckpointError(
             f"Expected a trust.json of schema 1 in {path}, found {reason}. Run `lightning-vision test` with --calibrate, "
-            "--unknown_data or --new_pictures again."
+            "--unknown_data or --new_images again."
         ) from error

@@ -1,4 +1,4 @@
-"""What is kept of pictures that were passed: a few numbers each, so that 100,000 of them take a few megabytes."""
+"""What is kept of images that were passed: a few numbers each, so that 100,000 of them take a few megabytes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lightning_vision.trust.outputs import Outputs
 
 @dataclass(frozen=True)
 class Scored:
-    """Of N pictures."""
+    """Of N images."""
 
     index: npt.NDArray[np.int64]
     """(N,) rows of the sample table, or places in a folder."""
@@ -62,7 +62,7 @@ def score_logits(
 
 
 def score(passed: Iterable[Outputs], temperature: float, detectors: Detectors | None = None) -> Scored:
-    """Keep of each picture what is needed, batch by batch; the rest is let go of.
+    """Keep of each image what is needed, batch by batch; the rest is let go of.
 
     Args:
         passed: The batches.

@@ -19,9 +19,9 @@ class Separation(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     auroc: float
-    """Chance that a random stranger is stranger than a random known picture, ties half; 0.5 is guessing."""
+    """Chance that a random stranger is stranger than a random known image, ties half; 0.5 is guessing."""
     aupr_known: float
-    """Average precision with the known as positives; guessing gives their share of all pictures."""
+    """Average precision with the known as positives; guessing gives their share of all images."""
     aupr_unknown: float
     """The same with the strangers as positives."""
     fpr95: float
@@ -36,14 +36,14 @@ def separation(known: npt.NDArray[np.floating], unknown: npt.NDArray[np.floating
     precision: the trapezoidal rule is too hopeful (Davis & Goadrich 2006).
 
     Args:
-        known: (N,) strangeness of pictures of known classes.
+        known: (N,) strangeness of images of known classes.
         unknown: (M,) strangeness of strangers.
 
     Raises:
         ValueError: One of the two is empty.
     """
     if not len(known) or not len(unknown):
-        raise ValueError(f"Both sides need pictures; found {len(known)} known and {len(unknown)} unknown ones.")
+        raise ValueError(f"Both sides need images; found {len(known)} known and {len(unknown)} unknown ones.")
     strangeness = np.concatenate([known, unknown]).astype(np.float64)
     stranger = np.repeat([False, True], [len(known), len(unknown)])
     threshold = np.sort(known)[math.ceil(SHARE_ACCEPTED * len(known)) - 1]

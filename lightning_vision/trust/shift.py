@@ -1,4 +1,4 @@
-"""Why 1.0 on the test set may be useless in the hand: what two sets of pictures share, and in what they differ."""
+"""Why 1.0 on the test set may be useless in the hand: what two sets of images share, and in what they differ."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ from lightning_vision.trust.report import Finding
 from lightning_vision.trust.two_sample import TwoSample, chance_of_larger, classifier_two_sample_test
 
 MOST_COMPARED = 500
-"""Pictures of the second set whose nearest in the first is looked for, by seed."""
+"""Images of the second set whose nearest in the first is looked for, by seed."""
 ALIKE_BITS = 10
-"""Perceptual hashes of 64 bits that differ in no more: for unlike pictures the nearest of 10,000 differs in 13 or more."""
+"""Perceptual hashes of 64 bits that differ in no more: for unlike images the nearest of 10,000 differs in 13 or more."""
 ALIKE_BORDER = 8.0
-"""Grey levels by which the borders of two pictures' thumbnails differ on average, where the background is the same."""
+"""Grey levels by which the borders of two images' thumbnails differ on average, where the background is the same."""
 MOSTLY, OFTEN = 0.5, 0.25
 """Shares from which on times and backgrounds, and hashes, are a sign of one shoot."""
 MANY_COPIES = 0.01
 """Share of copies, near ones too, from which on they are worth a look."""
 SKEWED = 0.75
-"""Chance that a random picture of one set has more of something than one of the other, from which on they differ."""
+"""Chance that a random image of one set has more of something than one of the other, from which on they differ."""
 APART, SURE = 0.7, 0.01
 """Area under the ROC curve and chance of error from which on features are told apart."""
 KINDS = {"brightness": ("darker", "brighter"), "contrast": ("lower in contrast", "higher in contrast"), "sharpness": ("more blurred", "sharper")}  # fmt: skip
@@ -45,10 +45,10 @@ KINDS = {"brightness": ("darker", "brighter"), "contrast": ("lower in contrast",
 
 @dataclass(frozen=True)
 class Side:
-    """One of two sets of pictures."""
+    """One of two sets of images."""
 
     name: str
-    """As in "training pictures"."""
+    """As in "training images"."""
     inspection: Inspection
     """(N,)"""
     shots: Shots
@@ -69,11 +69,11 @@ class Comparison:
 
 
 def compare(first: Side, second: Side, seed: int, beside: str = "") -> Comparison:
-    """Compare a second set of pictures with the first, the training pictures.
+    """Compare a second set of images with the first, the training images.
 
     Args:
-        first: Training pictures.
-        second: New ones, or test pictures.
+        first: Training images.
+        second: New ones, or test images.
         seed: Of what is drawn.
         beside: What to hold the features' figure against, a sentence.
     """
@@ -90,23 +90,23 @@ def compare(first: Side, second: Side, seed: int, beside: str = "") -> Compariso
 
 
 def one_shoot(signs: dict[str, float]) -> Finding:
-    """Whether training and test pictures seem to come from one shoot: two signs of three are needed.
+    """Whether training and test images seem to come from one shoot: two signs of three are needed.
 
     Args:
         signs: Of ``Comparison``.
     """
     warning = len(signs) >= 2
-    listed = "; ".join(f"{100 * share:.0f} % of the test pictures {what}" for what, share in signs.items())
+    listed = "; ".join(f"{100 * share:.0f} % of the test images {what}" for what, share in signs.items())
     if warning:
         words = (
-            f"Training and test pictures seem to come from one shoot: {listed}. The test accuracy then says how well these very "
-            "scenes are known, and little about pictures from elsewhere. Test on pictures of other days and places, or give "
+            f"Training and test images seem to come from one shoot: {listed}. The test accuracy then says how well these very "
+            "scenes are known, and little about images from elsewhere. Test on images of other days and places, or give "
             "data.metadata with a column group, so that no scene is on both sides."
         )
     elif signs:
-        words = f"One sign of three that training and test pictures come from one shoot: {listed}. That alone may have other reasons."
+        words = f"One sign of three that training and test images come from one shoot: {listed}. That alone may have other reasons."
     else:
-        words = "Nothing says that training and test pictures come from one shoot."
+        words = "Nothing says that training and test images come from one shoot."
     return Finding(about="one shoot", words=words, warning=warning, figures=dict(signs))
 
 
@@ -116,16 +116,16 @@ def _copies(first: Side, second: Side, seed: int, signs: dict[str, float]) -> Fi
     count = leaks.counts()
     alike = _share_with_like_hash(first.inspection, second.inspection, seed)
     if alike is not None and alike >= OFTEN:
-        signs["look much like a training picture"] = alike
+        signs["look much like a training image"] = alike
     total = len(second.inspection)
     words = (
         f"{count['exact']} of {plural(total, second.name.removesuffix('s'))} are copies of {first.name}, {count['near']} more look "
         "the same."
     )
     if leaks.not_compared:
-        words += " Near copies were not looked for: there are too many pictures."
+        words += " Near copies were not looked for: there are too many images."
     if alike is None:
-        words += f" The pictures are smaller than {SMALLEST_SIDE} pixels: too small to tell which look alike."
+        words += f" The images are smaller than {SMALLEST_SIDE} pixels: too small to tell which look alike."
     else:
         words += (
             f" {100 * alike:.0f} % look much like one ({ALIKE_BITS} of 64 bits of the perceptual hash differ at most)."
@@ -145,7 +145,7 @@ def _times_and_places(first: Side, second: Side, signs: dict[str, float]) -> lis
         mine, its = set(number[: len(one)].tolist()), set(number[len(one) :].tolist())
         near = share_near_in_time(one, two)
         if near >= MOSTLY:
-            signs["were taken within ten minutes of a training picture"] = near
+            signs["were taken within ten minutes of a training image"] = near
         source = "EXIF" if clock == "EXIF" else "the files' own times, which copying may change"
         words = (
             f"By {source}: {first.name} come from {plural(len(mine), 'shooting session')}, {second.name} from {len(its)}, "
@@ -173,7 +173,7 @@ def _times_and_places(first: Side, second: Side, signs: dict[str, float]) -> lis
 def _background(first: Side, second: Side, seed: int, signs: dict[str, float]) -> Finding:
     same = _share_with_same_border(first.inspection, second.inspection, seed)
     if same >= MOSTLY:
-        signs["have the background of a training picture"] = same
+        signs["have the background of a training image"] = same
     skew = _chances(first, second, BACKGROUND)
     worst = max(skew, key=lambda name: abs(skew[name] - 0.5))
     differs = _skewed(skew[worst])
@@ -182,7 +182,7 @@ def _background(first: Side, second: Side, seed: int, signs: dict[str, float]) -
     words = f"{100 * same:.0f} % of the {second.name} have a border like that of one of the {first.name}. " + (
         f"Their background differs: in {100 * max(skew[worst], 1 - skew[worst]):.0f} % of random pairs it has {more} {kind}."
         if differs
-        else "In colour and texture their borders are those of the training pictures."
+        else "In colour and texture their borders are those of the training images."
     )
     return Finding(about="background", words=words, warning=differs, figures={"same": same, **skew})
 
@@ -205,12 +205,12 @@ def _light(first: Side, second: Side) -> Finding:
 def _features(first: Side, second: Side, told: TwoSample | None, beside: str) -> Finding:
     if told is None:
         least = min(len(first.gathered.label), len(second.gathered.label))
-        words = f"Too few pictures ({least}) to compare what the network makes of them."
+        words = f"Too few images ({least}) to compare what the network makes of them."
         return Finding(about="features", words=words, warning=False, figures={})
     warning = told.auc >= APART and told.p_value <= SURE
     chance = f"area under the ROC curve {told.auc:.2f}, p = {told.p_value:.3f}"
     words = (
-        f"To the network {second.name} are another kind of picture than {first.name}: a simple classifier tells them apart by "
+        f"To the network {second.name} are another kind of image than {first.name}: a simple classifier tells them apart by "
         f"their features ({chance})."
         if warning
         else f"By their features {second.name} are hardly told from {first.name} ({chance})."
@@ -236,7 +236,7 @@ def _some(count: int, seed: int) -> npt.NDArray[np.int64]:
 
 
 def _share_with_like_hash(first: Inspection, second: Inspection, seed: int) -> float | None:
-    """Share of the second's pictures whose hash is like one of the first's; None where pictures are too small for hashes."""
+    """Share of the second's images whose hash is like one of the first's; None where images are too small for hashes."""
     one, two = (side.phash[np.minimum(side.height, side.width) >= SMALLEST_SIDE] for side in (first, second))
     if not len(one) or not len(two):
         return None

@@ -1,4 +1,4 @@
-"""Can a simple classifier tell two sets of pictures apart by their features?"""
+"""Can a simple classifier tell two sets of images apart by their features?"""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from sklearn.preprocessing import StandardScaler
 from lightning_vision.seeding import derive_seed
 
 FEWEST = 10
-"""Pictures that each set needs: below, nothing is said."""
+"""Images that each set needs: below, nothing is said."""
 COMPONENTS = 32
-"""Principal components that the classifier is given: with more, few pictures are told apart by chance."""
+"""Principal components that the classifier is given: with more, few images are told apart by chance."""
 PERMUTATIONS = 999
 
 Floats = npt.NDArray[np.floating]
@@ -28,11 +28,11 @@ class TwoSample:
     """The outcome of the test."""
 
     auc: float
-    """Chance that a random held-out picture of the second set looks more like it than one of the first; 0.5: no difference."""
+    """Chance that a random held-out image of the second set looks more like it than one of the first; 0.5: no difference."""
     p_value: float
-    """Share of random exchanges of the held-out pictures that separate them as well."""
+    """Share of random exchanges of the held-out images that separate them as well."""
     likeness: Floats
-    """(M,) log odds of the second set's pictures to be of it, those that the classifier was fitted on too."""
+    """(M,) log odds of the second set's images to be of it, those that the classifier was fitted on too."""
     likeness_first: Floats
     """(N,) the same of the first set's."""
 
@@ -42,7 +42,7 @@ def classifier_two_sample_test(first: Floats, second: Floats, seed: int) -> TwoS
 
     A logistic regression on the leading principal components of the standardised features learns one half of each set; the
     other halves are scored. Difference from the paper: the area under the ROC curve in place of the accuracy, which is not
-    led astray by sets of unequal size, and exchanges of the held-out pictures in place of the normal approximation.
+    led astray by sets of unequal size, and exchanges of the held-out images in place of the normal approximation.
 
     Args:
         first: (N, D) features.
@@ -50,7 +50,7 @@ def classifier_two_sample_test(first: Floats, second: Floats, seed: int) -> TwoS
         seed: Of the halves and the exchanges.
 
     Returns:
-        None where one of the sets has fewer than ``FEWEST`` pictures.
+        None where one of the sets has fewer than ``FEWEST`` images.
     """
     if min(len(first), len(second)) < FEWEST:
         return None

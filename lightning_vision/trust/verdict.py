@@ -60,34 +60,34 @@ def sentences(report: TrustReport) -> list[str]:
         ece = ""
         if calibration.ece_before is not None and calibration.ece_after is not None:
             ece = (
-                f" On {calibration.test_pictures} test pictures the calibration error goes from "
+                f" On {calibration.test_images} test images the calibration error goes from "
                 f"{100 * calibration.ece_before:.1f} % to {100 * calibration.ece_after:.1f} %; no prediction changes."
             )
             if calibration.ece_after > calibration.ece_before:
                 ece += " It does not shrink: one temperature does not suit these scores."
         found.append(
-            f"Temperature {calibration.temperature:.3f}, fitted on {calibration.validation_pictures} validation pictures.{ece}"
+            f"Temperature {calibration.temperature:.3f}, fitted on {calibration.validation_images} validation images.{ece}"
         )
     if report.rejection is not None:
         rejection, test = report.rejection, report.rejection.test
         words = f"Reject below a confidence of {rejection.threshold:.4f} (validation: {rejection.target} {rejection.wanted:g})."
         if test is not None:
             risk = "none of them" if test.risk is None else f"{100 * test.risk:.1f} % of them"
-            words += f" Of the test pictures {100 * test.coverage:.1f} % are answered, {risk} wrongly."
+            words += f" Of the test images {100 * test.coverage:.1f} % are answered, {risk} wrongly."
         if rejection.strangers_accepted is not None:
             words += f" Of the strangers {100 * rejection.strangers_accepted:.1f} % are answered."
         found.append(words)
     if report.shift is not None:
         odd = [finding.about for finding in report.shift.new if finding.warning]
         looked = f"worth a look: {', '.join(odd)}" if odd else "nothing sets them apart"
-        found.append(f"The {report.shift.pictures} new pictures against training pictures: {looked}.")
+        found.append(f"The {report.shift.images} new images against training images: {looked}.")
     if report.shift is not None and report.shift.labels is not None:
         labels = report.shift.labels
         against = (
-            "" if labels.test_accuracy is None else f", against {100 * labels.test_accuracy:.1f} % of the test pictures"
+            "" if labels.test_accuracy is None else f", against {100 * labels.test_accuracy:.1f} % of the test images"
         )
         found.append(
-            f"Of {labels.labelled} labelled new pictures {100 * labels.accuracy:.1f} % are predicted right{against}."
+            f"Of {labels.labelled} labelled new images {100 * labels.accuracy:.1f} % are predicted right{against}."
         )
     return found
 
@@ -97,7 +97,7 @@ def _about_strangers(unknown: Unknown) -> list[str]:
     best = max(last.detectors, key=lambda name: last.detectors[name].auroc)
     guessing = "" if last.detectors[best].auroc >= HARDLY else ", hardly better than guessing (50 %)"
     found = [
-        f"{best[0].upper()}{best[1:]} tells the {unknown.pictures} strangers best{guessing}: AUROC {100 * last.detectors[best].auroc:.1f} %; where "
+        f"{best[0].upper()}{best[1:]} tells the {unknown.images} strangers best{guessing}: AUROC {100 * last.detectors[best].auroc:.1f} %; where "
         f"95 % of the known are accepted, {100 * last.detectors[best].fpr95:.1f} % of the strangers are too."
     ]
     if len(unknown.checkpoints) > 1:

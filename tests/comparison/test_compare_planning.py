@@ -46,7 +46,7 @@ def test_a_strategy_with_a_network_of_its_own_has_a_base_of_its_own(
 @pytest.mark.parametrize(
     ("more", "text"),
     [
-        (("--axis", "data.picture_size=1,2"), "picture_size"),
+        (("--axis", "data.image_size=1,2"), "image_size"),
         (("--axis", "data.image_size=32,large"), "large"),
         (("--strategies", "HeadOnyl"), "HeadOnly"),
         (("--seeds", *map(str, range(400)), "--axis", "data.batch_size=" + ",".join(map(str, range(1, 26)))), "10,000 cells"),

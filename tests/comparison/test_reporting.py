@@ -1,4 +1,4 @@
-"""The subcommand report, and the test pictures that it shows."""
+"""The subcommand report, and the test images that it shows."""
 
 import io
 import shutil
@@ -12,7 +12,7 @@ from photo_folder import write_photos
 from PIL import Image
 
 from lightning_vision.cli import main
-from lightning_vision.comparison.run_images import SIDE, PicturesOfRuns
+from lightning_vision.comparison.run_images import SIDE, ImagesOfRuns
 from lightning_vision.report.gather import gather
 from lightning_vision.report.runs import ReportRun
 
@@ -64,33 +64,33 @@ def test_what_cannot_be_reported_on(
     assert text in capsys.readouterr().err
 
 
-def test_test_pictures_are_those_of_the_rows(run: ReportRun, folder: Path) -> None:
+def test_test_images_are_those_of_the_rows(run: ReportRun, folder: Path) -> None:
     predictions = run.predictions()
     assert predictions is not None
-    pictures, rows = PicturesOfRuns(), predictions.index[:3].tolist()
-    shown = [pictures(run, row) for row in rows]
-    assert all(picture is not None for picture in shown) and len(set(shown)) == 3
+    images, rows = ImagesOfRuns(), predictions.index[:3].tolist()
+    shown = [images(run, row) for row in rows]
+    assert all(image is not None for image in shown) and len(set(shown)) == 3
     assert max(Image.open(io.BytesIO(shown[0] or b"")).size) <= SIDE
-    assert pictures(run, 10_000) is None
+    assert images(run, 10_000) is None
 
 
 def test_no_code_of_a_config_is_run(run: ReportRun, folder: Path, tmp_path: Path) -> None:
     """What names classes is left out, and a class from elsewhere is not touched."""
     trap = tmp_path / "trap.py"
     trap.write_text("raise SystemExit('imported')")
-    assert PicturesOfRuns()(with_data(run, train_transforms=["trap.Trap"]), 0) is not None
-    assert PicturesOfRuns()(with_data(run, stream={"class_path": "trap.Trap"}), 0) is None
+    assert ImagesOfRuns()(with_data(run, train_transforms=["trap.Trap"]), 0) is not None
+    assert ImagesOfRuns()(with_data(run, stream={"class_path": "trap.Trap"}), 0) is None
     elsewhere = replace(run, config={**run.config, "data": {**run.config["data"], "class_path": "trap.Trap"}})
-    assert PicturesOfRuns()(elsewhere, 0) is None
+    assert ImagesOfRuns()(elsewhere, 0) is None
 
 
-def test_without_the_data_as_it_was_there_are_no_pictures(run: ReportRun, folder: Path, tmp_path: Path) -> None:
-    assert PicturesOfRuns()(with_data(run, root=str(tmp_path / "gone")), 0) is None
+def test_without_the_data_as_it_was_there_are_no_images(run: ReportRun, folder: Path, tmp_path: Path) -> None:
+    assert ImagesOfRuns()(with_data(run, root=str(tmp_path / "gone")), 0) is None
     changed = tmp_path / "changed"
     shutil.copytree(folder / "photos", changed)
     next(iter(sorted(changed.rglob("*.jpg")))).unlink()
-    assert PicturesOfRuns()(with_data(run, root=str(changed)), 0) is None, "rows would be other pictures"
-    assert PicturesOfRuns()(replace(run, config={}), 0) is None
+    assert ImagesOfRuns()(with_data(run, root=str(changed)), 0) is None, "rows would be other images"
+    assert ImagesOfRuns()(replace(run, config={}), 0) is None
 
 
 def test_a_run_that_failed_early_is_left_out_and_said(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,7 +20,7 @@ from lightning_vision.errors import ConfigError, DataError
 
 
 class Plain(StreamDataModule):
-    """160 pictures of four classes, each of one colour that tells its row."""
+    """160 images of four classes, each of one colour that tells its row."""
 
     def __init__(self, stream: Scenario | None = None, val_fraction: float = 0.1, num_workers: int = 0) -> None:
         super().__init__("", 8, num_workers, 8, val_fraction, stream=stream)
@@ -163,7 +163,7 @@ def test_lightning_sets_the_epoch() -> None:
     assert sorted(set(model.validated)) == sorted(data.stream[1].val_indices)
 
 
-def test_lightning_predicts_each_test_picture_once() -> None:
+def test_lightning_predicts_each_test_image_once() -> None:
     data = Plain()
     found = trainer().predict(Recorder(), datamodule=data)
     assert found is not None

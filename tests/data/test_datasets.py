@@ -23,12 +23,12 @@ EXPERIENCES = np.arange(200, dtype=np.int64) // 50
 
 def load(index: int) -> Tensor:
     if index == 199:
-        raise DataError("The picture 199.jpg cannot be decoded.\nRepair it.")
+        raise DataError("The image 199.jpg cannot be decoded.\nRepair it.")
     return torch.full((3, 6, 6), index, dtype=torch.uint8)
 
 
-def noise(picture: Tensor) -> Tensor:
-    return (picture + torch.randint(0, 20, (3, 1, 1)) + random.randrange(20)).to(torch.uint8)
+def noise(image: Tensor) -> Tensor:
+    return (image + torch.randint(0, 20, (3, 1, 1)) + random.randrange(20)).to(torch.uint8)
 
 
 def dataset() -> SampleDataset:
@@ -73,7 +73,7 @@ class TestTrainBatches:
         assert train(17, 8, shuffle=False).global_sizes == [8, 8, 1]
 
     def test_stand_ins(self) -> None:
-        """A process is never without a picture; a stand-in is alone in its batch and does not count."""
+        """A process is never without an image; a stand-in is alone in its batch and does not count."""
         ordered = [list(train(10, 2, rank, 4, shuffle=False))[-1] for rank in range(4)]
         assert [[draw.valid for draw in batch] for batch in ordered] == [[True], [True], [False], [False]]
         assert [draw.valid for draw in next(iter(train(1, 8, 1, 2)))] == [False]
@@ -137,7 +137,7 @@ class TestBalanced:
         assert [sorted([*one, *two]) for one, two in zip(*ranks, strict=True)] == alone
         shown = [draw for batch in alone for draw in batch]
         assert sum(self.LABELS[draw.index] for draw in shown) == len(shown) / 2 == 30
-        assert len({draw.seed for draw in shown}) == len(shown), "each time a picture is shown it is augmented anew"
+        assert len({draw.seed for draw in shown}) == len(shown), "each time an image is shown it is augmented anew"
 
 
 class TestEvalBatches:
@@ -214,7 +214,7 @@ class TestLoader:
         sampler = EvalBatches(np.array([1, 199], dtype=np.int64), EXPERIENCES, 1)
         with pytest.raises(DataError) as caught:
             batches_of(sampler, workers)
-        assert str(caught.value) == "The picture 199.jpg cannot be decoded.\nRepair it."
+        assert str(caught.value) == "The image 199.jpg cannot be decoded.\nRepair it."
 
     def test_a_transform_that_scales_is_refused(self) -> None:
         scaled = v2.ToDtype(torch.float32, scale=True)
@@ -222,7 +222,7 @@ class TestLoader:
         with pytest.raises(ConfigError, match=r"it gave float32 \(3, 6, 6\). Leave out ToDtype"):
             data[Draw(0, 0, -1, True, False)]
 
-    def test_pictures_of_different_sizes_are_refused(self) -> None:
+    def test_images_of_different_sizes_are_refused(self) -> None:
         items = [{"image": torch.zeros(3, side, 4, dtype=torch.uint8), "memory": False} for side in (4, 5)]
         with pytest.raises(ConfigError, match=r"different sizes .*\[\(3, 4, 4\), \(3, 5, 4\)\]"):
             collate(items)

@@ -1,4 +1,4 @@
-"""Every picture is looked at once."""
+"""Every image is looked at once."""
 
 import multiprocessing
 import os
@@ -13,7 +13,7 @@ from lightning_vision.data import inspection
 from lightning_vision.data.inspection import inspect_files
 from lightning_vision.data.scenarios import Joint
 from lightning_vision.errors import ConfigError
-from lightning_vision.images.image_sources import FilePictures
+from lightning_vision.images.image_sources import FileImages
 from lightning_vision.storage.cache_folder import beside, cache_folder
 
 
@@ -22,7 +22,7 @@ def looked_at(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     rows: list[int] = []
     look = inspection._look_at_file
 
-    def counted(files: FilePictures, row: int) -> inspection._Found:
+    def counted(files: FileImages, row: int) -> inspection._Found:
         rows.append(row)
         return look(files, row)
 
@@ -41,7 +41,7 @@ def test_facts(files: list[Path]) -> None:
     Image.new("L", (64, 48)).save(files[1], format="JPEG")
     files[2].write_bytes(b"")
     files[3].write_text("text")
-    found = inspect_files(FilePictures(files), 2, None)
+    found = inspect_files(FileImages(files), 2, None)
     assert found.height.tolist() == [50, 48, 0, 0] and found.width.tolist() == [40, 64, 0, 0]
     assert found.format.tolist()[:2] == ["PNG", "JPEG"] and found.mode.tolist()[:2] == ["RGB", "L"]
     assert found.bytes[0] == files[0].stat().st_size
@@ -53,14 +53,14 @@ def test_the_second_time_only_what_changed_is_looked_at(
     files: list[Path], tmp_path: Path, looked_at: list[int]
 ) -> None:
     kept = tmp_path / "kept.npz"
-    first = inspect_files(FilePictures(files), 1, kept)
+    first = inspect_files(FileImages(files), 1, kept)
     assert len(looked_at) == 4
-    again = inspect_files(FilePictures(files), 1, kept)
+    again = inspect_files(FileImages(files), 1, kept)
     assert len(looked_at) == 4
     assert np.array_equal(first.digest, again.digest)
     Image.new("RGB", (33, 44)).save(files[2])
     os.utime(files[2], ns=(1, 1))
-    changed = inspect_files(FilePictures(files[::-1]), 1, kept)
+    changed = inspect_files(FileImages(files[::-1]), 1, kept)
     assert len(looked_at) == 5, "the order may be another one"
     assert changed.width.tolist() == [43, 33, 41, 40]
 
@@ -69,8 +69,8 @@ def test_the_second_time_only_what_changed_is_looked_at(
 def test_a_broken_record_is_made_anew(content: bytes, files: list[Path], tmp_path: Path, looked_at: list[int]) -> None:
     kept = tmp_path / "kept.npz"
     kept.write_bytes(content)
-    inspect_files(FilePictures(files), 1, kept)
-    inspect_files(FilePictures(files), 1, kept)
+    inspect_files(FileImages(files), 1, kept)
+    inspect_files(FileImages(files), 1, kept)
     assert len(looked_at) == 4
 
 
@@ -78,19 +78,17 @@ def test_processes_wait_for_each_other(files: list[Path], tmp_path: Path) -> Non
     kept = tmp_path / "kept.npz"
     context = multiprocessing.get_context("fork")
     with context.Pool(3) as pool:
-        found = pool.starmap(inspect_files, [(FilePictures(files), 1, kept)] * 3)
+        found = pool.starmap(inspect_files, [(FileImages(files), 1, kept)] * 3)
     assert all(np.array_equal(item.digest, found[0].digest) for item in found)
     assert not list(tmp_path.glob("*.tmp*"))
 
 
-def test_boxes_that_lie_beside_the_picture(files: list[Path]) -> None:
+def test_boxes_that_lie_beside_the_image(files: list[Path]) -> None:
     boxes = np.array([[5, 5, 20, 20], [-9, -9, 12, 99], [41, 3, 60, 9], [9, 9, 3, 30]], dtype=np.float32)
     boxes[2] += 50
-    found = inspect_files(FilePictures(files, boxes, cut=True), 1, None)
+    found = inspect_files(FileImages(files, boxes, cut=True), 1, None)
     assert list(zip(found.height.tolist(), found.width.tolist(), strict=True))[:2] == [(15, 15), (50, 12)]
-    assert (
-        found.reason[2] == "the box lies outside the picture (from 91, 53 to 110, 59; the picture has 42 x 50 pixels)"
-    )
+    assert found.reason[2] == "the box lies outside the image (from 91, 53 to 110, 59; the image has 42 x 50 pixels)"
     assert found.reason[3] == "the box is empty or inverted (from 9, 9 to 3, 30)"
 
 
@@ -116,7 +114,7 @@ class TestCacheFolder:
             cache_folder(root)
 
     def test_nothing_is_written_into_the_data(self, tmp_path: Path) -> None:
-        """torchvision's ImageFolder takes any folder for a class, and refuses one without pictures."""
+        """torchvision's ImageFolder takes any folder for a class, and refuses one without images."""
         root = tmp_path / "photos"
         for name in ("a", "b"):
             (root / name).mkdir(parents=True)

@@ -60,7 +60,7 @@ class TestCheck:
         assert "row 0 (a/0.jpg) has label 7; the 2 classes have the labels 0 to 1" in text
         assert "row 1 (a/1.jpg) has split 'dev'" in text
         assert "row 2 has the path ''" in text
-        assert "row 4 (b/3.jpg) is the same picture as row 3" in text
+        assert "row 4 (b/3.jpg) is the same image as row 3" in text
 
     def test_the_first_twenty_are_listed_and_all_counted(self) -> None:
         with pytest.raises(DataError, match=r"30 problems(.|\n)*and 10 more") as caught:
@@ -93,7 +93,7 @@ class TestDeal:
         for label in range(4):
             assert np.bincount(parts[labels == label]).tolist() == [70, 10, 20]
 
-    def test_a_label_with_one_picture_goes_to_the_largest_part(self) -> None:
+    def test_a_label_with_one_image_goes_to_the_largest_part(self) -> None:
         assert (deal(np.arange(20), [0.2, 0.8], (0,)) == 1).all()
 
     def test_only_the_words_move_it(self) -> None:
@@ -178,7 +178,7 @@ class TestSplit:
         assert set(split_samples(table([10]), ["a"], 0, 0, 0)["split"]) == {"train"}
 
     def test_no_training_data(self) -> None:
-        with pytest.raises(DataError, match="no training data: all 3 pictures are in 'test'"):
+        with pytest.raises(DataError, match="no training data: all 3 images are in 'test'"):
             split_samples(table([3], split="test"), ["a"], 0.1, 0.2, 0)
 
     @pytest.mark.parametrize("fraction", [-0.1, 1.0])

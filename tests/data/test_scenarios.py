@@ -143,7 +143,7 @@ def test_class_incremental_orders() -> None:
     assert ClassIncremental(1).build(data, NAMES)[0].name == "ant, bee and 4 more"
 
 
-def test_class_incremental_leaves_out_classes_without_training_pictures() -> None:
+def test_class_incremental_leaves_out_classes_without_training_images() -> None:
     names = [*NAMES, "gnu"]
     assert [item.classes for item in ClassIncremental(6).build(samples(), names)] == [(label,) for label in range(6)]
     order = ["gnu", *reversed(NAMES)]
@@ -201,12 +201,12 @@ class TestRefused:
         with pytest.raises(ConfigError, match="one experience with 5 of 6 classes leaves the others out"):
             self.build(ClassIncremental(1, base_classes=5))
 
-    def test_more_experiences_than_pictures(self) -> None:
-        with pytest.raises(ConfigError, match="500 experiences cannot be made of 135 training pictures"):
+    def test_more_experiences_than_images(self) -> None:
+        with pytest.raises(ConfigError, match="500 experiences cannot be made of 135 training images"):
             self.build(InstanceIncremental(500))
 
-    def test_an_experience_with_one_picture_or_none(self) -> None:
-        with pytest.raises(DataError, match=r"would have 1 training picture and needs at least 2"):
+    def test_an_experience_with_one_image_or_none(self) -> None:
+        with pytest.raises(DataError, match=r"would have 1 training image and needs at least 2"):
             self.build(InstanceIncremental(135, base_fraction=0))
         few = samples().drop_duplicates("label").reset_index(drop=True).assign(split="train")
         with pytest.raises(DataError, match=r"Experience 0 \('ant'\) of ClassIncremental would have 1 training"):
@@ -236,7 +236,7 @@ class TestRefused:
     def test_missing_values(self) -> None:
         data = samples()
         data.loc[[3, 5], "domain"] = None
-        with pytest.raises(DataError, match=r"2 pictures of 240 have no value in the column 'domain': 'ant/3.jpg'"):
+        with pytest.raises(DataError, match=r"2 images of 240 have no value in the column 'domain': 'ant/3.jpg'"):
             self.build(DomainIncremental(), data)
 
     def test_a_single_value(self) -> None:
@@ -246,5 +246,5 @@ class TestRefused:
     def test_a_domain_that_is_never_trained(self) -> None:
         data = samples()
         data.loc[data["domain"] == "room 9", "split"] = "test"
-        with pytest.raises(DataError, match="no picture with domain = 'room 9'"):
+        with pytest.raises(DataError, match="no image with domain = 'room 9'"):
             self.build(DomainIncremental(), data)

@@ -144,7 +144,7 @@ class TestParts:
         kept, rows = apply_split(Parts({"train": ("train1",), "test": ("test1",)}), samples, NAMES, 0.1, 0.2, 0)
         assert len(kept) == len(rows) == 60
         assert kept["path"].tolist() == samples["path"].iloc[rows].tolist()
-        assert left_out(samples, rows) == "data.split leaves out 30 pictures of 'test2'."
+        assert left_out(samples, rows) == "data.split leaves out 30 images of 'test2'."
 
     def test_refused(self) -> None:
         with pytest.raises(ConfigError, match="no parts of its own"):

@@ -1,4 +1,4 @@
-"""What is counted of the data, against the table and the pictures themselves."""
+"""What is counted of the data, against the table and the images themselves."""
 
 import io
 import shutil
@@ -24,7 +24,7 @@ from lightning_vision.data_report.terminal import print_report
 
 
 def write_odd_photos(root: Path) -> Path:
-    """Three classes of unequal size and pictures of many sizes; copies, an empty file, text, groups, domains."""
+    """Three classes of unequal size and images of many sizes; copies, an empty file, text, groups, domains."""
     write_photos(root, per_class=9)
     generator = np.random.default_rng(1)
     for number in range(12):
@@ -104,21 +104,21 @@ class TestCounts:
         assert report.leaks.counts()["exact"] > 0 and report.leaks.counts()["label"] == 1
         assert not any("Leaks" in remark for remark in report.remarks), "told once"
 
-    def test_brightness_is_that_of_the_evaluated_training_pictures(self, odd: ImageFolder, report: DataReport) -> None:
+    def test_brightness_is_that_of_the_evaluated_training_images(self, odd: ImageFolder, report: DataReport) -> None:
         rows = odd.samples.index[odd.samples["split"] == "train"]
         assert report.measured == report.measurable == len(rows)
         pixels = torch.stack([odd.preview(int(row)) for row in rows]).double() / 255  # (N, 3, H, W)
         assert report.mean == pytest.approx(pixels.mean(dim=(0, 2, 3)).tolist())
         assert report.deviation == pytest.approx(pixels.std(dim=(0, 2, 3), correction=0).tolist())
 
-    def test_many_pictures_are_measured_in_part(self, odd: ImageFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_many_images_are_measured_in_part(self, odd: ImageFolder, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(data_report, "MOST_MEASURED", 5)
         one, again, other = describe(odd, seed=0), describe(odd, seed=0), describe(odd, seed=1)
         assert one.measured == 5 and one.measurable > 5
         assert one.mean == again.mean != other.mean
         assert one.examples == again.examples != other.examples
 
-    def test_examples_are_training_pictures_of_their_class(self, odd: ImageFolder, report: DataReport) -> None:
+    def test_examples_are_training_images_of_their_class(self, odd: ImageFolder, report: DataReport) -> None:
         assert list(report.examples) == [0, 1, 2]
         for label, rows in report.examples.items():
             assert len(set(rows)) == 3
@@ -146,10 +146,10 @@ class TestOtherData:
         assert domains.counts[0, 1] == domains.counts[1, 0] == 0
         assert domains.counts.sum() == report.totals[0]
         assert sum(item.groups for item in report.groups) == 8 and {item.largest for item in report.groups} == {2}
-        assert sum(item.pictures for item in report.groups) == 16
+        assert sum(item.images for item in report.groups) == 16
         assert "Groups in the training data: " in printed(report)
 
-    def test_pictures_that_are_no_files(self) -> None:
+    def test_images_that_are_no_files(self) -> None:
         report = describe(ColouredSquares(stream=ClassIncremental(2)))
         assert [histogram.title for histogram in report.sizes] == ["width", "height", "aspect"]
         assert all(len(histogram.counts) == 1 for histogram in report.sizes), "all of one size"
@@ -160,12 +160,12 @@ class TestOtherData:
         assert report.groups == () and report.class_weights is None
         assert "Leaks: none found." in printed(report)
 
-    def test_classes_without_test_pictures(self, tmp_path: Path) -> None:
+    def test_classes_without_test_images(self, tmp_path: Path) -> None:
         write_photos(tmp_path / "train", per_class=6)
         write_photos(tmp_path / "test", ["cats"], per_class=2, seed=1)
         report = describe(folder(tmp_path))
         assert report.without["test"] == ["birds", "dogs"]
-        assert "No test pictures: birds, dogs." in printed(report)
+        assert "No test images: birds, dogs." in printed(report)
 
     def test_some_of_many_classes_are_shown(self) -> None:
         labels = np.repeat(np.arange(196), 5)
@@ -178,8 +178,8 @@ class TestPrinted:
     def test_everything_is_there(self, odd: ImageFolder, report: DataReport) -> None:
         text = printed(report)
         for words in (
-            f"{len(odd.samples)} pictures, 3 classes:",
-            "Pictures per class",
+            f"{len(odd.samples)} images, 3 classes:",
+            "Images per class",
             "The stream: InstanceIncremental",
             "increment 2",
             "aspect (width / height)",

@@ -25,8 +25,8 @@ HERE = "test_avalanche"
 NORMALISED = v2.Compose([v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize([0.5] * 3, [0.1] * 3)])
 
 
-class Pictures(Dataset[tuple[Any, int]]):
-    """Pictures of 8x6 pixels whose red is ten times the class and whose green is the row."""
+class Images(Dataset[tuple[Any, int]]):
+    """Images of 8x6 pixels whose red is ten times the class and whose green is the row."""
 
     def __init__(self, count: int, classes: int = 4, kind: str = "pil", blue: int = 0, shape: str = "") -> None:
         self.targets = [row % classes for row in range(count)]
@@ -37,28 +37,28 @@ class Pictures(Dataset[tuple[Any, int]]):
         return len(self.targets)
 
     def __getitem__(self, row: int) -> tuple[Any, int]:
-        picture = Image.new("RGB", (8, 6), (10 * self.targets[row], row, self.blue))
-        return picture if self.kind == "pil" else np.asarray(picture), self.targets[row]
+        image = Image.new("RGB", (8, 6), (10 * self.targets[row], row, self.blue))
+        return image if self.kind == "pil" else np.asarray(image), self.targets[row]
 
 
 def new_classes(count: int = 40, **options: Any) -> Any:
     from avalanche.benchmarks import nc_benchmark
 
     given = {"n_experiences": 2, "task_labels": False, "shuffle": False} | options
-    train, test = Pictures(count), Pictures(count // 2, blue=200)
+    train, test = Images(count), Images(count // 2, blue=200)
     return nc_benchmark(train, test, train_transform=NORMALISED, eval_transform=NORMALISED, **given)
 
 
 def new_instances(count: int = 48) -> Any:
     from avalanche.benchmarks import ni_benchmark
 
-    return ni_benchmark(Pictures(count), Pictures(count // 2, blue=200), 3, balance_experiences=True)
+    return ni_benchmark(Images(count), Images(count // 2, blue=200), 3, balance_experiences=True)
 
 
 def tensors(
     experiences: int = 2, tests: int | None = None, kind: str = "unit", classes: int = 3, size: int = 16
 ) -> Any:
-    """Learnable pictures as tensors: a float32 from 0 to 1, normalised, or grey."""
+    """Learnable images as tensors: a float32 from 0 to 1, normalised, or grey."""
     from avalanche.benchmarks import tensors_benchmark
 
     def part(count: int) -> tuple[Tensor, Tensor]:
@@ -84,7 +84,7 @@ def inverted(experiences: int = 2) -> Any:
 
     def part(count: int, number: int) -> Any:
         frozen = DefaultTransformGroups((v2.RandomInvert(p=1.0) if number else v2.Identity(), None))
-        plain = make_dataset(Pictures(count))
+        plain = make_dataset(Images(count))
         return make_avalanche_dataset(plain, frozen_transform_groups=frozen)
 
     return nc_benchmark(
@@ -113,7 +113,7 @@ def without_test() -> Any:
     from avalanche.benchmarks import benchmark_from_datasets
     from avalanche.benchmarks.utils import as_classification_dataset
 
-    made = benchmark_from_datasets(train=[as_classification_dataset(Pictures(40)) for _ in range(2)])
+    made = benchmark_from_datasets(train=[as_classification_dataset(Images(40)) for _ in range(2)])
     made.class_names = ["Ameise", "Biene", "Katze", "Hund"]
     return made
 
@@ -122,7 +122,7 @@ def mismatched() -> Any:
     from avalanche.benchmarks import benchmark_from_datasets
     from avalanche.benchmarks.utils import as_classification_dataset
 
-    sets = [as_classification_dataset(Pictures(8)) for _ in range(5)]
+    sets = [as_classification_dataset(Images(8)) for _ in range(5)]
     return benchmark_from_datasets(train=sets[:3], test=sets[3:])
 
 
@@ -136,7 +136,7 @@ def offline(dataset_root: str | None = None) -> Any:
 
 
 class Unfit:
-    """What is no benchmark of pictures and classes."""
+    """What is no benchmark of images and classes."""
 
     class _Experience:
         dataset = None
@@ -154,7 +154,7 @@ def read(function: str, arguments: dict[str, Any] | None = None, **options: Any)
 
 
 def counts(data: Avalanche) -> list[tuple[int, int, int]]:
-    """Pictures of each experience in training, validation and test data."""
+    """Images of each experience in training, validation and test data."""
     return [(len(item.indices), len(item.val_indices), len(item.test_indices)) for item in data.stream]
 
 
@@ -174,7 +174,7 @@ class TestStreams:
         batch = next(iter(data.evaluation_loader("test")))
         assert batch["image"].shape == (4, 3, 8, 8) and batch["image"][:, 2].unique().tolist() == [200]
 
-    def test_each_picture_is_its_own_row_s(self) -> None:
+    def test_each_image_is_its_own_row_s(self) -> None:
         data = read("new_classes")
         for row in range(len(data.samples)):
             red, green, blue = data.load_image(row)[:, 3, 3].tolist()
@@ -187,7 +187,7 @@ class TestStreams:
         from avalanche.benchmarks import nc_benchmark
 
         made = new_classes()
-        single = nc_benchmark(Pictures(40), Pictures(20, blue=200), 1, False, shuffle=False)
+        single = nc_benchmark(Images(40), Images(20, blue=200), 1, False, shuffle=False)
         made._streams["test"] = single.streams["test"]
         globals()["made"] = made
         data = read("made")
@@ -215,9 +215,9 @@ class TestStreams:
         assert orders[0] == orders[1]
         assert any(order != orders[0] for order in orders)
 
-    def test_frozen_transforms_are_part_of_the_pictures(self) -> None:
+    def test_frozen_transforms_are_part_of_the_images(self) -> None:
         data = read("inverted", stream=DomainIncremental(by="experience"))
-        assert data.load_image(1)[:, 0, 0].tolist() == [0, 4, 0]  # class by class, so the second picture is row 4
+        assert data.load_image(1)[:, 0, 0].tolist() == [0, 4, 0]  # class by class, so the second image is row 4
         assert data.load_image(24 + 1)[:, 0, 0].tolist() == [255, 251, 255]
         assert data.stream.full_matrix and counts(data)[1][2] == 12
 
@@ -246,16 +246,16 @@ class TestStreams:
         assert "equal numbers are taken for one class" in capsys.readouterr().err
 
 
-class TestPictures:
+class TestImages:
     @pytest.mark.parametrize("kind", ["unit", "grey"])
     def test_tensors(self, kind: str) -> None:
         data = read("tensors", {"kind": kind})
-        picture = data.load_image(2)
-        assert picture.shape == (3, 16, 16) and picture.dtype == torch.uint8
-        assert int(picture.min()) >= 165
+        image = data.load_image(2)
+        assert image.shape == (3, 16, 16) and image.dtype == torch.uint8
+        assert int(image.min()) >= 165
         assert data.class_names == ["0", "1", "2"]
         if kind == "grey":
-            assert torch.equal(picture[0], picture[2])
+            assert torch.equal(image[0], image[2])
 
     @pytest.mark.parametrize(
         ("given", "pixel"),
@@ -271,27 +271,27 @@ class TestPictures:
         ],
     )
     def test_of_any_kind(self, given: Any, pixel: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(Pictures, "__getitem__", lambda self, row: (given, self.targets[row]))
-        picture = read("new_classes").load_image(0)
-        assert picture.shape == (3, 4, 5) and picture.dtype == torch.uint8
-        assert picture[:, 1, 1].tolist() == pixel
+        monkeypatch.setattr(Images, "__getitem__", lambda self, row: (given, self.targets[row]))
+        image = read("new_classes").load_image(0)
+        assert image.shape == (3, 4, 5) and image.dtype == torch.uint8
+        assert image[:, 1, 1].tolist() == pixel
 
     @pytest.mark.parametrize(
         ("given", "match"),
         [
-            (np.zeros((4, 5, 4, 3)), r"train experience 0: expected a picture of 1 or 3 channels .* \(4, 5, 4, 3\)"),
+            (np.zeros((4, 5, 4, 3)), r"train experience 0: expected an image of 1 or 3 channels .* \(4, 5, 4, 3\)"),
             (np.full((4, 5), np.nan), "expected float64 pixels from 0 to 1, found nan to nan"),
             (np.full((4, 5), 300), "expected int64 pixels from 0 to 255, found 300 to 300"),
-            ("a/path.jpg", "expected a picture .*, found a str"),
+            ("a/path.jpg", "expected an image .*, found a str"),
         ],
     )
     def test_what_is_none_is_refused(self, given: Any, match: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(Pictures, "__getitem__", lambda self, row: (given, self.targets[row]))
+        monkeypatch.setattr(Images, "__getitem__", lambda self, row: (given, self.targets[row]))
         with pytest.raises(DataError, match=match):
             read("new_classes")
 
     def test_normalised_by_the_data_set_itself(self) -> None:
-        with pytest.raises(DataError, match=r"from 0 to 1, found -2.* to .*normalises its pictures itself"):
+        with pytest.raises(DataError, match=r"from 0 to 1, found -2.* to .*normalises its images itself"):
             read("tensors", {"kind": "normalised"})
 
 
@@ -338,7 +338,7 @@ class TestRefused:
 
 
 def test_a_run_through_the_command_line(tmp_path: Path) -> None:
-    """Options as a person gives them; the pictures are transformed as those of any datamodule."""
+    """Options as a person gives them; the images are transformed as those of any datamodule."""
     run = fit(
         tmp_path,
         "tensors",

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from broken_pictures import (
+from broken_images import (
     BLUE,
     RED,
     SIZE,
@@ -127,8 +127,8 @@ def write_two_sequences(root: Path) -> None:
         write_sequence(root / name, colour=COLOURS[number], seed=number)
 
 
-def write_boxed_pictures(root: Path) -> None:
-    """Four pictures of 64x48 in two classes, a video, and a table of boxes for the pictures."""
+def write_boxed_images(root: Path) -> None:
+    """Four images of 64x48 in two classes, a video, and a table of boxes for the images."""
     for number in range(4):
         root.mkdir(exist_ok=True)
         Image.fromarray(draw(1, seed=number)[0]).save(root / f"{number}.png")
@@ -169,7 +169,7 @@ DOG_FOLDERS = Tree(StanfordDogs, lambda root: write_dogs(root, kaggle=True, trai
 SHOP = Tree(Products, lambda root: write_products(root, product_rows(2)), {"split": "50/25/25"})
 BOXED_VIDEOS = Tree(BoundingBoxes, write_two_sequences, WHOLE)
 GAZED_VIDEOS = Tree(SaliencyMaps, write_two_sequences, WHOLE)
-BOXED = Tree(BoundingBoxes, write_boxed_pictures, {"boxes": "boxes.csv", **WHOLE})
+BOXED = Tree(BoundingBoxes, write_boxed_images, {"boxes": "boxes.csv", **WHOLE})
 
 
 @dataclass(frozen=True)
@@ -230,7 +230,7 @@ def dog_lists(change: Callable[[str, int], tuple[str, int]]) -> Spoil:
 
 
 def to_frames(*bad: int) -> Spoil:
-    """Picture files in the place of the video, some of which are none."""
+    """Image files in the place of the video, some of which are none."""
 
     def spoil(root: Path) -> None:
         (root / VIDEO).unlink()
@@ -239,7 +239,7 @@ def to_frames(*bad: int) -> Spoil:
         for number, pixels in enumerate(draw(4)):
             Image.fromarray(pixels).save(folder / f"Frame_{40 * number}.jpg")
         for number in bad:
-            (folder / f"Frame_{40 * number}.jpg").write_text("no picture")
+            (folder / f"Frame_{40 * number}.jpg").write_text("no image")
 
     return spoil
 
@@ -254,11 +254,11 @@ def zero_based(car: Car) -> Car:
 def pixels_of(data: StreamDataModule, path: str) -> torch.Tensor:
     rows = np.flatnonzero((data.samples["path"] == path).to_numpy())
     assert len(rows) == 1, data.samples["path"].tolist()
-    return data.picture(int(rows[0]))
+    return data.image(int(rows[0]))
 
 
 def shows(path: str, left: tuple[int, ...] = RED, right: tuple[int, ...] = BLUE, within: int = 12) -> Check:
-    """The picture has these two halves, and all pictures can be put into batches."""
+    """The image has these two halves, and all images can be put into batches."""
 
     def check(data: StreamDataModule) -> None:
         pixels = pixels_of(data, path)
@@ -271,7 +271,7 @@ def shows(path: str, left: tuple[int, ...] = RED, right: tuple[int, ...] = BLUE,
 
 
 def serves_all(data: StreamDataModule) -> None:
-    """Every picture comes out of both transforms in the right size."""
+    """Every image comes out of both transforms in the right size."""
     for row in range(len(data.samples)):
         for seed in (None, 1):
             assert data.preview(row, seed).shape == (3, 16, 16)
@@ -289,7 +289,7 @@ def rows(count: int, **columns: list[Any]) -> Check:
 
 
 def sized(path: str, height: int, width: int) -> Check:
-    """A picture has this size."""
+    """An image has this size."""
 
     def check(data: StreamDataModule) -> None:
         row = data.samples["path"].tolist().index(path)
@@ -299,12 +299,12 @@ def sized(path: str, height: int, width: int) -> Check:
 
 
 def last_is_clamped(data: StreamDataModule) -> None:
-    """Of the last box, 20x20 from -10, 40, there is what lies in the picture of 64x48."""
-    assert data.picture(len(data.samples) - 1).shape == (3, 8, 10)
+    """Of the last box, 20x20 from -10, 40, there is what lies in the image of 64x48."""
+    assert data.image(len(data.samples) - 1).shape == (3, 8, 10)
 
 
 def one_is_trained(data: StreamDataModule) -> None:
-    """The only picture of cats is trained on."""
+    """The only image of cats is trained on."""
     cats = data.samples[data.samples["label"] == 0]
     assert cats["split"].tolist() == ["train"] and data.class_names == ["cats", "dogs"]
 
@@ -330,7 +330,7 @@ def case(
 def bad(
     name: str, tree: Tree, spoil: Spoil, place: str, reason: str, left: int, told: str, **options: Any
 ) -> list[Any]:
-    """A picture that cannot be used: refused with its place and reason, or skipped and counted by it."""
+    """An image that cannot be used: refused with its place and reason, or skipped and counted by it."""
     return [
         case(name, tree, spoil, Refused("DATA: 1 problem:", f"\n  {place}: {reason}", WAY_OUT), **options),
         case(f"{name}, skipped", tree, spoil, Skipped(left, told), on_bad_image="skip", **options),
@@ -341,7 +341,7 @@ def one(reason: str) -> str:
     return f"1 file (1 {reason})"
 
 
-def fine_picture(name: str, write: Callable[[Path], object], file: str = "x.png", check: Check | None = None) -> Any:
+def fine_image(name: str, write: Callable[[Path], object], file: str = "x.png", check: Check | None = None) -> Any:
     return case(name, PHOTOS, add(f"cats/{file}", write), Fine(check or shows(f"cats/{file}")))
 
 
@@ -349,7 +349,7 @@ UNDECODABLE = (
     ("truncated JPEG", "x.jpg", write_cut_short, "OSError: image file is truncated"),
     ("truncated PNG", "x.png", lambda file: write_cut_short(file, "PNG"), "OSError: image file is truncated"),
     ("PNG of 0x0", "x.png", lambda file: write_claiming(file, 0, 0), "UnidentifiedImageError"),
-    ("text named .jpg", "x.jpg", lambda file: file.write_text("no picture"), "UnidentifiedImageError"),
+    ("text named .jpg", "x.jpg", lambda file: file.write_text("no image"), "UnidentifiedImageError"),
     ("decompression bomb", "x.png", lambda file: write_claiming(file, 40_000, 40_000), "DecompressionBombError: Image size (1600000000"),
     ("a smaller bomb", "x.png", lambda file: write_claiming(file, 17_000, 17_000), "ValueError: it would have 17000 x 17000 pixels, more than 268 million"),
     ("32-bit TIFF", "x.tiff", lambda file: Image.fromarray(np.zeros((9, 9), np.float32)).save(file), "ValueError: its pixels have 32 bits"),
@@ -359,10 +359,10 @@ PASSED_OVER: tuple[tuple[str, Callable[[Path], object], str], ...] = (
     ("broken link", link_to_nothing, "links to nothing"),
     ("looping link", link_to_itself, "links to nothing"),
     ("pipe named .jpg", os.mkfifo, "links to nothing"),
-    ("folder named .jpg", Path.mkdir, "folders named like a picture"),
+    ("folder named .jpg", Path.mkdir, "folders named like an image"),
 )
 LONG = "x" * 251 + ".png"
-PICTURES = [
+IMAGES = [
     *(
         each
         for name, file, write, reason in UNDECODABLE
@@ -377,31 +377,31 @@ PICTURES = [
     case("breed without permission", DOG_FOLDERS, no_rights(f"images/Images/{DOGS[1]}"), Refused(f"no permission to read DATA/images/Images/{DOGS[1]}. Allow it")),
     case("table without permission", SHOP, no_rights(TABLE), Refused(f"DATA/{TABLE} cannot be read: Permission denied")),
     case("class folder that is a looping link", PHOTOS, add("birds", link_to_itself), Fine(rows(8))),
-    fine_picture("1x1", lambda file: Image.new("RGB", (1, 1), RED).save(file), check=serves_all),
-    fine_picture("3000x1", lambda file: Image.new("RGB", (3000, 1), RED).save(file), check=serves_all),
-    fine_picture("16 bits", lambda file: Image.fromarray(np.full(SIZE[::-1], 40_000, np.uint16)).save(file), check=shows("cats/x.png", (156,) * 3, (156,) * 3)),
-    fine_picture("CMYK", lambda file: halves().convert("CMYK").save(file, quality=95), "x.jpg", shows("cats/x.jpg", within=40)),
-    fine_picture("greyscale", lambda file: halves().convert("L").save(file), check=shows("cats/x.png", (83,) * 3, (41,) * 3)),
-    fine_picture("palette", lambda file: halves().quantize(4).save(file)),
-    fine_picture("palette with a transparent colour", lambda file: halves().quantize(2).save(file, transparency=halves().quantize(2).getpixel((0, 0))), check=shows("cats/x.png", left=(255, 255, 255))),
-    fine_picture("alpha", lambda file: Image.merge("RGBA", [*halves().split(), Image.new("L", SIZE, 0)]).save(file), check=shows("cats/x.png", (255,) * 3, (255,) * 3)),
-    fine_picture("animated GIF", write_animated, "x.gif"),
-    fine_picture("animated WebP", write_animated, "x.webp", shows("cats/x.webp", within=40)),
-    fine_picture("animated PNG", write_animated, "x.png"),
-    fine_picture("GIF with a screen of 0x0", write_empty_screen, "x.gif", sized("cats/x.gif", 4, 4)),
-    fine_picture("EXIF-rotated", write_turned, "x.jpg"),
-    fine_picture("EXIF that is none", lambda file: halves().save(file, exif=b"Exif\0\0rubbish", quality=95), "x.jpg"),
-    fine_picture("PNG named .jpg", lambda file: halves().save(file, "PNG"), "x.jpg"),
-    fine_picture("non-ASCII name", lambda file: halves().save(file), "Äpfel 苹果 🍎.png"),
-    fine_picture("name that is no UTF-8", lambda file: halves().save(os.fsencode(file)), "\udcff\udcfe.png"),
-    fine_picture("name with a line break", lambda file: halves().save(file), "a\nb.png"),
-    fine_picture("name of 255 letters", lambda file: halves().save(file), LONG),
-    fine_picture("93 megapixels", lambda file: Image.new("P", (9500, 9800)).save(file), check=sized("cats/x.png", 9800, 9500)),
+    fine_image("1x1", lambda file: Image.new("RGB", (1, 1), RED).save(file), check=serves_all),
+    fine_image("3000x1", lambda file: Image.new("RGB", (3000, 1), RED).save(file), check=serves_all),
+    fine_image("16 bits", lambda file: Image.fromarray(np.full(SIZE[::-1], 40_000, np.uint16)).save(file), check=shows("cats/x.png", (156,) * 3, (156,) * 3)),
+    fine_image("CMYK", lambda file: halves().convert("CMYK").save(file, quality=95), "x.jpg", shows("cats/x.jpg", within=40)),
+    fine_image("greyscale", lambda file: halves().convert("L").save(file), check=shows("cats/x.png", (83,) * 3, (41,) * 3)),
+    fine_image("palette", lambda file: halves().quantize(4).save(file)),
+    fine_image("palette with a transparent colour", lambda file: halves().quantize(2).save(file, transparency=halves().quantize(2).getpixel((0, 0))), check=shows("cats/x.png", left=(255, 255, 255))),
+    fine_image("alpha", lambda file: Image.merge("RGBA", [*halves().split(), Image.new("L", SIZE, 0)]).save(file), check=shows("cats/x.png", (255,) * 3, (255,) * 3)),
+    fine_image("animated GIF", write_animated, "x.gif"),
+    fine_image("animated WebP", write_animated, "x.webp", shows("cats/x.webp", within=40)),
+    fine_image("animated PNG", write_animated, "x.png"),
+    fine_image("GIF with a screen of 0x0", write_empty_screen, "x.gif", sized("cats/x.gif", 4, 4)),
+    fine_image("EXIF-rotated", write_turned, "x.jpg"),
+    fine_image("EXIF that is none", lambda file: halves().save(file, exif=b"Exif\0\0rubbish", quality=95), "x.jpg"),
+    fine_image("PNG named .jpg", lambda file: halves().save(file, "PNG"), "x.jpg"),
+    fine_image("non-ASCII name", lambda file: halves().save(file), "Äpfel 苹果 🍎.png"),
+    fine_image("name that is no UTF-8", lambda file: halves().save(os.fsencode(file)), "\udcff\udcfe.png"),
+    fine_image("name with a line break", lambda file: halves().save(file), "a\nb.png"),
+    fine_image("name of 255 letters", lambda file: halves().save(file), LONG),
+    fine_image("93 megapixels", lambda file: Image.new("P", (9500, 9800)).save(file), check=sized("cats/x.png", 9800, 9500)),
     case("root with a name of 255 letters", PHOTOS, lambda root: root.rename(root.with_name("x" * 255)), Fine(rows(8)), at="../" + "x" * 255),
 ]  # fmt: skip
 
 LAYOUT_OF = {
-    "ImageFolder": (PHOTOS, "Expected <root>/<class>/<pictures> or <root>/{train,val,test}/<class>/<pictures>"),
+    "ImageFolder": (PHOTOS, "Expected <root>/<class>/<images> or <root>/{train,val,test}/<class>/<images>"),
     "StanfordCars": (DEVKIT, "Expected one of\n  <root>/devkit/{cars_meta,cars_train_annos,"),
     "StanfordDogs": (DOG_LISTS, "Expected one of\n  <root>/Images/n<number>-<breed>/*.jpg"),
     "Products": (SHOP, f"Expected one of\n  <root>/{TABLE} and"),
@@ -517,9 +517,9 @@ CSV_FAULTS = [
     case("metadata: unknown split", FACTS, together(swap("facts.csv", "place", "split"), swap("facts.csv", "home", "tset"), swap("facts.csv", "home", "train", -1)), Refused("1 problem", "facts.csv line 2: split is 'tset', expected train, val, test or nothing")),
     case("products: duplicate row", SHOP, lambda root: append(TABLE, f'{FIRST},,,"[""Baby Care""]",{FIRST}.jpg,\r\n')(root), Refused(f"uniq_id '{FIRST}' stands in line 2 already")),
     case("cars: duplicate row", CAR_FOLDERS, append("anno_train.csv", "00001.jpg,5,4,40,36,1\r\n"), Refused("anno_train.csv line 7: fname '00001.jpg' stands in line 1 already")),
-    case("boxes: duplicate row", BOXED, append("boxes.csv", "0.png,10,8,20,20,a\n"), Refused("boxes.csv line 6: the same picture and box stand further up already")),
+    case("boxes: duplicate row", BOXED, append("boxes.csv", "0.png,10,8,20,20,a\n"), Refused("boxes.csv line 6: the same image and box stand further up already")),
     case("metadata: duplicate row", FACTS, append("facts.csv", "cats\\0000.jpg,g9,home\n"), Refused("facts.csv line 10: path 'cats/0000.jpg' stands in line 2 already")),
-    case("products: table missing", SHOP, remove(TABLE), Refused("table or pictures of Products was not found in DATA", "Get it from")),
+    case("products: table missing", SHOP, remove(TABLE), Refused("table or images of Products was not found in DATA", "Get it from")),
     case("cars: table missing", CAR_FOLDERS, remove("anno_test.csv"), Refused("data.crop_to_box needs boxes, and 'anno_test.csv' is neither in DATA nor", "Put the file there"), crop_to_box=True),
     case("boxes: table missing", BOXED, remove("boxes.csv"), Refused("data.boxes: the file is not there; looked at 'boxes.csv', 'DATA/boxes.csv'")),
     case("metadata: table missing", FACTS, remove("facts.csv"), Refused("metadata file is not there; looked at 'facts.csv', 'DATA/facts.csv'", "Give its path")),
@@ -527,15 +527,15 @@ CSV_FAULTS = [
     *bad("products: broken link", SHOP, instead(f"Flipkart/Images/{FIRST}.jpg", link_to_nothing), f"Flipkart/Images/{FIRST}.jpg", NO_FILE, 11, one(NO_FILE)),
     *bad("products: looping link", SHOP, instead(f"Flipkart/Images/{FIRST}.jpg", link_to_itself), f"Flipkart/Images/{FIRST}.jpg", "cannot be read (Too many levels of symbolic links)", 11, one("cannot be read")),
     *bad("products: folder named .jpg", SHOP, instead(f"Flipkart/Images/{FIRST}.jpg", Path.mkdir), f"Flipkart/Images/{FIRST}.jpg", "cannot be read (Is a directory)", 11, one("cannot be read")),
-    *bad("products: empty picture", SHOP, put(f"Flipkart/Images/{FIRST}.jpg", ""), f"Flipkart/Images/{FIRST}.jpg", "the file is empty", 11, one("the file is empty")),
-    case("products: all pictures missing", SHOP, instead("Flipkart/Images", Path.mkdir), Refused("DATA: no picture is left to learn from. Skipped: 12 files (12 there is no such file)"), on_bad_image="skip"),
+    *bad("products: empty image", SHOP, put(f"Flipkart/Images/{FIRST}.jpg", ""), f"Flipkart/Images/{FIRST}.jpg", "the file is empty", 11, one("the file is empty")),
+    case("products: all images missing", SHOP, instead("Flipkart/Images", Path.mkdir), Refused("DATA: no image is left to learn from. Skipped: 12 files (12 there is no such file)"), on_bad_image="skip"),
     *bad("cars: file missing", CAR_FOLDERS, remove(f"{KAGGLE}/train/{CARS[0]}/00001.jpg"), f"{KAGGLE}/train/{CARS[0]}/00001.jpg", NO_FILE, 8, one(NO_FILE)),
     *bad("boxes: file missing", BOXED, remove("1.png"), "1.png", f"{NO_FILE}, which boxes.csv names", 3, one(f"{NO_FILE}, which boxes.csv names")),
     *bad("boxes: path that is too long", BOXED, append("boxes.csv", "x" * 300 + ".png,1,1,9,9,a\n"), "x" * 300 + ".png", NO_FILE, 4, one(f"{NO_FILE}, which boxes.csv names")),
     case("boxes: path out of the root", BOXED, append("boxes.csv", "../0.png,1,1,9,9,a\n/0.png,1,1,9,9,a\n"), Refused("boxes.csv line 6: path is '../0.png', one that starts from DATA", "boxes.csv line 7: path is '/0.png'")),
-    *bad("metadata: file missing", FACTS, remove("dogs/0003.jpg"), "facts.csv line 9", "there is no such picture (dogs/0003.jpg; paths start from DATA)", 7, one("there is no such picture")),
-    case("products: extra file", SHOP, add("Flipkart/Images/extra.jpg", halves().save), Fine(rows(12), ("1 picture of Flipkart/Images/ not used:", "does not name 'extra.jpg'"))),
-    case("cars: extra file", CAR_FOLDERS, add(f"{KAGGLE}/train/{CARS[1]}/extra.jpg", halves().save), Fine(rows(10), ("anno_train.csv has no line for 1 picture, such as", "extra.jpg"))),
+    *bad("metadata: file missing", FACTS, remove("dogs/0003.jpg"), "facts.csv line 9", "there is no such image (dogs/0003.jpg; paths start from DATA)", 7, one("there is no such image")),
+    case("products: extra file", SHOP, add("Flipkart/Images/extra.jpg", halves().save), Fine(rows(12), ("1 image of Flipkart/Images/ not used:", "does not name 'extra.jpg'"))),
+    case("cars: extra file", CAR_FOLDERS, add(f"{KAGGLE}/train/{CARS[1]}/extra.jpg", halves().save), Fine(rows(10), ("anno_train.csv has no line for 1 image, such as", "extra.jpg"))),
     case("cars: extra file and no box", CAR_FOLDERS, add(f"{KAGGLE}/train/{CARS[1]}/extra.jpg", halves().save), Refused("extra.jpg: no box in anno_train.csv", WAY_OUT), crop_to_box=True),
     case("dogs: extra file", DOG_LISTS, add(f"Images/{DOGS[0]}/extra.jpg", halves().save), Skipped(9, one("in neither list"))),
 ]  # fmt: skip
@@ -558,13 +558,13 @@ MATLAB = [
     *bad("dogs: file missing", DOG_LISTS, remove(f"Images/{DOGS[1]}/n02085936_2.jpg"), f"Images/{DOGS[1]}/n02085936_2.jpg", NO_FILE, 8, one(NO_FILE)),
 ]  # fmt: skip
 
-OUTSIDE = "the box lies outside the picture"
+OUTSIDE = "the box lies outside the image"
 NO_PIXELS = "the box has no pixels"
 NO_FRAME = "there is no such frame"
 FRAMES = "path,frame,x,y,w,h,class\n0.png,,1,1,9,9,a\n1.png,,1,1,9,9,b\n"
 BAD_BOXES = [
-    *bad("box outside of its frame", BOXED_VIDEOS, put(BOXES, "0 1 80 5 4 4\n1 1 5 5 4 4\n2 0\n3 0\n"), f"{VIDEO} frame 0", f"{OUTSIDE} (from 80, 5 to 84, 9; the picture has 64 x 48 pixels)", 4, f"4 files (3 frames without the object, 1 {OUTSIDE})"),
-    *bad("box outside of its picture", BOXED, append("boxes.csv", "3.png,-20,-20,9,9,a\n"), "3.png", f"{OUTSIDE} (from -20, -20 to -11, -11", 4, one(OUTSIDE)),
+    *bad("box outside of its frame", BOXED_VIDEOS, put(BOXES, "0 1 80 5 4 4\n1 1 5 5 4 4\n2 0\n3 0\n"), f"{VIDEO} frame 0", f"{OUTSIDE} (from 80, 5 to 84, 9; the image has 64 x 48 pixels)", 4, f"4 files (3 frames without the object, 1 {OUTSIDE})"),
+    *bad("box outside of its image", BOXED, append("boxes.csv", "3.png,-20,-20,9,9,a\n"), "3.png", f"{OUTSIDE} (from -20, -20 to -11, -11", 4, one(OUTSIDE)),
     *bad("car's box outside", DEVKIT, car_table(lambda car: replace(car, box=(400, 300, 500, 400))), "cars_train/00001.jpg", OUTSIDE, 8, one(OUTSIDE), crop_to_box=True),
     *bad("dog's box outside", DOG_LISTS, put(CHIHUAHUA, dog_annotation([(400, 300, 500, 400)], (0, 0))), f"Images/{DOGS[0]}/n02085620_2.jpg", OUTSIDE, 8, one(OUTSIDE), crop_to_box=True),
     case("box over the border", BOXED, append("boxes.csv", "3.png,-10,40,20,20,a\n"), Fine(last_is_clamped)),
@@ -582,7 +582,7 @@ BAD_BOXES = [
     *bad("box for a frame that does not exist", BOXED_VIDEOS, append(BOXES, "9 1 5 5 4 4\n"), f"{BOXES} line 5", f"{NO_FRAME} (9; the video has 4 frames, counted from 0)", 6, f"3 files (2 frames without the object, 1 {NO_FRAME})"),
     *bad("table for a frame that does not exist", BOXED, put("boxes.csv", FRAMES + "clip.mp4,2,1,1,9,9,a\nclip.mp4,9,1,1,9,9,a\n"), "boxes.csv line 5", f"{NO_FRAME} (9; the video has 4 frames, counted from 0)", 3, one(NO_FRAME)),
     *bad("video without a frame in the table", BOXED, append("boxes.csv", "clip.mp4,1,1,9,9,a\n"), "boxes.csv line 6", "a video needs the number of a frame", 4, one("a video needs the number of a frame, from 0, in the column 'frame'")),
-    case("no object in any frame", BOXED_VIDEOS, every("*_bboxes.txt", lambda file: file.write_text("0 0\n1 0\n2 0\n3 0\n")), Refused("DATA: no picture is left to learn from. Skipped: 8 files (8 frames without the object)")),
+    case("no object in any frame", BOXED_VIDEOS, every("*_bboxes.txt", lambda file: file.write_text("0 0\n1 0\n2 0\n3 0\n")), Refused("DATA: no image is left to learn from. Skipped: 8 files (8 frames without the object)")),
 ]  # fmt: skip
 
 MAP = f"{MAPS}/Saliency_00002.png"
@@ -590,11 +590,11 @@ BLACK = "2 black saliency maps"
 BAD_MAPS = [
     case("map all black", GAZED_VIDEOS, add(MAP, black), Skipped(5, "3 files (3 black saliency maps)")),
     case("maps of a class all black", GAZED_VIDEOS, every("Bowl/**/Saliency_*.png", black), Skipped(3, "5 files (5 black saliency maps)", ("No class was made of 'Bowl'",))),
-    case("maps all black", GAZED_VIDEOS, every("Saliency_*.png", black), Refused("DATA: no picture is left to learn from. Skipped: 8 files (8 black saliency maps)")),
+    case("maps all black", GAZED_VIDEOS, every("Saliency_*.png", black), Refused("DATA: no image is left to learn from. Skipped: 8 files (8 black saliency maps)")),
     *bad("map of another size", GAZED_VIDEOS, add(MAP, lambda file: write_map(file, (1, 1, 9, 9), (24, 32))), MAP, "the saliency map has another size than its frame (32x24 pixels, the frame 64x48)", 5, f"3 files ({BLACK}, 1 the saliency map has another size than its frame)"),
     case("map missing", GAZED_VIDEOS, remove(MAP), Skipped(5, f"3 files ({BLACK}, 1 frames without a saliency map)")),
     case("maps of a sequence missing", GAZED_VIDEOS, remove(MAPS), Skipped(3, "2 files (1 sequences without saliency maps and gaze points, 1 black saliency maps)", ("No class was made of 'Bowl'",))),
-    *bad("map that is no picture", GAZED_VIDEOS, put(MAP, "no picture"), MAP, "cannot be decoded (UnidentifiedImageError", 5, f"3 files ({BLACK}, 1 cannot be decoded)"),
+    *bad("map that is no image", GAZED_VIDEOS, put(MAP, "no image"), MAP, "cannot be decoded (UnidentifiedImageError", 5, f"3 files ({BLACK}, 1 cannot be decoded)"),
     *bad("map that is a bomb", GAZED_VIDEOS, add(MAP, lambda file: write_claiming(file, 17_000, 17_000)), MAP, "cannot be decoded (ValueError: it would have 17000 x 17000 pixels", 5, f"3 files ({BLACK}, 1 cannot be decoded)"),
     *bad("map of a frame that does not exist", GAZED_VIDEOS, add(f"{MAPS}/Saliency_00009.png", lambda file: write_map(file, (1, 1, 9, 9))), f"{MAPS}/Saliency_00009.png", f"{NO_FRAME} (9; the video has 4 frames, counted from 0)", 6, f"3 files ({BLACK}, 1 {NO_FRAME})"),
     case("maps off by one frame", GAZED_VIDEOS, lambda root: [(root / MAPS / f"Saliency_{number:05d}.png").rename(root / MAPS / f"Saliency_{number + 1:05d}.png") for number in (3, 2, 1, 0)], Refused(f"{MAPS} counts the frames from 1", "off by one")),
@@ -609,33 +609,33 @@ BAD_VIDEOS = [
     *bad("video that is a looping link", BOXED_VIDEOS, instead(VIDEO, link_to_itself), VIDEO, "is not there", 3, f"2 files (1 {ABSENT}, 1 is not there)"),
     *bad("neither video nor frames", GAZED_VIDEOS, remove(VIDEO), SEQUENCE, "the sequence has neither a video nor a folder Frames", 3, "2 files (1 black saliency maps, 1 the sequence has neither a video nor a folder Frames)"),
     case("first frame broken and not used", GAZED_VIDEOS, to_frames(0), Skipped(6, f"2 files ({BLACK})")),
-    *bad("frame that is no picture", BOXED_VIDEOS, to_frames(1), f"{SEQUENCE}/Frames/Frame_40.jpg", "cannot be decoded (UnidentifiedImageError", 5, f"3 files (2 {ABSENT}, 1 cannot be decoded)"),
-    *bad("no frame is a picture", BOXED_VIDEOS, to_frames(0, 1, 2, 3), f"{SEQUENCE}/Frames", "none of these frames can be decoded", 3, f"2 files (1 {ABSENT}, 1 none of these frames can be decoded)"),
+    *bad("frame that is no image", BOXED_VIDEOS, to_frames(1), f"{SEQUENCE}/Frames/Frame_40.jpg", "cannot be decoded (UnidentifiedImageError", 5, f"3 files (2 {ABSENT}, 1 cannot be decoded)"),
+    *bad("no frame is an image", BOXED_VIDEOS, to_frames(0, 1, 2, 3), f"{SEQUENCE}/Frames", "none of these frames can be decoded", 3, f"2 files (1 {ABSENT}, 1 none of these frames can be decoded)"),
 ]  # fmt: skip
 
 CLASSES = [
     case("one class", PHOTOS, remove("dogs"), Fine(rows(4, label=[0, 0, 0, 0]))),
-    case("class with one picture", PHOTOS, remove(*(f"cats/{number:04d}.jpg" for number in range(3))), Fine(one_is_trained)),
-    case("class folder that is empty", PHOTOS, add("emus", Path.mkdir), Fine(rows(8), ("no class was made of 'emus': no picture in it",))),
-    case("breed without pictures", DOG_FOLDERS, every(f"images/Images/{DOGS[0]}/*", Path.unlink), Fine(rows(8), (f"Classes without a picture: '{DOGS[0]}'",))),
-    case("name without pictures", CAR_FOLDERS, append("names.csv", "Tesla Model S Sedan 2012\n"), Fine(rows(9), ("Classes without a picture: 'Tesla Model S Sedan 2012'",))),
-    case("class missing from the training data", SPLIT_PHOTOS, remove("train/dogs"), Refused("The test data has a class that the training data never has: 'dogs'. Give training pictures of it, or take it out")),
+    case("class with one image", PHOTOS, remove(*(f"cats/{number:04d}.jpg" for number in range(3))), Fine(one_is_trained)),
+    case("class folder that is empty", PHOTOS, add("emus", Path.mkdir), Fine(rows(8), ("no class was made of 'emus': no image in it",))),
+    case("breed without images", DOG_FOLDERS, every(f"images/Images/{DOGS[0]}/*", Path.unlink), Fine(rows(8), (f"Classes without an image: '{DOGS[0]}'",))),
+    case("name without images", CAR_FOLDERS, append("names.csv", "Tesla Model S Sedan 2012\n"), Fine(rows(9), ("Classes without an image: 'Tesla Model S Sedan 2012'",))),
+    case("class missing from the training data", SPLIT_PHOTOS, remove("train/dogs"), Refused("The test data has a class that the training data never has: 'dogs'. Give training images of it, or take it out")),
     case("car missing from the training data", CAR_FOLDERS, remove(f"{KAGGLE}/train/{CARS[0]}", "anno_train.csv", "anno_test.csv"), Refused(f"the training data never has: '{CARS[0]}'")),
     case("class missing from the test data", SPLIT_PHOTOS, remove("test/dogs"), Fine(rows(12))),
-    case("all pictures empty", DOG_FOLDERS, every("*.jpg", lambda file: file.write_bytes(b"")), Refused("DATA: no picture is left to learn from. Skipped: 12 files (12 the file is empty)"), on_bad_image="skip"),
+    case("all images empty", DOG_FOLDERS, every("*.jpg", lambda file: file.write_bytes(b"")), Refused("DATA: no image is left to learn from. Skipped: 12 files (12 the file is empty)"), on_bad_image="skip"),
 ]  # fmt: skip
 
 COMMANDS = [
     case("fit: root missing", SHOP, remove("Flipkart"), Exits(1, ("Products was not found in DATA, which is empty", "Get it from")), command="fit"),
     case("fit: unknown category", SHOP, nothing, Exits(2, ("no top category 'Watch'",)), command="fit", categories=["Watch"]),
     case("fit: one class", PHOTOS, remove("dogs"), Exits(1, ("There is one class, 'cats', and a classifier needs at least 2", "model.base_checkpoint")), command="fit"),
-    case("data: truncated picture", PHOTOS, add("cats/x.jpg", write_cut_short), Exits(1, ("cats/x.jpg: cannot be decoded", WAY_OUT)), command="data"),
-    case("data: class missing from the test data", SPLIT_PHOTOS, remove("test/dogs"), Exits(0, ("No test pictures: dogs.",)), command="data"),
+    case("data: truncated image", PHOTOS, add("cats/x.jpg", write_cut_short), Exits(1, ("cats/x.jpg: cannot be decoded", WAY_OUT)), command="data"),
+    case("data: class missing from the test data", SPLIT_PHOTOS, remove("test/dogs"), Exits(0, ("No test images: dogs.",)), command="data"),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    "case", [*PICTURES, *ROOTS, *CSV_FAULTS, *MATLAB, *BAD_BOXES, *BAD_MAPS, *BAD_VIDEOS, *CLASSES, *COMMANDS]
+    "case", [*IMAGES, *ROOTS, *CSV_FAULTS, *MATLAB, *BAD_BOXES, *BAD_MAPS, *BAD_VIDEOS, *CLASSES, *COMMANDS]
 )
 def test_bad_data(
     case: Case, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

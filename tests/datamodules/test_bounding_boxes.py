@@ -1,4 +1,4 @@
-"""Grasping in the Wild by bounding boxes, and boxes for any pictures in a CSV file."""
+"""Grasping in the Wild by bounding boxes, and boxes for any images in a CSV file."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -72,9 +72,9 @@ class TestSequences:
         assert data.samples["domain"].unique().tolist() == ["Place2", "Place3", "Place1"]
         assert "saliency" not in data.samples
         assert "skipped 20 files (20 frames without the object)" in capsys.readouterr().err
-        picture = data.picture(0)
-        assert picture.shape == (3, 16, 16)
-        assert picture[:, 4:12, 4:12].float().mean((1, 2)).tolist() == pytest.approx(COLOURS[0], abs=25)
+        image = data.image(0)
+        assert image.shape == (3, 16, 16)
+        assert image[:, 4:12, 4:12].float().mean((1, 2)).tolist() == pytest.approx(COLOURS[0], abs=25)
 
     @pytest.mark.parametrize("place", ["GITW/GITW_light_bboxes", "GITW_light_bboxes", "GITW_bboxes", "flat"])
     def test_in_a_parallel_tree(self, small: Path, place: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -118,7 +118,7 @@ class TestSequences:
         data = read(small)
         assert data.samples["path"].tolist()[:2] == [f"{SEQUENCE}/Frames/Frame_{ms}.jpg" for ms in (40, 80)]
         assert data.samples["box_xyxy"].tolist()[:2] == [square(1), (60, 40, 76, 56)]
-        assert data.picture(1).shape == (3, 8, 4), "clamped to the frame"
+        assert data.image(1).shape == (3, 8, 4), "clamped to the frame"
         (folder / "bounding_box.txt").write_text("Frame_40.png 22 24 16\nFrame_50.png 1 1 1 1\nFrame_120.png 1 1 5 5\n")
         with pytest.raises(DataError, match="3 problems") as raised:
             read(small)
@@ -133,15 +133,15 @@ class TestSequences:
             (tmp_path / name).mkdir()
             Image.fromarray(draw(1, seed=number)[0]).save(tmp_path / name / f"{name}Place1Subject1_2_bboxes_98_0.png")
         data = read(tmp_path)
-        assert len(data.samples) == 2 and "box_xyxy" not in data.samples and data.picture(0).shape == (3, HEIGHT, WIDTH)
+        assert len(data.samples) == 2 and "box_xyxy" not in data.samples and data.image(0).shape == (3, HEIGHT, WIDTH)
 
     def test_boxes_over_the_border_are_clamped_and_widened(self, small: Path) -> None:
         (small / FILE).write_text("0 1 -4 40 10 20\r\n1 1 20 20 8 4\r\n")
         data = read(small)
         assert boxes(data) == {0: (-4, 40, 6, 60), 1: (20, 20, 28, 24)}
-        assert [data.picture(row).shape for row in (0, 1)] == [(3, 8, 6), (3, 4, 8)]
+        assert [data.image(row).shape for row in (0, 1)] == [(3, 8, 6), (3, 4, 8)]
         wider = read(small, context=0.5)
-        assert wider.picture(1).shape == (3, 6, 12)
+        assert wider.image(1).shape == (3, 6, 12)
         assert wider.describe()["init_args"]["context"] == 0.5
 
     def test_sequences_without_boxes_are_skipped(self, small: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -236,7 +236,7 @@ class TestTable:
     def write(self, root: Path, lines: Sequence[str]) -> None:
         (root / "boxes.csv").write_bytes(b"\xef\xbb\xbf" + "\r\n".join(lines).encode())
 
-    def test_boxes_for_any_pictures(self, photos: Path) -> None:
+    def test_boxes_for_any_images(self, photos: Path) -> None:
         self.write(
             photos,
             [self.HEAD, "p/0.png,20,24,16,16,red,train,1", "p\\1.png,1,1,70,9.5,blue 10,Test,", "./p/0.png,0,0,4,4,blue 10,,2", "p/3.png,0,0,5,4,blue 2,,4", "p/2.png,,,,,red,val,3"],
@@ -255,7 +255,7 @@ class TestTable:
         assert data.samples["label"].tolist() == [2, 1, 1, 0, 2]
         assert data.samples["day"].tolist()[::2] == ["1", "2", "3"] and data.samples["day"].isna()[1]
         assert read(photos, boxes="boxes.csv", classes=["red", "blue 10"]).class_names == ["blue 10", "red"]
-        assert [data.picture(row).shape for row in (0, 1, 2, 4)] == [
+        assert [data.image(row).shape for row in (0, 1, 2, 4)] == [
             (3, 16, 16),
             (3, 10, 63),
             (3, 4, 4),
@@ -271,7 +271,7 @@ class TestTable:
         data = read(photos, boxes=str(photos / "boxes.csv"))
         assert data.samples["frame"].tolist() == [1, 3, -1]
         assert data.samples["group"].tolist()[:2] == ["clip.mp4", "clip.mp4"] and data.samples["group"].isna()[2]
-        assert data.picture(1)[:, 4:12, 4:12].float().mean((1, 2)).tolist() == pytest.approx(COLOURS[0], abs=25)
+        assert data.image(1)[:, 4:12, 4:12].float().mean((1, 2)).tolist() == pytest.approx(COLOURS[0], abs=25)
 
     def test_everything_that_is_wrong_at_once(self, photos: Path) -> None:
         self.write(
@@ -282,7 +282,7 @@ class TestTable:
         with pytest.raises(DataError, match="7 problems") as raised:
             read(photos, boxes="boxes.csv")
         for reason in (
-            "boxes.csv line 3: the same picture and box stand further up already",
+            "boxes.csv line 3: the same image and box stand further up already",
             "boxes.csv line 4: x, y, w and h must be four numbers, or all empty, found '1, b, , 9'",
             "boxes.csv line 5: the box has no pixels (0 wide and 9 high)",
             "p/9.png: there is no such file, which boxes.csv names",

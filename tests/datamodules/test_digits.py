@@ -22,12 +22,12 @@ def test_the_table() -> None:
     assert data.describe()["init_args"]["domains"] == 5
 
 
-def test_the_pictures() -> None:
+def test_the_images() -> None:
     data = Digits()
-    picture = data.load_image(0)
-    assert picture.shape == (3, 8, 8) and picture.dtype == torch.uint8
-    assert torch.equal(picture[0], picture[2])
-    assert picture[0, 0].tolist() == [0, 0, 80, 207, 143, 16, 0, 0]  # 0 0 5 13 9 1 0 0 of 16
+    image = data.load_image(0)
+    assert image.shape == (3, 8, 8) and image.dtype == torch.uint8
+    assert torch.equal(image[0], image[2])
+    assert image[0, 0].tolist() == [0, 0, 80, 207, 143, 16, 0, 0]  # 0 0 5 13 9 1 0 0 of 16
     batch = next(iter(data.train_dataloader()))
     assert batch["image"].shape == (32, 3, 32, 32) and batch["image"].dtype == torch.uint8
     assert next(iter(Digits(image_size=48).evaluation_loader("test")))["image"].shape[-2:] == (48, 48)

@@ -57,7 +57,7 @@ def test_a_base_learns_what_the_crops_show(place: Path) -> None:
         "model.base_optimizer.init_args.lr": 3e-3,
         "data.init_args.image_size": 16,
         "data.init_args.batch_size": 6,
-        "data.init_args.val_fraction": 0.0,  # a few pictures of one class would pick the epoch
+        "data.init_args.val_fraction": 0.0,  # a few images of one class would pick the epoch
         "data.init_args.train_transforms": "resize",
         "data.init_args.eval_transforms": "resize",
     }
@@ -96,7 +96,7 @@ def test_trained_on_boxes_and_tested_on_saliency_maps(place: Path, capsys: pytes
     tested = ENOUGH["test1"] * len(CLASSES) * FRAMES
     assert sum(scores["support"] for scores in results.test.per_class.values()) == tested
     told = capsys.readouterr().err
-    assert f"{tested} test pictures of {place / 'GITW'} are not used: data.test_data is." in told
+    assert f"{tested} test images of {place / 'GITW'} are not used: data.test_data is." in told
     assert "black saliency maps" in told and "frames without the object" in told
 
 

@@ -77,10 +77,10 @@ class TestLayouts:
         assert [item.name for item in data.stream] == ["garden", "kitchen"]
         fill(tmp_path / "cat", 1)
         assert read(tmp_path).samples["domain"].isna().sum() == 1
-        with pytest.raises(DataError, match=r"1 picture of 41 has no value in the column 'domain': 'cat/p0.jpg'"):
+        with pytest.raises(DataError, match=r"1 image of 41 has no value in the column 'domain': 'cat/p0.jpg'"):
             read(tmp_path, DomainIncremental())
 
-    def test_one_class_of_new_pictures(self, tmp_path: Path) -> None:
+    def test_one_class_of_new_images(self, tmp_path: Path) -> None:
         fill(tmp_path / "mug")
         data = read(tmp_path, InstanceIncremental(1, base_fraction=0))
         data.use_class_names(["bowl", "mug"])
@@ -136,14 +136,14 @@ class TestSkipped:
 
 class TestRefused:
     def test_missing(self, tmp_path: Path) -> None:
-        with pytest.raises(DataError, match=r"nowhere does not exist\. Expected <root>/<class>/<pictures> or"):
+        with pytest.raises(DataError, match=r"nowhere does not exist\. Expected <root>/<class>/<images> or"):
             read(tmp_path / "nowhere")
         (tmp_path / "file").touch()
         with pytest.raises(DataError, match="file is a file"):
             read(tmp_path / "file")
 
     def test_empty(self, tmp_path: Path) -> None:
-        with pytest.raises(DataError, match=r"no picture in .*, which is empty\. Expected"):
+        with pytest.raises(DataError, match=r"no image in .*, which is empty\. Expected"):
             read(tmp_path)
         (tmp_path / "cat").mkdir()
         (tmp_path / "cat" / "a.txt").touch()
@@ -153,12 +153,12 @@ class TestRefused:
     def test_one_level_too_deep(self, tmp_path: Path) -> None:
         fill(tmp_path / "photos" / "cat")
         with pytest.raises(
-            DataError, match=r"10 pictures directly in .*cat' and none .* give the folder above it, .*photos"
+            DataError, match=r"10 images directly in .*cat' and none .* give the folder above it, .*photos"
         ):
             read(tmp_path / "photos" / "cat")
         fill(tmp_path / "flat" / "train")
         fill(tmp_path / "flat" / "test")
-        with pytest.raises(DataError, match=r"20 pictures directly in '.*test', '.*train' and none in a class folder"):
+        with pytest.raises(DataError, match=r"20 images directly in '.*test', '.*train' and none in a class folder"):
             read(tmp_path / "flat")
 
     def test_one_level_too_high(self, tmp_path: Path) -> None:
@@ -171,7 +171,7 @@ class TestRefused:
             read(tmp_path)
         fill(tmp_path / "high" / "photos" / "cat")
         fill(tmp_path / "high" / "photos" / "dog")
-        with pytest.raises(DataError, match=r"one class 'photos', with pictures only in its sub-folders 'cat', 'dog'"):
+        with pytest.raises(DataError, match=r"one class 'photos', with images only in its sub-folders 'cat', 'dog'"):
             read(tmp_path / "high")
 
     def test_a_class_that_is_only_tested(self, tmp_path: Path) -> None:
@@ -180,9 +180,9 @@ class TestRefused:
         with pytest.raises(DataError, match="test data has a class that the training data never has: 'dog'"):
             read(tmp_path)
 
-    def test_a_picture_that_does_not_decode(self, tmp_path: Path) -> None:
+    def test_a_image_that_does_not_decode(self, tmp_path: Path) -> None:
         fill(tmp_path / "cat")
-        (tmp_path / "cat" / "p3.jpg").write_text("no picture")
+        (tmp_path / "cat" / "p3.jpg").write_text("no image")
         with pytest.raises(DataError, match=r"1 problem:\n  cat/p3\.jpg: cannot be decoded .*\n.*on_bad_image=skip"):
             read(tmp_path)
 
@@ -232,7 +232,7 @@ class TestMetadata:
             ("", "about.csv is empty: a table with the columns 'path' was expected"),
             (
                 "path,g\ncat/p0.jpg,1\ncat/p0.jpg,2\ncat/x.jpg,3",
-                r"line 3: path 'cat/p0.jpg' stands in line 2 already\n.*line 4: there is no such picture \(cat/x.jpg; ",
+                r"line 3: path 'cat/p0.jpg' stands in line 2 already\n.*line 4: there is no such image \(cat/x.jpg; ",
             ),
         ],
     )

@@ -46,7 +46,7 @@ class TestTable:
             (split, label): count for split, count in (("train", 6), ("val", 2), ("test", 2)) for label in range(3)
         }
         assert data.samples["path"].iloc[0] == f"Flipkart/Images/{1:032d}.jpg"
-        assert data.picture(0).shape == (3, 40, 48)
+        assert data.image(0).shape == (3, 40, 48)
 
     def test_pairs_of_levels(self, shop: Path) -> None:
         data = read(shop, level=2)
@@ -135,7 +135,7 @@ class TestLayouts:
         with pytest.raises(DataError, match=rf"It looks one level too high: give {tmp_path}/shop\."):
             read(tmp_path)
         (tmp_path / "Images").mkdir()
-        with pytest.raises(DataError, match="The table or pictures of Products was not found"):
+        with pytest.raises(DataError, match="The table or images of Products was not found"):
             read(tmp_path)
 
 
@@ -172,10 +172,10 @@ class TestOdd:
         with pytest.raises(DataError, match=r"separated by semicolons, expected commas"):
             read(copy)
 
-    def test_missing_and_unnamed_pictures(self, copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_missing_and_unnamed_images(self, copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (copy / "Flipkart" / "Images" / f"{1:032d}.jpg").rename(copy / "Flipkart" / "Images" / "more.jpg")
         with pytest.raises(DataError, match=rf"1 problem:\n  Flipkart/Images/{1:032d}\.jpg: there is no such file"):
             read(copy)
         assert len(read(copy, on_bad_image="skip").samples) == 29
         assert len(read(copy, categories=["Watches"]).samples) == 10, "what is not asked for need not be there"
-        assert f"1 picture of Flipkart/Images/ not used: {TABLE} does not name 'more.jpg'." in capsys.readouterr().err
+        assert f"1 image of Flipkart/Images/ not used: {TABLE} does not name 'more.jpg'." in capsys.readouterr().err

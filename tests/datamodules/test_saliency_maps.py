@@ -82,9 +82,9 @@ class TestLayouts:
         ]  # fmt: skip
         assert "skipped 20 files (20 black saliency maps)" in capsys.readouterr().err
         for row_number, label in ((0, 0), (len(samples) - 1, 1)):
-            picture = data.picture(row_number)
-            assert picture.shape == (3, 16, 16)
-            assert picture[:, 4:12, 4:12].float().mean((1, 2)).tolist() == pytest.approx(COLOURS[label], abs=25)
+            image = data.image(row_number)
+            assert image.shape == (3, 16, 16)
+            assert image[:, 4:12, 4:12].float().mean((1, 2)).tolist() == pytest.approx(COLOURS[label], abs=25)
 
     def test_nothing_is_read_twice(self, gitw: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         opened: list[str] = []
@@ -141,7 +141,7 @@ class TestLayouts:
         ]  # fmt: skip
         assert data.samples["path"].tolist()[0] == "test/Bowl/BowlPlace3Subject4_2_bboxes_9_0.png"
         assert data.samples["group"].unique().tolist() == [f"{n}Place3Subject{s}" for s in (4, 5) for n in CLASSES]
-        assert data.picture(0).shape == (3, HEIGHT, WIDTH)
+        assert data.image(0).shape == (3, HEIGHT, WIDTH)
         Image.fromarray(draw(1)[0]).save(tmp_path / "train" / "Mug" / "cup.png")
         with pytest.raises(DataError, match=r"train/Mug/cup\.png: its name does not tell its sequence"):
             read(tmp_path)
@@ -199,7 +199,7 @@ class TestOdd:
     def test_everything_at_once(self, small: Path, capsys: pytest.CaptureFixture[str]) -> None:
         maps = small / SEQUENCE / "SaliencyMaps"
         write_map(maps / "Saliency_00001.png", (0, 0, 5, 5), (HEIGHT // 2, WIDTH // 2))
-        (maps / "Saliency_00002.png").write_text("no picture")
+        (maps / "Saliency_00002.png").write_text("no image")
         write_map(maps / "Saliency_00009.png", (0, 0, 5, 5))
         (small / "Mug" / "MugPlace3Subject9" / "SaliencyMaps").mkdir(parents=True)
         write_map(small / "Mug" / "MugPlace3Subject9" / "SaliencyMaps" / "Saliency_00000.png", None)

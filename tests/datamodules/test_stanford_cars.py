@@ -60,7 +60,7 @@ class TestLayouts:
         assert train["label"].tolist() == [0, 1, 2] * 8
         assert data.official_test
         said = capsys.readouterr().err
-        assert "8,144 training and 8,041 test pictures of 196 classes; here are 24 and 9 of 3" in said
+        assert "8,144 training and 8,041 test images of 196 classes; here are 24 and 9 of 3" in said
 
     def test_boxes_count_from_0_and_exclude_the_far_edge(self, devkit: Path) -> None:
         first = cars()[0]
@@ -68,7 +68,7 @@ class TestLayouts:
         assert read(devkit).samples["box_xyxy"].iloc[0] == (4.0, 3.0, 40.0, 36.0)
 
     def test_the_layouts_agree(self, devkit: Path, folders: Path) -> None:
-        """Picture by picture: label, box, and the side of the cut."""
+        """Image by image: label, box, and the side of the cut."""
         one, two = read(devkit), read(folders)
         assert one.class_names == two.class_names == list(CARS)
         assert file_names(one) == file_names(two)
@@ -133,19 +133,19 @@ class TestLayouts:
             read(devkit, context=-1)
 
 
-class TestPictures:
+class TestImages:
     def test_cropped_to_the_box(self, devkit: Path) -> None:
         """All around the box is black."""
         whole, cropped = read(devkit), read(devkit, crop_to_box=True)
         for row in (1, 2, 30):
             x1, y1, x2, y2 = (int(side) for side in cropped.samples["box_xyxy"].iloc[row])
-            assert cropped.picture(row).shape == (3, y2 - y1, x2 - x1)
-            assert np.array_equal(cropped.picture(row).numpy(), whole.picture(row).numpy()[:, y1:y2, x1:x2])
-            assert cropped.picture(row).float().mean() > 1.2 * whole.picture(row).float().mean()
-        assert read(devkit, crop_to_box=True, context=0.2).picture(1).shape[2] > cropped.picture(1).shape[2]
+            assert cropped.image(row).shape == (3, y2 - y1, x2 - x1)
+            assert np.array_equal(cropped.image(row).numpy(), whole.image(row).numpy()[:, y1:y2, x1:x2])
+            assert cropped.image(row).float().mean() > 1.2 * whole.image(row).float().mean()
+        assert read(devkit, crop_to_box=True, context=0.2).image(1).shape[2] > cropped.image(1).shape[2]
 
-    def test_grey_pictures_are_made_colour(self, devkit: Path) -> None:
-        assert read(devkit).picture(0).shape[0] == 3
+    def test_grey_images_are_made_colour(self, devkit: Path) -> None:
+        assert read(devkit).image(0).shape[0] == 3
 
 
 class TestOdd:
@@ -165,7 +165,7 @@ class TestOdd:
             read(root)
 
     def test_a_box_without_an_area(self, devkit: Path, copy: Callable[[Path], Path]) -> None:
-        """It is in the way only if pictures are cut to it."""
+        """It is in the way only if images are cut to it."""
         root = copy(devkit)
         self.annotate(root, box=(20, 10, 10, 30))
         assert read(root).samples["box_xyxy"].isna().sum() == 1
@@ -184,7 +184,7 @@ class TestOdd:
             read(root)
         assert len(read(root, on_bad_image="skip").samples) == 32
         said = capsys.readouterr().err
-        assert "1 picture of cars_test/ not used: cars_test_annos_withlabels.mat does not name '99999.jpg'" in said
+        assert "1 image of cars_test/ not used: cars_test_annos_withlabels.mat does not name '99999.jpg'" in said
         assert "skipped 3 files" in said and "1 hidden" in said and "1 of another kind" in said
 
     def test_tables_that_contradict_the_folders(self, folders: Path, copy: Callable[[Path], Path]) -> None:
@@ -206,20 +206,19 @@ class TestOdd:
         ):
             assert words in str(caught.value)
 
-    def test_pictures_without_a_line(
+    def test_images_without_a_line(
         self, folders: Path, copy: Callable[[Path], Path], capsys: pytest.CaptureFixture[str]
     ) -> None:
         root = copy(folders)
         write_rows(root / "anno_train.csv", [car.row() for car in cars() if car.split == "train"][1:])
         assert read(root).samples["box_xyxy"].isna().sum() == 1
         assert (
-            "anno_train.csv has no line for 1 picture, such as 'car_data/car_data/train/AM Gen"
-            in capsys.readouterr().err
+            "anno_train.csv has no line for 1 image, such as 'car_data/car_data/train/AM Gen" in capsys.readouterr().err
         )
         with pytest.raises(DataError, match=r"00001\.jpg: no box in anno_train\.csv"):
             read(root, crop_to_box=True)
 
-    def test_a_missing_picture_of_the_class_folders(self, folders: Path, copy: Callable[[Path], Path]) -> None:
+    def test_a_missing_image_of_the_class_folders(self, folders: Path, copy: Callable[[Path], Path]) -> None:
         root = copy(folders)
         (root / "car_data/car_data/test" / CARS[1] / "00002.jpg").unlink()
         with pytest.raises(

@@ -60,8 +60,8 @@ class TestLayouts:
         assert samples.loc[samples["split"] == "test", "path"].str[-5].tolist() == ["7", "8", "9"] * 3
         assert "box_xyxy" not in samples, "annotations are read only where boxes are asked for"
         said = capsys.readouterr().err
-        assert "12,000 training pictures and 8,580 test pictures of 120 breeds; here are 18 training" in said
-        assert data.picture(9).shape == (3, 40, 48), "a PNG called .jpg"
+        assert "12,000 training images and 8,580 test images of 120 breeds; here are 18 training" in said
+        assert data.image(9).shape == (3, 40, 48), "a PNG called .jpg"
 
     def test_kaggle_without_lists(self, kaggle: Path, capsys: pytest.CaptureFixture[str]) -> None:
         data = read(kaggle, split="70/15/15")
@@ -70,11 +70,11 @@ class TestLayouts:
         assert set(data.samples["split"]) == {"train", "val", "test"}
         assert not data.official_test
         said = capsys.readouterr().err
-        assert "is not the official one" in said and "20,580 pictures of 120 breeds; here are 27 pictures of 3" in said
+        assert "is not the official one" in said and "20,580 images of 120 breeds; here are 27 images of 3" in said
 
     def test_imagenet_is_always_spoken_of(self, original: Path, kaggle: Path) -> None:
         for root in (original, kaggle):
-            assert [remark for remark in read(root).findings.remarks if "has very likely seen test pictures" in remark]
+            assert [remark for remark in read(root).findings.remarks if "has very likely seen test images" in remark]
 
     def test_lists_beside_the_folders(self, copy: Path, original: Path) -> None:
         for file in (copy / "lists").iterdir():
@@ -84,16 +84,16 @@ class TestLayouts:
 
 class TestBoxes:
     def test_the_largest_dog_is_cut_out(self, original: Path, kaggle: Path) -> None:
-        """Also where the annotation does not know the picture's size."""
+        """Also where the annotation does not know the image's size."""
         for root in (original, kaggle):
             data = read(root, crop_to_box=True)
             assert data.samples["box_xyxy"].tolist()[:2] == [(6.0, 4.0, 44.0, 30.0), (7.0, 4.0, 44.0, 30.0)]
-            assert data.picture(0).shape == (3, 26, 38)
-            assert data.picture(0).float().mean() > 1.2 * read(root).picture(0).float().mean()
+            assert data.image(0).shape == (3, 26, 38)
+            assert data.image(0).float().mean() > 1.2 * read(root).image(0).float().mean()
 
     def test_annotations_alone(self, original: Path) -> None:
         data = read(original, annotations=True)
-        assert data.samples["box_xyxy"].notna().all() and data.picture(0).shape == (3, 40, 48)
+        assert data.samples["box_xyxy"].notna().all() and data.image(0).shape == (3, 40, 48)
 
     @pytest.mark.parametrize(
         ("boxes", "size", "expected"),
@@ -143,14 +143,14 @@ class TestBoxes:
         assert len(read(copy, crop_to_box=True, on_bad_image="skip").samples) == 24
         kept = read(copy, annotations=True, on_bad_image="skip")
         assert len(kept.samples) == 25 and kept.samples["box_xyxy"].isna().sum() == 1
-        assert "1 picture without an annotation file." in kept.findings.remarks
+        assert "1 image without an annotation file." in kept.findings.remarks
         shutil.rmtree(copy / "Annotation")
         with pytest.raises(DataError, match=r"data\.crop_to_box needs boxes, and .* holds neither Annotation/ nor"):
             read(copy, crop_to_box=True)
 
     def test_context(self, original: Path) -> None:
         wider = read(original, crop_to_box=True, context=0.1)
-        assert wider.picture(0).shape[2] == 42 and wider.describe()["init_args"]["context"] == 0.1
+        assert wider.image(0).shape[2] == 42 and wider.describe()["init_args"]["context"] == 0.1
         with pytest.raises(ConfigError, match=r"data\.context must be 0 or more"):
             read(original, context=-0.1)
 

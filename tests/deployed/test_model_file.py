@@ -57,7 +57,7 @@ def test_classes_not_seen_have_no_probability(tmp_path: Path, photos: list[Path]
     assert (found.probability[:, 1] == 0).all() and np.allclose(found.probability.sum(axis=1), 1)
 
 
-def test_a_picture_is_rejected_below_the_threshold(tmp_path: Path, photos: list[Path]) -> None:
+def test_a_image_is_rejected_below_the_threshold(tmp_path: Path, photos: list[Path]) -> None:
     plain = DeployedModel(write_model(tmp_path / "m.onnx", temperature=4.0))
     found = plain.predict(photos)
     assert not plain.rejected(found).any()

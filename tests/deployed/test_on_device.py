@@ -43,7 +43,7 @@ def path(tmp_path: Path) -> Path:
 
 class TestUpdate:
     @pytest.mark.parametrize("epsilon", [1e-8, 1e-6, 1e-4, 1e-2, 0.1, 1.0])
-    def test_a_thousand_pictures_move_the_head_as_the_framework_does(self, path: Path, epsilon: float) -> None:
+    def test_a_thousand_images_move_the_head_as_the_framework_does(self, path: Path, epsilon: float) -> None:
         classifier = OnDeviceClassifier(path)
         start = classifier.head.weight.copy()
         features, labels = data()
@@ -102,8 +102,8 @@ class TestUpdate:
         assert (classifier.head.bias == bias).all() and (feature == kept).all()
 
 
-class TestPictures:
-    def test_a_picture_is_learned_by_its_features(self, tmp_path: Path) -> None:
+class TestImages:
+    def test_a_image_is_learned_by_its_features(self, tmp_path: Path) -> None:
         classifier = OnDeviceClassifier(write_model(tmp_path / "m.onnx"))
         other = OnDeviceClassifier(tmp_path / "m.onnx")
         for photo in sorted(write_photos(tmp_path / "photos", per_class=2).rglob("*.jpg")):

@@ -1,4 +1,4 @@
-"""``predict --model F.onnx DIR``: every picture of a folder gets a row, in bounded memory, and a page shows the doubtful ones."""
+"""``predict --model F.onnx DIR``: every image of a folder gets a row, in bounded memory, and a page shows the doubtful ones."""
 
 import csv
 import os
@@ -11,17 +11,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from broken_pictures import write_cut_short
+from broken_images import write_cut_short
 from deployed.onnx_maker import write_model
 from photo_folder import write_photos
 from test_data_page import HOSTILE, Page, check
 
-from lightning_vision.deployed.image_walk import PictureWalk
+from lightning_vision.deployed.image_walk import ImageWalk
 from lightning_vision.deployed.model_file import DeployedModel
 from lightning_vision.deployed.on_device import OnDeviceClassifier
 from lightning_vision.deployed.predict_folder import predict
 from lightning_vision.deployed.prediction_table import PredictionTable
-from lightning_vision.deployed.preprocessing import Picture
+from lightning_vision.deployed.preprocessing import ImageInput
 from lightning_vision.deployed.tally import Tally
 from lightning_vision.errors import CheckpointError, ConfigError, DataError, TrainingError
 
@@ -42,7 +42,7 @@ def photos(tmp_path: Path) -> Path:
 
 
 class TestTable:
-    def test_a_row_for_each_picture(self, model: Path, photos: Path, tmp_path: Path) -> None:
+    def test_a_row_for_each_image(self, model: Path, photos: Path, tmp_path: Path) -> None:
         write_photos(photos / "new" / "today", classes=["cats", "dogs"], per_class=2)
         (photos / "new" / "today" / "dogs").rename(photos / "new" / "today" / "owls")
         assert (
@@ -88,11 +88,11 @@ class TestTable:
         assert "Skipped: 1 empty, 1 hidden, 1 of another kind." in said
         assert "Page" not in said and not (tmp_path / "out.html").exists()
 
-    def test_pictures_that_are_none_are_listed_and_the_rest_goes_on(
+    def test_images_that_are_none_are_listed_and_the_rest_goes_on(
         self, model: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         write_cut_short(photos / "cats" / "half.jpg")
-        (photos / "dogs" / "text.png").write_text("no picture")
+        (photos / "dogs" / "text.png").write_text("no image")
         output = tmp_path / "out.csv"
         assert predict(["--model", str(model), str(photos), "--output", str(output)]) == 0
         assert len(rows_of(output)) == 15
@@ -135,19 +135,19 @@ class TestTable:
         (photos / "cats" / "itself").symlink_to(photos / "cats" / "itself")
         (photos / "gone.jpg").symlink_to(photos / "nothing.jpg")
         (photos / "felines").symlink_to(photos / "cats")
-        walk = PictureWalk(photos)
+        walk = ImageWalk(photos)
         assert len(list(walk)) == 20
         assert walk.counted() == "2 links to a folder above, 1 links to nothing, 2 of another kind"
 
 
 class Counting:
-    """Prepares pictures, and knows how many of them are still alive."""
+    """Prepares images, and knows how many of them are still alive."""
 
     def __init__(self, prepare: Any) -> None:
         self.prepare, self.lock, self.alive, self.most = prepare, threading.RLock(), 0, 0
 
-    def __call__(self, picture: Picture) -> npt.NDArray[np.uint8]:
-        made: npt.NDArray[np.uint8] = self.prepare(picture)
+    def __call__(self, image: ImageInput) -> npt.NDArray[np.uint8]:
+        made: npt.NDArray[np.uint8] = self.prepare(image)
         with self.lock:
             self.alive += 1
             self.most = max(self.most, self.alive)
@@ -166,7 +166,7 @@ def test_no_more_than_a_few_batches_are_in_memory(model: Path, tmp_path: Path) -
     deployed = DeployedModel(model)
     counting = Counting(deployed.facts.preprocessing)
     deployed.facts = replace(deployed.facts, preprocessing=counting)  # type: ignore[arg-type]
-    table = PredictionTable(deployed, PictureWalk(folder), tmp_path / "out.csv", batch_size=8, most=3)
+    table = PredictionTable(deployed, ImageWalk(folder), tmp_path / "out.csv", batch_size=8, most=3)
     done: list[int] = []
     table.write(done.append)
     assert done == [8] * 50
@@ -184,7 +184,7 @@ class TestPage:
             folder = os.fsencode(photos) + b"/" + name.encode("utf-8", "surrogateescape").replace(b"/", b"|")
             os.mkdir(folder)  # noqa: PTH102 - a Path may hold no bytes that are no UTF-8
             os.link(photos / "cats" / f"000{number % 3}.jpg", folder + b"/x.jpg")
-        (photos / "broken <i>.jpg").write_text("no picture")
+        (photos / "broken <i>.jpg").write_text("no image")
         predict(["--model", str(model), str(photos), "--output", str(tmp_path / "out.csv"), "--gallery", "8"])
         page = Page(tmp_path / "out.html")
         check(page)
@@ -204,7 +204,7 @@ class TestPage:
         shown = [figure.words() for figure in sections[2].all("figure")]
         assert len(shown) == min(8, len(wrong)) and all("true: " in text for text in shown)
         assert "cannot be decoded" in sections[3].words()
-        assert all(max(picture.size) == 40 for picture in page.pictures()), "small pictures are not enlarged"
+        assert all(max(image.size) == 40 for image in page.images()), "small images are not enlarged"
 
     def test_the_table_of_classes_adds_up(self, model: Path, photos: Path, tmp_path: Path) -> None:
         predict(["--model", str(model), str(photos), "--output", str(tmp_path / "out.csv")])
@@ -237,24 +237,24 @@ class TestRefused:
             predict([str(photos)])
         with pytest.raises(ConfigError, match="--batch_size: expected 1 or more, found 0"):
             predict(["--model", str(model), str(photos), "--batch_size", "0"])
-        with pytest.raises(ConfigError, match="--gallery: expected true, false or a number of pictures, found 'no'"):
+        with pytest.raises(ConfigError, match="--gallery: expected true, false or a number of images, found 'no'"):
             predict(["--model", str(model), str(photos), "--gallery", "no"])
 
     def test_folders(self, model: Path, photos: Path, tmp_path: Path) -> None:
         words = ["--model", str(model), "--output", str(tmp_path / "out.csv")]
-        with pytest.raises(DataError, match=r"Expected a folder of pictures; .*gone does not exist"):
+        with pytest.raises(DataError, match=r"Expected a folder of images; .*gone does not exist"):
             predict([*words, str(tmp_path / "gone")])
-        with pytest.raises(DataError, match=r"Expected a folder of pictures; .*m\.onnx is a file"):
+        with pytest.raises(DataError, match=r"Expected a folder of images; .*m\.onnx is a file"):
             predict([*words, str(model)])
         (tmp_path / "none").mkdir()
         (tmp_path / "none" / "notes.txt").write_text("x")
         with pytest.raises(
-            DataError, match=r"Expected pictures in .*none or in folders below, found none\. Skipped: 1 of another kind"
+            DataError, match=r"Expected images in .*none or in folders below, found none\. Skipped: 1 of another kind"
         ):
             predict([*words, str(tmp_path / "none")])
         (tmp_path / "none" / "a.jpg").write_text("x")
         with pytest.raises(
-            DataError, match=r"None of the 1 pictures in .*none could be read\. The first: .*a\.jpg cannot be decoded"
+            DataError, match=r"None of the 1 images in .*none could be read\. The first: .*a\.jpg cannot be decoded"
         ):
             predict([*words, str(tmp_path / "none")])
         assert not (tmp_path / "out.csv").exists() and not list(tmp_path.glob(".*"))

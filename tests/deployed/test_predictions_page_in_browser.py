@@ -26,7 +26,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model = write_model(folder / "m.onnx", class_names=names, temperature=2.0, threshold=0.5)
     write_photos(folder / "photos", per_class=3)
     (folder / "photos" / "birds").rename(folder / "photos" / LONG)
-    (folder / "photos" / "broken.jpg").write_text("no picture")
+    (folder / "photos" / "broken.jpg").write_text("no image")
     assert predict(["--model", str(model), str(folder / "photos"), "--output", str(folder / "out.csv")]) == 0
     return folder / "out.html"
 
@@ -52,8 +52,8 @@ def test_it_is_whole_and_can_be_read(browser: Any, page: Path, look: Literal["li
     assert opened.evaluate(
         "document.querySelector('table').scrollWidth <= document.querySelector('.scroll').clientWidth"
     )
-    for picture in opened.locator("img").all():
-        picture.scroll_into_view_if_needed()
+    for image in opened.locator("img").all():
+        image.scroll_into_view_if_needed()
     assert opened.evaluate("[...document.images].every((image) => image.complete && image.naturalWidth === 40)")
     assert said == [] and [url for url in asked if not url.startswith("data:")] == [page.as_uri()]
     serious = [

@@ -1,4 +1,4 @@
-"""Pillow alone gives an exported classifier the pictures that torchvision gave it in training."""
+"""Pillow alone gives an exported classifier the images that torchvision gave it in training."""
 
 from pathlib import Path
 from typing import Any
@@ -7,16 +7,16 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from broken_pictures import write_cut_short, write_turned
+from broken_images import write_cut_short, write_turned
 from PIL import Image
 from sklearn.datasets import load_sample_images
 from torchvision.transforms import v2
 
 from lightning_vision.deployed.preprocessing import Preprocessing, read_preprocessing
 from lightning_vision.errors import CheckpointError, DataError
-from lightning_vision.images.apply_transform import transform_picture
+from lightning_vision.images.apply_transform import transform_image
 from lightning_vision.images.decoding import decode
-from lightning_vision.images.image_sources import FilePicture
+from lightning_vision.images.image_sources import FileImage
 
 # Where it has AVX2, torch resizes bytes in whole numbers, as Pillow does; elsewhere in float, and rounds at the end.
 MOST, MEAN = (1, 0.02) if torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512") else (5, 0.25)
@@ -100,7 +100,7 @@ def test_large_jpegs_are_read_at_the_scale_of_training(
     photograph = Image.fromarray(load_sample_images().images[0]).resize((width, height))
     photograph.save(tmp_path / "large.jpg", quality=90, exif=exif)
     steps = (SHORTER_64, CROP_48)
-    trained_on = transform_picture(torchvision_of(*steps), FilePicture(tmp_path / "large.jpg"))
+    trained_on = transform_image(torchvision_of(*steps), FileImage(tmp_path / "large.jpg"))
     found = differences(preprocessing(*steps)(tmp_path / "large.jpg"), trained_on)
     assert found.max() <= MOST and found.mean() < MEAN
 
@@ -120,7 +120,7 @@ def test_every_mode_and_orientation_is_read_as_in_training(tmp_path: Path) -> No
         assert differences(ours(path), theirs(decode(path))).max() <= MOST, path.name
 
 
-def test_a_file_an_array_and_pillows_picture_are_the_same(photographs: list[Path]) -> None:
+def test_a_file_an_array_and_pillows_image_are_the_same(photographs: list[Path]) -> None:
     prepare = preprocessing(SHORTER_64, CROP_48)
     opened = Image.open(photographs[0])
     from_file = prepare(photographs[0])
@@ -135,9 +135,7 @@ def test_refused(tmp_path: Path) -> None:
         prepare(tmp_path / "half.jpg")
     with pytest.raises(DataError, match=r"gone\.jpg is not there any more"):
         prepare(tmp_path / "gone.jpg")
-    with pytest.raises(
-        ValueError, match=r"Expected a picture as uint8 \(height, width, 3\), found float32 \(4, 4, 3\)"
-    ):
+    with pytest.raises(ValueError, match=r"Expected an image as uint8 \(height, width, 3\), found float32 \(4, 4, 3\)"):
         prepare(np.zeros((4, 4, 3), dtype=np.float32))
     Image.new("RGB", (4, 5)).save(tmp_path / "small.png")
     with pytest.raises(DataError, match=r"small\.png comes out .* with 4 x 5 pixels, and the network takes 48 x 48"):

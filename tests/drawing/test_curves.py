@@ -78,7 +78,7 @@ def test_the_input_is_not_changed() -> None:
         (pd.DataFrame({"train/loss": [1.0, 0.5], "epoch": [0, 1]}), ["validation: not logged"]),
     ],
 )
-def test_what_is_missing_is_said_in_the_picture(metrics: pd.DataFrame, said: list[str]) -> None:
+def test_what_is_missing_is_said_in_the_image(metrics: pd.DataFrame, said: list[str]) -> None:
     figure = curves_figure(metrics, ["base"])
     texts = [text.get_text() for axes in figure.axes for text in axes.texts]
     for axes in figure.axes:

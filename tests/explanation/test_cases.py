@@ -1,4 +1,4 @@
-"""Which pictures are chosen, by hand."""
+"""Which images are chosen, by hand."""
 
 import numpy as np
 import torch
@@ -74,7 +74,7 @@ def test_the_nearest_of_a_class_in_any_chunks() -> None:
     assert places[4] == -1
 
 
-def test_large_pictures_are_kept_smaller() -> None:
+def test_large_images_are_kept_smaller() -> None:
     assert reduced(torch.zeros(3, 600, 300, dtype=torch.uint8)).shape == (3, 256, 128)
     assert reduced(torch.rand(2, 512, 512)).shape == (2, 256, 256)
     small = torch.zeros(3, 64, 40)

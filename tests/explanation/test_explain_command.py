@@ -91,11 +91,11 @@ def test_what_is_written_and_said(explained: tuple[Path, str]) -> None:
     folder = run / "explain"
     assert (folder / "mine.png").read_bytes() == b"left alone"
     for name in SECTIONS:
-        with Image.open(folder / f"{name}.png") as picture:
-            assert picture.width > 300 and picture.height > 200
-    assert "LayerCAM of layer4 (2 x 2 places), for 24 pictures of the test set." in said
+        with Image.open(folder / f"{name}.png") as image:
+            assert image.width > 300 and image.height > 200
+    assert "LayerCAM of layer4 (2 x 2 places), for 24 images of the test set." in said
     assert "From experience 0 to 1: " in said and "turned from right to wrong" in said
-    assert "Maps of all answers: 20 pictures" in said and "pointing game" in said
+    assert "Maps of all answers: 20 images" in said and "pointing game" in said
     assert "5 PNG galleries" in said and str(folder / "explain.html") in said
 
 
@@ -107,22 +107,22 @@ def test_the_figures_are_those_of_the_maps(explained: tuple[Path, str], data: Pa
     model, datamodule, *_ = loaded(run, data)
     model.eval()
     for row in table.head(5).to_dict("records"):
-        picture = datamodule.preview(row["row"])[None]
-        probability = model(picture).softmax(dim=1)[0]
+        image = datamodule.preview(row["row"])[None]
+        probability = model(image).softmax(dim=1)[0]
         assert row["path"] == datamodule.samples["path"].iloc[row["row"]]
         assert row["predicted"] == int(probability.argmax()) and row["correct"] == (row["predicted"] == row["label"])
         assert row["confidence"] == pytest.approx(float(probability.max()), abs=1e-5)
-        heat = class_maps(model, picture, torch.tensor([row["predicted"]]), "LayerCAM")
+        heat = class_maps(model, image, torch.tensor([row["predicted"]]), "LayerCAM")
         box = torch.from_numpy(np.array([datamodule.samples["box_xyxy"].iloc[row["row"]]]))
         assert row["box_share"] == pytest.approx(float(share_inside(heat, box_cover(box, 64, 64))), abs=1e-4)
         assert row["saliency_share"] == pytest.approx(row["box_share"], abs=1e-4), "these saliency maps are the boxes"
         assert row["box_area"] == pytest.approx(CHANCE) and row["saliency_mean"] == pytest.approx(CHANCE)
-        shown = model.network.normalise(picture) * heat[:, None]
+        shown = model.network.normalise(image) * heat[:, None]
         kept = float(model(shown).softmax(dim=1)[0, row["predicted"]])
         assert row["drop"] == pytest.approx(max(0, row["confidence"] - kept) / row["confidence"], abs=1e-4)
         assert row["increase"] == (kept > row["confidence"])
     overall = scores[scores["class"].isna()].set_index("answers")
-    assert overall.loc["all", "pictures"] == 20 == overall.loc[["right", "wrong"], "pictures"].sum()
+    assert overall.loc["all", "images"] == 20 == overall.loc[["right", "wrong"], "images"].sum()
     assert overall.loc["all", "box_share"] == pytest.approx(table["box_share"].mean())
     assert overall.loc["wrong", "drop"] == pytest.approx(table.loc[~table["correct"], "drop"].mean())
     assert scores["class"].dropna().unique().tolist() == NAMES
@@ -152,13 +152,13 @@ def test_the_page_needs_nothing_else(explained: tuple[Path, str]) -> None:
 def test_an_earlier_checkpoint_leaves_nothing_behind(run: Path, data: Path) -> None:
     model, datamodule, _, path, _ = loaded(run, data)
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    picture = datamodule.preview(0)[None]
-    now = model.eval()(picture)
+    image = datamodule.preview(0)[None]
+    now = model.eval()(image)
     with as_it_was(model, path.with_name("experience=0000.ckpt"), datamodule.stream):
-        then = model(picture)
+        then = model(image)
         assert model.experience is datamodule.stream[0]
     assert torch.allclose(then.roll(1, 1), now, atol=1e-6), "the later head is the earlier one, rolled"
-    assert torch.equal(model(picture), now) and model.experience is datamodule.stream[1]
+    assert torch.equal(model(image), now) and model.experience is datamodule.stream[1]
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
@@ -184,13 +184,13 @@ def test_what_a_strategy_learned_since_is_set_aside(run: Path, data: Path, tmp_p
     model.experience = datamodule.stream[1]
     early = tmp_path / "experience=0001.ckpt"
     torch.save({"state_dict": model.state_dict(), "lightning_vision": model.identity()}, early)
-    picture = datamodule.preview(0)[None]
-    then = model.eval()(picture)
+    image = datamodule.preview(0)[None]
+    then = model.eval()(image)
     model.strategy.shift = shift = torch.tensor([1.0, 2.0, 3.0])
     with as_it_was(model, early, datamodule.stream):
-        assert torch.equal(model(picture), then)
+        assert torch.equal(model(image), then)
         assert isinstance(model.strategy.scratch, torch.Tensor)
-    assert model.strategy.shift is shift and torch.equal(model(picture), then + shift)
+    assert model.strategy.shift is shift and torch.equal(model(image), then + shift)
 
 
 @pytest.mark.parametrize("split", ["val", "train"])
@@ -242,7 +242,7 @@ def test_as_a_user_calls_it(run: Path, tmp_path: Path, capsys: pytest.CaptureFix
         "--neighbours=0",
     )
     assert main(["explain", f"--ckpt_path={run}", *few, f"--output={tmp_path / 'maps'}"]) == 0
-    assert "Maps of all answers: 6 pictures" in capsys.readouterr().out
+    assert "Maps of all answers: 6 images" in capsys.readouterr().out
     assert (tmp_path / "maps" / "explain.html").is_file()
     assert main(["explain", f"--ckpt_path={run}", "--trust_run", "--method=GradCan"]) == 2
     assert "there is no 'GradCan'. Known are, nearest first: GradCAM" in capsys.readouterr().err
@@ -265,11 +265,11 @@ def test_data_that_cannot_be_used(run: Path, data: Path, tmp_path: Path) -> None
     with pytest.raises(DataError, match="cut to their boxes"):
         explain(model, cut, trainers, path, 1, required)
     cut.samples = cut.samples.drop(columns="saliency")
-    assert why_no_annotations(cut).startswith("pictures are cut to their boxes, so every map lies inside")
+    assert why_no_annotations(cut).startswith("images are cut to their boxes, so every map lies inside")
     cut.box_context = 0.5
     assert why_no_annotations(cut) == ""
     without = TexturedObjects(str(data), val_fraction=0, stream=InstanceIncremental(experiences=2))
-    with pytest.raises(DataError, match=r"There are no val pictures of the classes .* Give data\.val_fraction"):
+    with pytest.raises(DataError, match=r"There are no val images of the classes .* Give data\.val_fraction"):
         explain(model, without, trainers, path, 1, ExplainOptions(split="val"))
 
 
@@ -283,5 +283,5 @@ def test_classes_that_were_not_seen_are_left_out(
     )
     explain(model, datamodule, trainers, path, 1, few)
     shown = capsys.readouterr().out
-    assert "for 16 pictures of the test set" in shown
-    assert "Left out: 8 pictures of classes that this checkpoint has not seen." in shown
+    assert "for 16 images of the test set" in shown
+    assert "Left out: 8 images of classes that this checkpoint has not seen." in shown

@@ -89,8 +89,8 @@ def test_means_by_class_and_answer() -> None:
         (row["class"] if isinstance(row["class"], str) else None, row["answers"]): row
         for row in found.to_dict("records")
     }
-    assert table[None, "all"]["pictures"] == 3 and table[None, "all"]["drop"] == 3
+    assert table[None, "all"]["images"] == 3 and table[None, "all"]["drop"] == 3
     assert table[None, "all"]["box_share"] == 0.75 and table[None, "all"]["with_box"] == 2
     assert table[None, "wrong"]["empty_maps"] == 1 and math.isnan(table[None, "wrong"]["box_share"])
-    assert table["all", "right"]["pictures"] == 1 and table["all", "right"]["drop"] == 1
-    assert table["bird", "wrong"]["pictures"] == 0 and math.isnan(table["bird", "wrong"]["drop"])
+    assert table["all", "right"]["images"] == 1 and table["all", "right"]["drop"] == 1
+    assert table["bird", "wrong"]["images"] == 0 and math.isnan(table["bird", "wrong"]["drop"])

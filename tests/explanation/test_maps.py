@@ -29,7 +29,7 @@ def classifier(
 
 
 def noise(count: int, size: int = 64, seed: int = 1) -> Tensor:
-    """Normalised pictures, coarse enough that something is seen in them."""
+    """Normalised images, coarse enough that something is seen in them."""
     coarse = torch.randn(count, 3, 8, 8, generator=torch.Generator().manual_seed(seed))
     return F.interpolate(coarse, (size, size), mode="bilinear")
 
@@ -112,7 +112,7 @@ def test_grad_cam_by_hand(backbone: str) -> None:
     single = class_maps(model, image, classes)
     a, g = parts_by_hand(model, image, classes)
     expected = to_unit((g.mean(dim=(2, 3), keepdim=True) * a).sum(dim=1).relu(), 64)
-    assert expected.amax(dim=(1, 2)).sum() >= 3, "something is seen in half of the pictures"
+    assert expected.amax(dim=(1, 2)).sum() >= 3, "something is seen in half of the images"
     double = class_maps(model, image.double(), classes)
     assert (double - expected).abs().max() < 1e-6
     assert (single - expected).abs().max() < 3e-5, "random weights cancel, and single precision has seven digits"
@@ -149,7 +149,7 @@ def test_batches_of_32_equal_one_by_one(backbone: str) -> None:
 
 
 @pytest.mark.parametrize("method", ["GradCAM", "XGradCAM", "ScoreCAM", "FinerCAM"])
-def test_several_classes_of_a_picture(method: str) -> None:
+def test_several_classes_of_a_image(method: str) -> None:
     model, image = classifier(), noise(3, seed=2)
     classes = torch.tensor([[0, 1], [5, 5], [3, 2]])
     both = class_maps(model, image, classes, method)
@@ -311,13 +311,11 @@ def test_every_gradient_method_takes_every_kind_of_layer() -> None:
             assert found.shape == (2, 64, 64) and found.isfinite().all(), (backbone, method)
 
 
-def test_uint8_pictures_are_normalised() -> None:
+def test_uint8_images_are_normalised() -> None:
     model = classifier()
-    pictures = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    images = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     classes = torch.tensor([0, 1])
-    assert torch.equal(
-        class_maps(model, pictures, classes), class_maps(model, model.network.normalise(pictures), classes)
-    )
+    assert torch.equal(class_maps(model, images, classes), class_maps(model, model.network.normalise(images), classes))
 
 
 def test_a_layer_that_is_changed_in_place() -> None:

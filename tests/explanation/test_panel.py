@@ -22,17 +22,17 @@ def panel(**options: object) -> str:
     )
 
 
-def test_the_same_pictures_after_each_experience(tmp_path: Path) -> None:
+def test_the_same_images_after_each_experience(tmp_path: Path) -> None:
     """It is drawn, logged and told, and what is learned is what is learned without it."""
     quick = ("--model.strategy=FullFineTune", "--data.stream.experiences=2", "--data.image_size=64")
-    plain, run = fit(tmp_path, "plain", *quick), fit(tmp_path, "run", *quick, panel(pictures=4))
+    plain, run = fit(tmp_path, "plain", *quick), fit(tmp_path, "run", *quick, panel(images=4))
     for experience in (0, 1):
-        with Image.open(run / "explain" / f"panel-{experience}.png") as picture:
-            assert picture.width > 300
+        with Image.open(run / "explain" / f"panel-{experience}.png") as image:
+            assert image.width > 300
     assert not changed(weights_of(plain), weights_of(run))
     before, after = read_results(plain / "results.json"), read_results(run / "results.json")
     assert before.totals.backbone_images == after.totals.backbone_images
-    told = [note for note in after.notes if note.startswith("ExplainPanel: 4 pictures in ")]
+    told = [note for note in after.notes if note.startswith("ExplainPanel: 4 images in ")]
     assert len(told) == 2 and str(run / "explain" / "panel-1.png") in told[1]
     seconds = pd.read_csv(run / "metrics.csv")["explain/seconds"].dropna()
     assert len(seconds) == 2 and (seconds > 0).all()
@@ -41,7 +41,7 @@ def test_the_same_pictures_after_each_experience(tmp_path: Path) -> None:
 def test_a_prediction_without_gradient_does_not_end_the_run(tmp_path: Path) -> None:
     run = fit(
         tmp_path, "run", "--model.strategy=SklearnHead", "--model.strategy.estimator=sklearn.naive_bayes.GaussianNB",
-        "--data.stream.experiences=2", "--data.image_size=64", panel(pictures=2),
+        "--data.stream.experiences=2", "--data.image_size=64", panel(images=2),
     )  # fmt: skip
     notes = read_results(run / "results.json").notes
     assert any("ExplainPanel: no panel after experience 1" in note and "SklearnHead has none" in note for note in notes)
@@ -54,17 +54,17 @@ def test_a_backbone_without_places_is_refused_before_anything_is_learned(
     assert "has no layer 'leyer4'" in capsys.readouterr().err
 
 
-def test_which_pictures(tmp_path: Path) -> None:
+def test_which_images(tmp_path: Path) -> None:
     data = TexturedObjects(str(write_textured(tmp_path / "data", 48)))
-    rows = ExplainPanel(pictures=6).rows(data)
+    rows = ExplainPanel(images=6).rows(data)
     assert data.samples["label"].iloc[rows].value_counts().tolist() == [2, 2, 2]
     assert (data.samples["split"].iloc[rows] == "test").all()
-    assert rows.tolist() == ExplainPanel(pictures=6).rows(data).tolist()
-    assert rows.tolist() != ExplainPanel(pictures=6, seed=1).rows(data).tolist()
+    assert rows.tolist() == ExplainPanel(images=6).rows(data).tolist()
+    assert rows.tolist() != ExplainPanel(images=6, seed=1).rows(data).tolist()
 
 
 def test_options_that_cannot_be_used() -> None:
-    with pytest.raises(ConfigError, match=r"ExplainPanel\.pictures: expected 1 or more, found 0"):
-        ExplainPanel(pictures=0)
+    with pytest.raises(ConfigError, match=r"ExplainPanel\.images: expected 1 or more, found 0"):
+        ExplainPanel(images=0)
     with pytest.raises(ConfigError, match="there is no 'GradCamera'"):
         ExplainPanel(method="GradCamera")

@@ -27,19 +27,19 @@ def shuffle(model: ContinualClassifier, seed: int) -> None:
 
 @pytest.mark.parametrize("method", ["GradCAM", "GradCAMpp", "LayerCAM"])
 def test_the_pointing_game_is_won(trained: ContinualClassifier, method: str) -> None:
-    pictures, labels, boxes = textured(120, seed=7)
-    assert (class_scores(trained, pictures).argmax(dim=1) == labels).float().mean() > 0.95
-    maps = class_maps(trained, pictures, labels, method)
+    images, labels, boxes = textured(120, seed=7)
+    assert (class_scores(trained, images).argmax(dim=1) == labels).float().mean() > 0.95
+    maps = class_maps(trained, images, labels, method)
     assert pointing_hits(maps, boxes).mean() > 0.9
     assert share_inside(maps, box_cover(boxes, 64, 64)).mean() > 2 * CHANCE
 
 
 def test_shuffled_weights_point_anywhere(trained: ContinualClassifier) -> None:
-    pictures, labels, boxes = textured(120, seed=7)
+    images, labels, boxes = textured(120, seed=7)
     found = []
     for seed in range(5):
         model = small_classifier()
         model.load_state_dict(trained.state_dict())
         shuffle(model, seed)
-        found.append(float(pointing_hits(class_maps(model.eval(), pictures, labels), boxes).mean()))
+        found.append(float(pointing_hits(class_maps(model.eval(), images, labels), boxes).mean()))
     assert abs(sum(found) / len(found) - CHANCE) < 0.15, found

@@ -10,7 +10,7 @@ from lightning_vision.errors import CheckpointError
 from lightning_vision.exporting.check import (
     Difference,
     Floats,
-    Pictures,
+    Images,
     check_equal,
     compare,
     latency_ms,
@@ -29,14 +29,14 @@ def model() -> ContinualClassifier:
     return made
 
 
-def pictures(count: int) -> Pictures:
+def images(count: int) -> Images:
     return np.random.default_rng(0).integers(0, 256, (count, 3, SIDE, SIDE), dtype=np.uint8)
 
 
 def run_with(
     model: ContinualClassifier, change: Change, sizes: list[int] | None = None
-) -> Callable[[Pictures], tuple[Floats, Floats]]:
-    def run(batch: Pictures) -> tuple[Floats, Floats]:
+) -> Callable[[Images], tuple[Floats, Floats]]:
+    def run(batch: Images) -> tuple[Floats, Floats]:
         if sizes is not None:
             sizes.append(len(batch))
         logits, features = model_outputs(model, batch)
@@ -47,7 +47,7 @@ def run_with(
 
 def test_equal_outputs_in_batches_of_seven_and_one(model: ContinualClassifier) -> None:
     sizes: list[int] = []
-    difference = compare(model, run_with(model, lambda a, b: (a, b), sizes), pictures(16))
+    difference = compare(model, run_with(model, lambda a, b: (a, b), sizes), images(16))
     assert sizes == [7, 7, 2, *[1] * 7]
     assert difference == Difference(16, 0.0, 0.0, 0.0, 0.0, 1.0)
     check_equal(difference, "m.onnx")
@@ -55,14 +55,14 @@ def test_equal_outputs_in_batches_of_seven_and_one(model: ContinualClassifier) -
 
 def test_the_figures_by_hand(model: ContinualClassifier) -> None:
     """One logit of the predicted class raised by log 2: odds double."""
-    logits, _ = model_outputs(model, pictures(1))
+    logits, _ = model_outputs(model, images(1))
     top = int(logits[0].argmax())
 
     def raised(found: Floats, features: Floats) -> tuple[Floats, Floats]:
         found[:, top] += np.log(2)
         return found, features + 0.5
 
-    difference = compare(model, run_with(model, raised), pictures(1))
+    difference = compare(model, run_with(model, raised), images(1))
     p = np.exp(logits[0].astype(float))[top] / np.exp(logits[0].astype(float)).sum()
     assert difference.mean_probability == pytest.approx(2 * p / (1 + p) - p, rel=1e-5)
     assert difference.probability == pytest.approx(difference.mean_probability, rel=1e-5)
@@ -81,9 +81,9 @@ def test_the_figures_by_hand(model: ContinualClassifier) -> None:
     ids=["a logit", "features", "classes in another order"],
 )
 def test_what_differs_is_refused(model: ContinualClassifier, change: Change) -> None:
-    difference = compare(model, run_with(model, change), pictures(8))
+    difference = compare(model, run_with(model, change), images(8))
     with pytest.raises(
-        CheckpointError, match=r"m\.onnx does not give what the model gives on 8 test pictures, so it was not kept"
+        CheckpointError, match=r"m\.onnx does not give what the model gives on 8 test images, so it was not kept"
     ):
         check_equal(difference, "m.onnx")
 
@@ -101,11 +101,11 @@ def test_what_differs_is_refused(model: ContinualClassifier, change: Change) -> 
 )
 def test_outputs_that_cannot_be_compared(model: ContinualClassifier, change: Change, message: str) -> None:
     with pytest.raises(CheckpointError, match=message):
-        compare(model, run_with(model, change), pictures(8))
+        compare(model, run_with(model, change), images(8))
 
 
-def test_the_latency_is_a_median_of_single_pictures() -> None:
+def test_the_latency_is_a_median_of_single_images() -> None:
     shapes: list[tuple[int, ...]] = []
-    assert latency_ms(lambda batch: shapes.append(batch.shape), pictures(1)[0]) < 100
+    assert latency_ms(lambda batch: shapes.append(batch.shape), images(1)[0]) < 100
     assert set(shapes) == {(1, 3, SIDE, SIDE)}
     assert len(shapes) == 35

@@ -14,7 +14,7 @@ from lightning_vision.learning.classifier import ContinualClassifier
 from lightning_vision.learning.network import Network
 
 
-def pictures(count: int) -> Tensor:
+def images(count: int) -> Tensor:
     return torch.randint(0, 256, (count, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(count))
 
 
@@ -36,7 +36,7 @@ def test_a_linear_head_is_given_out(head_hidden: int) -> None:
     assert module.linear_head
     assert module.num_features == (head_hidden or 96)
     with torch.no_grad():
-        found, expected = module(pictures(5)), model(pictures(5))
+        found, expected = module(images(5)), model(images(5))
     seen = [0, 2, 3]
     torch.testing.assert_close(found["logits"][:, seen], expected[:, seen], rtol=1e-5, atol=1e-6)
     assert (found["logits"][:, 1] == UNSEEN).all()
@@ -49,12 +49,12 @@ def test_another_prediction_has_no_head() -> None:
     model.network.see(range(4))
     module = ClassifierModule(model)
     with torch.no_grad():
-        found, expected = module(pictures(3)), model(pictures(3))
+        found, expected = module(images(3)), model(images(3))
     assert not module.linear_head
     assert found.keys() == {"logits", "features"}
     torch.testing.assert_close(found["logits"][:, :2], expected[:, :2])
     assert torch.isneginf(expected[:, 2:]).all()
-    assert (found["logits"][:, 2:] == UNSEEN).all()  # seen by the base, and no picture came since
+    assert (found["logits"][:, 2:] == UNSEEN).all()  # seen by the base, and no image came since
 
 
 class Two(strategies.HeadOnly):
@@ -73,8 +73,8 @@ def test_of_several_variants_it_is_the_picked_one(picked: str, factor: int, line
     module = ClassifierModule(model)
     assert module.linear_head == linear
     with torch.no_grad():
-        expected = factor * model.network(model.network.normalise(pictures(3)))
-        torch.testing.assert_close(module(pictures(3))["logits"], expected, rtol=1e-5, atol=1e-6)
+        expected = factor * model.network(model.network.normalise(images(3)))
+        torch.testing.assert_close(module(images(3))["logits"], expected, rtol=1e-5, atol=1e-6)
 
 
 def test_the_model_stays_as_it_is() -> None:

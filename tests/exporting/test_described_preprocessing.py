@@ -58,6 +58,6 @@ def test_what_cannot_be_said_is_named(step: nn.Module) -> None:
 
 
 @pytest.mark.parametrize("last", [v2.CenterCrop(200), v2.Resize(SIDE), v2.Resize([SIDE, 200])], ids=str)
-def test_pictures_must_have_the_networks_size_in_the_end(last: nn.Module) -> None:
-    with pytest.raises(ConfigError, match="expected pictures of 224 x 224 pixels in the end"):
+def test_images_must_have_the_networks_size_in_the_end(last: nn.Module) -> None:
+    with pytest.raises(ConfigError, match="expected images of 224 x 224 pixels in the end"):
         describe_preprocessing(v2.Compose([last]), SIDE)

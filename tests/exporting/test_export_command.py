@@ -95,8 +95,8 @@ class TestOnnx:
         assert re.search(
             r"Exported: .*sweep\.onnx \([\d.]+ MB, 0\.373\d? M parameters, float32, opset 18, 4 classes\)", said
         )
-        assert "on 24 pictures, in batches of 1 and 7: the same class for 100.0%, probabilities within" in said
-        assert re.search(r"One picture takes [\d.]+ ms here \(median of 30\), PyTorch [\d.]+ ms; \d threads?\n", said)
+        assert "on 24 images, in batches of 1 and 7: the same class for 100.0%, probabilities within" in said
+        assert re.search(r"One image takes [\d.]+ ms here \(median of 30\), PyTorch [\d.]+ ms; \d threads?\n", said)
         assert "temperature 1, nothing is rejected: none was fitted (lightning-vision test --calibrate true" in said
         assert f"Model card: {exported.run / 'export' / 'sweep.onnx.md'}" in said
 
@@ -107,12 +107,12 @@ class TestOnnx:
         (run / "export").mkdir()
         (run / "export" / "sweep-int8.head.npz").touch()
         monkeypatch.setattr(command, "ENOUGH_AGREEMENT", 1.1)
-        export_run(run, int8=True, calibration_pictures=500)
+        export_run(run, int8=True, calibration_images=500)
         deployed = DeployedModel(run / "export" / "sweep-int8.onnx")
         assert (deployed.facts.quantized, deployed.temperature, deployed.threshold) == (True, 2.5, 0.4)
         said = capsys.readouterr().out
-        assert "int8 is calibrated on all 58 training pictures: there are no more." in said
-        assert "int8 calibrated on 58 training pictures, opset 18" in said
+        assert "int8 is calibrated on all 58 training images: there are no more." in said
+        assert "int8 calibrated on 58 training images, opset 18" in said
         assert re.search(r"the same class for [\d.]+%, probabilities within [\d.e-]+ \(mean [\d.e-]+\)", said)
         assert "WARNING: int8 predicts another class than float for" in said
         assert "temperature 2.5, rejects below 0.4000\n" in said
@@ -128,7 +128,7 @@ class TestOnnx:
         (run / "export" / "sweep.onnx").write_text("the file before")
         monkeypatch.setattr(Onnx, "write", copy)
         monkeypatch.setattr(check, "TOLERANCE", -1.0)
-        with pytest.raises(CheckpointError, match=r"\.onnx does not give what the model gives on 24 test pictures"):
+        with pytest.raises(CheckpointError, match=r"\.onnx does not give what the model gives on 24 test images"):
             export_run(run)
         assert [path.name for path in (run / "export").iterdir()] == ["sweep.onnx"]
         assert (run / "export" / "sweep.onnx").read_text() == "the file before"
@@ -137,13 +137,13 @@ class TestOnnx:
 def test_pt2_elsewhere(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     target = run.parent / "new" / "mine.pt2"
     trainers = TrainerFactory(lambda: {"callbacks": [TestTimeAugmentation()]}, Path(), [])
-    export_run(run, trainers=trainers, format="pt2", output=str(target), check_pictures=8)
+    export_run(run, trainers=trainers, format="pt2", output=str(target), check_images=8)
     assert load_pt2(target)[1]["preprocessing"] == [{"op": "resize", "height": 16, "width": 16}]
     said = capsys.readouterr().out
     assert "float32, 4 classes)" in said
-    assert "on 8 pictures" in said
+    assert "on 8 images" in said
     assert (
-        "The file predicts by one view of a picture: without the test-time augmentation of the run's test figures."
+        "The file predicts by one view of an image: without the test-time augmentation of the run's test figures."
         in said
     )
     assert "this file predicts by one view" in (run.parent / "new" / "mine.pt2.md").read_text()
@@ -154,8 +154,8 @@ class TestRefusals:
         ("options", "message"),
         [
             ({"int8": True, "format": "pt2"}, r"--int8 is for onnx, found --format pt2"),
-            ({"check_pictures": 0}, r"--check_pictures: expected 1 or more, found 0"),
-            ({"calibration_pictures": -1}, r"--calibration_pictures: expected 1 or more, found -1"),
+            ({"check_images": 0}, r"--check_images: expected 1 or more, found 0"),
+            ({"calibration_images": -1}, r"--calibration_images: expected 1 or more, found -1"),
             ({"output": "m.pt"}, r"--output: expected a file that ends in \.onnx, found m\.pt"),
             ({"opset": 9}, r"--opset: expected a number from 18"),
         ],
@@ -172,18 +172,18 @@ class TestRefusals:
             export_run(run, data)
         assert not any((run / "export").glob("*"))
 
-    def test_pictures_that_no_transform_brings_to_size(self, run: Path) -> None:
+    def test_images_that_no_transform_brings_to_size(self, run: Path) -> None:
         data = squares(eval_transforms="Identity")
-        data._pictures = data._pictures.repeat_interleave(2, dim=2)
+        data._images = data._images.repeat_interleave(2, dim=2)
         with pytest.raises(
-            ConfigError, match=r"expected pictures of 3 x 16 x 16, as data\.image_size says; found 3 x 32 x 16"
+            ConfigError, match=r"expected images of 3 x 16 x 16, as data\.image_size says; found 3 x 32 x 16"
         ):
             export_run(run, data)
 
     def test_nothing_to_check_it_on(self, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         data = squares()
         monkeypatch.setattr(data, "rows_to_evaluate", lambda part: np.empty(0, dtype=np.int64))
-        with pytest.raises(DataError, match="no test and no validation pictures to check the exported file on"):
+        with pytest.raises(DataError, match="no test and no validation images to check the exported file on"):
             export_run(run, data)
 
     def test_a_folder_is_no_file(self, run: Path) -> None:

@@ -33,7 +33,7 @@ def exported(path: Path, **about: Any) -> Exported:
         size_bytes=1_560_000,
         parameters=373_076,
         difference=Difference(24, 2e-7, 1e-8, 3e-7, 3e-7, 1.0),
-        calibration_pictures=200 if about.get("quantized") else 0,
+        calibration_images=200 if about.get("quantized") else 0,
         latency_ms=0.52,
         torch_latency_ms=2.1,
         threads=2,
@@ -83,7 +83,7 @@ def test_scores_data_and_price(run: Path) -> None:
         for value in (found["precision"], found["recall"], found["f1"])
     ]
     assert f"| blue | yes | {train} | {found['support']} | {' | '.join(percent)} |" in text
-    assert "58 training, 14 validation and 24 test pictures in 4 classes" in text
+    assert "58 training, 14 validation and 24 test images in 4 classes" in text
     assert f"On the test set: accuracy {100 * (results.test.accuracy or 0):.1f} %" in text
     assert (
         "It learned 2 experiences, one after the other, of ColouredSquares (InstanceIncremental) by the learning strategy HeadOnly"
@@ -92,12 +92,12 @@ def test_scores_data_and_price(run: Path) -> None:
     assert "| preparation | resize_shorter 18, center_crop 16 (bilinear, antialias), after EXIF orientation |" in text
     assert "Energy was " in text and "grid of FRA" in text
     assert text.count(" Wh |") == 2
-    assert "- Licence of the pictures: unknown" in text
-    assert "every picture is given a class" in text
+    assert "- Licence of the images: unknown" in text
+    assert "every image is given a class" in text
     assert "- model.optimizer: AdamW (lr 0.001, " in text
     assert "- model.pretrained: False\n" in text
     assert "- trainer.max_epochs: 1\n" in text
-    assert "Pictures of no known class were not tried." in text
+    assert "Images of no known class were not tried." in text
     assert str(run.parent) not in text
 
 
@@ -121,7 +121,7 @@ def test_temperature_threshold_and_classes_never_seen(run: Path) -> None:
 def test_int8_claims_no_scores_of_the_float_model(run: Path) -> None:
     text = card_of(run, quantized=True)
     assert "model-index" not in text
-    assert "8-bit integers, ranges from 200 training pictures" in text
+    assert "8-bit integers, ranges from 200 training images" in text
     assert "On the test set, of the float32 model: accuracy" in text
 
 
@@ -134,11 +134,11 @@ def test_how_other_formats_are_used(run: Path, suffix: str, use: str) -> None:
 
 
 def test_trust_is_told_for_the_same_experience(run: Path) -> None:
-    accepted = Accepted(pictures=24, accepted=12, coverage=0.5, risk=0.25, risk_bound=0.5)
+    accepted = Accepted(images=24, accepted=12, coverage=0.5, risk=0.25, risk_bound=0.5)
     report = TrustReport(
         checkpoint="c", experience=1, backbone="test_resnet", strategy="HeadOnly", class_names=NAMES,
         calibration=Calibration(
-            temperature=1.5, determined=True, validation_pictures=60, nll_before=1.0, nll_after=0.9, test_pictures=24,
+            temperature=1.5, determined=True, validation_images=60, nll_before=1.0, nll_after=0.9, test_images=24,
             ece_before=0.2, ece_after=0.05,
         ),
         rejection=Rejection(
@@ -150,10 +150,10 @@ def test_trust_is_told_for_the_same_experience(run: Path) -> None:
     write_trust_report(report, run / "trust" / "trust.json")
     text = card_of(run)
     assert (
-        "Temperature 1.5, fitted on 60 validation pictures: expected calibration error on the test set 20.0 % before, 5.0 % after."
+        "Temperature 1.5, fitted on 60 validation images: expected calibration error on the test set 20.0 % before, 5.0 % after."
         in text
     )
-    assert "the file answers for 50.0 % of the test pictures, of which 25.0 % are wrong." in text
+    assert "the file answers for 50.0 % of the test images, of which 25.0 % are wrong." in text
     assert "## Trust" not in card_of(run, experience=0)
 
 

@@ -67,7 +67,7 @@ def description(module: ClassifierModule, **other: Any) -> Description:
     return replace(made, **other)
 
 
-def pictures(count: int, seed: int = 0) -> Any:
+def images(count: int, seed: int = 0) -> Any:
     """Fields of colour with noise."""
     generator = np.random.default_rng(seed)
     fields = generator.integers(0, 256, (count, 3, 2, 2)).repeat(SIDE // 2, axis=2).repeat(SIDE // 2, axis=3)
@@ -88,10 +88,10 @@ def shallow(name: str) -> nn.Module:
 
 
 def with_backbone(backbone: nn.Module) -> ContinualClassifier:
-    """A classifier whose logits differ from picture to picture, for other ones would agree whatever was exported."""
+    """A classifier whose logits differ from image to image, for other ones would agree whatever was exported."""
     model = classifier(image_size=SIDE)
     with torch.no_grad():
-        features = backbone.eval()((torch.from_numpy(pictures(16)) / 127.5) - 1)
+        features = backbone.eval()((torch.from_numpy(images(16)) / 127.5) - 1)
     model.network = Network(backbone, BackboneFacts("tried", features.shape[1], HALF, HALF), len(NAMES))
     model.network.see([0, 2, 3])
     classifying = model.network.classifier
@@ -124,10 +124,10 @@ def test_every_family_gives_what_pytorch_gives(name: str, tmp_path: Path) -> Non
     module = ClassifierModule(model)
     file = Onnx(18)
     file.write(module, description(module), tmp_path / "m.onnx")
-    difference = compare(model, file.open(tmp_path / "m.onnx"), pictures(16))
+    difference = compare(model, file.open(tmp_path / "m.onnx"), images(16))
     check_equal(difference, "m.onnx")
     assert difference.agreement == 1
-    logits = DeployedModel(tmp_path / "m.onnx").predict_batch(pictures(16)).logits
+    logits = DeployedModel(tmp_path / "m.onnx").predict_batch(images(16)).logits
     assert logits[:, [0, 2, 3]].std(axis=0).min() > 0.05
 
 
@@ -166,7 +166,7 @@ class TestFile:
     def test_batches_of_any_size(self, written: Path, small: tuple[ContinualClassifier, ClassifierModule, Any]) -> None:
         session = onnxruntime.InferenceSession(str(written), providers=["CPUExecutionProvider"])
         for count in (1, 2, 13):
-            image = pictures(count, seed=count)
+            image = images(count, seed=count)
             with torch.no_grad():
                 expected = small[1](torch.from_numpy(image))
             for output, value in zip(session.get_outputs(), session.run(None, {"image": image}), strict=True):
@@ -202,7 +202,7 @@ class Bessel(nn.Module):
 
 
 class Chooser(nn.Module):
-    """Does another thing for bright pictures."""
+    """Does another thing for bright images."""
 
     def forward(self, image: Tensor) -> Tensor:
         means = image.mean(dim=(2, 3))
@@ -243,12 +243,12 @@ class TestQuantize:
     ) -> None:
         model, module, proto = small
         before = proto.SerializeToString(deterministic=True)
-        int8 = quantize(proto, list(pictures(32, seed=1)))
+        int8 = quantize(proto, list(images(32, seed=1)))
         assert proto.SerializeToString(deterministic=True) == before
         write_onnx(int8, description(module, quantized=True), tmp_path / "int8.onnx")
         onnx.checker.check_model(onnx.load(tmp_path / "int8.onnx"), full_check=True)
         assert (tmp_path / "int8.onnx").stat().st_size < 0.45 * len(before)
-        difference = compare(model, Onnx(18).open(tmp_path / "int8.onnx"), pictures(64, seed=2))
+        difference = compare(model, Onnx(18).open(tmp_path / "int8.onnx"), images(64, seed=2))
         assert 0 < difference.mean_probability < 0.05
         assert difference.agreement > 0.9
         exported = DeployedModel(tmp_path / "int8.onnx").exported_head()
@@ -257,10 +257,10 @@ class TestQuantize:
     def test_normalisation_and_prediction_are_left_alone(
         self, small: tuple[ContinualClassifier, ClassifierModule, Any]
     ) -> None:
-        int8 = quantize(small[2], list(pictures(2)))
+        int8 = quantize(small[2], list(images(2)))
         (gemm,) = [node for node in int8.graph.node if node.op_type == "Gemm"]
         assert gemm.input[0] == "features" or "Quantize" not in gemm.input[0]
         counts = Counter(node.op_type for node in int8.graph.node)
         assert counts["QuantizeLinear"] > 10
         first = next(node for node in int8.graph.node if node.op_type == "QuantizeLinear")
-        assert "sub" in first.input[0]  # what the normalised picture is called
+        assert "sub" in first.input[0]  # what the normalised image is called

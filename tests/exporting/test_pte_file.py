@@ -31,8 +31,8 @@ def test_executorch_takes_it(tmp_path: Path) -> None:
     module = ClassifierModule(model)
     path = tmp_path / "m.pte"
     Pte().write(module, described(module), path)
-    pictures = torch.randint(0, 256, (9, 3, SIDE, SIDE), dtype=torch.uint8).numpy()
-    check_equal(compare(model, Pte().open(path), pictures), "m.pte")
+    images = torch.randint(0, 256, (9, 3, SIDE, SIDE), dtype=torch.uint8).numpy()
+    check_equal(compare(model, Pte().open(path), images), "m.pte")
     program = runtime.Runtime.get().load_program(path)
     (text,) = program.load_method("lightning_vision").execute(())
     assert json.loads(bytes(text.numpy()))["class_names"] == ["red", "green", "blue", "grey"]

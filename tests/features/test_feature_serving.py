@@ -1,4 +1,4 @@
-"""Each picture passes a frozen backbone once: in all epochs, experiences, evaluations, strategies and seeds of a base."""
+"""Each image passes a frozen backbone once: in all epochs, experiences, evaluations, strategies and seeds of a base."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -22,23 +22,23 @@ from lightning_vision.learning.recipe import Moment, Recipe
 from lightning_vision.results.schema import Features, Results, read_results
 from lightning_vision.storage import cache_folder as caches
 
-PICTURES = len(ColouredSquares().samples)
+IMAGES = len(ColouredSquares().samples)
 
 
-class NeedsPictures(Strategy):
-    """A frozen backbone, and a loss that looks at the pictures."""
+class NeedsImages(Strategy):
+    """A frozen backbone, and a loss that looks at the images."""
 
     freezes_backbone = True
-    needs_pictures = True
+    needs_images = True
 
     def loss(self, network: Network, batch: Batch) -> Tensor:
         if batch["image"].dim() != 4:
-            raise TypeError("Expected pictures.")
+            raise TypeError("Expected images.")
         return super().loss(network, batch)
 
 
 class TrainsOnLaterImages(Recipe):
-    """Puts images of the last experience in the place of some of an earlier one, without declaring needs_pictures."""
+    """Puts images of the last experience in the place of some of an earlier one, without declaring needs_images."""
 
     def before_stage(self, moment: Moment) -> None:
         self._later = moment.datamodule.stream[-1].indices[:3]
@@ -93,17 +93,17 @@ class TestOnePass:
             for number, (name, *options) in enumerate(self.RUNS)
         ]
 
-    def test_every_picture_passes_the_backbone_once(self, runs: Sequence[tuple[Results, Features]]) -> None:
-        assert sum(results.totals.backbone_images for results, _ in runs) == PICTURES
-        assert sum(features.computed for _, features in runs) == PICTURES
+    def test_every_image_passes_the_backbone_once(self, runs: Sequence[tuple[Results, Features]]) -> None:
+        assert sum(results.totals.backbone_images for results, _ in runs) == IMAGES
+        assert sum(features.computed for _, features in runs) == IMAGES
 
     def test_the_first_run_computes_what_it_needs_and_the_others_only_what_it_did_not(
         self, runs: Sequence[tuple[Results, Features]]
     ) -> None:
         of_base = runs[0][0].experiences[0].train_samples
-        assert [features.computed for _, features in runs] == [PICTURES - of_base, 0, of_base, 0, 0, 0]
+        assert [features.computed for _, features in runs] == [IMAGES - of_base, 0, of_base, 0, 0, 0]
         assert [features.reused for _, features in runs] == [
-            0, PICTURES - of_base, PICTURES - of_base, PICTURES, PICTURES, PICTURES - of_base,
+            0, IMAGES - of_base, IMAGES - of_base, IMAGES, IMAGES, IMAGES - of_base,
         ]  # fmt: skip
         assert all(features.kept and not features.why and features.cosine is None for _, features in runs)
         assert runs[0][1].seconds > 0 == runs[0][1].saved_seconds
@@ -122,8 +122,8 @@ class TestOnePass:
 def test_the_long_way_gives_the_same(strategy: str, base: Path, tmp_path: Path) -> None:
     options = (f"--model.strategy={strategy}", "--data.train_transforms=[resize]", "--data.eval_transforms=[resize]")
     short, features = after(base, tmp_path, "short", *options)
-    long, pictures = after(base, tmp_path, "long", *options, "--data.feature_cache_gb=0")
-    assert features.kept and not pictures.kept and pictures.why == "data.feature_cache_gb is 0"
+    long, images = after(base, tmp_path, "long", *options, "--data.feature_cache_gb=0")
+    assert features.kept and not images.kept and images.why == "data.feature_cache_gb is 0"
     assert long.totals.backbone_images > short.totals.backbone_images == features.computed
     mine, others = weights_of(tmp_path / "short"), weights_of(tmp_path / "long")
     for name, value in mine.items():
@@ -159,7 +159,7 @@ def test_views_are_drawn_once(base: Path, tmp_path: Path) -> None:
         (("--model.strategy=MoveToData", "--data.annotations=true"), "data.annotations"),
         (("--model.strategy=MoveToData", "--trainer.precision=64-true"), "trainer.precision is 64-true"),
         (("--model.strategy=MoveToData", "--data.feature_cache_gb=1e-5"), "do not fit into data.feature_cache_gb=1e-05"),
-        (("--model.strategy=test_feature_serving.NeedsPictures", "--data.views=0"), "it asks for the pictures themselves"),
+        (("--model.strategy=test_feature_serving.NeedsImages", "--data.views=0"), "it asks for the images themselves"),
     ],
     ids=["full", "augmented", "mixed", "annotated", "double", "small", "asks"],
 )  # fmt: skip
@@ -172,7 +172,7 @@ def test_the_long_way_is_said_with_its_reason(
     assert "passes the backbone each time" in said.out + said.err and reason in " ".join((said.out + said.err).split())
 
 
-def test_validation_and_test_are_kept_where_only_training_needs_pictures(base: Path, tmp_path: Path) -> None:
+def test_validation_and_test_are_kept_where_only_training_needs_images(base: Path, tmp_path: Path) -> None:
     results, features = after(base, tmp_path, "run", "--model.strategy=HeadOnly", "--trainer.max_epochs=3")
     assert features.computed == sum(e.val_samples + e.test_samples for e in results.experiences)
     assert [e.backbone_images for e in results.experiences[1:]] == [
@@ -189,7 +189,7 @@ def test_a_base_with_a_frozen_backbone_shares_its_features(tmp_path: Path) -> No
     )
     run = fit(tmp_path, "run", *options, f"--data.cache_dir={tmp_path / 'cache'}")
     results = read_results(run / "results.json")
-    assert results.features is not None and results.features.computed == PICTURES == results.totals.backbone_images
+    assert results.features is not None and results.features.computed == IMAGES == results.totals.backbone_images
 
 
 def test_a_disk_that_fills_up_costs_the_features_and_not_the_run(
@@ -205,7 +205,7 @@ def test_a_disk_that_fills_up_costs_the_features_and_not_the_run(
     monkeypatch.setattr(FeatureTable, "write", on_a_full_disk)
     results, features = after(base, tmp_path, "run", "--model.strategy=MoveToData")
     assert results.run.complete and not features.kept and "they cannot be kept in" in features.why
-    assert "From here on every picture passes the backbone each time" in "".join(capsys.readouterr())
+    assert "From here on every image passes the backbone each time" in "".join(capsys.readouterr())
     monkeypatch.undo()
     whole, found = after(base, tmp_path, "again", "--model.strategy=MoveToData")
     assert found.kept and found.computed + found.reused == 67
@@ -243,7 +243,7 @@ def test_rows_that_were_never_computed_are_never_served(
     assert start(tmp_path, "run", *options, "--trainer.callbacks=test_feature_serving.TrainsOnLaterImages") == 1
     said = " ".join(capsys.readouterr().err.split())
     assert "The features of 3 images were asked for and never computed" in said
-    assert "must declare needs_pictures" in said and "data.feature_cache_gb=0" in said
+    assert "must declare needs_images" in said and "data.feature_cache_gb=0" in said
 
 
 def test_features_of_another_backbone_are_never_served(

@@ -56,7 +56,7 @@ class TestTable:
             assert table.missing(again).tolist() == [True, False, False, True, True]
             assert np.array_equal(table.read(again[1:3]), vectors(again[1:3]))
 
-    def test_pictures_are_found_by_their_content_in_any_order_and_company(self, tmp_path: Path) -> None:
+    def test_images_are_found_by_their_content_in_any_order_and_company(self, tmp_path: Path) -> None:
         filled(tmp_path, 8)
         table = opened(tmp_path)
         mixed = np.concatenate([keys(3, first=100), keys(8)[::-1], keys(8)[:2]])
@@ -64,7 +64,7 @@ class TestTable:
         assert places.tolist() == [8, 9, 10, 7, 6, 5, 4, 3, 2, 1, 0, 0, 1]
         assert table.missing(places).tolist() == [True] * 3 + [False] * 10
 
-    def test_pictures_that_others_add_meanwhile(self, tmp_path: Path) -> None:
+    def test_images_that_others_add_meanwhile(self, tmp_path: Path) -> None:
         one, two = opened(tmp_path), opened(tmp_path)
         assert one.places(keys(3)).tolist() == [0, 1, 2]
         assert two.places(keys(3, first=2)).tolist() == [2, 3, 4]
@@ -100,7 +100,7 @@ class TestTable:
         table = opened(tmp_path)
         places = table.places(keys(9))
         assert places.tolist() == list(range(9))
-        # The eighth picture has its place again; the ninth has one that never held anything.
+        # The eighth image has its place again; the ninth has one that never held anything.
         assert table.missing(places).tolist() == [False] * 8 + [True]
 
     def test_a_disk_that_is_full(self, tmp_path: Path) -> None:

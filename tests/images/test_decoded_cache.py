@@ -1,4 +1,4 @@
-"""The file of decoded pictures: filled once, shared, bounded, and without an effect on results."""
+"""The file of decoded images: filled once, shared, bounded, and without an effect on results."""
 
 import multiprocessing
 import os
@@ -20,7 +20,7 @@ from datamodules import ImageFolder
 from lightning_vision.data.scenarios import Joint
 from lightning_vision.errors import ConfigError
 from lightning_vision.images import decoding
-from lightning_vision.images.decoded_cache import DecodedPictures
+from lightning_vision.images.decoded_cache import DecodedImages
 
 
 @pytest.fixture
@@ -31,14 +31,14 @@ def photos(tmp_path: Path) -> Path:
         for number in range(10):
             pixels = generator.integers(0, 256, (6, 8, 3), dtype=np.uint8)
             size = (80 + number, 60) if number % 2 else (20, 24)
-            picture = Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC)
-            picture.save(tmp_path / "photos" / name / f"{number}.jpg", quality=95)
+            image = Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC)
+            image.save(tmp_path / "photos" / name / f"{number}.jpg", quality=95)
     return tmp_path / "photos"
 
 
 @pytest.fixture
 def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The pictures that were decoded."""
+    """The images that were decoded."""
     names: list[str] = []
     decode_region = decoding.decode_region
 
@@ -80,7 +80,7 @@ def test_how_much_fits_changes_nothing_but_the_time(
     data = read(photos, cache_gb=30e-6, cache_dir=photos.parent / "elsewhere")
     left_out = data._decoded.left_out if data._decoded is not None else 0
     assert 0 < left_out < 20
-    assert f"{left_out} pictures of 20 do not fit into data.cache_gb=3e-05" in capsys.readouterr().err
+    assert f"{left_out} images of 20 do not fit into data.cache_gb=3e-05" in capsys.readouterr().err
     assert torch.equal(epoch(data), whole)
     decoded.clear()
     assert torch.equal(epoch(data), whole)
@@ -89,7 +89,7 @@ def test_how_much_fits_changes_nothing_but_the_time(
     assert file.stat().st_size <= 30_000
 
 
-def test_no_picture_is_enlarged_and_large_ones_are_scaled_down(photos: Path) -> None:
+def test_no_image_is_enlarged_and_large_ones_are_scaled_down(photos: Path) -> None:
     data = read(photos)
     assert data._decoded is not None
     facts = data.facts()
@@ -106,7 +106,7 @@ def test_transforms_do_not_write_into_the_file(photos: Path) -> None:
     assert torch.equal(cached.open(0).tensor, before)
 
 
-def _fill(cached: DecodedPictures) -> int:
+def _fill(cached: DecodedImages) -> int:
     for row in range(cached.kept):
         cached.open(row)
     return cached.filled()
@@ -120,7 +120,7 @@ def test_processes_share_it(photos: Path) -> None:
     assert cached.filled() == 20
 
 
-def test_a_changed_picture_has_a_file_of_its_own(photos: Path) -> None:
+def test_a_changed_image_has_a_file_of_its_own(photos: Path) -> None:
     before = read(photos)
     epoch(before)
     Image.new("RGB", (40, 40), (250, 0, 0)).save(photos / "a" / "0.jpg", quality=95)

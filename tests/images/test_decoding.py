@@ -1,4 +1,4 @@
-"""Picture files of every mode become upright uint8 RGB."""
+"""Image files of every mode become upright uint8 RGB."""
 
 from pathlib import Path
 
@@ -11,11 +11,11 @@ from torch import Tensor
 from lightning_vision.errors import DataError
 from lightning_vision.images.decoding import decode
 
-# The left half of the picture and the right: large and far apart, so that JPEG keeps them.
+# The left half of the image and the right: large and far apart, so that JPEG keeps them.
 RED, BLUE = (250, 10, 20), (20, 10, 250)
 
 
-def picture() -> Image.Image:
+def image() -> Image.Image:
     pixels = np.empty((32, 64, 3), dtype=np.uint8)
     pixels[:, :32], pixels[:, 32:] = RED, BLUE
     return Image.fromarray(pixels)
@@ -27,7 +27,7 @@ def assert_near(pixel: Tensor, expected: tuple[int, int, int]) -> None:
 
 @pytest.mark.parametrize("extension", ["jpg", "png", "webp", "bmp", "tiff", "gif"])
 def test_formats(tmp_path: Path, extension: str) -> None:
-    picture().save(tmp_path / f"x.{extension}")
+    image().save(tmp_path / f"x.{extension}")
     decoded = decode(tmp_path / f"x.{extension}")
     assert decoded.shape == (3, 32, 64) and decoded.dtype == torch.uint8
     assert_near(decoded[:, 16, 8], RED)
@@ -41,7 +41,7 @@ def test_formats(tmp_path: Path, extension: str) -> None:
 def test_exif_orientation(tmp_path: Path, orientation: int, shape: tuple[int, ...], red: tuple[int, int]) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
-    picture().save(tmp_path / "x.jpg", exif=exif, quality=95)
+    image().save(tmp_path / "x.jpg", exif=exif, quality=95)
     decoded = decode(tmp_path / "x.jpg")
     assert decoded.shape == shape
     assert_near(decoded[:, red[0], red[1]], RED)
@@ -53,12 +53,12 @@ def test_greyscale(tmp_path: Path) -> None:
 
 
 def test_palette(tmp_path: Path) -> None:
-    picture().quantize(4).save(tmp_path / "x.png")
+    image().quantize(4).save(tmp_path / "x.png")
     assert_near(decode(tmp_path / "x.png")[:, 0, 0], RED)
 
 
 def test_cmyk(tmp_path: Path) -> None:
-    picture().convert("CMYK").save(tmp_path / "x.jpg", quality=95)
+    image().convert("CMYK").save(tmp_path / "x.jpg", quality=95)
     assert_near(decode(tmp_path / "x.jpg")[:, 16, 8], RED)
 
 
@@ -81,10 +81,10 @@ def test_sixteen_bits_are_not_clipped(tmp_path: Path) -> None:
 def test_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"gone\.jpg is not there any more"):
         decode(tmp_path / "gone.jpg")
-    (tmp_path / "text.jpg").write_text("no picture")
+    (tmp_path / "text.jpg").write_text("no image")
     with pytest.raises(DataError, match=r"text\.jpg cannot be decoded .*UnidentifiedImageError.* Repair or remove it"):
         decode(tmp_path / "text.jpg")
-    picture().save(tmp_path / "whole.jpg")
+    image().save(tmp_path / "whole.jpg")
     (tmp_path / "half.jpg").write_bytes((tmp_path / "whole.jpg").read_bytes()[:-200])
     with pytest.raises(DataError, match=r"half\.jpg cannot be decoded .*[Tt]runcated"):
         decode(tmp_path / "half.jpg")

@@ -17,12 +17,12 @@ def names(asked: Transforms) -> list[str]:
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-def test_every_preset_gives_a_uint8_picture(preset: str) -> None:
+def test_every_preset_gives_a_uint8_image(preset: str) -> None:
     built = build_transforms([preset, "resize"], 32, "data.train_transforms")
     assert built is not None
-    picture = torch.randint(0, 256, (3, 40, 60), dtype=torch.uint8)
+    image = torch.randint(0, 256, (3, 40, 60), dtype=torch.uint8)
     for _ in range(3):
-        made = v2.Compose(built)(picture)
+        made = v2.Compose(built)(image)
         assert made.dtype == torch.uint8 and made.shape == (3, 32, 32)
 
 
@@ -54,9 +54,9 @@ def test_options_arrive() -> None:
 
 def test_a_quarter_turn_keeps_every_pixel() -> None:
     (turn,) = build_transforms("rotation_90", 4, "key") or [nn.Identity()]
-    picture = torch.arange(48, dtype=torch.uint8).reshape(3, 4, 4)
-    turned = {tuple(turn(picture).flatten().tolist()) for _ in range(60)}
-    assert turned == {tuple(picture.rot90(times, (1, 2)).flatten().tolist()) for times in range(4)}
+    image = torch.arange(48, dtype=torch.uint8).reshape(3, 4, 4)
+    turned = {tuple(turn(image).flatten().tolist()) for _ in range(60)}
+    assert turned == {tuple(image.rot90(times, (1, 2)).flatten().tolist()) for times in range(4)}
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ class TestBatchTransforms:
         mixed, target = transform.mix(image, label, 3)
         assert target is not None
         torch.testing.assert_close(target.sum(dim=1), torch.ones(4))
-        # A picture of grey level c is of class c: its mean is the expectation of the target.
+        # An image of grey level c is of class c: its mean is the expectation of the target.
         torch.testing.assert_close(mixed.mean(dim=(1, 2, 3)), target @ torch.tensor([0.0, 1.0, 2.0]))
 
     def test_how_many_classes_there_are_is_told_with_each_batch(self) -> None:
@@ -118,7 +118,7 @@ class TestBatchTransforms:
         with pytest.raises(ConfigError, match=r"MixUp has num_classes=2, and the classifier tells 3 classes apart"):
             transform.check_classes(3)
 
-    def test_a_single_picture_stays_as_it_is(self) -> None:
+    def test_a_single_image_stays_as_it_is(self) -> None:
         image = torch.rand(1, 3, 8, 8)
         mixed, target = BatchTransforms("CutMix", 8).mix(image, torch.tensor([1]), 3)
         assert target is None and torch.equal(mixed, image)

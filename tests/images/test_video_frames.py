@@ -69,9 +69,9 @@ def watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Watched:
     return watched
 
 
-def grey(picture: Path) -> float:
+def grey(image: Path) -> float:
     """The mean grey of the corner that tells frames apart."""
-    return float(np.asarray(Image.open(picture).convert("L"))[2:14, 2:14].mean())
+    return float(np.asarray(Image.open(image).convert("L"))[2:14, 2:14].mean())
 
 
 def record(folder: Path, root: Path, video: Path) -> dict[str, Any]:
@@ -91,9 +91,9 @@ class TestFacts:
         video = write_video(tmp_path / "a.mp4", draw(3), turned=90)
         assert video_facts(video) == VideoFacts(3, WIDTH, HEIGHT)
         assert extract_frames({video: [1]}, tmp_path, tmp_path) == {}
-        picture = np.asarray(Image.open(frame_path(tmp_path, tmp_path, video, 1)).convert("L"))
-        assert picture.shape == (WIDTH, HEIGHT)
-        assert picture[-14:-2, 2:14].mean() == pytest.approx(level(1), abs=6), "the upper left is now the lower left"
+        image = np.asarray(Image.open(frame_path(tmp_path, tmp_path, video, 1)).convert("L"))
+        assert image.shape == (WIDTH, HEIGHT)
+        assert image[-14:-2, 2:14].mean() == pytest.approx(level(1), abs=6), "the upper left is now the lower left"
 
     @pytest.mark.parametrize(
         ("content", "match"),
@@ -129,8 +129,8 @@ class TestExtract:
         assert not (tmp_path / "frames/b").exists()
         for number in range(10):
             assert grey(frame_path(tmp_path, library, videos[1], number)) == pytest.approx(level(number), abs=4)
-        with Image.open(frame_path(tmp_path, library, videos[0], 2)) as picture:
-            assert (picture.format, picture.size, JpegImagePlugin.get_sampling(picture)) == ("JPEG", (WIDTH, HEIGHT), 0)
+        with Image.open(frame_path(tmp_path, library, videos[0], 2)) as image:
+            assert (image.format, image.size, JpegImagePlugin.get_sampling(image)) == ("JPEG", (WIDTH, HEIGHT), 0)
         assert record(tmp_path, library, videos[0])["frames"] == [2, 7]
 
     def test_what_is_there_is_not_decoded_again(

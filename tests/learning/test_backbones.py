@@ -56,7 +56,7 @@ def test_dropout_options_arrive() -> None:
     assert any("DropPath" in type(module).__name__ for module in model.modules())
 
 
-def test_a_backbone_of_fixed_size_is_built_for_the_pictures() -> None:
+def test_a_backbone_of_fixed_size_is_built_for_the_images() -> None:
     model, facts = build_backbone("test_vit", pretrained=False, image_size=64)
     assert model(torch.zeros(1, 3, 64, 64)).shape == (1, facts.num_features)
 
@@ -70,9 +70,9 @@ def test_an_unknown_name_lists_the_near_ones() -> None:
         build_backbone("resnext101_32x48", pretrained=False, image_size=32)
 
 
-def test_pictures_that_are_too_small_or_odd_for_a_backbone() -> None:
+def test_images_that_are_too_small_or_odd_for_a_backbone() -> None:
     with pytest.raises(
-        ConfigError, match=r"test_vit cannot take pictures of 33 pixels|cannot be built with these options"
+        ConfigError, match=r"test_vit cannot take images of 33 pixels|cannot be built with these options"
     ):
         build_backbone("test_vit", pretrained=False, image_size=33)
 

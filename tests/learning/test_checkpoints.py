@@ -100,7 +100,7 @@ class TestBase:
         assert any("The state of strategies.move_to_data.MoveToData goes on" in note for note in results.notes)
         assert results.base.from_checkpoint == str(find_checkpoint(finished))
         assert [e.epochs for e in results.experiences] == [1, 1]
-        assert results.initial_accuracy == before.test_accuracy[-1], "the same test pictures, the same network"
+        assert results.initial_accuracy == before.test_accuracy[-1], "the same test images, the same network"
         counted = weights_of(run)["strategy.counts"].sum() - weights_of(finished)["strategy.counts"].sum()
         assert counted == sum(e.train_samples for e in results.experiences)
 
@@ -145,7 +145,7 @@ class TestBase:
         assert same == [False, True, False] and after["network.seen"].all()
 
     @pytest.mark.parametrize("mixing", ["[MixUp]", "[CutMix]"])
-    def test_pictures_are_mixed_over_the_classes_of_both(self, mixing: str, finished: Path, tmp_path: Path) -> None:
+    def test_images_are_mixed_over_the_classes_of_both(self, mixing: str, finished: Path, tmp_path: Path) -> None:
         """The soft target has a place for the class that the base alone knows, and none of the data's is shifted."""
         options = [
             *("--data.classes=[blue,green]", "--data.stream.base_fraction=0", "--data.stream.experiences=1"),
@@ -170,7 +170,7 @@ class TestBase:
         assert not (tmp_path / "no").exists()
 
     def test_what_would_be_run_counts_the_bases_classes(self, finished: Path) -> None:
-        """A comparison looks ahead before it starts: pictures of one class are enough for a base that knows others."""
+        """A comparison looks ahead before it starts: images of one class are enough for a base that knows others."""
         stream = ["--data.classes=[blue]", "--data.stream.base_fraction=0", "--data.stream.experiences=1"]
         words = [*QUICK, *stream, f"--model.base_checkpoint={finished}", "--model.strategy=MoveToData"]
         prospect = look_ahead(read_fit_config(words).with_changes({})[1])

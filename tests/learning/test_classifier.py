@@ -41,7 +41,7 @@ def test_options_that_cannot_be(options: dict[str, Any], said: str) -> None:
         classifier(**options)
 
 
-def test_forward_takes_raw_pictures_and_never_predicts_an_unseen_class() -> None:
+def test_forward_takes_raw_images_and_never_predicts_an_unseen_class() -> None:
     model = classifier().eval()
     model.network.see([1, 3])
     image = torch.randint(0, 256, (5, 3, 16, 16), dtype=torch.uint8)
@@ -258,8 +258,8 @@ class TestCheckpoint:
         assert model.state_dict().keys() == state.keys()
         assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
         assert isinstance(model.strategy, MoveToData) and model.class_names == NAMES
-        picture = torch.zeros(1, 3, 16, 16, dtype=torch.uint8)
-        assert model.eval()(picture).shape == (1, 4)
+        image = torch.zeros(1, 3, 16, 16, dtype=torch.uint8)
+        assert model.eval()(image).shape == (1, 4)
 
     def test_it_holds_plain_values_alone(self, run: Path) -> None:
         hparams = checkpoint_of(run)["hyper_parameters"]
@@ -283,7 +283,7 @@ class TestCheckpoint:
         assert tuple(identity["mean"]) == pytest.approx(facts.mean) and identity["experience"] == 2
 
 
-def test_evaluation_shows_each_picture_to_the_backbone_once() -> None:
+def test_evaluation_shows_each_image_to_the_backbone_once() -> None:
     """Whatever the number of variants: a sweep's heads share the features."""
     model = classifier(strategy=MoveToData([0.1, 0.2, 0.3]), base_strategy=HeadOnly()).eval()
     model.strategy.heads = torch.randn(3, 4, 96)

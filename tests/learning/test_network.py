@@ -34,14 +34,14 @@ def test_a_head_that_ends_otherwise_is_named() -> None:
         _ = found.classifier
 
 
-def test_every_picture_through_the_backbone_is_counted() -> None:
+def test_every_image_through_the_backbone_is_counted() -> None:
     found = network()
     found.features(torch.zeros(5, 3, 2, 2))
     found(torch.zeros(2, 3, 2, 2))
     assert found.backbone_images == 7
 
 
-def test_pictures_are_normalised_once() -> None:
+def test_images_are_normalised_once() -> None:
     found = network()
     image = torch.tensor([0, 255], dtype=torch.uint8).view(2, 1, 1, 1).expand(2, 3, 1, 1)
     normal = found.normalise(image)

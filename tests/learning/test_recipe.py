@@ -1,4 +1,4 @@
-"""Recipes: stages, groups and pictures of their own for whatever gradient strategy learns."""
+"""Recipes: stages, groups and images of their own for whatever gradient strategy learns."""
 
 from pathlib import Path
 
@@ -81,9 +81,9 @@ def test_a_closed_form_takes_no_recipe(tmp_path: Path) -> None:
     assert read_results(plain / "results.json").experiences[1].epochs == 1
 
 
-def test_a_recipe_may_look_at_more_of_each_picture(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_recipe_may_look_at_more_of_each_image(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     fit(tmp_path, "mirrored", listed("Mirrored"), "--model.strategy=HeadOnly", "--data.views=0", "--stop_after=1")
-    assert "each picture is evaluated in several views" in capfd.readouterr().out
+    assert "each image is evaluated in several views" in capfd.readouterr().out
 
 
 def test_a_recipe_listed_twice_is_refused(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -102,7 +102,7 @@ class TestMemory:
         options = ["--model.strategy=trial_strategies.Replay", "--model.strategy.per_experience=3"]
         return fit(tmp_path_factory.mktemp("memory"), "replay", *options)
 
-    def test_each_batch_is_given_pictures_of_the_past(self, run: Path) -> None:
+    def test_each_batch_is_given_images_of_the_past(self, run: Path) -> None:
         state = weights_of(run)
         sizes = state["strategy.sizes"]
         assert (sizes[:, 1] == 6).all(), "from the first increment on there is a memory"
@@ -118,7 +118,7 @@ class TestMemory:
         assert set(served.tolist()) == set(first[:6]), "experience 2 draws from both"
         assert set(batches[0]) == set(first[:3]), "fewer than a batch: drawn more than once"
 
-    def test_remembered_pictures_are_no_training_samples_but_go_through_the_backbone(self, run: Path) -> None:
+    def test_remembered_images_are_no_training_samples_but_go_through_the_backbone(self, run: Path) -> None:
         results = read_results(run / "results.json")
         batches = len(weights_of(run)["strategy.sizes"])
         seen = sum(e.backbone_images for e in results.experiences[1:])
@@ -132,9 +132,9 @@ class TestClosedForm:
         return fit(tmp_path_factory.mktemp("means"), "means", *options, "--model.base_epochs=3")
 
     def test_it_sees_the_bases_data_once_the_base_is_trained(self, run: Path) -> None:
-        pictures = [len(experience.indices) for experience in STREAM]
+        images = [len(experience.indices) for experience in STREAM]
         for t in range(3):
-            assert weights_of(run, t)["strategy.counts"].sum() == sum(pictures[: t + 1])
+            assert weights_of(run, t)["strategy.counts"].sum() == sum(images[: t + 1])
         results = read_results(run / "results.json")
         assert [e.epochs for e in results.experiences] == [4, 1, 1], "three of the base, then one pass each"
 

@@ -90,7 +90,7 @@ def has_callback(kind: type[Callback]) -> Check:
     return lambda run: len({id(c) for t in run.trainers for c in t.callbacks if isinstance(c, kind)}) == 2
 
 
-# A run is given several options at once where they do not disturb each other. There are 29 training pictures for the
+# A run is given several options at once where they do not disturb each other. There are 29 training images for the
 # base and 29 for the increment: two batches each.
 STOPS_AT_ONCE = ("callbacks+=EarlyStopping", "callbacks.monitor=val/loss", "callbacks.stopping_threshold=100")
 GIVEN: dict[str, tuple[str, ...]] = {

@@ -134,7 +134,7 @@ def test_an_unknown_key_of_a_file(content: str, near: str, write: Write, capsys:
 
 
 def test_a_file_that_is_no_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = tmp_path / "picture.yaml"
+    path = tmp_path / "image.yaml"
     path.write_bytes(b"\xff\xd8\xff\xe0\x85")
     refused(capsys, ["fit", "--config", str(path)], 2, f"{path} is no text file")
 

@@ -10,7 +10,7 @@ import torch
 from command_line import checkpoint_of, fit, start
 from interruptions import interrupt
 from test_resume import check_equal
-from trial_pictures import Pictures
+from trial_images import Images
 
 from lightning_vision.errors import ConfigError
 from lightning_vision.learning.checkpoints import read_checkpoint
@@ -33,7 +33,7 @@ COMMON = (
 
 def callbacks(options: str = "{}") -> str:
     recipe = f"{{class_path: lightning_vision.recipes.CamBlur, init_args: {options}}}"
-    own = ("trial_pictures.Pictures", "interruptions.Interrupt")
+    own = ("trial_images.Images", "interruptions.Interrupt")
     return f"--trainer.callbacks=[{', '.join([recipe, *(f'{{class_path: {name}}}' for name in own)])}]"
 
 
@@ -44,7 +44,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def whole(place: Path) -> Path:
-    Pictures.kept.clear()
+    Images.kept.clear()
     return fit(place, "whole", *COMMON, "--data.train_transforms=Identity", callbacks())
 
 
@@ -53,16 +53,16 @@ def test_errors_and_nothing_else_are_blurred_in_a_stage_of_its_own(whole: Path) 
     assert [record.epochs for record in results.experiences] == [1 + 2]
     (note,) = results.notes
     pattern = (
-        r"after experience 0: CamBlur: (\d+) of 24 training pictures are .*; in (\d+) of them (\d+)% of the area was .*"
+        r"after experience 0: CamBlur: (\d+) of 24 training images are .*; in (\d+) of them (\d+)% of the area was .*"
     )
     found = re.fullmatch(pattern, note)
     assert found is not None
     errors, regions, share = map(int, found.groups())
     assert 24 >= errors >= regions > 0 and 0 < share < 100
     steps = 3
-    plain = {row: image for batch in Pictures.kept[:steps] for row, image in batch.items()}
-    later = {row: image for batch in Pictures.kept[steps : 2 * steps] for row, image in batch.items()}
-    again = {row: image for batch in Pictures.kept[2 * steps :] for row, image in batch.items()}
+    plain = {row: image for batch in Images.kept[:steps] for row, image in batch.items()}
+    later = {row: image for batch in Images.kept[steps : 2 * steps] for row, image in batch.items()}
+    again = {row: image for batch in Images.kept[2 * steps :] for row, image in batch.items()}
     assert len(plain) == len(later) == len(again) == 24
     blurred = {row for row in plain if not torch.equal(plain[row], later[row])}
     assert len(blurred) == regions
@@ -93,7 +93,7 @@ def test_without_errors_it_says_so_and_trains_on(place: Path) -> None:
     run = fit(place, "easy", *COMMON, *easy, "--model.optimizer.lr=3e-3", callbacks("{epochs: 1}"))
     results = read_results(run / "results.json")
     assert results.notes == [
-        "after experience 0: CamBlur found no error among 38 training pictures, and nothing to blur."
+        "after experience 0: CamBlur found no error among 38 training images, and nothing to blur."
     ]
     assert [record.epochs for record in results.experiences] == [9]
 

@@ -65,7 +65,7 @@ def test_an_impossible_cap(cap: float) -> None:
 
 
 class Witness(Callback):
-    """Writes down each batch's epoch, rows, whether they were right, and pictures."""
+    """Writes down each batch's epoch, rows, whether they were right, and images."""
 
     batches: ClassVar[list[tuple[int, list[int], list[bool], Tensor]]] = []
 
@@ -99,7 +99,7 @@ def shown(epoch: int) -> tuple[list[int], set[int]]:
 
 @pytest.mark.parametrize("options", [("--data.batch_size=16",), ("--model.strategy=HeadOnly", "--data.views=0")])
 def test_each_epoch_shows_again_what_the_one_before_got_wrong(tmp_path: Path, options: tuple[str, ...]) -> None:
-    """On pictures, and on features of a frozen backbone."""
+    """On images, and on features of a frozen backbone."""
     Witness.batches.clear()
     run = fit(tmp_path, "run", *REPLAY, *options)
     features = read_results(run / "results.json").features
@@ -116,15 +116,15 @@ def test_each_epoch_shows_again_what_the_one_before_got_wrong(tmp_path: Path, op
         wrong = now
 
 
-def test_a_picture_that_is_shown_twice_is_augmented_anew(tmp_path: Path) -> None:
+def test_a_image_that_is_shown_twice_is_augmented_anew(tmp_path: Path) -> None:
     Witness.batches.clear()
     fit(tmp_path, "run", *REPLAY, "--trainer.max_epochs=2")
     of: dict[int, list[Tensor]] = {}
-    for epoch, index, _, image in Witness.batches:
-        for row, picture in zip(index, image, strict=True):
+    for epoch, index, _, images in Witness.batches:
+        for row, image in zip(index, images, strict=True):
             if epoch == 1:
-                of.setdefault(row, []).append(picture)
-    twice = [pictures for pictures in of.values() if len(pictures) == 2]
+                of.setdefault(row, []).append(image)
+    twice = [images for images in of.values() if len(images) == 2]
     assert twice and any(not torch.equal(one, other) for one, other in twice)
 
 

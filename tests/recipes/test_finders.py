@@ -138,7 +138,7 @@ class Fragile(Strategy):
 
 
 class Hungry(Strategy):
-    """Has memory for some pictures, on whatever device."""
+    """Has memory for some images, on whatever device."""
 
     def __init__(self, most: int) -> None:
         super().__init__()
@@ -168,7 +168,7 @@ def test_the_largest_batch_that_fits(
     results = read_results(run / "results.json")
     assert results.experiences[0].batch_size == size
     assert cast(Any, results.run.data)["init_args"]["batch_size"] == first
-    assert f"BatchSizeFinder, experience 0: {size} pictures a batch." in capsys.readouterr().err
+    assert f"BatchSizeFinder, experience 0: {size} images a batch." in capsys.readouterr().err
     if (first, most, mode) == (4, 20, "power"):
         assert same(run, fit(tmp_path, "given", *options, f"--data.batch_size={size}"))
 

@@ -8,7 +8,7 @@ import pytest
 from command_line import changed, fit, start, weights_of
 from tiny_network import tiny_network
 from torch import nn
-from trial_pictures import Shown
+from trial_images import Shown
 
 from lightning_vision import Strategy
 from lightning_vision.errors import ConfigError
@@ -28,7 +28,7 @@ COMMON = (
 
 def callbacks(options: str) -> str:
     recipe = f"{{class_path: lightning_vision.recipes.FixRes, init_args: {options}}}"
-    return f"--trainer.callbacks=[{recipe}, {{class_path: trial_pictures.Shown}}]"
+    return f"--trainer.callbacks=[{recipe}, {{class_path: trial_images.Shown}}]"
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +83,7 @@ def test_it_says_where_there_is_no_batch_norm_to_fit(place: Path, options: tuple
     run = fit(place, name, *COMMON, *options, callbacks("{train_size: 16, epochs: 1}"))
     notes = [note for note in read_results(run / "results.json").notes if "FixRes fitted the classifier alone" in note]
     assert [note.split(":")[0] for note in notes] == [f"after experience {t}" for t in said]
-    assert all("pictures of 32 pixels" in note for note in notes)
+    assert all("images of 32 pixels" in note for note in notes)
 
 
 def test_a_closed_form_takes_no_part_in_it(place: Path) -> None:
@@ -134,5 +134,5 @@ def test_options_out_of_range_are_refused(options: dict[str, float], message: st
 
 def test_a_size_that_the_backbone_cannot_take_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert start(tmp_path, "tiny", *COMMON, "--model.backbone=test_convnext", callbacks("{train_size: 24}")) == 2
-    assert "FixRes.train_size: test_convnext cannot take pictures of 24 pixels" in capsys.readouterr().err
+    assert "FixRes.train_size: test_convnext cannot take images of 24 pixels" in capsys.readouterr().err
     assert not (tmp_path / "tiny" / "results.json").exists()

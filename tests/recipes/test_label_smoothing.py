@@ -21,7 +21,7 @@ def test_it_is_torchs_over_the_classes_seen(smoothing: float, weights: torch.Ten
     """Class 1 was not seen: it takes no share of a target, and its weight counts nowhere.
 
     A class's weight counts with each share of a target that it has, as in torch; where torch would divide by the sum of
-    the weights of the labels, it is the number of pictures, as everywhere here.
+    the weights of the labels, it is the number of images, as everywhere here.
     """
     network = tiny_network(seen=SEEN)
     network.label_smoothing, network.class_weights = smoothing, weights

@@ -10,7 +10,7 @@ from coloured_squares import COLOURS, ColouredSquares
 from command_line import checkpoint_of, fit, start
 from interruptions import interrupt
 from test_resume import check_equal
-from trial_pictures import Dropped, Shown
+from trial_images import Dropped, Shown
 
 from lightning_vision.errors import ConfigError
 from lightning_vision.learning.classifier import ContinualClassifier
@@ -34,7 +34,7 @@ COMMON = (
 
 def callbacks(options: str, *more: str) -> str:
     recipe = f"{{class_path: lightning_vision.recipes.ProgressiveResizing, init_args: {options}}}"
-    own = ("trial_pictures.Shown", "trial_pictures.Dropped", "interruptions.Interrupt")
+    own = ("trial_images.Shown", "trial_images.Dropped", "interruptions.Interrupt")
     others = [f"{{class_path: {name}}}" for name in own]
     return f"--trainer.callbacks=[{', '.join([recipe, *more, *others])}]"
 
@@ -96,7 +96,7 @@ def test_without_a_preset_what_is_not_given_stays() -> None:
 # ---- a run -----------------------------------------------------------------------------------------------------------
 
 
-def test_pictures_grow_and_are_mixed_stage_by_stage(whole: Path) -> None:
+def test_images_grow_and_are_mixed_stage_by_stage(whole: Path) -> None:
     assert set(Shown.seen) == {
         (0, epoch, side, mixed) for epoch, side, mixed in ((0, 16, False), (1, 24, True), (2, 32, True))
     }

@@ -41,7 +41,7 @@ INTERRUPTED = (
     "--trainer.callbacks.steps=20",
     "--trainer.callbacks.highest=0.1",
 )
-# No batch norm, no dropout, no augmentation: nothing that depends on which pictures share a process.
+# No batch norm, no dropout, no augmentation: nothing that depends on which images share a process.
 TOGETHER = (
     "--data=interruptions.PlainSquares",
     "--data.per_class=23",

@@ -26,7 +26,7 @@ def numbered(side: int) -> Tensor:
 # ---- by hand ---------------------------------------------------------------------------------------------------------
 
 
-def test_flips_are_the_picture_and_its_mirror_image() -> None:
+def test_flips_are_the_image_and_its_mirror_image() -> None:
     plain, mirrored = views_of(numbered(2), "flips", 2)
     assert plain.tolist() == [[[[0, 1], [2, 3]]]] and mirrored.tolist() == [[[[1, 0], [3, 2]]]]
 

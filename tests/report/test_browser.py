@@ -73,9 +73,9 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page of a comparison with shared bases, a sweep and 40 classes, some of which try to run scripts."""
     folder = tmp_path_factory.mktemp("browser") / "birds"
     accuracies = {"HeadOnly": {0: 0.6, 1: 0.65, 2: 0.7}, "Retrain": {0: 0.9, 1: 0.8, 2: 0.85}}
-    make_comparison(folder, accuracies, classes=NAMES, pictures=40 * 12, scenario="InstanceIncremental")
+    make_comparison(folder, accuracies, classes=NAMES, images=40 * 12, scenario="InstanceIncremental")
     for seed in (0, 1, 2):
-        make_run(folder / "runs" / f"sweep-{seed}", strategy="strategies.MoveToData", seed=seed, classes=NAMES, pictures=40 * 12, epsilons=(0.0, 0.01, 0.1))  # fmt: skip
+        make_run(folder / "runs" / f"sweep-{seed}", strategy="strategies.MoveToData", seed=seed, classes=NAMES, images=40 * 12, epsilons=(0.0, 0.01, 0.1))  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Chart, "png", lambda self: b"")
         return write_report(gather([folder]), folder / "report").page

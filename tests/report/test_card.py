@@ -13,7 +13,7 @@ from lightning_vision.report.gather import gather
 @pytest.mark.parametrize(
     ("backbone", "options", "words"),
     [
-        ("test_resnet", {"model.pretrained": False}, "nothing: no overlap with the test pictures"),
+        ("test_resnet", {"model.pretrained": False}, "nothing: no overlap with the test images"),
         (
             "tf_efficientnetv2_b3.in21k_ft_in1k",
             {"model.pretrained": True},

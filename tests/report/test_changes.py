@@ -26,7 +26,7 @@ def run_of(folder: Path) -> ReportRun:
 
 
 def hand_made(folder: Path, **options: object) -> ReportRun:
-    return run_of(make_run(folder, labels=LABELS, predicted=PREDICTED, pictures=8, **options))  # type: ignore[arg-type]
+    return run_of(make_run(folder, labels=LABELS, predicted=PREDICTED, images=8, **options))  # type: ignore[arg-type]
 
 
 def test_recalls_by_hand(tmp_path: Path) -> None:
@@ -51,7 +51,7 @@ def test_forgetting_counts_from_the_experience_in_which_a_class_came(tmp_path: P
     predicted = PREDICTED.copy()
     predicted[1, 4:6] = [1, 0]  # bee 1/2 after its experience
     predicted[0, 4:6] = [1, 1]  # and 1 by luck before
-    run = run_of(make_run(tmp_path, labels=LABELS, predicted=predicted, pictures=8, scenario="ClassIncremental"))
+    run = run_of(make_run(tmp_path, labels=LABELS, predicted=predicted, images=8, scenario="ClassIncremental"))
     _, bee, cat = class_changes(run)
     assert (bee.best_before, bee.forgetting) == (0.5, 0.0)
     assert (cat.best_before, cat.before, cat.after, cat.forgetting) == (None, 0.5, 1.0, None)
@@ -61,16 +61,16 @@ def test_forgetting_counts_from_the_experience_in_which_a_class_came(tmp_path: P
 def test_with_a_class_an_experience_the_mean_is_the_runs_forgetting(tmp_path: Path, seed: int) -> None:
     classes = ("a", "b", "c", "d", "e")
     run = run_of(
-        make_run(tmp_path, [0.2, 0.35, 0.45, 0.5, 0.6], classes=classes, scenario="ClassIncremental", pictures=100, seed=seed)
+        make_run(tmp_path, [0.2, 0.35, 0.45, 0.5, 0.6], classes=classes, scenario="ClassIncremental", images=100, seed=seed)
     )  # fmt: skip
     lost = [change.forgetting for change in class_changes(run)]
     assert lost[-1] is None
     assert np.mean([value for value in lost if value is not None]) == pytest.approx(run.results.forgetting)
 
 
-def test_a_class_without_test_pictures_and_a_single_experience_have_no_forgetting(tmp_path: Path) -> None:
+def test_a_class_without_test_images_and_a_single_experience_have_no_forgetting(tmp_path: Path) -> None:
     labels = np.array([0, 0, 1, 1])
-    run = run_of(make_run(tmp_path / "a", labels=labels, predicted=np.array([[0, 0, 1, 1], [0, 1, 1, 1]]), pictures=4))
+    run = run_of(make_run(tmp_path / "a", labels=labels, predicted=np.array([[0, 0, 1, 1], [0, 1, 1, 1]]), images=4))
     ant, _, cat = class_changes(run)
     assert (cat.support, cat.best_before, cat.before, cat.after, cat.forgetting) == (0, None, None, None, None)
     assert ant.forgetting == 0.5
@@ -90,16 +90,16 @@ def test_flips_by_hand(tmp_path: Path) -> None:
 
 
 def test_the_surest_flips_come_first_and_the_others_are_counted(tmp_path: Path) -> None:
-    run = run_of(make_run(tmp_path, [0.9, 0.1], pictures=90))
+    run = run_of(make_run(tmp_path, [0.9, 0.1], images=90))
     (found,) = flips(run, shown=5)
     predictions = run.predictions()
     assert predictions is not None
     assert found.lost >= 72 and len(found.surest_lost) == 5
     lost = predictions.correct[0] & ~predictions.correct[1]
     expected = np.sort(predictions.confidence[1][lost])[::-1][:5].tolist()
-    assert [picture.confidence for picture in found.surest_lost] == expected
+    assert [image.confidence for image in found.surest_lost] == expected
     hashes = dict(zip(predictions.index.tolist(), predictions.path_hash.tolist(), strict=True))
-    assert all(hashes[picture.row] == picture.path_hash for picture in found.surest_lost)
+    assert all(hashes[image.row] == image.path_hash for image in found.surest_lost)
 
 
 def test_flips_are_named_in_the_order_of_the_group(tmp_path: Path) -> None:
@@ -127,11 +127,11 @@ def test_top_confusions_are_added_up_over_runs(tmp_path: Path) -> None:
     assert top_confusions([run, run], most=1) == [{"true": "ant", "predicted": "bee", "count": 4, "share": 0.5}]
 
 
-def test_two_models_on_the_same_pictures(tmp_path: Path) -> None:
+def test_two_models_on_the_same_images(tmp_path: Path) -> None:
     hand_made(tmp_path / "a")
     other = PREDICTED.copy()
     other[2] = [0, 0, 0, 0, 0, 0, 2, 0]  # right: 0, 1, 2, 3, 6; the first: 0, 3, 4, 6, 7
-    make_run(tmp_path / "b", labels=LABELS, predicted=other, pictures=8, strategy="strategies.EWC")
+    make_run(tmp_path / "b", labels=LABELS, predicted=other, images=8, strategy="strategies.EWC")
     runs = {run.strategy: run for run in gather([tmp_path]).groups[0].runs}
     found = two_models(runs["HeadOnly"], runs["EWC"])
     assert found is not None

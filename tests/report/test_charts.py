@@ -40,7 +40,7 @@ def drawn(chart: Chart | None) -> Chart:
 
 @pytest.fixture(scope="module")
 def compared(tmp_path_factory: pytest.TempPathFactory) -> Group:
-    """Two strategies and Retrain, three seeds each, on a base that has half of the pictures right."""
+    """Two strategies and Retrain, three seeds each, on a base that has half of the images right."""
     accuracies = {
         "HeadOnly": {0: 0.6, 1: 0.6, 2: 0.7},
         "RanPAC": {0: 0.8, 1: 0.85, 2: 0.9},
@@ -151,7 +151,7 @@ class TestStream:
             assert row["c3"] == pytest.approx(mean, abs=1e-4)
 
     def test_of_a_long_stream_every_few_rows_are_shown_and_the_last(self, tmp_path: Path) -> None:
-        group = group_of(make_run(tmp_path / "run", [0.5] * 45, pictures=450))
+        group = group_of(make_run(tmp_path / "run", [0.5] * 45, images=450))
         chart = drawn(matrix_chart(group))
         shown = {row["c2"] for row in chart.datasets["rows"]}
         assert 45 in shown and len(shown) == 15 <= MOST_CELLS and "One experience in 3" in chart.note
@@ -200,7 +200,7 @@ class TestSweep:
         assert len(recall.datasets["rows"]) == 3 * 3 and recall.datasets["means"][0]["c2"] == pytest.approx(
             0.7, abs=1e-3
         )
-        assert {row["c2"] for row in moved.datasets["rows"]} == {1.0, 10.0}, "100 pictures; zero has no logarithm"
+        assert {row["c2"] for row in moved.datasets["rows"]} == {1.0, 10.0}, "100 images; zero has no logarithm"
 
     def test_without_a_sweep_there_is_none(self, compared: Group) -> None:
         assert sweep_charts(compared, labels(compared)) == []
@@ -260,7 +260,7 @@ def test_panels_have_short_names_that_differ() -> None:
     assert short_names(names) == {names[0]: "short", names[1]: "FullFineTu…_size=32 x", names[2]: "FullFineTu…_size=32 x #2"}  # fmt: skip
 
 
-def test_the_picture(compared: Group) -> None:
+def test_the_image(compared: Group) -> None:
     png = drawn(stream_chart(compared, labels(compared), seen=False)).png()
     assert png.startswith(b"\x89PNG\r\n") and len(png) > 20_000
     assert int.from_bytes(png[16:20], "big") > 1600, "at twice the resolution"

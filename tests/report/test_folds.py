@@ -23,7 +23,7 @@ def folded(folder: Path, name: str, strategy: str, fold: int, accuracy: float, s
         scenario="Joint",
         seed=seed,
         options=options,
-        pictures_from=f"fold {fold}",
+        images_from=f"fold {fold}",
     )
 
 

@@ -161,8 +161,8 @@ def test_classes_of_experiences_follow_the_order(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changed", "why"),
     [
-        ({"pictures_from": "other"}, "the test pictures differ (60 here, 60 there)"),
-        ({"pictures": 90}, "the test pictures differ"),
+        ({"images_from": "other"}, "the test images differ (60 here, 60 there)"),
+        ({"images": 90}, "the test images differ"),
         ({"classes": ("ant", "bee", "dog")}, "the classes differ (3 classes here and 3 there, only here 'dog', only there 'cat')"),
         ({"classes": ("ant", "bee")}, "the classes differ (2 classes here and 3 there, only there 'cat')"),
         ({"scenario": "ClassIncremental"}, "the scenario is ClassIncremental here and InstanceIncremental there"),
@@ -181,7 +181,7 @@ def test_what_must_not_be_ranked_together_stands_apart(tmp_path: Path, changed: 
     assert first.remarks[0].startswith(f"Not ranked together with “{second.name}”: ")
 
 
-def test_the_same_pictures_in_another_order_are_the_same_test_set(tmp_path: Path) -> None:
+def test_the_same_images_in_another_order_are_the_same_test_set(tmp_path: Path) -> None:
     make_run(tmp_path / "a")
     path = make_run(tmp_path / "b", strategy=EWC) / "predictions.npz"
     with np.load(path) as file:
@@ -192,7 +192,7 @@ def test_the_same_pictures_in_another_order_are_the_same_test_set(tmp_path: Path
     assert two_models(*group.runs) is not None
 
 
-def test_a_picture_with_another_label_is_another_test_set(tmp_path: Path) -> None:
+def test_a_image_with_another_label_is_another_test_set(tmp_path: Path) -> None:
     labels = np.arange(60) % 3
     make_run(tmp_path / "a", labels=labels)
     make_run(tmp_path / "b", labels=np.roll(labels, 1))

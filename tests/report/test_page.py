@@ -16,7 +16,7 @@ from run_maker import make_comparison, make_run
 from lightning_vision.report import page as page_module
 from lightning_vision.report.chart import Chart
 from lightning_vision.report.gather import gather
-from lightning_vision.report.page import Pictures, ReportFiles, json_block, script, write_report
+from lightning_vision.report.page import Images, ReportFiles, json_block, script, write_report
 from lightning_vision.report.runs import ReportRun
 
 HOSTILE = (
@@ -70,20 +70,20 @@ class Page(HTMLParser):
 
 
 @pytest.fixture(autouse=True, scope="module")
-def quick_pictures() -> object:
+def quick_images() -> object:
     """PNGs are drawn in test_charts."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Chart, "png", lambda self: b"png of " + self.name.encode())
         yield
 
 
-def report(folders: list[Path], output: Path, pictures: Pictures | None = None) -> tuple[Page, ReportFiles]:
-    files = write_report(gather(folders), output, pictures)
+def report(folders: list[Path], output: Path, images: Images | None = None) -> tuple[Page, ReportFiles]:
+    files = write_report(gather(folders), output, images)
     return Page(files.page), files
 
 
 def jpeg(run: ReportRun, row: int) -> bytes | None:
-    """A picture for every row but one."""
+    """An image for every row but one."""
     if row == 1000:
         return None
     buffer = io.BytesIO()
@@ -192,7 +192,7 @@ def test_only_the_pages_own_scripts_may_run(page: Page) -> None:
     assert not re.search(r"\b(fetch|XMLHttpRequest|WebSocket|importScripts)\b", "".join(page.scripts[1:]))
 
 
-def test_thumbnails_of_pictures_that_turned_over(page: Page, folder: Path, tmp_path: Path) -> None:
+def test_thumbnails_of_images_that_turned_over(page: Page, folder: Path, tmp_path: Path) -> None:
     sources = [image["src"] for image in page.all("img")]
     assert 10 < len(sources) <= 4 * 2 * 8
     for source in sources:
@@ -273,7 +273,7 @@ def test_many_runs_of_many_classes_stay_small(tmp_path: Path) -> None:
     names = [f"a car of make and model number {number}" for number in range(196)]
     for number in range(12):
         strategy = f"strategies.Strategy{number // 3}"
-        make_run(tmp_path / "runs" / str(number), [0.5, 0.6, 0.7], strategy=strategy, seed=number % 3, classes=names, pictures=196 * 10)  # fmt: skip
+        make_run(tmp_path / "runs" / str(number), [0.5, 0.6, 0.7], strategy=strategy, seed=number % 3, classes=names, images=196 * 10)  # fmt: skip
     page, files = report([tmp_path / "runs"], tmp_path / "out")
     size = files.page.stat().st_size - len(page.scripts[0])
     assert size * 100 / 12 < 13e6

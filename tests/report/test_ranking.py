@@ -34,7 +34,7 @@ def ranking(folder: Path) -> Ranking:
         "EWC": {0: 0.81, 1: 0.84, 2: 0.82, 3: 0.86},
         "LwF": {0: 0.70, 1: 0.75},
     }
-    make_comparison(folder / "c", accuracies, pictures=300)
+    make_comparison(folder / "c", accuracies, images=300)
     return ranking_of(folder)
 
 
@@ -124,7 +124,7 @@ def test_it_may_take_more_seeds_and_more_images(tmp_path: Path) -> None:
             predicted = np.zeros((2, 100), dtype=np.int64)
             predicted[1, wrong] = 1
             predicted[1, 40 : 60 if seed == unlucky else 40] = 1
-            make_run(tmp_path / f"{name}{seed}", labels=labels, predicted=predicted, pictures=100, seed=seed, strategy=f"strategies.{name}")  # fmt: skip
+            make_run(tmp_path / f"{name}{seed}", labels=labels, predicted=predicted, images=100, seed=seed, strategy=f"strategies.{name}")  # fmt: skip
     found = ranking_of(tmp_path).how_many
     assert "Neither more seeds on these 100 test images nor more test images with 3 seeds would do" in found
     assert "for a difference of 2.0 points" in found
@@ -141,7 +141,7 @@ def test_prices_are_means_over_seeds_without_the_base(ranking: Ranking) -> None:
 
 def test_a_clear_best(tmp_path: Path) -> None:
     folder = make_comparison(
-        tmp_path / "c", {"A": {0: 0.9, 1: 0.91, 2: 0.92}, "B": {0: 0.5, 1: 0.52, 2: 0.51}}, pictures=300
+        tmp_path / "c", {"A": {0: 0.9, 1: 0.91, 2: 0.92}, "B": {0: 0.5, 1: 0.52, 2: 0.51}}, images=300
     )
     found = ranking_of(folder)
     assert found.words.startswith("A is best, with 91.0 % of the test images right (mean of 3 seeds")
@@ -164,8 +164,8 @@ def test_one_seed_is_two_models(tmp_path: Path) -> None:
     labels = np.zeros(40, dtype=np.int64)
     one, other = np.zeros((2, 40), dtype=np.int64), np.zeros((2, 40), dtype=np.int64)
     one[1, :2], other[1, 2:12] = 1, 1  # 2 images wrong here, 10 others there
-    make_run(tmp_path / "a", labels=labels, predicted=one, pictures=40)
-    make_run(tmp_path / "b", labels=labels, predicted=other, pictures=40, strategy="strategies.EWC")
+    make_run(tmp_path / "a", labels=labels, predicted=one, images=40)
+    make_run(tmp_path / "b", labels=labels, predicted=other, images=40, strategy="strategies.EWC")
     found = ranking_of(tmp_path)
     row = found.methods[1]
     assert (row.label, row.verdict, row.why, row.test) == ("EWC", "cannot tell", "under 3 common seeds", "mcnemar")
@@ -182,7 +182,7 @@ def test_seeds_that_change_nothing_are_no_proof(tmp_path: Path) -> None:
         predicted[1, wrong] = 1
         for seed in range(3):
             make_run(
-                tmp_path / f"{name}{seed}", labels=labels, predicted=predicted, pictures=100, seed=seed,
+                tmp_path / f"{name}{seed}", labels=labels, predicted=predicted, images=100, seed=seed,
                 strategy=f"strategies.{name}",
             )  # fmt: skip
     found = ranking_of(tmp_path)
@@ -194,7 +194,7 @@ def test_seeds_that_change_nothing_are_no_proof(tmp_path: Path) -> None:
 
 
 def test_all_right_is_not_100_to_100(tmp_path: Path) -> None:
-    make_comparison(tmp_path / "c", {"A": {seed: 1.0 for seed in range(3)}}, pictures=60)
+    make_comparison(tmp_path / "c", {"A": {seed: 1.0 for seed in range(3)}}, images=60)
     accuracy = ranking_of(tmp_path).methods[0].accuracy
     assert accuracy.mean == accuracy.high == 1.0
     assert accuracy.low == pytest.approx(0.025 ** (1 / 60))  # Clopper and Pearson
@@ -264,7 +264,7 @@ def test_the_case_is_the_group(tmp_path: Path) -> None:
             predicted = np.zeros((2, 100), dtype=np.int64)
             predicted[1, :wrong] = 1
             for seed in range(3):
-                make_run(tmp_path / kind / f"{name}{seed}", labels=labels, predicted=predicted, pictures=100, seed=seed,
+                make_run(tmp_path / kind / f"{name}{seed}", labels=labels, predicted=predicted, images=100, seed=seed,
                          strategy=f"strategies.{name}", groups=groups)  # fmt: skip
         found[kind] = ranking_of(tmp_path / kind).methods[1]
     one, other = found["grouped"], found["alone"]
@@ -277,7 +277,7 @@ def test_the_case_is_the_group(tmp_path: Path) -> None:
 
 
 def test_macro_f1_and_forgetting_have_intervals(tmp_path: Path) -> None:
-    folder = make_comparison(tmp_path / "c", {"A": {seed: 0.8 + seed / 20 for seed in range(3)}}, pictures=300)
+    folder = make_comparison(tmp_path / "c", {"A": {seed: 0.8 + seed / 20 for seed in range(3)}}, images=300)
     (row,) = ranking_of(folder).methods
     runs = [read_results(folder / "runs" / f"A-seed={seed}" / "results.json") for seed in range(3)]
     for interval, values in (
@@ -333,7 +333,7 @@ def test_a_price_that_one_seed_lacks_is_not_known(tmp_path: Path) -> None:
 
 def test_a_mean_over_other_seeds_is_not_taken_for_a_proof(tmp_path: Path) -> None:
     lucky = {0: 0.60, 1: 0.61, 2: 0.63, 3: 0.99, 4: 0.98, 5: 0.99}
-    found = ranking_of(make_comparison(tmp_path / "c", {"A": {0: 0.70, 1: 0.72, 2: 0.73}, "B": lucky}, pictures=300))
+    found = ranking_of(make_comparison(tmp_path / "c", {"A": {0: 0.70, 1: 0.72, 2: 0.73}, "B": lucky}, images=300))
     assert [row.label for row in found.methods] == ["B", "A"]
     assert found.methods[1].verdict == "different" and (found.methods[1].difference or Interval(0, None, None)).mean > 0
     assert "On the seeds that both have it is significantly worse than A" in found.words

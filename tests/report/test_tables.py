@@ -21,7 +21,7 @@ def comparison(tmp_path_factory: pytest.TempPathFactory) -> Comparison:
     folder = tmp_path_factory.mktemp("tables") / "c"
     make_comparison(folder, {"HeadOnly": {0: 0.6, 1: 0.7, 2: 0.65}, "EWC": {0: 0.8, 1: 0.85}})
     make_run(folder / "runs" / "half", [0.5, 0.6], experiences=3, seed=2, strategy="strategies.EWC")
-    make_run(folder / "runs" / "other", [0.5, 0.9], pictures_from="elsewhere")
+    make_run(folder / "runs" / "other", [0.5, 0.9], images_from="elsewhere")
     (folder / "runs" / "broken").mkdir()
     (folder / "runs" / "broken" / "results.json").write_text("{")
     return gather([folder])
@@ -41,7 +41,7 @@ def test_the_ranking_is_read_back(written: Path, comparison: Comparison) -> None
     first = table[table["group"] == comparison.groups[0].name]
     assert first["method"].tolist() == ["EWC", "HeadOnly"]
     assert first["rank"].tolist() == [1, 2]
-    assert first["test accuracy (%)"].tolist() == pytest.approx([82.5, 65.0], abs=0.9)  # of 60 pictures
+    assert first["test accuracy (%)"].tolist() == pytest.approx([82.5, 65.0], abs=0.9)  # of 60 images
     assert first["verdict"].tolist() == ["best", "cannot tell"]
     assert first["why it cannot tell"].fillna("").tolist() == ["", "under 3 common seeds"]
     assert (first["difference low (points)"] < first["difference to best (points)"])[1]
@@ -62,7 +62,7 @@ def test_classes_are_means_over_seeds(written: Path, comparison: Comparison) -> 
     recall = [run.results.test.per_class["bee"]["recall"] for run in method.runs]
     assert row["forgetting (points)"] == pytest.approx(100 * sum(value or 0.0 for value in lost) / 3)
     assert row["recall (%)"] == pytest.approx(100 * sum(value or 0.0 for value in recall) / 3)
-    assert (row["seeds"], row["test pictures"]) == (3, 20)
+    assert (row["seeds"], row["test images"]) == (3, 20)
     assert row["recall low (%)"] < row["recall (%)"] < row["recall high (%)"]
     half = table[(table["group"] == group.name) & (table["method"] == "EWC") & (table["class"] == "bee")].iloc[0]
     one = accuracy_interval(bees_of(next(method for method in group.methods if method.label == "EWC")))

@@ -23,7 +23,7 @@ def no_mask(logits: Tensor) -> Tensor:
     return logits
 
 
-def test_each_picture_once_in_the_order_of_the_table() -> None:
+def test_each_image_once_in_the_order_of_the_table() -> None:
     collector = Collector()
     logits = torch.eye(3)
     collector.add(batch([7, 2, 9], [0, 1, 1], [True, True, False]), logits, no_mask)

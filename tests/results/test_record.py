@@ -20,7 +20,7 @@ NAMES = ["red", "green", "blue", "grey"]
 
 
 def record(scenario: Scenario) -> tuple[StreamRecord, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """An empty record, the test pictures' rows and labels."""
+    """An empty record, the test images' rows and labels."""
     data = ColouredSquares(stream=scenario)
     pairs = sorted((int(row), e.index) for e in data.stream for row in e.test_indices)
     index = np.array([row for row, _ in pairs])
@@ -201,7 +201,7 @@ class TestRestore:
             fresh.restore(results, directory)
 
 
-def test_path_hashes_match_pictures_across_runs() -> None:
+def test_path_hashes_match_images_across_runs() -> None:
     one, two = path_hashes(["a/1.png", "a/2.png"]), path_hashes(["a/2.png"])
     assert one.dtype == np.dtype("<U16") and one[1] == two[0] != one[0]
 

@@ -85,7 +85,7 @@ def made(seconds: float = 1.5) -> Results:
                     "evaluation": {**price, "images": 6},
                 }
             ],
-            "notes": ["after experience 0: two pictures"],
+            "notes": ["after experience 0: two images"],
             "base": {**price, "from_checkpoint": None},
             "network": {"backbone": "resnet18", "total_parameters": 22, "macs": None},
             "totals": {**price, "backbone_images": 38},
@@ -359,4 +359,4 @@ def test_example_of_the_docs_runs(
     monkeypatch.chdir(tmp_path)
     (example,) = re.findall(r"```python\n(.*?)```", DOC.read_text(encoding="utf-8"), flags=re.DOTALL)
     exec(example, {})
-    assert capsys.readouterr().out == "first: 0.750 of the test pictures right\nzebra 0.5\näpfel 1.0\n"
+    assert capsys.readouterr().out == "first: 0.750 of the test images right\nzebra 0.5\näpfel 1.0\n"

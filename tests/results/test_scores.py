@@ -62,7 +62,7 @@ def test_incomplete_run_is_scored_like_the_shorter_stream(done: int) -> None:
 
 
 @pytest.mark.filterwarnings("error")
-def test_part_without_test_pictures_is_left_out() -> None:
+def test_part_without_test_images_is_left_out() -> None:
     matrix = FULL.copy()
     matrix[:, 1] = NAN
     assert scores.average_accuracy(matrix) == pytest.approx(0.65)
@@ -126,7 +126,7 @@ def test_per_class_by_hand() -> None:
 @pytest.mark.parametrize("classes", [2, 9, 196])
 def test_equal_to_scikit_learn(classes: int) -> None:
     rng = np.random.default_rng(classes)
-    # 500 pictures of 196 classes: some have no support and some are never predicted.
+    # 500 images of 196 classes: some have no support and some are never predicted.
     labels, predicted = rng.integers(0, classes, (2, 500))
     confusion = scores.confusion_matrix(labels, predicted, classes)
     np.testing.assert_array_equal(confusion, confusion_matrix(labels, predicted, labels=range(classes)))

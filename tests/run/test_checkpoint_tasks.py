@@ -38,7 +38,7 @@ def task(name: str, checkpoint: Path, *options: str) -> int:
 
 class TestTest:
     def test_rewrites_what_the_run_found(self, run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        """The same weights and pictures give the same figures, so a rewritten file is the one there was."""
+        """The same weights and images give the same figures, so a rewritten file is the one there was."""
         before, confusion = (run / "results.json").read_text(), (run / "confusion_matrix.csv").read_text()
         damaged = json.loads(before)
         damaged["test"]["accuracy"], damaged["test_accuracy"][-1] = 0.123, 0.123
@@ -49,12 +49,12 @@ class TestTest:
         assert task("test", run) == 0
         assert json.loads((run / "results.json").read_text()) == json.loads(before)
         assert (run / "confusion_matrix.csv").read_text() == confusion
-        with Image.open(run / "confusion_matrix.png") as picture:
-            picture.load()
+        with Image.open(run / "confusion_matrix.png") as image:
+            image.load()
         shown = capsys.readouterr().out
         accuracy = json.loads(before)["test"]["accuracy"]
         assert f"test accuracy {accuracy:.4f}" in shown
-        assert "on 24 pictures" in shown
+        assert "on 24 images" in shown
         assert str(run / "results.json") in shown
 
     def test_all_figures_are_from_the_one_pass(self, run: Path) -> None:
@@ -174,12 +174,12 @@ class TestTest:
             ["--data.classes=[red,green,blue]"],
             ["--data.per_class=12"],
         ],
-        ids=["another split", "another stream", "a class less", "fewer pictures"],
+        ids=["another split", "another stream", "a class less", "fewer images"],
     )
     def test_other_data_leaves_the_results_alone(
         self, options: list[str], run: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        """Figures of other pictures among those of the run would be compared with them."""
+        """Figures of other images among those of the run would be compared with them."""
         before = {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()}
         assert task("test", run, *options) == 0
         assert "left as it is: the test data is another" in capsys.readouterr().out
@@ -187,7 +187,7 @@ class TestTest:
 
 
 class TestPredict:
-    def test_one_row_a_test_picture(self, run: Path) -> None:
+    def test_one_row_a_test_image(self, run: Path) -> None:
         assert task("predict", run) == 0
         table = pd.read_csv(run / "predictions.csv")
         names = ["red", "green", "blue", "grey"]
@@ -215,12 +215,12 @@ class TestPredict:
         assert (table[["probability/blue", "probability/grey"]] == 0).all(axis=None)
         assert set(table["predicted"]) <= {"red", "green"}
 
-    def test_few_new_pictures_need_no_stream_as_long_as_the_runs(
+    def test_few_new_images_need_no_stream_as_long_as_the_runs(
         self, run: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        """Twelve pictures cannot be dealt to many experiences, and what is predicted does not depend on it."""
+        """Twelve images cannot be dealt to many experiences, and what is predicted does not depend on it."""
         assert task("predict", run, "--data.per_class=3", "--data.stream=Joint") == 0
-        assert "for the test part of 12 pictures" in capsys.readouterr().out
+        assert "for the test part of 12 images" in capsys.readouterr().out
         assert len(pd.read_csv(run / "predictions.csv")) == 3
 
 

@@ -22,7 +22,7 @@ class Reader:
         if text == "stop":
             raise KeyboardInterrupt
         if not text.isdecimal():
-            raise DataError(f"The picture {file} cannot be decoded (it is {text}). Repair or remove it.")
+            raise DataError(f"The image {file} cannot be decoded (it is {text}). Repair or remove it.")
         return [int(text)]
 
 

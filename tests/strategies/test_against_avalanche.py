@@ -1,4 +1,4 @@
-"""Avalanche's plugins as oracles: what each computes on the same network and pictures is what ours does."""
+"""Avalanche's plugins as oracles: what each computes on the same network and images is what ours does."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -20,7 +20,7 @@ LABELS = ([0, 1, 1, 0, 0], [2, 3, 2], [0, 3, 1, 2])
 
 
 class Rows(list[tuple[Tensor, int, int]]):
-    """Pictures, labels and task labels, all of one task, with what an Avalanche dataset tells of them."""
+    """Images, labels and task labels, all of one task, with what an Avalanche dataset tells of them."""
 
     targets_task_labels = SimpleNamespace(uniques={0})
 

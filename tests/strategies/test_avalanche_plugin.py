@@ -343,7 +343,7 @@ def test_a_run_by_command_line_gives_the_weights_of_avalanches_loop(name: str, t
     results = read_results(run / "results.json")
     assert results.run.strategy.init_args["plugin"] == name
     assert any("SynapticIntelligencePlugin holds" in note for note in results.notes) == (name == SI)
-    if name == "LwFPlugin":  # it looks at each picture twice, and that is counted
+    if name == "LwFPlugin":  # it looks at each image twice, and that is counted
         last = results.experiences[-1]
         assert last.backbone_images == 2 * (2 * last.train_samples + last.val_samples)  # in each of two epochs
 
@@ -362,7 +362,7 @@ def test_a_kill_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_importances_of_two_processes_are_those_of_one(tmp_path: Path) -> None:
-    """The last batch leaves a process without a picture of its own."""
+    """The last batch leaves a process without an image of its own."""
     options = [*STREAM, "--model.strategy.plugin=EWCPlugin", "--model.strategy.plugin_args.ewc_lambda=20"]
     options += ["--data.per_class=28", "--trainer.max_epochs=1"]
     forks = ForkServer()  # quicker than two programs that import everything

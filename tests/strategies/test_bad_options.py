@@ -80,14 +80,14 @@ def test_a_memory_below_the_number_of_classes(kind: type[Replay]) -> None:
     kind(memory_size=3).before_experience(network, EXPERIENCE)
 
 
-class TestFewerPicturesThanFeatures:
+class TestFewerImagesThanFeatures:
     FEATURES, LABELS = clouds(classes=3, per_class=4, dimensions=40)
 
     @pytest.mark.parametrize(
         ("make", "message"),
         [
-            (lambda: StreamingLDA(0.0), r"covariance of 40 features is singular: 12 picture\(s\) .* a larger shrinkage \(1e-4"),
-            (lambda: FeCAM(gamma1=0.0), r"covariance of 40 features is singular: a class has 4 picture\(s\)\. .* larger gamma1"),
+            (lambda: StreamingLDA(0.0), r"covariance of 40 features is singular: 12 image\(s\) .* a larger shrinkage \(1e-4"),
+            (lambda: FeCAM(gamma1=0.0), r"covariance of 40 features is singular: a class has 4 image\(s\)\. .* larger gamma1"),
             (lambda: RanPAC(50, ridge=1e-30), r"RanPAC: ridge 1e-30 is too small .* Expected \S+ or more, or null"),
         ],
     )  # fmt: skip

@@ -70,7 +70,7 @@ def test_the_same_head_for_any_order(name: str, per_class: int, network: Network
 @pytest.mark.usefixtures("short_queue")
 @pytest.mark.parametrize("name", ALL)
 def test_any_cut_into_batches_and_experiences(name: str, network: Network) -> None:
-    """Classes seen again go on with what was known of them; an experience of one picture is one."""
+    """Classes seen again go on with what was known of them; an experience of one image is one."""
     features, labels = clouds(C, 30, D, negative=False)
     whole, parts = make(name), make(name)
     learn(whole, network, features, labels, EXPERIENCE, batch_size=90)
@@ -79,7 +79,7 @@ def test_any_cut_into_batches_and_experiences(name: str, network: Network) -> No
         found = logits(parts, network, features)
         assert not found.isnan().any()
         met = torch.unique(labels[: cut.stop])
-        assert torch.equal(found[0].isfinite().nonzero()[:, 0], met), "a class without a picture can never win"
+        assert torch.equal(found[0].isfinite().nonzero()[:, 0], met), "a class without an image can never win"
     assert close(logits(parts, network, features), logits(whole, network, features))
 
 
@@ -98,7 +98,7 @@ def test_a_known_class_without_data_is_told(name: str, network: Network) -> None
     features, labels = clouds(2, 40, D, negative=False)
     strategy = make(name)
     learn(strategy, network, features, labels, EXPERIENCE)
-    expected = "1 known class(es) are never predicted: no picture of theirs came since the base checkpoint"
+    expected = "1 known class(es) are never predicted: no image of theirs came since the base checkpoint"
     assert list(strategy.notes(network))[-1] == expected
     assert (logits(strategy, network, features)[:, 2] == -torch.inf).all()
 

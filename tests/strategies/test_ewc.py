@@ -157,7 +157,7 @@ class TestPenalty:
 
 
 def test_the_old_loss_rises_less() -> None:
-    """Steps on new labels for the same pictures: held, the network forgets the old ones less."""
+    """Steps on new labels for the same images: held, the network forgets the old ones less."""
     old, new = tiny_batch([0, 1, 2, 3] * 4), tiny_batch([1, 0, 3, 2] * 4)
     rise = {}
     for strength in (0.0, 30.0):

@@ -46,7 +46,7 @@ def oracle(
 def test_equal_to_numpy(
     power: float, gamma1: float, gamma2: float, per_class: int, mean: Literal["raw", "transformed"]
 ) -> None:
-    """With fewer pictures than features too."""
+    """With fewer images than features too."""
     features, labels = clouds(per_class=per_class)
     features = features.abs()
     network, strategy = bare_network(), FeCAM(power, gamma1, gamma2, mean)
@@ -129,7 +129,7 @@ def test_negative_features_are_told() -> None:
     learn(strategy, network, features, labels, EXPERIENCE)
     negative = int((features < 0).any(dim=1).sum())
     assert strategy.notes(network) == [
-        f"{negative} of 120 pictures have negative features, which Tukey's transform is not made for: compare "
+        f"{negative} of 120 images have negative features, which Tukey's transform is not made for: compare "
         "scale_first true, tukey 1, gamma1 1, gamma2 0"
     ]
     for other, positive in ((FeCAM(tukey=1), features), (FeCAM(), features.relu())):
@@ -137,7 +137,7 @@ def test_negative_features_are_told() -> None:
         assert other.notes(network) == []
 
 
-def test_one_picture_or_copies_of_one_have_the_euclidean_distance() -> None:
+def test_one_image_or_copies_of_one_have_the_euclidean_distance() -> None:
     """What shrinkage tends to; rounding of the copies' features must not make a covariance of its own."""
     features, labels = clouds(per_class=1)
     features = features.abs()
@@ -160,7 +160,7 @@ def test_without_shrinkage_a_singular_covariance_is_refused(
 ) -> None:
     features, labels = clouds(per_class=per_class)
     features[:, :dead] = 0.0
-    found = rf"12 features is singular: a class has {per_class} picture\(s\)\. FeCAM: expected a larger gamma1 .* found gamma1 0"
+    found = rf"12 features is singular: a class has {per_class} image\(s\)\. FeCAM: expected a larger gamma1 .* found gamma1 0"
     with pytest.raises(ConfigError, match=found):
         learn(FeCAM(gamma1=gamma1, gamma2=gamma2), bare_network(), features, labels, EXPERIENCE)
 

@@ -111,8 +111,8 @@ class TestEquation:
                 moved = move_to_data(weight.double(), v[None].double(), j[None], epsilon)
                 assert moved[j] @ v.double() >= weight[j].double() @ v.double() - 1e-12
 
-    def test_the_old_direction_keeps_a_share_of_its_own_after_n_pictures(self) -> None:
-        """Pictures at right angles to the row: what is left of it along its own direction is (1 - epsilon)^n."""
+    def test_the_old_direction_keeps_a_share_of_its_own_after_n_images(self) -> None:
+        """Images at right angles to the row: what is left of it along its own direction is (1 - epsilon)^n."""
         weight = torch.tensor([[2.0, 0.0, 0.0]], dtype=torch.float64)
         features = torch.tensor([[0.0, 3.0, 1.0]], dtype=torch.float64).repeat(40, 1)
         for epsilon in (1e-3, 0.1):
@@ -336,16 +336,16 @@ class TestRun:
         one, many = (read_results(runs / name / "results.json") for name in ("one-0.001", "thirty-two"))
         assert len(many.variants) == 32
         needed = [run.features.computed + run.features.reused for run in (one, many) if run.features is not None]
-        pictures = sum(e.train_samples + e.val_samples + e.test_samples for e in one.experiences)
-        assert needed == [pictures - one.experiences[0].train_samples] * 2
+        images = sum(e.train_samples + e.val_samples + e.test_samples for e in one.experiences)
+        assert needed == [images - one.experiences[0].train_samples] * 2
         assert one.totals.backbone_images == many.totals.backbone_images == 0
 
     def test_n_epsilon_is_kept_per_class(self, runs: Path) -> None:
         results = read_results(runs / "sweep" / "results.json")
-        pictures = sum(e.train_samples for e in results.experiences[1:])
+        images = sum(e.train_samples for e in results.experiences[1:])
         facts = results.variants["epsilon=0.001"].extra["n_epsilon"]
         assert list(facts) == results.class_names
-        assert sum(facts.values()) == pytest.approx(pictures * 1e-3)
+        assert sum(facts.values()) == pytest.approx(images * 1e-3)
 
     def test_the_pick_is_the_best_on_validation_and_the_smallest_of_equals(self, runs: Path) -> None:
         results = read_results(runs / "sweep" / "results.json")
@@ -392,7 +392,7 @@ def class_incremental(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 class TestNewClasses:
     def test_a_class_is_imprinted_when_it_comes(self, class_incremental: Path) -> None:
-        """Epsilon 0 leaves the imprinted rows as they are: each is a picture's feature, as long as the rows before."""
+        """Epsilon 0 leaves the imprinted rows as they are: each is an image's feature, as long as the rows before."""
         base, state = weights_of(class_incremental, 0), weights_of(class_incremental)
         seen = [weights_of(class_incremental, t)["network.seen"].sum().item() for t in range(3)]
         first = seen[0]

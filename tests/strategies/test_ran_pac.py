@@ -22,7 +22,7 @@ def learned(strategy: RanPAC, per_class: int = 100) -> tuple[RanPAC, torch.Tenso
 
 @pytest.mark.parametrize(("ridge", "per_class"), [(1.0, 100), (None, 100), (100.0, 5)])
 def test_equal_to_numpy(ridge: float | None, per_class: int) -> None:
-    """With fewer pictures than projections too."""
+    """With fewer images than projections too."""
     strategy, features, labels = learned(RanPAC(M, ridge), per_class)
     h = np.maximum(features.double().numpy() @ strategy.projection.double().numpy(), 0)
     picked = float(strategy.picked)
@@ -33,7 +33,7 @@ def test_equal_to_numpy(ridge: float | None, per_class: int) -> None:
     assert (found.argmax(dim=1) == labels).float().mean() > 0.9
 
 
-def test_lambda_is_the_one_that_numpy_finds_best_on_the_pictures_held_out() -> None:
+def test_lambda_is_the_one_that_numpy_finds_best_on_the_images_held_out() -> None:
     strategy, features, labels = learned(RanPAC(M))
     v, w = features.double(), strategy.projection.double()
     held = held_out(v, w[:, 0]).numpy()
@@ -46,7 +46,7 @@ def test_lambda_is_the_one_that_numpy_finds_best_on_the_pictures_held_out() -> N
     assert float(strategy.picked) == max(r for r, error in errors.items() if error <= 1.001 * min(errors.values()))
     assert CANDIDATES[4] < float(strategy.picked) < CANDIDATES[-1], "a pick at the end would prove little"
     assert strategy.notes(bare_network()) == [
-        f"ridge {float(strategy.picked):g}, {int(held.sum())} of {len(held)} pictures held out"
+        f"ridge {float(strategy.picked):g}, {int(held.sum())} of {len(held)} images held out"
     ]
 
 
@@ -79,7 +79,7 @@ class TestHeldOut:
 
 
 def test_the_solution_does_not_hang_on_rounding_even_without_noise() -> None:
-    """Fewer pictures than projections and labels that fit exactly: the smaller lambda, the better, down to rounding."""
+    """Fewer images than projections and labels that fit exactly: the smaller lambda, the better, down to rounding."""
     features, labels = clouds(per_class=8, dimensions=30)
     network = bare_network(dimensions=30)
     strategy = RanPAC(200)
@@ -92,7 +92,7 @@ def test_the_solution_does_not_hang_on_rounding_even_without_noise() -> None:
         assert (other.weight - strategy.weight).norm() < 1e-5 * strategy.weight.norm()
 
 
-def test_too_few_pictures_to_hold_one_out() -> None:
+def test_too_few_images_to_hold_one_out() -> None:
     strategy, network = RanPAC(M, seed=0), bare_network()
     features, labels = clouds()
     kept = (

@@ -155,7 +155,7 @@ class TestMemory:
         assert strategy.index.tolist() == wanted.tolist()
         assert strategy.label.tolist() == (label[wanted].tolist() if balanced else [0] * 7)
 
-    def test_a_reservoir_loads_no_picture(self) -> None:
+    def test_a_reservoir_loads_no_image(self) -> None:
         batch, strategy = tiny_batch([0, 1]), Replay()
 
         def loaded() -> list[object]:
@@ -186,12 +186,12 @@ class TestMemory:
             assert getattr(fresh, name).dtype == torch.int64
 
     def test_another_runs_is_left_behind(self) -> None:
-        """Its rows are those of another table: other pictures, or none."""
+        """Its rows are those of another table: other images, or none."""
         strategy, batch = Replay(), tiny_batch([0, 1, 2])
         strategy.index, strategy.label = torch.tensor([5, 900]), torch.tensor([0, 0])
         strategy.before_experience(tiny_network(), tiny_experience(0, batch))
         assert strategy.memory() is None
-        assert "memory of 2 picture(s) was left behind" in strategy.notes(tiny_network())[0]
+        assert "memory of 2 image(s) was left behind" in strategy.notes(tiny_network())[0]
         assert strategy.notes(tiny_network()) == []
 
 

@@ -84,7 +84,7 @@ class TestAgainstScikitLearn:
         assert kind is MLPClassifier or right.float().mean() > 0.8, "eight steps are few for a network"
 
     @pytest.mark.parametrize("kind", ANEW)
-    def test_fitted_anew_to_all_pictures_after_each_experience(self, kind: type, network: Network) -> None:
+    def test_fitted_anew_to_all_images_after_each_experience(self, kind: type, network: Network) -> None:
         features, labels = clouds(C, 40, D)
         strategy = make(kind)
         for end in (50, 51, 120):
@@ -135,7 +135,7 @@ class TestAgainstScikitLearn:
 class TestClasses:
     @pytest.mark.parametrize("kind", ALL)
     def test_they_come_one_after_the_other_and_again(self, kind: type) -> None:
-        """Down to an experience of one picture; a class without a picture can never win."""
+        """Down to an experience of one image; a class without an image can never win."""
         network, strategy = bare_network(4, D), make(kind)
         features, labels = clouds(4, 30, D)
         met: set[int] = set()
@@ -143,10 +143,10 @@ class TestClasses:
             rows = torch.isin(labels, torch.tensor(classes)).nonzero()[:number, 0]
             met |= set(classes)
             if kind is LinearDiscriminantAnalysis and number == 1:
-                continue  # it needs more pictures than classes, and more than one of each
+                continue  # it needs more images than classes, and more than one of each
             learn(strategy, network, features[rows], labels[rows], EXPERIENCE, BATCH)
             if kind is GaussianNB and number == 1:
-                continue  # one picture has no variance, see below
+                continue  # one image has no variance, see below
             found = logits(strategy, network, features)
             assert not found.isnan().any()
             assert found.isfinite().any(dim=0).nonzero()[:, 0].tolist() == sorted(met)
@@ -157,7 +157,7 @@ class TestClasses:
         strategy, features = make(kind), clouds(C, 5, D)[0]
         learn(strategy, network, features, torch.full((15,), 1), EXPERIENCE, BATCH)
         assert probabilities(strategy, network, features).tolist() == [[0.0, 1.0, 0.0]] * 15
-        told = "2 known class(es) are never predicted: no picture of theirs came since the base checkpoint"
+        told = "2 known class(es) are never predicted: no image of theirs came since the base checkpoint"
         assert list(strategy.notes(network)) == [told]
 
     @pytest.mark.parametrize("kind", ALL)
@@ -175,7 +175,7 @@ class TestClasses:
             learn(strategy, network, features[~old], labels[~old], EXPERIENCE, BATCH)
             assert (logits(strategy, network, features).argmax(dim=1) == labels)[~old].float().mean() > 0.8
         else:
-            with pytest.raises(TrainingError, match=r"could not learn 16 picture\(s\) of 1 class\(es\): "):
+            with pytest.raises(TrainingError, match=r"could not learn 16 image\(s\) of 1 class\(es\): "):
                 learn(strategy, network, features[~old], labels[~old], EXPERIENCE, BATCH)
 
     @pytest.mark.parametrize("kind", ALL)
@@ -341,11 +341,11 @@ class TestRefusals:
         assert torch.equal(found, logits(strategy, network, features))
         assert (found.argmax(dim=1) == labels).float().mean() > 0.8
 
-    def test_too_few_pictures(self, network: Network) -> None:
+    def test_too_few_images(self, network: Network) -> None:
         """What an estimator says of the data is said with what to do."""
         strategy, features = make(LinearDiscriminantAnalysis), clouds()[0]
         with pytest.raises(
-            TrainingError, match=r"could not learn 3 picture\(s\) of 3 class\(es\): The number of samples"
+            TrainingError, match=r"could not learn 3 image\(s\) of 3 class\(es\): The number of samples"
         ):
             learn(strategy, network, features[[0, 1, 4]], torch.arange(3), EXPERIENCE)
 

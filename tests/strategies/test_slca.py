@@ -48,7 +48,7 @@ class TestLoss:
         wanted = F.cross_entropy(network(batch["image"])[:, 2:], batch["label"] - 2, label_smoothing=0.1)
         torch.testing.assert_close(strategy.loss(network, batch), wanted)
 
-    def test_mixed_pictures_leave_it_a_number(self) -> None:
+    def test_mixed_images_leave_it_a_number(self) -> None:
         network, strategy, batch = tiny_network(), SLCA(), tiny_batch([2, 3])
         strategy.before_experience(network, tiny_experience(1, batch, before=(0, 1)))
         batch["target"] = torch.tensor([[0.0, 0.0, 0.7, 0.3], [0.0, 0.0, 0.2, 0.8]])
@@ -81,7 +81,7 @@ class TestStatistics:
             assert (root.diagonal() > 0).all()
 
     def test_of_experiences(self) -> None:
-        """A class that comes back pools its pictures of both, whatever the batches and the processes."""
+        """A class that comes back pools its images of both, whatever the batches and the processes."""
         network, strategy = tiny_network(norm=True), SLCA(alignment_epochs=0)
         first, second = tiny_batch([0, 1, 0, 0, 1]), tiny_batch([1, 2, 2, 2, 1, 3], seed=2)
         for t, batch in enumerate((first, second)):
@@ -252,5 +252,5 @@ def test_it_remembers(tmp_path: Path) -> None:
     assert min(results.accuracy_matrix[1][0] or 0, results.accuracy_matrix[1][1] or 0) > 0.6
     base, end = weights_of(run, 0), weights_of(run, 1)
     assert end["strategy.counts"].sum() == sum(e.train_samples for e in results.experiences)
-    assert torch.equal(end["strategy.means"][:2], base["strategy.means"][:2]), "no picture of them came again"
+    assert torch.equal(end["strategy.means"][:2], base["strategy.means"][:2]), "no image of them came again"
     assert end["strategy.arrival"].tolist() == [0, 0, 1, 1]

@@ -67,12 +67,12 @@ def test_logits(shrinkage: float) -> None:
     assert (found.argmax(dim=1) == labels).float().mean() > 0.9
 
 
-def test_fewer_pictures_than_features_need_shrinkage() -> None:
+def test_fewer_images_than_features_need_shrinkage() -> None:
     features, labels = clouds(per_class=3)
     experience = ColouredSquares().stream[0]
     learn(StreamingLDA(1e-4), bare_network(), features, labels, experience)
     learn(StreamingLDA(), bare_network(), features, labels, experience)
-    found = r"12 features is singular: 9 picture\(s\) came so far. StreamingLDA: expected a larger shrinkage .* found 0"
+    found = r"12 features is singular: 9 image\(s\) came so far. StreamingLDA: expected a larger shrinkage .* found 0"
     with pytest.raises(ConfigError, match=found):
         learn(StreamingLDA(0.0), bare_network(), features, labels, experience)
     learn(StreamingLDA(0.0), bare_network(), *clouds(per_class=10), experience)
@@ -86,7 +86,7 @@ def test_a_nearly_singular_covariance_is_not_inverted() -> None:
             cholesky_factor(matrix, "do this")
 
 
-def test_a_class_without_a_picture() -> None:
+def test_a_class_without_a_image() -> None:
     state = stream_covariance(*empty(), *clouds(classes=2))
     weight, bias = discriminant(*state, 1e-4)
     assert not weight[2].any() and bias[2] == -torch.inf and torch.isfinite(bias[:2]).all()

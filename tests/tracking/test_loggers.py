@@ -189,8 +189,8 @@ def test_a_step_that_is_none_is_the_last_one(tmp_path: Path) -> None:
 
 
 def test_a_run_read_back_from_its_offline_file(tmp_path: Path) -> None:
-    picture, matrix = tmp_path / "heatmap.png", tmp_path / "matrix.csv"
-    Image.new("RGB", (32, 24), "navy").save(picture)
+    image, matrix = tmp_path / "heatmap.png", tmp_path / "matrix.csv"
+    Image.new("RGB", (32, 24), "navy").save(image)
     matrix.write_text("1,0\n0,1\n")
     run = tmp_path / "run"
     loggers: list[Logger] = [
@@ -216,7 +216,7 @@ def test_a_run_read_back_from_its_offline_file(tmp_path: Path) -> None:
             loggers,
             position,
             {"test/accuracy": 0.5 + experience / 4, "stream/forgetting": None, "energy/kwh": 1e-6},
-            {"confusion/heatmap": picture},
+            {"confusion/heatmap": image},
             {"confusion/top": pd.DataFrame({"true": ["cat"], "predicted": ["dog"], "count": [3]})},
             {"confusion/matrix": matrix},
         )
@@ -236,7 +236,7 @@ def test_a_run_read_back_from_its_offline_file(tmp_path: Path) -> None:
     assert (last["test/accuracy"], last["energy/kwh"]) == (0.75, 1e-6)
     assert "stream/forgetting" not in last and "trainer/global_step" not in last
     assert last["confusion/heatmap"]["_type"] == "image-file"
-    assert (found.directory / "files" / last["confusion/heatmap"]["path"]).read_bytes() == picture.read_bytes()
+    assert (found.directory / "files" / last["confusion/heatmap"]["path"]).read_bytes() == image.read_bytes()
     assert last["confusion/top"]["_type"] == "table-file" and last["confusion/top"]["nrows"] == 1
     assert last["confusion/heatmap"]["path"] in found.files
     assert found.summary["test/accuracy"] == 0.75

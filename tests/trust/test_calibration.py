@@ -66,7 +66,7 @@ def test_where_all_is_right_none_is_best() -> None:
 
 def test_worse_than_chance() -> None:
     labels = torch.arange(100) % 2
-    with pytest.raises(TrainingError, match="No temperature fits: on the 100 validation pictures"):
+    with pytest.raises(TrainingError, match="No temperature fits: on the 100 validation images"):
         fit_temperature(F.one_hot(1 - labels, 2).float() + torch.eye(2)[labels] * 1e-3, labels)
 
 
@@ -81,18 +81,16 @@ def test_a_class_that_is_never_predicted() -> None:
 @pytest.mark.parametrize(
     ("count", "classes", "needed"), [(0, 4, 50), (49, 4, 50), (119, 60, 120)], ids=["none", "few", "few a class"]
 )
-def test_too_few_pictures(count: int, classes: int, needed: int) -> None:
+def test_too_few_images(count: int, classes: int, needed: int) -> None:
     logits, labels = drawn(max(count, 1), classes, 1.0)
-    found = f"found {count} pictures? of"
-    with pytest.raises(
-        DataError, match=f"too small to fit a temperature: expected at least {needed} pictures.*{found}"
-    ):
+    found = f"found {count} images? of"
+    with pytest.raises(DataError, match=f"too small to fit a temperature: expected at least {needed} images.*{found}"):
         fit_temperature(logits[:count], labels[:count])
 
 
 def test_one_class() -> None:
     logits, _ = drawn(80, 4, 1.0)
-    with pytest.raises(DataError, match="found 80 pictures of 1 class"):
+    with pytest.raises(DataError, match="found 80 images of 1 class"):
         fit_temperature(logits, torch.ones(80, dtype=torch.int64))
 
 

@@ -1,4 +1,4 @@
-"""When and where pictures were taken, by files written with EXIF."""
+"""When and where images were taken, by files written with EXIF."""
 
 import calendar
 import os
@@ -45,7 +45,7 @@ def test_reads_what_a_camera_writes(tmp_path: Path) -> None:
         photo(tmp_path / "c.jpg"),
         tmp_path / "gone.jpg",
     ]
-    (tmp_path / "text.jpg").write_text("no picture")
+    (tmp_path / "text.jpg").write_text("no image")
     os.utime(paths[2], (NOON, NOON))
     found = read_shots([*paths, tmp_path / "text.jpg"])
     assert len(found) == 5

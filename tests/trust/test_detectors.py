@@ -20,7 +20,7 @@ def training() -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.fixture(scope="module")
-def pictures() -> tuple[torch.Tensor, torch.Tensor]:
+def images() -> tuple[torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(1)
     logits = torch.randn(40, C + 1, generator=generator) * 3
     logits[:, C] = -torch.inf  # a class that was never seen
@@ -33,10 +33,10 @@ def column(scores: np.ndarray, name: str) -> np.ndarray:
 
 
 def test_the_scores_of_logits(
-    training: tuple[np.ndarray, np.ndarray], pictures: tuple[torch.Tensor, torch.Tensor]
+    training: tuple[np.ndarray, np.ndarray], images: tuple[torch.Tensor, torch.Tensor]
 ) -> None:
-    scores = Detectors(*training).scores(*pictures)
-    z = pictures[1].numpy().astype(np.float64)[:, :C]
+    scores = Detectors(*training).scores(*images)
+    z = images[1].numpy().astype(np.float64)[:, :C]
     exponential = np.exp(z)
     assert scores.shape == (40, 5)
     assert column(scores, "maximum softmax") == pytest.approx(-(exponential.max(1) / exponential.sum(1)), rel=1e-5)
@@ -45,44 +45,44 @@ def test_the_scores_of_logits(
 
 
 def test_the_distance_to_the_nearest_mean(
-    training: tuple[np.ndarray, np.ndarray], pictures: tuple[torch.Tensor, torch.Tensor]
+    training: tuple[np.ndarray, np.ndarray], images: tuple[torch.Tensor, torch.Tensor]
 ) -> None:
     features, labels = training
     v = features.astype(np.float64)
     mu = np.stack([v[labels == c].mean(0) for c in range(C)])
     covariance = sum((v[labels == c] - mu[c]).T @ (v[labels == c] - mu[c]) for c in range(C)) / len(v)
     inverse = np.linalg.inv(covariance)
-    x = pictures[0].numpy().astype(np.float64)
+    x = images[0].numpy().astype(np.float64)
     expected = np.min([np.einsum("nd,de,ne->n", x - m, inverse, x - m) for m in mu], axis=0)
-    assert column(Detectors(*training).scores(*pictures), "Mahalanobis") == pytest.approx(expected, rel=1e-5)
+    assert column(Detectors(*training).scores(*images), "Mahalanobis") == pytest.approx(expected, rel=1e-5)
     from pytorch_ood.detector import Mahalanobis as Theirs
 
     theirs = Theirs(None).fit_features(torch.from_numpy(features), torch.from_numpy(labels))
-    # Half the distance, and the covariance not divided by the number of pictures.
-    assert theirs.predict_features(pictures[0]).numpy() * 2 * len(v) == pytest.approx(expected, rel=1e-3)
+    # Half the distance, and the covariance not divided by the number of images.
+    assert theirs.predict_features(images[0]).numpy() * 2 * len(v) == pytest.approx(expected, rel=1e-3)
 
 
 def test_the_distance_to_the_kth_neighbour(
-    training: tuple[np.ndarray, np.ndarray], pictures: tuple[torch.Tensor, torch.Tensor]
+    training: tuple[np.ndarray, np.ndarray], images: tuple[torch.Tensor, torch.Tensor]
 ) -> None:
     detectors = Detectors(*training)
     assert detectors.neighbours == 2, "a thousandth of 2,400, rounded"
-    unit = [each / np.linalg.norm(each, axis=1, keepdims=True) for each in (training[0], pictures[0].numpy())]
+    unit = [each / np.linalg.norm(each, axis=1, keepdims=True) for each in (training[0], images[0].numpy())]
     distances = np.linalg.norm(unit[1][:, None] - unit[0][None], axis=2)
-    assert column(detectors.scores(*pictures), "nearest neighbours") == pytest.approx(
+    assert column(detectors.scores(*images), "nearest neighbours") == pytest.approx(
         np.sort(distances, axis=1)[:, 1], rel=1e-3
     )
 
 
 def test_in_batches_as_one_by_one(
-    training: tuple[np.ndarray, np.ndarray], pictures: tuple[torch.Tensor, torch.Tensor]
+    training: tuple[np.ndarray, np.ndarray], images: tuple[torch.Tensor, torch.Tensor]
 ) -> None:
     detectors = Detectors(*training)
-    one_by_one = [detectors.scores(f[None], z[None]) for f, z in zip(*pictures, strict=True)]
-    assert np.concatenate(one_by_one) == pytest.approx(detectors.scores(*pictures), rel=1e-4)
+    one_by_one = [detectors.scores(f[None], z[None]) for f, z in zip(*images, strict=True)]
+    assert np.concatenate(one_by_one) == pytest.approx(detectors.scores(*images), rel=1e-4)
 
 
-def test_fewer_pictures_than_features_and_features_that_are_always_0() -> None:
+def test_fewer_images_than_features_and_features_that_are_always_0() -> None:
     """No inverse is there; pytorch-ood's in float32 then gives negative distances."""
     generator = np.random.default_rng(2)
     labels = np.arange(60) % 2
@@ -100,12 +100,12 @@ def test_fewer_pictures_than_features_and_features_that_are_always_0() -> None:
 
 
 def test_inputs_are_left_alone(
-    training: tuple[np.ndarray, np.ndarray], pictures: tuple[torch.Tensor, torch.Tensor]
+    training: tuple[np.ndarray, np.ndarray], images: tuple[torch.Tensor, torch.Tensor]
 ) -> None:
-    before = [each.copy() for each in training], [each.clone() for each in pictures]
-    Detectors(*training).scores(*pictures)
+    before = [each.copy() for each in training], [each.clone() for each in images]
+    Detectors(*training).scores(*images)
     assert all(np.array_equal(one, two) for one, two in zip(before[0], training, strict=True))
-    assert all(torch.equal(one, two) for one, two in zip(before[1], pictures, strict=True))
+    assert all(torch.equal(one, two) for one, two in zip(before[1], images, strict=True))
 
 
 def test_what_cannot_be_fitted() -> None:

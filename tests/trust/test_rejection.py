@@ -35,7 +35,7 @@ def test_risk_by_hand() -> None:
         assert chosen.risk is not None and chosen.risk <= wanted
 
 
-def test_pictures_of_equal_confidence_are_accepted_together() -> None:
+def test_images_of_equal_confidence_are_accepted_together() -> None:
     sure, right = np.array([0.9, 0.9, 0.9, 0.5]), np.array([True, True, False, True])
     assert threshold_for_coverage(sure, right, 0.25).accepted == 3
     with pytest.raises(ConfigError, match=r"--risk 0\.1: no threshold .* the smallest risk is 0\.2500, with 4 of them"):

@@ -17,7 +17,7 @@ def test_by_hand() -> None:
     assert found.aupr_unknown == pytest.approx(0.5 * 1 + 0.5 * 2 / 4)
     # The known first: 1, 2 (2 of 2), then 3 and 3 together (3 of 4), then 4 (4 of 5).
     assert found.aupr_known == pytest.approx(0.25 * 1 + 0.25 * 1 + 0.25 * 3 / 4 + 0.25 * 4 / 5)
-    # 95 % of four known pictures are all four: up to 4 is accepted, and so is the stranger at 3.
+    # 95 % of four known images are all four: up to 4 is accepted, and so is the stranger at 3.
     assert found.fpr95 == 0.5
 
 

@@ -1,4 +1,4 @@
-"""New pictures against training pictures: photos written with a camera's times, on one table or on many."""
+"""New images against training images: photos written with a camera's times, on one table or on many."""
 
 import calendar
 import shutil
@@ -27,16 +27,16 @@ def shoot(root: Path, count: int, seed: int, *, table: int | None, taken: float 
         (root / name).mkdir(parents=True, exist_ok=True)
         for number in range(count):
             kind = np.random.default_rng(1000 + (generator.integers(10**6) if table is None else table))
-            picture = np.kron(kind.uniform(30, 220, (8, 8, 3)), np.ones((8, 8, 1)))
+            image = np.kron(kind.uniform(30, 220, (8, 8, 3)), np.ones((8, 8, 1)))
             top, left = generator.integers(12, 28, 2)
-            picture[top : top + 24, left : left + 24] = colour
-            picture = light * (picture + generator.normal(0, 4, picture.shape))
+            image[top : top + 24, left : left + 24] = colour
+            image = light * (image + generator.normal(0, 4, image.shape))
             exif = Image.Exif()
             if taken is not None:
                 moment = time.gmtime(taken + 60 * number)
                 exif.get_ifd(0x8769)[0x9003] = time.strftime("%Y:%m:%d %H:%M:%S", moment)
             path = root / name / f"{seed}-{number}.jpg"
-            Image.fromarray(picture.clip(0, 255).astype(np.uint8)).save(path, exif=exif)
+            Image.fromarray(image.clip(0, 255).astype(np.uint8)).save(path, exif=exif)
     return root
 
 
@@ -49,7 +49,7 @@ def options_of(photos: Path) -> tuple[str, ...]:
 
 def look(folder: Path, photos: Path, new: Path) -> TrustReport:
     run = fit(folder, "run", *options_of(photos))
-    assess(*opened(run, *options_of(photos)), TrustOptions(new_pictures=str(new)))
+    assess(*opened(run, *options_of(photos)), TrustOptions(new_images=str(new)))
     return read_trust_report(run / "trust" / "trust.json")
 
 
@@ -59,7 +59,7 @@ def finding(found: list[Finding], about: str) -> Finding:
 
 
 class TestOneTable:
-    """A data set shot in one go, and new pictures of another day, on another table, in poor light."""
+    """A data set shot in one go, and new images of another day, on another table, in poor light."""
 
     @pytest.fixture(scope="class")
     def report(self, tmp_path_factory: pytest.TempPathFactory) -> TrustReport:
@@ -73,30 +73,30 @@ class TestOneTable:
         assert report.shift is not None and report.shift.one_shoot is not None
         found = report.shift.one_shoot
         assert found.warning and "seem to come from one shoot" in found.words
-        assert found.figures["were taken within ten minutes of a training picture"] == 1.0
-        assert found.figures["have the background of a training picture"] == 1.0
+        assert found.figures["were taken within ten minutes of a training image"] == 1.0
+        assert found.figures["have the background of a training image"] == 1.0
         times = finding(report.shift.test, "times")
         assert times.warning and "By EXIF" in times.words
         assert times.figures["sessions_shared"] == times.figures["sessions_first"] == 1
 
-    def test_the_new_pictures_are_of_another_day_place_and_light(self, report: TrustReport) -> None:
+    def test_the_new_images_are_of_another_day_place_and_light(self, report: TrustReport) -> None:
         assert report.shift is not None
         new = report.shift.new
         assert finding(new, "times").figures["near"] == pytest.approx(1 / 31), "the one that was copied"
         assert not finding(new, "times").warning
         light = finding(new, "light")
-        assert light.warning and "New pictures are darker" in light.words
+        assert light.warning and "New images are darker" in light.words
         assert finding(new, "background").warning
         assert finding(new, "copies").figures["exact"] == 1 and finding(new, "copies").warning
         features = finding(new, "features")
         assert features.warning and features.figures["auc"] == pytest.approx(1.0, abs=0.05)
         assert features.figures["p_value"] is not None and features.figures["p_value"] <= 0.01
-        assert "For the data's own test pictures that area is" in features.words
+        assert "For the data's own test images that area is" in features.words
 
-    def test_accuracy_on_labelled_pictures(self, report: TrustReport) -> None:
+    def test_accuracy_on_labelled_images(self, report: TrustReport) -> None:
         assert report.shift is not None and report.shift.labels is not None
         labels = report.shift.labels
-        assert labels.labelled == report.shift.pictures == 31
+        assert labels.labelled == report.shift.images == 31
         assert labels.accuracy == labels.right / 31
         assert labels.per_class.keys() == {"cup", "fork"}
         weights = {"cup": 16, "fork": 15}
@@ -104,7 +104,7 @@ class TestOneTable:
 
 
 class TestManyTables:
-    """Every picture on a table of its own, weeks apart; the new ones are like them, and bear no labels."""
+    """Every image on a table of its own, weeks apart; the new ones are like them, and bear no labels."""
 
     @pytest.fixture(scope="class")
     def report(self, tmp_path_factory: pytest.TempPathFactory) -> TrustReport:
@@ -131,7 +131,7 @@ class TestManyTables:
 
 def test_two_signs_of_three_are_needed() -> None:
     assert not one_shoot({}).warning
-    alone = one_shoot({"have the background of a training picture": 0.9})
+    alone = one_shoot({"have the background of a training image": 0.9})
     assert not alone.warning and "One sign of three" in alone.words
-    both = one_shoot({"have the background of a training picture": 0.9, "look much like a training picture": 0.5})
-    assert both.warning and "90 % of the test pictures have the background" in both.words
+    both = one_shoot({"have the background of a training image": 0.9, "look much like a training image": 0.5})
+    assert both.warning and "90 % of the test images have the background" in both.words

@@ -53,10 +53,10 @@ class TestStrangers:
 
     def test_every_checkpoint_and_every_score(self, report: TrustReport) -> None:
         unknown = report.unknown
-        assert unknown is not None and unknown.pictures == 40 and unknown.coverage == 0.95
+        assert unknown is not None and unknown.images == 40 and unknown.coverage == 0.95
         assert [item.experience for item in unknown.checkpoints] == [0, 1]
         assert [item.seen_classes for item in unknown.checkpoints] == [2, 4]
-        assert [item.known for item in unknown.checkpoints] == [60, 120], "only test pictures of classes seen are known"
+        assert [item.known for item in unknown.checkpoints] == [60, 120], "only test images of classes seen are known"
         assert not unknown.checkpoints[-1].by_head
         for item in unknown.checkpoints:
             assert tuple(item.detectors) == DETECTORS
@@ -70,18 +70,18 @@ class TestStrangers:
     ) -> None:
         """The strangers' confidence, computed here from the classifier itself."""
         model, data, *_ = opened(finished, *NOISY, *STREAM, "--model.strategy=NearestMean")
-        pictures = [
+        images = [
             torch.from_numpy(np.array(Image.open(path))).permute(2, 0, 1) for path in sorted(strangers.rglob("*.png"))
         ]
         model.eval()
         with torch.no_grad():
-            confidence = model(torch.stack([data.eval_transform(picture) for picture in pictures])).softmax(1).amax(1)
+            confidence = model(torch.stack([data.eval_transform(image) for image in images])).softmax(1).amax(1)
         assert report.unknown is not None
         last = report.unknown.checkpoints[-1]
         assert last.mean_confidence_unknown == pytest.approx(float(confidence.mean()), abs=1e-4)
         assert last.accepted_unknown == pytest.approx(float((confidence >= last.threshold).float().mean()), abs=0.03)
 
-    def test_each_picture_passes_the_backbone_once(self, run: Path, strangers: Path) -> None:
+    def test_each_image_passes_the_backbone_once(self, run: Path, strangers: Path) -> None:
         given = opened(run / "checkpoints" / "experience=0000.ckpt", *NOISY, *STREAM, "--model.strategy=NearestMean")
         model, data, *_ = given
         before, modes = model.network.backbone_images, [module.training for module in model.modules()]
@@ -104,7 +104,7 @@ class TestStrangers:
         assert report.unknown is not None
         assert float(rows[5]["auroc"]) == report.unknown.checkpoints[1].detectors["maximum softmax"].auroc
 
-    def test_without_validation_pictures_there_is_no_threshold(self, run: Path, strangers: Path) -> None:
+    def test_without_validation_images_there_is_no_threshold(self, run: Path, strangers: Path) -> None:
         report = look(run, TrustOptions(unknown_data=str(strangers)), "--data.val_fraction=0")
         assert report.unknown is not None
         assert [(item.threshold, item.accepted_unknown) for item in report.unknown.checkpoints] == [(None, None)] * 2
@@ -133,7 +133,7 @@ class TestOverlap:
         odd = write_strangers(tmp_path / "odd", ("purple",), count=3)
         shutil.copy(photos / "cats" / "yellow" / "3.png", odd / "copy.png")
         Image.open(photos / "dogs" / "yellow" / "5.png").resize((44, 44)).save(odd / "purple" / "smaller.png")
-        with pytest.raises(DataError, match=r"2 pictures of .*odd are in the known data:") as caught:
+        with pytest.raises(DataError, match=r"2 images of .*odd are in the known data:") as caught:
             assess(*opened(run, *options), TrustOptions(unknown_data=str(odd)))
         assert "copy.png is a copy of cats/yellow/3.png" in str(caught.value)
         assert "purple/smaller.png looks like dogs/yellow/5.png" in str(caught.value)
@@ -156,7 +156,7 @@ class TestCalibration:
         calibration, kept = report.calibration, checkpoint_of(calibrated)[KEY]
         assert calibration is not None and calibration.determined
         assert kept["temperature"] == calibration.temperature != 1.0
-        assert (calibration.validation_pictures, calibration.test_pictures) == (72, 120)
+        assert (calibration.validation_images, calibration.test_images) == (72, 120)
         assert calibration.nll_after < calibration.nll_before
         assert calibration.ece_before is not None and calibration.ece_after is not None
         assert calibration.ece_after < calibration.ece_before
@@ -170,8 +170,8 @@ class TestCalibration:
         rejection, kept = report.rejection, checkpoint_of(calibrated)[KEY]
         assert rejection is not None and rejection.test is not None
         assert (rejection.target, rejection.wanted) == ("coverage", 0.8)
-        assert rejection.validation.coverage >= 0.8 and rejection.validation.pictures == 72
-        assert rejection.test.pictures == 120 and rejection.strangers_accepted is None
+        assert rejection.validation.coverage >= 0.8 and rejection.validation.images == 72
+        assert rejection.test.images == 120 and rejection.strangers_accepted is None
         assert kept["threshold"] == rejection.threshold
         assert (kept["coverage"], kept["risk"]) == (rejection.validation.coverage, rejection.validation.risk)
         with (calibrated / "trust" / "risk_coverage.csv").open() as file:
@@ -189,11 +189,11 @@ class TestCalibration:
         assert report.calibration is not None
         for name, error in (("before", report.calibration.ece_before), ("after", report.calibration.ece_after)):
             bins = [row for row in rows if row["calibration"] == name]
-            total = sum(int(row["pictures"]) * abs(float(row["accuracy"]) - float(row["confidence"])) for row in bins)
+            total = sum(int(row["images"]) * abs(float(row["accuracy"]) - float(row["confidence"])) for row in bins)
             assert total / 120 == pytest.approx(error)
         for name in ("reliability.png", "risk_coverage.png"):
-            with Image.open(calibrated / "trust" / name) as picture:
-                assert picture.width > 500
+            with Image.open(calibrated / "trust" / name) as image:
+                assert image.width > 500
 
     def test_a_risk_with_strangers_and_then_a_new_temperature(self, run: Path, strangers: Path) -> None:
         """The second call lets go of what belongs to the first: its threshold and its files."""
@@ -212,7 +212,7 @@ class TestCalibration:
         assert report.unknown is None and report.rejection is None
 
     def test_validation_data_that_is_too_small(self, run: Path) -> None:
-        with pytest.raises(DataError, match="too small to fit a temperature: expected at least 50 pictures"):
+        with pytest.raises(DataError, match="too small to fit a temperature: expected at least 50 images"):
             look(run, TrustOptions(calibrate=True), "--data.per_class=40")
         assert KEY not in checkpoint_of(run)
         assert not (run / "trust").exists()
@@ -244,7 +244,7 @@ def test_shares_that_are_none(options: TrustOptions, text: str) -> None:
 def test_what_is_asked() -> None:
     assert not TrustOptions().asked and not TrustOptions(output="here").asked
     assert TrustOptions(risk=0.1).fits and TrustOptions(risk=0.1).asked
-    assert TrustOptions(new_pictures="photos").asked and not TrustOptions(new_pictures="photos").fits
+    assert TrustOptions(new_images="photos").asked and not TrustOptions(new_images="photos").fits
 
 
 def test_a_report_that_cannot_be_read(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A folder of pictures as a person has it: nested, with all that is no picture."""
+"""A folder of images as a person has it: nested, with all that is no image."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from PIL import Image
 
 from lightning_vision.data import inspection
 from lightning_vision.errors import DataError
-from lightning_vision.trust.image_folder import joined, read_picture_folder, said
+from lightning_vision.trust.image_folder import joined, read_image_folder, said
 
 
 @pytest.fixture(scope="module")
@@ -20,13 +20,13 @@ def data() -> ColouredSquares:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Ten pictures, and seven files that are none."""
+    """Ten images, and seven files that are none."""
     root = write_photos(tmp_path / "odd", classes=("cats",), per_class=6)
     deep = root / "cats" / "deeper" / "still"
     deep.mkdir(parents=True)
     for number in range(4):
         Image.fromarray(np.full((40, 40), 60 * number, dtype=np.uint8)).save(deep / f"img{3 * number}.PNG")
-    (root / "notes.txt").write_text("no picture")
+    (root / "notes.txt").write_text("no image")
     (root / ".hidden.jpg").write_bytes(b"x")
     (root / "Thumbs.db").write_bytes(b"x")
     (root / "cats" / "empty.jpg").touch()
@@ -38,8 +38,8 @@ def folder(tmp_path: Path) -> Path:
     return root
 
 
-def test_lists_the_pictures_below_in_natural_order(folder: Path, data: ColouredSquares) -> None:
-    found = read_picture_folder(folder, data, "--unknown_data")
+def test_lists_the_images_below_in_natural_order(folder: Path, data: ColouredSquares) -> None:
+    found = read_image_folder(folder, data, "--unknown_data")
     assert len(found) == 10
     assert found.paths[0] == "cats/0000.jpg"
     assert [path.rsplit("/", 1)[1] for path in found.paths[-4:]] == ["img0.PNG", "img3.PNG", "img6.PNG", "img9.PNG"]
@@ -51,30 +51,30 @@ def test_lists_the_pictures_below_in_natural_order(folder: Path, data: ColouredS
     counts = {reason: int(count) for count, _, reason in reasons}
     assert (counts["hidden"], counts["empty"], counts["of another kind"], counts["links to nothing"]) == (2, 1, 1, 1)
     assert sum(counts.values()) == 6, "and the one that cannot be decoded"
-    assert said(found).startswith("10 pictures, left out: ")
+    assert said(found).startswith("10 images, left out: ")
 
 
-def test_a_picture_that_is_none_is_an_error_unless_it_is_to_be_skipped(folder: Path) -> None:
+def test_a_image_that_is_none_is_an_error_unless_it_is_to_be_skipped(folder: Path) -> None:
     with pytest.raises(
         DataError, match=r"(?s)1 problem:\n  cats/broken\.jpg: cannot be decoded.*data\.on_bad_image=skip"
     ):
-        read_picture_folder(folder, ColouredSquares(), "--unknown_data")
+        read_image_folder(folder, ColouredSquares(), "--unknown_data")
 
 
 def test_what_was_found_is_kept(folder: Path, data: ColouredSquares, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = read_picture_folder(folder, data, "--unknown_data")
+    first = read_image_folder(folder, data, "--unknown_data")
     assert [path.name for path in folder.iterdir() if path.name.startswith(".")] != [], (
         "the cache lies beside, not inside"
     )
     assert not list(folder.rglob("*.npz"))
     monkeypatch.setattr(inspection, "_look_at_file", None)  # a second look would fail
-    again = read_picture_folder(folder, data, "--unknown_data")
+    again = read_image_folder(folder, data, "--unknown_data")
     assert np.array_equal(first.inspection.phash, again.inspection.phash)
 
 
 def test_several_folders_are_one(tmp_path: Path, data: ColouredSquares) -> None:
-    one = read_picture_folder(write_photos(tmp_path / "one", ("cats",), 3), data, "--unknown_data")
-    two = read_picture_folder(write_photos(tmp_path / "two", ("dogs",), 2), data, "--unknown_data")
+    one = read_image_folder(write_photos(tmp_path / "one", ("cats",), 3), data, "--unknown_data")
+    two = read_image_folder(write_photos(tmp_path / "two", ("dogs",), 2), data, "--unknown_data")
     both = joined([one, two])
     assert len(both) == len(both.files) == len(both.inspection) == 5
     assert both.files.path(4) == tmp_path / "two" / "dogs" / "0001.jpg"
@@ -84,17 +84,17 @@ def test_several_folders_are_one(tmp_path: Path, data: ColouredSquares) -> None:
 @pytest.mark.parametrize(
     ("make", "text"),
     [
-        (lambda path: None, "expected a folder of pictures, .*odd does not exist"),
-        (lambda path: path.write_text("x"), "expected a folder of pictures, .*odd is a file"),
-        (lambda path: path.mkdir(), r"--unknown_data: no picture in .*odd\. Read are \.bmp"),
+        (lambda path: None, "expected a folder of images, .*odd does not exist"),
+        (lambda path: path.write_text("x"), "expected a folder of images, .*odd is a file"),
+        (lambda path: path.mkdir(), r"--unknown_data: no image in .*odd\. Read are \.bmp"),
         (
             lambda path: (path.mkdir(), (path / "a.txt").write_text("x")),
-            r"no picture in .*odd\. Left out: 1 of another kind\.",
+            r"no image in .*odd\. Left out: 1 of another kind\.",
         ),
     ],
     ids=["missing", "file", "empty", "only others"],
 )
-def test_no_pictures(make: object, text: str, tmp_path: Path, data: ColouredSquares) -> None:
+def test_no_images(make: object, text: str, tmp_path: Path, data: ColouredSquares) -> None:
     make(tmp_path / "odd")  # type: ignore[operator]
     with pytest.raises(DataError, match=text):
-        read_picture_folder(tmp_path / "odd", data, "--unknown_data")
+        read_image_folder(tmp_path / "odd", data, "--unknown_data")

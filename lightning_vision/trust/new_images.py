@@ -1,4 +1,4 @@
-"""New pictures against those of training and testing: what ``shift`` compares, gathered from the data and the network."""
+"""New images against those of training and testing: what ``shift`` compares, gathered from the data and the network."""
 
 from __future__ import annotations
 
@@ -14,34 +14,34 @@ from lightning_vision.data.datamodule import StreamDataModule
 from lightning_vision.learning.classifier import ContinualClassifier
 from lightning_vision.seeding import derive_seed
 from lightning_vision.trust.capture_sessions import read_shots
-from lightning_vision.trust.image_folder import PictureFolder
-from lightning_vision.trust.outputs import folder_loader, gather, pass_pictures, table_loader
-from lightning_vision.trust.report import NewPictures, Shift
+from lightning_vision.trust.image_folder import ImageFolder
+from lightning_vision.trust.outputs import folder_loader, gather, pass_images, table_loader
+from lightning_vision.trust.report import NewImages, Shift
 from lightning_vision.trust.scored_images import Scored, score
 from lightning_vision.trust.shift import Comparison, Side, compare, one_shoot
 from lightning_vision.trust.two_sample import FEWEST
 
 MOST_PASSED = 2_000
-"""Pictures of each set whose features are compared, by seed."""
+"""Images of each set whose features are compared, by seed."""
 MOST_DATED = 5_000
 """Files of each set whose times and places are read, by seed."""
 NOT_NAMED = -1
-"""The label of a picture that lies in no folder of a class."""
+"""The label of an image that lies in no folder of a class."""
 
 
 @dataclass(frozen=True)
 class ShiftFound:
-    """What was found, and by which pictures it can be seen."""
+    """What was found, and by which images it can be seen."""
 
     shift: Shift
     unlike: list[int]
-    """Places of the new pictures that are most unlike training pictures, the most unlike first."""
+    """Places of the new images that are most unlike training images, the most unlike first."""
     left: Rows
-    """Rows of training pictures that are most unlike the new ones."""
+    """Rows of training images that are most unlike the new ones."""
 
 
-def labels_by_folder(folder: PictureFolder, class_names: list[str]) -> Rows:
-    """The class that each picture's first sub-folder names, whatever the case of its letters; -1 where it names none."""
+def labels_by_folder(folder: ImageFolder, class_names: list[str]) -> Rows:
+    """The class that each image's first sub-folder names, whatever the case of its letters; -1 where it names none."""
     label_of = {name.casefold(): label for label, name in enumerate(class_names)}
     return np.array([label_of.get(folder.folder_of(place).casefold(), NOT_NAMED) for place in range(len(folder))])
 
@@ -50,56 +50,56 @@ def look_at_shift(
     model: ContinualClassifier,
     datamodule: StreamDataModule,
     trainer: Trainer,
-    folder: PictureFolder,
+    folder: ImageFolder,
     experience: int,
     tested: Scored,
 ) -> ShiftFound:
-    """Compare new pictures with training pictures, and test pictures with training pictures to hold it against.
+    """Compare new images with training images, and test images with training images to hold it against.
 
     Args:
         model: The classifier.
         datamodule: The known data.
         trainer: Knows the device and the precision.
-        folder: The new pictures.
+        folder: The new images.
         experience: The last that the classifier learned.
-        tested: The test pictures of the classes seen; may be empty.
+        tested: The test images of the classes seen; may be empty.
     """
     seed = datamodule.seed
     label = datamodule.samples["label"].to_numpy()
     training = np.sort(np.concatenate([item.indices for item in list(datamodule.stream)[: experience + 1]]))
     named = labels_by_folder(folder, model.class_names)
-    trained = _side(model, datamodule, trainer, "training pictures", training, training)
+    trained = _side(model, datamodule, trainer, "training images", training, training)
     beside, on_test = "", None
     if len(tested):
-        test = _side(model, datamodule, trainer, "test pictures", tested.index, tested.index)
+        test = _side(model, datamodule, trainer, "test images", tested.index, tested.index)
         on_test = compare(trained, test, seed)
         if on_test.told is not None:
-            beside = f"For the data's own test pictures that area is {on_test.told.auc:.2f}."
+            beside = f"For the data's own test images that area is {on_test.told.auc:.2f}."
     chosen = training
     if (named != NOT_NAMED).any():
         chosen = _same_mix(training, label[training], named[named != NOT_NAMED], seed)
     else:
-        beside += " The new pictures bear no labels: another mix of classes would show here too."
+        beside += " The new images bear no labels: another mix of classes would show here too."
     if len(chosen) < len(training):
-        beside += " The training pictures were drawn in the new pictures' mix of classes."
-        trained = _side(model, datamodule, trainer, "training pictures", training, chosen)
+        beside += " The training images were drawn in the new images' mix of classes."
+        trained = _side(model, datamodule, trainer, "training images", training, chosen)
     places = _draw(np.arange(len(folder)), MOST_PASSED, seed)
     loader = folder_loader(datamodule, folder.files, named, places)
     new = Side(
-        "new pictures",
+        "new images",
         folder.inspection,
         read_shots([folder.files.path(int(place)) for place in _draw(np.arange(len(folder)), MOST_DATED, seed)]),
-        gather(model, pass_pictures(model, loader, trainer, "new pictures")),
+        gather(model, pass_images(model, loader, trainer, "new images")),
     )
     found = compare(trained, new, seed, beside.strip())
     labels = None
     if (named != NOT_NAMED).any():
         loader = folder_loader(datamodule, folder.files, named, np.flatnonzero(named != NOT_NAMED))
-        scored = score(pass_pictures(model, loader, trainer, "labelled new pictures"), 1.0)
+        scored = score(pass_images(model, loader, trainer, "labelled new images"), 1.0)
         labels = _accuracy(scored, tested, model.class_names)
     shift = Shift(
         folder=str(folder.root),
-        pictures=len(folder),
+        images=len(folder),
         skipped=folder.skipped,
         labels=labels,
         new=found.findings,
@@ -124,7 +124,7 @@ def _side(
         name,
         datamodule.inspection.take(rows),
         read_shots([_file(datamodule, int(row)) for row in _draw(rows, MOST_DATED, datamodule.seed)]),
-        gather(model, pass_pictures(model, table_loader(datamodule, drawn), trainer, name)),
+        gather(model, pass_images(model, table_loader(datamodule, drawn), trainer, name)),
     )
 
 
@@ -156,9 +156,9 @@ def _same_mix(rows: Rows, labels: npt.NDArray[np.int64], wanted: npt.NDArray[np.
     return np.sort(np.concatenate(drawn))
 
 
-def _accuracy(scored: Scored, tested: Scored, class_names: list[str]) -> NewPictures:
+def _accuracy(scored: Scored, tested: Scored, class_names: list[str]) -> NewImages:
     right = scored.correct
-    return NewPictures(
+    return NewImages(
         labelled=len(scored),
         right=int(right.sum()),
         accuracy=float(right.mean()),

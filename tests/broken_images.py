@@ -1,4 +1,4 @@
-"""Picture and video files that are cut short, claim what they do not hold, or are odd and good nonetheless."""
+"""Image and video files that are cut short, claim what they do not hold, or are odd and good nonetheless."""
 
 import io
 import struct
@@ -16,19 +16,19 @@ SIZE = (48, 40)
 
 
 def noise(width: int = 48, height: int = 40) -> Image.Image:
-    """A picture whose file has some length."""
+    """An image whose file has some length."""
     return Image.fromarray(np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8))
 
 
 def halves() -> Image.Image:
     """Red on the left, blue on the right."""
-    picture = Image.new("RGB", SIZE, RED)
-    picture.paste(BLUE, (SIZE[0] // 2, 0, *SIZE))
-    return picture
+    image = Image.new("RGB", SIZE, RED)
+    image.paste(BLUE, (SIZE[0] // 2, 0, *SIZE))
+    return image
 
 
 def write_cut_short(file: Path, kind: str = "JPEG") -> None:
-    """The first half of a picture file."""
+    """The first half of an image file."""
     whole = io.BytesIO()
     noise().save(whole, kind)
     file.write_bytes(whole.getvalue()[: len(whole.getvalue()) // 2])

@@ -1,4 +1,4 @@
-"""Callbacks that write down what pictures a network is given while it trains."""
+"""Callbacks that write down what images a network is given while it trains."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from lightning_vision.learning.classifier import ContinualClassifier
 
 
 class Shown(Callback):
-    """Writes down each training batch: experience, epoch, side of the pictures, and whether they were mixed."""
+    """Writes down each training batch: experience, epoch, side of the images, and whether they were mixed."""
 
     seen: list[tuple[int, int, int, bool]] = []  # noqa: RUF012 - of the class, so that a test finds them
 
@@ -22,13 +22,13 @@ class Shown(Callback):
         Shown.seen.append((*place, batch["image"].shape[-1], mixed))
 
 
-class Pictures(Callback):
-    """Keeps the pictures of each training batch, by row."""
+class Images(Callback):
+    """Keeps the images of each training batch, by row."""
 
     kept: list[dict[int, Any]] = []  # noqa: RUF012 - likewise
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Batch, batch_idx: int) -> None:
-        Pictures.kept.append(dict(zip(batch["index"].tolist(), batch["image"].clone(), strict=True)))
+        Images.kept.append(dict(zip(batch["index"].tolist(), batch["image"].clone(), strict=True)))
 
 
 class Dropped(Callback):
