@@ -9,7 +9,7 @@ from coloured_squares import ColouredSquares
 
 from lightning_vision.class_path import class_path
 from lightning_vision.data.scenarios import InstanceIncremental
-from lightning_vision.learning.checkpoints import find_checkpoint, read_checkpoint
+from lightning_vision.learning.checkpoints import find_checkpoint, load_into, read_checkpoint
 from lightning_vision.learning.classifier import ContinualClassifier
 from lightning_vision.learning.strategy import Strategy
 
@@ -43,8 +43,4 @@ def load(run: Path, data: ColouredSquares, strategy: Strategy) -> tuple[Continua
     facts = checkpoint["lightning_vision"]
     assert facts["strategy"] == class_path(strategy)
     model = classifier(strategy, data.class_names)
-    for number in range(facts["experience"] + 1):
-        model.begin_experience(data.stream[number])
-    model.load_state_dict(checkpoint["state_dict"])
-    model.picked_variant = facts["picked_variant"]
-    return model, path, facts["experience"]
+    return model, path, load_into(model, data.stream, checkpoint, path)

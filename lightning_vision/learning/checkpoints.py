@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import zipfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 
 from lightning_vision.data.datamodule import StreamDataModule
+from lightning_vision.data.stream import Stream
 from lightning_vision.errors import CheckpointError, TrainingError
 from lightning_vision.former_names import present_path, with_present_paths
 from lightning_vision.learning.checkpoint_identity import CHECKPOINT_SCHEMA
@@ -160,6 +162,41 @@ def _refuse(differing: list[str], path: Path) -> None:
         raise CheckpointError(
             "\n".join([f"{path} does not fit this model:", *differing, f"Use the options it was written with.{where}"])
         )
+
+
+def load_into(model: ContinualClassifier, stream: Stream, checkpoint: Checkpoint, path: Path) -> int:
+    """Bring a new model to where a checkpoint was written: at the end of an experience.
+
+    The classes must match already, and ``model.seed`` must be set: strategies prepare for each experience again.
+
+    Args:
+        model: The classifier, as it was built.
+        stream: Its data's. It may be shorter than the one that was learned, as new data to predict often is; the
+            experiences beyond its end are then like its last, without new classes.
+        checkpoint: What the file holds.
+        path: The file, for the error.
+
+    Returns:
+        The index of the experience.
+
+    Raises:
+        CheckpointError: The weights do not fit.
+    """
+    identity = checkpoint["lightning_vision"]
+    learned, last = int(identity["experience"]), len(stream) - 1
+    for index in range(learned + 1):
+        model.begin_experience(
+            stream[index] if index <= last else replace(stream[last], index=index, is_base=False, new_classes=())
+        )
+    try:
+        model.load_state_dict(checkpoint["state_dict"])
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"{path} does not fit this model: {' '.join(str(error).split())[:300]} Use the options and the stream it was "
+            "written with."
+        ) from error
+    model.picked_variant = identity["picked_variant"]
+    return learned
 
 
 def match_classes(base: list[str], data: list[str], path: Path) -> list[str]:

@@ -27,6 +27,7 @@ from lightning_vision.learning.checkpoints import (
     check_fits,
     load_backbone,
     load_base,
+    load_into,
     match_base,
     read_checkpoint,
     save_checkpoint,
@@ -238,9 +239,7 @@ class StreamRun:
         path = self.directory.finished(self.record.done - 1)
         checkpoint = read_checkpoint(path)
         check_fits(checkpoint, self.model, path)
-        for experience in list(self.datamodule.stream)[: self.record.done]:
-            self.model.begin_experience(experience)
-        self.model.load_state_dict(checkpoint["state_dict"])
+        load_into(self.model, self.datamodule.stream, checkpoint, path)
         self.position.step_offset = checkpoint["lightning_vision_steps"]
 
     def _tidy_up(self) -> None:

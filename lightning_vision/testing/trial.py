@@ -16,7 +16,7 @@ from torch import Tensor
 
 from lightning_vision.data import scenarios
 from lightning_vision.data.batch import Batch
-from lightning_vision.learning.checkpoints import read_checkpoint
+from lightning_vision.learning.checkpoints import load_into, read_checkpoint
 from lightning_vision.learning.classifier import ContinualClassifier
 from lightning_vision.learning.strategy import Strategy
 from lightning_vision.results.run_directory import RunDirectory
@@ -274,13 +274,11 @@ class Trial:
                 class_names=data.class_names,
                 image_size=data.image_size,
             )
-        checkpoint = read_checkpoint(RunDirectory(run.path).finished(max(0, experience)))
+        path = RunDirectory(run.path).finished(max(0, experience))
+        checkpoint = read_checkpoint(path)
         model.seed = checkpoint["lightning_vision"]["seed"]
-        for past in list(data.stream)[: experience + 1]:
-            model.begin_experience(past)
         if experience >= 0:
-            model.load_state_dict(checkpoint["state_dict"])
-            model.picked_variant = checkpoint["lightning_vision"]["picked_variant"]
+            load_into(model, data.stream, checkpoint, path)
         model.eval()
         return model, data
 

@@ -7,12 +7,15 @@ from typing import Any
 import pytest
 import torch
 from command_line import QUICK, checkpoint_of, fit, start, weights_of
+from loaded_run import load, squares
 
+from lightning_vision.data.scenarios import InstanceIncremental
 from lightning_vision.errors import CheckpointError
 from lightning_vision.learning.checkpoints import find_checkpoint, match_classes, read_checkpoint
 from lightning_vision.program.fit_config import read_fit_config
 from lightning_vision.program.outlook import look_ahead
 from lightning_vision.results.schema import read_results
+from strategies import MoveToData
 
 
 class Code:
@@ -87,6 +90,28 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run on three of the four classes, in an order of its own."""
     options = ["--data.classes=[green,red,blue]", "--model.strategy=MoveToData", "--trainer.max_epochs=3"]
     return fit(tmp_path_factory.mktemp("base"), "finished", *options, "--keep_checkpoints=all")
+
+
+class TestLoadInto:
+    def test_the_weights_and_the_place_in_the_stream(self, finished: Path) -> None:
+        model, path, experience = load(finished, squares(classes=["green", "red", "blue"]), MoveToData())
+        saved = read_checkpoint(path)
+        assert experience == saved["lightning_vision"]["experience"] == 2
+        assert model.identity() == saved["lightning_vision"]
+        assert all(torch.equal(value, model.state_dict()[key]) for key, value in saved["state_dict"].items())
+
+    def test_a_stream_that_is_shorter_than_the_one_learned(self, finished: Path) -> None:
+        data = squares(classes=["green", "red", "blue"], stream=InstanceIncremental(experiences=1))
+        model, _, experience = load(finished, data, MoveToData())
+        now = model.experience
+        assert experience == 2 and now is not None
+        assert (now.index, now.is_base, now.new_classes, now.name) == (2, False, (), data.stream[0].name)
+
+    def test_weights_that_do_not_fit(self, finished: Path) -> None:
+        with pytest.raises(
+            CheckpointError, match=r"0002\.ckpt does not fit this model: .*Use the options and the stream"
+        ):
+            load(finished, squares(), MoveToData())
 
 
 class TestBase:
