@@ -12,6 +12,7 @@ from torch.func import functional_call
 from torch.utils.data import IterableDataset
 
 from lightning_vision.data.batch import Batch
+from lightning_vision.data.process_group import sum_over_processes
 from lightning_vision.data.stream import Experience
 from lightning_vision.learning.network import Network
 from lightning_vision.results.predictions import in_stream_order
@@ -105,7 +106,7 @@ class ExperienceData(IterableDataset[tuple[Tensor, Tensor, int]]):
                 images, labels = images[:0], labels[:0]
             else:
                 images, labels = batch["image"][batch["valid"]], batch["label"][batch["valid"]]
-            total = _sum_over_processes(len(labels), images.device)
+            total = int(sum_over_processes(torch.tensor(len(labels), device=images.device)))
             if not total:
                 return
             yield in_stream_order(images, total), in_stream_order(labels, total)
@@ -174,11 +175,3 @@ class PluginHost:
         raise AttributeError(
             f"{vars(self).get('_plugin')} reads strategy.{name}, which the Lightning loop cannot give it here"
         )
-
-
-def _sum_over_processes(value: int, device: torch.device) -> int:
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return value
-    total = torch.tensor(value, device=device)
-    torch.distributed.all_reduce(total)
-    return int(total)

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from lightning_vision.array_types import Rows
 from lightning_vision.data.batch_order import Draw
 from lightning_vision.data.loaders import make_loader
+from lightning_vision.data.process_group import sum_over_processes, wait_for_processes
 from lightning_vision.errors import TrainingError
 from lightning_vision.features.feature_pass import AT_ONCE, FeaturePass, handed_over
 from lightning_vision.features.feature_store import FeatureStore, FeatureTable
@@ -223,7 +224,7 @@ class KeptFeatures:
         self.counts.reused += len(found)
         self.counts.saved_seconds += len(found) * view.table.pace
         view.asked[rows] = True
-        self._wait_for_all()  # or a fast process would have written what a slow one finds there already
+        wait_for_processes()  # or a fast process would have written what a slow one finds there already
         for mine in (missing[self.rank :: self.world_size], missing):
             # The second time for machines that do not see each other's files: each computes what it still lacks.
             lacking = mine[view.table.missing(view.place[mine])]
@@ -315,13 +316,5 @@ class KeptFeatures:
 
     def _agreed(self, failure: str) -> str:
         """Why some process cannot go on, the same on all."""
-        if self.world_size > 1:
-            failed = torch.tensor([float(bool(failure))], device=self.device)
-            torch.distributed.all_reduce(failed)
-            if failed and not failure:
-                return "another process cannot keep them"
-        return failure
-
-    def _wait_for_all(self) -> None:
-        if self.world_size > 1:
-            torch.distributed.barrier()
+        failed = sum_over_processes(torch.tensor(float(bool(failure)), device=self.device))
+        return "another process cannot keep them" if failed and not failure else failure

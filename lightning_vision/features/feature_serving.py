@@ -10,6 +10,7 @@ from lightning.pytorch import Trainer
 
 from lightning_vision.array_types import Rows
 from lightning_vision.data.datamodule import StreamDataModule
+from lightning_vision.data.process_group import sum_over_processes
 from lightning_vision.errors import ConfigError
 from lightning_vision.features.feature_cache import FeatureCounts, KeptFeatures
 from lightning_vision.images.transform_identity import same_transform
@@ -80,7 +81,7 @@ class FeatureServing:
             before: The record of an earlier part of this run.
         """
         self.record = self._before = before
-        self.device, self.world_size, self.precision = device, trainer.world_size, str(trainer.precision)
+        self.device, self.precision = device, str(trainer.precision)
         if not any(strategy.freezes_backbone for strategy in (self.model.strategy, self.model.base_strategy)):
             return
         try:
@@ -187,8 +188,7 @@ class FeatureServing:
         new = self.counts.computed - self.by_learning - self._by_evaluation
         self._by_evaluation += new
         sums = torch.tensor([new, self.counts.computed], device=self.device)
-        if self.world_size > 1:
-            torch.distributed.all_reduce(sums)
+        sums = sum_over_processes(sums)
         before = self._before
         self.record = schema.Features(
             kept=not self._why,

@@ -18,6 +18,7 @@ from torchmetrics.aggregation import MeanMetric
 
 from lightning_vision.class_path import class_path
 from lightning_vision.data.batch import Batch
+from lightning_vision.data.process_group import in_group
 from lightning_vision.data.stream import Experience
 from lightning_vision.errors import ConfigError, TrainingError
 from lightning_vision.images.batch_transforms import BatchTransforms
@@ -492,7 +493,7 @@ class ContinualClassifier(LightningModule):
         self._check_loss()
         checkpoint["lightning_vision"] = self.identity()
         checkpoint["lightning_vision_measured"] = dict(self.measured)
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
+        if in_group():
             for key in self._sums_of_epoch():  # a checkpoint holds what rank 0 has: the sums of all, then
                 total = checkpoint["state_dict"][key].clone()
                 torch.distributed.all_reduce(total)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - torch's own custom
 
 from lightning_vision.data.batch import Batch
+from lightning_vision.data.process_group import sum_over_processes
 from lightning_vision.data.stream import Experience
 from lightning_vision.learning.network import Network
 from lightning_vision.seeding import derive_seed
@@ -186,10 +187,7 @@ class Strategy(nn.Module):
 
     def reduce(self, tensor: Tensor) -> Tensor:
         """The sum of a tensor over all processes."""
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            tensor = tensor.clone()
-            torch.distributed.all_reduce(tensor)
-        return tensor
+        return sum_over_processes(tensor)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         """Give own buffers the shape that the checkpoint has for them before it is loaded."""

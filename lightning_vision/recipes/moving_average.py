@@ -9,6 +9,7 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor, nn
 
+from lightning_vision.data.process_group import in_group
 from lightning_vision.errors import ConfigError
 from lightning_vision.learning.classifier import ContinualClassifier
 from lightning_vision.learning.network import Network
@@ -108,7 +109,7 @@ class MovingAverage(Recipe):
     def _give(self, pl_module: LightningModule) -> None:
         """Put the average into the network, and the network's weights aside."""
         network, averaged = _network(pl_module), self._averaged()
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
+        if in_group():
             for name, _ in network.named_buffers():  # running statistics are each process's own: the first one's count
                 if name in averaged and averaged[name].is_floating_point():
                     torch.distributed.broadcast(averaged[name], 0)

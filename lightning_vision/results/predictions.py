@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from lightning_vision.data.batch import Batch
+from lightning_vision.data.process_group import gather_from_processes
 
 
 @dataclass(frozen=True)
@@ -98,32 +99,15 @@ class Collector:
 
 def _gather(rows: Tensor) -> Tensor:
     """The rows (n, K) of all processes, one process after the other, on the CPU."""
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return rows.cpu()
-    world = torch.distributed.get_world_size()
-    counts = torch.zeros(world, dtype=torch.int64, device=rows.device)
-    counts[torch.distributed.get_rank()] = len(rows)
-    torch.distributed.all_reduce(counts)
-    longest = int(counts.max())
-    padded = rows.new_zeros(longest, rows.shape[1])
-    padded[: len(rows)] = rows
-    gathered = [torch.empty_like(padded) for _ in range(world)]
-    torch.distributed.all_gather(gathered, padded)
-    return torch.cat([part[:n] for part, n in zip(gathered, counts.tolist(), strict=True)]).cpu()
+    return torch.cat(gather_from_processes(rows)).cpu()
 
 
 def in_stream_order(values: Tensor, total: int) -> Tensor:
     """The global batch (total, ...) from each process's striped part (n, ...): process r holds rows r, r+W, r+2W, ..."""
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+    parts = gather_from_processes(values)
+    if len(parts) == 1:
         return values
-    world = torch.distributed.get_world_size()
-    longest = -(-total // world)
-    padded = values.new_zeros(longest, *values.shape[1:])
-    padded[: len(values)] = values
-    gathered = [torch.empty_like(padded) for _ in range(world)]
-    torch.distributed.all_gather(gathered, padded)
     whole = values.new_empty(total, *values.shape[1:])
-    for rank, part in enumerate(gathered):
-        stripe = whole[rank::world]
-        stripe.copy_(part[: len(stripe)])
+    for rank, part in enumerate(parts):
+        whole[rank :: len(parts)] = part
     return whole

@@ -20,6 +20,12 @@ from lightning.pytorch import Callback
 from lightning_vision.class_path import class_path
 from lightning_vision.data.batch import Batch
 from lightning_vision.data.datamodule import StreamDataModule
+from lightning_vision.data.process_group import (
+    equal_on_processes,
+    leave_group,
+    sum_over_processes,
+    wait_for_processes,
+)
 from lightning_vision.data.stream import Experience
 from lightning_vision.errors import CheckpointError, ConfigError, TrainingError
 from lightning_vision.features.feature_serving import FeatureServing
@@ -286,7 +292,8 @@ class StreamRun:
         computed_before = self.features.counts.computed
 
         def learned_images() -> int:
-            return begun.images + _sum_over_processes(model.network.backbone_images - images_before, self.device)
+            own = torch.tensor(model.network.backbone_images - images_before, device=self.device)
+            return begun.images + int(sum_over_processes(own))
 
         self._learned_images = learned_images
         with self.meter.task(f"experience {t}: learning", begun.used) as task:
@@ -443,16 +450,11 @@ class StreamRun:
         Raises:
             TrainingError: They differ.
         """
-        if self.world_size == 1:
-            return
         state = [value for value in self.model.strategy.state_dict().values()] + list(
             self.model.network.head.state_dict().values()
         )
         sums = torch.tensor([float(value.double().sum()) for value in state], dtype=torch.float64, device=self.device)
-        smallest, largest = sums.clone(), sums.clone()
-        torch.distributed.all_reduce(smallest, op=torch.distributed.ReduceOp.MIN)
-        torch.distributed.all_reduce(largest, op=torch.distributed.ReduceOp.MAX)
-        if not torch.equal(smallest, largest):
+        if not equal_on_processes(sums):
             raise TrainingError(
                 f"{type(self.model.strategy).__name__} left different weights on different processes. A closed form must "
                 "depend on nothing but the features and labels that update() is given."
@@ -549,8 +551,7 @@ class StreamRun:
             write_results(results, self.directory.results)
             self.directory.drop_within(experience.index)
             self.directory.prune(self.options.keep_checkpoints)
-        if self.world_size > 1:
-            torch.distributed.barrier()
+        wait_for_processes()
         return results
 
     def _results(self, complete: bool) -> schema.Results:
@@ -612,7 +613,7 @@ class StreamRun:
 
     def _stop_if_asked(self) -> None:
         """Stop if any process was asked to."""
-        if _sum_over_processes(int(self.signals.received is not None), self.device):
+        if sum_over_processes(torch.tensor(self.signals.received is not None, dtype=torch.int64, device=self.device)):
             self.signals.stop()
 
     def _note(self, text: str) -> None:
@@ -637,8 +638,7 @@ class StreamRun:
     def close(self) -> None:
         """Leave the other processes and wait until they have ended."""
         self.features.close()
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            torch.distributed.destroy_process_group()
+        leave_group()
         self.processes.close()
 
     def finish(self) -> schema.Results:
@@ -650,14 +650,11 @@ class StreamRun:
 
     def _over_nodes(self, used: Usage) -> Usage:
         """Energy of all nodes together; the time is this process's."""
-        if self.world_size == 1:
-            return used
         measured = 0.0 if used.energy_kwh is None else 1.0
         sums = torch.tensor(
             [measured, used.energy_kwh or 0.0, used.co2eq_kg or 0.0], dtype=torch.float64, device=self.device
         )
-        torch.distributed.all_reduce(sums)
-        any_measured, energy, carbon = sums.tolist()
+        any_measured, energy, carbon = sum_over_processes(sums).tolist()
         return Usage(used.seconds, energy, carbon) if any_measured else Usage(used.seconds)
 
 
@@ -673,11 +670,3 @@ def _prompt_collection() -> Iterator[Callable[[], object]]:
         yield gc.collect
     finally:
         gc.unfreeze()
-
-
-def _sum_over_processes(value: int, device: torch.device) -> int:
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return value
-    total = torch.tensor([value], device=device)
-    torch.distributed.all_reduce(total)
-    return int(total)
