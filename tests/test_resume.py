@@ -30,7 +30,7 @@ from lightning_vision.learning.checkpoints import read_checkpoint
 from lightning_vision.results.record import StreamRecord
 from lightning_vision.results.run_directory import RunDirectory
 from lightning_vision.results.schema import read_results, without_measurements
-from lightning_vision.run import checkpoint_tasks, stream_run
+from lightning_vision.run import checkpoint_tasks, experience_commit
 from lightning_vision.run.stream_run import StreamRun
 from lightning_vision.storage import writer_lock
 
@@ -261,9 +261,9 @@ def test_killed_at_random_moments(jobs: Jobs) -> None:
 @pytest.mark.parametrize(
     ("place", "name"),
     [
-        (stream_run, "save_checkpoint"),
+        (experience_commit, "save_checkpoint"),
         (StreamRecord, "save_predictions"),
-        (stream_run, "write_results"),
+        (experience_commit, "write_results"),
         (RunDirectory, "drop_within"),
         (StreamRun, "draw_figures"),
     ],

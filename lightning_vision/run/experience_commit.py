@@ -1,15 +1,163 @@
-"""What is taken down when an experience is finished."""
+"""How a finished experience is kept: in the record, the loggers and the run directory."""
 
 from __future__ import annotations
 
 import resource
 import sys
 
+import lightning
+import pandas as pd
 import torch
 
+from lightning_vision.class_path import class_path
+from lightning_vision.data.process_group import wait_for_processes
+from lightning_vision.data.stream import Experience
+from lightning_vision.learning.checkpoints import save_checkpoint
+from lightning_vision.results import schema
+from lightning_vision.results.environment import path_hashes
+from lightning_vision.results.record import group_hashes
+from lightning_vision.results.schema import write_results
+from lightning_vision.run.experience_learning import Learned
+from lightning_vision.run.run_context import RunContext
+from lightning_vision.run.run_evaluation import Evaluated
+from lightning_vision.tracking.loggers import log_experience
 
-def peak_memory(device: torch.device) -> int:
-    """The most memory that this process held: on the GPU if it trains there."""
+
+class ExperienceCommit:
+    """Keeps what a run has found.
+
+    Args:
+        context: The run.
+    """
+
+    def __init__(self, context: RunContext) -> None:
+        self.context = context
+
+    def record(self, experience: Experience, learned: Learned, evaluated: Evaluated) -> None:
+        """Add an experience to the record; nothing is written yet.
+
+        Args:
+            experience: It was learned and evaluated.
+            learned: What its learning took.
+            evaluated: What its evaluation found.
+        """
+        context, model = self.context, self.context.model
+        for note in model.learner.notes(model.network):
+            context.note(f"after experience {experience.index}: {note}")
+        used, trained = learned.used, learned.trained
+        record = schema.ExperienceRecord(
+            index=experience.index,
+            name=experience.name,
+            classes=list(experience.classes),
+            train_samples=len(experience.indices),
+            val_samples=len(experience.val_indices),
+            test_samples=len(experience.test_indices),
+            epochs=trained.epochs,
+            stopped_early=trained.stopped_early,
+            seconds=used.seconds,
+            samples_per_second=trained.samples / used.seconds if trained.samples and used.seconds else None,
+            energy_kwh=used.energy_kwh,
+            co2eq_kg=used.co2eq_kg,
+            trainable_parameters=trained.parameters,
+            peak_memory_bytes=_peak_memory(context.process.device),
+            backbone_images=learned.backbone_images,
+            learning_rate=model.found_learning_rate,
+            batch_size=context.datamodule.batch_size,
+            evaluation=evaluated.cost,
+        )
+        facts = {
+            name: {fact: dict(zip(model.class_names, values, strict=True)) for fact, values in found.items()}
+            for name, found in model.learner.variant_facts(model.network).items()
+        }
+        context.record.add(evaluated.test, evaluated.validation, evaluated.picked, facts, record)
+
+    def keep(self, experience: Experience) -> schema.Results:
+        """Write weights and predictions first, results.json last, for it says what is finished."""
+        context, model, directory = self.context, self.context.model, self.context.directory
+        checkpoint = {
+            "pytorch-lightning_version": lightning.__version__,
+            "state_dict": model.state_dict(),
+            "hyper_parameters": dict(model.hparams),
+            "lightning_vision_steps": context.position.step_offset,
+        }
+        model.on_save_checkpoint(checkpoint)
+        results = self.results(complete=False)
+        self._log(results)  # before results.json says that the experience is finished: what is finished is logged
+        if context.process.rank == 0:
+            save_checkpoint(checkpoint, directory.finished(experience.index))
+            tested = context.datamodule.samples.iloc[context.record.test_index]
+            hashes = path_hashes(tested["path"].tolist())
+            context.record.save_predictions(directory.predictions, hashes, group_hashes(tested))
+            write_results(results, directory.results)
+            directory.drop_within(experience.index)
+            directory.prune(context.options.keep_checkpoints)
+        wait_for_processes()
+        return results
+
+    def results(self, complete: bool) -> schema.Results:
+        """What the run has found so far, as results.json holds it.
+
+        Args:
+            complete: The stream's last experience is finished, and so is all that is made of it.
+        """
+        context, model, datamodule = self.context, self.context.model, self.context.datamodule
+        options, meter = context.options, context.meter
+        described = datamodule.describe()
+        energy = None
+        if meter.mode is not None:
+            energy = schema.Energy(mode=meter.mode, country=meter.country, grid_gco2_per_kwh=meter.grid_gco2_per_kwh)
+        base = options.base_strategy_config or {"class_path": class_path(model.base_strategy), "init_args": {}}
+        return context.record.results(
+            run=schema.Run(
+                name=options.name,
+                strategy=schema.Component(**(options.strategy_config or {"class_path": class_path(model.strategy)})),
+                base_strategy=schema.Component(**base) if datamodule.stream[0].is_base else None,
+                data=described,
+                scenario=datamodule.stream.scenario,
+                experiences=len(datamodule.stream),
+                seed=options.seed,
+                stream_hash=datamodule.stream.hash,
+                split_hash=datamodule.split_hash,
+                config_hash=options.config_hash,
+                complete=complete,
+            ),
+            network=schema.Network(
+                backbone=model.network.facts.name,
+                total_parameters=sum(p.numel() for p in model.network.parameters()),
+                macs=context.macs,
+            ),
+            energy=energy,
+            environment=context.process.environment,
+            features=context.features.record,
+        )
+
+    def _log(self, results: schema.Results) -> None:
+        """One row an experience in every logger, and the most frequent confusions as a table."""
+        record = results.experiences[-1]
+        scalars: dict[str, float | None] = {
+            "test/accuracy": results.test_accuracy[-1],
+            "test/seen_accuracy": results.seen_accuracy[-1],
+            "test/macro_f1": results.test.macro_f1,
+            "test/ece": results.test.ece,
+            "stream/average_accuracy": results.average_accuracy,
+            "stream/average_incremental_accuracy": results.average_incremental_accuracy,
+            "stream/forgetting": results.forgetting,
+            "stream/backward_transfer": results.backward_transfer,
+            "stream/forward_transfer": results.forward_transfer,
+            "energy/kwh": results.totals.energy_kwh,
+            "energy/co2eq_kg": results.totals.co2eq_kg,
+            "energy/seconds": results.totals.seconds,
+            "stream/learning_seconds": record.seconds,
+        }
+        scalars |= {f"test/accuracy/{name}": variant.test_accuracy[-1] for name, variant in results.variants.items()}
+        table = pd.DataFrame(
+            [dict(row) for row in results.test.top_confusions], columns=["true", "predicted", "count", "share"]
+        )
+        log_experience(self.context.trainers.loggers, self.context.position, scalars, tables={"confusion/top": table})
+
+
+def _peak_memory(device: torch.device) -> int:
+    """The most memory that this process held, in bytes: on the GPU if it trains there."""
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

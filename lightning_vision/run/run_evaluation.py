@@ -1,18 +1,90 @@
-"""The batches of an experience, as strategies are given them after it."""
+"""The evaluation of a run's network: passes over validation and test images, and the choice of a variant."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
 
-from lightning_vision.data.batch import Batch
+import numpy as np
+
 from lightning_vision.data.stream import Experience
+from lightning_vision.results import schema
+from lightning_vision.results.predictions import Collector, Predictions
+from lightning_vision.run.run_context import RunContext
+from lightning_vision.run.usage_of_nodes import usage_of_nodes
 
 
-class Batches:
-    """The batches that ``after_experience`` is given: loaded only if they are iterated over, and as often as they are."""
+@dataclass(frozen=True)
+class Evaluated:
+    """What the evaluation after an experience found."""
 
-    def __init__(self, make: Callable[[Experience], Iterator[Batch]], experience: Experience) -> None:
-        self.make, self.experience = make, experience
+    validation: Predictions
+    """On the validation parts of the experiences so far, all variants."""
+    test: Predictions
+    """On the whole test set, all variants."""
+    picked: str
+    """The variant that was picked."""
+    cost: schema.Evaluation
 
-    def __iter__(self) -> Iterator[Batch]:
-        return self.make(self.experience)
+
+class RunEvaluation:
+    """Evaluates the network of a run as it stands.
+
+    Args:
+        context: The run.
+    """
+
+    def __init__(self, context: RunContext) -> None:
+        self.context = context
+
+    def evaluate(self, experience: Experience) -> Evaluated:
+        """Evaluate after an experience, measure what that takes, and pick a variant."""
+        context = self.context
+        with context.meter.task(f"experience {experience.index}: evaluation") as task:
+            validation, test = self.predictions(["val", "test"], experience.index)
+        used = usage_of_nodes(task.used, context.process.device)
+        images, computed = len(validation.index) + len(test.index), context.features.evaluated()
+        cost = schema.Evaluation(
+            seconds=used.seconds,
+            energy_kwh=used.energy_kwh,
+            co2eq_kg=used.co2eq_kg,
+            images=images,
+            backbone_images=images if computed is None else computed,
+        )
+        return Evaluated(validation, test, self._pick(validation, test), cost)
+
+    def predictions(self, parts: Sequence[Literal["val", "test"]], t: int) -> list[Predictions]:
+        """One pass over each part.
+
+        Args:
+            parts: "val" is the validation parts of experiences 0 to ``t``, "test" the whole test set.
+            t: Index of the last experience so far.
+        """
+        context, model, datamodule = self.context, self.context.model, self.context.datamodule
+        trainer = context.trainers.evaluation([context.progress, context.signals])
+        context.features.for_evaluation(model.strategy, stays=context.features.backbone_stays())
+        for part in parts:
+            context.features.compute(datamodule.rows_to_evaluate(part, t if part == "val" else None))
+        loaders = [
+            datamodule.evaluation_loader(part, t if part == "val" else None, trainer.global_rank, trainer.world_size)
+            for part in parts
+        ]
+        collectors = [Collector() for _ in parts]
+        filled = [number for number, loader in enumerate(loaders) if len(loader)]
+        model.collectors = [collectors[number] for number in filled]
+        if filled:
+            trainer.test(model, dataloaders=[loaders[number] for number in filled], verbose=False)
+        model.to(context.process.device)
+        return [collector.result(context.process.device) for collector in collectors]
+
+    def _pick(self, validation: Predictions, test: Predictions) -> str:
+        """The variant that is best on validation data, the first of equals; it becomes the network's head."""
+        model, names = self.context.model, test.variants
+        model.picked_variant = ""
+        if names == ("",):
+            return ""
+        best = int(np.argmax(validation.accuracy())) if len(names) > 1 else 0
+        model.learner.select_variant(model.network, names[best])
+        model.picked_variant = names[best]
+        return names[best]

@@ -10,6 +10,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 if TYPE_CHECKING:
     import pandas as pd
+from lightning_vision.tracking.metrics_csv import MetricsCSV
 from lightning_vision.tracking.stream_position import StreamPosition, follow_stream
 
 
@@ -52,6 +53,13 @@ def log_experience(
                 artifact.add_file(str(path))
                 run.log_artifact(artifact)
         logger.log_metrics(known | media)
+
+
+def resume_loggers(loggers: Iterable[Logger], step: int) -> None:
+    """Drop the rows of metrics.csv beyond the step that a run resumes from: they are logged again."""
+    for logger in loggers:
+        if isinstance(logger, MetricsCSV):
+            logger.resume_at(step)
 
 
 def close_loggers(loggers: Iterable[Logger]) -> None:

@@ -1,0 +1,119 @@
+"""The learning of one experience: all its stages, and what the strategy does after them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from lightning_vision.data.process_group import sum_over_processes
+from lightning_vision.data.stream import Experience
+from lightning_vision.learning.checkpoints import check_fits, read_checkpoint
+from lightning_vision.learning.recipe import plan_stages
+from lightning_vision.learning.stage import Stage
+from lightning_vision.learning.stage_tally import TallyInCheckpoint, Trained, Unfinished
+from lightning_vision.learning.strategy import Strategy
+from lightning_vision.run.experience_batches import ExperienceBatches
+from lightning_vision.run.run_context import RunContext
+from lightning_vision.run.stage_training import StageTraining
+from lightning_vision.run.usage_of_nodes import usage_of_nodes
+from lightning_vision.run.work_plan import epochs_of
+from lightning_vision.seeding import derive_seed
+from lightning_vision.tracking.energy import Usage
+from lightning_vision.tracking.loggers import resume_loggers
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What the learning of an experience took, interrupted attempts included."""
+
+    used: Usage
+    """Time, and the energy of all nodes."""
+    trained: Trained
+    backbone_images: int
+    """Images that went through the backbone, over all processes."""
+
+
+class ExperienceLearning:
+    """Learns one experience after the other.
+
+    Args:
+        context: The run.
+        training: Trains a stage.
+    """
+
+    def __init__(self, context: RunContext, training: StageTraining) -> None:
+        self.context, self.training = context, training
+
+    def learn(self, experience: Experience, resumed: bool) -> Learned:
+        """Learn an experience, or resume it.
+
+        Args:
+            experience: What is learned.
+            resumed: An interrupted attempt at it is resumed, if there was one.
+
+        Raises:
+            CheckpointError: The checkpoint of the interrupted attempt does not fit.
+            TrainingError: Training failed.
+        """
+        context, model, t = self.context, self.context.model, experience.index
+        model.base_statistics = False
+        torch.manual_seed(derive_seed(context.options.seed, "experience", t))
+        model.begin_experience(experience)
+        begun = self._unfinished(t) if resumed else Unfinished()
+        images_before = model.network.backbone_images
+        computed_before = context.features.counts.computed
+
+        def backbone_images() -> int:
+            own = torch.tensor(model.network.backbone_images - images_before, device=context.process.device)
+            return begun.images + int(sum_over_processes(own))
+
+        with context.meter.task(f"experience {t}: learning", begun.used) as task:
+            tally = TallyInCheckpoint(context.meter, task, backbone_images, begun.trained)
+            for number, stage in enumerate(self._stages(experience)):
+                model.base_statistics = stage.base_statistics
+                if number >= begun.stage:
+                    from_here = begun if number == begun.stage else Unfinished()
+                    self.training.train(experience, number, stage, tally, from_here)
+            self._after_experience(experience)
+        used = usage_of_nodes(task.used, context.process.device)
+        learned = Learned(used, tally.trained, backbone_images())
+        context.features.by_learning += context.features.counts.computed - computed_before
+        return learned
+
+    def _stages(self, experience: Experience) -> list[Stage]:
+        """The stages of an experience; a base that was given needs no training."""
+        context, model = self.context, self.context.model
+        stages: list[Stage] = []
+        if not (experience.is_base and model.base_checkpoint is not None):
+            epochs = epochs_of(model, experience, context.max_epochs)
+            stages = plan_stages(model.learner, experience, context.recipes, epochs)
+        if experience.is_base and model.strategy.kind == "closed_form" and model.strategy.needs_base_data:
+            stages.append(Stage("base data", base_statistics=True))
+        return stages
+
+    def _after_experience(self, experience: Experience) -> None:
+        """Let the strategies do what they do once the last stage is trained."""
+        context, model = self.context, self.context.model
+        model.to(context.process.device)
+        model.network.eval()
+        torch.manual_seed(derive_seed(context.options.seed, "after", experience.index))
+        strategies: list[Strategy] = [model.base_strategy, model.strategy] if experience.is_base else [model.strategy]
+        for strategy in strategies:
+            context.features.for_evaluation(strategy)
+            strategy.after_experience(model.network, experience, ExperienceBatches(context, experience))
+        model.network.eval()
+
+    def _unfinished(self, t: int) -> Unfinished:
+        """What an interrupted attempt at an experience left; the loggers' rows beyond it are dropped."""
+        context = self.context
+        found = context.directory.last_within(t)
+        begun = Unfinished()
+        if found is not None:
+            stage, path = found
+            checkpoint = read_checkpoint(path)
+            check_fits(checkpoint, context.model, path)
+            begun = Unfinished.read(path, stage, checkpoint)
+        context.position.step_offset += begun.trained.steps
+        resume_loggers(context.trainers.loggers, context.position.step_offset + begun.steps)
+        return begun
