@@ -29,7 +29,7 @@ from lightning_vision.run.run_evaluation import RunEvaluation
 from lightning_vision.run.work_plan import work
 from lightning_vision.seeding import derive_seed
 from lightning_vision.tracking.loggers import resume_loggers
-from lightning_vision.tracking.stream_position import follow_stream
+from lightning_vision.tracking.stream_position import follow_stream, leave_stream
 
 
 class RunStart:
@@ -132,7 +132,9 @@ class RunStart:
         return self.saved
 
     def close(self) -> None:
-        """Leave the other processes and wait until they have ended."""
+        """Let go of the loggers, leave the other processes and wait until they have ended."""
+        for logger in self.context.trainers.loggers:
+            leave_stream(logger)
         if self._makes_group:
             leave_group()
         self._processes.close()

@@ -138,7 +138,7 @@ class StreamRun:
         return results
 
     def close(self) -> None:
-        """Let go of the feature cache, leave the other processes and wait until they have ended."""
+        """Let go of feature cache and loggers, leave the other processes and wait until they have ended."""
         self.context.features.close()
         self.start.close()
 

@@ -54,3 +54,12 @@ def follow_stream(logger: Logger, position: StreamPosition) -> None:
         log.position = position
     else:
         vars(logger)["log_metrics"] = _StreamLog(logger.log_metrics, position)
+
+
+def leave_stream(logger: Logger) -> None:
+    """Makes a logger count as it did before `follow_stream`."""
+    log = vars(logger).get("log_metrics")
+    if isinstance(log, _StreamLog):
+        del vars(logger)["log_metrics"]
+        if logger.log_metrics != log.log:  # somebody else's stood there
+            vars(logger)["log_metrics"] = log.log

@@ -22,7 +22,7 @@ from wandb_offline import offline_runs, read_offline_run
 from lightning_vision.errors import ConfigError
 from lightning_vision.tracking.loggers import close_loggers, log_experience
 from lightning_vision.tracking.metrics_csv import MetricsCSV
-from lightning_vision.tracking.stream_position import StreamPosition, follow_stream
+from lightning_vision.tracking.stream_position import StreamPosition, follow_stream, leave_stream
 from lightning_vision.tracking.wandb_logger import StreamWandbLogger, make_wandb_logger, mask_secrets
 
 ROOT = Path(__file__).parents[2]
@@ -183,6 +183,17 @@ def test_a_step_that_is_none_is_the_last_one(tmp_path: Path) -> None:
     follow_stream(recorder, StreamPosition(1, 20))
     recorder.log_metrics({"x": 1.0}, 0)
     assert [step for _, step in recorder.calls] == [5, 8, 8, 8, 20]
+
+
+def test_a_logger_that_leaves_the_stream_counts_its_own_steps_again(tmp_path: Path) -> None:
+    recorder, replaced, calls = Recorder(tmp_path), Recorder(tmp_path), []
+    replaced.log_metrics = lambda metrics, step=None: calls.append(step)  # type: ignore[method-assign]
+    for logger in (recorder, replaced):
+        leave_stream(logger)  # it follows none yet
+        follow_stream(logger, StreamPosition(0, 5))
+        leave_stream(logger)
+        logger.log_metrics({"x": 1.0}, 2)
+    assert recorder.calls == [({"x": 1.0}, 2)] and calls == [2]
 
 
 # --- W&B
