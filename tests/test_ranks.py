@@ -272,7 +272,7 @@ def test_weights_that_differ_between_processes_are_noticed(tmp_path: Path) -> No
 def test_fewer_images_than_processes(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     few = ("--trainer.devices=5", "--trainer.strategy=ddp", "--data.stream.experiences=10")
     assert main(command(tmp_path, "run", *few)) == 2
-    assert "training image(s) cannot be shared by 5 processes" in capfd.readouterr().err
+    assert "and 5 processes. Use fewer processes" in capfd.readouterr().err
 
 
 def test_processes_that_lose_what_was_learned_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -68,7 +68,7 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
         path.with_name(f".{path.stem}.tmp{path.suffix}").unlink(missing_ok=True)
         raise TrainingError(
             f"{path} could not be written: {error}. Is the disk full? What was kept before is unchanged; free some space and "
-            "go on with --ckpt_path last."
+            "resume with --ckpt_path last."
         ) from error
 
 
@@ -293,7 +293,7 @@ def load_base(model: ContinualClassifier, checkpoint: Checkpoint, path: Path) ->
         same = not _other_options(options, model, "strategy") if known else options == given
         if saved["strategy"] == here and same and same_classes:
             model.strategy.load_state_dict(strategy_state)
-            notes.append(f"The state of {here} goes on from the checkpoint's.")
+            notes.append(f"The state of {here} was loaded from the checkpoint.")
         else:
             notes.append(
                 f"The learning strategy starts anew: the checkpoint's state is of {saved['strategy']} with other options or classes."

@@ -77,14 +77,14 @@ def _nothing() -> None:
 
 
 def end_with_parent() -> None:
-    """End when the process is gone that started this one.
+    """End when the process that started this one has ended.
 
-    If it is another rank, waiting for it may never end. If it is a comparison, the next one may go on with this run.
+    If it is another rank, waiting for it may never end. If it is a comparison, the next one may resume this run.
     """
     parent, owner = os.environ.pop(PARENT, None), os.environ.pop(OWNER, None)
     if parent is not None:
         pid = int(parent)
-        _watch(lambda: None if os.getppid() == pid else f"The process of rank 0 ({pid}) is gone.", _nothing)
+        _watch(lambda: None if os.getppid() == pid else f"The process of rank 0 ({pid}) has ended.", _nothing)
     if owner is not None:
         pid_of_owner = int(owner)
         _watch(lambda: None if os.getppid() == pid_of_owner else _stop(pid_of_owner), _nothing)
@@ -93,7 +93,7 @@ def end_with_parent() -> None:
 def _stop(owner: int) -> str:
     """Stop this run, and say why."""
     os.kill(os.getpid(), signal.SIGTERM)
-    return f"The comparison that started this run ({owner}) is gone."
+    return f"The comparison that started this run ({owner}) has ended."
 
 
 def _watch(
@@ -108,7 +108,7 @@ def _watch(
                 return
         if closing.is_set():
             return
-        _say(f"{reason} This run cannot go on without it; the same command with --ckpt_path last goes on from here.")
+        _say(f"{reason} This run cannot continue without it. To resume it, repeat the command with --ckpt_path last.")
         if not closing.wait(GRACE_SECONDS):
             clean_up()
             os._exit(1)

@@ -41,14 +41,14 @@ def why_another(
     """
     same = results.run.split_hash == datamodule.split_hash and results.run.stream_hash == datamodule.stream.hash
     if not same:
-        return "the test data is another"
+        return "the test data differs"
     if experience != len(results.experiences) - 1:
         return f"the checkpoint is from experience {experience}, not the last"
     before, now = evaluation_options(results.run.data), evaluation_options(datamodule.describe())
     differing = [f"data.{key}" for key in sorted(before.keys() & now.keys()) if before[key] != now[key]]
     then, here = _recipes_of_run(directory), _recipes_here(trainers)
     differing += [name for name in sorted(then.keys() | here.keys()) if then.get(name) != here.get(name)]
-    return f"images are evaluated in another way than in the run ({', '.join(differing)})" if differing else ""
+    return f"images are evaluated differently than in the run ({', '.join(differing)})" if differing else ""
 
 
 def evaluation_options(described: Mapping[str, Any]) -> dict[str, Any]:

@@ -83,14 +83,14 @@ def draw_errors(
     from lightning_vision.drawing.figures import save_errors_figure
 
     wrong = np.flatnonzero(predictions.predicted[0] != predictions.label)
-    surest = wrong[np.argsort(-predictions.confidence[0][wrong], kind="stable")][:most]
-    if not len(surest):
+    most_confident = wrong[np.argsort(-predictions.confidence[0][wrong], kind="stable")][:most]
+    if not len(most_confident):
         path.unlink(missing_ok=True)
         return False
-    images = [load_image(int(predictions.index[row])).numpy() for row in surest]
+    images = [load_image(int(predictions.index[row])).numpy() for row in most_confident]
     captions = [
         (names[predictions.label[row]], names[predictions.predicted[0][row]], float(predictions.confidence[0][row]))
-        for row in surest
+        for row in most_confident
     ]
     save_errors_figure(images, captions, path)
     return True

@@ -28,6 +28,7 @@ from lightning_vision.run.run_context import RunContext, RunProcess
 from lightning_vision.run.run_evaluation import RunEvaluation
 from lightning_vision.run.work_plan import work
 from lightning_vision.seeding import derive_seed
+from lightning_vision.terminal.wording import plural
 from lightning_vision.tracking.loggers import resume_loggers
 from lightning_vision.tracking.stream_position import follow_stream, leave_stream
 
@@ -83,8 +84,8 @@ class RunStart:
             if before != now:
                 raise CheckpointError(
                     f"{directory.path} was run on other data: its {key} is {before[:12]}, now it is {now[:12]}. Images "
-                    "were added, removed, renamed or relabelled. Put the data back as it was, or start another run by "
-                    "--run_name (with model.base_checkpoint to start from its weights)."
+                    "were added, removed, renamed or relabelled. Restore the data, or start another run with --run_name "
+                    "(and model.base_checkpoint to start from the weights of this one)."
                 )
         return saved
 
@@ -147,8 +148,9 @@ class RunStart:
             smallest = min(len(experience.indices) for experience in self.context.datamodule.stream)
             if smallest < trainer.world_size:
                 raise ConfigError(
-                    f"An experience of {smallest} training image(s) cannot be shared by {trainer.world_size} processes. "
-                    "Use fewer processes (trainer.devices) or fewer experiences."
+                    f"Expected at least one training image per process in every experience, found an experience of "
+                    f"{plural(smallest, 'image')} and {trainer.world_size} processes. Use fewer processes (trainer.devices) "
+                    "or fewer experiences."
                 )
             launcher = trainer.strategy.launcher
             if launcher is not None:

@@ -126,5 +126,5 @@ class StageTraining:
         if not equal_on_processes(sums):
             raise TrainingError(
                 f"{type(model.strategy).__name__} left different weights on different processes. A closed form must "
-                "depend on nothing but the features and labels that update() is given."
+                "depend only on the features and labels that are passed to update()."
             )

@@ -290,7 +290,7 @@ def test_a_fit_ends_with_the_process_that_started_it(tmp_path: Path, notes: Note
     owner.kill()
     owner.wait()
     wait_for(lambda: not alive(child), seconds=15)
-    assert f"The comparison that started this run ({owner.pid}) is gone." in text(endless)
+    assert f"The comparison that started this run ({owner.pid}) has ended." in text(endless)
     assert "What was learned is kept" in text(endless)
 
 

@@ -122,7 +122,7 @@ class TestBase:
         results, before = read_results(run / "results.json"), read_results(finished / "results.json")
         assert results.class_names == ["green", "red", "blue"]
         assert any("is not a base: it had already learned experience 2" in note for note in results.notes)
-        assert any("The state of strategies.move_to_data.MoveToData goes on" in note for note in results.notes)
+        assert any("The state of strategies.move_to_data.MoveToData was loaded" in note for note in results.notes)
         assert results.base.from_checkpoint == str(find_checkpoint(finished))
         assert [e.epochs for e in results.experiences] == [1, 1]
         assert results.initial_accuracy == before.test_accuracy[-1], "the same test images, the same network"

@@ -124,7 +124,7 @@ class TestTest:
         before = {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()}
         assert task("test", run, f"--data.cache_dir={tmp_path / 'cache'}", *options) == 0
         shown = capsys.readouterr().out
-        assert f"left as it is: images are evaluated in another way than in the run ({named})" in shown
+        assert f"left as it is: images are evaluated differently than in the run ({named})" in shown
         assert {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()} == before
 
     def test_a_run_with_several_views_is_rewritten_with_the_same(self, tmp_path: Path) -> None:
@@ -182,7 +182,7 @@ class TestTest:
         """Figures of other images among those of the run would be compared with them."""
         before = {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()}
         assert task("test", run, *options) == 0
-        assert "left as it is: the test data is another" in capsys.readouterr().out
+        assert "left as it is: the test data differs" in capsys.readouterr().out
         assert {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()} == before
 
 

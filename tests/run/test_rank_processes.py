@@ -39,7 +39,9 @@ def test_rank_0_ends_the_others_and_itself_when_one_is_gone(
     wait_for(lambda: ended)
     assert ended == [1]
     assert rank_2.wait(10) == -signal.SIGKILL
-    assert "The process of local rank 1 ended with SIGKILL. This run cannot go on without it" in capfd.readouterr().err
+    assert (
+        "The process of local rank 1 ended with SIGKILL. This run cannot continue without it" in capfd.readouterr().err
+    )
     started.close()
 
 
@@ -60,7 +62,7 @@ def test_another_rank_ends_when_rank_0_is_gone(
     processes.end_with_parent()
     wait_for(lambda: ended)
     assert ended == [1]
-    assert f"The process of rank 0 ({os.getppid() + 1}) is gone." in capfd.readouterr().err
+    assert f"The process of rank 0 ({os.getppid() + 1}) has ended." in capfd.readouterr().err
     assert processes.PARENT not in os.environ  # what this process starts is no rank of the run
 
 
