@@ -148,10 +148,14 @@ def _prompt_collection() -> Iterator[Callable[[], object]]:
     """Free each experience's Trainer at once.
 
     A Trainer is a cycle of few objects that hold many megabytes. Python looks for cycles by the number of objects, so
-    over a long stream they would pile up. What is there already is left out, which makes a collection take milliseconds.
+    over a long stream they would pile up. What is there already is left out, which makes a collection take milliseconds;
+    where the caller has seen to that, it stays so.
     """
-    gc.freeze()
+    own = gc.get_freeze_count() == 0
+    if own:
+        gc.freeze()
     try:
         yield gc.collect
     finally:
-        gc.unfreeze()
+        if own:
+            gc.unfreeze()

@@ -89,9 +89,10 @@ def _small() -> Iterator[None]:
     """Without what takes longer than a tiny run itself: threads that wait for each other, and the drawing of images."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    gc.freeze()  # the run looks for garbage and need not look at all that the tests have imported; it unfreezes at its end
+    gc.freeze()  # the run looks for garbage and need not look at all that the tests have imported
     try:
         with patch.object(StreamRun, "draw_figures"):
             yield
     finally:
+        gc.unfreeze()
         torch.set_num_threads(threads)

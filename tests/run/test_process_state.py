@@ -104,6 +104,17 @@ def test_outside_the_main_thread_signals_are_left_alone() -> None:
     assert errors == [] and state() == before
 
 
+def test_a_gpu_that_is_used_later_begins_from_the_callers_seed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch.manual_seed gives the seed to CUDA too, and CUDA that is not there yet takes the last one when it is."""
+    seeds: list[int] = []
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: False)
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeds.append)
+    before = torch.initial_seed()
+    with process_state_restored():
+        torch.manual_seed(before + 1)
+    assert seeds == [before + 1, before]
+
+
 def test_a_gpu_is_not_touched() -> None:
     """A process that has used CUDA cannot fork any more."""
     code = """

@@ -158,6 +158,25 @@ def test_a_run_that_is_stopped_leaves_nothing_behind_and_resumes(tmp_path: Path)
     assert counted() == before
 
 
+def test_what_the_caller_keeps_from_the_garbage_collector_stays_so(tmp_path: Path) -> None:
+    gc.freeze()
+    try:
+        frozen = gc.get_freeze_count()
+        Job(tmp_path, FullFineTune()).fit()
+        assert gc.get_freeze_count() > frozen / 2  # some of it was let go since
+    finally:
+        gc.unfreeze()
+
+
+def test_a_process_group_of_the_callers_stays(tmp_path: Path) -> None:
+    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path / 'store'}", rank=0, world_size=1)
+    try:
+        assert Job(tmp_path, MoveToData(0.1)).fit().run.complete
+        assert torch.distributed.is_initialized()
+    finally:
+        torch.distributed.destroy_process_group()
+
+
 def test_deterministic_algorithms_are_the_runs_own(tmp_path: Path) -> None:
     with process_state_restored():
         Job(tmp_path, FullFineTune(), trainer={"deterministic": "warn"}).fit()
