@@ -242,6 +242,11 @@ class StreamDataModule(LightningDataModule, ABC):
         self.class_names = list(names)
         self._settle()
 
+    @property
+    def current_experience(self) -> Experience:
+        """What a plain ``Trainer`` trains and evaluates: the first experience, or the one that was chosen."""
+        return self.stream[self._entered.experience]
+
     def enter(
         self,
         experience: int,
