@@ -13,6 +13,7 @@ from lightning_vision.data.datamodule import StreamDataModule
 from lightning_vision.data.stream import Experience
 from lightning_vision.errors import ConfigError
 from lightning_vision.learning.classifier import ContinualClassifier
+from lightning_vision.learning.former_declarations import honour_former_declarations
 from lightning_vision.learning.network import Network
 from lightning_vision.learning.stage import Stage
 from lightning_vision.learning.strategy import Strategy
@@ -60,6 +61,11 @@ class Recipe(Callback):
 
     changes_evaluation: ClassVar[bool] = False
     """It changes how images are evaluated: figures with and without it are not of one kind."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Take former names of what a plugin declares."""
+        super().__init_subclass__(**options)
+        honour_former_declarations(cls)
 
     def before_run(self, model: ContinualClassifier, datamodule: StreamDataModule) -> None:
         """Run once, before anything is learned; and before a checkpoint is evaluated."""

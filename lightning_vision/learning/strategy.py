@@ -12,6 +12,7 @@ from torch.nn import functional as F  # noqa: N812 - torch's own custom
 from lightning_vision.data.batch import Batch
 from lightning_vision.data.process_group import sum_over_processes
 from lightning_vision.data.stream import Experience
+from lightning_vision.learning.former_declarations import honour_former_declarations
 from lightning_vision.learning.network import Network
 from lightning_vision.seeding import derive_seed
 
@@ -67,6 +68,11 @@ class Strategy(nn.Module):
     """The stage that is being trained, one of ``stages(experience)``; set by the core."""
     run_seed: int = 0
     """``seed_everything`` of the run; set by the core before it calls any hook, after a checkpoint is read too."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Take former names of what a plugin declares."""
+        super().__init_subclass__(**options)
+        honour_former_declarations(cls)
 
     def stages(self, experience: Experience) -> Sequence[str]:
         """The phases in which this experience is trained, each with a Trainer, optimizer and scheduler of its own."""
