@@ -33,6 +33,7 @@ def squared_gradients(network: Network, image: Tensor, label: Tensor) -> Tensor:
     """
     theta = {name: parameter.detach().requires_grad_() for name, parameter in network.named_parameters()}
     sums = [torch.zeros_like(value) for value in theta.values()]
+    # One by one: torch.func.vmap gives each sample its own convolutions, and takes 2.9 times as long for a resnet18 at 32 pixels.
     with torch.enable_grad(), torch.compiler.set_stance("force_eager"):
         for n in range(len(label)):
             logits = functional_call(network, theta, (image[n : n + 1],))
