@@ -89,7 +89,7 @@ def build_backbone(
         options["drop_path_rate"] = drop_path_rate
     if weights is not None:
         options["pretrained_cfg_overlay"] = {"file": str(weights)}
-    if _input_size_is_fixed(name) is True:
+    if input_size_is_fixed(name) is True:
         options["img_size"] = image_size
     load = pretrained or weights is not None
     try:
@@ -129,7 +129,7 @@ def _measure_features(model: nn.Module, name: str, image_size: int) -> int:
     return int(features.shape[1])
 
 
-def _input_size_is_fixed(name: str) -> bool:
+def input_size_is_fixed(name: str) -> bool:
     """Whether timm builds this backbone for one input size (ViT and its kin)."""
     from timm.models import get_pretrained_cfg
 

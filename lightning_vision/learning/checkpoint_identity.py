@@ -1,6 +1,115 @@
-"""What a checkpoint says of itself."""
+"""What a checkpoint says of itself: where its weights fit, and where in the stream they are from."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from lightning_vision.class_path import class_path
+from lightning_vision.data.process_group import sum_over_processes
+from lightning_vision.data.stream import Experience
+from lightning_vision.errors import CheckpointError
+from lightning_vision.former_names import present_path
+from lightning_vision.learning.network import Network
+from lightning_vision.learning.strategy import Strategy
+
 CHECKPOINT_SCHEMA = 1
 """Of the checkpoints that are written; raised when an older version could no longer read them."""
+SUMS = ("train_loss.", "train_accuracy.")
+"""Beginnings of the keys of a state that are sums over an epoch of one process."""
+
+
+class Identified(Protocol):
+    """What a classifier's identity is made of."""
+
+    network: Network
+    strategy: Strategy
+    base_strategy: Strategy
+    experience: Experience | None
+    class_names: list[str]
+    image_size: int
+    picked_variant: str
+
+    @property
+    def seed(self) -> int:
+        """Of the run."""
+
+
+def identity_of(model: Identified) -> dict[str, Any]:
+    """What must be equal for weights to fit, and where in the stream they are from, as plain values."""
+    network, experience = model.network, model.experience
+    return {
+        "schema": CHECKPOINT_SCHEMA,
+        "backbone": network.facts.name,
+        "head": [list(p.shape) for p in network.head.parameters()],
+        "class_names": list(model.class_names),
+        "image_size": model.image_size,
+        "mean": [float(value) for value in network.facts.mean],
+        "std": [float(value) for value in network.facts.std],
+        "strategy": class_path(model.strategy),
+        "base_strategy": class_path(model.base_strategy),
+        "experience": experience.index if experience is not None else -1,
+        "picked_variant": model.picked_variant,
+        "seed": model.seed,
+        "is_base": bool(experience is not None and experience.is_base),
+    }
+
+
+def check_loadable(checkpoint: Mapping[str, Any], here: Mapping[str, Any], state_keys: Sequence[str]) -> None:
+    """Refuse a checkpoint that Lightning is about to load and that does not fit.
+
+    Args:
+        checkpoint: What the file holds.
+        here: The identity of the classifier.
+        state_keys: The keys of the classifier's state.
+
+    Raises:
+        CheckpointError: It was written by another program, for another network or classes, or with another strategy.
+    """
+    saved = checkpoint.get("lightning_vision")
+    if saved is None:
+        raise CheckpointError(
+            "The checkpoint was not written by lightning_vision. Weights of a bare backbone are given as backbone_weights."
+        )
+    differing = [
+        f"  {key}: {shortened(saved.get(key))} in the checkpoint, {shortened(here[key])} here"
+        for key in ("backbone", "image_size", "mean", "std", "class_names", "head")
+        if saved.get(key) != here[key]
+    ]
+    if differing:
+        raise CheckpointError("\n".join(["The checkpoint does not fit this classifier:", *differing]))
+    known = set(state_keys)
+    for role in ("strategy", "base_strategy"):
+        lost = any(key.startswith(f"{role}.") and key not in known for key in checkpoint["state_dict"])
+        if lost and present_path(saved[role]) != here[role]:
+            name = saved[role].rpartition(".")[2]
+            raise CheckpointError(
+                f"The checkpoint was trained with {role}={saved[role]}, found {here[role]}. A checkpoint does not hold a "
+                f"strategy that was built in Python: give it again, load_from_checkpoint(path, {role}={name}(...))."
+            )
+
+
+def shortened(value: Any) -> str:
+    """A value for a message; of a long list the beginning."""
+    if isinstance(value, list) and len(value) > 8:
+        return f"[{', '.join(map(str, value[:8]))}, ... {len(value)} in all]"
+    return str(value)
+
+
+def add_up_sums(state: dict[str, Tensor]) -> None:
+    """A checkpoint holds what rank 0 has: put the sums of all processes into its state."""
+    for key in _sums(state):
+        state[key] = sum_over_processes(state[key])
+
+
+def clear_sums(state: dict[str, Tensor]) -> None:
+    """Sums of an epoch continue on rank 0: the other processes start at 0."""
+    for key in _sums(state):
+        state[key] = torch.zeros_like(state[key])
+
+
+def _sums(state: Mapping[str, Tensor]) -> list[str]:
+    return [key for key in state if key.startswith(SUMS)]

@@ -16,8 +16,9 @@ from lightning_vision.data.datamodule import StreamDataModule
 from lightning_vision.data.stream import Stream
 from lightning_vision.errors import CheckpointError, TrainingError
 from lightning_vision.former_names import present_path, with_present_paths
-from lightning_vision.learning.checkpoint_identity import CHECKPOINT_SCHEMA
+from lightning_vision.learning.checkpoint_identity import CHECKPOINT_SCHEMA, shortened
 from lightning_vision.learning.classifier import ContinualClassifier
+from lightning_vision.learning.one_experience import take_data
 from lightning_vision.results.run_directory import RunDirectory
 from lightning_vision.results.same_options import Difference, Kept, compare_options, option_name
 from lightning_vision.storage.atomic_write import write_atomically
@@ -122,7 +123,7 @@ def check_fits(checkpoint: Checkpoint, model: ContinualClassifier, path: Path, *
         return value
 
     differing = [
-        f"  {key}: {_short(saved.get(key))} in the checkpoint, {_short(here[key])} here"
+        f"  {key}: {shortened(saved.get(key))} in the checkpoint, {shortened(here[key])} here"
         for key in keys
         if compared(saved, key) != compared(here, key)
     ]
@@ -143,7 +144,7 @@ def check_same_strategies(checkpoint: Checkpoint, model: ContinualClassifier, pa
             differing.append(f"  model.{key}: {saved[key]} in the checkpoint, {here[key]} here")
         elif options.get(key) and model.hparams.get(key):  # neither was built in Python
             differing += [
-                f"  {option_name(each.key)}: {_short(each.before)} in the checkpoint, {_short(each.now)} here"
+                f"  {option_name(each.key)}: {shortened(each.before)} in the checkpoint, {shortened(each.now)} here"
                 for each in _other_options(options[key], model, key)
             ]
     _refuse(differing, path)
@@ -208,7 +209,7 @@ def match_classes(base: list[str], data: list[str], path: Path) -> list[str]:
     missing, new = [name for name in base if name not in data], [name for name in data if name not in base]
     if missing and new:
         raise CheckpointError(
-            f"The classes of {path} and of the data differ: {_short(missing)} only in the checkpoint, {_short(new)} only in "
+            f"The classes of {path} and of the data differ: {shortened(missing)} only in the checkpoint, {shortened(new)} only in "
             "the data. Expected the same names, or one list within the other: rename the classes, or use another base. New "
             "classes are learned from data that has images of all the known ones too."
         )
@@ -216,13 +217,15 @@ def match_classes(base: list[str], data: list[str], path: Path) -> list[str]:
 
 
 def use_classes(model: ContinualClassifier, datamodule: StreamDataModule, names: list[str]) -> None:
-    """Give data and model one class list; a head that had another is made anew.
+    """Give data and model one class list; a head that had another is made anew, a network that is not there yet is built.
 
     Raises:
         DataError: A class of the data is not on the list.
     """
     if names != datamodule.class_names:
         datamodule.use_class_names(names)
+    if not model.class_names:
+        take_data(model, names, datamodule.image_size)
     if names != model.class_names:
         model.network.rearrange_classes([None] * len(names))
         model.class_names = list(names)
@@ -278,7 +281,7 @@ def load_base(model: ContinualClassifier, checkpoint: Checkpoint, path: Path) ->
         model.network.rearrange_classes([rows.get(name) for name in names])
         added = [name for name in names if name not in rows]
         if added:
-            notes.append(f"The head grew by {len(added)} class(es) that the base does not know: {_short(added)}.")
+            notes.append(f"The head grew by {len(added)} class(es) that the base does not know: {shortened(added)}.")
     if not saved["is_base"]:
         notes.append(
             f"The base checkpoint {path} is not a base: it had already learned experience {saved['experience']} of its stream, "
@@ -299,9 +302,3 @@ def load_base(model: ContinualClassifier, checkpoint: Checkpoint, path: Path) ->
                 f"The learning strategy starts anew: the checkpoint's state is of {saved['strategy']} with other options or classes."
             )
     return notes
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, list) and len(value) > 8:
-        return f"[{', '.join(map(str, value[:8]))}, ... {len(value)} in all]"
-    return str(value)

@@ -2,39 +2,59 @@
 
 from __future__ import annotations
 
-import random
+import warnings
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
-from lightning.pytorch import LightningModule
-from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable, ReduceLROnPlateau
+from lightning.pytorch import Callback, LightningModule
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.trainer.states import TrainerFn
-from lightning.pytorch.utilities.types import LRSchedulerConfig
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812 - torch's own custom
-from torchmetrics.aggregation import MeanMetric
 
-from lightning_vision.class_path import class_path
 from lightning_vision.data.batch import Batch
-from lightning_vision.data.process_group import in_group
 from lightning_vision.data.stream import Experience
-from lightning_vision.errors import ConfigError, TrainingError
+from lightning_vision.errors import ConfigError
 from lightning_vision.images.batch_transforms import BatchTransforms
-from lightning_vision.learning.backbones import build_backbone
-from lightning_vision.learning.checkpoint_identity import CHECKPOINT_SCHEMA
-from lightning_vision.learning.network import Network
-from lightning_vision.learning.strategy import Strategy, frozen_children, grouped, trainable
-from lightning_vision.results.predictions import Collector, in_stream_order
+from lightning_vision.learning.batch_preparation import normalised, transformed
+from lightning_vision.learning.checkpoint_identity import add_up_sums, check_loadable, clear_sums, identity_of
+from lightning_vision.learning.classifier_options import check_options, is_plain
+from lightning_vision.learning.closed_form import closed_form_step, full_precision
+from lightning_vision.learning.evaluation_figures import EvaluationFigures
+from lightning_vision.learning.network import Network, NetworkOptions
+from lightning_vision.learning.one_experience import one_experience_of, take_place
+from lightning_vision.learning.prediction import Prediction, pick_variant
+from lightning_vision.learning.random_numbers import seed_generators
+from lightning_vision.learning.run_trainer import RunTrainer
+from lightning_vision.learning.stage_optimizer import Groups, StageOptimizer
+from lightning_vision.learning.strategy import Strategy, frozen_children
+from lightning_vision.learning.training_figures import TrainingFigures
+from lightning_vision.results.predictions import Collector
 from lightning_vision.seeding import derive_seed
 
 Predict = Callable[[Tensor], Tensor | Mapping[str, Tensor]]
-Groups = list[dict[str, Any]]
 
 
 class ContinualClassifier(LightningModule):
     """A classifier that learns a stream of experiences with a learning strategy.
+
+    A plain Trainer trains and evaluates the datamodule's current experience, with any callback and logger::
+
+        classifier = ContinualClassifier("resnet18", strategy=EWC())
+        Trainer(max_epochs=2).fit(classifier, datamodule)
+
+    ``validate`` logs ``val/loss`` and ``val/accuracy``, ``test`` logs ``test/loss`` and ``test/accuracy``, ``predict``
+    returns a ``Prediction`` for each batch. Experience 0 is learned by the base strategy, further ones, and that of
+    ``Joint``, by the learning strategy; a closed form takes ``max_epochs=1`` (its ``passes``). Order, augmentation and
+    dropout follow Lightning's ``seed_everything``. Several devices: ``Trainer(use_distributed_sampler=False, ...)``. Each ``fit`` learns its data as an experience of its own, and ends
+    with ``after_experience`` and the choice among several variants: checkpoints of callbacks are from before that,
+    ``trainer.save_checkpoint`` writes one with it. Checkpoints do not hold strategies that were built in Python: give them
+    again, ``load_from_checkpoint(path, strategy=EWC())``.
+
+    Only a stream run walks the experiences, measures forgetting, time and energy, trains strategies of several stages and
+    recipes, serves cached features, starts from ``base_checkpoint``, and applies ``base_epochs``, ``restore_best`` and
+    ``monitor``.
 
     Args:
         backbone: A timm model name (or resnext101_32x48d).
@@ -57,8 +77,8 @@ class ContinualClassifier(LightningModule):
         compile: Compile the backbone with torch.compile.
         restore_best: After each experience go back to the epoch that was best on its own validation part.
         monitor: What "best" means: val/accuracy or val/loss.
-        class_names: The C classes; set by the datamodule.
-        image_size: Side of the images in pixels; set by the datamodule.
+        class_names: The C classes. Default: the datamodule's; the network is then built once that is known.
+        image_size: Side of the images in pixels. Default: the datamodule's; without a datamodule 224.
     """
 
     def __init__(
@@ -84,46 +104,31 @@ class ContinualClassifier(LightningModule):
         restore_best: bool = True,
         monitor: str = "val/accuracy",
         class_names: list[str] | None = None,
-        image_size: int = 224,
+        image_size: int | None = None,
     ) -> None:
         super().__init__()
-        self.save_hyperparameters()
-        for key in [key for key, value in self.hparams.items() if not _is_plain(value)]:
+        with warnings.catch_warnings(action="ignore"):  # that a strategy is a module, whose state is saved anyway
+            self.save_hyperparameters()
+        for key in [key for key, value in self.hparams.items() if not is_plain(value)]:
             del self.hparams[key]  # objects built in Python would make the checkpoint unsafe to load
-        if not class_names:
-            raise ConfigError("The classifier needs class_names: they come from the datamodule, or give them.")
-        if monitor not in {"val/accuracy", "val/loss"}:
-            raise ConfigError(f"model.monitor: expected val/accuracy or val/loss, found {monitor!r}.")
-        if base_epochs is not None and base_epochs < 0:
-            raise ConfigError(f"model.base_epochs: expected 0 or more, found {base_epochs}.")
-        if not 0 <= label_smoothing < 1:
-            raise ConfigError(f"model.label_smoothing: expected a share from 0 to below 1, found {label_smoothing}.")
-        self.class_names = list(class_names)
-        self.image_size = image_size
-        self.base_checkpoint = base_checkpoint
-        self.base_epochs = base_epochs
-        self.monitor, self.restore_best = monitor, restore_best
-        self.channels_last = channels_last
-        module, facts = build_backbone(
-            backbone,
-            pretrained=pretrained,
-            weights=backbone_weights,
-            image_size=image_size,
-            drop_rate=drop_rate,
-            drop_path_rate=drop_path_rate,
+        check_options(class_names, monitor, base_epochs, label_smoothing)
+        self.class_names: list[str] = []
+        self.image_size, self.image_size_given = image_size or 224, image_size is not None
+        self.base_checkpoint, self.base_epochs = base_checkpoint, base_epochs
+        self.monitor, self.restore_best, self.channels_last = monitor, restore_best, channels_last
+        # fmt: off
+        self._network_options = NetworkOptions(
+            backbone, pretrained, backbone_weights, drop_rate, drop_path_rate, head_hidden, head_dropout, label_smoothing,
+            channels_last, compile,
         )
-        self.network = Network(module, facts, len(class_names), head_hidden=head_hidden, head_dropout=head_dropout)
-        self.network.label_smoothing = label_smoothing
-        if channels_last:
-            self.network.backbone.to(memory_format=torch.channels_last)
-        if compile:
-            self.network.backbone.compile()
+        # fmt: on
+        if class_names is not None:
+            self.build_network(class_names, self.image_size)
         self.strategy = strategy or Strategy()
         self.base_strategy = base_strategy or Strategy()
-        self._optimizer_makers = (base_optimizer or optimizer, optimizer)
-        scheduler = base_lr_scheduler if base_optimizer or base_lr_scheduler else lr_scheduler
-        self._scheduler_makers = (scheduler, lr_scheduler)
-        self._groups: list[Any] = []
+        self.found_learning_rate: float | None = None
+        """In place of the optimizer's own, in the present stage: its first group is given it, the others in proportion."""
+        self._optimizer = StageOptimizer(optimizer, lr_scheduler, base_optimizer, base_lr_scheduler)
         self.experience: Experience | None = None
         self.base_statistics = False
         """The base is trained, and a closed form now gathers its data's statistics."""
@@ -132,22 +137,36 @@ class ContinualClassifier(LightningModule):
         """The variant of the strategy's prediction that is the network's head; empty where there are none."""
         self.batch_transform: BatchTransforms | None = None
         """Of whole training batches, on the device; set from the datamodule."""
-        self.found_learning_rate: float | None = None
-        """In place of the optimizer's own, in the present stage: its first group is given it, the others in proportion."""
         self.augmented_prediction: Callable[[Predict, Tensor], Tensor | Mapping[str, Tensor]] | None = None
         """Predicts images (N, 3, H', W') from several views of each, by a function that predicts (N, 3, H, W)."""
         self.collectors: list[Collector] = []
-        self._pending: tuple[int, Tensor] | None = None
-        self._logits: Tensor | None = None
-        self.correct: Tensor | None = None
-        """(B,) bool: which of the newest training batch's images its first logits got right; None if the loss made none."""
-        self.network.head.register_forward_hook(self._keep_logits)
-        self.train_loss, self.train_accuracy = MeanMetric(), MeanMetric()
-        self.val_loss, self.val_accuracy = MeanMetric(), MeanMetric()
-        for metric in (self.train_loss, self.train_accuracy):
-            metric.persistent(True)  # an epoch that is resumed half-way keeps its sums
+        self.loaded: Mapping[str, Any] | None = None
+        """The identity of the checkpoint that ``load_from_checkpoint`` has read."""
         self.measured: dict[str, float] = {}
         """The newest mean of each figure in this stage."""
+        self._figures = TrainingFigures(self.measured, self._place)
+        self.train_loss, self.train_accuracy = self._figures.loss, self._figures.accuracy
+        self.evaluation = EvaluationFigures(self.measured)
+        self.val_loss, self.val_accuracy = self.evaluation.loss, self.evaluation.accuracy
+
+    def build_network(self, class_names: list[str], image_size: int) -> None:
+        """Build the network for C classes and square images of so many pixels a side."""
+        self.network: Network = self._network_options.build(len(class_names), image_size)
+        self.network.head.register_forward_hook(self._keep_logits)
+        self.class_names, self.image_size = list(class_names), image_size
+        self.hparams["class_names"] = list(class_names)
+
+    def __getattr__(self, name: str) -> Tensor | nn.Module:
+        """Say why there is no network yet."""
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            if name != "network":
+                raise
+        raise ConfigError(
+            "The classifier has no network yet, because it does not know its classes. Give class_names, or let a Trainer "
+            "set it up with a datamodule."
+        )
 
     @property
     def seed(self) -> int:
@@ -159,6 +178,11 @@ class ContinualClassifier(LightningModule):
         self._seed = seed
         for strategy in (self.strategy, self.base_strategy):
             strategy.run_seed = seed
+
+    @property
+    def correct(self) -> Tensor | None:
+        """(B,) bool: which images of the newest training batch its first logits got right; None if the loss made none."""
+        return self._figures.correct
 
     # ---- what is trained -------------------------------------------------------------------------------------------
 
@@ -195,112 +219,45 @@ class ContinualClassifier(LightningModule):
         """
         learner = self.learner
         learner.stage = stage
-        self.measured = {}
-        for metric in (self.train_loss, self.train_accuracy):
-            metric.reset()  # the weights that were gone back to bring the sums of their epoch
-        self.network.requires_grad_(False)
-        if learner.kind == "closed_form":
-            # DistributedDataParallel refuses a module with nothing to train: the head stands in, no gradient reaches it.
-            self._groups, flat = trainable(self.network.head.parameters())
-        else:
-            self._groups, flat = trainable(learner.parameters_to_train(self.network))
-            if change is not None:
-                self._groups, flat = trainable(change(grouped(self._groups)))
-        for parameter in flat:
-            parameter.requires_grad_(True)
-        if learner.freezes_backbone and any(p.requires_grad for p in self.network.backbone.parameters()):
-            raise ConfigError(
-                f"{type(learner).__name__} declares freezes_backbone and trains backbone parameters: mend one of the two."
-            )
-        if not flat:
-            raise ConfigError(f"{type(learner).__name__}.parameters_to_train returned nothing to train.")
+        self._figures.begin_stage()
+        trained = self._optimizer.choose(self.network, learner, change)
         self.automatic_optimization = learner.kind == "gradient"
         # Strategy buffers are the same on every rank by construction, and may be large: DDP need not broadcast them.
         self._ddp_params_and_buffers_to_ignore = [
             name for name, _ in self.named_buffers() if name.startswith(("strategy.", "base_strategy."))
         ]
-        return [] if learner.kind == "closed_form" else flat
+        return trained
 
     def configure_optimizers(self) -> Any:
         """Optimizer and scheduler, anew for each stage of each experience."""
-        which = 0 if self.experience is not None and self.experience.is_base else 1
-        if self.learner.kind == "closed_form":
-            # Stepped once a batch so that Lightning counts steps; without gradients it changes nothing.
-            return torch.optim.SGD(self._groups, lr=0.0)
-        optimizer, scheduler = self._make_optimizer(which, self._groups)
-        if scheduler is None:
-            return optimizer
-        entry: dict[str, Any] = {"scheduler": scheduler}
-        if isinstance(scheduler, ReduceLROnPlateau):
-            entry |= {"monitor": scheduler.monitor, "strict": False}  # on_train_epoch_end says what is missing
-        elif isinstance(scheduler, torch.optim.lr_scheduler.OneCycleLR):
-            entry["interval"] = "step"
-        return {"optimizer": optimizer, "lr_scheduler": entry}
+        base = self.experience is not None and self.experience.is_base
+        return self._optimizer.build(self.learner, base, self.found_learning_rate)
 
     def check_optimizers(self) -> None:
         """Build both optimizers once for a stand-in, so that bad options are refused before anything is trained."""
-        for which in (1, 0):
-            self._make_optimizer(which, [nn.Parameter(torch.zeros(2, 2))])
+        self._optimizer.check()
 
-    def _make_optimizer(self, which: int, groups: list[Any]) -> tuple[torch.optim.Optimizer, Any]:
-        """Optimizer and scheduler (or None) of experience 0 (``which`` 0) or of the others (1).
-
-        Raises:
-            ConfigError: Their options are refused.
-        """
-        make_scheduler = self._scheduler_makers[which]
-        try:
-            # An optimizer writes its options into the groups that it is given; another may be built of them.
-            optimizer = self._optimizer_makers[which]([dict(g) if isinstance(g, dict) else g for g in groups])
-            self._scale_rates(optimizer)
-            return optimizer, None if make_scheduler is None else make_scheduler(optimizer)
-        except (ValueError, TypeError) as error:
-            name = ("base_optimizer or model.base_lr_scheduler", "optimizer or model.lr_scheduler")[which]
-            raise ConfigError(f"model.{name} cannot be built with these options: {error}") from error
-
-    def _scale_rates(self, optimizer: torch.optim.Optimizer) -> None:
-        """Put the learning rate that was found in place of the optimizer's own, then each group's ``lr_scale`` on it."""
-        groups = optimizer.param_groups
-        found = 1.0 if self.found_learning_rate is None else self.found_learning_rate / groups[0]["lr"]
-        for group in groups:
-            group["lr"] *= found * group.get("lr_scale", 1.0)
+    def configure_callbacks(self) -> list[Callback]:
+        """Under a plain Trainer, what begins and ends the datamodule's current experience; a run does so by itself."""
+        return [] if isinstance(self.trainer, RunTrainer) else one_experience_of(self, self.trainer)
 
     # ---- training --------------------------------------------------------------------------------------------------
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Normalise on the device; a batch that is to be changed as a whole is left to ``training_step``, which is seeded."""
-        if self._changes_batches():
-            return batch
-        return self._normalised(batch)
+        return batch if self._changes_batches() else self.normalised(batch)
 
     def _changes_batches(self) -> bool:
         training = self._trainer is not None and self.trainer.training
         return bool(training and self.batch_transform and self.learner.kind == "gradient")
 
-    def _changed(self, batch: Batch) -> Batch:
-        """The batch after its transforms, normalised."""
-        transform = self.batch_transform
-        if transform is None:
-            return batch
-        batch["image"] = transform.change(batch["image"])
-        batch = self._normalised(batch)
-        batch["image"], target = transform.mix(batch["image"], batch["label"], self.network.num_classes)
-        if target is not None:
-            batch["target"] = target
-        return batch
-
-    def _normalised(self, batch: Batch) -> Batch:
-        image = self.network.normalise(batch["image"])
-        if self.channels_last and image.dim() == 4:
-            image = image.contiguous(memory_format=torch.channels_last)
-        batch["image"] = image
-        if "memory" in batch:
-            batch["memory"] = self._normalised(batch["memory"])
-        return batch
+    def normalised(self, batch: Batch) -> Batch:
+        """The batch with its images as the network expects them."""
+        return normalised(batch, self.network, self.channels_last)
 
     def on_train_start(self) -> None:
         """An epoch that is resumed half-way has no start of its own; a loss left by another Trainer was looked at there."""
-        self._pending = None
+        self._figures.begin_trainer()
         self.on_train_epoch_start()
 
     def on_train_epoch_start(self) -> None:
@@ -313,62 +270,34 @@ class ContinualClassifier(LightningModule):
         """Random numbers as a function of the position alone, so that a resumed run draws the same."""
         experience = self.experience.index if self.experience is not None else -1
         words = (self.seed, "step", experience, self.learner.stage, self.current_epoch, batch_idx, self.global_rank)
-        seed = derive_seed(*words)
-        # torch.manual_seed would format the stack once for each kind of device that is not there: a millisecond a batch.
-        torch.default_generator.manual_seed(seed)
-        if self.device.type != "cpu":
-            torch.get_device_module(self.device).manual_seed(seed)
-        np.random.seed(seed % 2**32)
-        random.seed(seed)
+        seed_generators(derive_seed(*words), self.device)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
         """One batch: the strategy's loss, or its closed-form update."""
         learner = self.learner
         total: int = self.trainer.train_dataloader.batch_sampler.global_sizes[batch_idx]  # type: ignore[union-attr]
         if learner.kind == "closed_form":
-            self._closed_form_step(batch, batch_idx, total)
+            self.update_closed_form(batch, batch_idx, total)
+            self.optimizers().step()  # type: ignore[union-attr] # Lightning counts it
+            learner.after_step(self.network)
             return None
-        self._check_loss()
-        self._logits = None
-        if self._changes_batches():
-            batch = self._changed(batch)
+        self._figures.begin_batch()
+        if self.batch_transform is not None and self._changes_batches():
+            batch = transformed(batch, self.batch_transform, self.network, self.channels_last)
         loss = learner.loss(self.network, batch)
-        self._pending = (batch_idx, loss.detach())
-        self.correct = self._told_right(batch)
         mine = int(batch["valid"].sum()) if self.trainer.world_size > 1 else len(batch["label"])
-        if mine:
-            self.train_loss.update(loss.detach(), mine)
-            if self.correct is not None:
-                self.train_accuracy.update(self.correct.float())
+        self._figures.add(self.network, batch, batch_idx, loss, mine)
         self.log("train/loss_step", loss.detach(), on_step=True, on_epoch=False)
         # DDP averages over the ranks: weighted so, the average is the mean over the images of the global batch.
         return loss * (mine * self.trainer.world_size / total) if self.trainer.world_size > 1 else loss
 
-    @torch.no_grad()
-    def _closed_form_step(self, batch: Batch, batch_idx: int, total: int) -> None:
-        features = self.network.features(batch["image"]).float()[batch["valid"]]
-        if not torch.isfinite(features).all():
-            raise TrainingError(
-                f"The features of {self._place(batch_idx)} are not finite, so nothing can be learned from them. The checkpoint of the "
-                "last experience is kept. Look at the base's training, or use trainer.precision=32-true."
-            )
-        labels = batch["label"][batch["valid"]]
-        with _full_precision(features):
-            self.learner.update(self.network, in_stream_order(features, total), in_stream_order(labels, total))
-        optimizer = self.optimizers()
-        optimizer.step()  # type: ignore[union-attr]
-        self.learner.after_step(self.network)
+    def update_closed_form(self, batch: Batch, batch_idx: int, total: int) -> None:
+        """Let a closed form learn this process's part of a global batch of so many images."""
+        closed_form_step(self.network, self.learner, batch, total, partial(self._place, batch_idx))
 
     def _keep_logits(self, _: nn.Module, __: Any, logits: Tensor) -> None:
-        if self._logits is None and self.training:
-            self._logits = logits.detach()
-
-    def _told_right(self, batch: Batch) -> Tensor | None:
-        """Which images (B,) were told right by the first logits that the loss made, of which the first B are the batch's."""
-        labels, logits = batch["label"], self._logits
-        if logits is None or logits.dim() != 2 or len(logits) < len(labels):
-            return None
-        return self.network.mask_unseen(logits[: len(labels)]).argmax(dim=1) == labels
+        if self.training:
+            self._figures.keep_logits(logits)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """The strategy's turn once all gradients are there."""
@@ -383,55 +312,18 @@ class ContinualClassifier(LightningModule):
 
     def on_train_epoch_end(self) -> None:
         """Log the epoch's means over all processes."""
-        self._check_loss()
+        self._figures.check_loss()
         if self.learner.kind == "closed_form":
             return
-        self._log_mean("train/loss", self.train_loss)
-        self._log_mean("train/accuracy", self.train_accuracy)
+        self._figures.log_epoch(self.log)
         for config in self.trainer.lr_scheduler_configs:
             if config.reduce_on_plateau:
-                self._step_plateau(config)
-
-    def _log_mean(self, key: str, metric: MeanMetric) -> None:
-        value = metric.compute()
-        if not torch.isnan(value):
-            self.log(key, value)
-            self.measured[key] = float(value)
-        metric.reset()
-
-    def _step_plateau(self, config: LRSchedulerConfig) -> None:
-        """Step a scheduler that looks at a metric.
-
-        Lightning does so after the epoch's checkpoint and leaves it out where an epoch was resumed half-way, so that a
-        resumed run would go on with another learning rate.
-        """
-        key = str(config.monitor)
-        found = self.measured.get(key, self.trainer.callback_metrics.get(key))
-        if found is None:
-            known = sorted({*self.measured, *self.trainer.callback_metrics})
-            raise ConfigError(f"lr_scheduler.monitor: expected one of {', '.join(known)}, found {key!r}.")
-        config.scheduler.step(float(found))  # type: ignore[arg-type] # typed as the schedulers without a metric
+                self._figures.step_plateau(config, self.trainer.callback_metrics)
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any | None) -> None:
-        """Step a scheduler, but for those that look at a metric: see ``_step_plateau``."""
+        """Step a scheduler, but for those that look at a metric: see ``TrainingFigures``."""
         if metric is None:
             scheduler.step()
-
-    def _check_loss(self) -> None:
-        """Look at the last loss one step late, when a GPU need not be waited for.
-
-        Raises:
-            TrainingError: It is NaN or infinite.
-        """
-        if self._pending is None:
-            return
-        (batch, loss), self._pending = self._pending, None
-        if not torch.isfinite(loss):
-            raise TrainingError(
-                f"The loss is {loss.item()} in {self._place(batch)}. "
-                "Training stopped; the checkpoints from before are kept. Ways out: a smaller learning rate, "
-                "trainer.gradient_clip_val=1.0, trainer.precision=32-true, or look at that batch's images."
-            )
 
     def _place(self, batch: int) -> str:
         """Where in the stream a batch is, for a message."""
@@ -450,31 +342,31 @@ class ContinualClassifier(LightningModule):
 
     def _predict(self, image: Tensor) -> Tensor | Mapping[str, Tensor]:
         features = self.network.features(image).to(self.network.classifier.weight.dtype)
-        with _full_precision(features):
+        with full_precision(features):
             return self.learner.predict(self.network, features)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Loss and accuracy on the experience's own validation part."""
-        logits = self.predict_logits(batch)
-        if isinstance(logits, Mapping):
-            # In training none is picked yet; a finished checkpoint is judged by the one that was.
-            finished = self.trainer.state.fn == TrainerFn.VALIDATING
-            logits = logits[self.picked_variant if finished and self.picked_variant else next(iter(logits))]
-        logits = self.network.mask_unseen(logits.float())
-        labels, valid = batch["label"], batch["valid"]
-        self.val_accuracy.update((logits.argmax(dim=1) == labels)[valid].float())
-        known = valid & self.network.seen[labels]  # the loss of a class that was never seen is infinite
-        if known.any():
-            self.val_loss.update(F.cross_entropy(logits[known], labels[known]), int(known.sum()))
+        # In training none is picked yet; a finished checkpoint is judged by the one that was.
+        variant = self.picked_variant if self.trainer.state.fn == TrainerFn.VALIDATING else ""
+        self.evaluation.add(self.network, batch, pick_variant(self.predict_logits(batch), variant))
 
     def on_validation_epoch_end(self) -> None:
         """Log the validation part's means over all processes."""
-        self._log_mean("val/loss", self.val_loss)
-        self._log_mean("val/accuracy", self.val_accuracy)
+        self.evaluation.log(self.log, "val")
 
     def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Collect the predictions of one evaluation pass."""
-        self.collectors[dataloader_idx].add(batch, self.predict_logits(batch), self.network.mask_unseen)
+        """Collect the predictions of an evaluation of a run; without collectors, count loss and accuracy."""
+        logits = self.predict_logits(batch)
+        if self.collectors:
+            self.collectors[dataloader_idx].add(batch, logits, self.network.mask_unseen)
+        else:
+            self.evaluation.add(self.network, batch, pick_variant(logits, self.picked_variant))
+
+    def predict_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> Prediction:
+        """Logits, probabilities and class of each image of a batch, the stand-ins of several processes left out."""
+        logits = pick_variant(self.predict_logits(batch), self.picked_variant)
+        return Prediction.of(self.network.mask_unseen(logits.float()), batch)
 
     def forward(self, image: Tensor) -> Tensor:
         """Logits (N, C) of images (N, 3, H, W), uint8 or normalised, as the learning strategy predicts them.
@@ -482,62 +374,26 @@ class ContinualClassifier(LightningModule):
         Of several variants it is the picked one; classes never seen get -inf.
         """
         logits = self._predict(self.network.normalise(image))
-        if isinstance(logits, Mapping):
-            logits = logits[self.picked_variant] if self.picked_variant else next(iter(logits.values()))
-        return self.network.mask_unseen(logits)
+        return self.network.mask_unseen(pick_variant(logits, self.picked_variant))
 
     # ---- checkpoints -----------------------------------------------------------------------------------------------
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep beside the weights what says where they fit."""
-        self._check_loss()
+        self._figures.check_loss()
         checkpoint["lightning_vision"] = self.identity()
         checkpoint["lightning_vision_measured"] = dict(self.measured)
-        if in_group():
-            for key in self._sums_of_epoch():  # a checkpoint holds what rank 0 has: the sums of all, then
-                total = checkpoint["state_dict"][key].clone()
-                torch.distributed.all_reduce(total)
-                checkpoint["state_dict"][key] = total
+        add_up_sums(checkpoint["state_dict"])
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take up the figures that a scheduler may look at; the sums of an epoch go on with rank 0."""
-        self.measured = dict(checkpoint["lightning_vision_measured"])
-        if self.global_rank:
-            for key in self._sums_of_epoch():
-                checkpoint["state_dict"][key] = torch.zeros_like(checkpoint["state_dict"][key])
-
-    def _sums_of_epoch(self) -> list[str]:
-        return [key for key in self.state_dict() if key.startswith(("train_loss.", "train_accuracy."))]
+        """Refuse what does not fit; take up the figures that a scheduler may look at, and where training stands."""
+        check_loadable(checkpoint, self.identity(), list(self.state_dict()))
+        self._figures.take_measured(checkpoint["lightning_vision_measured"])
+        if self.global_rank:  # the sums of the epoch continue on rank 0
+            clear_sums(checkpoint["state_dict"])
+        if not isinstance(self._trainer, RunTrainer):
+            take_place(self, self._trainer, checkpoint)
 
     def identity(self) -> dict[str, Any]:
         """What must be equal for weights to fit, and where in the stream they are from."""
-        head = self.network.head
-        return {
-            "schema": CHECKPOINT_SCHEMA,
-            "backbone": self.network.facts.name,
-            "head": [list(p.shape) for p in head.parameters()],
-            "class_names": list(self.class_names),
-            "image_size": self.image_size,
-            "mean": [float(value) for value in self.network.facts.mean],
-            "std": [float(value) for value in self.network.facts.std],
-            "strategy": class_path(self.strategy),
-            "base_strategy": class_path(self.base_strategy),
-            "experience": self.experience.index if self.experience is not None else -1,
-            "picked_variant": self.picked_variant,
-            "seed": self.seed,
-            "is_base": bool(self.experience is not None and self.experience.is_base),
-        }
-
-
-def _full_precision(features: Tensor) -> torch.autocast:
-    """The head without mixed precision: bfloat16 cannot tell the heads of a sweep apart, and the head costs little."""
-    return torch.autocast(features.device.type, enabled=False)
-
-
-def _is_plain(value: Any) -> bool:
-    """Whether a value is made of what a safe checkpoint may hold."""
-    if isinstance(value, dict):
-        return all(isinstance(key, str) and _is_plain(item) for key, item in value.items())
-    if isinstance(value, (list, tuple)):
-        return all(_is_plain(item) for item in value)
-    return value is None or type(value) in (bool, int, float, str)
+        return identity_of(self)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from lightning_vision.learning.backbones import BackboneFacts
+from lightning_vision.learning.backbones import BackboneFacts, build_backbone
 
 
 class Network(nn.Module):
@@ -131,3 +132,41 @@ def freeze(module: nn.Module) -> None:
 def unfreeze(module: nn.Module) -> None:
     """Let a module's parameters learn again."""
     module.requires_grad_(True)
+
+
+@dataclass(frozen=True)
+class NetworkOptions:
+    """What a network is built of; see ``ContinualClassifier``."""
+
+    backbone: str
+    pretrained: bool
+    backbone_weights: str | None
+    drop_rate: float
+    drop_path_rate: float
+    head_hidden: int
+    head_dropout: float
+    label_smoothing: float
+    channels_last: bool
+    compile: bool
+
+    def build(self, num_classes: int, image_size: int) -> Network:
+        """The network for C classes and square images of so many pixels a side.
+
+        Raises:
+            ConfigError: The backbone cannot be built so.
+        """
+        module, facts = build_backbone(
+            self.backbone,
+            pretrained=self.pretrained,
+            weights=self.backbone_weights,
+            image_size=image_size,
+            drop_rate=self.drop_rate,
+            drop_path_rate=self.drop_path_rate,
+        )
+        network = Network(module, facts, num_classes, head_hidden=self.head_hidden, head_dropout=self.head_dropout)
+        network.label_smoothing = self.label_smoothing
+        if self.channels_last:
+            network.backbone.to(memory_format=torch.channels_last)
+        if self.compile:
+            network.backbone.compile()
+        return network

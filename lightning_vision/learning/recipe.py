@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-from lightning.pytorch import Callback
+from lightning.pytorch import Callback, LightningModule, Trainer
 
 from lightning_vision.data.datamodule import StreamDataModule
 from lightning_vision.data.stream import Experience
@@ -15,6 +15,7 @@ from lightning_vision.errors import ConfigError
 from lightning_vision.learning.classifier import ContinualClassifier
 from lightning_vision.learning.former_declarations import honour_former_declarations
 from lightning_vision.learning.network import Network
+from lightning_vision.learning.run_trainer import RunTrainer
 from lightning_vision.learning.stage import Stage
 from lightning_vision.learning.strategy import Strategy
 from lightning_vision.learning.trainer_factory import TrainerFactory
@@ -66,6 +67,18 @@ class Recipe(Callback):
         """Take former names of what a plugin declares."""
         super().__init_subclass__(**options)
         honour_former_declarations(cls)
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Run by each Trainer before it begins.
+
+        Raises:
+            ConfigError: It is a plain Trainer, which calls none of a recipe's own hooks.
+        """
+        if not isinstance(trainer, RunTrainer):
+            raise ConfigError(
+                f"{type(self).__name__} is a recipe, and recipes need a stream run: use python -m lightning_vision fit with "
+                "trainer.callbacks, or take it out of the Trainer's callbacks."
+            )
 
     def before_run(self, model: ContinualClassifier, datamodule: StreamDataModule) -> None:
         """Run once, before anything is learned; and before a checkpoint is evaluated."""

@@ -104,16 +104,23 @@ class Unfinished:
     @classmethod
     def read(cls, path: Path, stage: int, checkpoint: Mapping[str, Any]) -> Unfinished:
         """Where a checkpoint stands."""
-        tally, loop = checkpoint[TALLY], checkpoint["loops"]["fit_loop"]
-        epoch = loop["epoch_progress"]["current"]
-        within = epoch["started"] > epoch["processed"]
+        tally = checkpoint[TALLY]
+        epoch, batch = place_in_epoch(checkpoint)
         return cls(
             used=Usage(**tally["used"]),
             images=tally["images"],
             trained=Trained(**tally["trained"]),
             stage=stage,
             path=path,
-            epoch=epoch["processed"],
-            batch=loop["epoch_loop.batch_progress"]["current"]["ready"] if within else 0,
+            epoch=epoch,
+            batch=batch,
             steps=checkpoint["global_step"],
         )
+
+
+def place_in_epoch(checkpoint: Mapping[str, Any]) -> tuple[int, int]:
+    """The epoch in which a checkpoint of a Trainer was written, and how many of its batches were done."""
+    loop = checkpoint["loops"]["fit_loop"]
+    epoch = loop["epoch_progress"]["current"]
+    within = epoch["started"] > epoch["processed"]
+    return epoch["processed"], loop["epoch_loop.batch_progress"]["current"]["ready"] if within else 0

@@ -15,6 +15,7 @@ from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 
 from lightning_vision.errors import ConfigError
 from lightning_vision.learning.checkpoints import WholeCheckpoints
+from lightning_vision.learning.run_trainer import RunTrainer
 from lightning_vision.learning.step_limit import StepLimit
 from lightning_vision.learning.trainer_options import STRATEGIES
 
@@ -106,7 +107,7 @@ class TrainerFactory:
 
 
 def _make(options: dict[str, Any]) -> Trainer:
-    trainer = Trainer(**options)
+    trainer = RunTrainer(**options)
     if not isinstance(trainer.strategy, (SingleDeviceStrategy, DDPStrategy)):
         raise ConfigError(
             f"trainer.strategy: expected one device or DDP, Lightning chose {type(trainer.strategy).__name__}. "

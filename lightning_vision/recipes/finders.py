@@ -12,7 +12,6 @@ from contextlib import contextmanager, redirect_stderr
 from typing import Any, Literal
 
 import numpy as np
-from lightning.pytorch import Trainer
 from lightning.pytorch.tuner.tuning import Tuner
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch.optim import Optimizer
@@ -22,6 +21,7 @@ from lightning_vision.data.datamodule import StreamDataModule
 from lightning_vision.errors import ConfigError, TrainingError
 from lightning_vision.learning.classifier import ContinualClassifier
 from lightning_vision.learning.recipe import Moment, Recipe
+from lightning_vision.learning.run_trainer import RunTrainer
 from lightning_vision.terminal.first_rank import say
 
 
@@ -241,7 +241,7 @@ def _tuner(moment: Moment) -> Iterator[Tuner]:
         }
         logger.setLevel(logging.WARNING)
         try:
-            yield Tuner(Trainer(**options))
+            yield Tuner(RunTrainer(**options))
         finally:
             logger.setLevel(level)
 
@@ -264,7 +264,8 @@ def _as_it_was(moment: Moment) -> Iterator[None]:
         model.strict_loading = strict
         model.load_state_dict(kept)
         model.zero_grad(set_to_none=True)
-        model.measured = measured
+        model.measured.clear()
+        model.measured.update(measured)
         model.to(moment.device)
         model.network.eval()
 

@@ -31,7 +31,7 @@ def classifier(**options: Any) -> ContinualClassifier:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"class_names": None}, "The classifier needs class_names"),
+        ({"class_names": []}, "class_names: expected the names of the classes, found none"),
         ({"monitor": "val/f1"}, "model.monitor: expected val/accuracy or val/loss, found 'val/f1'"),
         ({"base_epochs": -1}, "model.base_epochs: expected 0 or more, found -1"),
     ],

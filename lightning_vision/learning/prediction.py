@@ -1,0 +1,38 @@
+"""What ``Trainer.predict`` returns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from torch import Tensor
+
+from lightning_vision.data.batch import Batch
+
+
+class Prediction(NamedTuple):
+    """The prediction for the B images of a batch, by the picked variant where a strategy predicts several."""
+
+    logits: Tensor
+    """(B, C) float32; -inf for classes that were never seen."""
+    probability: Tensor
+    """(B, C) float32, from 0 to 1; each row sums to 1."""
+    predicted: Tensor
+    """(B,) int64, the most probable class: a position in ``class_names``."""
+    row: Tensor
+    """(B,) int64, the row of each image in the datamodule's ``samples``."""
+
+    @classmethod
+    def of(cls, logits: Tensor, batch: Batch) -> Prediction:
+        """The prediction from masked logits of a batch, without the stand-ins that several processes need."""
+        valid = batch["valid"]
+        logits = logits[valid]
+        probability = logits.softmax(dim=1)
+        return cls(logits, probability, probability.argmax(dim=1), batch["index"][valid])
+
+
+def pick_variant(logits: Tensor | Mapping[str, Tensor], variant: str) -> Tensor:
+    """The logits of a variant, if there are several; the first's if none is named."""
+    if not isinstance(logits, Mapping):
+        return logits
+    return logits[variant] if variant else next(iter(logits.values()))

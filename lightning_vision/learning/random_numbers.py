@@ -1,0 +1,18 @@
+"""The generators of random numbers."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import torch
+
+
+def seed_generators(seed: int, device: torch.device) -> None:
+    """Seed torch on the CPU and on a device, NumPy and Python."""
+    # torch.manual_seed would format the stack once for each kind of device that is not there: a millisecond a batch.
+    torch.default_generator.manual_seed(seed)
+    if device.type != "cpu":
+        torch.get_device_module(device).manual_seed(seed)
+    np.random.seed(seed % 2**32)
+    random.seed(seed)

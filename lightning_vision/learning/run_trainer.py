@@ -1,0 +1,12 @@
+"""The Trainer of a stream run."""
+
+from __future__ import annotations
+
+from lightning.pytorch import Trainer
+
+
+class RunTrainer(Trainer):
+    """A Trainer of a stream run, which itself says what the classifier learns.
+
+    With any other Trainer the classifier begins the datamodule's current experience.
+    """

@@ -1,0 +1,140 @@
+"""Loss and accuracy of training: what is logged for each step and epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from lightning.pytorch.utilities.types import LRSchedulerConfig
+from torch import Tensor
+from torchmetrics.aggregation import MeanMetric
+
+from lightning_vision.data.batch import Batch
+from lightning_vision.errors import ConfigError, TrainingError
+from lightning_vision.learning.network import Network
+
+
+class TrainingFigures:
+    """Loss and accuracy of the training images, summed over an epoch.
+
+    Args:
+        measured: Is given the newest mean of each figure.
+        place: Where in the stream a batch is, for a message.
+    """
+
+    def __init__(self, measured: dict[str, float], place: Callable[[int], str]) -> None:
+        self.measured, self._place = measured, place
+        self.loss, self.accuracy = MeanMetric(), MeanMetric()
+        for metric in (self.loss, self.accuracy):
+            metric.persistent(True)  # an epoch that is resumed half-way keeps its sums
+        self.correct: Tensor | None = None
+        """(B,) bool: which of the newest training batch's images its first logits got right; None if the loss made none."""
+        self._pending: tuple[int, Tensor] | None = None
+        self._logits: Tensor | None = None
+
+    def begin_stage(self) -> None:
+        """Forget the stage before: the weights that were gone back to bring the sums of their epoch."""
+        self.measured.clear()
+        for metric in (self.loss, self.accuracy):
+            metric.reset()
+
+    def take_measured(self, measured: Mapping[str, float]) -> None:
+        """Take up the figures of a checkpoint."""
+        self.measured.clear()
+        self.measured.update(measured)
+
+    def begin_trainer(self) -> None:
+        """A loss that is left by another Trainer was looked at there."""
+        self._pending = None
+
+    def begin_batch(self) -> None:
+        """Look at the loss of the batch before, and wait for the first logits of this one."""
+        self.check_loss()
+        self._logits = None
+
+    def keep_logits(self, logits: Tensor) -> None:
+        """Take the head's output if it is the first for this batch."""
+        if self._logits is None:
+            self._logits = logits.detach()
+
+    def add(self, network: Network, batch: Batch, batch_idx: int, loss: Tensor, images: int) -> None:
+        """Take in a batch.
+
+        Args:
+            network: Knows the classes seen.
+            batch: The batch.
+            batch_idx: Its number in the epoch.
+            loss: Its loss (), the mean over its images.
+            images: How many of them count; 0: only stand-ins.
+        """
+        self._pending = (batch_idx, loss.detach())
+        self.correct = self._correct(network, batch)
+        if images:
+            self.loss.update(loss.detach(), images)
+            if self.correct is not None:
+                self.accuracy.update(self.correct.float())
+
+    def _correct(self, network: Network, batch: Batch) -> Tensor | None:
+        """Which images (B,) were correctly classified by the first logits that the loss made, of which the first B are the batch's."""
+        labels, logits = batch["label"], self._logits
+        if logits is None or logits.dim() != 2 or len(logits) < len(labels):
+            return None
+        return network.mask_unseen(logits[: len(labels)]).argmax(dim=1) == labels
+
+    def check_loss(self) -> None:
+        """Look at the last loss one step late, when a GPU need not be waited for.
+
+        Raises:
+            TrainingError: It is NaN or infinite.
+        """
+        if self._pending is None:
+            return
+        (batch, loss), self._pending = self._pending, None
+        if not torch.isfinite(loss):
+            raise TrainingError(
+                f"The loss is {loss.item()} in {self._place(batch)}. "
+                "Training stopped; the checkpoints from before are kept. Ways out: a smaller learning rate, "
+                "trainer.gradient_clip_val=1.0, trainer.precision=32-true, or look at that batch's images."
+            )
+
+    def log_epoch(self, log: Callable[[str, Tensor], None]) -> None:
+        """Log the epoch's means over all processes."""
+        log_mean(log, "train/loss", self.loss, self.measured)
+        log_mean(log, "train/accuracy", self.accuracy, self.measured)
+
+    def step_plateau(self, config: LRSchedulerConfig, logged: Mapping[str, Any]) -> None:
+        """Step a scheduler that looks at a metric.
+
+        Lightning does so after the epoch's checkpoint and leaves it out where an epoch was resumed half-way, so that a
+        resumed run would continue with another learning rate.
+
+        Args:
+            config: The scheduler, and the metric that it looks at.
+            logged: The metrics of callbacks and strategies.
+
+        Raises:
+            ConfigError: There is no such metric.
+        """
+        key = str(config.monitor)
+        found = self.measured.get(key, logged.get(key))
+        if found is None:
+            known = sorted({*self.measured, *logged})
+            raise ConfigError(f"lr_scheduler.monitor: expected one of {', '.join(known)}, found {key!r}.")
+        config.scheduler.step(float(found))  # type: ignore[arg-type] # typed as the schedulers without a metric
+
+
+def log_mean(log: Callable[[str, Tensor], None], key: str, metric: MeanMetric, measured: dict[str, float]) -> None:
+    """Log the mean of a figure over all processes, if anything was counted, and let it start anew.
+
+    Args:
+        log: Of the LightningModule.
+        key: The figure's name.
+        metric: Its sum.
+        measured: Is given the mean.
+    """
+    value = metric.compute()
+    if not torch.isnan(value):
+        log(key, value)
+        measured[key] = float(value)
+    metric.reset()
