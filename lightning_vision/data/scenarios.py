@@ -268,7 +268,7 @@ class _ByColumn(Scenario):
             raise DataError(
                 f"{self.name}: {plural(len(missing), 'image')} of {len(samples)} "
                 f"{'has' if len(missing) == 1 else 'have'} no value in the column '{self._column}': "
-                f"{listed(samples['path'].iloc[missing], limit=5)}. "
+                f"{listed(samples['path'].iloc[missing], most=5)}. "
                 "Fill the column for every image or choose another."
             )
         return column

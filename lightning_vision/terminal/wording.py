@@ -1,5 +1,6 @@
 """How texts from elsewhere and numbers are written where a person reads them."""
 
+import difflib
 import re
 import unicodedata
 from collections.abc import Iterable
@@ -53,8 +54,35 @@ def plural(count: int, noun: str) -> str:
     return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
-def listed(items: Iterable[object], limit: int = SHOWN) -> str:
-    """The first items in quotes, and how many more there are."""
-    texts = [f"'{item}'" for item in items]
-    more = f" and {len(texts) - limit} more" if len(texts) > limit else ""
-    return ", ".join(texts[:limit]) + more
+def few(texts: Iterable[str], most: int = 6, separator: str = ", ") -> str:
+    """The first texts, and how many more there are: ``a, b and 3 more``."""
+    all_texts = list(texts)
+    left = len(all_texts) - most
+    return separator.join(all_texts[:most]) + (f" and {left} more" if left > 0 else "")
+
+
+def listed(items: Iterable[object], most: int = SHOWN) -> str:
+    """The first items in quotes, and how many more there are: ``'a', 'b' and 3 more``."""
+    return few((f"'{item}'" for item in items), most)
+
+
+def in_lines(texts: Iterable[str], most: int = SHOWN, margin: str = "  ") -> str:
+    """The first texts, a line each behind the margin, and how many more there are in a line of its own."""
+    all_texts = list(texts)
+    left = len(all_texts) - most
+    return "\n".join(margin + text for text in [*all_texts[:most], *([f"... and {left} more"] if left > 0 else [])])
+
+
+def near(name: str, known: Iterable[str], most: int = 4) -> list[str]:
+    """The known names that a misspelt name may mean, the most similar first; upper and lower case are the same."""
+    spellings: dict[str, list[str]] = {}
+    for each in dict.fromkeys(known):
+        spellings.setdefault(each.casefold(), []).append(each)
+    close = difflib.get_close_matches(name.casefold(), spellings, n=max(1, len(spellings)), cutoff=0.4)
+    return [each for plain in close for each in spellings[plain]][:most]
+
+
+def nearest_first(name: str, known: Iterable[str]) -> list[str]:
+    """All known names: first those that are similar to a misspelt one, then the others as they come."""
+    names = list(dict.fromkeys(known))
+    return list(dict.fromkeys([*near(name, names, len(names)), *names]))

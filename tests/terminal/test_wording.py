@@ -1,6 +1,6 @@
 """How texts and numbers are written."""
 
-from lightning_vision.terminal.wording import figure, printable
+from lightning_vision.terminal.wording import few, figure, in_lines, listed, near, nearest_first, printable
 
 
 def test_printable() -> None:
@@ -11,3 +11,27 @@ def test_printable() -> None:
 
 def test_figure() -> None:
     assert [figure(value) for value in (0, 12.0, 0.33333, 1234.5, 98.76543)] == ["0", "12", "0.3333", "1,234", "98.77"]
+
+
+def test_the_first_of_many_and_how_many_more_there_are() -> None:
+    assert few(["a", "b"], 2) == "a, b"
+    assert few(iter(["a", "b", "c"]), 1, separator="; ") == "a and 2 more"
+    assert few([]) == ""
+    assert listed(["a", 2, "c"], 2) == "'a', '2' and 1 more"
+
+
+def test_a_line_each() -> None:
+    assert in_lines(["a", "b"], 2) == "  a\n  b"
+    assert in_lines(["a", "b", "c"], 1, margin="") == "a\n... and 2 more"
+
+
+def test_near_names_ignore_upper_and_lower_case() -> None:
+    known = ["MoveToData", "Replay", "EWC", "ewc", "HeadOnly"]
+    assert near("ewcc", known) == ["EWC", "ewc"]
+    assert near("movetodat", known, most=1) == ["MoveToData"]
+    assert near("xyz", known) == []
+    assert near("anything", []) == []
+
+
+def test_all_names_with_the_nearest_first() -> None:
+    assert nearest_first("replai", ["EWC", "Replay", "HeadOnly", "EWC"]) == ["Replay", "EWC", "HeadOnly"]
