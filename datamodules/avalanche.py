@@ -1,6 +1,5 @@
 """Benchmarks of Avalanche as streams: its experiences are ours, its images come without its transforms."""
 
-import difflib
 import inspect
 import random
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,7 +21,7 @@ from lightning_vision.data.scenarios import FromColumn, Joint, Scenario
 from lightning_vision.data.stratified_split import deal
 from lightning_vision.errors import ConfigError, DataError
 from lightning_vision.seeding import derive_seed
-from lightning_vision.terminal.wording import listed, plural
+from lightning_vision.terminal.wording import listed, near, plural
 
 INSTALL = "pip install 'lightning_vision[avalanche]'"
 
@@ -198,8 +197,8 @@ def _find(dotted: str) -> Any:
             raise ConfigError(f"data.benchmark: {module} cannot be imported: {error}.") from error
         for word in words[count:]:
             if not hasattr(found, word):
-                near = difflib.get_close_matches(word, dir(found), n=4, cutoff=0.4)
-                raise ConfigError(f"data.benchmark: {module} has no {word!r}. Near names: {', '.join(near) or 'none'}.")
+                names = ", ".join(near(word, dir(found))) or "none"
+                raise ConfigError(f"data.benchmark: {module} has no {word!r}. Near names: {names}.")
             found = getattr(found, word)
         return found
     raise ConfigError(

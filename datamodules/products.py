@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from datamodules.annotation_tables import Table, first_line, read_csv
 from datamodules.dataset_folder import images_in, missing_layout, remark_on_unnamed
 from lightning_vision.data.datamodule import StreamDataModule
 from lightning_vision.errors import ConfigError, DataError
-from lightning_vision.terminal.wording import listed, natural_key
+from lightning_vision.terminal.wording import listed, natural_key, nearest_first
 
 TREE = "product_category_tree"
 COLUMNS = ("uniq_id", TREE)
@@ -183,9 +182,9 @@ class Products(StreamDataModule):
     def _check_categories(self, known: list[str]) -> None:
         for name in self.categories or []:
             if name not in known and known:
-                near = difflib.get_close_matches(name, known, n=len(known), cutoff=0.0)
                 raise ConfigError(
-                    f"data.categories: the table has no top category {name!r}. It has, nearest first: {listed(near)}."
+                    f"data.categories: the table has no top category {name!r}. It has, nearest first: "
+                    f"{listed(nearest_first(name, known))}."
                 )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -14,7 +13,7 @@ from datamodules.dataset_folder import contents, images_in, missing_layout, rema
 from lightning_vision.data.data_problems import Findings
 from lightning_vision.data.datamodule import StreamDataModule
 from lightning_vision.errors import DataError
-from lightning_vision.terminal.wording import listed, natural_key, plural
+from lightning_vision.terminal.wording import listed, natural_key, near, plural
 
 BOX = ("x1", "y1", "x2", "y2")
 COLUMNS = ("fname", *BOX, "class")
@@ -160,10 +159,9 @@ class StanfordCars(StreamDataModule):
         known = [name.replace("/", "-") for name in names]
         for folder in class_folders:
             if folder not in known:
-                near = difflib.get_close_matches(folder, known, n=2)
                 self.findings.problem(
                     f"the folder '{folder}' is no class of {found.class_names.name} (where '/' becomes '-'); nearest: "
-                    f"{listed(near) or 'none'}"
+                    f"{listed(near(folder, known, 2)) or 'none'}"
                 )
         return names
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib.util
 import os
 import subprocess
@@ -14,7 +13,7 @@ from pathlib import Path
 
 from lightning_vision.errors import ConfigError, UserError
 from lightning_vision.program.shipped_configs import config_folder, find_config
-from lightning_vision.terminal.wording import spelt
+from lightning_vision.terminal.wording import nearest_first, spelt
 
 SUBCOMMANDS = {
     "fit": "run a stream of experiences with one learning strategy; writes a run directory",
@@ -138,12 +137,9 @@ def _answer_at_once(words: list[str]) -> str | None:
     if first == "--version":
         return f"lightning_vision {metadata.version('lightning_vision')}"
     if first not in SUBCOMMANDS:
-        near = difflib.get_close_matches(first, SUBCOMMANDS, n=2, cutoff=0.4)
-        others = [name for name in SUBCOMMANDS if name not in near]
         found = "an option before the subcommand" if first.startswith("-") else "no subcommand of that name"
-        raise ConfigError(
-            f"Expected a subcommand, found {first!r}, {found}. Known, nearest first: {', '.join([*near, *others])}."
-        )
+        known = ", ".join(nearest_first(first, SUBCOMMANDS))
+        raise ConfigError(f"Expected a subcommand, found {first!r}, {found}. Known, nearest first: {known}.")
     return None
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import math
 from collections.abc import Iterable, Mapping
@@ -17,6 +16,7 @@ from lightning_vision.data.stream import Experience
 from lightning_vision.errors import ConfigError, TrainingError
 from lightning_vision.learning.network import Network
 from lightning_vision.learning.strategy import Strategy
+from lightning_vision.terminal.wording import nearest_first
 from strategies.avalanche_host import ExperienceData, PluginHost
 from strategies.avalanche_state import pack, unpack
 
@@ -271,11 +271,9 @@ def _known(plugin: str) -> str:
             f"model.strategy.plugin: {name} cannot run in the Lightning loop: {reason}. In its place: {instead}."
         )
     if name not in SUPPORTED:
-        near = difflib.get_close_matches(name, SUPPORTED, n=len(SUPPORTED), cutoff=0.3)
-        others = [each for each in SUPPORTED if each not in near]
         raise ConfigError(
             f"model.strategy.plugin: expected a plugin that runs here, found {plugin!r}. Known, nearest first: "
-            f"{', '.join([*near, *others])}."
+            f"{', '.join(nearest_first(name, SUPPORTED))}."
         )
     return name
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,6 +19,7 @@ from lightning_vision.data.stream import Experience
 from lightning_vision.errors import ConfigError, TrainingError
 from lightning_vision.learning.network import Network
 from lightning_vision.learning.strategy import Strategy
+from lightning_vision.terminal.wording import near
 from strategies.nearest_mean import classes_without_data
 from strategies.skops_archive import KNOWN_TO_WORK, pack, skops_io, unpack
 
@@ -56,7 +56,7 @@ def near_classifiers(name: str) -> list[str]:
     from sklearn.utils import all_estimators  # slow, and for an error only
 
     paths = {short: cls.__module__.split("._")[0] + f".{short}" for short, cls in all_estimators("classifier")}
-    return [paths[short] for short in difflib.get_close_matches(name, paths, n=4)]
+    return [paths[short] for short in near(name, paths)]
 
 
 class SklearnHead(Strategy):

@@ -53,7 +53,7 @@ MAY_IMPORT = {
     "cli": {"comparison", "deployed", "program", "terminal"},
     "testing": {"cli", "data", "images", "learning", "results", "run", "terminal"},
     "__main__": {"cli"},
-    "strategies": {"data", "features", "learning", "results"},
+    "strategies": {"terminal", "data", "features", "learning", "results"},
     "datamodules": {"data", "images", "storage", "terminal"},
 }
 """The rooms from the ground up, and what each may import beside itself and the ground: CONTRIBUTING.md, "The house"."""

@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from lightning_vision.errors import DataError
-from lightning_vision.terminal.wording import SHOWN, plural
+from lightning_vision.terminal.wording import in_lines, plural
 
 
 @dataclass
@@ -49,13 +49,10 @@ class Findings:
         problems += [f"{path}: {reason}" for path, reason in self.unusable]
         if not problems:
             return
-        more = f"\n  ... and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
         way_out = (
             "\nMend or remove them, or leave them out and counted by data.on_bad_image=skip." if self.unusable else ""
         )
-        raise DataError(
-            f"{place}: {plural(len(problems), 'problem')}:\n  " + "\n  ".join(problems[:SHOWN]) + more + way_out
-        )
+        raise DataError(f"{place}: {plural(len(problems), 'problem')}:\n{in_lines(problems)}{way_out}")
 
     def counted(self) -> str:
         """How many files were skipped for which reason, the most frequent first; empty if none was.

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from lightning_vision.errors import DataError
-from lightning_vision.terminal.wording import SHOWN, listed, plural, spelt
+from lightning_vision.terminal.wording import in_lines, listed, plural, spelt
 
 REQUIRED_COLUMNS = ("path", "label", "split")
 FILE_COLUMNS = ("path", "saliency")
@@ -67,12 +67,7 @@ def check_samples(samples: pd.DataFrame, class_names: Sequence[str]) -> None:
         for row, path, _ in _where(samples, pd.Series(keys).duplicated())
     ]
     if problems:
-        more = f"\n  ... and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
-        raise DataError(
-            f"The sample table cannot be used ({plural(len(problems), 'problem')}):\n  "
-            + "\n  ".join(problems[:SHOWN])
-            + more
-        )
+        raise DataError(f"The sample table cannot be used ({plural(len(problems), 'problem')}):\n{in_lines(problems)}")
 
 
 def spell_names(samples: pd.DataFrame, class_names: Sequence[str]) -> tuple[pd.DataFrame, list[str]]:

@@ -3,7 +3,6 @@
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from difflib import get_close_matches
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,7 +15,7 @@ from lightning_vision.data.stratified_split import deal
 from lightning_vision.data.stream import Experience, Stream
 from lightning_vision.errors import ConfigError, DataError
 from lightning_vision.seeding import derive_seed
-from lightning_vision.terminal.wording import listed, natural_key, plural
+from lightning_vision.terminal.wording import few, listed, natural_key, near, nearest_first, plural
 
 
 class Scenario(ABC):
@@ -217,7 +216,7 @@ class ClassIncremental(Scenario):
         experience_of_class = np.full(len(class_names), -1, dtype=np.int64)
         for index, classes in enumerate(parts):
             experience_of_class[classes] = index
-        names = [_short([class_names[label] for label in classes]) for classes in parts]
+        names = [few([class_names[label] for label in classes], 2 if len(classes) > 3 else 3) for classes in parts]
         return names, experience_of_class[samples["label"].to_numpy()]
 
     def _ordered(self, samples: pd.DataFrame, class_names: Sequence[str]) -> list[int]:
@@ -230,8 +229,8 @@ class ClassIncremental(Scenario):
         problems = []
         for name in dict.fromkeys(self.class_order):
             if name not in class_names:
-                near = get_close_matches(name, class_names, n=3)
-                problems.append(f"'{name}' is no class" + (f" (did you mean {listed(near)}?)" if near else ""))
+                similar = listed(near(name, class_names))
+                problems.append(f"'{name}' is no class" + (f" (did you mean {similar}?)" if similar else ""))
             elif self.class_order.count(name) > 1:
                 problems.append(f"'{name}' occurs {self.class_order.count(name)} times")
         absent = [class_names[label] for label in trained if class_names[label] not in self.class_order]
@@ -258,9 +257,9 @@ class _ByColumn(Scenario):
             DataError: A row has no value in it.
         """
         if self._column not in samples:
-            near = get_close_matches(self._column, samples.columns, n=len(samples.columns), cutoff=0)
             raise ConfigError(
-                f"{self.name}: the data has no column '{self._column}'. Its columns, nearest first: {listed(near)}."
+                f"{self.name}: the data has no column '{self._column}'. Its columns, nearest first: "
+                f"{listed(nearest_first(self._column, samples.columns))}."
             )
         column = samples[self._column]
         missing = np.flatnonzero(column.isna().to_numpy())
@@ -342,10 +341,6 @@ def _check_every_class_is_trained(samples: pd.DataFrame, class_names: Sequence[s
                 f"{'it' if len(only) == 1 else 'them'}, or take {'it' if len(only) == 1 else 'them'} out of the "
                 f"{words} data."
             )
-
-
-def _short(names: list[str]) -> str:
-    return ", ".join(names) if len(names) <= 3 else f"{names[0]}, {names[1]} and {len(names) - 2} more"
 
 
 def _stream_hash(samples: pd.DataFrame, experiences: Sequence[Experience]) -> str:

@@ -12,7 +12,7 @@ from rich.table import Table
 from lightning_vision.data.leaks import LeakPair
 from lightning_vision.data.sample_table import SPLITS
 from lightning_vision.data_report.report import SPLIT_NAMES, DataReport
-from lightning_vision.terminal.wording import SHOWN, figure, plural, printable
+from lightning_vision.terminal.wording import SHOWN, few, figure, plural, printable
 
 BAR_LENGTH = 16
 """Characters of the longest bar in the terminal."""
@@ -36,7 +36,7 @@ def print_report(report: DataReport, console: Console, most_classes: int = 30) -
     line(f"{int(report.totals.sum()):,} images, {len(report.class_names):,} classes: {', '.join(splits)}.")
     console.print(_class_table(report, most_classes), soft_wrap=False)
     for part, names in report.without.items():
-        line(f"No {SPLIT_NAMES[part]} images: {_first(names, 10)}.")
+        line(f"No {SPLIT_NAMES[part]} images: {few(names, 10)}.")
     console.print(_stream_table(report), soft_wrap=False)
     console.print(_size_table(report), soft_wrap=False)
     line(f"Files: {', '.join(f'{count:,} {kind} {mode}'.strip() for kind, mode, count in report.formats)}.")
@@ -127,8 +127,3 @@ def _channels(values: Sequence[float]) -> str:
 
 def _safe(text: object) -> str:
     return escape(printable(text))
-
-
-def _first(names: Sequence[str], limit: int) -> str:
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + more

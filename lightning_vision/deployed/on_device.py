@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 from typing import cast
 
@@ -13,7 +12,7 @@ from lightning_vision.deployed.head_file import head_path, write_head
 from lightning_vision.deployed.model_file import DeployedModel, Prediction
 from lightning_vision.deployed.preprocessing import ImageInput
 from lightning_vision.errors import ConfigError, DataError
-from lightning_vision.terminal.wording import printable
+from lightning_vision.terminal.wording import few, nearest_first, printable
 
 MOST_NAMES = 20
 """Classes that a message lists."""
@@ -123,13 +122,10 @@ class OnDeviceClassifier:
     def _number_of(self, class_name: str) -> int:
         number = self._numbers.get(class_name)
         if number is None:
-            near = difflib.get_close_matches(str(class_name), self.class_names, n=3, cutoff=0.5)
-            names = [*near, *(name for name in self.class_names if name not in near)]
-            more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
-            known = ", ".join(printable(name) for name in names[:MOST_NAMES])
+            known = few(map(printable, nearest_first(str(class_name), self.class_names)), MOST_NAMES)
             raise DataError(
                 f"Expected a class that the exported classifier has, found {printable(class_name)!r}. It has, nearest first: "
-                f"{known}{more}. A new class takes a run: lightning-vision fit, then export."
+                f"{known}. A new class takes a run: lightning-vision fit, then export."
             )
         return number
 

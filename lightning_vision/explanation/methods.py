@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import Any
 
 import torch
@@ -11,6 +10,7 @@ from torchcam import methods
 
 from lightning_vision.errors import ConfigError
 from lightning_vision.explanation.target_layers import TargetLayer
+from lightning_vision.terminal.wording import nearest_first
 
 GRADIENT = ("GradCAM", "GradCAMpp", "XGradCAM", "LayerCAM", "SmoothGradCAMpp", "FinerCAM")
 """They look at the gradient of a class's score."""
@@ -35,10 +35,10 @@ def check_method(method: str) -> None:
         return
     if method in NOT_HERE:
         raise ConfigError(f"method: {method} cannot be used here: {NOT_HERE[method]}. Known are {', '.join(KNOWN)}.")
-    plain = {name.lower(): name for name in KNOWN}
-    asked = method.lower().replace("++", "pp").replace("-", "").replace("_", "").replace(" ", "")
-    near = [plain[word] for word in difflib.get_close_matches(asked, plain, n=len(KNOWN), cutoff=0.0)]
-    raise ConfigError(f"method: there is no {method!r}. Known are, nearest first: {', '.join(near)}.")
+    asked = method.replace("++", "pp").replace("-", "").replace("_", "").replace(" ", "")
+    raise ConfigError(
+        f"method: there is no {method!r}. Known are, nearest first: {', '.join(nearest_first(asked, KNOWN))}."
+    )
 
 
 class GradCAMpp(methods.GradCAMpp):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_vision.errors import ConfigError
+from lightning_vision.terminal.wording import near
 
 MOST_PREFIX_TOKENS = 8
 """Class, distillation and register tokens before those of the patches."""
@@ -118,9 +118,9 @@ def layout_of(shape: torch.Size, batch: int, prefix: int | None = None) -> Layou
 def _measure(backbone: nn.Module, image_size: int, layer: str | None) -> TargetLayer:
     modules = dict(backbone.named_modules())
     if layer is not None and layer not in modules:
-        near = difflib.get_close_matches(layer, modules, n=4, cutoff=0.3)
         raise ConfigError(
-            f"layer: the backbone {type(backbone).__name__} has no layer {layer!r}. Near names: {', '.join(near) or 'none'}."
+            f"layer: the backbone {type(backbone).__name__} has no layer {layer!r}. Near names: "
+            f"{', '.join(near(layer, modules)) or 'none'}."
         )
     outputs, features = _outputs(backbone, image_size)
     prefix = getattr(backbone, "num_prefix_tokens", None)

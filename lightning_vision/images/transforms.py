@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
@@ -12,6 +11,7 @@ from torch import nn
 from torchvision.transforms import v2
 
 from lightning_vision.errors import ConfigError
+from lightning_vision.terminal.wording import near
 
 Transforms = str | Sequence[Any] | None
 """A name, or a list of names, ``{name: options}``, ``{class_path: ..., init_args: ...}`` and modules; None: the default."""
@@ -153,10 +153,8 @@ def _find_class(name: str, key: str) -> type:
         found = getattr(v2, name, None)
     if not inspect.isclass(found):
         known = [*PRESETS, *(word for word in vars(v2) if inspect.isclass(getattr(v2, word)))]
-        lowered = {word.lower().replace("_", ""): word for word in known}
-        near = difflib.get_close_matches(name.lower().replace("_", ""), lowered, n=4, cutoff=0.5)
         raise ConfigError(
-            f"{key}: there is no transform {name!r}. Near names: {', '.join(lowered[word] for word in near) or 'none'}. "
+            f"{key}: there is no transform {name!r}. Near names: {', '.join(near(name, known)) or 'none'}. "
             f"Known are the presets ({', '.join(PRESETS)}), the classes of torchvision.transforms.v2, and dotted paths."
         )
     return found

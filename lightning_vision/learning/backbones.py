@@ -5,7 +5,6 @@ timm is imported when a backbone is built, not before: it takes seconds that ``-
 
 from __future__ import annotations
 
-import difflib
 import os
 import pickle
 import socket
@@ -19,6 +18,7 @@ from safetensors import SafetensorError
 from torch import nn
 
 from lightning_vision.errors import ConfigError
+from lightning_vision.terminal.wording import near
 
 # Depth, cardinality and width of the ResNeXt of arXiv 1805.00932 (weakly supervised, "WSL") that timm does not name.
 # 829 M parameters; weights from the WSL release, as a local file.
@@ -79,10 +79,9 @@ def build_backbone(
         return model, BackboneFacts(name, int(model.num_features), IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD)
     if not timm.is_model(name.split(".")[0]) and not name.startswith(("hf_hub:", "hf-hub:", "local-dir:")):
         known = [*timm.list_models(), *RESNEXT]
-        near = difflib.get_close_matches(name, known, n=5, cutoff=0.4)
         raise ConfigError(
             f"Unknown backbone {name!r}: expected a timm model name or one of {', '.join(RESNEXT)}. "
-            f"Near names: {', '.join(near) or 'none'}. `python -c 'import timm; print(timm.list_models())'` prints all {len(known)}."
+            f"Near names: {', '.join(near(name, known, 5)) or 'none'}. `python -c 'import timm; print(timm.list_models())'` prints all {len(known)}."
         )
     options: dict[str, Any] = {"num_classes": 0, "drop_rate": drop_rate}
     if drop_path_rate:

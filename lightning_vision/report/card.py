@@ -9,7 +9,7 @@ from pathlib import PurePath
 from typing import Any
 
 from lightning_vision.report.runs import Group, ReportRun
-from lightning_vision.terminal.wording import figure, plural
+from lightning_vision.terminal.wording import few, figure, plural
 
 MOST_VALUES = 8
 """Different values of one fact that are listed."""
@@ -71,7 +71,7 @@ def run_notes(group: Group, most: int = 30) -> list[str]:
     for run in group.runs:
         for note in run.results.notes:
             told.setdefault(" ".join(note.split()), []).append(f"{run.method}, seed {run.seed}")
-    lines = [f"{_few(names, 3)}: {note}" for note, names in told.items()]
+    lines = [f"{few(dict.fromkeys(names), 3, '; ')}: {note}" for note, names in told.items()]
     return lines[:most] + (
         [f"... and {len(lines) - most} more, in the runs' results.json"] if len(lines) > most else []
     )
@@ -86,8 +86,7 @@ def _fact(name: str, runs: Sequence[ReportRun], tell: Callable[[ReportRun], str]
     if len(told) == 1:
         return Fact(name, list(told), is_code)
     values = [f"{value or UNKNOWN} ({_whose(of, runs)})" for value, of in told.items()]
-    left = len(values) - MOST_VALUES
-    return Fact(name, values[:MOST_VALUES] + ([f"and {left} more"] if left > 0 else []), is_code)
+    return Fact(name, _first(values), is_code)
 
 
 def _whose(of: Sequence[ReportRun], runs: Sequence[ReportRun]) -> str:
@@ -96,13 +95,13 @@ def _whose(of: Sequence[ReportRun], runs: Sequence[ReportRun]) -> str:
     if all(run in of for run in runs if run.seed in seeds):
         return f"seed {', '.join(str(seed) for seed in sorted(seeds))}"
     if all(run in of for run in runs if run.method in methods):
-        return _few(sorted(methods), 4)
+        return few(sorted(methods), 4, "; ")
     return plural(len(of), "run")
 
 
-def _few(names: Sequence[str], most: int) -> str:
-    shown = list(dict.fromkeys(names))
-    return "; ".join(shown[:most]) + (f" and {len(shown) - most} more" if len(shown) > most else "")
+def _first(values: list[str]) -> list[str]:
+    left = len(values) - MOST_VALUES
+    return [*values[:MOST_VALUES], f"and {left} more"] if left > 0 else values
 
 
 def _hashes_by_seed(runs: Sequence[ReportRun]) -> Fact:
@@ -114,8 +113,7 @@ def _hashes_by_seed(runs: Sequence[ReportRun]) -> Fact:
     if len(by_hash) == 1:
         return Fact("stream hash", list(by_hash), is_code=True)
     lines = [f"{text} (seed {', '.join(map(str, seeds))})" for text, seeds in by_hash.items()]
-    left = len(lines) - MOST_VALUES
-    return Fact("stream hash", lines[:MOST_VALUES] + ([f"and {left} more"] if left > 0 else []), is_code=True)
+    return Fact("stream hash", _first(lines), is_code=True)
 
 
 def _argument(run: ReportRun, name: str) -> Any:

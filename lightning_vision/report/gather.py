@@ -17,7 +17,7 @@ from lightning_vision.report.ranking import best_first, rank
 from lightning_vision.report.remarks import remarks_on, why_apart
 from lightning_vision.report.runs import Comparison, Group, Method, ReportRun
 from lightning_vision.results.run_directory import RunDirectory
-from lightning_vision.terminal.wording import plural
+from lightning_vision.terminal.wording import in_lines, plural
 
 Key = tuple[str, frozenset[str], str, int]
 """What runs must share to be ranked together: test images, classes, scenario, number of experiences."""
@@ -58,9 +58,8 @@ def _refuse(found: Found, folders: Sequence[Path]) -> None:
             f"Expected run directories (folders with a results.json) in {where}, at any depth, and found none. Give the "
             "folder of a run, of a comparison, or one with several of them, such as runs."
         )
-    reasons = "\n".join(f"  {left.path}: {left.reason}" for left in found.left_out[:20])
-    more = f"\n  ... and {len(found.left_out) - 20} more" if len(found.left_out) > 20 else ""
-    raise DataError(f"None of the {plural(len(found.left_out), 'run')} in {where} can be reported on:\n{reasons}{more}")
+    reasons = in_lines(f"{left.path}: {left.reason}" for left in found.left_out)
+    raise DataError(f"None of the {plural(len(found.left_out), 'run')} in {where} can be reported on:\n{reasons}")
 
 
 def _keys(runs: Sequence[FoundRun], remarks: dict[Path, str]) -> list[Key]:

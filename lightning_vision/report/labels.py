@@ -10,7 +10,7 @@ from typing import Any
 
 from lightning_vision.report.runs import ReportRun
 from lightning_vision.results.resume_options import binding, flatten
-from lightning_vision.terminal.wording import printable
+from lightning_vision.terminal.wording import few, printable
 
 LONGEST = 80
 """Characters of a label."""
@@ -84,12 +84,11 @@ def other_differences(runs: Sequence[ReportRun]) -> str | None:
         for run, option in zip(runs, options, strict=True):
             if run.config:
                 methods.setdefault(_short_value(option[key]) if key in option else "unset", {})[run.method] = None
-        values = [f"{value} for {_few(list(whose))}" for value, whose in methods.items()]
+        values = [f"{value} for {few(whose, 2)}" for value, whose in methods.items()]
         told.append(f"{short} ({'; '.join(values[:5])}{'; ...' if len(values) > 5 else ''})")
     if not told:
         return None
-    more = f" and {len(told) - 8} more" if len(told) > 8 else ""
-    return f"The methods differ in more than the learning strategy and its options: {', '.join(told[:8])}{more}."
+    return f"The methods differ in more than the learning strategy and its options: {few(told, 8)}."
 
 
 def _options(run: ReportRun) -> Options:
@@ -193,10 +192,6 @@ def _short_value(value: Any) -> str:
 
 def _canonical(value: Any) -> str:
     return json.dumps(value, sort_keys=True, default=str)
-
-
-def _few(labels: Sequence[str], most: int = 2) -> str:
-    return f"{', '.join(labels[:most])} and {len(labels) - most} more" if len(labels) > most else ", ".join(labels)
 
 
 def _cut(text: str, longest: int = LONGEST) -> str:

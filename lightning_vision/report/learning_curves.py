@@ -11,7 +11,7 @@ import pandas as pd
 from lightning_vision.report.chart import GREY, SHARE, Chart, Row, by_method, finish, named, rounded
 from lightning_vision.report.runs import Group, ReportRun
 from lightning_vision.results.run_directory import RunDirectory
-from lightning_vision.terminal.wording import figure, plural
+from lightning_vision.terminal.wording import few, figure, plural
 
 CURVES = {"val/accuracy": "Validation accuracy while learning", "train/loss": "Training loss while learning"}
 MOST_POINTS, MOST_POINTS_IN_ALL = 200, 24_000
@@ -114,8 +114,8 @@ def _chart(
         f"A line for each of {plural(len(listed), 'run')}; a mark where an experience ended. A click on a method in the legend brings out its runs.",
         "Grey and dashed: the base alone." if datasets["bases"] else "",
         "Validation images are those of the experience that is being learned." if column.startswith("val/") else "",
-        f"Not logged, as in a closed form, which has no epochs: {_few(without)}." if without else "",
-        f"metrics.csv could not be read: {_few(broken)}." if broken else "",
+        f"Not logged, as in a closed form, which has no epochs: {few(without)}." if without else "",
+        f"metrics.csv could not be read: {few(broken)}." if broken else "",
     ]
     return Chart(
         name=f"curves-{column.replace('/', '-')}",
@@ -127,8 +127,3 @@ def _chart(
         rows=listed,
         note=" ".join(note for note in notes if note),
     )
-
-
-def _few(names: Sequence[str], most: int = 6) -> str:
-    """The first names, and how many more there are."""
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -13,7 +13,7 @@ from lightning_vision.report.method_figures import MethodFigures, figures_of, fo
 from lightning_vision.report.pairs import Pair, Pairs, fold_pairs, image_pairs
 from lightning_vision.report.runs import Method, RankedMethod, Ranking, ReportRun, Verdict
 from lightning_vision.report.statistics import ALPHA, FEWEST_SEEDS, Interval, PairTest, needed
-from lightning_vision.terminal.wording import plural
+from lightning_vision.terminal.wording import few, plural
 
 POWER = 0.8
 """The probability of finding the difference that "how many would it take" is reckoned with."""
@@ -189,9 +189,9 @@ def _difference(row: RankedMethod) -> float:
 
 def _listed(rows: Sequence[RankedMethod], most: int = 6) -> str:
     labels = [row.label for row in rows]
-    if len(labels) > most:
-        return f"{', '.join(labels[:most])} and {len(labels) - most} more"
-    return labels[0] if len(labels) == 1 else f"{', '.join(labels[:-1])} and {labels[-1]}"
+    if len(labels) > most or len(labels) == 1:
+        return few(labels, most)
+    return f"{', '.join(labels[:-1])} and {labels[-1]}"
 
 
 def _mean(values: Sequence[float | None]) -> float:

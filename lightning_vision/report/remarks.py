@@ -8,7 +8,7 @@ import numpy as np
 
 from lightning_vision.report.runs import Group, Method, ReportRun
 from lightning_vision.results.resume_options import flatten
-from lightning_vision.terminal.wording import listed, plural
+from lightning_vision.terminal.wording import few, listed, plural
 
 PINS = ("seed", "random_state")
 """What arguments are called that pin what a learning strategy draws; a part's of scikit-learn are ``part__random_state``."""
@@ -108,7 +108,7 @@ def _own_bases(runs: Sequence[ReportRun]) -> list[str]:
     own = list(dict.fromkeys(run.method for run in runs if run.trained_base))
     if not own or all(run.trained_base for run in runs):
         return []
-    return [f"{_names(own)} trained the base in the run, the others start from a given one. What a strategy does with the data of the base is in the cost of the others only."]  # fmt: skip
+    return [f"{few(own)} trained the base in the run, the others start from a given one. What a strategy does with the data of the base is in the cost of the others only."]  # fmt: skip
 
 
 def _pinned(methods: Sequence[Method]) -> list[str]:
@@ -143,7 +143,3 @@ def _energy(runs: Sequence[ReportRun]) -> list[str]:
         return []
     words = sorted("not tracked" if mode is None else mode for mode in modes)
     return [f"The energy of some runs is {words[0]} and of others {' or '.join(words[1:])}: compare times rather than energy."]  # fmt: skip
-
-
-def _names(labels: Sequence[str], most: int = 6) -> str:
-    return f"{', '.join(labels[:most])} and {len(labels) - most} more" if len(labels) > most else ", ".join(labels)

@@ -13,6 +13,7 @@ from typing import Any, Final
 from lightning_vision.class_path import plain
 from lightning_vision.errors import CheckpointError
 from lightning_vision.results.resume_options import is_free
+from lightning_vision.terminal.wording import in_lines
 
 OWNERS = {"model": "lightning_vision.learning.classifier.ContinualClassifier", "trainer": "lightning.pytorch.Trainer"}
 """The classes of the parts of a configuration that name none."""
@@ -203,15 +204,13 @@ def check_same_options(before: Mapping[str, Any], now: Mapping[str, Any], run: P
         CheckpointError: Options differ; they are named with both values.
     """
     found = list(compare_options(before, now))
-    differing = [f"  {each}" for each in found if isinstance(each, Difference)]
+    differing = [str(each) for each in found if isinstance(each, Difference)]
     if differing:
-        more = [f"  ... and {len(differing) - 20} more"] if len(differing) > 20 else []
         raise CheckpointError(
             "\n".join(
                 [
                     f"{run} was started with other options, so going on with it would mix two runs:",
-                    *differing[:20],
-                    *more,
+                    in_lines(differing),
                     f"Type the command as it was (its options are in {run / 'config.yaml'}), or start another run by --run_name.",
                 ]
             )

@@ -18,7 +18,7 @@ from typing_extensions import TypedDict
 
 from lightning_vision.errors import CheckpointError, TrainingError
 from lightning_vision.former_names import with_present_paths
-from lightning_vision.terminal.wording import spelt
+from lightning_vision.terminal.wording import in_lines, spelt
 
 SCHEMA: Final = 1
 
@@ -347,9 +347,8 @@ def _refuse_constant(constant: str) -> None:
 
 def _problems(error: ValidationError, most: int = 10) -> str:
     """A line per problem: the field, what is wrong, what was found."""
-    lines = [
-        f"  {'.'.join(map(str, problem['loc']))}: {problem['msg']}, found {str(problem['input'])[:80]!r}"
-        for problem in error.errors(include_url=False)[:most]
-    ]
-    left = error.error_count() - most
-    return "\n".join([*lines, f"  ... and {left} more"] if left > 0 else lines)
+    lines = (
+        f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}, found {str(problem['input'])[:80]!r}"
+        for problem in error.errors(include_url=False)
+    )
+    return in_lines(lines, most)

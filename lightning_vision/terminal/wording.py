@@ -78,11 +78,11 @@ def near(name: str, known: Iterable[str], most: int = 4) -> list[str]:
     spellings: dict[str, list[str]] = {}
     for each in dict.fromkeys(known):
         spellings.setdefault(each.casefold(), []).append(each)
-    close = difflib.get_close_matches(name.casefold(), spellings, n=max(1, len(spellings)), cutoff=0.4)
+    close = difflib.get_close_matches(name.casefold(), spellings, n=max(1, len(spellings)), cutoff=0.5)
     return [each for plain in close for each in spellings[plain]][:most]
 
 
 def nearest_first(name: str, known: Iterable[str]) -> list[str]:
-    """All known names: first those that are similar to a misspelt one, then the others as they come."""
-    names = list(dict.fromkeys(known))
-    return list(dict.fromkeys([*near(name, names, len(names)), *names]))
+    """All known names: first the few that a misspelt one may mean, then the others as they come."""
+    names = list(known)
+    return list(dict.fromkeys([*near(name, names), *names]))

@@ -16,7 +16,7 @@ from lightning_vision.data.leaks import find_leaks
 from lightning_vision.errors import DataError
 from lightning_vision.learning.classifier import ContinualClassifier
 from lightning_vision.seeding import derive_seed
-from lightning_vision.terminal.wording import listed, plural
+from lightning_vision.terminal.wording import in_lines, listed, plural
 from lightning_vision.trust.detectors import DETECTORS, Detectors
 from lightning_vision.trust.image_folder import ImageFolder
 from lightning_vision.trust.outputs import folder_loader, gather, pass_images, table_loader
@@ -60,13 +60,12 @@ def refuse_overlap(strangers: ImageFolder, datamodule: StreamDataModule) -> None
         paths = datamodule.samples["path"]
         words = {"exact": "is a copy of", "near": "looks like"}
         lines = [
-            f"\n  {strangers.paths[pair.second - count]} {words[pair.kind]} {paths.iloc[pair.first]}"
-            for pair in leaks.pairs[:20]
+            f"{strangers.paths[pair.second - count]} {words[pair.kind]} {paths.iloc[pair.first]}"
+            for pair in leaks.pairs
         ]
-        more = f"\n  ... and {len(leaks.pairs) - 20} more" if len(leaks.pairs) > 20 else ""
         raise DataError(
             f"--unknown_data: {plural(len(leaks.pairs), 'image')} of {strangers.root} "
-            f"{'is' if len(leaks.pairs) == 1 else 'are'} in the known data:{''.join(lines)}{more}\nTake them out: the figures "
+            f"{'is' if len(leaks.pairs) == 1 else 'are'} in the known data:\n{in_lines(lines)}\nTake them out: the figures "
             "would count them as strangers."
         )
 

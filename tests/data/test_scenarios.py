@@ -226,7 +226,7 @@ class TestRefused:
             self.build(ClassIncremental(2, class_order=["ant", "ant", "beee", "cat", "dog", "eel"]))
         text = str(caught.value)
         assert "'ant' occurs 2 times" in text
-        assert "'beee' is no class (did you mean 'bee'?)" in text
+        assert "'beee' is no class (did you mean 'bee', 'eel'?)" in text
         assert "'bee', 'fox' are missing" in text
 
     def test_an_unknown_column_lists_the_nearest_first(self) -> None:

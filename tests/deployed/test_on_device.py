@@ -230,7 +230,7 @@ class TestRefused:
     def test_a_class_that_is_not_known(self, path: Path) -> None:
         with pytest.raises(
             DataError,
-            match=r"has, found 'clas 3'\. It has, nearest first: class 3, .*, class 6\. A new class takes a run",
+            match=r"has, found 'clas 3'\. It has, nearest first: class 3, .*, class 5\. A new class takes a run",
         ):
             OnDeviceClassifier(path).learn(np.ones(D, dtype=np.float32), "clas 3", 0.1)
 
