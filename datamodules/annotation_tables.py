@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from lightning_vision.data.data_problems import Findings
+from lightning_vision.data.data_problems import DataProblems
 from lightning_vision.errors import DataError
 from lightning_vision.terminal.wording import listed, plural
 
@@ -37,7 +37,7 @@ class Table:
         """The table without the other rows."""
         return Table(self.file, self.rows[good])
 
-    def whole_numbers(self, columns: Sequence[str], findings: Findings) -> Table:
+    def whole_numbers(self, columns: Sequence[str], findings: DataProblems) -> Table:
         """These columns as int64."""
         rows = self.rows.copy()
         good = pd.Series(True, index=rows.index)
@@ -50,7 +50,7 @@ class Table:
             good &= ~wrong
         return Table(self.file, rows[good])
 
-    def texts(self, columns: Sequence[str], findings: Findings) -> Table:
+    def texts(self, columns: Sequence[str], findings: DataProblems) -> Table:
         """These columns as text without blanks at its ends, none of it empty."""
         rows = self.rows.copy()
         good = pd.Series(True, index=rows.index)
@@ -63,7 +63,7 @@ class Table:
             good &= stripped != ""
         return Table(self.file, rows[good])
 
-    def once(self, column: str, findings: Findings) -> Table:
+    def once(self, column: str, findings: DataProblems) -> Table:
         """The first row of each value of a column; a second one is a problem."""
         again = self.rows[column].duplicated()
         if again.any():
@@ -76,7 +76,7 @@ class Table:
 
 def read_csv(
     file: Path,
-    findings: Findings,
+    findings: DataProblems,
     columns: Sequence[str],
     header: bool = True,
     other_names: Mapping[str, str] | None = None,
@@ -184,7 +184,7 @@ def _decode(file: Path) -> str:
         ) from error
 
 
-def _records(file: Path, text: str, findings: Findings) -> list[tuple[int, list[str]]]:
+def _records(file: Path, text: str, findings: DataProblems) -> list[tuple[int, list[str]]]:
     """The records that parse, each with the line that it begins in; blank lines are none."""
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     records: list[tuple[int, list[str]]] = []

@@ -10,7 +10,7 @@ import pandas as pd
 
 from datamodules.annotation_tables import Table, read_csv
 from datamodules.gitw_tree import SPLITS, Box, counts_from_one, no_such_frame, read_videos, say_chosen_classes
-from lightning_vision.data.data_problems import Findings
+from lightning_vision.data.data_problems import DataProblems
 from lightning_vision.errors import DataError
 from lightning_vision.images.video_frames import VIDEO_SUFFIXES
 from lightning_vision.terminal.wording import listed, natural_key
@@ -23,7 +23,7 @@ MADE_HERE = ("label", "box_xyxy")
 
 
 def read_box_table(
-    file: Path, root: Path, classes: Sequence[str] | None, kept: Path, workers: int, findings: Findings
+    file: Path, root: Path, classes: Sequence[str] | None, kept: Path, workers: int, findings: DataProblems
 ) -> tuple[pd.DataFrame, list[str]]:
     """Read the file: one row a box, in its order, and the class names in natural order.
 
@@ -74,7 +74,7 @@ def read_box_table(
     return samples, class_names
 
 
-def box_of_sides(place: str, sides: Sequence[float], findings: Findings) -> Box | None:
+def box_of_sides(place: str, sides: Sequence[float], findings: DataProblems) -> Box | None:
     """The corners of a box that is given as x, y, w, h; one without pixels is bad."""
     x, y, w, h = sides
     if w > 0 and h > 0:
@@ -84,7 +84,7 @@ def box_of_sides(place: str, sides: Sequence[float], findings: Findings) -> Box 
     return None
 
 
-def _with_split(table: Table, findings: Findings) -> Table:
+def _with_split(table: Table, findings: DataProblems) -> Table:
     rows = table.rows
     split = rows["split"].str.strip().str.lower() if "split" in rows else pd.Series("", index=rows.index, dtype="str")
     names = {"": "", **SPLITS}
@@ -93,7 +93,7 @@ def _with_split(table: Table, findings: Findings) -> Table:
     return Table(table.file, rows.assign(split=split.map(names).fillna("")))
 
 
-def _with_boxes(table: Table, findings: Findings) -> Table:
+def _with_boxes(table: Table, findings: DataProblems) -> Table:
     """The rows whose box can be used, with the column ``box_xyxy``; each image and box once."""
     rows = table.rows
     texts = rows[list(SIDES)].apply(lambda column: column.str.strip())
@@ -115,7 +115,7 @@ def _with_boxes(table: Table, findings: Findings) -> Table:
     return Table(table.file, rows[~again])
 
 
-def _with_files(table: Table, root: Path, findings: Findings) -> Table:
+def _with_files(table: Table, root: Path, findings: DataProblems) -> Table:
     """The rows whose image is there."""
     paths = table.rows["path"].str.replace("\\", "/").str.removeprefix("./")
     inside = ~(paths.str.startswith("/") | paths.str.split("/").map(lambda parts: ".." in parts).astype(bool))
@@ -131,7 +131,7 @@ def _with_files(table: Table, root: Path, findings: Findings) -> Table:
     return Table(table.file, rows[rows["path"].map(there).astype(bool)])
 
 
-def _with_frames(table: Table, root: Path, kept: Path, workers: int, findings: Findings) -> Table:
+def _with_frames(table: Table, root: Path, kept: Path, workers: int, findings: DataProblems) -> Table:
     """The rows that are no videos, or frames that their video has."""
     rows = table.rows
     video = rows["path"].map(lambda path: Path(path).suffix.lower() in VIDEO_SUFFIXES).astype(bool)

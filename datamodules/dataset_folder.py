@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from lightning_vision.data.data_problems import Findings
+from lightning_vision.data.data_problems import DataProblems
 from lightning_vision.errors import DataError
 from lightning_vision.terminal.wording import listed, natural_key, plural
 
@@ -48,7 +48,7 @@ def sub_folders(folder: Path) -> list[str]:
     return sorted(names, key=natural_key)
 
 
-def images_in(folder: Path, prefix: str, findings: Findings) -> list[str]:
+def images_in(folder: Path, prefix: str, findings: DataProblems) -> list[str]:
     """Names of the image files in it, in natural order; other files are skipped.
 
     Args:
@@ -65,7 +65,7 @@ def images_in(folder: Path, prefix: str, findings: Findings) -> list[str]:
     return sorted(names, key=natural_key)
 
 
-def remark_on_unnamed(names: set[str], prefix: str, table: Path, findings: Findings) -> None:
+def remark_on_unnamed(names: set[str], prefix: str, table: Path, findings: DataProblems) -> None:
     """Say that a folder holds images that its table does not name, if it does."""
     if names:
         ordered: list[str] = sorted(names, key=natural_key)

@@ -19,7 +19,7 @@ from datamodules.dataset_folder import (
     missing_layout,
     sub_folders,
 )
-from lightning_vision.data.data_problems import Findings
+from lightning_vision.data.data_problems import DataProblems
 from lightning_vision.errors import ConfigError, DataError
 from lightning_vision.images.decoding import read_header
 from lightning_vision.images.video_frames import VIDEO_SUFFIXES, video_facts
@@ -124,7 +124,7 @@ class GitwTree:
     crops: list[Row]
 
 
-def read_tree(root: Path, layouts: Sequence[str], classes: Sequence[str] | None, findings: Findings) -> GitwTree:
+def read_tree(root: Path, layouts: Sequence[str], classes: Sequence[str] | None, findings: DataProblems) -> GitwTree:
     """List the sequences and crops, in natural order.
 
     Args:
@@ -160,7 +160,7 @@ def read_tree(root: Path, layouts: Sequence[str], classes: Sequence[str] | None,
     return GitwTree(sequences, crops)
 
 
-def say_chosen_classes(classes: Sequence[str] | None, found: Sequence[str], findings: Findings) -> None:
+def say_chosen_classes(classes: Sequence[str] | None, found: Sequence[str], findings: DataProblems) -> None:
     """Say which of the classes that were found are left out by choice.
 
     Raises:
@@ -176,7 +176,7 @@ def say_chosen_classes(classes: Sequence[str] | None, found: Sequence[str], find
 
 
 def read_footage(
-    sequences: Sequence[GitwSequence], root: Path, kept: Path, workers: int, findings: Findings
+    sequences: Sequence[GitwSequence], root: Path, kept: Path, workers: int, findings: DataProblems
 ) -> dict[str, Footage]:
     """The frames of each sequence, by its path; sequences without any are bad.
 
@@ -204,7 +204,9 @@ def read_footage(
     return footage
 
 
-def read_videos(videos: Sequence[str], root: Path, kept: Path, workers: int, findings: Findings) -> dict[str, Footage]:
+def read_videos(
+    videos: Sequence[str], root: Path, kept: Path, workers: int, findings: DataProblems
+) -> dict[str, Footage]:
     """The frames of each video, by its path; those that cannot be read are bad. The rest is as for ``read_footage``."""
     if not videos:
         return {}
@@ -222,7 +224,7 @@ def _look_into(video: Path) -> tuple[int, int, int]:
     return facts.frames, facts.height, facts.width
 
 
-def counts_from_one(file: str, numbers: Sequence[int], footage: Footage, findings: Findings) -> bool:
+def counts_from_one(file: str, numbers: Sequence[int], footage: Footage, findings: DataProblems) -> bool:
     """Whether the frames that an annotation names are all one too high, which is a problem.
 
     Args:
@@ -248,7 +250,7 @@ def no_such_frame(frame: int, footage: Footage) -> str:
     return f"there is no such frame ({frame}; the video has {plural(footage.count, 'frame')}, counted from 0)"
 
 
-def number_lines(file: Path, name: str, findings: Findings) -> list[tuple[str, list[str]]]:
+def number_lines(file: Path, name: str, findings: DataProblems) -> list[tuple[str, list[str]]]:
     """The lines of a text file that are not blank: where each stands, for messages, and its fields."""
     try:
         text = file.read_text(encoding="utf-8-sig")
@@ -259,7 +261,7 @@ def number_lines(file: Path, name: str, findings: Findings) -> list[tuple[str, l
     return [(place, fields) for place, fields in lines if fields]
 
 
-def make_table(rows: Sequence[Row], tree: GitwTree, findings: Findings) -> tuple[pd.DataFrame, list[str]]:
+def make_table(rows: Sequence[Row], tree: GitwTree, findings: DataProblems) -> tuple[pd.DataFrame, list[str]]:
     """The sample table, and the class names in natural order; columns that no row fills are left out."""
     table = pd.DataFrame(rows, columns=list(Row._fields))
     class_names = sorted(table["class_name"].unique(), key=natural_key)
@@ -316,7 +318,7 @@ def _class_folders(top: Path) -> list[str]:
     ]
 
 
-def _read_sequence(folder: Path, path: str, class_name: str, part: str, findings: Findings) -> GitwSequence:
+def _read_sequence(folder: Path, path: str, class_name: str, part: str, findings: DataProblems) -> GitwSequence:
     kinds = {entry.name: is_folder(entry) for entry in entries_of(folder) if not is_hidden(entry.name)}
     folders = frozenset(name for name, holds_files in kinds.items() if holds_files)
     files = frozenset(kinds) - folders
@@ -341,7 +343,7 @@ def _read_sequence(folder: Path, path: str, class_name: str, part: str, findings
     return GitwSequence(folder.name, class_name, part, path, files, folders, video, dict(sorted(frames.items())))
 
 
-def _read_crops(names: Sequence[str], path: str, class_name: str, part: str, findings: Findings) -> Iterator[Row]:
+def _read_crops(names: Sequence[str], path: str, class_name: str, part: str, findings: DataProblems) -> Iterator[Row]:
     for name in names:
         match = _CROP.fullmatch(Path(name).stem)
         if match is None:
@@ -364,7 +366,9 @@ def _is_tree(folder: Path) -> bool:
     return False
 
 
-def _say_what_is_odd(root: Path, parts: Sequence[str], sequences: Sequence[GitwSequence], findings: Findings) -> None:
+def _say_what_is_odd(
+    root: Path, parts: Sequence[str], sequences: Sequence[GitwSequence], findings: DataProblems
+) -> None:
     if parts:
         others = [name for name in _class_folders(root) if name not in parts]
         if others:

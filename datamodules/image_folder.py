@@ -9,7 +9,7 @@ import pandas as pd
 
 from datamodules.annotation_tables import Table, read_csv
 from datamodules.dataset_folder import is_folder
-from lightning_vision.data.data_problems import Findings
+from lightning_vision.data.data_problems import DataProblems
 from lightning_vision.data.datamodule import StreamDataModule
 from lightning_vision.errors import DataError
 from lightning_vision.images.image_files import EXTENSIONS, is_hidden, reason_to_skip
@@ -34,7 +34,7 @@ class _Found:
     """What a walk through the folders met."""
 
     rows: list[tuple[str, str, str, str | None]] = field(default_factory=list)  # path, class, split, domain
-    findings: Findings = field(default_factory=Findings)
+    findings: DataProblems = field(default_factory=DataProblems)
     without_images: list[str] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
 
@@ -138,7 +138,7 @@ def _typed(column: pd.Series) -> pd.Series:
     return numbers if (numbers.notna() == (text != "")).all() else text.where(text != "")
 
 
-def _read_folders(root: Path, findings: Findings) -> _Found:
+def _read_folders(root: Path, findings: DataProblems) -> _Found:
     """Tell the two layouts apart, refuse what is neither, and list the images."""
     if not root.is_dir():
         kind = "is a file" if root.exists() else "does not exist"

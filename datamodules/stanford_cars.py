@@ -10,7 +10,7 @@ import pandas as pd
 
 from datamodules.annotation_tables import Table, read_csv, read_mat_columns, read_mat_struct
 from datamodules.dataset_folder import contents, images_in, missing_layout, remark_on_unnamed, sub_folders
-from lightning_vision.data.data_problems import Findings
+from lightning_vision.data.data_problems import DataProblems
 from lightning_vision.data.datamodule import StreamDataModule
 from lightning_vision.errors import DataError
 from lightning_vision.terminal.wording import listed, natural_key, near, plural
@@ -290,7 +290,7 @@ def _innermost(folder: Path) -> Path:
     return inner if inner.is_dir() else folder
 
 
-def _checked(table: Table, num_classes: int, findings: Findings) -> Table:
+def _checked(table: Table, num_classes: int, findings: DataProblems) -> Table:
     """Rows with a file name that stands once, whole numbers for the box, and a class from 1 to ``num_classes``."""
     table = table.texts(["fname"], findings).whole_numbers([*BOX, "class"], findings).once("fname", findings)
     known = table.rows["class"].between(1, num_classes)
@@ -299,7 +299,7 @@ def _checked(table: Table, num_classes: int, findings: Findings) -> Table:
     return table.keep(known)
 
 
-def _joined(parts: list[pd.DataFrame], findings: Findings) -> pd.DataFrame:
+def _joined(parts: list[pd.DataFrame], findings: DataProblems) -> pd.DataFrame:
     samples = pd.concat(parts, ignore_index=True)
     unusable = {path for path, _ in findings.unusable}
     return samples[~samples["path"].isin(unusable)].reset_index(drop=True)

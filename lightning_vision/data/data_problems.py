@@ -8,7 +8,7 @@ from lightning_vision.terminal.wording import in_lines, plural
 
 
 @dataclass
-class Findings:
+class DataProblems:
     """Problems, unusable images and skipped files of one data source."""
 
     problems: list[str] = field(default_factory=list)

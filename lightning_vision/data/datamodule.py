@@ -16,7 +16,7 @@ from lightning_vision.array_types import Rows
 from lightning_vision.class_path import class_path, init_args_of
 from lightning_vision.data.batch_order import Draw, EvalBatches, TrainBatches
 from lightning_vision.data.class_weights import weights_by_name
-from lightning_vision.data.data_problems import Findings
+from lightning_vision.data.data_problems import DataProblems
 from lightning_vision.data.datasets import FeatureDataset, SampleDataset
 from lightning_vision.data.inspection import Inspection, inspect_files, inspect_loaded
 from lightning_vision.data.leaks import find_leaks, settle_leaks
@@ -156,7 +156,7 @@ class StreamDataModule(LightningDataModule, ABC):
         """Set by the run while the backbone is frozen: loaders then serve features (see ``FeatureDataset``)."""
         self.train_transform = self._compose("train_transforms", train_transforms, self.default_train_transforms)
         self.eval_transform = self._compose("eval_transforms", eval_transforms, self.default_eval_transforms)
-        self.findings = Findings()
+        self.findings = DataProblems()
         cut = read_split(split, test_fraction)
         try:
             samples, names = self.read_samples()

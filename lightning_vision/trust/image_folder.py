@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lightning_vision.data.data_problems import Findings
+from lightning_vision.data.data_problems import DataProblems
 from lightning_vision.data.inspection import Inspection, inspect_files
 from lightning_vision.errors import DataError
 from lightning_vision.images.image_files import EXTENSIONS, is_hidden, reason_to_skip
@@ -65,7 +65,7 @@ def read_image_folder(root: str | Path, datamodule: StreamDataModule, option: st
     if not root.is_dir():
         kind = "is a file" if root.exists() else "does not exist"
         raise DataError(f"{option}: expected a folder of images, {root} {kind}.")
-    findings = Findings()
+    findings = DataProblems()
     listed = _walk(root, findings)
     files = FileImages([root / path for path in listed])
     kept = cache_folder(root, datamodule.cache_dir) / "inspection-ImageFolder.npz"
@@ -98,7 +98,7 @@ def joined(folders: list[ImageFolder]) -> ImageFolder:
     )
 
 
-def _walk(root: Path, findings: Findings) -> list[str]:
+def _walk(root: Path, findings: DataProblems) -> list[str]:
     """The images' paths from the root, in natural order."""
     found = []
     visited = {os.path.realpath(root)}

@@ -23,7 +23,7 @@ from lightning_vision.comparison.executors import executor as watching
 from lightning_vision.comparison.executors import job_process
 from lightning_vision.comparison.executors.executor import Executor, Job
 from lightning_vision.comparison.executors.here import Here
-from lightning_vision.comparison.executors.local import Local, deal
+from lightning_vision.comparison.executors.local import Local, gpus_of_workers
 from lightning_vision.comparison.executors.slurm import Slurm, resuming
 from lightning_vision.errors import ConfigError
 from lightning_vision.results.schema import read_results
@@ -192,7 +192,7 @@ def test_fits_follow_each_other_here(tmp_path: Path) -> None:
     ],
 )
 def test_gpus_are_dealt_out(gpus: list[str], workers: int, dealt: list[list[str]]) -> None:
-    assert deal(gpus, workers) == dealt
+    assert gpus_of_workers(gpus, workers) == dealt
 
 
 def test_gpus_are_those_that_this_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from dataset_maker import write_rows
 from scipy.io import savemat
 
 from datamodules.annotation_tables import Table, first_line, read_csv, read_mat_columns, read_mat_struct
-from lightning_vision.data.data_problems import Findings
+from lightning_vision.data.data_problems import DataProblems
 from lightning_vision.errors import DataError
 
 FIELDS = {"bbox_x1": "x1", "class": "class", "fname": "name"}
@@ -21,7 +21,7 @@ def write(folder: Path, text: str, encoding: str = "utf-8") -> Path:
 
 
 def read(file: Path, *columns: str, header: bool = True) -> tuple[Table, list[str]]:
-    findings = Findings()
+    findings = DataProblems()
     return read_csv(file, findings, columns, header, {"label": "class"}), findings.problems
 
 
@@ -101,7 +101,7 @@ class TestChecks:
         file = write_rows(
             tmp_path / "t.csv", [["a", "b"], ["1", " 2.0"], ["x", "1.5"], ["", "nan"], ["3", "1e400"], ["4", "5"]]
         )
-        findings = Findings()
+        findings = DataProblems()
         table = read_csv(file, findings, ["a", "b"]).whole_numbers(["a", "b"], findings)
         assert table.rows.to_numpy().tolist() == [[1, 2], [4, 5]]
         assert table.rows.dtypes.tolist() == [np.int64, np.int64]
@@ -112,7 +112,7 @@ class TestChecks:
 
     def test_texts_and_repetitions(self, tmp_path: Path) -> None:
         file = write_rows(tmp_path / "t.csv", [["a", "b"], [" x ", "1"], ["", "2"], ["y", "3"], ["x", "4"], ["x", "5"]])
-        findings = Findings()
+        findings = DataProblems()
         table = read_csv(file, findings, ["a"]).texts(["a"], findings).once("a", findings)
         assert table.rows["b"].tolist() == ["1", "3"]
         assert findings.problems == [
@@ -141,7 +141,7 @@ class TestMat:
 
     def test_an_empty_field_is_found_by_the_checks(self, tmp_path: Path) -> None:
         file = self.struct(tmp_path, [("x.jpg", 0, np.zeros((0, 0)), 10), ("y.jpg", 0, 4, np.array([1, 2]))])
-        findings = Findings()
+        findings = DataProblems()
         table = read_mat_struct(file, "annotations", FIELDS).whole_numbers(["class", "x1"], findings)
         assert table.rows.empty
         assert findings.problems == [

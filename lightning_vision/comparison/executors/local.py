@@ -36,7 +36,7 @@ class Local(WatchingExecutor):
         self.at_once = workers
         visible = _visible_gpus() if gpus is None else [str(gpu) for gpu in gpus]
         threads = {} if THREADS in os.environ else {THREADS: str(max(1, _cores() // workers))}
-        self.environments = [{**threads, GPUS: ",".join(dealt)} for dealt in deal(visible, workers)]
+        self.environments = [{**threads, GPUS: ",".join(dealt)} for dealt in gpus_of_workers(visible, workers)]
         """The environment variables of each worker's jobs."""
         self._workers: list[JobProcess | None] = [None] * workers
 
@@ -48,7 +48,7 @@ class Local(WatchingExecutor):
             yield process
 
 
-def deal(gpus: Sequence[str], workers: int) -> list[list[str]]:
+def gpus_of_workers(gpus: Sequence[str], workers: int) -> list[list[str]]:
     """Each worker's GPUs: the same number for all, or one that is shared with others."""
     if not gpus:
         return [[]] * workers
