@@ -140,7 +140,7 @@ def rows_of(folder: Path, name: str, count: int, repeats: int) -> Iterator[tuple
     torch.set_num_threads(1)
 
     def evaluate() -> None:
-        source = ours._source
+        source = ours.prepared.source
         for row in range(len(files)):
             transform_image(ours.eval_transform, source.open(row))
 

@@ -31,7 +31,7 @@ from lightning_vision.data.datamodule import StreamDataModule
 from lightning_vision.data.inspection import Inspection, inspect_files
 from lightning_vision.data.scenarios import InstanceIncremental, Joint
 from lightning_vision.features.feature_cache import image_key, view_seed
-from lightning_vision.images.image_sources import FileImage, Opening
+from lightning_vision.images.image_sources import FileImage, FileImages, Opening
 
 EVALUATION, VIEW = -1, 0
 MOST_ROWS = 40
@@ -299,13 +299,15 @@ def seen(data: StreamDataModule, view: int) -> Seen:
 
 def served_as_made(data: StreamDataModule) -> None:
     """Whatever the caches hold from before, what they serve is what is made without them."""
-    if data._decoded is not None:
+    if data.prepared.decoded is not None:
         for row in range(min(len(data.samples), MOST_ROWS)):
-            kept = data._decoded.open(row).tensor
-            assert torch.equal(kept, data._decoded._decode(row)), "a decoded image of another run is served"
+            kept = data.prepared.decoded.open(row).tensor
+            assert torch.equal(kept, data.prepared.decoded._decode(row)), "a decoded image of another run is served"
     if data.cache_path is not None:
-        anew = inspect_files(data._files, 1, None).take(data._origin[~data._from_other])
-        mine = data.inspection.take(np.flatnonzero(~data._from_other))
+        files = data.prepared.own_source
+        assert isinstance(files, FileImages)
+        anew = inspect_files(files, 1, None).take(data.prepared.origin[~data.prepared.from_other])
+        mine = data.inspection.take(np.flatnonzero(~data.prepared.from_other))
         for item in fields(Inspection):
             same = np.array_equal(getattr(mine, item.name), getattr(anew, item.name))
             assert same, f"the inspection of another run is served: {item.name}"

@@ -4,6 +4,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from lightning_vision.errors import DataError
+from lightning_vision.terminal.first_rank import say
 from lightning_vision.terminal.wording import in_lines, plural
 
 
@@ -61,3 +62,10 @@ class DataProblems:
         """
         reasons = Counter(reason.partition(" (")[0] for _, reason in self.skipped)
         return ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
+
+    def report(self, place: object) -> None:
+        """Say what was left out, and what else should be known."""
+        if self.skipped:
+            say(f"{place}: skipped {plural(len(self.skipped), 'file')} ({self.counted()}).")
+        for remark in self.remarks:
+            say(remark)

@@ -2,39 +2,33 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Optional
+from typing import Any, ClassVar, Literal, Optional, Unpack
 
-import numpy as np
 import pandas as pd
 from lightning.pytorch import LightningDataModule
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader
 from torchvision.transforms import v2
 
 from lightning_vision.array_types import Rows
 from lightning_vision.class_path import class_path, init_args_of
-from lightning_vision.data.batch_order import Draw, EvalBatches, TrainBatches
+from lightning_vision.data.batch_order import Draw
 from lightning_vision.data.class_weights import weights_by_name
 from lightning_vision.data.data_problems import DataProblems
-from lightning_vision.data.datasets import FeatureDataset, SampleDataset
-from lightning_vision.data.inspection import Inspection, inspect_files, inspect_loaded
-from lightning_vision.data.leaks import find_leaks, settle_leaks
-from lightning_vision.data.loaders import make_feature_loader, make_loader
-from lightning_vision.data.sample_table import SPLITS, check_samples, count_images, spell_names, split_hash
+from lightning_vision.data.datasets import SampleDataset
+from lightning_vision.data.inspection import Inspection
+from lightning_vision.data.leaks import Leaks
+from lightning_vision.data.prepared_data import PreparedData, TableImages, check_same_classes, read_table
 from lightning_vision.data.scenarios import InstanceIncremental, Scenario
-from lightning_vision.data.split_options import apply_split, left_out, read_split
-from lightning_vision.data.stream import Experience, Stream
-from lightning_vision.data.stream_loaders import Entered
-from lightning_vision.errors import ConfigError, DataError
+from lightning_vision.data.split_options import apply_split, read_split
+from lightning_vision.data.stream import Stream
+from lightning_vision.data.stream_loaders import Entered, HowEntered, StreamLoaders
+from lightning_vision.errors import ConfigError
 from lightning_vision.images.batch_transforms import BatchTransforms
-from lightning_vision.images.decoded_cache import DecodedImages
-from lightning_vision.images.image_sources import FileImages, ImageSource, Joined, Loaded, boxes_of
-from lightning_vision.images.transforms import build_transforms
-from lightning_vision.images.video_frames import files_of_rows
+from lightning_vision.images.transforms import composed
 from lightning_vision.storage.cache_folder import cache_folder
-from lightning_vision.terminal.first_rank import say
-from lightning_vision.terminal.wording import listed, plural
 
 
 class StreamDataModule(LightningDataModule, ABC):
@@ -67,8 +61,7 @@ class StreamDataModule(LightningDataModule, ABC):
             list of C numbers.
         annotations: Give each batch the boxes and saliency maps of its images, moved along with them.
         cache: decoded keeps decoded images, reduced to the resolution of training, in a file for later epochs.
-        cache_gb: The most that such files of this root may take; those not used for longest make room, and what does not
-            fit is decoded each time.
+        cache_gb: The most that such files may take; the least recently used make room, and what does not fit is decoded.
         cache_dir: Where caches are kept; None: beside the data, or in the user's cache folder where that is read-only.
         views: What a frozen backbone is trained on: None: images augmented anew each epoch; 0: images with the
             evaluation transform; k: k augmented views of each, drawn once by ``seed``, so that runs of all seeds share them.
@@ -76,11 +69,7 @@ class StreamDataModule(LightningDataModule, ABC):
         feature_cache_gb: The most that features of frozen backbones may take on the disk; 0 keeps none.
 
     Attributes:
-        samples: The sample table, every row in a split.
-        class_names: The C names; a label is a position among them.
         scenario: How the stream was cut.
-        stream: The experiences.
-        split_hash: Identifies the split.
         findings: What was met on disk that is not as it should be.
     """
 
@@ -90,6 +79,8 @@ class StreamDataModule(LightningDataModule, ABC):
     """Images are what lies in their ``box_xyxy``; a concrete datamodule sets it."""
     box_context: float = 0.0
     """Share of a box's sides by which it is widened in all."""
+    prepared: PreparedData
+    """The sample table, and what is kept of each row."""
     named_classes: ClassVar[Mapping[str, str | None]] = {}
     """See ``Strategy.named_classes``."""
 
@@ -120,74 +111,51 @@ class StreamDataModule(LightningDataModule, ABC):
         feature_cache_gb: float = 4.0,
     ) -> None:
         super().__init__()
-        for name, value, least in (
-            ("batch_size", batch_size, 1),
-            ("num_workers", num_workers, 0),
-            ("image_size", image_size, 1),
-            ("views", views, 0),
-            ("feature_cache_gb", feature_cache_gb, 0),
-        ):
-            if value is not None and value < least:
-                raise ConfigError(f"data.{name} must be at least {least}, not {value}.")
-        if self.box_context < 0:
-            raise ConfigError(f"data.context must be 0 or more, not {self.box_context}.")
         self.root = Path(root).expanduser()
-        self.batch_size = batch_size
-        self.num_workers = num_workers
-        self.image_size = image_size
-        self.val_fraction = val_fraction
-        self.test_fraction = test_fraction
-        self.seed = seed
+        self.batch_size, self.num_workers, self.image_size = batch_size, num_workers, image_size
+        self.split, self.val_fraction, self.test_fraction, self.seed = split, val_fraction, test_fraction, seed
         self.scenario = InstanceIncremental() if stream is None else stream
-        self._stream: Stream | None = None
-        self._stream_asked_for = stream is not None
         self.train_transforms, self.eval_transforms = train_transforms, eval_transforms
         self.batch_transforms = batch_transforms
-        self.split = split
-        self.test_data = test_data
-        self.on_leak, self.on_bad_image = on_leak, on_bad_image
-        self.sampler, self.class_weights = sampler, class_weights
-        self.annotations = annotations
+        self.test_data, self.on_leak, self.on_bad_image = test_data, on_leak, on_bad_image
+        self.sampler, self.class_weights, self.annotations = sampler, class_weights, annotations
         self.cache, self.cache_gb, self.cache_dir = cache, cache_gb, cache_dir
         self.views, self.feature_cache_gb = views, feature_cache_gb
+        _check_options(self)
         self.test_transform: v2.Compose | None = None
         """In place of the evaluation transform where images are evaluated: a recipe may look at more of each."""
         self.read_features: Callable[[Rows, Rows], Tensor] | None = None
         """Set by the run while the backbone is frozen: loaders then serve features (see ``FeatureDataset``)."""
-        self.train_transform = self._compose("train_transforms", train_transforms, self.default_train_transforms)
-        self.eval_transform = self._compose("eval_transforms", eval_transforms, self.default_eval_transforms)
+        self.train_transform = composed("train_transforms", train_transforms, self.default_train_transforms, image_size)
+        self.eval_transform = composed("eval_transforms", eval_transforms, self.default_eval_transforms, image_size)
+        self.batch_transform = BatchTransforms(batch_transforms, image_size)
         self.findings = DataProblems()
         cut = read_split(split, test_fraction)
-        try:
-            samples, names = self.read_samples()
-        except PermissionError as error:
-            raise DataError(
-                f"data.root: no permission to read {error.filename or self.root}. Allow it to be read, or take it out of the "
-                "data."
-            ) from error
-        samples, self.class_names = spell_names(samples, names)
-        self.findings.check(self.root, on_bad_image)
-        if len(samples) == 0 and self.findings.skipped:
-            raise self._nothing_left()
-        check_samples(samples, self.class_names)
-        self.batch_transform = BatchTransforms(batch_transforms, image_size)
-        self.official_test = bool((samples["split"] == "test").any())
-        samples, kept, inspection = self._inspect(samples)
-        key = self.scenario.key_column(samples)
-        without_test = test_fraction if test_data is None else 0.0
-        self.samples, rows = apply_split(cut, samples, self.class_names, val_fraction, without_test, seed, key)
-        if told := left_out(samples, rows):
-            self.findings.remark(told)
-        self._origin: Rows = kept[rows]
-        self._from_other = np.zeros(len(rows), dtype=np.bool_)
-        self.inspection = inspection.take(rows)
+        samples, names = read_table(self.read_samples, self.root, self.findings, on_bad_image)
         if test_data is not None:
-            self._take_test_data(test_data)
-        self._look_for_leaks()
+            check_same_classes(names, test_data.class_names)
+            test_data.use_class_names(names)
+            test_fraction = 0.0
+        own_loader = type(self).load_image is not StreamDataModule.load_image
+        self.cache_path: Path | None = None if own_loader else cache_folder(self.root, cache_dir)
+        images = TableImages(
+            samples, self.root, num_workers, self.crop_to_box, self.box_context, self.cache_path, self.load_image
+        )
+        fill = partial(
+            apply_split, cut, class_names=names, val_fraction=val_fraction, test_fraction=test_fraction, seed=seed
+        )
+        others, name = None if test_data is None else test_data.prepared, type(self).__name__
+        self.prepared = PreparedData(
+            images, name, names, self.findings, on_bad_image, fill, self.scenario, others, on_leak
+        )
         self._class_weight = weights_by_name(class_weights, self.samples, self.class_names)
-        self._decoded = self._open_decoded_cache()
-        self._report()
-        self._settle()
+        if cache == "decoded":
+            folder = self.cache_path or cache_folder(self.root, cache_dir)
+            self.prepared.keep_decoded(int(256 / 224 * image_size), folder, cache_gb)
+        self.findings.report(self.root)
+        self._entered = Entered(experience=0, seed=seed)
+        if stream is not None:
+            self.prepared.build_stream()
 
     @abstractmethod
     def read_samples(self) -> tuple[pd.DataFrame, list[str]]:
@@ -205,11 +173,11 @@ class StreamDataModule(LightningDataModule, ABC):
         Raises:
             DataError: It cannot be decoded.
         """
-        return self._files.open(index).pixels()
+        return self.prepared.own_source.open(index).pixels()
 
     def image(self, index: int) -> Tensor:
         """The image of a row of ``samples``: uint8 RGB (3, h, w), upright, cut to its box where that is asked for."""
-        return self._source.open(index).pixels()
+        return self.prepared.source.open(index).pixels()
 
     def default_train_transforms(self) -> list[nn.Module]:
         """Random crop to ``image_size``, random flip."""
@@ -220,9 +188,39 @@ class StreamDataModule(LightningDataModule, ABC):
         return [v2.Resize(int(256 / 224 * self.image_size), antialias=True), v2.CenterCrop(self.image_size)]
 
     @property
+    def samples(self) -> pd.DataFrame:
+        """The sample table, every row in a split."""
+        return self.prepared.samples
+
+    @property
+    def class_names(self) -> list[str]:
+        """The C names; a label is a position among them."""
+        return self.prepared.class_names
+
+    @property
     def num_classes(self) -> int:
         """C, the number of class names."""
         return len(self.class_names)
+
+    @property
+    def stream(self) -> Stream:
+        """The experiences."""
+        return self.prepared.stream
+
+    @property
+    def inspection(self) -> Inspection:
+        """What was found in the file of each row of ``samples``."""
+        return self.prepared.inspection
+
+    @property
+    def leaks(self) -> Leaks:
+        """What the sides of the split share."""
+        return self.prepared.leaks
+
+    @property
+    def split_hash(self) -> str:
+        """Identifies the split."""
+        return self.prepared.split_hash
 
     def use_class_names(self, names: Sequence[str]) -> None:
         """Take over another class list, longer or in another order, and relabel by name; the split stays.
@@ -230,223 +228,62 @@ class StreamDataModule(LightningDataModule, ABC):
         Raises:
             DataError: A class of this data is not on the list.
         """
-        absent = [name for name in self.class_names if name not in names]
-        if absent:
-            raise DataError(
-                f"This data has {'a class' if len(absent) == 1 else 'classes'} that the classifier does not know: "
-                f"{listed(absent)}. It knows {listed(names)}. "
-                "Rename or remove them, or train a new base on all classes."
-            )
-        new_labels = np.array([list(names).index(name) for name in self.class_names], dtype=np.int64)
-        self.samples = self.samples.assign(label=new_labels[self.samples["label"].to_numpy()])
-        self.class_names = list(names)
-        self._settle()
+        self.prepared.use_class_names(names)
+        self._entered = Entered(experience=0, seed=self.seed)
 
-    @property
-    def current_experience(self) -> Experience:
-        """What a plain ``Trainer`` trains and evaluates: the first experience, or the one that was chosen."""
-        return self.stream[self._entered.experience]
-
-    def enter(
-        self,
-        experience: int,
-        seed: int,
-        shuffle: bool = True,
-        memory: Tensor | None = None,
-        memory_size: int = 0,
-        epoch: int = 0,
-        start_batch: int = 0,
-        all_seen: bool = False,
-        features: bool = False,
-        augment: bool = True,
-    ) -> None:
-        """Choose what the training and validation loaders made from now on serve.
-
-        Args:
-            experience: Number of the experience.
-            seed: What order and augmentation derive from.
-            shuffle: A new order each epoch and augmentation; otherwise the stream's order and neither.
-            memory: (M,) rows of the past to draw from for each batch.
-            memory_size: How many of them a batch is given.
-            epoch: The epoch that training begins with, for a run that is gone on with.
-            start_batch: The batches of that epoch that were trained already.
-            all_seen: Serve the data of all experiences up to this one.
-            features: Serve features for training too, where ``read_features`` is set.
-            augment: False: the evaluation transform in training too.
-        """
-        rows = None if memory is None else memory.detach().cpu().numpy().astype(np.int64)
-        self._entered = Entered(
-            experience, seed, shuffle, rows, memory_size, epoch, start_batch, all_seen, features, augment
-        )
+    def enter(self, experience: int, seed: int, **how: Unpack[HowEntered]) -> None:
+        """Choose what the training and validation loaders serve; order and augmentation derive from the seed."""
+        self._entered = Entered(experience, seed, **how)
 
     def train_dataloader(self) -> DataLoader[Any]:
         """The training data of the entered experience; its batch sampler is a ``TrainBatches``."""
-        now, (rank, world_size) = self._entered, self._place()
-        batches = TrainBatches(
-            self.rows_to_train(),
-            self._experience_of_row,
-            self.batch_size,
-            rank,
-            world_size,
-            now.seed,
-            now.experience,
-            now.shuffle,
-            now.memory,
-            now.memory_size,
-            self.samples["label"].to_numpy() if self.sampler == "balanced" else None,
-            now.augment,
-        )
-        batches.set_epoch(now.epoch)
-        batches.set_start(now.start_batch)
-        return self._loader(batches, now.features)
+        return self._loaders().training(self._entered)
 
     def val_dataloader(self) -> DataLoader[Any]:
         """The validation part of the entered experience."""
-        return self._evaluation(self.rows_to_validate(), *self._place())
-
-    def rows_to_train(self) -> Rows:
-        """The rows that ``train_dataloader`` serves, in the stream's order; those of the memory are not among them."""
-        rows: Rows = np.concatenate([item.indices for item in self._served()])
-        return rows
-
-    def rows_to_validate(self) -> Rows:
-        """The rows that ``val_dataloader`` serves."""
-        rows: Rows = np.concatenate([item.val_indices for item in self._served()])
-        return rows
+        return self._loaders().evaluation(self.rows_to_validate(), self.test_transform)
 
     def test_dataloader(self) -> DataLoader[Any]:
         """The whole test set."""
-        return self.evaluation_loader("test", None, *self._place())
+        return self._loaders().evaluation(self.rows_to_evaluate("test"), self.test_transform)
 
     def predict_dataloader(self) -> DataLoader[Any]:
         """The whole test set."""
         return self.test_dataloader()
 
+    def rows_to_train(self) -> Rows:
+        """The rows that ``train_dataloader`` serves, in the stream's order; those of the memory are not among them."""
+        return self._entered.rows_to_train(self.stream)
+
+    def rows_to_validate(self) -> Rows:
+        """The rows that ``val_dataloader`` serves."""
+        return self._entered.rows_to_validate(self.stream)
+
     def evaluation_loader(
         self, part: Literal["val", "test"], up_to: int | None = None, rank: int = 0, world_size: int = 1
     ) -> DataLoader[Any]:
         """The validation or test parts of experiences 0 to ``up_to`` (None: of all) together, each image once."""
-        return self._evaluation(self.rows_to_evaluate(part, up_to), rank, world_size)
+        return self._loaders(rank, world_size).evaluation(self.rows_to_evaluate(part, up_to), self.test_transform)
 
     def rows_to_evaluate(self, part: Literal["val", "test"], up_to: int | None = None) -> Rows:
         """The rows that ``evaluation_loader`` serves, ascending."""
-        experiences = self.stream.experiences[: None if up_to is None else up_to + 1]
-        rows = [item.val_indices if part == "val" else item.test_indices for item in experiences]
-        return np.sort(np.concatenate(rows))
+        return self.stream.rows_to_evaluate(part, up_to)
 
     def ordered_loader(self, experience: int, rank: int = 0, world_size: int = 1) -> DataLoader[Any]:
         """The training data of an experience with the evaluation transform, in the stream's order, striped."""
-        rows = self.stream[experience].indices
-        batches = TrainBatches(
-            rows, self._experience_of_row, self.batch_size, rank, world_size, experience=experience, shuffle=False
-        )
-        return self._loader(batches, features=True)
-
-    def _served(self) -> list[Experience]:
-        """The experiences whose data the training and validation loaders serve."""
-        last = self._entered.experience
-        return list(self.stream)[0 if self._entered.all_seen else last : last + 1]
+        return self._loaders(rank, world_size).ordered(experience)
 
     def describe(self) -> dict[str, Any]:
         """Facts for the record: the class, its options, what was found on disk."""
-        counts = count_images(self.samples, len(self.class_names))
-        per_class = {
-            name: dict(zip(SPLITS, row, strict=True))
-            for name, row in zip(self.class_names, counts.tolist(), strict=True)
-        }
         return {
             "class_path": class_path(self),
             "init_args": {**init_args_of(self, StreamDataModule), "stream": self.scenario.describe()},
-            "samples": dict(zip(SPLITS, counts.sum(axis=0).tolist(), strict=True)),
-            "samples_per_class": per_class,
-            "remarks": list(self.findings.remarks),
-            "skipped": len(self.findings.skipped),
-            "leaks": self.leaks.counts(),
+            **self.prepared.describe(),
         }
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the trainer: worker processes that are spawned need this object and cannot be sent that one."""
         return {**self.__dict__, "trainer": None, "read_features": None}
-
-    def _compose(self, name: str, asked: list[Any] | str | None, default: Callable[[], list[nn.Module]]) -> v2.Compose:
-        built = build_transforms(asked, self.image_size, f"data.{name}")
-        return v2.Compose(default() if built is None else built)
-
-    def _inspect(self, samples: pd.DataFrame) -> tuple[pd.DataFrame, Rows, Inspection]:
-        """Look at every image; returns the rows that can be used, which these are, and the facts on them."""
-        self.cache_path: Path | None = None
-        failed: dict[Path, str] = {}
-        if type(self).load_image is StreamDataModule.load_image:
-            self.cache_path = cache_folder(self.root, self.cache_dir)
-            saliency = None
-            if "saliency" in samples:
-                saliency = [self.root / path if isinstance(path, str) else None for path in samples["saliency"]]
-            files, failed = files_of_rows(samples, self.root, self.cache_path, max(1, self.num_workers))
-            self._files = FileImages(files, boxes_of(samples), saliency, self.crop_to_box, self.box_context)
-            name = f"inspection-{type(self).__name__}{'-boxes' if self.crop_to_box else ''}.npz"
-            inspection = inspect_files(self._files, self.num_workers, self.cache_path / name)
-        else:
-            inspection = inspect_loaded(Loaded(self.load_image), len(samples), self.num_workers)
-        wrong = np.flatnonzero(inspection.reason != "")
-        for video, reason in failed.items():
-            self.findings.bad(video.relative_to(self.root).as_posix(), reason)
-        for row in wrong:
-            if self.root / str(samples["path"].iloc[row]) in failed:
-                continue  # said once for all its frames
-            frame = samples["frame"].iloc[row] if "frame" in samples else -1
-            place = f"{samples['path'].iloc[row]}{f' frame {frame}' if frame >= 0 else ''}"
-            self.findings.bad(place, str(inspection.reason[row]))
-        self.findings.check(self.root, self.on_bad_image)
-        kept = np.setdiff1d(np.arange(len(samples), dtype=np.int64), wrong)
-        if len(kept) == 0:
-            raise self._nothing_left()
-        return samples.iloc[kept].reset_index(drop=True), kept, inspection.take(kept)
-
-    def _nothing_left(self) -> DataError:
-        skipped = f"{plural(len(self.findings.skipped), 'file')} ({self.findings.counted()})"
-        return DataError(f"{self.root}: no image is left to learn from. Skipped: {skipped}.")
-
-    def _own_source(self) -> ImageSource:
-        """The images by row of the table as it was read."""
-        own: ImageSource = self._files if self.cache_path is not None else Loaded(self.load_image)
-        return own
-
-    def _look_for_leaks(self) -> None:
-        """Find what the sides of the split share, and do with it what ``on_leak`` says."""
-        self.leaks, kept, remarks = settle_leaks(self.samples, self.inspection, self.on_leak, str(self.root))
-        self.findings.remarks += remarks
-        if len(kept) < len(self.samples):
-            self.samples = self.samples.iloc[kept].reset_index(drop=True)
-            self.inspection = self.inspection.take(kept)
-            self._origin, self._from_other = self._origin[kept], self._from_other[kept]
-            self.leaks = find_leaks(self.samples, self.inspection)
-
-    def _open_decoded_cache(self) -> DecodedImages | None:
-        """The file of decoded images, for all rows of ``samples``, if it is asked for."""
-        if self.cache == "none":
-            return None
-        if self.annotations:
-            raise ConfigError("data.cache=decoded keeps no boxes and maps: leave out data.annotations or the cache.")
-        if self.cache_gb <= 0:
-            raise ConfigError(f"data.cache_gb must be above 0, not {self.cache_gb}.")
-        sizes = np.stack([self.inspection.height, self.inspection.width], axis=1)
-        side = int(256 / 224 * self.image_size)
-        folder = self.cache_path or cache_folder(self.root, self.cache_dir)
-        cached = DecodedImages(
-            self._join_sources(), sizes, self.inspection.digest, side, folder, int(self.cache_gb * 1e9)
-        )
-        if cached.left_out:
-            self.findings.remark(
-                f"{plural(cached.left_out, 'image')} of {len(self.samples)} do not fit into data.cache_gb={self.cache_gb:g} "
-                "and are decoded each time."
-            )
-        return cached
-
-    def _join_sources(self) -> ImageSource:
-        """The images by row of ``samples``."""
-        others = [] if self.test_data is None else [self.test_data._source]
-        joined: ImageSource = Joined([self._own_source(), *others], self._from_other.astype(np.int8), self._origin)
-        return joined
 
     def class_weight_values(self) -> list[float] | None:
         """(C,) the weight of each class in the loss; None where all count alike. A class that the data lacks has 1."""
@@ -454,94 +291,13 @@ class StreamDataModule(LightningDataModule, ABC):
 
     def facts(self) -> pd.DataFrame:
         """One row a row of ``samples``: height and width in pixels, bytes of the file, its format and mode."""
-        names = ("height", "width", "bytes", "format", "mode")
-        return pd.DataFrame({name: getattr(self.inspection, name) for name in names})
+        return self.inspection.table()
 
     def preview(self, row: int, seed: int | None = None) -> Tensor:
-        """A row's image as the network is given it: uint8 (3, H, W).
-
-        Args:
-            row: Of ``samples``.
-            seed: Of the augmentation; None: the evaluation transform.
-        """
+        """A row's image as the network is given it, uint8 (3, H, W): augmented by a seed, or transformed for evaluation."""
         draw = Draw(row, 0, -1 if seed is None else seed, valid=True, memory=False)
         image: Tensor = self.image_dataset()[draw]["image"]
         return image
-
-    def _take_test_data(self, other: "StreamDataModule") -> None:
-        """Replace the test rows by another datamodule's: its official test set, or all of it."""
-        mine, its = self.class_names, other.class_names
-        if set(mine) != set(its):
-            sides = (("only in the training data", mine, its), ("only in data.test_data", its, mine))
-            apart = [
-                f"{listed(name for name in one if name not in two)} {words}"
-                for words, one, two in sides
-                if set(one) - set(two)
-            ]
-            raise DataError(
-                f"data.test_data must have the classes of the training data, by name: {'; '.join(apart)}. Rename or remove "
-                "class folders, or filter the classes of one of the two."
-            )
-        other.use_class_names(mine)
-        taken = other.samples
-        if other.official_test:
-            taken = taken[taken["split"] == "test"]
-        own = self.samples[self.samples["split"] != "test"]
-        if len(own) < len(self.samples):
-            self.findings.remark(
-                f"{plural(len(self.samples) - len(own), 'test image')} of {self.root} are not used: data.test_data is."
-            )
-        self._origin = np.concatenate([self._origin[own.index], taken.index.to_numpy(dtype=np.int64)])
-        self._from_other = np.repeat([False, True], [len(own), len(taken)])
-        self.inspection = Inspection.joined(
-            [
-                self.inspection.take(own.index.to_numpy(dtype=np.int64)),
-                other.inspection.take(taken.index.to_numpy(dtype=np.int64)),
-            ]
-        )
-        tables = [own.assign(source=""), taken.assign(source=type(other).__name__, split="test")]
-        self.samples = pd.concat(tables, ignore_index=True)
-
-    def _report(self) -> None:
-        """Say what was left out, and what else should be known."""
-        if self.findings.skipped:
-            say(f"{self.root}: skipped {plural(len(self.findings.skipped), 'file')} ({self.findings.counted()}).")
-        for remark in self.findings.remarks:
-            say(remark)
-
-    @property
-    def stream(self) -> Stream:
-        """The experiences.
-
-        Where no scenario was given the stream is built when it is first asked for: data that another datamodule tests on
-        need not be enough for one.
-        """
-        if self._stream is None:
-            self._stream = self.scenario.build(self.samples, self.class_names)
-        return self._stream
-
-    @property
-    def _experience_of_row(self) -> Rows:
-        """(N,) the experience of each row of ``samples``; -1 for a row that belongs to none."""
-        experience_of: Rows = np.full(len(self.samples), -1, dtype=np.int64)
-        for item in self.stream:
-            for rows in (item.indices, item.val_indices, item.test_indices):
-                experience_of[rows] = item.index
-        return experience_of
-
-    def _settle(self) -> None:
-        """Take in a table that is new or has other labels."""
-        self._stream = None
-        self._source = self._join_sources()
-        self.split_hash = split_hash(self.samples)
-        self._entered = Entered(experience=0, seed=self.seed)
-        if self._stream_asked_for:
-            self._stream = self.stream
-
-    @property
-    def decoded_side(self) -> int:
-        """The shorter side that images are reduced to before any transform; 0 where they are not."""
-        return 0 if self._decoded is None else self._decoded.side
 
     def feature_folder(self) -> Path:
         """The folder for features of frozen backbones; it is made."""
@@ -549,22 +305,31 @@ class StreamDataModule(LightningDataModule, ABC):
 
     def image_dataset(self, eval_transform: v2.Compose | None = None) -> SampleDataset:
         """Loads and transforms the images of ``samples``; with another evaluation transform if one is given."""
-        labels = self.samples["label"].to_numpy()
-        source = self._source if self._decoded is None else self._decoded
-        evaluated = self.eval_transform if eval_transform is None else eval_transform
-        return SampleDataset(source, labels, self.train_transform, evaluated, self.annotations)
+        evaluated, labels = eval_transform or self.eval_transform, self.samples["label"].to_numpy()
+        return SampleDataset(self.prepared.opened, labels, self.train_transform, evaluated, self.annotations)
 
-    def _evaluation(self, rows: Rows, rank: int, world_size: int) -> DataLoader[Any]:
-        batches = EvalBatches(rows, self._experience_of_row, self.batch_size, rank, world_size)
-        return self._loader(batches, features=True, eval_transform=self.test_transform)
+    def _loaders(self, *place: int) -> StreamLoaders:
+        """The loaders of a rank among so many processes, as options are now; else of this process."""
+        if not place and self.trainer is not None:
+            place = (self.trainer.global_rank, self.trainer.world_size)
+        return StreamLoaders(
+            self.stream, self.image_dataset, self.read_features, self.batch_size, self.num_workers, self.sampler, *place
+        )
 
-    def _loader(
-        self, batches: Sampler[list[Draw]], features: bool, eval_transform: v2.Compose | None = None
-    ) -> DataLoader[Any]:
-        if features and self.read_features is not None:
-            return make_feature_loader(FeatureDataset(self.read_features, self.samples["label"].to_numpy()), batches)
-        return make_loader(self.image_dataset(eval_transform), batches, self.num_workers)
 
-    def _place(self) -> tuple[int, int]:
-        """Rank and number of processes."""
-        return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
+def _check_options(data: StreamDataModule) -> None:
+    """Refuse options that make no sense, before anything is read.
+
+    Raises:
+        ConfigError: An option and what it must be.
+    """
+    smallest = {"batch_size": 1, "num_workers": 0, "image_size": 1, "views": 0, "feature_cache_gb": 0}
+    for name, least in smallest.items():
+        if (value := getattr(data, name)) is not None and value < least:
+            raise ConfigError(f"data.{name} must be at least {least}, not {value}.")
+    if data.box_context < 0:
+        raise ConfigError(f"data.context must be 0 or more, not {data.box_context}.")
+    if data.cache == "decoded" and data.annotations:
+        raise ConfigError("data.cache=decoded keeps no boxes and maps: leave out data.annotations or the cache.")
+    if data.cache == "decoded" and data.cache_gb <= 0:
+        raise ConfigError(f"data.cache_gb must be above 0, not {data.cache_gb}.")

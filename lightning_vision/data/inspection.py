@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 from PIL import Image
 
 from lightning_vision.array_types import Rows
@@ -55,6 +56,11 @@ class Inspection:
 
     def __len__(self) -> int:
         return len(self.height)
+
+    def table(self) -> pd.DataFrame:
+        """One row an image: height and width in pixels, bytes of the file, its format and mode."""
+        names = ("height", "width", "bytes", "format", "mode")
+        return pd.DataFrame({name: getattr(self, name) for name in names})
 
     def take(self, rows: Rows) -> Inspection:
         """The facts on some rows, in their order."""

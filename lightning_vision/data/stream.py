@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
 
 from lightning_vision.array_types import Rows
 
@@ -38,6 +41,12 @@ class Stream:
     """Every test part can be evaluated after every experience: no class of it is still to come."""
     hash: str
     """sha256 over the experiences' rows, by path and label, in order."""
+
+    def rows_to_evaluate(self, part: Literal["val", "test"], up_to: int | None = None) -> Rows:
+        """The rows of the validation or test parts of experiences 0 to ``up_to`` (None: of all) together, ascending."""
+        experiences = self.experiences[: None if up_to is None else up_to + 1]
+        rows = [item.val_indices if part == "val" else item.test_indices for item in experiences]
+        return np.sort(np.concatenate(rows))
 
     def __len__(self) -> int:
         return len(self.experiences)

@@ -1,23 +1,152 @@
-"""What the training loader serves."""
+"""What the loaders of a stream serve: the choice of a stage, and the loaders that are made of it."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, Literal, TypedDict
+
+import numpy as np
+from torch import Tensor
+from torch.utils.data import DataLoader, Sampler
+from torchvision.transforms import v2
 
 from lightning_vision.array_types import Rows
+from lightning_vision.data.batch_order import Draw, EvalBatches, TrainBatches
+from lightning_vision.data.datasets import FeatureDataset, SampleDataset
+from lightning_vision.data.loaders import make_feature_loader, make_loader
+from lightning_vision.data.stream import Experience, Stream
+
+
+class HowEntered(TypedDict, total=False):
+    """How an experience is served, beside its number and the seed."""
+
+    shuffle: bool
+    """A new order each epoch and augmentation (default); otherwise the stream's order and neither."""
+    memory: Tensor | None
+    """(M,) rows of the past to draw from for each batch."""
+    memory_size: int
+    """How many of them a batch is given."""
+    epoch: int
+    """The epoch that training begins with, for a run that is resumed."""
+    start_batch: int
+    """The batches of that epoch that were trained already."""
+    all_seen: bool
+    """Serve the data of all experiences up to this one."""
+    features: bool
+    """Serve features for training too, where ``read_features`` is set."""
+    augment: bool
+    """False: the evaluation transform in training too."""
 
 
 @dataclass(frozen=True)
 class Entered:
-    """What the training loader serves."""
+    """What the training and validation loaders serve; see ``HowEntered``."""
 
     experience: int
     seed: int
     shuffle: bool = True
-    memory: Rows | None = None
+    memory: Tensor | None = None
     memory_size: int = 0
     epoch: int = 0
     start_batch: int = 0
     all_seen: bool = False
     features: bool = False
     augment: bool = True
+
+    def served(self, stream: Stream) -> list[Experience]:
+        """The experiences whose data is served."""
+        return list(stream)[0 if self.all_seen else self.experience : self.experience + 1]
+
+    def rows_to_train(self, stream: Stream) -> Rows:
+        """The training rows, in the stream's order; those of the memory are not among them."""
+        rows: Rows = np.concatenate([item.indices for item in self.served(stream)])
+        return rows
+
+    def rows_to_validate(self, stream: Stream) -> Rows:
+        """The validation rows."""
+        rows: Rows = np.concatenate([item.val_indices for item in self.served(stream)])
+        return rows
+
+
+@dataclass(frozen=True)
+class StreamLoaders:
+    """Makes the loaders of one process.
+
+    Args:
+        stream: The experiences.
+        images: The dataset of images, with another evaluation transform if one is given.
+        read_features: Features of rows, given the seed of each draw (see ``FeatureDataset``); None: images are served.
+        batch_size: Images of a batch on one process.
+        num_workers: Processes that load images.
+        sampler: balanced: training shows every class as often in an epoch.
+        rank: Number of this process.
+        world_size: Number of processes.
+    """
+
+    stream: Stream
+    images: Callable[[v2.Compose | None], SampleDataset]
+    read_features: Callable[[Rows, Rows], Tensor] | None
+    batch_size: int
+    num_workers: int
+    sampler: Literal["none", "balanced"]
+    rank: int = 0
+    world_size: int = 1
+
+    @property
+    def labels(self) -> Rows:
+        """(N,) the label of every row of the sample table."""
+        return self.images(None).labels
+
+    def training(self, now: Entered) -> DataLoader[Any]:
+        """The training data of a stage; its batch sampler is a ``TrainBatches``."""
+        batches = TrainBatches(
+            now.rows_to_train(self.stream),
+            self._experience_of_row(),
+            self.batch_size,
+            self.rank,
+            self.world_size,
+            now.seed,
+            now.experience,
+            now.shuffle,
+            None if now.memory is None else now.memory.detach().cpu().numpy().astype(np.int64),
+            now.memory_size,
+            self.labels if self.sampler == "balanced" else None,
+            now.augment,
+        )
+        batches.set_epoch(now.epoch)
+        batches.set_start(now.start_batch)
+        return self._loader(batches, features=now.features)
+
+    def ordered(self, experience: int) -> DataLoader[Any]:
+        """The training data of an experience with the evaluation transform, in the stream's order, striped."""
+        batches = TrainBatches(
+            self.stream[experience].indices,
+            self._experience_of_row(),
+            self.batch_size,
+            self.rank,
+            self.world_size,
+            experience=experience,
+            shuffle=False,
+        )
+        return self._loader(batches)
+
+    def evaluation(self, rows: Rows, transform: v2.Compose | None = None) -> DataLoader[Any]:
+        """Each row once, with the evaluation transform, or with another one."""
+        batches = EvalBatches(rows, self._experience_of_row(), self.batch_size, self.rank, self.world_size)
+        return self._loader(batches, transform)
+
+    def _experience_of_row(self) -> Rows:
+        """(N,) the experience of each row of the sample table; -1 for a row that belongs to none."""
+        experience_of: Rows = np.full(len(self.labels), -1, dtype=np.int64)
+        for item in self.stream:
+            for rows in (item.indices, item.val_indices, item.test_indices):
+                experience_of[rows] = item.index
+        return experience_of
+
+    def _loader(
+        self, batches: Sampler[list[Draw]], transform: v2.Compose | None = None, features: bool = True
+    ) -> DataLoader[Any]:
+        if features and self.read_features is not None:
+            return make_feature_loader(FeatureDataset(self.read_features, self.labels), batches)
+        return make_loader(self.images(transform), batches, self.num_workers)

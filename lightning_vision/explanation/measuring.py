@@ -28,7 +28,7 @@ CUT = "images are cut to their boxes, so every map lies inside (data.context lea
 
 def why_no_annotations(datamodule: StreamDataModule) -> str:
     """Why maps cannot be compared with boxes or saliency maps; empty if they can."""
-    if datamodule.decoded_side:
+    if datamodule.prepared.decoded_side:
         return "data.cache=decoded keeps no boxes and saliency maps"
     if datamodule.cache_path is None:
         return "this datamodule loads its images itself, without boxes and saliency maps"

@@ -91,6 +91,14 @@ PRESETS: dict[str, tuple[Preset, str]] = {
 """What the experiments on this project's datasets used: a function of image_size and options, and what it does."""
 
 
+def composed(
+    option: str, asked: list[Any] | str | None, default: Callable[[], list[nn.Module]], image_size: int
+) -> v2.Compose:
+    """The transforms that an option of the data asks for, or the default ones, as one; see ``build_transforms``."""
+    built = build_transforms(asked, image_size, f"data.{option}")
+    return v2.Compose(default() if built is None else built)
+
+
 def build_transforms(asked: Transforms, image_size: int, key: str) -> list[nn.Module] | None:
     """The modules that a configuration names, in order; None if it names none.
 

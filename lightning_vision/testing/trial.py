@@ -291,8 +291,14 @@ def dotted_path(cls: type) -> str:
 def training_batches(model: ContinualClassifier, data: ColouredSquares, experience: int) -> list[Batch]:
     """The batches that a strategy is given while it learns an experience, as they are on the device."""
     learner = model.strategy
-    shuffle = learner.kind == "gradient"
-    data.enter(experience, 0, shuffle, learner.memory(), learner.memory_batch_size, all_seen=learner.learns_all_seen)
+    data.enter(
+        experience,
+        0,
+        shuffle=learner.kind == "gradient",
+        memory=learner.memory(),
+        memory_size=learner.memory_batch_size,
+        all_seen=learner.learns_all_seen,
+    )
     return [model.on_after_batch_transfer(batch, 0) for batch in data.train_dataloader()]
 
 

@@ -58,7 +58,7 @@ class TestLayouts:
         train = data.samples[data.samples["split"] != "test"]
         assert train["path"].tolist()[:2] == ["cars_train/00001.jpg", "cars_train/00002.jpg"]
         assert train["label"].tolist() == [0, 1, 2] * 8
-        assert data.official_test
+        assert data.prepared.official_test
         said = capsys.readouterr().err
         assert "8,144 training and 8,041 test images of 196 classes; here are 24 and 9 of 3" in said
 

@@ -68,7 +68,7 @@ class TestLayouts:
         assert data.class_names == BREEDS
         assert data.samples["path"].iloc[0] == f"images/Images/{DOGS[0]}/n02085620_1.jpg"
         assert set(data.samples["split"]) == {"train", "val", "test"}
-        assert not data.official_test
+        assert not data.prepared.official_test
         said = capsys.readouterr().err
         assert "is not the official one" in said and "20,580 images of 120 breeds; here are 27 images of 3" in said
 

@@ -264,7 +264,7 @@ def test_data_that_cannot_be_used(run: Path, data: Path, tmp_path: Path) -> None
     assert why_no_annotations(cut) == "", "saliency maps are known inside the boxes"
     with pytest.raises(DataError, match="cut to their boxes"):
         explain(model, cut, trainers, path, 1, required)
-    cut.samples = cut.samples.drop(columns="saliency")
+    cut.prepared.samples = cut.samples.drop(columns="saliency")
     assert why_no_annotations(cut).startswith("images are cut to their boxes, so every map lies inside")
     cut.box_context = 0.5
     assert why_no_annotations(cut) == ""

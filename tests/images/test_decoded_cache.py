@@ -78,7 +78,7 @@ def test_how_much_fits_changes_nothing_but_the_time(
 ) -> None:
     whole = epoch(read(photos))
     data = read(photos, cache_gb=30e-6, cache_dir=photos.parent / "elsewhere")
-    left_out = data._decoded.left_out if data._decoded is not None else 0
+    left_out = data.prepared.decoded.left_out if data.prepared.decoded is not None else 0
     assert 0 < left_out < 20
     assert f"{left_out} images of 20 do not fit into data.cache_gb=3e-05" in capsys.readouterr().err
     assert torch.equal(epoch(data), whole)
@@ -91,15 +91,15 @@ def test_how_much_fits_changes_nothing_but_the_time(
 
 def test_no_image_is_enlarged_and_large_ones_are_scaled_down(photos: Path) -> None:
     data = read(photos)
-    assert data._decoded is not None
+    assert data.prepared.decoded is not None
     facts = data.facts()
     for row in range(len(data.samples)):
-        height, width = data._decoded.open(row).size
+        height, width = data.prepared.decoded.open(row).size
         assert min(height, width) == min(32, facts["height"][row], facts["width"][row])
 
 
 def test_transforms_do_not_write_into_the_file(photos: Path) -> None:
-    cached = read(photos)._decoded
+    cached = read(photos).prepared.decoded
     assert cached is not None
     before = cached.open(0).tensor.clone()
     cached.open(0).tensor.zero_()
@@ -113,7 +113,7 @@ def _fill(cached: DecodedImages) -> int:
 
 
 def test_processes_share_it(photos: Path) -> None:
-    cached = read(photos)._decoded
+    cached = read(photos).prepared.decoded
     assert cached is not None
     with multiprocessing.get_context("fork").Pool(2) as pool:
         assert pool.map(_fill, [pickle.loads(pickle.dumps(cached)) for _ in range(2)]) == [20, 20]
@@ -126,20 +126,22 @@ def test_a_changed_image_has_a_file_of_its_own(photos: Path) -> None:
     Image.new("RGB", (40, 40), (250, 0, 0)).save(photos / "a" / "0.jpg", quality=95)
     after = read(photos)
     row = after.samples["path"].tolist().index("a/0.jpg")
-    assert before._decoded is not None and after._decoded is not None
-    assert after._decoded.path != before._decoded.path
-    assert after._decoded.open(row).tensor.float().mean(dim=(1, 2)).tolist() == pytest.approx([250, 0, 0], abs=4)
+    assert before.prepared.decoded is not None and after.prepared.decoded is not None
+    assert after.prepared.decoded.path != before.prepared.decoded.path
+    assert after.prepared.decoded.open(row).tensor.float().mean(dim=(1, 2)).tolist() == pytest.approx(
+        [250, 0, 0], abs=4
+    )
 
 
 def test_a_row_that_is_not_whole_is_decoded_anew(photos: Path, decoded: list[str]) -> None:
     """As a machine that lost its power leaves it: the checksum is there and the pixels are zeros."""
-    cached = read(photos)._decoded
+    cached = read(photos).prepared.decoded
     assert cached is not None
     known = cached.open(3).tensor.clone()
     with cached.path.open("r+b") as file:
         file.seek(int(cached.starts[3]))
         file.write(bytes(known.numel()))
-    again = read(photos)._decoded
+    again = read(photos).prepared.decoded
     decoded.clear()
     assert again is not None and torch.equal(again.open(3).tensor, known) and decoded == ["3.jpg"]
     assert torch.equal(again.open(3).tensor, known) and decoded == ["3.jpg"]
@@ -157,7 +159,7 @@ data.enter(0, seed=0)
 for _ in range(2):
     image = torch.cat([batch["image"] for batch in data.train_dataloader()])
 torch.save(image, sys.argv[3])
-print("kept", data._decoded.filled(), "of", len(data.samples))
+print("kept", data.prepared.decoded.filled(), "of", len(data.samples))
 """
 
 
@@ -202,21 +204,21 @@ class TestRoom:
 
     def made(self, photos: Path, side: int, **options: Any) -> ImageFolder:
         data = ImageFolder(photos, image_size=side, num_workers=0, stream=Joint(), cache="decoded", **options)
-        assert data._decoded is not None
-        _fill(data._decoded)
+        assert data.prepared.decoded is not None
+        _fill(data.prepared.decoded)
         return data
 
     def test_those_that_were_not_used_for_longest_make_room(self, photos: Path) -> None:
         for number, side in enumerate((28, 35, 42)):
             data = self.made(photos, side)
-            assert data._decoded is not None
-            os.utime(data._decoded.path, (number, number))
+            assert data.prepared.decoded is not None
+            os.utime(data.prepared.decoded.path, (number, number))
             del data
         sizes = self.files(photos)
         assert list(sizes) and set(sizes) == {32, 40, 48}
         self.made(photos, 28)  # used again
         limit = (sizes[32] + sizes[48] + 3 * 4096) / 1e9
-        assert self.made(photos, 49, cache_gb=limit)._decoded is not None
+        assert self.made(photos, 49, cache_gb=limit).prepared.decoded is not None
         assert 40 not in self.files(photos), "the oldest"
         assert sum(self.files(photos).values()) <= limit * 1e9 + 4096
 
@@ -226,18 +228,22 @@ class TestRoom:
         held = self.made(photos, 28)
         size = self.files(photos)[32]
         later = self.made(photos, 35, cache_gb=1.5 * size / 1e9)
-        assert later._decoded is not None and held._decoded is not None
-        assert 0 < later._decoded.left_out < 20
+        assert later.prepared.decoded is not None and held.prepared.decoded is not None
+        assert 0 < later.prepared.decoded.left_out < 20
         assert set(self.files(photos)) == {32, 40} and sum(self.files(photos).values()) <= 1.5 * size
         assert "do not fit into data.cache_gb" in capsys.readouterr().err
-        assert held._decoded.filled() == 20
+        assert held.prepared.decoded.filled() == 20
 
     def test_a_smaller_limit_shortens_the_file(self, photos: Path) -> None:
         size = (self.made(photos, 28), self.files(photos)[32])[1]
         data = self.made(photos, 28, cache_gb=size / 2e9)
-        assert self.files(photos)[32] <= size / 2 and data._decoded is not None and 0 < data._decoded.kept < 20
+        assert (
+            self.files(photos)[32] <= size / 2
+            and data.prepared.decoded is not None
+            and 0 < data.prepared.decoded.kept < 20
+        )
         data = self.made(photos, 28)
-        assert data._decoded is not None and data._decoded.filled() == 20
+        assert data.prepared.decoded is not None and data.prepared.decoded.filled() == 20
 
 
 @pytest.mark.parametrize(("options", "words"), [({"cache_gb": 0.0}, "above 0"), ({"annotations": True}, "annotations")])

@@ -1,0 +1,305 @@
+"""What a datamodule makes of its sample table before anything is learned: inspected, split, and free of leaks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from torch import Tensor
+
+from lightning_vision.array_types import Rows
+from lightning_vision.data.data_problems import DataProblems
+from lightning_vision.data.inspection import Inspection, inspect_files, inspect_loaded
+from lightning_vision.data.leaks import Leaks, find_leaks, settle_leaks
+from lightning_vision.data.sample_table import SPLITS, check_samples, count_images, spell_names, split_hash
+from lightning_vision.data.scenarios import Scenario
+from lightning_vision.data.split_options import left_out
+from lightning_vision.data.stream import Stream
+from lightning_vision.errors import DataError
+from lightning_vision.images.decoded_cache import DecodedImages
+from lightning_vision.images.image_sources import FileImages, ImageSource, Joined, Loaded, boxes_of
+from lightning_vision.images.video_frames import files_of_rows
+from lightning_vision.terminal.wording import listed, plural
+
+
+class TableImages:
+    """The images of a sample table as it was read, by row.
+
+    Args:
+        samples: The table.
+        root: Its paths are relative to it.
+        workers: Processes that look at the images.
+        cut: Images are what lies in their ``box_xyxy``.
+        context: Share of a box's sides by which it is widened in all.
+        folder: Where facts on files are kept; None where ``load`` gives the images.
+        load: Gives the image of a row, uint8 (3, h, w), where rows are not image files.
+    """
+
+    def __init__(
+        self,
+        samples: pd.DataFrame,
+        root: Path,
+        workers: int,
+        cut: bool,
+        context: float,
+        folder: Path | None,
+        load: Callable[[int], Tensor],
+    ) -> None:
+        self.samples, self.root, self.workers, self.cut, self.folder = samples, root, workers, cut, folder
+        self.source: FileImages | Loaded
+        self._failed: dict[Path, str] = {}
+        if folder is None:
+            self.source = Loaded(load)
+            return
+        saliency = None
+        if "saliency" in samples:
+            saliency = [root / path if isinstance(path, str) else None for path in samples["saliency"]]
+        files, self._failed = files_of_rows(samples, root, folder, max(1, workers))
+        self.source = FileImages(files, boxes_of(samples), saliency, cut, context)
+
+    def inspect(self, name: str, problems: DataProblems) -> Inspection:
+        """Look at every image.
+
+        Args:
+            name: Of the datamodule's class, whose own inspections are kept.
+            problems: Is told of images that cannot be used.
+        """
+        if self.folder is None or isinstance(self.source, Loaded):
+            inspection = inspect_loaded(self.source, len(self.samples), self.workers)
+        else:
+            kept = self.folder / f"inspection-{name}{'-boxes' if self.cut else ''}.npz"
+            inspection = inspect_files(self.source, self.workers, kept)
+        for video, reason in self._failed.items():
+            problems.bad(video.relative_to(self.root).as_posix(), reason)
+        for row in np.flatnonzero(inspection.reason != ""):
+            path = self.samples["path"].iloc[row]
+            if self.root / str(path) in self._failed:
+                continue  # said once for all its frames
+            frame = self.samples["frame"].iloc[row] if "frame" in self.samples else -1
+            problems.bad(f"{path}{f' frame {frame}' if frame >= 0 else ''}", str(inspection.reason[row]))
+        return inspection
+
+
+class PreparedData:
+    """A sample table in which every row can be used and is in a split, and what is kept of each row.
+
+    Args:
+        images: Of the table as it was read.
+        name: Of the datamodule's class.
+        class_names: The C names.
+        problems: Collects what is odd.
+        on_bad_image: See ``StreamDataModule``, as ``on_leak``.
+        split: ``apply_split`` with what the options ask for; it is given the table and what to stratify by.
+        scenario: Cuts the stream.
+        test_data: Its test images replace those of the table; its labels must mean the same classes.
+        on_leak: What is done about images that are on two sides of the split.
+
+    Attributes:
+        samples: The table.
+        inspection: Of its images.
+        source: Opens them.
+        leaks: What the sides of the split still share.
+        official_test: The data has a test set of its own.
+        split_hash: Identifies the split.
+    """
+
+    def __init__(
+        self,
+        images: TableImages,
+        name: str,
+        class_names: Sequence[str],
+        problems: DataProblems,
+        on_bad_image: Literal["error", "skip"],
+        split: Callable[..., tuple[pd.DataFrame, Rows]],
+        scenario: Scenario,
+        test_data: PreparedData | None,
+        on_leak: Literal["warn", "drop", "error"],
+    ) -> None:
+        self.root, self.name, self.class_names = images.root, name, list(class_names)
+        self.own_source = images.source
+        """Opens images by row of the table as it was read, which itself is not kept."""
+        self._problems, self._scenario = problems, scenario
+        self._stream: Stream | None = None
+        self.decoded: DecodedImages | None = None
+        self._others = [] if test_data is None else [test_data.source]
+        self.official_test = bool((images.samples["split"] == "test").any())
+        inspection = images.inspect(name, problems)
+        problems.check(images.root, on_bad_image)
+        usable = np.flatnonzero(inspection.reason == "")
+        if len(usable) == 0:
+            raise _nothing_left(images.root, problems)
+        table = images.samples.iloc[usable].reset_index(drop=True)
+        self.samples, rows = split(samples=table, stratify_by=scenario.key_column(table))
+        if told := left_out(table, rows):
+            problems.remark(told)
+        self.origin: Rows = usable[rows]
+        """(N,) the row of each in the table as it was read, its own or the other's."""
+        self.from_other = np.zeros(len(rows), dtype=np.bool_)
+        """(N,) the rows that are of ``test_data``."""
+        self.inspection = inspection.take(self.origin)
+        if test_data is not None:
+            self._take_test_data(test_data)
+        self.leaks = self._settle_leaks(on_leak)
+        self.source: ImageSource = Joined(
+            [self.own_source, *self._others], self.from_other.astype(np.int8), self.origin
+        )
+        self.split_hash = split_hash(self.samples)
+
+    def use_class_names(self, names: Sequence[str]) -> None:
+        """Take over another class list, longer or in another order, and relabel by name; the split stays.
+
+        Raises:
+            DataError: A class of this data is not on the list.
+        """
+        absent = [name for name in self.class_names if name not in names]
+        if absent:
+            raise DataError(
+                f"This data has {'a class' if len(absent) == 1 else 'classes'} that the classifier does not know: "
+                f"{listed(absent)}. It knows {listed(names)}. "
+                "Rename or remove them, or train a new base on all classes."
+            )
+        new_labels = np.array([list(names).index(name) for name in self.class_names], dtype=np.int64)
+        self.samples = self.samples.assign(label=new_labels[self.samples["label"].to_numpy()])
+        self.class_names, self._stream = list(names), None
+        self.split_hash = split_hash(self.samples)
+
+    def describe(self) -> dict[str, Any]:
+        """Facts for the record: images of each part of the split, and what was found on disk."""
+        counts = count_images(self.samples, len(self.class_names))
+        per_class = {
+            name: dict(zip(SPLITS, row, strict=True))
+            for name, row in zip(self.class_names, counts.tolist(), strict=True)
+        }
+        return {
+            "samples": dict(zip(SPLITS, counts.sum(axis=0).tolist(), strict=True)),
+            "samples_per_class": per_class,
+            "remarks": list(self._problems.remarks),
+            "skipped": len(self._problems.skipped),
+            "leaks": self.leaks.counts(),
+        }
+
+    def keep_decoded(self, side: int, folder: Path, gigabytes: float) -> None:
+        """Keep the decoded images, reduced, in a file.
+
+        Args:
+            side: The shorter side that they are reduced to, in pixels.
+            folder: Where the file lies.
+            gigabytes: The most that such files may take in it.
+        """
+        sizes = np.stack([self.inspection.height, self.inspection.width], axis=1)
+        self.decoded = DecodedImages(self.source, sizes, self.inspection.digest, side, folder, int(gigabytes * 1e9))
+        if self.decoded.left_out:
+            self._problems.remark(
+                f"{plural(self.decoded.left_out, 'image')} of {len(self.samples)} do not fit into data.cache_gb={gigabytes:g} "
+                "and are decoded each time."
+            )
+
+    @property
+    def decoded_side(self) -> int:
+        """The shorter side that images are reduced to before any transform; 0 where they are not."""
+        return 0 if self.decoded is None else self.decoded.side
+
+    @property
+    def opened(self) -> ImageSource:
+        """Opens the images of the table, those that were kept decoded where there are some."""
+        return self.source if self.decoded is None else self.decoded
+
+    @property
+    def stream(self) -> Stream:
+        """The experiences.
+
+        They are built when they are first asked for: data that another datamodule tests on need not be enough for them.
+        """
+        return self.build_stream() if self._stream is None else self._stream
+
+    def build_stream(self) -> Stream:
+        """Cut the stream.
+
+        Raises:
+            ConfigError: The scenario does not fit the data.
+        """
+        self._stream = self._scenario.build(self.samples, self.class_names)
+        return self._stream
+
+    def _take_test_data(self, other: PreparedData) -> None:
+        """Replace the test rows by the other's: its official test set, or all of it."""
+        taken = other.samples
+        if other.official_test:
+            taken = taken[taken["split"] == "test"]
+        own = self.samples[self.samples["split"] != "test"]
+        if len(own) < len(self.samples):
+            self._problems.remark(
+                f"{plural(len(self.samples) - len(own), 'test image')} of {self.root} are not used: data.test_data is."
+            )
+        self.origin = np.concatenate([self.origin[own.index], taken.index.to_numpy(dtype=np.int64)])
+        self.from_other = np.repeat([False, True], [len(own), len(taken)])
+        self.inspection = Inspection.joined(
+            [
+                self.inspection.take(own.index.to_numpy(dtype=np.int64)),
+                other.inspection.take(taken.index.to_numpy(dtype=np.int64)),
+            ]
+        )
+        tables = [own.assign(source=""), taken.assign(source=other.name, split="test")]
+        self.samples = pd.concat(tables, ignore_index=True)
+
+    def _settle_leaks(self, on_leak: Literal["warn", "drop", "error"]) -> Leaks:
+        """Find what the sides of the split share, and do with it what ``on_leak`` says; returns what is left of it."""
+        leaks, kept, remarks = settle_leaks(self.samples, self.inspection, on_leak, str(self.root))
+        self._problems.remarks += remarks
+        if len(kept) == len(self.samples):
+            return leaks
+        self.samples = self.samples.iloc[kept].reset_index(drop=True)
+        self.inspection = self.inspection.take(kept)
+        self.origin, self.from_other = self.origin[kept], self.from_other[kept]
+        return find_leaks(self.samples, self.inspection)
+
+
+def read_table(
+    read: Callable[[], tuple[pd.DataFrame, list[str]]],
+    root: Path,
+    problems: DataProblems,
+    on_bad_image: Literal["error", "skip"],
+) -> tuple[pd.DataFrame, list[str]]:
+    """A sample table and its class names as a datamodule reads them, checked.
+
+    Raises:
+        DataError: They cannot be read or used.
+    """
+    try:
+        samples, names = read()
+    except PermissionError as error:
+        raise DataError(
+            f"data.root: no permission to read {error.filename or root}. Allow it to be read, or take it out of the data."
+        ) from error
+    samples, names = spell_names(samples, names)
+    problems.check(root, on_bad_image)
+    if len(samples) == 0 and problems.skipped:
+        raise _nothing_left(root, problems)
+    check_samples(samples, names)
+    return samples, names
+
+
+def _nothing_left(root: Path, problems: DataProblems) -> DataError:
+    skipped = f"{plural(len(problems.skipped), 'file')} ({problems.counted()})"
+    return DataError(f"{root}: no image is left to learn from. Skipped: {skipped}.")
+
+
+def check_same_classes(mine: Sequence[str], its: Sequence[str]) -> None:
+    """Refuse ``data.test_data`` that has other classes than the training data.
+
+    Raises:
+        DataError: Some are on one side only; they are named.
+    """
+    if set(mine) == set(its):
+        return
+    sides = (("only in the training data", mine, its), ("only in data.test_data", its, mine))
+    apart = [
+        f"{listed(name for name in one if name not in two)} {words}" for words, one, two in sides if set(one) - set(two)
+    ]
+    raise DataError(
+        f"data.test_data must have the classes of the training data, by name: {'; '.join(apart)}. Rename or remove "
+        "class folders, or filter the classes of one of the two."
+    )
