@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal, Optional, Unpack
 
 import pandas as pd
 from lightning.pytorch import LightningDataModule
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from torchvision.transforms import v2
@@ -23,7 +24,7 @@ from lightning_vision.data.leaks import Leaks
 from lightning_vision.data.prepared_data import PreparedData, TableImages, check_same_classes, read_table
 from lightning_vision.data.scenarios import InstanceIncremental, Scenario
 from lightning_vision.data.split_options import apply_split, read_split
-from lightning_vision.data.stream import Stream
+from lightning_vision.data.stream import Experience, Stream
 from lightning_vision.data.stream_loaders import Entered, HowEntered, StreamLoaders
 from lightning_vision.errors import ConfigError
 from lightning_vision.images.batch_transforms import BatchTransforms
@@ -231,6 +232,19 @@ class StreamDataModule(LightningDataModule, ABC):
         self.prepared.use_class_names(names)
         self._entered = Entered(experience=0, seed=self.seed)
 
+    @property
+    def current_experience(self) -> Experience:
+        """What a plain ``Trainer`` trains and evaluates: the first experience, or the one that was chosen."""
+        return self.stream[self._entered.experience]
+
+    def use_experience(self, number: int) -> None:
+        """Choose the experience that a plain ``Trainer`` trains and evaluates, by its position in the stream, from 0 on.
+
+        Raises:
+            ConfigError: There is no such experience.
+        """
+        self.enter(self.stream.experience(number).index, self.seed)
+
     def enter(self, experience: int, seed: int, **how: Unpack[HowEntered]) -> None:
         """Choose what the training and validation loaders serve; order and augmentation derive from the seed."""
         self._entered = Entered(experience, seed, **how)
@@ -240,8 +254,10 @@ class StreamDataModule(LightningDataModule, ABC):
         return self._loaders().training(self._entered)
 
     def val_dataloader(self) -> DataLoader[Any]:
-        """The validation part of the entered experience."""
-        return self._loaders().evaluation(self.rows_to_validate(), self.test_transform)
+        """The validation part of the entered experience; in ``Trainer.validate`` those of all experiences up to it."""
+        alone = self.trainer is not None and self.trainer.state.fn == TrainerFn.VALIDATING
+        rows = self.rows_to_evaluate("val", self._entered.experience) if alone else self.rows_to_validate()
+        return self._loaders().evaluation(rows, self.test_transform)
 
     def test_dataloader(self) -> DataLoader[Any]:
         """The whole test set."""

@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 
 from lightning_vision.array_types import Rows
+from lightning_vision.errors import ConfigError
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +42,16 @@ class Stream:
     """Every test part can be evaluated after every experience: no class of it is still to come."""
     hash: str
     """sha256 over the experiences' rows, by path and label, in order."""
+
+    def experience(self, number: int) -> Experience:
+        """An experience by its position.
+
+        Raises:
+            ConfigError: There is none at this position.
+        """
+        if isinstance(number, bool) or not isinstance(number, int | np.integer) or not 0 <= number < len(self):
+            raise ConfigError(f"Expected the number of an experience, from 0 to {len(self) - 1}, found {number!r}.")
+        return self.experiences[number]
 
     def rows_to_evaluate(self, part: Literal["val", "test"], up_to: int | None = None) -> Rows:
         """The rows of the validation or test parts of experiences 0 to ``up_to`` (None: of all) together, ascending."""

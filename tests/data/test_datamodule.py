@@ -16,6 +16,7 @@ from lightning_vision.data.batch import Batch
 from lightning_vision.data.batch_order import TrainBatches
 from lightning_vision.data.datamodule import StreamDataModule
 from lightning_vision.data.scenarios import ClassIncremental, InstanceIncremental, Scenario
+from lightning_vision.data.stream_loaders import Entered, StreamLoaders
 from lightning_vision.errors import ConfigError, DataError
 
 
@@ -42,6 +43,7 @@ class Recorder(pl.LightningModule):
         self.weight = nn.Parameter(torch.zeros(1))
         self.epochs: list[list[int]] = []
         self.validated: list[int] = []
+        self.tested: list[int] = []
 
     def on_train_epoch_start(self) -> None:
         self.epochs.append([])
@@ -52,6 +54,9 @@ class Recorder(pl.LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self.validated += batch["index"].tolist()
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        self.tested += batch["index"].tolist()
 
     def predict_step(self, batch: Batch, batch_idx: int) -> list[int]:
         rows: list[int] = batch["index"].tolist()
@@ -64,6 +69,10 @@ class Recorder(pl.LightningModule):
 def trainer(**options: Any) -> pl.Trainer:
     quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu"}
     return pl.Trainer(**{**quiet, "use_distributed_sampler": False, "enable_checkpointing": False, **options})
+
+
+def batches_of(loader: Any) -> list[list[int]]:
+    return [batch["index"][batch["valid"]].tolist() for batch in loader]
 
 
 def rows_of(loader: Any) -> list[int]:
@@ -161,6 +170,60 @@ def test_lightning_sets_the_epoch() -> None:
         assert found == [draw.index for batch in batches for draw in batch]
     assert len(model.epochs) == 3
     assert sorted(set(model.validated)) == sorted(data.stream[1].val_indices)
+
+
+def test_a_plain_trainer_trains_and_evaluates_the_first_experience() -> None:
+    data, model = Plain(), Recorder()
+    assert data.current_experience is data.stream[0]
+    plain = trainer(max_epochs=2)
+    plain.fit(model, datamodule=data)
+    batches = TrainBatches(data.stream[0].indices, np.zeros(160, dtype=np.int64), 8, seed=data.seed, experience=0)
+    for epoch, found in enumerate(model.epochs):
+        batches.set_epoch(epoch)
+        assert found == [draw.index for batch in batches for draw in batch]
+    assert model.epochs[0] != model.epochs[1]
+    assert set(model.validated) == set(data.stream[0].val_indices.tolist())
+    plain.test(model, datamodule=data, verbose=False)
+    assert model.tested == np.flatnonzero(data.samples["split"] == "test").tolist()
+
+
+def test_a_plain_trainer_trains_and_evaluates_the_chosen_experience() -> None:
+    data, model = Plain(ClassIncremental(4)), Recorder()
+    data.use_experience(2)
+    assert data.current_experience is data.stream[2]
+    plain = trainer(max_epochs=1, num_sanity_val_steps=0)
+    plain.fit(model, datamodule=data)
+    assert sorted(model.epochs[0]) == sorted(data.stream[2].indices)
+    assert model.validated == data.stream[2].val_indices.tolist(), "as in a run: its own part"
+    model.validated = []
+    plain.validate(model, datamodule=data, verbose=False)
+    assert model.validated == data.rows_to_evaluate("val", 2).tolist(), "all parts up to it"
+    assert len(model.validated) > len(data.stream[2].val_indices)
+    plain.test(model, datamodule=data, verbose=False)
+    assert model.tested == data.rows_to_evaluate("test").tolist()
+    augmented = next(iter(data.train_dataloader()))
+    again = next(iter(data.train_dataloader()))
+    assert torch.equal(augmented["image"], again["image"]), "a function of seed, experience and epoch"
+
+
+def test_processes_share_the_images_of_the_chosen_experience() -> None:
+    data = Plain()
+    data.use_experience(1)
+    shares = [
+        StreamLoaders(data.stream, data.image_dataset, None, 4, 0, "none", rank, 2).training(Entered(1, data.seed))
+        for rank in range(2)
+    ]
+    together = [sorted(rows) for rows in zip(*map(batches_of, shares), strict=True)]
+    alone = [sorted(rows) for rows in batches_of(data.train_dataloader())]
+    assert [sorted(one + two) for one, two in together] == alone
+
+
+@pytest.mark.parametrize("number", [5, -1, True, 1.0, "1"])
+def test_there_is_no_such_experience(number: Any) -> None:
+    data = Plain()
+    with pytest.raises(ConfigError, match=rf"the number of an experience, from 0 to 4, found {number!r}"):
+        data.use_experience(number)
+    assert data.current_experience.index == 0
 
 
 def test_lightning_predicts_each_test_image_once() -> None:
