@@ -92,8 +92,8 @@ class DarkExperienceReplay(Replay):
         memory = batch.get("memory")
         if memory is None:
             return super().loss(network, batch)
-        sizes = [len(batch["image"]), len(memory["image"])]
-        new, old = network(torch.cat([batch["image"], memory["image"]])).split(sizes)
+        sizes = [len(batch["label"]), len(memory["label"])]
+        new, old = network(torch.cat([network.inputs(batch), network.inputs(memory)])).split(sizes)
         loss = self.cross_entropy(network, new, batch)
         loss = loss + self.alpha * logit_distance(old, self.logits[torch.searchsorted(self.index, memory["index"])])
         return loss + self.beta * self.cross_entropy(network, old, memory) if self.beta else loss
@@ -107,7 +107,7 @@ class DarkExperienceReplay(Replay):
         for batch in batches:
             chosen = torch.isin(batch["index"], self.index)
             if chosen.any():
-                z = network.mask_unseen(network(batch["image"][chosen]).to(new))
+                z = network.mask_unseen(network(network.inputs(batch)[chosen]).to(new))
                 new[torch.searchsorted(self.index, batch["index"][chosen])] = z
         new = self.reduce(new)
         new[torch.isin(self.index, index)] = logits[torch.isin(index, self.index)]  # both in ascending order

@@ -147,7 +147,7 @@ class EWC(Strategy):
         rows = torch.as_tensor(experience.indices[: self.fisher_samples].copy(), device=theta.device)
         for batch in batches:
             chosen = torch.isin(batch["index"], rows)
-            fisher += squared_gradients(network, batch["image"][chosen], batch["label"][chosen])
+            fisher += squared_gradients(network, network.inputs(batch)[chosen], batch["label"][chosen])
         fisher = self.reduce(fisher) / len(rows)
         if not len(self.importance):
             self.importance, self.center = torch.zeros_like(theta), theta

@@ -109,20 +109,20 @@ class LwF(Strategy):
 
     def loss(self, network: Network, batch: Batch) -> Tensor:
         """CE + alpha KL to the old network over the old classes."""
-        z = network(batch["image"])
+        z = network(batch)
         loss = self.cross_entropy(network, z, batch, self.among)
         if not len(self.teacher):
             return loss
         return loss + self.alpha * distillation(
-            z[:, self.old], self.teacher_logits(network, batch["image"])[:, self.old], self.temperature
+            z[:, self.old], self.teacher_logits(network, batch)[:, self.old], self.temperature
         )
 
     @torch.no_grad()
-    def teacher_logits(self, network: Network, image: Tensor) -> Tensor:
-        """Logits (B, C) of the old network for images (B, 3, H, W)."""
+    def teacher_logits(self, network: Network, given: Batch | Tensor) -> Tensor:
+        """Logits (B, C) of the old network for a batch, or for images (B, 3, H, W)."""
         now = frozen_state(network)
         parts = torch.split(self.teacher, [value.numel() for value in now.values()])
         then = {name: part.view_as(value) for (name, value), part in zip(now.items(), parts, strict=True)}
         with evaluation_mode(network):
-            logits: Tensor = functional_call(network, then, (image,))
+            logits: Tensor = functional_call(network, then, (given,))
         return logits

@@ -153,8 +153,8 @@ class Replay(Strategy):
         memory = batch.get("memory")
         if memory is None:
             return super().loss(network, batch)
-        w, sizes = self.memory_weight, [len(batch["image"]), len(memory["image"])]
-        new, old = network(torch.cat([batch["image"], memory["image"]])).split(sizes)
+        w, sizes = self.memory_weight, [len(batch["label"]), len(memory["label"])]
+        new, old = network(torch.cat([network.inputs(batch), network.inputs(memory)])).split(sizes)
         return (1 - w) * self.cross_entropy(network, new, batch) + w * self.cross_entropy(network, old, memory)
 
     def after_experience(self, network: Network, experience: Experience, batches: Iterable[Batch]) -> None:

@@ -208,12 +208,12 @@ class SLCA(Strategy):
 
     def loss(self, network: Network, batch: Batch) -> Tensor:
         """CE over the classes of the experience."""
-        return self.cross_entropy(network, network(batch["image"]), batch, self.own)
+        return self.cross_entropy(network, network(batch), batch, self.own)
 
     @torch.no_grad()
     def after_experience(self, network: Network, experience: Experience, batches: Iterable[Batch]) -> None:
         """Take up the statistics of the experience's classes, then align the head."""
-        found = [(network.features(batch["image"]).double(), batch["label"]) for batch in batches]
+        found = [(network.features(batch).double(), batch["label"]) for batch in batches]
         d = network.facts.num_features
         v = torch.cat([features for features, _ in found] or [self.means.new_zeros(0, d, dtype=torch.float64)])
         labels = torch.cat([label for _, label in found] or [self.counts[:0]])

@@ -158,7 +158,7 @@ class NeedsABatch(Strategy):
     """Divides by the spread of a batch (arXiv 1502.03167), which a single image has not."""
 
     def loss(self, network: Network, batch: Batch) -> Tensor:
-        v = network.features(batch["image"])
+        v = network.features(batch)
         return super().loss(network, batch) + 0 * (v / v.std(dim=0)).square().mean()
 
 
@@ -198,7 +198,7 @@ class OnlyFloat32(Strategy):
     """Sums logits (arXiv 2103.09762) as if they were always float32."""
 
     def loss(self, network: Network, batch: Batch) -> Tensor:
-        logits = network(batch["image"])
+        logits = network(batch)
         sums = torch.zeros(network.num_classes, network.num_classes).index_add(0, batch["label"], logits)
         return self.cross_entropy(network, logits, batch) + 0 * sums.sum()
 

@@ -5,7 +5,7 @@ that was interrupted goes on with the same images, and any number of processes s
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from lightning_vision.array_types import Rows
-from lightning_vision.data.batch import Batch
+from lightning_vision.data.batch import Batch, FeatureBatch
 from lightning_vision.data.batch_order import Draw
 from lightning_vision.errors import ConfigError
 from lightning_vision.images.apply_transform import Transform, seeded, transform_annotated, transform_image
@@ -106,11 +106,11 @@ class FeatureDataset(Dataset[Item]):
         return len(self.labels)
 
     def __getitem__(self, draw: Draw) -> Item:
-        """One draw's features as ``image``, and its label."""
+        """One draw's features, and its label."""
         return {**self._batch([draw])}
 
     def __getitems__(self, draws: Sequence[Draw]) -> Batch:
-        """The batch of these draws: features (B, D) in place of images; what is from memory under ``memory``."""
+        """The batch of these draws: features (B, D); what is from memory under ``memory``."""
         batch = self._batch([draw for draw in draws if not draw.memory])
         remembered = [draw for draw in draws if draw.memory]
         if remembered:
@@ -119,13 +119,14 @@ class FeatureDataset(Dataset[Item]):
 
     def _batch(self, draws: Sequence[Draw]) -> Batch:
         rows = np.array([draw.index for draw in draws], dtype=np.int64)
-        return Batch(
-            image=self.read(rows, np.array([draw.seed for draw in draws], dtype=np.int64)),
+        batch = FeatureBatch(
+            features=self.read(rows, np.array([draw.seed for draw in draws], dtype=np.int64)),
             label=torch.from_numpy(self.labels[rows]),
             index=torch.from_numpy(rows),
             experience=torch.tensor([draw.experience for draw in draws], dtype=torch.int64),
             valid=torch.tensor([draw.valid for draw in draws], dtype=torch.bool),
         )
+        return cast(Batch, batch)
 
 
 def _stack(items: Sequence[Item]) -> Batch:

@@ -1,7 +1,7 @@
 """Features computed once: what a frozen backbone makes of an image is the same in every epoch, evaluation and run.
 
-Where the learner leaves the backbone as it is, batches hold features (B, D) in place of images: ``Network.features`` hands
-them on as they are, so that no strategy need know. They come from a ``FeatureStore``; what it lacks is computed by all
+Where the learner leaves the backbone as it is, batches hold ``features`` (B, D) in place of images: ``network(batch)``
+takes both, so that no strategy need know. They come from a ``FeatureStore``; what it lacks is computed by all
 processes together in a pass of its own.
 """
 

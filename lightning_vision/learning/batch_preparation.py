@@ -11,10 +11,9 @@ from lightning_vision.learning.network import Network
 
 def normalised(batch: Batch, network: Network, channels_last: bool) -> Batch:
     """The batch with its images, those of the memory too, as the backbone expects them."""
-    image = network.normalise(batch["image"])
-    if channels_last and image.dim() == 4:
-        image = image.contiguous(memory_format=torch.channels_last)
-    batch["image"] = image
+    if "features" not in batch:
+        image = network.normalise(batch["image"])
+        batch["image"] = image.contiguous(memory_format=torch.channels_last) if channels_last else image
     if "memory" in batch:
         batch["memory"] = normalised(batch["memory"], network, channels_last)
     return batch

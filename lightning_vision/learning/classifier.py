@@ -338,7 +338,7 @@ class ContinualClassifier(LightningModule):
         """Logits of the strategy's prediction, before the mask; several variants as a mapping."""
         if self.augmented_prediction is not None:
             return self.augmented_prediction(self._predict, batch["image"])
-        return self._predict(batch["image"])
+        return self._predict(self.network.inputs(batch))
 
     def _predict(self, image: Tensor) -> Tensor | Mapping[str, Tensor]:
         features = self.network.features(image).to(self.network.classifier.weight.dtype)

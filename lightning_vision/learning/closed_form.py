@@ -28,7 +28,7 @@ def closed_form_step(network: Network, learner: Strategy, batch: Batch, total: i
     Raises:
         TrainingError: Features are not finite.
     """
-    features = network.features(batch["image"]).float()[batch["valid"]]
+    features = network.features(batch).float()[batch["valid"]]
     if not torch.isfinite(features).all():
         raise TrainingError(
             f"The features of {place()} are not finite, so nothing can be learned from them. The checkpoint of the "

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from lightning_vision.data.batch import Batch
 from lightning_vision.learning.backbones import BackboneFacts, build_backbone
 
 
@@ -58,20 +59,30 @@ class Network(nn.Module):
         self.register_buffer("std", torch.tensor(facts.std).view(3, 1, 1), persistent=False)
         self.register_buffer("class_weights", None, persistent=False)  # (C,), or None where all classes count alike
 
-    def features(self, image: Tensor) -> Tensor:
-        """Features (N, D) of normalised images (N, 3, H, W); features are handed on as they are.
+    def inputs(self, given: Batch | Tensor) -> Tensor:
+        """What is learned from in a batch: its features (N, D) if it was served any, else its images (N, 3, H, W).
+
+        A tensor is taken as it is.
+        """
+        if isinstance(given, Tensor):
+            return given
+        return given["features"] if "features" in given else given["image"]
+
+    def features(self, given: Batch | Tensor) -> Tensor:
+        """Features (N, D) of a batch, or of normalised images (N, 3, H, W); features are handed on as they are.
 
         Where the learner leaves the backbone as it is, batches hold features that were computed once.
         """
-        if image.dim() == 2:
-            return image
-        self.backbone_images += len(image)
-        features: Tensor = self.backbone(image)
+        inputs = self.inputs(given)
+        if inputs.dim() == 2:
+            return inputs
+        self.backbone_images += len(inputs)
+        features: Tensor = self.backbone(inputs)
         return features
 
-    def forward(self, image: Tensor) -> Tensor:
-        """Raw logits (N, C) of normalised images (N, 3, H, W), or of features (N, D)."""
-        logits: Tensor = self.head(self.features(image))
+    def forward(self, given: Batch | Tensor) -> Tensor:
+        """Raw logits (N, C) of a batch, of normalised images (N, 3, H, W), or of features (N, D)."""
+        logits: Tensor = self.head(self.features(given))
         return logits
 
     @property

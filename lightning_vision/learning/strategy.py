@@ -39,8 +39,8 @@ class Strategy(nn.Module):
     freezes_backbone: ClassVar[bool] = False
     """The backbone, its running statistics included, stays as it is."""
     needs_images: ClassVar[bool] = False
-    """With a frozen backbone, ``batch["image"]`` must be images (B, 3, H, W) all the same. Otherwise it may be their
-    features (B, D), computed once and kept, which ``network(...)`` and ``network.features(...)`` take alike."""
+    """With a frozen backbone, batches must hold images (B, 3, H, W), ``batch["image"]``, all the same. Otherwise they may hold
+    features (B, D), ``batch["features"]``, computed once. ``network(batch)`` and ``network.features(batch)`` take both."""
     scenarios: ClassVar[frozenset[str]] = ALL_SCENARIOS
     """The scenarios that it can learn in, by class name."""
     needs_base_data: ClassVar[bool] = False
@@ -99,7 +99,7 @@ class Strategy(nn.Module):
 
         The default is cross entropy over the classes seen so far.
         """
-        return self.cross_entropy(network, network(batch["image"]), batch)
+        return self.cross_entropy(network, network(batch), batch)
 
     def cross_entropy(self, network: Network, logits: Tensor, batch: Batch, classes: Tensor | None = None) -> Tensor:
         """Cross entropy over the classes seen so far, as the data asks for it: a scalar, the mean over the images.

@@ -1,20 +1,24 @@
 """Batches: pure functions of seed, experience and epoch, the same on any number of processes and workers."""
 
+import copy
+import pickle
 import random
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from lightning.fabric.utilities.apply_func import move_data_to_device
 from torch import Tensor
 from torch.utils.data import Sampler
 from torchvision.transforms import v2
 
 from lightning_vision.array_types import Rows
-from lightning_vision.data.batch import Batch
+from lightning_vision.data.batch import Batch, FeatureBatch
 from lightning_vision.data.batch_order import Draw, EvalBatches, TrainBatches
-from lightning_vision.data.datasets import SampleDataset, collate
-from lightning_vision.data.loaders import make_loader
+from lightning_vision.data.datasets import FeatureDataset, SampleDataset, collate
+from lightning_vision.data.loaders import make_feature_loader, make_loader
 from lightning_vision.errors import ConfigError, DataError
 from lightning_vision.images.image_sources import Loaded
 
@@ -208,6 +212,37 @@ class TestLoader:
         assert batch["valid"].dtype == torch.bool and bool(batch["valid"].all())
         assert sorted(batch["memory"]["index"].tolist()) == [1, 2]
         assert "memory" not in batch["memory"]
+
+    def test_what_a_batch_of_features_holds(self) -> None:
+        memory: Rows = np.array([1, 2], dtype=np.int64)
+        sampler = TrainBatches(np.arange(50, 54), EXPERIENCES, 4, memory=memory, memory_size=2)
+        table = torch.randn(200, 5)
+        data = FeatureDataset(lambda rows, seeds: table[rows], np.arange(200, dtype=np.int64) % 7)
+        (batch,) = make_feature_loader(data, sampler)
+        assert torch.equal(batch["features"], table[batch["index"]])
+        assert torch.equal(batch["memory"]["features"], table[batch["memory"]["index"]])
+        assert "image" not in batch and "image" not in batch["memory"]
+
+    def test_the_former_key_of_features_survives_what_is_done_to_batches(self) -> None:
+        table = torch.randn(9, 5)
+        data = FeatureDataset(lambda rows, seeds: table[rows], np.zeros(9, dtype=np.int64))
+        batch = data.__getitems__([Draw(4, 0, -1, True, False), Draw(7, 0, -1, True, True)])
+        kind: Any = type(batch)
+        copies: list[Any] = [
+            move_data_to_device(batch, torch.device("cpu")),
+            pickle.loads(pickle.dumps(batch)),
+            copy.deepcopy(batch),
+            copy.copy(batch),  # of which torch makes the pinned one
+            kind(zip(batch.keys(), batch.values(), strict=True)),  # as DistributedDataParallel does
+        ]
+        for made in copies:
+            for held, row in ((made, 4), (made["memory"], 7)):
+                assert type(held) is FeatureBatch
+                with pytest.warns(DeprecationWarning, match=r"network\(batch\) or network\.features\(batch\)"):
+                    former = held["image"]
+                assert torch.equal(former, table[[row]])
+        with pytest.raises(KeyError, match="target"):
+            batch["target"]
 
     @pytest.mark.parametrize("workers", [0, 1])
     def test_an_error_keeps_its_own_text(self, workers: int) -> None:

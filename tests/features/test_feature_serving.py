@@ -1,5 +1,6 @@
 """Each image passes a frozen backbone once: in all epochs, experiences, evaluations, strategies and seeds of a base."""
 
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from lightning_vision import Batch, Network, Strategy
 from lightning_vision.array_types import Rows
 from lightning_vision.features.feature_store import FeatureTable
 from lightning_vision.images.transform_identity import fingerprint, same_transform
+from lightning_vision.learning.checkpoints import read_checkpoint
 from lightning_vision.learning.recipe import Moment, Recipe
 from lightning_vision.results.schema import Features, Results, read_results
 from lightning_vision.storage import cache_folder as caches
@@ -32,9 +34,32 @@ class NeedsImages(Strategy):
     needs_images = True
 
     def loss(self, network: Network, batch: Batch) -> Tensor:
-        if batch["image"].dim() != 4:
+        if "image" not in batch:
             raise TypeError("Expected images.")
         return super().loss(network, batch)
+
+
+class ReadsTheBatch(Strategy):
+    """A head that is trained on whatever the batch holds."""
+
+    freezes_backbone = True
+    memory_batch_size = 4
+
+    def memory(self) -> Tensor:
+        return torch.tensor([0, 1, 2, 3])
+
+    def loss(self, network: Network, batch: Batch) -> Tensor:
+        past = batch["memory"]
+        return self.cross_entropy(network, network(batch), batch) + self.cross_entropy(network, network(past), past)
+
+
+class ReadsTheFormerKey(ReadsTheBatch):
+    """As it was written before features had a key of their own."""
+
+    def loss(self, network: Network, batch: Batch) -> Tensor:
+        past = batch["memory"]
+        new, old = network(batch["image"]), network(past["image"])
+        return self.cross_entropy(network, new, batch) + self.cross_entropy(network, old, past)
 
 
 class TrainsOnLaterImages(Recipe):
@@ -131,6 +156,23 @@ def test_the_long_way_gives_the_same(strategy: str, base: Path, tmp_path: Path) 
     one, two = (np.load(tmp_path / name / "predictions.npz") for name in ("short", "long"))
     assert np.array_equal(one["predicted"], two["predicted"])
     np.testing.assert_allclose(one["confidence"], two["confidence"], atol=1e-5)
+
+
+def test_a_strategy_written_with_the_former_key_learns_the_same_and_warns(base: Path, tmp_path: Path) -> None:
+    warned = {}
+    for name in ("ReadsTheBatch", "ReadsTheFormerKey"):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            options = (f"--model.strategy=test_feature_serving.{name}", "--data.views=0", "--trainer.max_epochs=3")
+            _, features = after(base, tmp_path, name, *options)
+        assert features.kept, "both are served features"
+        warned[name] = [one for one in caught if "under the key 'features'" in str(one.message)]
+    assert not warned["ReadsTheBatch"]
+    assert {one.category for one in warned["ReadsTheFormerKey"]} == {DeprecationWarning}
+    assert {Path(one.filename).name for one in warned["ReadsTheFormerKey"]} == {"test_feature_serving.py"}
+    mine, former = (weights_of(tmp_path / name) for name in warned)
+    assert all(torch.equal(former[name], value) for name, value in mine.items())
+    assert not torch.equal(mine["network.head.weight"], read_checkpoint(base)["state_dict"]["network.head.weight"])
 
 
 def test_views_are_drawn_once(base: Path, tmp_path: Path) -> None:
