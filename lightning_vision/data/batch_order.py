@@ -49,7 +49,7 @@ class TrainBatches(Sampler[list[Draw]]):
         memory_size: How many of them a batch is given.
         labels: (R,) the label of every row of the sample table: an epoch then shows each class as often, small ones
             repeatedly and large ones in part, another part each epoch. None: every row once.
-        augment: False: the evaluation transform in spite of the new order.
+        augment: False: the evaluation transform, with a new order each epoch all the same.
     """
 
     def __init__(
@@ -152,8 +152,8 @@ class TrainBatches(Sampler[list[Draw]]):
 def balanced_order(rows: Rows, labels: Rows, generator: np.random.Generator) -> Rows:
     """As many rows as there are, with every class as often as the others, give or take one.
 
-    A class is gone through whole, in a new order, as often as its share asks for, and once more in part: no image is
-    shown more than once oftener than another of its class.
+    Each class is repeated whole, in a new order, as often as its share allows, and once more in part: no image is shown
+    more than one time more often than another of its class.
 
     Args:
         rows: (N,)

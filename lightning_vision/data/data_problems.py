@@ -13,9 +13,9 @@ class DataProblems:
     """Problems, unusable images and skipped files of one data source."""
 
     problems: list[str] = field(default_factory=list)
-    """What must be mended before anything can be learned, in whole sentences without a full stop."""
+    """What must be repaired before anything can be learned, in whole sentences without a full stop."""
     unusable: list[tuple[str, str]] = field(default_factory=list)
-    """Path and reason of images without which one could go on; ``on_bad_image`` decides."""
+    """Path and reason of images that cannot be used; ``on_bad_image`` says whether the others are."""
     skipped: list[tuple[str, str]] = field(default_factory=list)
     """Path and reason of files that are no images of the data, or were asked to be left out."""
     remarks: list[str] = field(default_factory=list)
@@ -64,7 +64,7 @@ class DataProblems:
         return ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
 
     def report(self, place: object) -> None:
-        """Say what was left out, and what else should be known."""
+        """Print what was left out, and the remarks."""
         if self.skipped:
             say(f"{place}: skipped {plural(len(self.skipped), 'file')} ({self.counted()}).")
         for remark in self.remarks:

@@ -66,7 +66,7 @@ class StreamDataModule(LightningDataModule, ABC):
         cache_dir: Where caches are kept; None: beside the data, or in the user's cache folder where that is read-only.
         views: What a frozen backbone is trained on: None: images augmented anew each epoch; 0: images with the
             evaluation transform; k: k augmented views of each, drawn once by ``seed``, so that runs of all seeds share them.
-            Other than None each passes the backbone once.
+            Except with None, each is run through the backbone once.
         feature_cache_gb: The most that features of frozen backbones may take on the disk; 0 keeps none.
 
     Attributes:

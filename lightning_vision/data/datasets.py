@@ -1,7 +1,7 @@
 """From rows to batches: the order of a stream and its augmentation as pure functions of seed, experience and epoch.
 
 Nothing here depends on the number of workers, on how often an iterator was made, or on a generator's state, so a run
-that was interrupted goes on with the same images, and any number of processes sees the same global batches.
+that was interrupted resumes with the same images, and any number of processes sees the same global batches.
 """
 
 from collections.abc import Callable, Sequence

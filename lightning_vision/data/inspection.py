@@ -25,7 +25,7 @@ from lightning_vision.storage.cache_folder import keep, locked
 from lightning_vision.terminal.progress_bar import progress_bar
 
 VERSION = 1
-"""Of what is computed: another one makes kept figures worthless."""
+"""Of what is computed: facts of another version are computed again."""
 SMALLEST_SIDE = 32
 """Images below have too little in them for a perceptual hash: everything would look alike."""
 THUMBNAIL = 8

@@ -1,7 +1,7 @@
 """Features computed once: what a frozen backbone makes of an image is the same in every epoch, evaluation and run.
 
-Where the learner leaves the backbone as it is, batches hold ``features`` (B, D) in place of images: ``network(batch)``
-takes both, so that no strategy need know. They come from a ``FeatureStore``; what it lacks is computed by all
+Where the learner freezes the backbone, batches hold ``features`` (B, D) in place of images: ``network(batch)``
+takes both, so a strategy does not need to know. They come from a ``FeatureStore``; what it lacks is computed by all
 processes together in a pass of its own.
 """
 
@@ -38,13 +38,13 @@ if TYPE_CHECKING:
     from lightning_vision.data.datamodule import StreamDataModule
 
 VERSION = 2
-"""Of how features are computed: another one makes those that were kept worthless."""
+"""Of how features are computed: those of another version are computed again."""
 PACKAGES = ("lightning_vision", "torch", "torchvision", "timm")
 
 
 @dataclass
 class FeatureCounts:
-    """What a run's features came to, in images; an image with several views counts once a view."""
+    """How many features a run computed and reused, in images; an image with several views counts once a view."""
 
     computed: int = 0
     reused: int = 0
@@ -101,7 +101,7 @@ def weights_hash(module: nn.Module) -> str:
     return digest.hexdigest()
 
 
-class KeptFeatures:
+class FeatureCache:
     """The features of a run's images, by row of its sample table.
 
     Args:
@@ -144,14 +144,14 @@ class KeptFeatures:
         self._prepared = False
 
     def ensure(self, rows: Rows, training: bool = False) -> str:
-        """See to it that the features of these rows are there.
+        """Compute the features that are missing for these rows.
 
         Args:
             rows: Of the sample table.
-            training: The views that training is given, where there are several; else that of evaluation.
+            training: The views of training, where there are several; otherwise that of evaluation.
 
         Returns:
-            Why they cannot be kept; empty if they are.
+            Why they cannot be cached; empty if they are.
         """
         self._state = [*self.network.backbone.parameters(), *self.network.backbone.buffers()]
         if (weights := self._weights_now()) != self._weights:
@@ -199,7 +199,7 @@ class KeptFeatures:
         )
 
     def close(self) -> None:
-        """Let go of the tables."""
+        """Close the tables."""
         for view in self._views.values():
             view.table.close()
         self._views = {}
@@ -255,10 +255,12 @@ class KeptFeatures:
 
     def _too_many(self) -> str:
         gigabytes = self.datamodule.feature_cache_gb
-        return f"those of {len(self.datamodule.samples)} images do not fit into data.feature_cache_gb={gigabytes:g}"
+        return (
+            f"the features of {len(self.datamodule.samples)} images do not fit into data.feature_cache_gb={gigabytes:g}"
+        )
 
     def _compute(self, rows: Rows, view: _View, number: int) -> str:
-        """Compute and keep the features of some rows; returns why they cannot be kept."""
+        """Compute and store the features of some rows; returns why they cannot be stored."""
         if len(rows) == 0:
             return ""
         begun = time.perf_counter()

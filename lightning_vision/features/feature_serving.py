@@ -1,4 +1,4 @@
-"""Which way the images of a run go: through the backbone each time, or once, their features being kept."""
+"""Whether the images of a run pass through the backbone in every epoch, or once, with their features cached."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lightning_vision.array_types import Rows
 from lightning_vision.data.datamodule import StreamDataModule
 from lightning_vision.data.process_group import sum_over_processes
 from lightning_vision.errors import ConfigError
-from lightning_vision.features.feature_cache import FeatureCounts, KeptFeatures
+from lightning_vision.features.feature_cache import FeatureCache, FeatureCounts
 from lightning_vision.images.transform_identity import same_transform
 from lightning_vision.learning.classifier import ContinualClassifier
 from lightning_vision.learning.strategy import Strategy
@@ -29,9 +29,9 @@ def why_images(learner: Strategy, datamodule: StreamDataModule, precision: str, 
         training: For training; otherwise for evaluation.
     """
     if not learner.freezes_backbone:
-        return "it trains the backbone"
+        return "the strategy trains the backbone"
     if learner.needs_images:
-        return "it asks for the images themselves"
+        return "the strategy needs the images themselves"
     if datamodule.feature_cache_gb == 0:
         return "data.feature_cache_gb is 0"
     if datamodule.annotations:
@@ -50,7 +50,7 @@ def why_images(learner: Strategy, datamodule: StreamDataModule, precision: str, 
 
 
 class FeatureServing:
-    """Lets the loaders of a run serve features in place of images wherever the backbone stays as it is.
+    """Lets the loaders of a run serve features in place of images wherever the backbone does not change.
 
     Args:
         model: The classifier.
@@ -60,7 +60,7 @@ class FeatureServing:
 
     def __init__(self, model: ContinualClassifier, datamodule: StreamDataModule, say: Callable[[str], None]) -> None:
         self.model, self.datamodule, self.say = model, datamodule, say
-        self.kept: KeptFeatures | None = None
+        self.cache: FeatureCache | None = None
         self.record: schema.Features | None = None
         """For results.json, over all processes, as of the last finished experience."""
         self._before: schema.Features | None = None
@@ -73,7 +73,7 @@ class FeatureServing:
         self._by_evaluation = 0
 
     def open(self, trainer: Trainer, device: torch.device, before: schema.Features | None) -> None:
-        """Get ready, if any strategy of this run leaves the backbone as it is.
+        """Open the feature cache, if any strategy of this run freezes the backbone.
 
         Args:
             trainer: Knows the processes and the precision.
@@ -89,7 +89,7 @@ class FeatureServing:
         except ConfigError as error:
             self._failure = f"there is no folder for their features: {error}"
             return
-        self.kept = KeptFeatures(
+        self.cache = FeatureCache(
             self.model.network,
             self.datamodule,
             folder,
@@ -103,7 +103,7 @@ class FeatureServing:
         )
 
     def for_training(self, learner: Strategy, changed_by: str = "") -> bool:
-        """Choose what a stage is served, and say so.
+        """Choose what a stage is served, and print it.
 
         Args:
             learner: The strategy that learns.
@@ -118,9 +118,11 @@ class FeatureServing:
             reason = f"{changed_by} changes the images"
         name = type(learner).__name__
         if reason:
-            self._tell(f"{name}: every image passes the backbone each time, since {reason}.")
+            self._tell(f"{name}: images are run through the backbone in every epoch, because {reason}.")
         else:
-            self._tell(f"{name} leaves the backbone as it is: each image passes it once, and its features are kept.")
+            self._tell(
+                f"{name} does not change the backbone: each image is run through it once, and its features are cached."
+            )
         if learner is self.model.strategy:
             self._why = reason
         return not reason
@@ -132,8 +134,8 @@ class FeatureServing:
             learner: The strategy.
             stays: The backbone is by now the one that it keeps.
         """
-        images = self.kept is None or not stays or why_images(learner, self.datamodule, self.precision, training=False)
-        self.datamodule.read_features = None if images or self.kept is None else self.kept.take
+        images = self.cache is None or not stays or why_images(learner, self.datamodule, self.precision, training=False)
+        self.datamodule.read_features = None if images or self.cache is None else self.cache.take
 
     def backbone_stays(self) -> bool:
         """Whether the backbone is by now the one that the learning strategy keeps to the end."""
@@ -142,7 +144,7 @@ class FeatureServing:
         return given or model.experience is not None
 
     def compute_for_stage(self, learner: Strategy, training: bool, validates: bool) -> None:
-        """See to the features that the entered stage will ask for.
+        """Compute the features that the entered stage needs.
 
         Args:
             learner: Who learns.
@@ -163,20 +165,20 @@ class FeatureServing:
             self.compute(np.concatenate([validation, rows]))
 
     def compute(self, rows: Rows, views: bool = False) -> None:
-        """Compute what is missing of these rows' features; go back to images if they cannot be kept.
+        """Compute the features that are missing for these rows; serve images if they cannot be cached.
 
         Args:
             rows: Of the sample table.
             views: Those of the augmented views, where there are some; otherwise those of evaluation.
         """
-        if self.kept is None or self.datamodule.read_features is None or len(rows) == 0:
+        if self.cache is None or self.datamodule.read_features is None or len(rows) == 0:
             return
-        reason = self.kept.ensure(rows, views)
+        reason = self.cache.ensure(rows, views)
         if reason:
-            self._tell(f"From here on every image passes the backbone each time: {reason}.")
+            self._tell(f"From now on images are run through the backbone in every epoch: {reason}.")
             self._why = self._failure = reason
-            self.kept.close()
-            self.kept = self.datamodule.read_features = None
+            self.cache.close()
+            self.cache = self.datamodule.read_features = None
 
     def evaluated(self) -> int | None:
         """Take in what an experience came to, on all processes together; ``record`` has it then.
@@ -202,13 +204,13 @@ class FeatureServing:
         return None if self.datamodule.read_features is None else int(sums[0])
 
     def close(self) -> None:
-        """Let go of the store, and of the loaders."""
+        """Close the feature cache; loaders serve images again."""
         self.datamodule.read_features = None
-        if self.kept is not None:
-            self.kept.close()
+        if self.cache is not None:
+            self.cache.close()
 
     def _tell(self, text: str) -> None:
-        """Say something once."""
+        """Print a text once."""
         if text not in self._told:
             self._told.add(text)
             self.say(text)

@@ -195,13 +195,13 @@ def test_views_are_drawn_once(base: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        (("--model.strategy=FullFineTune",), "it trains the backbone"),
+        (("--model.strategy=FullFineTune",), "the strategy trains the backbone"),
         (("--model.strategy=HeadOnly",), "each epoch augments them anew"),
         (("--model.strategy=HeadOnly", "--data.views=0", "--data.batch_transforms=[{MixUp: {alpha: 0.4}}]"), "data.batch_transforms"),
         (("--model.strategy=MoveToData", "--data.annotations=true"), "data.annotations"),
         (("--model.strategy=MoveToData", "--trainer.precision=64-true"), "trainer.precision is 64-true"),
         (("--model.strategy=MoveToData", "--data.feature_cache_gb=1e-5"), "do not fit into data.feature_cache_gb=1e-05"),
-        (("--model.strategy=test_feature_serving.NeedsImages", "--data.views=0"), "it asks for the images themselves"),
+        (("--model.strategy=test_feature_serving.NeedsImages", "--data.views=0"), "the strategy needs the images themselves"),
     ],
     ids=["full", "augmented", "mixed", "annotated", "double", "small", "asks"],
 )  # fmt: skip
@@ -211,7 +211,9 @@ def test_the_long_way_is_said_with_its_reason(
     _, features = after(base, tmp_path, "run", *options)
     said = capsys.readouterr()
     assert not features.kept and reason in features.why
-    assert "passes the backbone each time" in said.out + said.err and reason in " ".join((said.out + said.err).split())
+    assert "are run through the backbone in every epoch, because" in said.out + said.err and reason in " ".join(
+        (said.out + said.err).split()
+    )
 
 
 def test_validation_and_test_are_kept_where_only_training_needs_images(base: Path, tmp_path: Path) -> None:
@@ -247,7 +249,7 @@ def test_a_disk_that_fills_up_costs_the_features_and_not_the_run(
     monkeypatch.setattr(FeatureTable, "write", on_a_full_disk)
     results, features = after(base, tmp_path, "run", "--model.strategy=MoveToData")
     assert results.run.complete and not features.kept and "they cannot be kept in" in features.why
-    assert "From here on every image passes the backbone each time" in "".join(capsys.readouterr())
+    assert "From now on images are run through the backbone in every epoch" in "".join(capsys.readouterr())
     monkeypatch.undo()
     whole, found = after(base, tmp_path, "again", "--model.strategy=MoveToData")
     assert found.kept and found.computed + found.reused == 67
