@@ -167,14 +167,16 @@ MOVED_NAMES: dict[str, dict[str, tuple[str, ...]]] = {
             "read_fit_config",
         ),
         "program.options": (
-            "EnergyOptions",
-            "WandbOptions",
             "FROM_CHECKPOINT",
             "OPTIONS",
         ),
         "program.outlook": (
             "Prospect",
             "look_ahead",
+        ),
+        "tracking.options": (
+            "EnergyOptions",
+            "WandbOptions",
         ),
     },
     "recipe": {

@@ -8,8 +8,6 @@ from typing import Any
 import yaml
 from jsonargparse import Namespace
 
-from lightning_vision.class_path import class_path
-
 
 def use_plain_values(config: Any) -> None:
     """Members of enumerations of words, as some of Lightning's callbacks have for defaults, cannot be dumped: words can."""
@@ -27,10 +25,3 @@ def plain(parser: Any, config: Namespace, subcommand: str) -> dict[str, Any]:
     dumped = yaml.safe_load(parser.dump(config.clone(), skip_none=False, skip_link_targets=True))
     plain: dict[str, Any] = dumped[subcommand]
     return plain
-
-
-def component(config: Any, thing: object) -> dict[str, Any]:
-    """The class and the options of a configured object."""
-    if isinstance(config, dict):
-        return {"class_path": config["class_path"], "init_args": config.get("init_args", {})}
-    return {"class_path": class_path(thing), "init_args": {}}

@@ -1,0 +1,38 @@
+"""A Trainer that runs nothing and tells the number of processes and the device."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lightning.pytorch import Trainer
+
+from lightning_vision.errors import ConfigError
+
+
+def probe_trainer(options: dict[str, Any], trainer_class: type[Trainer] = Trainer) -> Trainer:
+    """A Trainer of these options, without what writes or shows something.
+
+    Args:
+        options: Keyword arguments of a Trainer.
+        trainer_class: The class that is built.
+
+    Raises:
+        ConfigError: Lightning refuses an option.
+    """
+    silent: dict[str, Any] = {
+        "logger": False,
+        "callbacks": None,
+        "enable_progress_bar": False,
+        "enable_checkpointing": False,
+        "profiler": None,
+    }
+    try:
+        return trainer_class(**{**options, **silent})
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"Lightning refuses an option of the trainer: {error}") from error
+
+
+def starts_processes(trainer: Trainer) -> bool:
+    """Whether Lightning would start the other processes itself, as it does except under torchrun and SLURM."""
+    environment = getattr(trainer.strategy, "cluster_environment", None)
+    return trainer.strategy.launcher is not None and not getattr(environment, "creates_processes_externally", True)

@@ -1,0 +1,108 @@
+"""``fit``: from its options to a run, and from the run to the terminal."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import Namespace
+from lightning.pytorch import Trainer
+from lightning.pytorch.cli import LightningArgumentParser
+
+from lightning_vision.class_path import short_name
+from lightning_vision.data.datamodule import StreamDataModule
+from lightning_vision.errors import ConfigError
+from lightning_vision.learning.classifier import ContinualClassifier
+from lightning_vision.results.run_directory import safe_name
+from lightning_vision.results.same_options import Kept
+from lightning_vision.run.launch import RunLaunch
+from lightning_vision.run.run_request import RunRequest
+from lightning_vision.terminal.first_rank import is_first
+from lightning_vision.tracking.options import EnergyOptions, WandbOptions
+
+
+def run_request(
+    config: Namespace, plain_config: dict[str, Any], parser: LightningArgumentParser, words: list[str]
+) -> RunRequest:
+    """The run that the options of ``fit`` ask for.
+
+    Args:
+        config: The options, parsed.
+        plain_config: The same in plain values.
+        parser: The one that parsed them.
+        words: The command line without the program's name.
+
+    Raises:
+        ConfigError: An option cannot be used.
+    """
+    ckpt_path = config.get("ckpt_path")
+    if ckpt_path not in (None, "last"):
+        raise ConfigError(
+            f"fit --ckpt_path: expected 'last' (go on with this run), found {ckpt_path!r}. To start from another run's "
+            "weights use model.base_checkpoint."
+        )
+    return RunRequest(
+        name=_run_name(config),
+        root=Path(config.trainer.default_root_dir),
+        config=plain_config,
+        config_text=_config_text(parser, config),
+        seed=int(config.seed_everything),
+        resume=ckpt_path == "last",
+        overwrite=bool(config.overwrite),
+        keep_checkpoints=config.keep_checkpoints,
+        stop_after=config.stop_after,
+        trust_run=bool(config.trust_run),
+        energy=EnergyOptions(**config.energy.as_dict()),
+        wandb=WandbOptions(**config.wandb.as_dict()),
+        progress=config.trainer.enable_progress_bar is not False,
+        command=shlex.join(["lightning-vision", *words]),
+    )
+
+
+def keep(config: Namespace, kept: Kept) -> None:
+    """Give an option the value that the run was started with."""
+    node: Any = config
+    *parents, last = kept.key.split(".")
+    for name in parents:
+        node = node[int(name)] if isinstance(node, list) else node[name]
+    node[last] = kept.before
+
+
+def fit(
+    launch: RunLaunch,
+    model: ContinualClassifier,
+    datamodule: StreamDataModule,
+    trainer_options: Callable[[], dict[str, Any]],
+    probe: Trainer,
+) -> None:
+    """Run the stream, or resume it, and print what it came to; see ``RunLaunch.run``."""
+    results = launch.run(model, datamodule, trainer_options, probe)
+    if launch.trained and is_first():
+        from lightning_vision.run.summary import print_summary
+
+        print_summary(results, launch.progress.console)
+        launch.progress.say(f"Everything is in {launch.directory.path}")
+
+
+def _run_name(config: Namespace) -> str:
+    if config.run_name:
+        return safe_name(config.run_name)
+    scenario = config.data.init_args.get("stream")
+    words = [
+        short_name(config.model.strategy, "FullFineTune"),
+        short_name(scenario, "InstanceIncremental"),
+        f"seed={config.seed_everything}",
+    ]
+    if "WANDB_SWEEP_ID" in os.environ:  # the runs of a W&B sweep differ in options that are not in the name
+        words.append(os.environ.get("WANDB_RUN_ID", ""))
+    return safe_name("-".join(words))
+
+
+def _config_text(parser: LightningArgumentParser, config: Namespace) -> str:
+    """config.yaml, which starts the same run again: neither goes on with this one nor deletes it."""
+    config = config.clone()
+    config.ckpt_path, config.overwrite, config.trust_run = None, False, False
+    return str(parser.dump(config, skip_none=False))

@@ -1,0 +1,225 @@
+"""A run from its request to its results: whoever asks for one, the command line or Python, launches it here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Trainer
+from lightning.pytorch.loggers import Logger
+
+from lightning_vision.class_path import short_name
+from lightning_vision.data.datamodule import StreamDataModule
+from lightning_vision.errors import ConfigError
+from lightning_vision.learning.classifier import ContinualClassifier
+from lightning_vision.learning.stop_signals import StopSignals
+from lightning_vision.learning.trainer_factory import TrainerFactory
+from lightning_vision.results.same_options import Kept, check_same_options
+from lightning_vision.results.schema import Results, read_results
+from lightning_vision.run.run_request import RunRequest
+from lightning_vision.run.stream_run import RunOptions, StreamRun
+from lightning_vision.storage.atomic_write import write_text_atomically
+from lightning_vision.storage.links_out import refuse_links_out
+from lightning_vision.terminal.first_rank import is_first
+from lightning_vision.terminal.wording import plural
+from lightning_vision.tracking.energy import EnergyMeter
+from lightning_vision.tracking.loggers import close_loggers
+from lightning_vision.tracking.metrics_csv import MetricsCSV
+from lightning_vision.tracking.progress import StreamProgress
+from lightning_vision.tracking.wandb_logger import earlier_run_id, make_wandb_logger
+
+
+class RunLaunch:
+    """Checks what a run would write into, then runs it, with other processes kept out of its directory.
+
+    Args:
+        request: What is asked for.
+    """
+
+    def __init__(self, request: RunRequest) -> None:
+        self.request, self.directory = request, request.directory
+        self.progress = StreamProgress(enabled=request.progress)
+        self.trained = False
+        """Whether ``run`` trained something; False after one that found the run complete."""
+
+    def check(self) -> list[Kept]:
+        """Look at what is in the run directory, before model and data are built; nothing is changed.
+
+        Returns:
+            The options that a resumed run was started with and whose default has changed since. Whoever builds model and
+            data gives them the former value, and launches a request that has it too.
+
+        Raises:
+            UserError: The directory cannot be used for this run.
+        """
+        request, path = self.request, self.directory.path
+        if request.resume and not request.trust_run:
+            refuse_links_out(path)
+        kept: list[Kept] = []
+        if request.resume and self.directory.config.is_file():
+            kept = check_same_options(self.directory.read_config(), request.config, path)
+        if is_first():
+            self.directory.check(resume=request.resume, overwrite=request.overwrite)
+        base = request.base_checkpoint
+        if request.overwrite and base and path.resolve() in (Path(base).resolve(), *Path(base).resolve().parents):
+            raise ConfigError(
+                f"--overwrite would delete {path}, and model.base_checkpoint ({base}) is in it. Give this run another name by "
+                "--run_name."
+            )
+        return kept
+
+    def run(
+        self,
+        model: ContinualClassifier,
+        datamodule: StreamDataModule,
+        trainer_options: Callable[[], dict[str, Any]],
+        probe: Trainer,
+    ) -> Results:
+        """Run the stream to its end, or from where an earlier part of the run stopped.
+
+        Args:
+            model: The classifier.
+            datamodule: Its data.
+            trainer_options: Builds fresh keyword arguments of Lightning's Trainer each time, logger and callbacks among them.
+            probe: A Trainer of these options; see ``probe_trainer``.
+
+        Returns:
+            What is in results.json; of a run that is complete already too.
+
+        Raises:
+            UserError: Something that the user can mend.
+            StopRequestedError: A signal stopped the run, which can be resumed.
+        """
+        done = self._complete()
+        if done is not None:
+            return done
+        with self._held():
+            # Again: another process may have had it meanwhile.
+            if self.check():
+                raise ConfigError(
+                    f"Another process has begun {self.directory.path} meanwhile. Give the same command again."
+                )
+            done = self._complete()
+            return self._run(model, datamodule, trainer_options, probe) if done is None else done
+
+    def _held(self) -> AbstractContextManager[None]:
+        """Keep other processes out of a run directory; of this run's own, rank 0 alone writes."""
+        return self.directory.held(self.request.command) if is_first() else nullcontext()
+
+    def _complete(self) -> Results | None:
+        """The results of a run that is to be resumed and has come to its end; then it says so."""
+        if not (self.request.resume and self.directory.results.is_file()):
+            return None
+        results = read_results(self.directory.results)
+        if not results.run.complete:
+            return None
+        self.progress.say(
+            f"The run {self.directory.path} is complete; nothing to do. Its figures are in {self.directory.results}."
+        )
+        return results
+
+    def _run(
+        self,
+        model: ContinualClassifier,
+        datamodule: StreamDataModule,
+        trainer_options: Callable[[], dict[str, Any]],
+        probe: Trainer,
+    ) -> Results:
+        """Run the stream; the directory is this process's own."""
+        request, directory, progress = self.request, self.directory, self.progress
+        self._say_where_it_resumes()
+        meter = EnergyMeter(
+            directory.path,
+            request.energy.country,
+            request.energy.power_watts,
+            request.energy.enabled,
+            local_rank=probe.local_rank,
+            node_rank=probe.node_rank,
+        )
+        options = RunOptions(
+            name=request.name,
+            seed=request.seed,
+            resume=request.resume,
+            keep_checkpoints=request.keep_checkpoints,
+            stop_after=request.stop_after,
+            strategy_config=request.component("strategy", model.strategy),
+            base_strategy_config=request.component("base_strategy", model.base_strategy),
+            config_hash=request.config_hash,
+        )
+        trainers = TrainerFactory(trainer_options, directory.path, [])
+        signals = StopSignals()
+        run = StreamRun(model, datamodule, trainers, directory, meter, signals, progress, options)
+        run.prepare()
+        self.trained = True
+        if is_first():
+            directory.prepare(resume=request.resume, overwrite=request.overwrite)
+            write_text_atomically(directory.config, request.config_text)
+        trainers.loggers = loggers = self._loggers(trainer_options().get("logger"))
+        try:
+            with signals, meter:
+                for line in opening_lines(model, datamodule, probe, meter):
+                    progress.say(line)
+                run.fit()
+                run.draw_figures()
+                return run.finish()
+        finally:
+            progress.close()
+            close_loggers(loggers)
+            run.close()
+
+    def _say_where_it_resumes(self) -> None:
+        """A line where a run is to be resumed of which no experience is finished."""
+        if self.request.resume and not self.directory.results.is_file():
+            found = any(self.directory.checkpoints.glob("*.ckpt"))
+            self.progress.say(
+                f"Nothing finished in {self.directory.path} yet: going on with the first experience."
+                if found
+                else f"Nothing saved in {self.directory.path} yet: starting afresh."
+            )
+
+    def _loggers(self, asked: Any) -> list[Logger]:
+        """metrics.csv always; W&B, or whatever the user asked for, beside it.
+
+        Args:
+            asked: The Trainer's ``logger``.
+        """
+        request, path = self.request, self.directory.path
+        csv = MetricsCSV(path)
+        if asked is False:
+            return [csv]
+        if asked is None or asked is True:
+            strategy = short_name(request.config["model"].get("strategy"), "FullFineTune")
+            wandb = make_wandb_logger(
+                path,
+                name=request.name,
+                group=request.wandb.group,
+                job_type="Base" if request.stop_after == 0 else strategy,
+                config=request.config,
+                mode=request.wandb.mode,
+                project=request.wandb.project,
+                run_id=earlier_run_id(path) if request.resume else None,
+            )
+            return [csv, wandb]
+        return [csv, *(asked if isinstance(asked, (list, tuple)) else [asked])]
+
+
+def opening_lines(
+    model: ContinualClassifier, datamodule: StreamDataModule, trainer: Trainer, meter: EnergyMeter
+) -> list[str]:
+    """What is about to happen, in a few lines."""
+    stream = datamodule.stream
+    parts = datamodule.samples["split"].value_counts()
+    counts = ", ".join(f"{parts.get(part, 0)} {part}" for part in ("train", "val", "test"))
+    parameters = sum(p.numel() for p in model.network.parameters())
+    lines = [
+        f"{type(datamodule).__name__}: {datamodule.num_classes} classes, {counts} images; {stream.scenario} with {plural(len(stream), 'experience')}",
+        f"{type(model.strategy).__name__} on {model.network.facts.name} ({parameters / 1e6:.2f} M parameters), "
+        f"{'1 process' if trainer.world_size == 1 else f'{trainer.world_size} processes'} on {trainer.accelerator.__class__.__name__.removesuffix('Accelerator')}",
+    ]
+    if meter.mode is not None:
+        lines.append(
+            f"energy: {meter.mode}, grid of {meter.country} ({meter.grid_gco2_per_kwh:.0f} g CO2eq/kWh; --energy.country)"
+        )
+    return lines

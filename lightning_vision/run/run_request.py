@@ -1,0 +1,102 @@
+"""A run as it is asked for."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lightning_vision.class_path import class_path
+from lightning_vision.errors import ConfigError
+from lightning_vision.results.resume_options import binding
+from lightning_vision.results.run_directory import RunDirectory
+from lightning_vision.tracking.country import check_country
+from lightning_vision.tracking.options import EnergyOptions, WandbOptions
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """A run as it is asked for, on the command line or from Python.
+
+    Args:
+        name: The run's name.
+        root: The run directory is ``root / name``.
+        config: The whole configuration in plain values, as ``fit`` has it (``model``, ``data``, ``trainer``, ...): it is
+            recorded, compared when the run is resumed, and given to W&B.
+        config_text: What config.yaml holds: the same run again, which neither resumes this one nor deletes it.
+        seed: Of all random draws.
+        resume: Continue the run of that name; if nothing of it is saved, start it.
+        overwrite: Delete a run of that name first.
+        keep_checkpoints: Of finished experiences: ``last`` (the base and the last), ``all``, or the number of last ones.
+        stop_after: The number of the experience after which the run stops; None: the last.
+        trust_run: The files of a run directory that is resumed may be links to elsewhere.
+        energy: How energy is measured.
+        wandb: Where W&B's run goes.
+        progress: A live line in a terminal, else a line an epoch.
+        command: What another process is told that wants the run directory meanwhile.
+    """
+
+    name: str
+    root: Path
+    config: dict[str, Any]
+    config_text: str
+    seed: int = 0
+    resume: bool = False
+    overwrite: bool = False
+    keep_checkpoints: str | int = "last"
+    stop_after: int | None = None
+    trust_run: bool = False
+    energy: EnergyOptions = field(default_factory=EnergyOptions)
+    wandb: WandbOptions = field(default_factory=WandbOptions)
+    progress: bool = True
+    command: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse values that no run can have.
+
+        Raises:
+            ConfigError: One is such.
+        """
+        check_run_options(self.energy.country, self.keep_checkpoints, self.stop_after)
+
+    @property
+    def directory(self) -> RunDirectory:
+        """Where the run is kept."""
+        return RunDirectory(self.root / self.name)
+
+    @property
+    def base_checkpoint(self) -> str | None:
+        """The file or run directory that the run starts from, if it does."""
+        return self.config["model"].get("base_checkpoint") or None
+
+    @property
+    def config_hash(self) -> str:
+        """SHA-256 of the options that decide the result."""
+        return hashlib.sha256(json.dumps(binding(self.config), sort_keys=True, default=str).encode()).hexdigest()
+
+    def component(self, key: str, thing: object) -> dict[str, Any]:
+        """The class and the options of a configured part of the model.
+
+        Args:
+            key: ``strategy`` or ``base_strategy``.
+            thing: The part itself, where none is configured.
+        """
+        config = self.config["model"].get(key)
+        if isinstance(config, dict):
+            return {"class_path": config["class_path"], "init_args": config.get("init_args", {})}
+        return {"class_path": class_path(thing), "init_args": {}}
+
+
+def check_run_options(country: str, keep_checkpoints: str | int, stop_after: int | None) -> None:
+    """Refuse values of options that no run can have.
+
+    Raises:
+        ConfigError: One is such.
+    """
+    check_country(country)
+    if isinstance(keep_checkpoints, int) and keep_checkpoints < 1:
+        raise ConfigError(f"keep_checkpoints: expected last, all or a number from 1 on, found {keep_checkpoints}.")
+    if stop_after is not None and stop_after < 0:
+        raise ConfigError(f"stop_after: expected the number of an experience, from 0 on, found {stop_after}.")
