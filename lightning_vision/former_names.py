@@ -151,10 +151,7 @@ MOVED_NAMES: dict[str, dict[str, tuple[str, ...]]] = {
         ),
     },
     "processes": {
-        "terminal.first_rank": (
-            "is_first",
-            "say",
-        ),
+        "terminal.first_rank": ("is_first",),
     },
     "program": {
         "program.argument_parser": ("StreamArgumentParser",),

@@ -372,7 +372,7 @@ def test_a_checkpoints_options_do_not_go_over_those_of_the_command(
     # Lightning's _parse_ckpt_path would put drop_rate back to 0, without a word.
     run = fit(tmp_path, "run")
     rates = []
-    monkeypatch.setattr(checkpoint_tasks, "test", lambda model, *_: rates.append(model.hparams["drop_rate"]))
+    monkeypatch.setattr(checkpoint_tasks, "test", lambda found: rates.append(found.model.hparams["drop_rate"]))
     options = [option for option in QUICK if not option.startswith("--keep")]
     assert main(["test", *options, f"--ckpt_path={run}", "--model.drop_rate=0.5"]) == 0
     assert rates == [0.5]

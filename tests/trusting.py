@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -10,22 +9,18 @@ from command_line import QUICK
 from PIL import Image
 
 from lightning_vision.cli import main
-from lightning_vision.data.datamodule import StreamDataModule
-from lightning_vision.learning.classifier import ContinualClassifier
-from lightning_vision.learning.trainer_factory import TrainerFactory
+from lightning_vision.learning.loaded_checkpoint import LoadedCheckpoint
 
-Opened = tuple[ContinualClassifier, StreamDataModule, TrainerFactory, Path, int]
 ODD = {"yellow": (220, 220, 40), "purple": (160, 40, 180)}
 
 
-def opened(checkpoint: Path, *options: str) -> Opened:
-    """Model, data, trainers, path and experience, as every task on a checkpoint is given them."""
-    found: list[Any] = []
+def opened(checkpoint: Path, *options: str) -> LoadedCheckpoint:
+    """The checkpoint as every task on one is given it."""
+    found: list[LoadedCheckpoint] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("lightning_vision.run.checkpoint_tasks.test", lambda *given: found.append(given))
+        patch.setattr("lightning_vision.run.checkpoint_tasks.test", found.append)
         assert main(["test", *QUICK, *options, f"--ckpt_path={checkpoint}"]) == 0
-    model, datamodule, trainers, path, experience = found[0][:5]
-    return model, datamodule, trainers, path, experience
+    return found[0]
 
 
 def write_strangers(root: Path, names: Sequence[str] = tuple(ODD), count: int = 20, side: int = 48) -> Path:

@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from lightning_vision.errors import DataError
-from lightning_vision.terminal.first_rank import say
+from lightning_vision.terminal.messages import print_notice
 from lightning_vision.terminal.wording import in_lines, plural
 
 
@@ -66,6 +66,6 @@ class DataProblems:
     def report(self, place: object) -> None:
         """Print what was left out, and the remarks."""
         if self.skipped:
-            say(f"{place}: skipped {plural(len(self.skipped), 'file')} ({self.counted()}).")
+            print_notice(f"{place}: skipped {plural(len(self.skipped), 'file')} ({self.counted()}).")
         for remark in self.remarks:
-            say(remark)
+            print_notice(remark)

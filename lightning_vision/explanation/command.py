@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from rich.console import Console
 
 from lightning_vision.array_types import Rows
 from lightning_vision.data.datamodule import StreamDataModule
@@ -23,10 +22,9 @@ from lightning_vision.explanation.scores import summarise
 from lightning_vision.explanation.sections import SECTIONS, SectionMaker
 from lightning_vision.explanation.target_layers import find_target_layer
 from lightning_vision.learning.classifier import ContinualClassifier
-from lightning_vision.learning.trainer_factory import TrainerFactory
-from lightning_vision.results.run_directory import RunDirectory
+from lightning_vision.learning.loaded_checkpoint import LoadedCheckpoint
 from lightning_vision.storage.atomic_write import write_atomically
-from lightning_vision.terminal.first_rank import is_first
+from lightning_vision.terminal.messages import print_line
 from lightning_vision.terminal.wording import plural
 from lightning_vision.tracking.loggers import close_loggers, log_experience
 from lightning_vision.tracking.stream_position import StreamPosition
@@ -35,22 +33,11 @@ from lightning_vision.tracking.wandb_logger import make_wandb_logger
 PART_NAMES = {"test": "test set", "val": "validation set", "train": "training set"}
 
 
-def explain(
-    model: ContinualClassifier,
-    datamodule: StreamDataModule,
-    trainers: TrainerFactory,
-    path: Path,
-    experience: int,
-    options: ExplainOptions,
-) -> None:
+def explain(checkpoint: LoadedCheckpoint, options: ExplainOptions) -> None:
     """Write galleries, a page and figures of a checkpoint's maps.
 
     Args:
-        model: The classifier, the checkpoint's weights loaded.
-        datamodule: Its data.
-        trainers: Knows the device.
-        path: The checkpoint.
-        experience: The one that it is from.
+        checkpoint: What is looked at.
         options: What is shown and measured.
 
     Raises:
@@ -58,20 +45,28 @@ def explain(
         DataError: There are no images, or no boxes where they are required.
     """
     _check(options)
+    model, datamodule, path, experience = (
+        checkpoint.model,
+        checkpoint.datamodule,
+        checkpoint.path,
+        checkpoint.experience,
+    )
     if options.boxes == "required":
         check_boxes(datamodule)
-    trainer = trainers.evaluation()
+    trainer = checkpoint.trainers.evaluation()
     if trainer.world_size > 1:
         raise ConfigError("explain runs in one process: give --trainer.devices=1.")
     model.to(trainer.strategy.root_device)
     model.eval()
     target = find_target_layer(model.network.backbone, model.image_size, options.layer)
     rows, others = _rows(model, datamodule, options.split, experience)
-    folder = Path(options.output) if options.output else path.parent.parent / "explain"
+    folder = Path(options.output) if options.output else checkpoint.directory.path / "explain"
     _make(folder)
-    _say(f"{path}: {options.method} of {target}, for {plural(len(rows), 'image')} of the {PART_NAMES[options.split]}.")
+    print_line(
+        f"{path}: {options.method} of {target}, for {plural(len(rows), 'image')} of the {PART_NAMES[options.split]}."
+    )
     if others:
-        _say(f"Left out: {plural(others, 'image')} of classes that this checkpoint has not seen.")
+        print_line(f"Left out: {plural(others, 'image')} of classes that this checkpoint has not seen.")
     seen = observe(model, datamodule, rows, options.batch_size, "predicting")
     measured, figures = _measure(model, datamodule, rows, options)
     training = _training_rows(datamodule, experience)
@@ -85,7 +80,7 @@ def explain(
     write_page(facts, sections, figures, folder / "explain.html")
     _tell(folder, sections, figures, len(rows) - right, len(rows), notes)
     if options.log_galleries:
-        _send(folder, path, experience, options, galleries, figures)
+        _send(folder, checkpoint, options, galleries, figures)
 
 
 def _make(folder: Path) -> None:
@@ -177,14 +172,14 @@ def _tell(
     folder: Path, sections: list[Section], figures: pd.DataFrame | None, wrong: int, count: int, notes: list[str]
 ) -> None:
     """What was found and where it is."""
-    _say(f"{plural(wrong, 'error')} among {plural(count, 'image')}; shown: " + _counted(sections))
+    print_line(f"{plural(wrong, 'error')} among {plural(count, 'image')}; shown: " + _counted(sections))
     for note in notes:
-        _say(note)
+        print_line(note)
     if figures is not None:
         for answers in ("all", "right", "wrong"):
-            _say(_sentence(figures[figures["class"].isna() & (figures["answers"] == answers)].iloc[0]))
+            print_line(_sentence(figures[figures["class"].isna() & (figures["answers"] == answers)].iloc[0]))
     tables = ", scores.csv and maps.csv" if figures is not None else ""
-    _say(
+    print_line(
         f"Written: {folder / 'explain.html'}, {plural(len(sections), 'PNG gallery').replace('gallerys', 'galleries')}{tables} beside it."
     )
 
@@ -213,14 +208,13 @@ def _sentence(row: pd.Series) -> str:
 
 def _send(
     folder: Path,
-    path: Path,
-    experience: int,
+    checkpoint: LoadedCheckpoint,
     options: ExplainOptions,
     galleries: dict[str, Path],
     figures: pd.DataFrame | None,
 ) -> None:
     """The galleries as a W&B run of their own."""
-    directory = RunDirectory(path.parent.parent)
+    directory = checkpoint.directory
     config = directory.read_config() if directory.config.is_file() else {}
     group = (config.get("wandb") or {}).get("group")
     logger = make_wandb_logger(
@@ -228,7 +222,7 @@ def _send(
         f"{directory.path.name}-explain",
         group,
         "explain",
-        {"explain": asdict(options), "checkpoint": str(path)},
+        {"explain": asdict(options), "checkpoint": str(checkpoint.path)},
     )
     scalars: dict[str, float | None] = {}
     if figures is not None:
@@ -238,11 +232,6 @@ def _send(
             for name in ("box_share", "saliency_share", "pointing", "drop", "increase")
         }
     images = {f"explain/{key}": gallery for key, gallery in galleries.items()}
-    log_experience([logger], StreamPosition(experience), scalars, images=images)
+    log_experience([logger], StreamPosition(checkpoint.experience), scalars, images=images)
     close_loggers([logger])
-    _say(f"W&B: the galleries are in {folder / 'wandb'}.")
-
-
-def _say(text: str) -> None:
-    if is_first():
-        Console(soft_wrap=True, highlight=False).print(text, markup=False)
+    print_line(f"W&B: the galleries are in {folder / 'wandb'}.")

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from rich.console import Console
 
 from lightning_vision.array_types import Rows
 from lightning_vision.data.batch_order import Draw
@@ -27,10 +26,11 @@ from lightning_vision.exporting.formats import Format, Onnx, Pt2, Pte
 from lightning_vision.exporting.model_card import Exported, write_model_card
 from lightning_vision.exporting.options import ExportOptions
 from lightning_vision.learning.classifier import ContinualClassifier
-from lightning_vision.learning.trainer_factory import TrainerFactory
+from lightning_vision.learning.loaded_checkpoint import LoadedCheckpoint
 from lightning_vision.recipes.test_time_augmentation import TestTimeAugmentation
 from lightning_vision.storage.atomic_write import write_atomically
 from lightning_vision.terminal.first_rank import is_first
+from lightning_vision.terminal.messages import print_line
 from lightning_vision.terminal.wording import plural
 from lightning_vision.trust.kept_calibration import Trusted, read_trusted
 
@@ -38,24 +38,14 @@ ENOUGH_AGREEMENT = 0.98
 """Share of the images for which int8 should predict what float does; below, the user is warned."""
 
 
-def export(
-    model: ContinualClassifier,
-    datamodule: StreamDataModule,
-    trainers: TrainerFactory,
-    path: Path,
-    experience: int,
-    options: ExportOptions,
-) -> None:
+def export(checkpoint: LoadedCheckpoint, options: ExportOptions) -> None:
     """Write the classifier of a checkpoint to a file, with a model card beside it.
 
     The file bears its name only once it was read again and gave what the model gives.
 
     Args:
-        model: The weights of the checkpoint.
-        datamodule: Its test images are what the file is checked on, its training images what int8 is calibrated on.
-        trainers: Know the run's recipes; the file is written and checked on the CPU.
-        path: The checkpoint.
-        experience: The experience that it is from.
+        checkpoint: Its test images are what the file is checked on, its training images what int8 is calibrated on. The file
+            is written and checked on the CPU.
         options: What is written.
 
     Raises:
@@ -66,11 +56,12 @@ def export(
     options.check()
     if not is_first():
         return
-    run = path.parent.parent
+    model, datamodule, experience = checkpoint.model, checkpoint.datamodule, checkpoint.experience
+    run = checkpoint.directory.path
     target = _target(options, run)
     model.cpu().eval()
     module = ClassifierModule(model)
-    trusted = read_trusted(path)
+    trusted = read_trusted(checkpoint.path)
     description = describe(
         model,
         module,
@@ -84,23 +75,25 @@ def export(
     made = _Making(model, module, description, _format(options, calibration), images, len(calibration))
     write_atomically(target, made.write_and_check)
     exported = made.exported(target)
-    callbacks = trainers.options()["callbacks"]
+    callbacks = checkpoint.trainers.options()["callbacks"]
     one_view = any(isinstance(callback, TestTimeAugmentation) for callback in callbacks)
     card = write_model_card(exported, datamodule, run, experience, one_view=one_view)
     for line in exported.lines(fitted=trusted is not None):
-        _say(line)
+        print_line(line)
     if one_view:
-        _say("The file predicts by one view of an image: without the test-time augmentation of the run's test figures.")
+        print_line(
+            "The file predicts by one view of an image: without the test-time augmentation of the run's test figures."
+        )
     if options.int8 and exported.difference.agreement < ENOUGH_AGREEMENT:
-        _say(
+        print_line(
             f"WARNING: int8 predicts another class than float for {1 - exported.difference.agreement:.1%} of the images. Use "
             "more --calibration_images, or the float file."
         )
     if head_path(target).exists():
-        _say(
+        print_line(
             f"{head_path(target)} was learned on the file that was there before: move it away, or nothing will read the new one."
         )
-    _say(f"Model card: {card}")
+    print_line(f"Model card: {card}")
 
 
 class _Making:
@@ -191,7 +184,7 @@ def _rows_to_check(datamodule: StreamDataModule, most: int) -> Rows:
                 "There are no test and no validation images to check the exported file on. Give data.test_fraction or "
                 "data.val_fraction."
             )
-        _say("There are no test images: the file is checked on validation images.")
+        print_line("There are no test images: the file is checked on validation images.")
     return rows[np.unique(np.linspace(0, len(rows) - 1, most).round().astype(np.int64))]
 
 
@@ -200,7 +193,7 @@ def _calibration(datamodule: StreamDataModule, experience: int, options: ExportO
     rows = np.concatenate([item.indices for item in list(datamodule.stream)[: experience + 1]])
     count = min(options.calibration_images, len(rows))
     if count < options.calibration_images:
-        _say(f"int8 is calibrated on all {plural(count, 'training image')}: there are no more.")
+        print_line(f"int8 is calibrated on all {plural(count, 'training image')}: there are no more.")
     drawn = np.sort(np.random.default_rng(0).choice(rows, count, replace=False))
     return _images(datamodule, drawn, datamodule.image_size)
 
@@ -219,7 +212,3 @@ def _images(datamodule: StreamDataModule, rows: Rows, size: int) -> Images:
             f"data.eval_transforms: expected images of 3 x {size} x {size}, as data.image_size says; found {' x '.join(map(str, wrong))}."
         )
     return np.asarray(torch.stack(images).numpy())
-
-
-def _say(text: str) -> None:
-    Console(soft_wrap=True, highlight=False).print(text, markup=False)

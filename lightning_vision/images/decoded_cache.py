@@ -19,7 +19,7 @@ from torchvision.transforms.v2 import functional as F  # noqa: N812 - torchvisio
 
 from lightning_vision.images.image_sources import Annotations, ImageSource, InMemory
 from lightning_vision.storage.cache_folder import locked
-from lightning_vision.terminal.first_rank import say
+from lightning_vision.terminal.messages import print_notice
 
 VERSION = 2
 """Of the file's layout and of how images are reduced."""
@@ -163,7 +163,7 @@ class DecodedImages:
         first = not self._given_up and (self._turn is None or bool(os.read(self._turn, 1)))
         self._given_up = True
         if first:
-            say(
+            print_notice(
                 f"Decoded images cannot be kept in {self.path.parent}: {error.strerror or error}. Those that are not there yet "
                 "are decoded each time. Free some space, or give another folder as data.cache_dir."
             )

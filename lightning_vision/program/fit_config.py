@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, cast
@@ -13,7 +10,7 @@ import yaml
 from jsonargparse import Namespace
 
 from lightning_vision.program.plain_config import plain
-from lightning_vision.program.stream_cli import StreamCLI
+from lightning_vision.program.stream_cli import StreamCLI, without_own_words
 
 
 @dataclass(frozen=True)
@@ -75,13 +72,3 @@ def read_fit_config(words: list[str]) -> ReadConfig:
     config = cli.config.fit
     config.ckpt_path, config.overwrite = None, False
     return ReadConfig(plain(cli.parser, cli.config, "fit"), config, cli.subparser)
-
-
-@contextmanager
-def without_own_words() -> Iterator[None]:
-    """LightningCLI warns where both it and sys.argv hold words."""
-    argv, sys.argv = sys.argv, sys.argv[:1]
-    try:
-        yield
-    finally:
-        sys.argv = argv

@@ -6,11 +6,31 @@ import errno
 import logging
 import re
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from lightning_vision.errors import ConfigError, DataError, TrainingError, UserError
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """What a library raises inside and a user can mend becomes an error of ours, in words.
+
+    Raises:
+        UserError: Something that the user can mend.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        mended = in_words(error)
+        if mended is None:
+            raise
+        raise mended from error
 
 
 def in_words(error: Exception) -> UserError | None:

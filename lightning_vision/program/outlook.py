@@ -10,7 +10,8 @@ from lightning_vision.learning.checkpoints import match_base
 from lightning_vision.learning.classifier import ContinualClassifier
 from lightning_vision.learning.recipe import take_recipes
 from lightning_vision.learning.trainer_factory import TrainerFactory
-from lightning_vision.program.fit_config import ReadCLI, without_own_words
+from lightning_vision.program.fit_config import ReadCLI
+from lightning_vision.program.stream_cli import without_own_words
 from lightning_vision.run.plan_checks import check_plan
 from lightning_vision.run.work_plan import work
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shlex
-from contextlib import nullcontext
-from itertools import pairwise
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -17,32 +18,23 @@ import datamodules as datamodules
 import lightning_vision.recipes as known_recipes  # noqa: F401 - for short names
 import strategies as strategies
 from lightning_vision.data.datamodule import StreamDataModule
-from lightning_vision.errors import CheckpointError, ConfigError
+from lightning_vision.errors import ConfigError
 from lightning_vision.explanation.options import ExplainOptions
 from lightning_vision.exporting.options import ExportOptions
-from lightning_vision.learning.checkpoints import (
-    check_fits,
-    check_same_strategies,
-    find_checkpoint,
-    match_classes,
-    read_checkpoint,
-    use_classes,
-)
 from lightning_vision.learning.classifier import ContinualClassifier
-from lightning_vision.learning.recipe import take_recipes
-from lightning_vision.learning.trainer_factory import TrainerFactory
+from lightning_vision.learning.loaded_checkpoint import LoadedCheckpoint
 from lightning_vision.learning.trainer_options import TRAINER_DEFAULTS, check_trainer_options
 from lightning_vision.learning.trainer_probe import probe_trainer, starts_processes
 from lightning_vision.program import parser_errors
 from lightning_vision.program.argument_parser import StreamArgumentParser
 from lightning_vision.program.fit_command import fit, keep, run_request
-from lightning_vision.program.loaded_checkpoint import experience_at
+from lightning_vision.program.load_checkpoint import load_checkpoint
 from lightning_vision.program.options import OPTIONS
 from lightning_vision.program.plain_config import plain, use_plain_values
-from lightning_vision.results.run_directory import RunDirectory
 from lightning_vision.run.launch import RunLaunch
 from lightning_vision.run.run_request import RunRequest, check_run_options
 from lightning_vision.terminal.first_rank import is_first
+from lightning_vision.terminal.messages import print_line
 from lightning_vision.tracking.options import EnergyOptions, WandbOptions
 from lightning_vision.trust.options import TrustOptions
 
@@ -249,7 +241,7 @@ class StreamCLI(LightningCLI):
         """Loss and accuracy on the validation parts up to the checkpoint's experience."""
         from lightning_vision.run.checkpoint_tasks import validate
 
-        validate(*self._with_checkpoint(ckpt_path))
+        validate(self.load(ckpt_path))
 
     def test(
         self,
@@ -262,15 +254,15 @@ class StreamCLI(LightningCLI):
         from lightning_vision.run.checkpoint_tasks import test
 
         asked = TrustOptions(**options)
-        checkpoint = self._with_checkpoint(ckpt_path)
-        directory = RunDirectory(checkpoint[3].parent.parent)
-        held = is_first() and directory.results.is_file()
-        with directory.held(shlex.join(["lightning-vision", *self.words])) if held else nullcontext():
-            test(*checkpoint)
+        checkpoint = self.load(ckpt_path)
+        directory = checkpoint.directory
+        writes = is_first() and directory.results.is_file()
+        with directory.held(shlex.join(["lightning-vision", *self.words])) if writes else nullcontext():
+            test(checkpoint)
         if asked.asked:
             from lightning_vision.trust.command import assess
 
-            assess(*checkpoint, asked)
+            assess(checkpoint, asked)
 
     def explain(
         self,
@@ -282,7 +274,7 @@ class StreamCLI(LightningCLI):
         """Show what the classifier looks at where it errs."""
         from lightning_vision.explanation.command import explain
 
-        explain(*self._with_checkpoint(ckpt_path, evaluates=False), ExplainOptions(**options))
+        explain(self.load(ckpt_path, evaluates=False), ExplainOptions(**options))
 
     def export(
         self,
@@ -294,13 +286,30 @@ class StreamCLI(LightningCLI):
         """Write the classifier for other machines, checked against the original."""
         from lightning_vision.exporting.command import export
 
-        export(*self._with_checkpoint(ckpt_path, evaluates=False), ExportOptions(**options))
+        export(self.load(ckpt_path, evaluates=False), ExportOptions(**options))
 
     def predict(self, model: ContinualClassifier, datamodule: StreamDataModule, ckpt_path: str | None = None) -> None:
         """Write predictions.csv."""
         from lightning_vision.run.checkpoint_tasks import predict
 
-        predict(*self._with_checkpoint(ckpt_path))
+        predict(self.load(ckpt_path))
+
+    def load(self, ckpt_path: str | None, evaluates: bool = True) -> LoadedCheckpoint:
+        """Model and data with a checkpoint's weights; see ``load_checkpoint``.
+
+        Raises:
+            ConfigError: No checkpoint is given.
+        """
+        if not ckpt_path:
+            raise ConfigError(f"{self.subcommand} needs --ckpt_path: a checkpoint file or a run directory.")
+        return load_checkpoint(
+            self.model,
+            self.datamodule,
+            self._build_trainer_options,
+            ckpt_path,
+            seed=self.config[str(self.subcommand)].seed_everything,
+            evaluates=evaluates,
+        )
 
     def data(self, model: None, datamodule: StreamDataModule, output: str | None = None) -> None:
         """Describe the data in the terminal and on a page."""
@@ -314,55 +323,14 @@ class StreamCLI(LightningCLI):
         report = describe(datamodule, int(config.seed_everything))
         print_report(report, Console(soft_wrap=True, highlight=False))
         write_page(report, datamodule, path)
-        say(f"The page with images: {path}")
-
-    def _with_checkpoint(
-        self, ckpt_path: str | None, evaluates: bool = True
-    ) -> tuple[ContinualClassifier, StreamDataModule, TrainerFactory, Path, int]:
-        """Model and data for a checkpoint, the classes matched; its path and the experience that it is from.
-
-        Args:
-            ckpt_path: As the user gave it.
-            evaluates: Images are evaluated as in the run, by whatever its recipes make of them.
-        """
-        if not ckpt_path:
-            raise ConfigError(f"{self.subcommand} needs --ckpt_path: a checkpoint file or a run directory.")
-        path = find_checkpoint(ckpt_path)
-        checkpoint = read_checkpoint(path)
-        names = match_classes(checkpoint["lightning_vision"]["class_names"], self.datamodule.class_names, path)
-        use_classes(self.model, self.datamodule, names)
-        check_fits(checkpoint, self.model, path)
-        check_same_strategies(checkpoint, self.model, path)
-        # The strategy is that of the checkpoint's run; the first checkpoints did not say of which seed it was.
-        self.model.seed = int(
-            checkpoint["lightning_vision"].get("seed", self.config[str(self.subcommand)].seed_everything)
-        )
-        experience = int(checkpoint["lightning_vision"]["experience"])
-        for number in range(experience + 1):
-            self.model.begin_experience(experience_at(self.datamodule.stream, number))
-        try:
-            self.model.load_state_dict(checkpoint["state_dict"])
-        except RuntimeError as error:
-            raise CheckpointError(
-                f"{path} does not fit this model: {' '.join(str(error).split())[:300]} Use the options and the stream it "
-                "was written with."
-            ) from error
-        self.model.picked_variant = checkpoint["lightning_vision"]["picked_variant"]
-        strategy = self.model.strategy  # after the base too its prediction is the one, if it was given the base's data
-        self.model.base_statistics = strategy.kind == "closed_form" and strategy.needs_base_data
-        factory = TrainerFactory(self._build_trainer_options, path.parent.parent, [])
-        for recipe in take_recipes(factory) if evaluates else []:
-            recipe.before_run(self.model, self.datamodule)
-        return self.model, self.datamodule, factory, path, experience
+        print_line(f"The page with images: {path}")
 
 
-def is_given(words: list[str], option: str) -> bool:
-    """Whether a flag is on, however it is written; the last of several counts."""
-    values = [after for word, after in pairwise([*words, "--"]) if word == option]
-    return bool(values) and values[-1].lower() not in ("false", "no")
-
-
-def say(text: str) -> None:
-    """A line of the answer on standard output, from the first rank alone."""
-    if is_first():
-        print(text, flush=True)
+@contextmanager
+def without_own_words() -> Iterator[None]:
+    """LightningCLI warns where both it and sys.argv hold words."""
+    argv, sys.argv = sys.argv, sys.argv[:1]
+    try:
+        yield
+    finally:
+        sys.argv = argv

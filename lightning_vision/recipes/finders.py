@@ -22,7 +22,7 @@ from lightning_vision.errors import ConfigError, TrainingError
 from lightning_vision.learning.classifier import ContinualClassifier
 from lightning_vision.learning.recipe import Moment, Recipe
 from lightning_vision.learning.run_trainer import RunTrainer
-from lightning_vision.terminal.first_rank import say
+from lightning_vision.terminal.messages import print_notice
 
 
 def steepest_descent(rates: Sequence[float], losses: Sequence[float], skip_first: int = 10) -> float | None:
@@ -85,12 +85,12 @@ class LearningRateFinder(Recipe):
         found = self._search(moment)
         moment.model.found_learning_rate = found
         if found is None:
-            say(
+            print_notice(
                 f"LearningRateFinder{_place(moment)}: there is no telling a rate between {self.lowest:g} and {self.highest:g}; the "
                 "optimizer's own stays."
             )
         else:
-            say(f"LearningRateFinder{_place(moment)}: a learning rate of {found:.3g}.")
+            print_notice(f"LearningRateFinder{_place(moment)}: a learning rate of {found:.3g}.")
 
     def _search(self, moment: Moment) -> float | None:
         """The rate, or None if there is no telling."""
@@ -187,7 +187,7 @@ class BatchSizeFinder(Recipe):
                 "BatchSizeFinder: not even one image fits into the memory. Use a smaller data.image_size."
             )
         moment.datamodule.batch_size = found
-        say(f"BatchSizeFinder{_place(moment)}: {found} images a batch.")
+        print_notice(f"BatchSizeFinder{_place(moment)}: {found} images a batch.")
 
     def after_experience(self, moment: Moment) -> None:
         """What was asked for holds again: a run that is gone on with begins the next experience with it too."""

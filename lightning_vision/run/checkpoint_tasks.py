@@ -2,65 +2,58 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pandas as pd
-from rich.console import Console
 
-from lightning_vision.data.datamodule import StreamDataModule
 from lightning_vision.drawing.figures import confusion_csv, save_confusion_figure
 from lightning_vision.errors import DataError
 from lightning_vision.features.feature_serving import FeatureServing
 from lightning_vision.learning.classifier import ContinualClassifier
-from lightning_vision.learning.trainer_factory import TrainerFactory
+from lightning_vision.learning.loaded_checkpoint import LoadedCheckpoint
 from lightning_vision.results.predictions import Collector, Predictions
-from lightning_vision.results.run_directory import RunDirectory
 from lightning_vision.results.schema import read_results
 from lightning_vision.results.scores import score_predictions
 from lightning_vision.run.reevaluation import rewrite_run, why_another
 from lightning_vision.storage.atomic_write import write_atomically
 from lightning_vision.terminal.first_rank import is_first
+from lightning_vision.terminal.messages import print_line
 from lightning_vision.terminal.wording import plural
 
 
-def validate(
-    model: ContinualClassifier, datamodule: StreamDataModule, trainers: TrainerFactory, path: Path, experience: int
-) -> None:
+def validate(checkpoint: LoadedCheckpoint) -> None:
     """Print loss and accuracy on the validation parts of the experiences up to the checkpoint's."""
-    trainer = trainers.evaluation()
+    datamodule, path, experience = checkpoint.datamodule, checkpoint.path, checkpoint.experience
+    trainer = checkpoint.trainers.evaluation()
     loader = datamodule.evaluation_loader("val", experience, trainer.global_rank, trainer.world_size)
     if not len(loader):
-        _say(f"There is no validation data (data.val_fraction is {datamodule.val_fraction}).")
+        print_line(f"There is no validation data (data.val_fraction is {datamodule.val_fraction}).")
         return
-    found = trainer.validate(model, dataloaders=loader, verbose=False)[0]
+    found = trainer.validate(checkpoint.model, dataloaders=loader, verbose=False)[0]
     figures = ", ".join(f"{key} {value:.4f}" for key, value in found.items())
-    _say(f"{path}: {figures} on the validation parts of experiences 0 to {experience}.")
+    print_line(f"{path}: {figures} on the validation parts of experiences 0 to {experience}.")
 
 
-def test(
-    model: ContinualClassifier, datamodule: StreamDataModule, trainers: TrainerFactory, path: Path, experience: int
-) -> None:
+def test(checkpoint: LoadedCheckpoint) -> None:
     """Evaluate on the whole test set; in a run directory rewrite all figures of the evaluation after the last experience."""
-    found = _one_pass(model, datamodule, trainers, keep_probability=False)
+    model, datamodule, path = checkpoint.model, checkpoint.datamodule, checkpoint.path
+    found = _one_pass(checkpoint, keep_probability=False)
     if not is_first():
         return
     predictions = _picked(model, found)
     scores = score_predictions(
         predictions.label, predictions.predicted[0], predictions.confidence[0], model.class_names
     )
-    folder = path.parent.parent
-    _say(
+    print_line(
         f"{path}: test accuracy {scores.accuracy:.4f}, macro F1 {scores.macro_f1:.4f}, ECE {scores.ece:.4f} on {len(predictions.index)} images."
     )
-    directory = RunDirectory(folder)
+    directory, folder = checkpoint.directory, checkpoint.directory.path
     if directory.results.is_file():
         results = read_results(directory.results)
-        why = why_another(directory, results, datamodule, trainers, experience)
+        why = why_another(directory, results, datamodule, checkpoint.trainers, checkpoint.experience)
         if why:
-            _say(f"{directory.results} is left as it is: {why}.")
+            print_line(f"{directory.results} is left as it is: {why}.")
         else:
             rewrite_run(directory, results, datamodule, found)
-            _say(f"Rewritten: {directory.results}, predictions.npz, and the tables and charts of both matrices")
+            print_line(f"Rewritten: {directory.results}, predictions.npz, and the tables and charts of both matrices")
         return
     confusion_csv(scores.confusion_matrix, model.class_names, folder / "confusion_matrix.csv")
     save_confusion_figure(
@@ -69,14 +62,13 @@ def test(
         folder / "confusion_matrix.png",
         f"{folder.name}: confusion on the test set",
     )
-    _say(f"Rewritten: {folder / 'confusion_matrix.png'} and .csv")
+    print_line(f"Rewritten: {folder / 'confusion_matrix.png'} and .csv")
 
 
-def predict(
-    model: ContinualClassifier, datamodule: StreamDataModule, trainers: TrainerFactory, path: Path, experience: int
-) -> None:
+def predict(checkpoint: LoadedCheckpoint) -> None:
     """Write predictions.csv: path, predicted class, probability per class, true class."""
-    predictions = _picked(model, _one_pass(model, datamodule, trainers, keep_probability=True))
+    model, datamodule = checkpoint.model, checkpoint.datamodule
+    predictions = _picked(model, _one_pass(checkpoint, keep_probability=True))
     if not is_first() or predictions.probability is None:
         return
     names = model.class_names
@@ -88,20 +80,19 @@ def predict(
             "true": [names[label] for label in predictions.label],
         }
     )
-    target = path.parent.parent / "predictions.csv"
+    target = checkpoint.directory.path / "predictions.csv"
     write_atomically(target, lambda temporary: table.to_csv(temporary, index=False, errors="backslashreplace"))
     samples = plural(len(datamodule.samples), "image")
-    _say(f"{plural(len(table), 'prediction')}, for the test part of {samples} in all, written: {target}")
+    print_line(f"{plural(len(table), 'prediction')}, for the test part of {samples} in all, written: {target}")
 
 
-def _one_pass(
-    model: ContinualClassifier, datamodule: StreamDataModule, trainers: TrainerFactory, keep_probability: bool
-) -> Predictions:
+def _one_pass(checkpoint: LoadedCheckpoint, keep_probability: bool) -> Predictions:
     """The predictions of the network as it stands for the whole test set, all variants, on every process."""
-    trainer = trainers.evaluation()
+    model, datamodule = checkpoint.model, checkpoint.datamodule
+    trainer = checkpoint.trainers.evaluation()
     collector = Collector(keep_probability)
     model.collectors = [collector]
-    features = FeatureServing(model, datamodule, _say)
+    features = FeatureServing(model, datamodule, print_line)
     if trainer.world_size == 1:  # several processes do not know each other yet
         device = trainer.strategy.root_device
         model.to(device)
@@ -123,8 +114,3 @@ def _picked(model: ContinualClassifier, found: Predictions) -> Predictions:
     """A sweep's checkpoint holds every variant; the network's head is the one that was picked."""
     picked = model.picked_variant
     return found.one(picked) if picked in found.variants else found
-
-
-def _say(text: str) -> None:
-    if is_first():
-        Console(soft_wrap=True, highlight=False).print(text, markup=False)

@@ -10,7 +10,7 @@ from filelock import FileLock, Timeout
 
 from lightning_vision.errors import ConfigError, DataError, TrainingError
 from lightning_vision.storage.writer_lock import NO_LOCKS
-from lightning_vision.terminal.first_rank import say
+from lightning_vision.terminal.messages import print_notice
 
 SUFFIX = ".lightning_vision"
 
@@ -120,4 +120,6 @@ def keep(what: str, path: Path, write: Callable[[], None]) -> None:
     except (OSError, TrainingError) as error:
         reason = error.__cause__ if isinstance(error.__cause__, OSError) else error
         told = (reason.strerror if isinstance(reason, OSError) else None) or reason
-        say(f"{what} cannot be kept in {path}: {told}. This run goes on without; the next one computes them anew.")
+        print_notice(
+            f"{what} cannot be kept in {path}: {told}. This run goes on without; the next one computes them anew."
+        )

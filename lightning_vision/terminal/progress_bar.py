@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from lightning_vision.terminal.first_rank import is_first
+from lightning_vision.terminal.messages import speaks
 
 PATIENCE_SECONDS = 2.0
 """Work that takes longer shows a progress bar."""
@@ -27,7 +27,7 @@ def progress_bar(text: str, total: int) -> Iterator[Callable[[], None]]:
     def advance() -> None:
         nonlocal done, shown
         done += 1
-        if not shown and is_first() and time.monotonic() - began > PATIENCE_SECONDS:
+        if not shown and speaks() and time.monotonic() - began > PATIENCE_SECONDS:
             progress.start()
             shown = True
         if shown:

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from lightning_vision.terminal.first_rank import is_first
+from lightning_vision.terminal.messages import speaks
 from lightning_vision.terminal.wording import plural
 
 if TYPE_CHECKING:
@@ -28,8 +28,7 @@ class StreamProgress(Callback):
 
     def __init__(self, console: Console | None = None, enabled: bool = True) -> None:
         self.console = console or make_console()
-        self.speaks = is_first()
-        self.enabled = enabled and self.speaks
+        self.enabled = enabled and speaks()
         self._live: Progress | None = None
         self._task = TaskID(0)
         self._plan: list[float] = []
@@ -69,7 +68,7 @@ class StreamProgress(Callback):
 
     def say(self, text: str) -> None:
         """Print a line."""
-        if self.speaks:
+        if speaks():
             self.console.print(escape(text), soft_wrap=True)
 
     def experience(self, experience: Experience) -> None:

@@ -13,6 +13,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from typing_extensions import override
 
 from lightning_vision.errors import ConfigError
+from lightning_vision.terminal.messages import print_line
 from lightning_vision.tracking.loggers import is_rank_zero
 from lightning_vision.tracking.stream_position import EXPERIENCE_KEY, STEP_KEY
 
@@ -140,7 +141,9 @@ def _start_run(mode: str, options: dict[str, Any]) -> Any:
                 return wandb.init(mode="online", **options)
             except wandb.Error as error:
                 reason = _first_line(error)
-        print(f"W&B stays offline ({reason}); send the run later with: wandb sync {options['dir']}/wandb/offline-run-*")
+        print_line(
+            f"W&B stays offline ({reason}); send the run later with: wandb sync {options['dir']}/wandb/offline-run-*"
+        )
     options["mode"] = "disabled" if mode == "disabled" else "offline"
     try:
         return wandb.init(**options)

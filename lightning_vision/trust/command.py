@@ -8,15 +8,15 @@ from pathlib import Path
 import numpy as np
 import torch
 from lightning.pytorch import Trainer
-from rich.console import Console
 from torch import Tensor
 
 from lightning_vision.array_types import Rows
 from lightning_vision.class_path import class_path
 from lightning_vision.data.datamodule import StreamDataModule
 from lightning_vision.learning.classifier import ContinualClassifier
-from lightning_vision.learning.trainer_factory import TrainerFactory
+from lightning_vision.learning.loaded_checkpoint import LoadedCheckpoint
 from lightning_vision.terminal.first_rank import is_first
+from lightning_vision.terminal.messages import print_line
 from lightning_vision.terminal.wording import printable
 from lightning_vision.trust.calibration import Fitted, calibration_error, fit_temperature, reliability
 from lightning_vision.trust.image_folder import ImageFolder, joined, read_image_folder, said
@@ -56,7 +56,7 @@ class _Assessment:
     def note(self, text: str) -> None:
         """A sentence for the user, kept in the report."""
         self.notes.append(text)
-        Console(soft_wrap=True, highlight=False).print(printable(text), markup=False)
+        print_line(printable(text))
 
     def validated(self, experience: int) -> tuple[Rows, Rows, Tensor]:
         """The validation images of the experiences so far: rows (N,), labels (N,) and logits (N, C)."""
@@ -72,22 +72,11 @@ class _Assessment:
         return score(pass_images(self.model, loader, self.trainer, "test images"), temperature)
 
 
-def assess(
-    model: ContinualClassifier,
-    datamodule: StreamDataModule,
-    trainers: TrainerFactory,
-    path: Path,
-    experience: int,
-    options: TrustOptions,
-) -> None:
+def assess(checkpoint: LoadedCheckpoint, options: TrustOptions) -> None:
     """Assess a checkpoint, write the files and print the figures. One process does it; others return at once.
 
     Args:
-        model: The classifier, the checkpoint's weights loaded.
-        datamodule: The known data.
-        trainers: For the device and the precision.
-        path: The checkpoint's file, in the folder checkpoints of a run directory.
-        experience: The experience that it is from.
+        checkpoint: What is assessed; its file is in the folder checkpoints of a run directory.
         options: What to assess.
 
     Raises:
@@ -96,7 +85,13 @@ def assess(
     options.check()
     if not is_first():
         return
-    work = _Assessment(model, datamodule, trainers.evaluation(), path, experience)
+    model, datamodule, path, experience = (
+        checkpoint.model,
+        checkpoint.datamodule,
+        checkpoint.path,
+        checkpoint.experience,
+    )
+    work = _Assessment(model, datamodule, checkpoint.trainers.evaluation(), path, experience)
     # What may be refused comes before what takes time.
     strangers = _strangers(options, work)
     new = None
@@ -130,7 +125,7 @@ def assess(
         shift=None if shift is None else shift.shift,
         notes=work.notes,
     )
-    folder = Path(options.output) if options.output else path.parent.parent / "trust"
+    folder = Path(options.output) if options.output else checkpoint.directory.path / "trust"
     write_files(report, folder, datamodule, Seen(tested, chosen, met[-1] if met else None, strangers, new, shift))
     if fitted is not None:
         keep_trusted(trusted, path)

@@ -1,6 +1,7 @@
 """``explain`` on a run: figures, galleries and the page, and the checkpoint's errors before and after."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from lightning_vision.explanation.measuring import why_no_annotations
 from lightning_vision.explanation.scores import box_cover, share_inside
 from lightning_vision.learning.checkpoints import find_checkpoint, read_checkpoint
 from lightning_vision.learning.classifier import ContinualClassifier
+from lightning_vision.learning.loaded_checkpoint import LoadedCheckpoint
 from lightning_vision.learning.network import Network
 from lightning_vision.learning.strategy import Strategy
 from lightning_vision.learning.trainer_factory import TrainerFactory
@@ -52,7 +54,7 @@ def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
-def loaded(run: Path, data: Path) -> tuple[ContinualClassifier, StreamDataModule, TrainerFactory, Path, int]:
+def loaded(run: Path, data: Path) -> LoadedCheckpoint:
     """What the program gives to a subcommand."""
     datamodule = TexturedObjects(str(data), stream=InstanceIncremental(experiences=2))
     torch.manual_seed(5)
@@ -63,13 +65,13 @@ def loaded(run: Path, data: Path) -> tuple[ContinualClassifier, StreamDataModule
         model.begin_experience(experience)
     model.load_state_dict(checkpoint["state_dict"])
     trainers = TrainerFactory(lambda: {"accelerator": "cpu", "devices": 1}, run, [])
-    return model, datamodule, trainers, path, 1
+    return LoadedCheckpoint(model, datamodule, trainers, path, 1)
 
 
 def call(run: Path, data: Path, **options: Any) -> tuple[ContinualClassifier, StreamDataModule]:
-    model, datamodule, trainers, path, experience = loaded(run, data)
-    explain(model, datamodule, trainers, path, experience, ExplainOptions(**options))
-    return model, datamodule
+    given = loaded(run, data)
+    explain(given, ExplainOptions(**options))
+    return given.model, given.datamodule
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +82,7 @@ def explained(run: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -
     (copied / "explain" / "mine.png").write_bytes(b"left alone")
     with pytest.MonkeyPatch.context() as patch:
         said: list[str] = []
-        patch.setattr("lightning_vision.explanation.command._say", said.append)
+        patch.setattr("lightning_vision.explanation.command.print_line", said.append)
         patch.setenv("WANDB_MODE", "offline")
         call(copied, data, method="LayerCAM", measured=20, log_galleries=True)
     return copied, "\n".join(said)
@@ -104,7 +106,8 @@ def test_the_figures_are_those_of_the_maps(explained: tuple[Path, str], data: Pa
     run, _ = explained
     table, scores = pd.read_csv(run / "explain" / "maps.csv"), pd.read_csv(run / "explain" / "scores.csv")
     assert len(table) == 20 and table["label"].value_counts().tolist() == [7, 7, 6]
-    model, datamodule, *_ = loaded(run, data)
+    given = loaded(run, data)
+    model, datamodule = given.model, given.datamodule
     model.eval()
     for row in table.head(5).to_dict("records"):
         image = datamodule.preview(row["row"])[None]
@@ -150,7 +153,8 @@ def test_the_page_needs_nothing_else(explained: tuple[Path, str]) -> None:
 
 @torch.no_grad()
 def test_an_earlier_checkpoint_leaves_nothing_behind(run: Path, data: Path) -> None:
-    model, datamodule, _, path, _ = loaded(run, data)
+    given = loaded(run, data)
+    model, datamodule, path = given.model, given.datamodule, given.path
     before = {name: value.clone() for name, value in model.state_dict().items()}
     image = datamodule.preview(0)[None]
     now = model.eval()(image)
@@ -179,7 +183,8 @@ class Remembering(Strategy):
 
 @torch.no_grad()
 def test_what_a_strategy_learned_since_is_set_aside(run: Path, data: Path, tmp_path: Path) -> None:
-    model, datamodule, *_ = loaded(run, data)
+    given = loaded(run, data)
+    model, datamodule = given.model, given.datamodule
     model.strategy = Remembering()
     model.experience = datamodule.stream[1]
     early = tmp_path / "experience=0001.ckpt"
@@ -254,34 +259,34 @@ def test_an_output_that_is_a_file(run: Path, data: Path) -> None:
 
 
 def test_data_that_cannot_be_used(run: Path, data: Path, tmp_path: Path) -> None:
-    model, _, trainers, path, _ = loaded(run, data)
+    given = loaded(run, data)
     bare = TexturedObjects(str(data), boxes=False, stream=InstanceIncremental(experiences=2))
     required = ExplainOptions(boxes="required")
     with pytest.raises(DataError, match=r"boxes=required: .* this data has neither boxes nor saliency maps.*box_xyxy"):
-        explain(model, bare, trainers, path, 1, required)
+        explain(replace(given, datamodule=bare), required)
     cut = TexturedObjects(str(data), stream=InstanceIncremental(experiences=2))
     cut.crop_to_box = True
     assert why_no_annotations(cut) == "", "saliency maps are known inside the boxes"
     with pytest.raises(DataError, match="cut to their boxes"):
-        explain(model, cut, trainers, path, 1, required)
+        explain(replace(given, datamodule=cut), required)
     cut.prepared.samples = cut.samples.drop(columns="saliency")
     assert why_no_annotations(cut).startswith("images are cut to their boxes, so every map lies inside")
     cut.box_context = 0.5
     assert why_no_annotations(cut) == ""
     without = TexturedObjects(str(data), val_fraction=0, stream=InstanceIncremental(experiences=2))
     with pytest.raises(DataError, match=r"There are no val images of the classes .* Give data\.val_fraction"):
-        explain(model, without, trainers, path, 1, ExplainOptions(split="val"))
+        explain(replace(given, datamodule=without), ExplainOptions(split="val"))
 
 
 def test_classes_that_were_not_seen_are_left_out(
     run: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    model, datamodule, trainers, path, _ = loaded(run, data)
-    model.network.seen[2] = False
+    given = loaded(run, data)
+    given.model.network.seen[2] = False
     few = ExplainOptions(
         measured=0, neighbours=0, before_after=0, pairs=0, per_class=0, errors=1, correct=0, output=str(tmp_path)
     )
-    explain(model, datamodule, trainers, path, 1, few)
+    explain(given, few)
     shown = capsys.readouterr().out
     assert "for 16 images of the test set" in shown
     assert "Left out: 8 images of classes that this checkpoint has not seen." in shown

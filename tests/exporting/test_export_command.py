@@ -22,6 +22,7 @@ from lightning_vision.exporting.formats import Onnx
 from lightning_vision.exporting.options import ExportOptions
 from lightning_vision.exporting.pt2_file import load_pt2
 from lightning_vision.learning.checkpoints import find_checkpoint
+from lightning_vision.learning.loaded_checkpoint import LoadedCheckpoint
 from lightning_vision.learning.trainer_factory import TrainerFactory
 from lightning_vision.recipes.test_time_augmentation import TestTimeAugmentation
 from lightning_vision.trust.kept_calibration import Trusted, keep_trusted
@@ -42,7 +43,7 @@ class Done:
 def export_run(run: Path, data: Any = None, trainers: TrainerFactory = TRAINERS, **options: Any) -> None:
     data = data or squares()
     model, path, experience = load(run, data, strategies.MoveToData(EPSILONS))
-    export(model, data, trainers, path, experience, ExportOptions(**options))
+    export(LoadedCheckpoint(model, data, trainers, path, experience), ExportOptions(**options))
 
 
 @pytest.fixture(scope="module")

@@ -81,8 +81,9 @@ def test_the_checkpoints_before_one(run: Path) -> None:
 def test_an_earlier_one_is_as_it_was_and_the_own_comes_back(run: Path) -> None:
     """After the base the head of two classes predicts; after the last experience the means of four."""
     base, last = (run / "checkpoints" / f"experience={number:04d}.ckpt" for number in (0, 1))
-    model, data, _, path, _ = opened(last, *OPTIONS)
-    before_model, *_ = opened(base, *OPTIONS)
+    given = opened(last, *OPTIONS)
+    model, data, path = given.model, given.datamodule, given.path
+    before_model = opened(base, *OPTIONS).model
     image = torch.randint(256, (3, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     for each in (model, before_model):
         each.eval()
@@ -99,7 +100,8 @@ def test_an_earlier_one_is_as_it_was_and_the_own_comes_back(run: Path) -> None:
 
 def test_a_buffer_that_was_none_is_none_again(run: Path) -> None:
     base, last = (run / "checkpoints" / f"experience={number:04d}.ckpt" for number in (0, 1))
-    model, data, _, path, _ = opened(last, *OPTIONS)
+    given = opened(last, *OPTIONS)
+    model, data, path = given.model, given.datamodule, given.path
     model.strategy.register_buffer("filled_later", torch.ones(2))
     save_checkpoint(read_checkpoint(last) | {"state_dict": model.state_dict()}, last)
     with loaded(model, data, Kept(base, 0), path):
@@ -109,7 +111,8 @@ def test_a_buffer_that_was_none_is_none_again(run: Path) -> None:
 
 def test_a_checkpoint_of_another_run_is_refused(run: Path) -> None:
     base, last = (run / "checkpoints" / f"experience={number:04d}.ckpt" for number in (0, 1))
-    model, data, _, path, _ = opened(last, *OPTIONS)
+    given = opened(last, *OPTIONS)
+    model, data, path = given.model, given.datamodule, given.path
     other = read_checkpoint(base)
     save_checkpoint(other | {"lightning_vision": other["lightning_vision"] | {"class_names": ["red"]}}, base)
     with pytest.raises(CheckpointError, match=r"has other classes \(1\) than .*\(4\): they are not of one run"):

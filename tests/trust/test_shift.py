@@ -49,7 +49,7 @@ def options_of(photos: Path) -> tuple[str, ...]:
 
 def look(folder: Path, photos: Path, new: Path) -> TrustReport:
     run = fit(folder, "run", *options_of(photos))
-    assess(*opened(run, *options_of(photos)), TrustOptions(new_images=str(new)))
+    assess(opened(run, *options_of(photos)), TrustOptions(new_images=str(new)))
     return read_trust_report(run / "trust" / "trust.json")
 
 

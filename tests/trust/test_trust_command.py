@@ -41,7 +41,7 @@ def strangers(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def look(run: Path, options: TrustOptions, *others: str) -> TrustReport:
     """What a call writes."""
-    assess(*opened(run, *NOISY, *STREAM, "--model.strategy=NearestMean", *others), options)
+    assess(opened(run, *NOISY, *STREAM, "--model.strategy=NearestMean", *others), options)
     return read_trust_report(Path(options.output or run / "trust") / "trust.json")
 
 
@@ -69,7 +69,8 @@ class TestStrangers:
         self, finished: Path, report: TrustReport, strangers: Path
     ) -> None:
         """The strangers' confidence, computed here from the classifier itself."""
-        model, data, *_ = opened(finished, *NOISY, *STREAM, "--model.strategy=NearestMean")
+        given = opened(finished, *NOISY, *STREAM, "--model.strategy=NearestMean")
+        model, data = given.model, given.datamodule
         images = [
             torch.from_numpy(np.array(Image.open(path))).permute(2, 0, 1) for path in sorted(strangers.rglob("*.png"))
         ]
@@ -83,10 +84,10 @@ class TestStrangers:
 
     def test_each_image_passes_the_backbone_once(self, run: Path, strangers: Path) -> None:
         given = opened(run / "checkpoints" / "experience=0000.ckpt", *NOISY, *STREAM, "--model.strategy=NearestMean")
-        model, data, *_ = given
+        model, data = given.model, given.datamodule
         before, modes = model.network.backbone_images, [module.training for module in model.modules()]
         weights = {name: value.clone() for name, value in model.state_dict().items()}
-        assess(*given, TrustOptions(unknown_data=str(strangers)))
+        assess(given, TrustOptions(unknown_data=str(strangers)))
         first = data.stream[0]
         passed = len(first.indices) + len(first.val_indices) + 60 + 40
         assert model.network.backbone_images - before == passed
@@ -134,7 +135,7 @@ class TestOverlap:
         shutil.copy(photos / "cats" / "yellow" / "3.png", odd / "copy.png")
         Image.open(photos / "dogs" / "yellow" / "5.png").resize((44, 44)).save(odd / "purple" / "smaller.png")
         with pytest.raises(DataError, match=r"2 images of .*odd are in the known data:") as caught:
-            assess(*opened(run, *options), TrustOptions(unknown_data=str(odd)))
+            assess(opened(run, *options), TrustOptions(unknown_data=str(odd)))
         assert "copy.png is a copy of cats/yellow/3.png" in str(caught.value)
         assert "purple/smaller.png looks like dogs/yellow/5.png" in str(caught.value)
 
@@ -220,7 +221,7 @@ class TestCalibration:
     def test_where_all_is_right(self, tmp_path: Path) -> None:
         easy = ("--data.per_class=90", "--data.noise=5", "--data.stream.experiences=1", "--model.base_epochs=4")
         run = fit(tmp_path, "run", *easy)
-        assess(*opened(run, *easy), TrustOptions(coverage=0.9))
+        assess(opened(run, *easy), TrustOptions(coverage=0.9))
         report = read_trust_report(run / "trust" / "trust.json")
         assert report.calibration is not None and not report.calibration.determined
         assert checkpoint_of(run)[KEY]["temperature"] == 1.0

@@ -31,7 +31,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     new = write_strangers(folder / "new", ("yellow",), count=12)
     (new / "yellow").rename(new / "red")
     options = TrustOptions(str(strangers), str(new), calibrate=True, coverage=0.9, output=str(folder / "elsewhere"))
-    assess(*opened(run, *OPTIONS), options)
+    assess(opened(run, *OPTIONS), options)
     return folder / "elsewhere" / "trust.html"
 
 

@@ -1,0 +1,92 @@
+"""A run directory or a checkpoint, opened without a command line."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.utilities.seed import isolate_rng
+
+from lightning_vision.errors import CheckpointError
+from lightning_vision.learning.loaded_checkpoint import LoadedCheckpoint
+from lightning_vision.program.library_errors import explained
+from lightning_vision.program.plugins import load_plugins
+from lightning_vision.program.run_config import with_run_config
+from lightning_vision.program.stream_cli import StreamCLI, without_own_words
+from lightning_vision.results.run_directory import RunDirectory
+
+ONE_PROCESS = {"trainer.devices": 1, "trainer.num_nodes": 1}
+SEED_VARIABLES = ("PL_GLOBAL_SEED", "PL_SEED_WORKERS")
+"""Environment variables that Lightning's ``seed_everything`` sets."""
+
+
+class _CheckpointCLI(StreamCLI):
+    """Builds model and data of a checkpoint, loads the weights, and stops there."""
+
+    def __init__(self, args: list[str], evaluates: bool) -> None:
+        self.evaluates = evaluates
+        super().__init__(args, own_process=False)
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Load the weights."""
+        self.loaded = self.load(self.config[subcommand].ckpt_path, evaluates=self.evaluates)
+
+
+def open_checkpoint(
+    path: str | Path, overrides: Mapping[str, Any] | None = None, trust_run: bool = False, evaluates: bool = True
+) -> LoadedCheckpoint:
+    """Build the classifier and the data of a run by its config.yaml, and load a checkpoint's weights.
+
+    The random numbers and the environment of the process stay as they are. One process is used, on one device, unless the
+    overrides say otherwise.
+
+    Args:
+        path: A run directory, whose newest finished experience is taken, or a checkpoint's file in one.
+        overrides: Values of other options, by their names on the command line without dashes: ``{"data.root": "elsewhere"}``;
+            ``config`` is a file that is read in place of the run's config.yaml.
+        trust_run: Whoever made the run directory is trusted: its config.yaml may name any class, which is code that is
+            run, and its files may be links to elsewhere.
+        evaluates: Images are evaluated as in the run, with what its recipes do to them.
+
+    Raises:
+        CheckpointError: There is no checkpoint or no config.yaml, or they do not fit each other.
+        ConfigError: The run's configuration asks for more than is taken of one that is not trusted, or an override cannot
+            be used.
+        DataError: The images cannot be read.
+    """
+    options = {**ONE_PROCESS, **(overrides or {})}
+    place = Path(path)
+    directory = RunDirectory(place if place.is_dir() else place.parent.parent)
+    if place.exists() and not directory.config.is_file() and "config" not in options:
+        raise CheckpointError(
+            f"Expected {directory.config}, which says how the classifier was built; found none. Give a run directory, or a file "
+            'with its options: overrides={"config": FILE}.'
+        )
+    options |= {"trust_run": trust_run, "ckpt_path": path}
+    words = [f"--{name}={_word(value)}" for name, value in options.items()]
+    load_plugins()
+    with _unchanged_seeds(), without_own_words(), explained(), with_run_config(["validate", *words]) as args:
+        return _CheckpointCLI(args, evaluates).loaded
+
+
+def _word(value: Any) -> str:
+    """A value as the command line takes it."""
+    return str(value) if isinstance(value, str | Path) else json.dumps(value)
+
+
+@contextmanager
+def _unchanged_seeds() -> Iterator[None]:
+    """Afterwards random numbers go on as if nothing had been seeded."""
+    before = {name: os.environ.get(name) for name in SEED_VARIABLES}
+    try:
+        with isolate_rng():
+            yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value

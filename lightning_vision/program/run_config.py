@@ -1,0 +1,62 @@
+"""The configuration of a run, for what is done with its checkpoints."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+
+import yaml
+
+from lightning_vision.errors import CheckpointError, ConfigError
+from lightning_vision.program.foreign_config import take_foreign
+from lightning_vision.program.options import FROM_CHECKPOINT
+from lightning_vision.results.run_directory import RunDirectory
+from lightning_vision.results.same_options import with_earlier_defaults
+from lightning_vision.storage.links_out import refuse_links_out
+
+
+@contextmanager
+def with_run_config(args: list[str]) -> Iterator[list[str]]:
+    """What is done with a checkpoint takes the configuration of its run, where none is given: what of it can be trusted.
+
+    Raises:
+        CheckpointError: There is nothing where it is said to be.
+        ConfigError: The run's configuration asks for more than is taken of one that the user did not name, or its files are
+            links to elsewhere.
+    """
+    words = [word for arg in args for word in (arg.split("=", 1) if arg.startswith("--") else [arg])]
+    given = [value for key, value in pairwise(words) if key == "--ckpt_path"]
+    if args[0] not in FROM_CHECKPOINT or {"--help", "-h"} & set(words) or not given:
+        yield args
+        return
+    path = Path(given[-1])
+    if not path.exists():
+        raise CheckpointError(f"Expected a checkpoint or the directory of a run, found nothing at {path}.")
+    directory = RunDirectory(path if path.is_dir() else path.parent.parent)
+    trusted = is_given(words, "--trust_run")
+    if not trusted and (directory.exists() or directory.checkpoints.exists()):
+        refuse_links_out(directory.path)
+    if {"--config", "-c"} & set(words) or not directory.config.is_file():
+        yield args
+        return
+    written = directory.read_config()
+    taken = with_earlier_defaults(written if trusted else take_foreign(written, directory.config, named=words))
+    if trusted and taken == written:
+        yield [args[0], "--config", str(directory.config), *args[1:]]
+        return
+    with tempfile.TemporaryDirectory(prefix="lightning_vision-") as folder:
+        file = Path(folder) / "config.yaml"  # what was looked at, not what another reader might make of the run's own
+        file.write_text(yaml.safe_dump(taken, sort_keys=False), encoding="utf-8")
+        try:
+            yield [args[0], "--config", str(file), *args[1:]]
+        except ConfigError as error:
+            raise type(error)(str(error).replace(str(file), str(directory.config))) from error
+
+
+def is_given(words: list[str], option: str) -> bool:
+    """Whether a flag is on, however it is written; the last of several counts."""
+    values = [after for word, after in pairwise([*words, "--"]) if word == option]
+    return bool(values) and values[-1].lower() not in ("false", "no")
