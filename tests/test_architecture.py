@@ -162,6 +162,26 @@ def test_no_room_without_a_name() -> None:
     ]
 
 
+def test_no_file_is_longer_than_a_reader_holds_in_mind() -> None:
+    lengths = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in SOURCES.values()}
+    assert not {path: length for path, length in lengths.items() if length > 400}
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        ("program.stream_cli", "StreamCLI"),
+        ("run.stream_run", "StreamRun"),
+        ("data.datamodule", "StreamDataModule"),
+        ("learning.classifier", "ContinualClassifier"),
+    ],
+)
+def test_the_largest_classes_are_under_300_lines(module: str, name: str) -> None:
+    tree = ast.parse(SOURCES[f"lightning_vision.{module}"].read_text(encoding="utf-8"))
+    found = next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name)
+    assert (found.end_lineno or 0) - found.lineno < 300
+
+
 def lines_of_code(node: ast.AST, source: str) -> int:
     """Lines of a class or file without docstrings, comments and blank lines."""
     first, last = getattr(node, "lineno", 1), getattr(node, "end_lineno", len(source.splitlines()))

@@ -3,40 +3,23 @@
 from __future__ import annotations
 
 import inspect
-import os
-import sys
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
-from enum import Enum
 from importlib import import_module
 from pathlib import Path
-from types import UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any
 
-import torch
 import yaml
 from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.cli import ReduceLROnPlateau
 
 from lightning_vision.data.datamodule import StreamDataModule
-from lightning_vision.data.scenarios import Scenario
 from lightning_vision.errors import ConfigError
 from lightning_vision.learning.classifier import ContinualClassifier
-from lightning_vision.learning.strategy import Strategy
 from lightning_vision.learning.trainer_options import STRATEGIES
-from lightning_vision.program.plugins import OWN, installed_plugins
+from lightning_vision.program.argument_types import hints_of, is_plain, is_text, leaves_of
+from lightning_vision.program.known_classes import KINDS, TORCHVISION, Family, registered
 from lightning_vision.storage.cache_folder import foreign_cache
 
-KINDS: tuple[type, ...] = (
-    Strategy,
-    StreamDataModule,
-    Scenario,
-    Callback,
-    torch.optim.Optimizer,
-    torch.optim.lr_scheduler.LRScheduler,
-)
-"""What a class may be of; anything else is never built from a configuration that the user did not name."""
 NOT_TAKEN = ("run_name", "overwrite", "keep_checkpoints", "stop_after", "energy", "wandb", "ckpt_path", "trust_run")
 """Options of ``fit`` that say nothing of model and data."""
 TRAINER_NOT_TAKEN = ("default_root_dir", "logger", "profiler")
@@ -45,47 +28,11 @@ STOCK_CALLBACKS = ("lightning.pytorch.callbacks.", "pytorch_lightning.callbacks.
 """Callbacks that watch training: a Trainer that evaluates is not given them."""
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps", "tpu", "hpu")
 TRANSFORMS = ("train_transforms", "eval_transforms", "batch_transforms")
-PLAIN: tuple[Any, ...] = (str, int, float, bool, type(None), Any, object, inspect.Parameter.empty, timedelta)
-"""Leaves of a type that are no class to be built."""
 _SPEC = {"class_path", "init_args", "dict_kwargs"}
 
 
 class UntrustedError(ConfigError):
     """A configuration that the user did not name asks for more than model and data of known classes."""
-
-
-@dataclass(frozen=True)
-class Family:
-    """Classes of one package that are of one base class."""
-
-    package: str
-    base: str
-
-    @classmethod
-    def of(cls, base: str) -> Family:
-        """The classes of a base class's own package."""
-        return cls(base.split(".")[0], base)
-
-    def has(self, path: str) -> bool:
-        """Whether a dotted path names one of them. Nothing outside of the package is imported."""
-        module, _, name = path.rpartition(".")
-        if not f"{module}.".startswith(f"{self.package}."):
-            return False
-        home, _, base_name = self.base.rpartition(".")
-        try:
-            base, found = getattr(import_module(home), base_name), _member(module, name)
-        except ImportError:
-            return False
-        return (
-            inspect.isclass(found) and issubclass(found, base) and f"{found.__module__}.".startswith(f"{self.package}.")
-        )
-
-
-FAMILIES_OF_TORCH: dict[type, Family] = {
-    torch.optim.Optimizer: Family("torch.optim", "torch.optim.Optimizer"),
-    torch.optim.lr_scheduler.LRScheduler: Family("torch.optim", "torch.optim.lr_scheduler.LRScheduler"),
-}
-TORCHVISION = Family("torchvision.transforms", "torch.nn.Module")
 
 
 def take_foreign(config: Mapping[str, Any], source: Path, named: Collection[str] = ()) -> dict[str, Any]:
@@ -186,7 +133,7 @@ class _Taking:
 
     def find(self, path: str, kind: type, key: str) -> type:
         """The registered class that a path names."""
-        found = _registered(path, kind)
+        found = registered(path, kind)
         if found is None and path in self.named:  # the command line has it imported anyway
             module, _, name = path.rpartition(".")
             try:
@@ -216,14 +163,14 @@ class _Taking:
         return taken
 
     def argument(self, value: Any, hint: Any, key: str, families: tuple[Family | None, ...]) -> Any:
-        leaves = list(_leaves(hint))
+        leaves = list(leaves_of(hint))
         kinds = [kind for kind in KINDS for leaf in leaves if inspect.isclass(leaf) and issubclass(leaf, kind)]
         if kinds and not isinstance(value, int | float):
             several = isinstance(value, list)
             items = [self.component(item, kinds[0], key) for item in (value if several else [value])]
             return items if several else items[0]
-        if all(_is_plain(leaf) for leaf in leaves):
-            return self.plain(value, key, tuple(each for each in families if each), _is_text(leaves))
+        if all(is_plain(leaf) for leaf in leaves):
+            return self.plain(value, key, tuple(each for each in families if each), is_text(leaves))
         if _holds_text(value) or isinstance(value, Mapping):  # it would be imported by its name
             raise self.refused(key, value, "numbers, or nothing")
         return self.plain(value, key)
@@ -275,7 +222,7 @@ class _Taking:
     def hints(self, cls: type) -> dict[str, Any]:
         """The arguments of a class and their types, those too that it hands on to its bases."""
         if cls not in self._hints:
-            self._hints[cls] = _hints_of(cls)
+            self._hints[cls] = hints_of(cls)
         return self._hints[cls]
 
     def families(self, cls: type) -> dict[str, Family | None]:
@@ -290,98 +237,9 @@ class _Taking:
         )
 
 
-def _registered(path: str, kind: type) -> type | None:
-    """The class of a kind that a path or a short name means; None if it is not registered."""
-    module, _, name = path.rpartition(".")
-    if not module:
-        known = [cls for cls in _subclasses(kind) if cls.__name__ == name]
-        return next((cls for cls in known if _is_known(cls, kind)), None)
-    own = module.split(".")[0] in OWN
-    found = _member(module, name) if own or (kind in FAMILIES_OF_TORCH and FAMILIES_OF_TORCH[kind].has(path)) else None
-    if found is None and module in sys.modules:  # a plugin's, which is imported already, or Lightning's one scheduler
-        found = getattr(sys.modules[module], name, None)
-    return found if inspect.isclass(found) and _is_known(found, kind) else None
-
-
-def _is_known(cls: type, kind: type) -> bool:
-    if not issubclass(cls, kind):
-        return False
-    if cls is ReduceLROnPlateau or cls in installed_plugins():
-        return True
-    family = FAMILIES_OF_TORCH.get(kind)
-    return cls.__module__.split(".")[0] in OWN or (
-        family is not None and cls.__module__.startswith(f"{family.package}.")
-    )
-
-
-def _subclasses(cls: type) -> list[type]:
-    below: list[type] = cls.__subclasses__()
-    return [each for sub in below for each in (sub, *_subclasses(sub))]
-
-
-def _member(module: str, name: str) -> Any:
-    """What a module of an installed package has under a name; None if there is no such thing."""
-    if any(part.startswith("__") for part in module.split(".")):
-        return None
-    try:
-        return getattr(import_module(module), name, None)
-    except ImportError:
-        return None
-
-
 def _path_of(spec: Any) -> str:
     found = spec.get("class_path") if isinstance(spec, Mapping) else spec
     return found if isinstance(found, str) else ""
-
-
-def _hints_of(cls: type) -> dict[str, Any]:
-    hints: dict[str, Any] = {}
-    for owner in cls.__mro__:
-        init: Any = vars(owner).get("__init__")
-        if init is None or owner is object:
-            continue
-        parameters = inspect.signature(init).parameters.values()
-        try:
-            types = get_type_hints(init, include_extras=True)
-        except (
-            Exception
-        ):  # names that a stranger's module has for its type checker alone: nothing is known of what it takes
-            types = {parameter.name: Callable for parameter in parameters if isinstance(parameter.annotation, str)}
-        for parameter in parameters:
-            hints.setdefault(parameter.name, types.get(parameter.name, parameter.annotation))
-        if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
-            break
-    return hints
-
-
-def _leaves(hint: Any) -> list[Any]:
-    """The types that a type is made of; of a callable what it returns, for a class with its arguments can be given for it."""
-    origin, inner = get_origin(hint), get_args(hint)
-    if origin is Annotated:
-        return _leaves(inner[0])
-    if origin is Literal:
-        return [str]
-    if origin in (Union, UnionType):
-        return [leaf for each in inner for leaf in _leaves(each)]
-    if origin is not None and inspect.isclass(origin) and issubclass(origin, Callable):  # type: ignore[arg-type]
-        returned = _leaves(inner[-1]) if inner else []
-        kinds = [leaf for leaf in returned if inspect.isclass(leaf) and issubclass(leaf, KINDS)]
-        return kinds or [Callable]
-    if inspect.isclass(origin) and origin is not type and issubclass(origin, Collection):
-        return [leaf for each in inner if each is not Ellipsis for leaf in _leaves(each)] or [Any]
-    return [hint]
-
-
-def _is_plain(leaf: Any) -> bool:
-    if any(leaf is each for each in PLAIN):
-        return True
-    return inspect.isclass(leaf) and (issubclass(leaf, Enum | os.PathLike) or leaf in (list, dict, tuple, set))
-
-
-def _is_text(leaves: list[Any]) -> bool:
-    return all(
-        leaf in (str, type(None)) or (inspect.isclass(leaf) and issubclass(leaf, os.PathLike)) for leaf in leaves
-    )
 
 
 def _holds_text(value: Any) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pkgutil import resolve_name
 from typing import Any, ClassVar, NoReturn
 
@@ -11,7 +11,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from lightning_vision.learning.classifier import ContinualClassifier
 from lightning_vision.learning.strategy import Strategy
 from lightning_vision.results.schema import without_measurements
 from lightning_vision.testing.declarations import (
@@ -21,7 +20,8 @@ from lightning_vision.testing.declarations import (
     untrue_of_class,
     untrue_of_run,
 )
-from lightning_vision.testing.trial import Run, Trial, dotted_path, test_batches, training_batches
+from lightning_vision.testing.tensors import copies_of, nearly_equal, tensors_in, untrained_names, variants_of
+from lightning_vision.testing.trial import Run, Trial, dotted_path, small_base, test_batches, training_batches
 
 ABOVE_CHANCE = 0.2
 
@@ -177,7 +177,7 @@ class StrategyConformance:
             model.network.requires_grad_(False)
             for name, parameter in model.network.named_parameters():
                 parameter.requires_grad_(name in trained)
-            frozen = set(_untrained(model))
+            frozen = set(untrained_names(model))
         before, after = run.state(0), run.state(1)
         moved = sorted(name for name in frozen if not torch.equal(before[name], after[name]))
         if moved:
@@ -198,7 +198,7 @@ class StrategyConformance:
         features = torch.cat([network.features(batch).detach() for batch in batches])
         labels = torch.cat([batch["label"] for batch in batches])
         given: dict[str, Any] = {"features": features, "labels": labels, "batch": batches}
-        before = _copies(given)
+        before = copies_of(given)
         with torch.no_grad():
             strategy.predict(network, features)
         self._check_unchanged("predict", given, before)
@@ -215,7 +215,7 @@ class StrategyConformance:
         self._check_unchanged("after_experience", given, before)
 
     def _check_unchanged(self, hook: str, given: Mapping[str, Any], before: Mapping[str, Tensor]) -> None:
-        if names := differing(before, dict(_tensors(given))):
+        if names := differing(before, dict(tensors_in(given))):
             self._fail(
                 f"{hook} changes {names[0]} in place, which others read after it. Work on a copy: no += and no x_()."
             )
@@ -228,7 +228,7 @@ class StrategyConformance:
         before = {name: value.clone() for name, value in model.state_dict().items()}
         modes = [module.training for module in model.network.modules()]
         with torch.inference_mode():
-            first, second = (_variants(model.predict_logits(batch)) for _ in range(2))
+            first, second = (variants_of(model.predict_logits(batch)) for _ in range(2))
         if names := differing(before, model.state_dict()):
             self._fail(
                 f"predict changes {', '.join(names[:3])}. Evaluation may come at any time: learn in the other hooks."
@@ -319,7 +319,7 @@ class StrategyConformance:
             found | {name: value for name, value in each.state(1).items() if name.startswith(("network.", "strategy."))}
             for found, each in ((one, whole), (other, run))
         )
-        apart = [name for name in one if name not in other or not _close(one[name], other[name])]
+        apart = [name for name in one if name not in other or not nearly_equal(one[name], other[name])]
         if apart and nothing:
             self._fail(
                 f"It declares draws_nothing, and two seeds make another {', '.join(apart[:3])} of one base and stream. Take it out."
@@ -340,14 +340,14 @@ class StrategyConformance:
                 "have different numbers of them, or none."
             )
         one, two = whole.state(whole.finished - 1), run.state(run.finished - 1)
-        apart = [name for name in one if name not in two or not _close(one[name], two[name])]
+        apart = [name for name in one if name not in two or not nearly_equal(one[name], two[name])]
         if apart:
             self._fail(
                 f"On two ranks it ends with another {', '.join(apart[:3])} ({len(apart)} in all) than on one. The batches of "
                 "after_experience are striped over the ranks: sum with self.reduce. A loss is a mean over the batch's images."
             )
         confidence = [torch.from_numpy(each.predictions["confidence"]) for each in (whole, run)]
-        if whole.results.test.confusion_matrix != run.results.test.confusion_matrix or not _close(*confidence):
+        if whole.results.test.confusion_matrix != run.results.test.confusion_matrix or not nearly_equal(*confidence):
             self._fail("On two ranks it ends with the weights of one, and predicts otherwise.")
 
     # ---- how -------------------------------------------------------------------------------------------------------
@@ -376,7 +376,7 @@ class StrategyConformance:
         if bad:
             self._fail(f"After experience {experience} {bad[0]} is not finite.")
         with torch.inference_mode():
-            logits = [_variants(model.predict_logits(batch)) for batch in test_batches(model, data)]
+            logits = [variants_of(model.predict_logits(batch)) for batch in test_batches(model, data)]
         for each in logits:
             for name, value in each.items():
                 if not torch.isfinite(value[:, model.network.seen]).all():
@@ -387,61 +387,3 @@ class StrategyConformance:
 
     def _fail(self, text: str) -> NoReturn:
         pytest.fail(f"{self.trial.cls.__name__}: {text}", pytrace=False)
-
-
-def small_base(folders: pytest.TempPathFactory) -> Run:
-    """A run of the red and the green squares, made once a session."""
-    folder = folders.getbasetemp() / "lightning_vision_base"
-    trial = Trial(Strategy, {}, folder, None)
-    if folder.is_dir():
-        return Run(folder / "base", "Joint", {}, "", 0, "")
-    folder.mkdir()
-    run = trial.fit("base", "Joint", {"classes": ["red", "green"]}, trainer={"max_epochs": 1})
-    if not run.ended_well:
-        raise RuntimeError(f"The kit's own base could not be trained:\n{run.last_words}")
-    return run
-
-
-def _variants(logits: Tensor | Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return dict(logits) if isinstance(logits, Mapping) else {"": logits}
-
-
-def _untrained(model: ContinualClassifier) -> Iterator[str]:
-    """The tensors that a step of the optimizer cannot move, by their name in a checkpoint."""
-    for place, module in model.network.named_modules():
-        own = dict(module.named_parameters(recurse=False))
-        fixed = own and not any(parameter.requires_grad for parameter in own.values())
-        kept = [name for name, parameter in own.items() if not parameter.requires_grad]
-        for name in [*kept, *(module._buffers if fixed else ())]:
-            yield ".".join(part for part in ("network", place, name) if part)
-
-
-def _copies(given: Mapping[str, Any]) -> dict[str, Tensor]:
-    return {name: value.clone() for name, value in _tensors(given)}
-
-
-def _tensors(given: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
-    """The tensors in mappings and lists, by their place."""
-    if isinstance(given, Tensor):
-        yield name, given
-    elif isinstance(given, Mapping):
-        for key, value in given.items():
-            yield from _tensors(value, f"{name}.{key}" if name else str(key))
-    else:
-        for number, value in enumerate(given):
-            yield from _tensors(value, f"{name}[{number}]")
-
-
-def _close(one: Tensor, other: Tensor) -> bool:
-    """Up to rounding in another order, on the scale of the tensor's largest entry.
-
-    Bytes (uint8) are an archive of something, which rounding changes altogether: predictions speak for it.
-    """
-    if one.dtype == other.dtype == torch.uint8:
-        return True
-    if one.shape != other.shape:
-        return False
-    if not one.is_floating_point():
-        return torch.equal(one, other)
-    scale = float(one.abs().nan_to_num(posinf=0.0).max()) if one.numel() else 0.0
-    return torch.allclose(one, other, rtol=1e-3, atol=1e-4 * scale + 1e-6, equal_nan=True)

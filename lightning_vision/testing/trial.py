@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import yaml
 from torch import Tensor
 
@@ -305,3 +306,16 @@ def training_batches(model: ContinualClassifier, data: ColouredSquares, experien
 def test_batches(model: ContinualClassifier, data: ColouredSquares) -> list[Batch]:
     """The images of the test set, as they are on the device."""
     return [model.on_after_batch_transfer(batch, 0) for batch in data.evaluation_loader("test")]
+
+
+def small_base(folders: pytest.TempPathFactory) -> Run:
+    """A run of the red and the green squares, made once a session."""
+    folder = folders.getbasetemp() / "lightning_vision_base"
+    trial = Trial(Strategy, {}, folder, None)
+    if folder.is_dir():
+        return Run(folder / "base", "Joint", {}, "", 0, "")
+    folder.mkdir()
+    run = trial.fit("base", "Joint", {"classes": ["red", "green"]}, trainer={"max_epochs": 1})
+    if not run.ended_well:
+        raise RuntimeError(f"The kit's own base could not be trained:\n{run.last_words}")
+    return run

@@ -101,5 +101,5 @@ def test_what_is_not_there(run: Path, tmp_path: Path) -> None:
 def test_an_option_that_does_not_fit_the_checkpoint(run: Path) -> None:
     with pytest.raises(CheckpointError, match="test_vit"):
         open_checkpoint(run, {**DATA, "model.backbone": "test_vit"})
-    with pytest.raises(ConfigError, match="Unknown configuration key 'nois' of data. Near names: noise"):
+    with pytest.raises(ConfigError, match=r"Unknown configuration key 'nois' of data\. Near names: noise"):
         open_checkpoint(run, {**DATA, "data.nois": 5})

@@ -1,0 +1,69 @@
+"""What the types of a class's arguments say about the values that they take."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Callable, Collection
+from datetime import timedelta
+from enum import Enum
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from lightning_vision.program.known_classes import KINDS
+
+PLAIN: tuple[Any, ...] = (str, int, float, bool, type(None), Any, object, inspect.Parameter.empty, timedelta)
+"""Leaves of a type that are no class to be built."""
+
+
+def hints_of(cls: type) -> dict[str, Any]:
+    """The arguments of a class and their types, those too that it hands on to its bases."""
+    hints: dict[str, Any] = {}
+    for owner in cls.__mro__:
+        init: Any = vars(owner).get("__init__")
+        if init is None or owner is object:
+            continue
+        parameters = inspect.signature(init).parameters.values()
+        try:
+            types = get_type_hints(init, include_extras=True)
+        except (
+            Exception
+        ):  # names that a stranger's module has for its type checker alone: nothing is known of what it takes
+            types = {parameter.name: Callable for parameter in parameters if isinstance(parameter.annotation, str)}
+        for parameter in parameters:
+            hints.setdefault(parameter.name, types.get(parameter.name, parameter.annotation))
+        if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+            break
+    return hints
+
+
+def leaves_of(hint: Any) -> list[Any]:
+    """The types that a type is made of; of a callable what it returns, for a class with its arguments can be given for it."""
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        return leaves_of(inner[0])
+    if origin is Literal:
+        return [str]
+    if origin in (Union, UnionType):
+        return [leaf for each in inner for leaf in leaves_of(each)]
+    if origin is not None and inspect.isclass(origin) and issubclass(origin, Callable):  # type: ignore[arg-type]
+        returned = leaves_of(inner[-1]) if inner else []
+        kinds = [leaf for leaf in returned if inspect.isclass(leaf) and issubclass(leaf, KINDS)]
+        return kinds or [Callable]
+    if inspect.isclass(origin) and origin is not type and issubclass(origin, Collection):
+        return [leaf for each in inner if each is not Ellipsis for leaf in leaves_of(each)] or [Any]
+    return [hint]
+
+
+def is_plain(leaf: Any) -> bool:
+    """Whether values of a type are plain: nothing is built or imported for them."""
+    if any(leaf is each for each in PLAIN):
+        return True
+    return inspect.isclass(leaf) and (issubclass(leaf, Enum | os.PathLike) or leaf in (list, dict, tuple, set))
+
+
+def is_text(leaves: list[Any]) -> bool:
+    """Whether an argument of these types takes text, or nothing."""
+    return all(
+        leaf in (str, type(None)) or (inspect.isclass(leaf) and issubclass(leaf, os.PathLike)) for leaf in leaves
+    )
