@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
+
+from lightning_vision.errors import ConfigError
 
 PACKAGE = "lightning_vision."
 FORMER_MODULES = {
@@ -325,6 +327,66 @@ def with_present_paths(value: Any) -> Any:
     changed = {key: with_present_paths(item) for key, item in value.items()}
     path = changed.get("class_path")
     return changed | {"class_path": present_path(path)} if isinstance(path, str) else changed
+
+
+FORMER_OPTIONS: dict[str, dict[str, str]] = {
+    "lightning_vision.explanation.panel.ExplainPanel": {"pictures": "images"},
+    "lightning_vision.exporting.options.ExportOptions": {
+        "check_pictures": "check_images",
+        "calibration_pictures": "calibration_images",
+    },
+    "lightning_vision.trust.options.TrustOptions": {"new_pictures": "new_images", "unknown_data": "ood_data"},
+}
+"""Former names of options to their present ones, by the class that takes them."""
+
+
+def with_present_options(value: Any, tell: Callable[[str], object] = lambda _: None) -> Any:
+    """Plain values in which the options of every class have their present names.
+
+    Args:
+        value: Of a configuration, its classes under their present paths.
+        tell: Given a sentence for each former name.
+
+    Raises:
+        ConfigError: An option is given by both names.
+    """
+    if isinstance(value, list):
+        return [with_present_options(item, tell) for item in value]
+    if not isinstance(value, dict):
+        return value
+    changed = {key: with_present_options(item, tell) for key, item in value.items()}
+    path, options = changed.get("class_path"), changed.get("init_args")
+    if isinstance(path, str) and isinstance(options, dict) and path in FORMER_OPTIONS:
+        changed["init_args"] = rename_options(options, FORMER_OPTIONS[path], f"{path.rpartition('.')[2]}.", tell)
+    return changed
+
+
+def rename_options(
+    given: dict[str, Any], present: Mapping[str, str], owner: str, tell: Callable[[str], object]
+) -> dict[str, Any]:
+    """Options under their present names, in the order in which they were given.
+
+    Args:
+        given: Some of them.
+        present: The present name of each that was renamed.
+        owner: What is put before a name in messages: ``--``, or a class and a dot.
+        tell: Given a sentence for each former name.
+
+    Raises:
+        ConfigError: An option is given by both names.
+    """
+    for old in given.keys() & present.keys():
+        if present[old] in given:
+            raise ConfigError(
+                f"{owner}{old} is the former name of {owner}{present[old]}, and both are given. Give the second alone."
+            )
+        tell(former_option(f"{owner}{old}", f"{owner}{present[old]}"))
+    return {present.get(name, name): value for name, value in given.items()}
+
+
+def former_option(old: str, new: str) -> str:
+    """What a user who gives an option by its former name is told."""
+    return f"{old} is now called {new}; the former name works until 0.3."
 
 
 class FormerModules(MetaPathFinder, Loader):

@@ -9,6 +9,7 @@ from lightning.pytorch.cli import LightningArgumentParser
 
 from lightning_vision.errors import ConfigError
 from lightning_vision.program import parser_errors
+from lightning_vision.program.former_options import use_present_keys, with_present_words
 
 
 class StreamArgumentParser(LightningArgumentParser):
@@ -26,6 +27,18 @@ class StreamArgumentParser(LightningArgumentParser):
             raise parser_errors.ExplainedError(f"{cfg_path} is no text file: expected YAML.") from error
         except ConfigError as error:
             raise parser_errors.ExplainedError(f"{cfg_path}: {self.explain(error)}") from error
+
+    def parse_args(self, args: Any = None, *others: Any, **options: Any) -> Any:
+        """Parse; options may have their former names."""
+        if isinstance(args, list | tuple):
+            args = with_present_words(list(args), self._option_string_actions)
+        return super().parse_args(args, *others, **options)
+
+    def _load_config_parser_mode(self, *args: Any, **options: Any) -> Namespace:
+        """Read a configuration file, in which options may have their former names. There is no public hook for it; a test holds the behaviour."""
+        config: Namespace = super()._load_config_parser_mode(*args, **options)
+        use_present_keys(config, self._option_string_actions)
+        return config
 
     def explain(self, error: ConfigError) -> str:
         """What was wrong, with the names that were near."""

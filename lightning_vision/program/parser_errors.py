@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import inspect
 import re
-import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pkgutil import resolve_name
@@ -20,6 +19,8 @@ from lightning_vision.data.scenarios import Scenario
 from lightning_vision.errors import ConfigError
 from lightning_vision.learning.recipe import Recipe
 from lightning_vision.learning.strategy import Strategy
+from lightning_vision.program.former_options import forget, use_present_options
+from lightning_vision.terminal.messages import print_notice
 
 # The last part of an option's key: what it takes, and the class that it must be of.
 KINDS: dict[str, tuple[str, type]] = {
@@ -49,7 +50,7 @@ def explain(message: str, options: Iterable[str]) -> str:
     keys: list[str] = re.findall(r'[Pp]arser key "([\w.]+)"', message)
     said = _Said(message, ".".join(keys), *KINDS.get((keys or [""])[-1].rsplit(".", 1)[-1], ("class", object)))
     known = [option for option in options if not option.endswith(("+", ".help"))]
-    for explanation in (_no_datamodule, _unknown_class, _missing_option, _wrong_value, _no_options):
+    for explanation in (_both_names, _no_datamodule, _unknown_class, _missing_option, _wrong_value, _no_options):
         text = explanation(said)
         if text is not None:
             return text
@@ -72,6 +73,10 @@ class _Said:
         """The first group of the pattern's last match."""
         found = re.findall(pattern, self.message)
         return str(found[-1]) if found else None
+
+
+def _both_names(said: _Said) -> str | None:
+    return said.find(r"(\S+ is the former name of .*)")
 
 
 def _no_datamodule(said: _Said) -> str | None:
@@ -235,6 +240,7 @@ def _drop_init_args(parser_or_action: Any, before: Any, now: Any) -> None:
     jsonargparse keeps the former class's options of the same name without a word: ``experiences: 5`` of one scenario
     would go on in the next. What is dropped is said.
     """
+    use_present_options(now)
     if before and "init_args" in before and before["class_path"] != now["class_path"]:
         found = resolve_name(now["class_path"])
         if isinstance(found, type) and issubclass(found, _DROPPED):
@@ -247,7 +253,7 @@ def _drop_init_args(parser_or_action: Any, before: Any, now: Any) -> None:
                 notice = f"{old} is replaced by {new}: its options do not go over ({said})."
                 if said and notice not in _said:  # the parser comes by several times
                     _said.add(notice)
-                    print(notice, file=sys.stderr)
+                    print_notice(notice)
             before.pop("init_args")
             return
     _original(parser_or_action, before, now)
@@ -265,4 +271,5 @@ def _is_default(spec: Any, key: str, value: Any) -> bool:
 def install() -> None:
     """Make jsonargparse drop a replaced class's options. There is no public hook for it; a test holds the behaviour."""
     _said.clear()
+    forget()
     typehints.discard_init_args_on_class_path_change = _drop_init_args

@@ -16,6 +16,7 @@ from lightning_vision.program.options import FROM_CHECKPOINT
 from lightning_vision.results.run_directory import RunDirectory
 from lightning_vision.results.same_options import with_earlier_defaults
 from lightning_vision.storage.links_out import refuse_links_out
+from lightning_vision.terminal.messages import print_notice
 
 
 @contextmanager
@@ -42,7 +43,7 @@ def with_run_config(args: list[str]) -> Iterator[list[str]]:
     if {"--config", "-c"} & set(words) or not directory.config.is_file():
         yield args
         return
-    written = directory.read_config()
+    written = directory.read_config(tell=print_notice)
     taken = with_earlier_defaults(written if trusted else take_foreign(written, directory.config, named=words))
     if trusted and taken == written:
         yield [args[0], "--config", str(directory.config), *args[1:]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,14 +55,17 @@ class RunDirectory:
         """Whether it is there and holds a run."""
         return self.config.is_file() or self.results.is_file()
 
-    def read_config(self) -> dict[str, Any]:
+    def read_config(self, tell: Callable[[str], object] = lambda _: None) -> dict[str, Any]:
         """The options that the run was started with.
+
+        Args:
+            tell: See ``read_options_file``.
 
         Raises:
             CheckpointError: The file cannot be read.
         """
         try:
-            return read_options_file(self.config)
+            return read_options_file(self.config, tell)
         except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
             raise CheckpointError(
                 f"{self.config} cannot be read: {' '.join(str(error).split())}. Restore it, or start another run by --run_name."

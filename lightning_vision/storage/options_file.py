@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from lightning_vision.former_names import with_present_paths
+from lightning_vision.former_names import with_present_options, with_present_paths
 
 MOST_OPTIONS = 100_000
 """Of one file: a short one with aliases of aliases can stand for more than the memory holds."""
@@ -15,8 +16,12 @@ MOST_NESTED = 100
 """Options within options."""
 
 
-def read_options_file(path: Path) -> dict[str, Any]:
-    """The options of a YAML file, classes under their present names; nothing in it is executed.
+def read_options_file(path: Path, tell: Callable[[str], object] = lambda _: None) -> dict[str, Any]:
+    """The options of a YAML file, classes and options under their present names; nothing in it is executed.
+
+    Args:
+        path: The file.
+        tell: Given a sentence for each option that has a former name in the file.
 
     Raises:
         OSError: It cannot be read.
@@ -29,7 +34,7 @@ def read_options_file(path: Path) -> dict[str, Any]:
         raise ValueError("it holds no options")
     if _size(content, {}) > MOST_OPTIONS:
         raise ValueError(f"it stands for more than {MOST_OPTIONS:,} options")
-    return {str(key): with_present_paths(value) for key, value in content.items()}
+    return {str(key): with_present_options(with_present_paths(value), tell) for key, value in content.items()}
 
 
 def _size(value: Any, known: dict[int, int], depth: int = 0) -> int:

@@ -1,4 +1,4 @@
-"""``test --unknown_data``, ``--calibrate``, ``--coverage``, ``--risk`` and ``--new_images``: how far to trust a checkpoint."""
+"""``test --ood_data``, ``--calibrate``, ``--coverage``, ``--risk`` and ``--new_images``: how far to trust a checkpoint."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def assess(checkpoint: LoadedCheckpoint, options: TrustOptions) -> None:
         unknown=None
         if strangers is None
         else Unknown(
-            folders=_listed(options.unknown_data),
+            folders=_listed(options.ood_data),
             images=len(strangers),
             skipped=strangers.skipped,
             coverage=coverage,
@@ -134,13 +134,13 @@ def assess(checkpoint: LoadedCheckpoint, options: TrustOptions) -> None:
 
 def _strangers(options: TrustOptions, work: _Assessment) -> ImageFolder | None:
     """The unknown images, none of which may be known."""
-    asked = _listed(options.unknown_data)
+    asked = _listed(options.ood_data)
     if not asked:
         return None
-    folders = [read_image_folder(root, work.datamodule, "--unknown_data") for root in asked]
+    folders = [read_image_folder(root, work.datamodule, "--ood_data") for root in asked]
     for root, folder in zip(asked, folders, strict=True):
         refuse_overlap(folder, work.datamodule)
-        work.note(f"--unknown_data {root}: {said(folder)}.")
+        work.note(f"--ood_data {root}: {said(folder)}.")
     return joined(folders)
 
 
@@ -151,7 +151,7 @@ def _listed(asked: list[str] | str | None) -> list[str]:
 def _fit(work: _Assessment, options: TrustOptions) -> tuple[Trusted, Fitted | None, Chosen | None, Scored]:
     """Temperature and threshold, fitted or as the checkpoint keeps them; and the validation images by them."""
     kept = read_trusted(work.path) or Trusted()
-    if not options.fits and not options.unknown_data:
+    if not options.fits and not options.ood_data:
         return kept, None, None, score([], kept.temperature)
     index, label, logits = work.validated(work.experience)
     if not options.fits:

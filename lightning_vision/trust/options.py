@@ -12,7 +12,7 @@ class TrustOptions:
     """How far the classifier may be trusted; with any of these, ``test`` writes a page beside its figures.
 
     Args:
-        unknown_data: A folder of images of no known class, or a list of folders: how well strangers are told from the
+        ood_data: A folder of images of no known class, or a list of folders: how well strangers are told from the
             known, before and after learning.
         new_images: A folder of new images, in sub-folders named after their classes or not: what they have and training
             images have not, and whether training and test images come from one shoot.
@@ -23,7 +23,7 @@ class TrustOptions:
         output: The folder that is written. Default: trust in the run directory.
     """
 
-    unknown_data: list[str] | str | None = None
+    ood_data: list[str] | str | None = None
     new_images: str | None = None
     calibrate: bool = False
     coverage: float | None = None
@@ -38,7 +38,7 @@ class TrustOptions:
     @property
     def asked(self) -> bool:
         """Whether anything is to be assessed."""
-        return self.fits or bool(self.unknown_data) or self.new_images is not None
+        return self.fits or bool(self.ood_data) or self.new_images is not None
 
     def check(self) -> None:
         """Refuse what cannot be done.

@@ -49,7 +49,7 @@ def refuse_overlap(strangers: ImageFolder, datamodule: StreamDataModule) -> None
     known = {name.casefold() for name in datamodule.class_names}
     if named := [name for name in strangers.folders() if name.casefold() in known]:
         raise DataError(
-            f"--unknown_data: expected images of no known class, found {'a folder' if len(named) == 1 else 'folders'} in "
+            f"--ood_data: expected images of no known class, found {'a folder' if len(named) == 1 else 'folders'} in "
             f"{strangers.root} with the name of a class: {listed(named)}. Take such images out, or rename the folder if it "
             "holds something else."
         )
@@ -64,7 +64,7 @@ def refuse_overlap(strangers: ImageFolder, datamodule: StreamDataModule) -> None
             for pair in leaks.pairs
         ]
         raise DataError(
-            f"--unknown_data: {plural(len(leaks.pairs), 'image')} of {strangers.root} "
+            f"--ood_data: {plural(len(leaks.pairs), 'image')} of {strangers.root} "
             f"{'is' if len(leaks.pairs) == 1 else 'are'} in the known data:\n{in_lines(lines)}\nTake them out: the figures "
             "would count them as strangers."
         )
@@ -121,7 +121,7 @@ def meet(
     test = known_test_rows(model, datamodule)
     if not len(test):
         raise DataError(
-            "--unknown_data compares strangers with the test images of the classes seen, and there are none. Give "
+            "--ood_data compares strangers with the test images of the classes seen, and there are none. Give "
             "data.test_fraction, or a test set of its own."
         )
     known = score(pass_images(model, table_loader(datamodule, test), trainer, "test images"), temperature, detectors)

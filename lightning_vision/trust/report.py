@@ -175,5 +175,5 @@ def read_trust_report(path: Path) -> TrustReport:
         reason = f"{error.error_count()} problems" if isinstance(error, ValidationError) else str(error)
         raise CheckpointError(
             f"Expected a trust.json of schema 1 in {path}, found {reason}. Run `lightning-vision test` with --calibrate, "
-            "--unknown_data or --new_images again."
+            "--ood_data or --new_images again."
         ) from error

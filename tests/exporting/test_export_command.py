@@ -65,7 +65,7 @@ def exported(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Done:
     copied = shutil.copytree(finished, tmp_path_factory.mktemp("exported") / "sweep")
     with pytest.MonkeyPatch.context() as patch:
         said: list[str] = []
-        patch.setattr(command, "_say", said.append)
+        patch.setattr(command, "print_line", said.append)
         export_run(copied)
     return Done(copied, "\n".join(said))
 

@@ -39,7 +39,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_lists_the_images_below_in_natural_order(folder: Path, data: ColouredSquares) -> None:
-    found = read_image_folder(folder, data, "--unknown_data")
+    found = read_image_folder(folder, data, "--ood_data")
     assert len(found) == 10
     assert found.paths[0] == "cats/0000.jpg"
     assert [path.rsplit("/", 1)[1] for path in found.paths[-4:]] == ["img0.PNG", "img3.PNG", "img6.PNG", "img9.PNG"]
@@ -58,23 +58,23 @@ def test_a_image_that_is_none_is_an_error_unless_it_is_to_be_skipped(folder: Pat
     with pytest.raises(
         DataError, match=r"(?s)1 problem:\n  cats/broken\.jpg: cannot be decoded.*data\.on_bad_image=skip"
     ):
-        read_image_folder(folder, ColouredSquares(), "--unknown_data")
+        read_image_folder(folder, ColouredSquares(), "--ood_data")
 
 
 def test_what_was_found_is_kept(folder: Path, data: ColouredSquares, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = read_image_folder(folder, data, "--unknown_data")
+    first = read_image_folder(folder, data, "--ood_data")
     assert [path.name for path in folder.iterdir() if path.name.startswith(".")] != [], (
         "the cache lies beside, not inside"
     )
     assert not list(folder.rglob("*.npz"))
     monkeypatch.setattr(inspection, "_look_at_file", None)  # a second look would fail
-    again = read_image_folder(folder, data, "--unknown_data")
+    again = read_image_folder(folder, data, "--ood_data")
     assert np.array_equal(first.inspection.phash, again.inspection.phash)
 
 
 def test_several_folders_are_one(tmp_path: Path, data: ColouredSquares) -> None:
-    one = read_image_folder(write_photos(tmp_path / "one", ("cats",), 3), data, "--unknown_data")
-    two = read_image_folder(write_photos(tmp_path / "two", ("dogs",), 2), data, "--unknown_data")
+    one = read_image_folder(write_photos(tmp_path / "one", ("cats",), 3), data, "--ood_data")
+    two = read_image_folder(write_photos(tmp_path / "two", ("dogs",), 2), data, "--ood_data")
     both = joined([one, two])
     assert len(both) == len(both.files) == len(both.inspection) == 5
     assert both.files.path(4) == tmp_path / "two" / "dogs" / "0001.jpg"
@@ -86,7 +86,7 @@ def test_several_folders_are_one(tmp_path: Path, data: ColouredSquares) -> None:
     [
         (lambda path: None, "expected a folder of images, .*odd does not exist"),
         (lambda path: path.write_text("x"), "expected a folder of images, .*odd is a file"),
-        (lambda path: path.mkdir(), r"--unknown_data: no image in .*odd\. Read are \.bmp"),
+        (lambda path: path.mkdir(), r"--ood_data: no image in .*odd\. Read are \.bmp"),
         (
             lambda path: (path.mkdir(), (path / "a.txt").write_text("x")),
             r"no image in .*odd\. Left out: 1 of another kind\.",
@@ -97,4 +97,4 @@ def test_several_folders_are_one(tmp_path: Path, data: ColouredSquares) -> None:
 def test_no_images(make: object, text: str, tmp_path: Path, data: ColouredSquares) -> None:
     make(tmp_path / "odd")  # type: ignore[operator]
     with pytest.raises(DataError, match=text):
-        read_image_folder(tmp_path / "odd", data, "--unknown_data")
+        read_image_folder(tmp_path / "odd", data, "--ood_data")

@@ -49,7 +49,7 @@ class TestStrangers:
     @pytest.fixture(scope="class")
     def report(self, finished: Path, strangers: Path, tmp_path_factory: pytest.TempPathFactory) -> TrustReport:
         copied = shutil.copytree(finished, tmp_path_factory.mktemp("copied") / "run")
-        return look(copied, TrustOptions(unknown_data=str(strangers)))
+        return look(copied, TrustOptions(ood_data=str(strangers)))
 
     def test_every_checkpoint_and_every_score(self, report: TrustReport) -> None:
         unknown = report.unknown
@@ -87,7 +87,7 @@ class TestStrangers:
         model, data = given.model, given.datamodule
         before, modes = model.network.backbone_images, [module.training for module in model.modules()]
         weights = {name: value.clone() for name, value in model.state_dict().items()}
-        assess(given, TrustOptions(unknown_data=str(strangers)))
+        assess(given, TrustOptions(ood_data=str(strangers)))
         first = data.stream[0]
         passed = len(first.indices) + len(first.val_indices) + 60 + 40
         assert model.network.backbone_images - before == passed
@@ -95,7 +95,7 @@ class TestStrangers:
         assert all(torch.equal(value, weights[name]) for name, value in model.state_dict().items())
 
     def test_the_same_again(self, run: Path, strangers: Path, report: TrustReport) -> None:
-        again = look(run, TrustOptions(unknown_data=[str(strangers)]))
+        again = look(run, TrustOptions(ood_data=[str(strangers)]))
         assert again.unknown == report.unknown
 
     def test_the_table(self, report: TrustReport) -> None:
@@ -106,7 +106,7 @@ class TestStrangers:
         assert float(rows[5]["auroc"]) == report.unknown.checkpoints[1].detectors["maximum softmax"].auroc
 
     def test_without_validation_images_there_is_no_threshold(self, run: Path, strangers: Path) -> None:
-        report = look(run, TrustOptions(unknown_data=str(strangers)), "--data.val_fraction=0")
+        report = look(run, TrustOptions(ood_data=str(strangers)), "--data.val_fraction=0")
         assert report.unknown is not None
         assert [(item.threshold, item.accepted_unknown) for item in report.unknown.checkpoints] == [(None, None)] * 2
         assert any("no threshold by which strangers are accepted" in note for note in report.notes)
@@ -117,9 +117,9 @@ class TestOverlap:
         folder = write_strangers(tmp_path / "odd", ("yellow", "purple"), count=2)
         (folder / "purple").rename(folder / "Grey")
         with pytest.raises(DataError, match=r"found a folder in .*odd with the name of a class: 'Grey'"):
-            look(run, TrustOptions(unknown_data=str(folder)))
+            look(run, TrustOptions(ood_data=str(folder)))
         with pytest.raises(DataError, match="with the name of a class: 'Grey'"):
-            look(run, TrustOptions(unknown_data=str(folder / "Grey")))
+            look(run, TrustOptions(ood_data=str(folder / "Grey")))
         assert not (run / "trust").exists()
 
     def test_a_copy_and_a_near_copy(self, tmp_path: Path) -> None:
@@ -135,7 +135,7 @@ class TestOverlap:
         shutil.copy(photos / "cats" / "yellow" / "3.png", odd / "copy.png")
         Image.open(photos / "dogs" / "yellow" / "5.png").resize((44, 44)).save(odd / "purple" / "smaller.png")
         with pytest.raises(DataError, match=r"2 images of .*odd are in the known data:") as caught:
-            assess(opened(run, *options), TrustOptions(unknown_data=str(odd)))
+            assess(opened(run, *options), TrustOptions(ood_data=str(odd)))
         assert "copy.png is a copy of cats/yellow/3.png" in str(caught.value)
         assert "purple/smaller.png looks like dogs/yellow/5.png" in str(caught.value)
 
@@ -198,7 +198,7 @@ class TestCalibration:
 
     def test_a_risk_with_strangers_and_then_a_new_temperature(self, run: Path, strangers: Path) -> None:
         """The second call lets go of what belongs to the first: its threshold and its files."""
-        report = look(run, TrustOptions(risk=0.1, unknown_data=str(strangers)))
+        report = look(run, TrustOptions(risk=0.1, ood_data=str(strangers)))
         assert report.rejection is not None and report.rejection.validation.risk is not None
         assert report.rejection.target == "risk" and report.rejection.validation.risk <= 0.1
         assert report.rejection.strangers_accepted is not None
