@@ -17,20 +17,20 @@ from lightning_vision.terminal.wording import nearest_first, spelt
 
 SUBCOMMANDS = {
     "fit": "run a stream of experiences with one learning strategy; writes a run directory",
-    "validate": "loss and accuracy of a checkpoint on the validation data",
+    "validate": "compute loss and accuracy of a checkpoint on the validation data",
     "test": "evaluate a checkpoint on the test data; rewrites the final metrics and the confusion matrix",
     "predict": "write predictions.csv for the test data; with --model F.onnx DIR for a folder of images",
-    "explain": "show what a classifier looks at where it errs: class-activation maps, and their figures",
-    "export": "write the trained classifier for other machines (ONNX, pt2), checked against the original",
-    "compare": "run several learning strategies, seeds and settings on one stream, and report on them",
-    "report": "a page, tables and figures of any run directories",
-    "data": "describe the data: counts, sizes, sample images, leaks, what is odd; writes a page",
-    "list": "strategies, datamodules, scenarios, recipes and configs that are installed, plugins included",
+    "explain": "show what a classifier looks at when it is wrong: class-activation maps, and how good they are",
+    "export": "export the trained classifier to ONNX, pt2 or pte, and check it against the original",
+    "compare": "compare learning strategies, seeds and settings on one stream, and write a report",
+    "report": "write a page, tables and figures from any run directories",
+    "data": "describe the data: counts, sizes, sample images, leaks, anomalies; writes a page",
+    "list": "list the installed strategies, datamodules, scenarios, recipes and configs, plugins included",
 }
 HELP = """\
 usage: lightning-vision [--help] [--version] SUBCOMMAND ...
 
-Continual learning for images: new labelled images keep coming; how should the classifier learn from them, at what price
+Continual learning for images: new labelled images keep coming; how should the classifier learn from them, and at what cost
 in forgetting, time and carbon?
 
 subcommands:
@@ -43,7 +43,7 @@ your own photos:  lightning-vision fit --config configs/image_folder/base.yaml -
 look at data:     lightning-vision data --config configs/image_folder/base.yaml --data.root PHOTOS
 why these errors? lightning-vision explain --ckpt_path RUN
 on a phone:       lightning-vision export --ckpt_path RUN --format onnx
-go on after a stop: the same command with --ckpt_path last
+resume a run:     the same command with --ckpt_path last
 all options:      lightning-vision fit --help; of a class: lightning-vision fit --model.strategy.help MoveToData
 """
 
@@ -119,7 +119,7 @@ def main(args: list[str] | None = None) -> int:
     except Exception as error:
         traceback.print_exc()
         _report(
-            f"{type(error).__name__}: {error}\nThis is not an error that lightning_vision foresaw; the lines above say where."
+            f"{type(error).__name__}: {error}\nThis is an unexpected error of lightning_vision; the traceback above shows where."
         )
         return 1
 
@@ -153,7 +153,7 @@ def _check_words(words: list[str]) -> None:
     if wrong is not None and words[0] != "report" and not _names(words, "--model"):
         raise ConfigError(
             f"Expected options in UTF-8, found other bytes in {spelt(wrong)}. Rename the file or folder, give its path from a "
-            f"working directory below, or a link with a plain name. A class is named as data spells it, with \\udc and two digits."
+            f"working directory below it, or a link with a plain name. Write a class as the command data prints it, with \\udc and two digits."
         )
 
 
@@ -173,7 +173,7 @@ def _check_shadowing() -> None:
             places = [Path(spec.origin).resolve()]
         if places and (home / name) not in places:
             raise ConfigError(
-                f"{places[0]} hides lightning_vision's own package {name!r}: Python finds it first. Rename it, or start the "
+                f"{places[0]} hides lightning_vision's own package {name!r}, since Python finds it first. Rename it, or start the "
                 "program from another folder."
             )
 
@@ -181,7 +181,7 @@ def _check_shadowing() -> None:
 def _let_own_files_be_imported() -> None:
     """Put the working directory on the path, last, for classes of the user's own: ``python -m`` does, a script does not.
 
-    Not a run directory or a comparison: what lies there may be a stranger's, and would be taken for a package that is missing.
+    Not a run directory or a comparison: its files may be anyone's, and would be imported in place of a missing package.
     """
     here = str(Path.cwd())
     of_a_run = any(Path(name).exists() for name in ("results.json", "checkpoints", "comparison.json"))

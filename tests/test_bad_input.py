@@ -206,7 +206,7 @@ class TestInTheMiddleOfARun:
         assert main(command) == 130
         shown = capsys.readouterr()
         assert "Stopped by SIGINT" in shown.out
-        assert "--ckpt_path last goes on" in shown.out
+        assert "--ckpt_path last resumes the run" in shown.out
         assert "Traceback" not in shown.err
         assert len(read_results(tmp_path / "run" / "results.json").experiences) == 1
         assert list((tmp_path / "run" / "checkpoints").glob("experience=0001-stage=0-last.ckpt"))

@@ -172,7 +172,7 @@ def test_what_nobody_foresaw_shows_where_and_still_returns(
     error = capsys.readouterr().err
     assert "Traceback" in error
     assert "KeyError: 'inside'" in error
-    assert "not an error that lightning_vision foresaw" in error
+    assert "an unexpected error of lightning_vision" in error
 
 
 @pytest.mark.parametrize(

@@ -83,7 +83,7 @@ def test_a_taken_name_stays_with_the_class_of_this_package(
     monkeypatch.syspath_prepend(tmp_path)
     assert main(["list"]) == 0
     shown = " ".join(capsys.readouterr().out.split())
-    words = "its name is taken by strategies.HeadOnly, which keeps it; write lv_taken.HeadOnly"
+    words = "its name is that of strategies.HeadOnly; write lv_taken.HeadOnly"
     assert f"HeadOnly skipped: {words} (lv-taken 0.3)" in shown
     few = "--data.stream.experiences=2"
     assert start(tmp_path, "own", "--model.strategy=HeadOnly", few) == 0
@@ -102,11 +102,11 @@ def test_of_two_plugins_with_one_name_neither_bears_it(
     monkeypatch.syspath_prepend(tmp_path)
     problems = {plugin.package: plugin.problem for plugin in load_plugins() if plugin.name == "Thirds"}
     assert problems == {
-        "lv_first": "lv_second 1.0 has a Thirds too, so neither bears the name; write lv_first.Thirds",
-        "lv_second": "lv_first 1.0 has a Thirds too, so neither bears the name; write lv_second.Thirds",
+        "lv_first": "lv_second 1.0 has a class Thirds too, so neither can be used by that name; write lv_first.Thirds",
+        "lv_second": "lv_first 1.0 has a class Thirds too, so neither can be used by that name; write lv_second.Thirds",
     }
     assert main(["fit", *QUICK, "--model.strategy=Thirds"]) == 2
-    assert "neither bears the name; write lv_first.Thirds" in capsys.readouterr().err
+    assert "neither can be used by that name; write lv_first.Thirds" in capsys.readouterr().err
     assert start(tmp_path, "run", "--model.strategy=lv_second.Thirds", "--data.stream.experiences=2") == 0
 
 

@@ -293,7 +293,7 @@ def test_the_same_command_starts_goes_on_and_does_nothing_on_a_complete_run(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = fit(tmp_path, "run", RESUME)
-    assert f"Nothing saved in {run} yet: starting afresh." in capsys.readouterr().out
+    assert f"Nothing saved in {run} yet: starting from the beginning." in capsys.readouterr().out
     before = (run / "results.json").stat().st_mtime_ns
     assert start(tmp_path, "run", RESUME) == 0
     assert f"The run {run} is complete; nothing to do." in capsys.readouterr().out

@@ -27,14 +27,14 @@ def test_options_of_the_command_line_win(run: Path, capfd: pytest.CaptureFixture
 def test_a_config_that_is_given_is_the_one(run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "empty.yaml").write_text("seed_everything: 1\n", encoding="utf-8")
     assert main(["test", "--config", str(tmp_path / "empty.yaml"), "--ckpt_path", str(run)]) == 2
-    assert "No datamodule was chosen" in capfd.readouterr().err
+    assert "No datamodule is given" in capfd.readouterr().err
 
 
 def test_a_checkpoint_alone_needs_the_options(run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     alone = tmp_path / "alone.ckpt"
     alone.write_bytes((run / "checkpoints" / "experience=0000.ckpt").read_bytes())
     assert main(["test", f"--ckpt_path={alone}"]) == 2
-    assert "No datamodule was chosen" in capfd.readouterr().err
+    assert "No datamodule is given" in capfd.readouterr().err
     options = [option for option in QUICK if not option.startswith("--trainer.max_epochs")]
     assert main(["test", *options, "--model.strategy=NearestMean", f"--ckpt_path={alone}"]) == 0
 
@@ -46,7 +46,7 @@ def test_a_run_that_is_not_there(tmp_path: Path, capfd: pytest.CaptureFixture[st
 
 def test_fit_takes_no_one_elses_options(run: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["fit", "--ckpt_path=last"]) == 2
-    assert "No datamodule was chosen" in capfd.readouterr().err
+    assert "No datamodule is given" in capfd.readouterr().err
 
 
 def test_a_base_is_tested_by_the_closed_form_that_was_given_its_data(run: Path) -> None:

@@ -27,7 +27,7 @@ from lightning_vision.terminal.wording import plural
 
 
 def compare(words: Sequence[str], main: Callable[[list[str]], int], typed: Sequence[str]) -> int:
-    """Run a comparison, or go on with it.
+    """Run a comparison, or resume it.
 
     Args:
         words: The command line after ``compare``.
@@ -45,7 +45,9 @@ def compare(words: Sequence[str], main: Callable[[list[str]], int], typed: Seque
         return 0
     options = read_options(words)
     if not options.configs:
-        raise ConfigError("compare needs --config FILE, as fit does: the data and the network that all cells share.")
+        raise ConfigError(
+            "compare needs --config FILE, as fit does, with the data and the network that all cells share."
+        )
     console = Console(soft_wrap=True, highlight=False)
     plan = make_plan(options)
     folder = ComparisonFolder(options.output)
@@ -94,7 +96,7 @@ class _Comparison:
                     self.failed[cell.name] = Done(cell.name, 1, 0.0, f"its base {cell.base} failed")
             self._round([cell for cell in missing["cells"] if cell.base not in lost])
         except (KeyboardInterrupt, SystemExit):
-            self.console.print("Stopped. What was learned is kept; the same command goes on.")
+            self.console.print("Stopped. What was learned is kept; the same command resumes the comparison.")
             raise
         done = [run for run in [*self.plan.bases, *self.plan.cells] if self.folder.state(run) == "done"]
         self.folder.note_failures(self.failed, {run.name for run in done})
@@ -109,7 +111,7 @@ class _Comparison:
         self.console.print(
             f"{plural(len(cells), 'cell')}{shared}: {len(self.options.strategies) or 1} learning strategies, "
             f"{plural(len(self.options.seeds), 'seed')}, {plural(len(self.options.points()), 'setting')}"
-            f"{f'; {done} done already' if done else ''}"
+            f"{f'; {done} already done' if done else ''}"
         )
         for name in self.folder.earlier_cells(self.plan)[:1]:
             self.console.print(f"Cells of earlier calls stay in the report ({escape(name)}, ...).")
@@ -132,7 +134,7 @@ class _Comparison:
         error = done.error or "it ended before its last experience"
         self.failed[run.name] = Done(run.name, done.exit_code or 1, done.seconds, error)
         log = self.folder.job(run).log
-        self.console.print(escape(f"{head}: failed (exit code {done.exit_code}): {error}\n  all it printed: {log}"))
+        self.console.print(escape(f"{head}: failed (exit code {done.exit_code}): {error}\n  its output: {log}"))
 
     def _close(self, done: Sequence[PlannedRun]) -> int:
         """Check the cells that are done, report, and send the whole to W&B; returns the exit code."""
@@ -147,7 +149,7 @@ class _Comparison:
                 log_comparison(comparison, files, self.folder, done[0])
         if self.failed:
             self.console.print(
-                f"{plural(len(self.failed), 'run')} failed, named in {self.folder.failures}; the same command tries them again."
+                f"{plural(len(self.failed), 'run')} failed, named in {self.folder.failures}; the same command runs them again."
             )
         return 1 if self.failed or unequal else 0
 
@@ -169,7 +171,7 @@ class _Comparison:
             if stream != expected:
                 problems.append(
                     f"{cell.name} learned another stream than {first} (stream_hash {stream[:12]}, not {expected[:12]}): the "
-                    "settings of its learning strategy change the data. They cannot be compared."
+                    "settings of its learning strategy change the data, so the two cannot be compared."
                 )
         return problems
 

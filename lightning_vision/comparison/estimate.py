@@ -39,7 +39,7 @@ def print_estimate(plan: Plan, folder: ComparisonFolder, console: Console) -> No
     and what strategies with a frozen backbone save by keeping its features is not counted.
     """
     table = Table(
-        title="What is to be run: images through the network, and the least time that takes", box=box.SIMPLE_HEAD
+        title="What will be run: images through the network, and a lower bound of the time", box=box.SIMPLE_HEAD
     )
     for heading in ("run", "state", "images", "at least"):
         table.add_column(heading, justify="left" if heading in ("run", "state") else "right", overflow="fold")
@@ -54,12 +54,12 @@ def print_estimate(plan: Plan, folder: ComparisonFolder, console: Console) -> No
         table.add_row(escape(run.name), state, f"{cost.images:,}", _time(cost.seconds))
     console.print(table)
     console.print(
-        f"{plural(len(plan.cells), 'cell')} and {plural(len(plan.bases), 'base')}; still to do: {images:,} images through "
-        f"the network, {_time(left)} at least on this machine, one after another."
+        f"{plural(len(plan.cells), 'cell')} and {plural(len(plan.bases), 'base')}; remaining: {images:,} images through "
+        f"the network, at least {_time(left)} on this machine, one after another."
     )
     shared = sum(cell.base is not None for cell in plan.cells) - len(plan.bases)
     if shared > 0:
-        console.print(f"Sharing the bases saves training {plural(shared, 'more base')}.")
+        console.print(f"Sharing the bases saves the training of {plural(shared, 'more base')}.")
 
 
 def _cost(run: PlannedRun, costs: dict[str, Cost], speeds: dict[tuple[str, int], float]) -> Cost:

@@ -19,7 +19,7 @@ from lightning_vision.results.same_options import check_same_options
 from lightning_vision.results.schema import Results, read_results
 from lightning_vision.storage.atomic_write import write_text_atomically
 from lightning_vision.storage.writer_lock import only_writer, wait_for_writers
-from lightning_vision.terminal.wording import plural
+from lightning_vision.terminal.wording import in_lines, plural
 
 State = Literal["done", "begun", "new"]
 SCHEMA = 1
@@ -69,7 +69,7 @@ class ComparisonFolder:
         return "done" if results.run.complete or base else "begun"
 
     def check(self, plan: Plan) -> list[str]:
-        """Refuse to go on with runs that were begun with other options, all of them named.
+        """Refuse to resume runs that were started with other options; all of them are named.
 
         Returns:
             What is to be said of options whose default has changed since.
@@ -88,15 +88,13 @@ class ComparisonFolder:
                 except CheckpointError as error:
                     problems.append(str(error).split("\nType the command")[0])
         if problems:
-            more = f"\n... and {len(problems) - 5} more runs" if len(problems) > 5 else ""
             raise ConfigError(
-                "\n".join(problems[:5])
-                + f"{more}\nA comparison goes on with the same options. Give another --output, or delete "
-                f"what is to be run again below {self.path}."
+                f"{in_lines(problems, most=5, margin='')}\nA comparison must be resumed with the same options. Give another --output, or "
+                f"delete what is to be run again below {self.path}."
             )
         return [
             f"{plural(len(names), 'run')} ({names[0]}{', ...' if len(names) > 1 else ''}) of an earlier version keep {kept}. "
-            "Runs that are still to begin take the default now: give the option if all are to be alike."
+            "Runs that have not started use the present default: give the option to make all alike."
             for kept, names in remarks.items()
         ]
 
@@ -131,7 +129,7 @@ class ComparisonFolder:
         try:
             plan = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise ConfigError(f"{path} cannot be read ({error}). Delete it: the next call writes it anew.") from error
+            raise ConfigError(f"{path} cannot be read ({error}). Delete it: the next call writes it again.") from error
         return plan if isinstance(plan, dict) else {}
 
     def earlier_cells(self, plan: Plan) -> list[str]:
@@ -140,7 +138,7 @@ class ComparisonFolder:
         return [row["name"] for row in self._read_plan().get("cells", []) if row["name"] not in now]
 
     def job(self, run: PlannedRun) -> Job:
-        """The ``fit`` that runs it, or goes on with it."""
+        """The ``fit`` that runs it, or resumes it."""
         resume = ("--ckpt_path", "last") if self.directory(run).path.exists() else ()
         words = ("fit", "--config", str(self.config(run).resolve()), *resume)
         return Job(run.name, words, (self.path / "logs" / f"{run.name}.log").resolve())

@@ -105,24 +105,24 @@ def make_parser() -> argparse.ArgumentParser:
     parser = WordsParser(
         prog="lightning-vision compare",
         allow_abbrev=False,
-        description="Run several learning strategies, seeds and settings on one stream, and report on them. The base is "
-        "trained once for each seed and setting. The same command goes on with what was killed, and runs nothing twice.",
+        description="Compare learning strategies, seeds and settings on one stream, and write a report. The base is "
+        "trained once for each seed and setting. The same command resumes what was killed, and runs nothing twice.",
         epilog="All options of `lightning-vision fit` (--data.root, --trainer.max_epochs, ...) hold for every cell. A config "
         "may hold these options in a section `compare`.",
     )
-    parser.add_argument("--config", action="append", default=[], metavar="FILE", help="as in fit; several are composed")
+    parser.add_argument("--config", action="append", default=[], metavar="FILE", help="as in fit; several are combined")
     parser.add_argument(
-        "--strategies", nargs="+", metavar="S", help="names of learning strategies, or configs that choose one"
+        "--strategies", nargs="+", metavar="S", help="learning strategies: names, or configs that choose one"
     )
     parser.add_argument(
-        "--seeds", nargs="+", type=int, metavar="N", help="of initialisation and stream, never the split"
+        "--seeds", nargs="+", type=int, metavar="N", help="seeds of initialisation and stream; the split stays the same"
     )
     parser.add_argument(
         "--axis",
         nargs="+",
         action="extend",
         metavar="KEY=A,B",
-        help="an option of fit and its values; several are crossed",
+        help="an option of fit and its values; several axes are crossed",
     )
     parser.add_argument(
         "--zip", nargs="+", action="append", metavar="KEY", help="axes of equal length that move together, not crossed"
@@ -131,32 +131,30 @@ def make_parser() -> argparse.ArgumentParser:
         "--skip",
         action="append",
         metavar="KEY=A,KEY=B",
-        help="leave out the cells that are so (strategy=, seed=, an axis=)",
+        help="leave out the cells that match (strategy=, seed=, an axis=)",
     )
     parser.add_argument("--output", metavar="DIR", help="the comparison's folder; default: runs/comparison")
     parser.add_argument("--executor", choices=EXECUTORS, help="where cells run; default: here, one after another")
-    parser.add_argument("--workers", type=int, metavar="N", help="cells at once (local, slurm)")
-    parser.add_argument("--address", metavar="A", help="of the Ray cluster; default: auto")
+    parser.add_argument("--workers", type=int, metavar="N", help="number of cells that run at once (local, slurm)")
+    parser.add_argument("--address", metavar="A", help="address of the Ray cluster; default: auto")
     parser.add_argument(
         "--executor_options",
         metavar="{K: V}",
-        help="of the executor: time and partition for slurm, gpus_per_cell for ray",
+        help="options of the executor: time and partition for slurm, gpus_per_cell for ray",
     )
     parser.add_argument(
         "--log_variants",
         choices=("series", "runs"),
-        help="each epsilon of a sweep as a W&B run of its own, or as a series",
+        help="log each epsilon of a sweep as a W&B run of its own, or as a series",
     )
     parser.add_argument("--max_cells", type=int, metavar="N", help=f"refuse more cells than this; default: {MAX_CELLS}")
-    parser.add_argument(
-        "--dry_run", action="store_true", help="print the cells and what they will take, and run nothing"
-    )
+    parser.add_argument("--dry_run", action="store_true", help="print the cells and their cost, and run nothing")
     parser.add_argument(
         "--trust_run",
         nargs="?",
         const="true",
         choices=("true", "false"),
-        help="whoever made the comparison's folder is trusted: its files may be links to elsewhere",
+        help="trust the source of the comparison's folder: its files may be links to elsewhere",
     )
     return parser
 
@@ -237,7 +235,7 @@ def _check(options: CompareOptions) -> None:
     labels = [choice.label for choice in options.strategies]
     if len(set(labels)) < len(labels):
         raise ConfigError(
-            f"--strategies: expected different ones, found {', '.join(labels)}. Give each a label of its own."
+            f"--strategies: expected different strategies, found {', '.join(labels)}. Give each a label of its own."
         )
     for group in options.zipped:
         lengths = {name: len(options.axes[name]) for name in group if name in options.axes}

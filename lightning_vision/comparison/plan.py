@@ -80,12 +80,12 @@ def make_plan(options: CompareOptions) -> Plan:
         if not options.left_out(strategy, seed, point)
     ]
     if not wanted:
-        raise ConfigError("No cell is left: the conditions of --skip leave out every one.")
+        raise ConfigError("No cell is left: the conditions of --skip leave out all of them.")
     if len(wanted) > options.max_cells:
         factors = f"{max(1, len(options.strategies))} strategies x {len(options.seeds)} seeds x {len(points)} settings"
         raise ConfigError(
             f"This comparison has {len(wanted):,} cells ({factors}), and at most {options.max_cells} are run unless more are "
-            f"asked for. If that is meant, give --max_cells {len(wanted)}; otherwise fewer values, --zip or --skip."
+            f"asked for. If that is intended, give --max_cells {len(wanted)}; otherwise fewer values, --zip or --skip."
         )
     with _stripped(options.configs, drop_strategy=bool(options.strategies)) as configs:
         planner = _Planner(options, configs)
@@ -171,7 +171,7 @@ class _Planner:
         strategy = cell.strategy_class
         follows = strategy is not None and issubclass(strategy, Strategy) and strategy.follows_base
         if strategy is not None and follows:
-            remark = f"{strategy.__name__} watches how the base is trained, so each of its cells trains the base itself, in the same way."
+            remark = f"{strategy.__name__} observes the training of the base, so each of its cells trains the base itself, in the same way."
             self.remarks[remark] = None
         return not follows
 
@@ -196,7 +196,7 @@ class _Planner:
             self._streams[of_data] = "given" if given else "own" if "stream" in own else "default"
             if self._streams[of_data] == "own":
                 data = short_name(read.config["data"], "")
-                remark = f"{data} has a stream of its own, which seeds do not move; they move initialisation and order."
+                remark = f"{data} has a fixed stream: seeds change initialisation and order, not the stream."
                 self.remarks[remark] = None
         source = self._streams[of_data]
         named = ["--data.stream=InstanceIncremental"] if source == "default" else []
@@ -209,7 +209,7 @@ class _Planner:
         """The run with its place in the comparison's folder written into its configuration."""
         output = self.options.output.resolve()
         if spelt(str(output)) != str(output):  # its runs are told their whole path in a configuration
-            raise ConfigError(f"--output: expected a folder below names in UTF-8, found {spelt(str(output))}.")
+            raise ConfigError(f"--output: expected a path in UTF-8, found {spelt(str(output))}.")
         changes: dict[str, Any] = {"run_name": name, "trainer.default_root_dir": str(output / kind)}
         if kind == BASES:
             changes |= {"stop_after": 0, "keep_checkpoints": "last"}

@@ -28,10 +28,10 @@ def report(words: Sequence[str]) -> int:
         prog="lightning-vision report",
         allow_abbrev=False,
         description="Write a self-contained page (report.html), its charts as PNG and its tables as CSV and Markdown, from run "
-        "directories or folders of them, half-finished ones too.",
+        "directories or folders of them, unfinished ones too.",
     )
     parser.add_argument(
-        "folders", nargs="+", type=Path, metavar="DIR", help="run directories, or folders that hold some"
+        "folders", nargs="+", type=Path, metavar="DIR", help="run directories, or folders with run directories"
     )
     parser.add_argument("--output", type=Path, help="the folder that is written; default: report in the first DIR")
     given = parser.parse_args(list(words))

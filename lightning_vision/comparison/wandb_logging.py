@@ -64,7 +64,7 @@ def _is_number(text: str) -> bool:
 
 
 def _start(place: Path, name: str, cell: PlannedRun, job_type: str, config: dict[str, Any]) -> StreamWandbLogger:
-    """A W&B run in the group of the cells; one that is there already is gone on with."""
+    """A W&B run in the group of the cells; one that is there already is resumed."""
     wandb = cell.config["wandb"]
     return make_wandb_logger(
         place,

@@ -16,6 +16,7 @@ from lightning_vision.deployed.image_walk import ImageWalk
 from lightning_vision.deployed.model_file import DeployedModel
 from lightning_vision.deployed.prediction_table import PredictionTable
 from lightning_vision.errors import ConfigError
+from lightning_vision.terminal.messages import print_line
 from lightning_vision.terminal.option_parser import WordsParser
 from lightning_vision.terminal.wording import figure, printable
 
@@ -41,13 +42,15 @@ def predict(words: Sequence[str]) -> int:
     most = _gallery_size(given.gallery)
     if given.batch_size < 1:
         raise ConfigError(f"--batch_size: expected 1 or more, found {given.batch_size}.")
-    console = Console(soft_wrap=True, highlight=False)
+    console = Console()
     walk, model = ImageWalk(given.folder), DeployedModel(given.model)
-    _say(console, _described(model))
+    print_line(printable(_described(model)))
     if given.head == "auto" and (head := model.learned_head()) is not None:
         model.head = head
         learned, file = int(head.counts.sum()), head_path(model.path)
-        _say(console, f"With the head of {file}, which learned {learned:,} on this device (--head none: without it).")
+        print_line(
+            printable(f"With the head of {file}, which learned {learned:,} on this device (--head none: without it).")
+        )
     table = PredictionTable(model, walk, given.output, given.batch_size, most)
     started = time.perf_counter()
     columns = (TextColumn("{task.completed:,.0f} images"), TimeElapsedColumn())
@@ -55,12 +58,12 @@ def predict(words: Sequence[str]) -> int:
         task = progress.add_task("", total=None)
         table.write(lambda done: progress.advance(task, done))
     speed = table.tally.count / (time.perf_counter() - started)
-    _say(console, f"Predicted: {table.tally.count:,}, {figure(speed)} a second. Written: {given.output}")
-    _report(console, table)
+    print_line(printable(f"Predicted: {table.tally.count:,}, {figure(speed)} a second. Written: {given.output}"))
+    _report(table)
     if most:
         page = given.output.with_suffix(".html")
         write_gallery(page, table)
-        _say(console, f"Page: {page}")
+        print_line(printable(f"Page: {page}"))
     return 0
 
 
@@ -118,23 +121,19 @@ def _described(model: DeployedModel) -> str:
     )
 
 
-def _report(console: Console, table: PredictionTable) -> None:
+def _report(table: PredictionTable) -> None:
     tally = table.tally
     if rejected := int(tally.rejected.sum()):
-        _say(console, f"Rejected: {rejected:,} of {tally.count:,}.")
+        print_line(printable(f"Rejected: {rejected:,} of {tally.count:,}."))
     if known := int(tally.true.sum()):
         text = f"Accuracy: {tally.right.sum() / known:.4f} on {known:,} in folders named after a class"
         if 0 < tally.true_and_kept < known:
             kept = tally.right_and_kept.sum() / tally.true_and_kept
             text += f"; {kept:.4f} on the {tally.true_and_kept:,} that were not rejected"
-        _say(console, f"{text}.")
+        print_line(printable(f"{text}."))
     if table.unread_count:
-        _say(console, f"Not read: {table.unread_count:,}, listed in {table.unread.path}. The first:")
+        print_line(printable(f"Not read: {table.unread_count:,}, listed in {table.unread.path}. The first:"))
         for reason in table.reasons[:SHOWN]:
-            _say(console, f"  {reason}")
+            print_line(printable(f"  {reason}"))
     if table.walk.skipped:
-        _say(console, f"Skipped: {table.walk.counted()}.")
-
-
-def _say(console: Console, text: str) -> None:
-    console.print(printable(text), markup=False)
+        print_line(printable(f"Skipped: {table.walk.counted()}."))

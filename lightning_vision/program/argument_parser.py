@@ -24,7 +24,7 @@ class StreamArgumentParser(LightningArgumentParser):
         try:
             return cast(Namespace, super().parse_path(cfg_path, *args, **kwargs))
         except UnicodeDecodeError as error:
-            raise parser_errors.ExplainedError(f"{cfg_path} is no text file: expected YAML.") from error
+            raise parser_errors.ExplainedError(f"{cfg_path} is not a text file: expected YAML.") from error
         except ConfigError as error:
             raise parser_errors.ExplainedError(f"{cfg_path}: {self.explain(error)}") from error
 

@@ -26,9 +26,7 @@ def hints_of(cls: type) -> dict[str, Any]:
         parameters = inspect.signature(init).parameters.values()
         try:
             types = get_type_hints(init, include_extras=True)
-        except (
-            Exception
-        ):  # names that a stranger's module has for its type checker alone: nothing is known of what it takes
+        except Exception:  # a name that a third party's module imports for its type checker alone
             types = {parameter.name: Callable for parameter in parameters if isinstance(parameter.annotation, str)}
         for parameter in parameters:
             hints.setdefault(parameter.name, types.get(parameter.name, parameter.annotation))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from contextlib import nullcontext
 
 from lightning_vision.learning.stop_signals import StopRequestedError
@@ -11,7 +10,7 @@ from lightning_vision.program.plugins import load_plugins
 from lightning_vision.program.run_config import with_run_config
 from lightning_vision.program.stream_cli import StreamCLI, without_own_words
 from lightning_vision.run.rank_processes import end_with_parent
-from lightning_vision.terminal.messages import print_line
+from lightning_vision.terminal.messages import print_line, print_notice
 
 
 def prepare_process(own_process: bool) -> None:
@@ -25,10 +24,7 @@ def prepare_process(own_process: bool) -> None:
         end_with_parent()
     for plugin in load_plugins():
         if plugin.found is None:
-            print(
-                f"The plugin {plugin.name} of {plugin.package} {plugin.version} was skipped: {plugin.problem}",
-                file=sys.stderr,
-            )
+            print_notice(f"The plugin {plugin.name} of {plugin.package} {plugin.version} was skipped: {plugin.problem}")
 
 
 def run(args: list[str], own_process: bool) -> int:
@@ -50,6 +46,8 @@ def run(args: list[str], own_process: bool) -> int:
         with explained(), nullcontext() if own_process else without_own_words(), with_run_config(args) as words:
             StreamCLI(words, own_process)
     except StopRequestedError as stop:
-        print_line(f"Stopped by {stop}. What was learned is kept; the same command with --ckpt_path last goes on.")
+        print_line(
+            f"Stopped by {stop}. What was learned is kept; the same command with --ckpt_path last resumes the run."
+        )
         return 128 + stop.signum
     return 0

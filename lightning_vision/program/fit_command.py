@@ -41,8 +41,8 @@ def run_request(
     ckpt_path = config.get("ckpt_path")
     if ckpt_path not in (None, "last"):
         raise ConfigError(
-            f"fit --ckpt_path: expected 'last' (go on with this run), found {ckpt_path!r}. To start from another run's "
-            "weights use model.base_checkpoint."
+            f"fit --ckpt_path: expected 'last' (resume this run), found {ckpt_path!r}. To start from another run's "
+            "weights, use model.base_checkpoint."
         )
     return RunRequest(
         name=_run_name(config),
@@ -102,7 +102,7 @@ def _run_name(config: Namespace) -> str:
 
 
 def _config_text(parser: LightningArgumentParser, config: Namespace) -> str:
-    """config.yaml, which starts the same run again: neither goes on with this one nor deletes it."""
+    """config.yaml, which starts the same run again: neither resumes this one nor deletes it."""
     config = config.clone()
     config.ckpt_path, config.overwrite, config.trust_run = None, False, False
     return str(parser.dump(config, skip_none=False))

@@ -232,8 +232,8 @@ class _Taking:
     def refused(self, key: str, found: Any, expected: str) -> UntrustedError:
         shown = repr(found)
         return UntrustedError(
-            f"{self.source}: {key}: expected {expected}, found {shown[:200]}. A configuration that came with a run is not to "
-            "run code of its choice. If you know where this run is from, allow it by --trust_run true; or give a --config of your own."
+            f"{self.source}: {key}: expected {expected}, found {shown[:200]}. The configuration of a run directory must not "
+            "run arbitrary code. If you trust the source of this run, give --trust_run true; or give a --config of your own."
         )
 
 

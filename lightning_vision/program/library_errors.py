@@ -50,11 +50,11 @@ def in_words(error: Exception) -> UserError | None:
     ):
         return TrainingError(
             f"The memory is full ({text.splitlines()[0][:200]}). Use a smaller data.batch_size (with "
-            "trainer.accumulate_grad_batches for the same steps) or data.image_size in a run of another --run_name."
+            "trainer.accumulate_grad_batches for the same steps) or a smaller data.image_size, under another --run_name."
         )
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return TrainingError(
-            f"The disk is full: {error}. What was finished is kept; free some space and go on with --ckpt_path last."
+            f"The disk is full: {error}. What was finished is kept; free some space and resume with --ckpt_path last."
         )
     refused = re.search(r"Given value: Namespace\(class_path='([\w.]+)'", text)
     if isinstance(error, ValueError) and refused and isinstance(error.__cause__, ValueError | TypeError):
@@ -71,7 +71,7 @@ def _explain_runtime_error(text: str) -> UserError | None:
         )
     if "Connection closed by peer" in text or "Connection reset by peer" in text or "NCCL" in text:
         return TrainingError(
-            f"Another process of this run ended, so this one cannot go on ({text.splitlines()[0][:200]}). Its own message says why; then go on with --ckpt_path last."
+            f"Another process of this run ended, so this one cannot continue ({text.splitlines()[0][:200]}). See its own message for the reason, then resume with --ckpt_path last."
         )
     if "DataLoader worker" in text:
         return DataError(
@@ -79,7 +79,7 @@ def _explain_runtime_error(text: str) -> UserError | None:
         )
     if "No space left on device" in text or "file write failed" in text or "unexpected pos" in text:
         return TrainingError(
-            f"A checkpoint could not be written: {text.splitlines()[0]} Is the disk full? Free some space and go on with --ckpt_path last."
+            f"A checkpoint could not be written: {text.splitlines()[0]} Is the disk full? Free some space and resume with --ckpt_path last."
         )
     return None
 
@@ -101,7 +101,7 @@ def quieten() -> None:
         ".*The dirpath has changed from.*",
         ".*was called before the ``update`` method.*",
         ".*It is recommended to use `self.log.*sync_dist=True.*",  # the metrics are over all processes already
-        ".*your dataloader is not resumable.*",  # the order is a function of the seed: the stream goes on where it was
+        ".*your dataloader is not resumable.*",  # the order is a function of the seed: the stream continues where it was
         ".*Encountered `nan` values in tensor.*",  # the loss is looked at by the classifier, which stops there
         ".*`training_step` returned `None`.*",
         ".*Starting from v1.9.0, `tensorboardX`.*",

@@ -11,12 +11,12 @@ from typing import Any
 
 from lightning.pytorch.utilities.seed import isolate_rng
 
-from lightning_vision.errors import CheckpointError
+from lightning_vision.errors import CheckpointError, ConfigError
 from lightning_vision.learning.loaded_checkpoint import LoadedCheckpoint
 from lightning_vision.program.library_errors import explained
 from lightning_vision.program.plugins import load_plugins
 from lightning_vision.program.run_config import with_run_config
-from lightning_vision.program.stream_cli import StreamCLI, without_own_words
+from lightning_vision.program.stream_cli import NeedsOwnProcess, StreamCLI, without_own_words
 from lightning_vision.results.run_directory import RunDirectory
 
 ONE_PROCESS = {"trainer.devices": 1, "trainer.num_nodes": 1}
@@ -70,7 +70,12 @@ def open_checkpoint(
     words = [f"--{name}={_word(value)}" for name, value in options.items()]
     load_plugins()
     with _unchanged_seeds(), without_own_words(), explained(), with_run_config(["validate", *words]) as args:
-        return _CheckpointCLI(args, evaluates).loaded
+        try:
+            return _CheckpointCLI(args, evaluates).loaded
+        except NeedsOwnProcess as error:
+            raise ConfigError(
+                "A checkpoint is opened in one process: give trainer.devices=1 and trainer.num_nodes=1."
+            ) from error
 
 
 def _word(value: Any) -> str:

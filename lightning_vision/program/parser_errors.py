@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import re
 from collections.abc import Iterable, Iterator
@@ -21,6 +20,7 @@ from lightning_vision.learning.recipe import Recipe
 from lightning_vision.learning.strategy import Strategy
 from lightning_vision.program.former_options import forget, use_present_options
 from lightning_vision.terminal.messages import print_notice
+from lightning_vision.terminal.wording import few, near, nearest_first
 
 # The last part of an option's key: what it takes, and the class that it must be of.
 KINDS: dict[str, tuple[str, type]] = {
@@ -87,9 +87,9 @@ def _no_datamodule(said: _Said) -> str | None:
     ):
         return None
     if (name := said.find(r"Given value: ([\w.]+)$")) is not None:
-        return f"data: {name} is no datamodule. {_known(name, StreamDataModule)}"
+        return f"data: {name} is not a datamodule. {_known(name, StreamDataModule)}"
     return (
-        "No datamodule was chosen: expected --data CLASS before its options, or a --config that names one "
+        "No datamodule is given: expected --data CLASS before its options, or a --config that names one "
         f"(configs/quickstart.yaml). {_known('', StreamDataModule)}"
     )
 
@@ -108,14 +108,14 @@ def _unknown_class(said: _Said) -> str | None:
         return None
     name = said.find(r"Given value: ([\w.]+)$")
     if name is not None and "does not correspond to a subclass" in said.message:
-        return f"{key}: {name!r} is no {kind}. {_known(name, base)}"
+        return f"{key}: {name!r} is not a {kind}. {_known(name, base)}"
     name = said.find(r"Expected a dot import path string: (\S+)") or said.find(
         r"Expected a path but (.+?) either not accessible"
     )
     if name is None:
         return None
     text = f"Unknown {kind} {name!r} ({key}). {_known(name, base)} "
-    return text + (_import_problem(name) or "One of your own is named by its dotted path, module.Class.")
+    return text + (_import_problem(name) or "Give a class of your own by its dotted path, module.Class.")
 
 
 def _import_problem(name: str) -> str | None:
@@ -193,9 +193,11 @@ def _unknown_option(said: _Said, options: list[str]) -> str | None:
     )
     having = [owner for owner, names in owners.items() if name in names]
     if having:
-        return f"{name!r} is no option of the class chosen{where and f' for {said.key}'}; {', '.join(having)} {'has' if len(having) == 1 else 'have'} it. {more}"
-    near = _near(name, ["class_path", "init_args", *sorted({option for names in owners.values() for option in names})])
-    return f"Unknown configuration key {name!r}{where}. {near} {more}"
+        return f"{name!r} is not an option of the class chosen{where and f' for {said.key}'}; {', '.join(having)} {'has' if len(having) == 1 else 'have'} it. {more}"
+    names_near = _near(
+        name, ["class_path", "init_args", *sorted({option for names in owners.values() for option in names})]
+    )
+    return f"Unknown configuration key {name!r}{where}. {names_near} {more}"
 
 
 def known_classes(base: type) -> Iterator[type]:
@@ -210,18 +212,14 @@ def known_classes(base: type) -> Iterator[type]:
 
 
 def _known(name: str, base: type) -> str:
-    names = list(dict.fromkeys(cls.__name__ for cls in known_classes(base)))
+    names = sorted({cls.__name__ for cls in known_classes(base)})
     short = name.rsplit(".", 1)[-1]
-    near = difflib.get_close_matches(short, names, n=len(names), cutoff=0.3)
-    rest = sorted(other for other in names if other not in near)
-    listed = [*near, *rest]
-    more = f" and {len(listed) - 60} more" if len(listed) > 60 else ""
-    return f"Known{', nearest first' if near else ''}: {', '.join(listed[:60])}{more}."
+    return f"Known{', nearest first' if near(short, names) else ''}: {few(nearest_first(short, names), most=60)}."
 
 
 def _near(word: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(word, list(dict.fromkeys(known)), n=4, cutoff=0.5)
-    return f"Near names: {', '.join(near)}." if near else "No name is near it."
+    names = near(word, known)
+    return f"Near names: {', '.join(names)}." if names else "No name is near it."
 
 
 def _init_options(cls: type) -> list[str]:
@@ -250,7 +248,7 @@ def _drop_init_args(parser_or_action: Any, before: Any, now: Any) -> None:
                 said = ", ".join(
                     f"{key}={value}" for key, value in options.items() if not _is_default(before, key, value)
                 )
-                notice = f"{old} is replaced by {new}: its options do not go over ({said})."
+                notice = f"{old} is replaced by {new}: its options are dropped ({said})."
                 if said and notice not in _said:  # the parser comes by several times
                     _said.add(notice)
                     print_notice(notice)

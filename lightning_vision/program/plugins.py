@@ -58,7 +58,7 @@ def _load(entry: metadata.EntryPoint, group: str) -> Plugin:
     plugin, base = Plugin(entry.name, group, package, version, None), GROUPS[group]
     try:
         found = entry.load()
-    except (Exception, SystemExit) as error:  # whatever a stranger's module raises when it is imported
+    except (Exception, SystemExit) as error:  # whatever a plugin's module raises when it is imported
         return replace(plugin, problem=f"{type(error).__name__}: {error}")
     if not (isinstance(found, type) and issubclass(found, base)):
         return replace(plugin, problem=f"expected a subclass of lightning_vision.{base.__name__}, found {entry.value}")
@@ -71,10 +71,10 @@ def _check_name(plugin: Plugin, plugins: list[Plugin]) -> Plugin:
     for cls in _subclasses(GROUPS[plugin.group]):
         if cls.__name__ == name and _is_own(cls.__module__):
             owner = f"{cls.__module__.split('.')[0]}.{name}"
-            return replace(plugin, found=None, problem=f"its name is taken by {owner}, which keeps it; write {dotted}")
+            return replace(plugin, found=None, problem=f"its name is that of {owner}; write {dotted}")
     for rival in plugins:
         if (rival.group, rival.name) == (plugin.group, name) and rival.found not in (None, plugin.found):
-            words = f"{rival.package} {rival.version} has a {name} too, so neither bears the name; write {dotted}"
+            words = f"{rival.package} {rival.version} has a class {name} too, so neither can be used by that name; write {dotted}"
             return replace(plugin, found=None, problem=words)
     return plugin
 
@@ -96,7 +96,7 @@ _original: Any = typehints.get_all_subclass_paths
 def _subclass_paths(*args: Any, **options: Any) -> list[str]:
     """The classes that a short name may mean: where one of this package has the name, it alone.
 
-    jsonargparse refuses a short name that two classes have, so that a stranger's class, once imported, would make that of
+    jsonargparse refuses a short name that two classes have, so that a plugin's class, once imported, would make that of
     this package unusable. There is no public hook for it; a test holds the behaviour.
     """
     paths: list[str] = _original(*args, **options)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 
 from lightning_vision.errors import ConfigError
+from lightning_vision.terminal.wording import near
 
 
 def find_config(value: str) -> str:
@@ -24,10 +24,9 @@ def find_config(value: str) -> str:
     known = sorted(
         f"configs/{path.relative_to(config_folder()).as_posix()}" for path in config_folder().rglob("*.yaml")
     )
-    near = difflib.get_close_matches(value, known, n=3, cutoff=0.4)
     raise ConfigError(
         f"--config: there is no file {value!r}, neither in {Path.cwd()} nor among the configs that are installed. "
-        f"Near names: {', '.join(near or known[:5])}. `lightning-vision list` shows all."
+        f"Near names: {', '.join(near(value, known, most=3) or known[:5])}. `lightning-vision list` shows all."
     )
 
 

@@ -141,16 +141,16 @@ class StreamCLI(LightningCLI):
         )
         parser.add_argument(
             "--keep_checkpoints", type=Literal["last", "all"] | int, default="last",
-            help="Of finished experiences: the base and the last, the last n, or all.",
+            help="Checkpoints of finished experiences that are kept: the base and the last, the base and the last n, or all.",
         )  # fmt: skip
         parser.add_argument(
             "--stop_after", type=int | None, default=None,
-            help="Stop after the experience of this number (0: the base alone); --ckpt_path last goes on.",
+            help="Stop after the experience of this number (0: the base alone); --ckpt_path last resumes the run.",
         )  # fmt: skip
         parser.add_argument(
             "--trust_run", action=ActionYesNo, nargs="?", default=False,
-            help="Whoever made the run directory is trusted: its config.yaml may name any class, which is code that is run, and "
-            "its files may be links to elsewhere.",
+            help="Trust the source of the run directory: its config.yaml may name any class, whose code is then run, and its files "
+            "may be links to elsewhere.",
         )  # fmt: skip
         parser.add_class_arguments(EnergyOptions, "energy")
         parser.add_class_arguments(WandbOptions, "wandb")
@@ -224,7 +224,7 @@ class StreamCLI(LightningCLI):
         launch = RunLaunch(self._request(config))
         kept = launch.check()
         for each in kept:
-            launch.progress.say(f"Going on with {each}.")
+            launch.progress.say(f"Keeping {each}.")
             keep(config, each)
         return RunLaunch(self._request(config)) if kept else launch
 

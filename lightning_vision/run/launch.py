@@ -30,6 +30,9 @@ from lightning_vision.tracking.metrics_csv import MetricsCSV
 from lightning_vision.tracking.progress import StreamProgress
 from lightning_vision.tracking.wandb_logger import earlier_run_id, make_wandb_logger
 
+PARTS = {"train": "training", "val": "validation", "test": "test"}
+"""What the parts of the split are called."""
+
 
 class RunLaunch:
     """Checks what a run would write into, then runs it, with other processes kept out of its directory.
@@ -99,7 +102,7 @@ class RunLaunch:
             # Again: another process may have had it meanwhile.
             if self.check():
                 raise ConfigError(
-                    f"Another process has begun {self.directory.path} meanwhile. Give the same command again."
+                    f"Another process has started {self.directory.path} meanwhile. Give the same command again."
                 )
             done = self._complete()
             return self._run(model, datamodule, trainer_options, probe) if done is None else done
@@ -116,7 +119,7 @@ class RunLaunch:
         if not results.run.complete:
             return None
         self.progress.say(
-            f"The run {self.directory.path} is complete; nothing to do. Its figures are in {self.directory.results}."
+            f"The run {self.directory.path} is complete; nothing to do. Its results are in {self.directory.results}."
         )
         return results
 
@@ -174,9 +177,9 @@ class RunLaunch:
         if self.request.resume and not self.directory.results.is_file():
             found = any(self.directory.checkpoints.glob("*.ckpt"))
             self.progress.say(
-                f"Nothing finished in {self.directory.path} yet: going on with the first experience."
+                f"Nothing finished in {self.directory.path} yet: resuming the first experience."
                 if found
-                else f"Nothing saved in {self.directory.path} yet: starting afresh."
+                else f"Nothing saved in {self.directory.path} yet: starting from the beginning."
             )
 
     def _loggers(self, asked: Any) -> list[Logger]:
@@ -211,7 +214,7 @@ def opening_lines(
     """What is about to happen, in a few lines."""
     stream = datamodule.stream
     parts = datamodule.samples["split"].value_counts()
-    counts = ", ".join(f"{parts.get(part, 0)} {part}" for part in ("train", "val", "test"))
+    counts = ", ".join(f"{parts.get(part, 0)} {name}" for part, name in PARTS.items())
     parameters = sum(p.numel() for p in model.network.parameters())
     lines = [
         f"{type(datamodule).__name__}: {datamodule.num_classes} classes, {counts} images; {stream.scenario} with {plural(len(stream), 'experience')}",

@@ -6,7 +6,6 @@ import errno
 import json
 import os
 import socket
-import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -17,6 +16,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from lightning_vision.errors import ConfigError, TrainingError
+from lightning_vision.terminal.messages import print_notice
 from lightning_vision.terminal.wording import printable
 
 LOCK = ".lock"
@@ -114,7 +114,7 @@ def _take(lock: FileLock, folder: Path, path: Path, way_out: str) -> bool:
             holder = _read_holder(path)
             if time.monotonic() < until:
                 if patience < WAIT_SECONDS:
-                    _say(f"{folder} is held by {holder or 'another process'}. Waiting for it to end.")
+                    print_notice(f"{folder} is held by {holder or 'another process'}. Waiting for it to end.")
                 patience = max(0.0, until - time.monotonic())
                 continue
             raise ConfigError(_refusal(folder, holder, way_out)) from None
@@ -124,18 +124,13 @@ def _take(lock: FileLock, folder: Path, path: Path, way_out: str) -> bool:
         except OSError as error:
             if error.errno not in NO_LOCKS:
                 raise
-            _say(
+            print_notice(
                 f"{folder} lies on a file system without locks ({error.strerror}): nothing will keep another process from "
                 "writing into it at the same time, so start none there."
             )
             return False
         else:
             return True
-
-
-def _say(text: str) -> None:
-    """Tell the user; whoever takes a lock is the first or only process of its run."""
-    print(text, file=sys.stderr, flush=True)
 
 
 def _refusal(folder: Path, holder: Holder | None, way_out: str) -> str:

@@ -107,7 +107,7 @@ class StrategyConformance:
     # ---- what it learns --------------------------------------------------------------------------------------------
 
     def test_learns_something(self) -> None:
-        """What an experience brings is told apart better than by chance, once it is learned."""
+        """The images of an experience are classified better than by chance, once it is learned."""
         run = self.trial.whole
         if not run.ended_well:
             self._fail(f"A run in {run.scenario} did not come to its end:\n{run.last_words}")
@@ -283,11 +283,11 @@ class StrategyConformance:
             )
 
     def test_resumes_after_an_experience(self) -> None:
-        """Killed after experience 1 and gone on with, a run ends as if it had not been."""
+        """Killed after experience 1 and resumed, a run ends as if it had not been killed."""
         self._check_resumed(self.trial.between, "after experience 1")
 
     def test_resumes_within_an_experience(self) -> None:
-        """Killed in the midst of experience 2 and gone on with, a run ends as if it had not been."""
+        """Killed within experience 2 and resumed, a run ends as if it had not been killed."""
         self._check_resumed(self.trial.within, "in the midst of experience 2")
 
     def _check_resumed(self, run: Run | None, when: str) -> None:
@@ -299,11 +299,11 @@ class StrategyConformance:
         last = whole.finished - 1
         if names := differing(whole.state(last), run.state(last)):
             self._fail(
-                f"Stopped {when} and gone on with, the run ends with another {', '.join(names[:3])} ({len(names)} in all). What "
+                f"Stopped {when} and resumed, the run ends with another {', '.join(names[:3])} ({len(names)} in all). What "
                 "the next step depends on must be a registered buffer, and random numbers must come from torch, NumPy or random."
             )
         if without_measurements(whole.results) != without_measurements(run.results):
-            self._fail(f"Stopped {when} and gone on with, the run ends with the same weights and other figures.")
+            self._fail(f"Stopped {when} and resumed, the run ends with the same weights and other figures.")
 
     def test_seeds_differ(self) -> None:
         """Two seeds make different classifiers of one base, unless the strategy declares that it draws nothing."""

@@ -97,8 +97,8 @@ def _untrue_memory(strategy: Strategy, learned: tuple[Experience, ...]) -> Itera
     rows = {int(row) for experience in learned for row in experience.indices}
     if memory.dtype != torch.int64 or memory.dim() != 1:
         yield f"memory(): expected rows (M,) int64, found {tuple(memory.shape)} {memory.dtype}."
-    elif strangers := set(memory.tolist()) - rows:
-        yield f"memory() names rows that are no training images of experiences so far, {min(strangers)} among them."
+    elif others := set(memory.tolist()) - rows:
+        yield f"memory() names rows that are no training images of experiences so far, {min(others)} among them."
 
 
 def trained_names(trial: Trial, run: Run, experience: int) -> set[str]:

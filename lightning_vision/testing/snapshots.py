@@ -16,7 +16,7 @@ EXPERIENCE = 2
 
 
 class Snapshots(Callback):
-    """Copies the run directory twice while experience 2 is learned: a run goes on from a copy as after a kill.
+    """Copies the run directory twice while experience 2 is learned: a run resumes from a copy as after a kill.
 
     One copy is made before its first batch, the other in the midst of an epoch, with the checkpoint that a signal would
     have had the run write. In a stream of stages it is the last stage's.

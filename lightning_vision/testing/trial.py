@@ -151,12 +151,12 @@ class Trial:
 
     @cached_property
     def between(self) -> Run | None:
-        """Killed after experience 1 and gone on with."""
+        """Killed after experience 1 and resumed."""
         return self._resumed("between")
 
     @cached_property
     def within(self) -> Run | None:
-        """Killed in the midst of experience 2 and gone on with."""
+        """Killed within experience 2 and resumed."""
         return self._resumed("within")
 
     @cached_property

@@ -82,7 +82,7 @@ def test_comparison_yaml_asks_for_the_same(done: Path, folder: Path, capsys: pyt
     assert main(["compare", "--config", str(done / "comparison.yaml"), "--dry_run"]) == 0
     said = capsys.readouterr().out
     assert len(re.findall(r"\bdone\b", said)) == 9, "six cells and three bases"
-    assert "still to do: 0 images" in said
+    assert "remaining: 0 images" in said
 
 
 def test_other_options_are_refused(done: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

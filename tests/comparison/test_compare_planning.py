@@ -46,7 +46,7 @@ def test_a_strategy_with_a_network_of_its_own_has_a_base_of_its_own(
 @pytest.mark.parametrize(
     ("more", "text"),
     [
-        (("--axis", "data.image_size=1,2"), "image_size"),
+        (("--axis", "data.imagesize=1,2"), "image_size"),
         (("--axis", "data.image_size=32,large"), "large"),
         (("--strategies", "HeadOnyl"), "HeadOnly"),
         (("--seeds", *map(str, range(400)), "--axis", "data.batch_size=" + ",".join(map(str, range(1, 26)))), "10,000 cells"),
@@ -69,7 +69,7 @@ def test_a_failed_cell_is_kept_with_its_error_and_stops_no_other(
     strategies = ("--strategies", "HeadOnly", "failing_strategies.MemoryIsFull", "NearestMean")
     assert main(words(folder, "failing", *strategies, OFF)) == 1
     said = capsys.readouterr().out
-    assert "failed (exit code 1): The memory is full" in said and "the same command tries them again" in said
+    assert "failed (exit code 1): The memory is full" in said and "the same command runs them again" in said
     assert list(json.loads((folder / "failing" / "failed.json").read_text())) == ["MemoryIsFull-seed=0"]
     cells = results_of(folder / "failing")
     assert cells["HeadOnly-seed=0"].run.complete and cells["NearestMean-seed=0"].run.complete

@@ -145,7 +145,7 @@ def test_a_worker_that_is_killed_is_a_failed_job(cluster: tuple[str, Notes], tmp
     jobs = [job(tmp_path, "lost", "pretend", "8"), job(tmp_path, "lives", "--version")]
     done = by_name(list(Ray(address, cpus_per_cell=2).run(jobs)))
     assert done["lost"].exit_code == 1
-    assert done["lost"].error.startswith("Ray lost it: ")
+    assert done["lost"].error.startswith("Ray lost the job: ")
     assert done["lives"].exit_code == 0
 
 

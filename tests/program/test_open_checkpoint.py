@@ -103,3 +103,5 @@ def test_an_option_that_does_not_fit_the_checkpoint(run: Path) -> None:
         open_checkpoint(run, {**DATA, "model.backbone": "test_vit"})
     with pytest.raises(ConfigError, match=r"Unknown configuration key 'nois' of data\. Near names: noise"):
         open_checkpoint(run, {**DATA, "data.nois": 5})
+    with pytest.raises(ConfigError, match="opened in one process"):
+        open_checkpoint(run, {**DATA, "trainer.devices": 2})

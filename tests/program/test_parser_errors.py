@@ -37,9 +37,9 @@ def write(tmp_path: Path) -> Write:
         (["--model.optimizer", "Adem"], ["Unknown optimizer 'Adem'", "nearest first: Adam"]),
         (["--model.lr_scheduler", "StepL"], ["Unknown learning-rate scheduler", "nearest first: StepLR"]),
         (["--trainer.callbacks", "EarlyStoping"], ["Unknown callback", "nearest first: EarlyStopping"]),
-        (["--model.strategy", "os.path.join"], ["'os.path.join' is no learning strategy", "MoveToData"]),
-        (["--model.strategy", "datamodules.Digits"], ["'datamodules.Digits' is no learning strategy"]),
-        (["--data", "strategies.MoveToData"], ["strategies.MoveToData is no datamodule", "Digits"]),
+        (["--model.strategy", "os.path.join"], ["'os.path.join' is not a learning strategy", "MoveToData"]),
+        (["--model.strategy", "datamodules.Digits"], ["'datamodules.Digits' is not a learning strategy"]),
+        (["--data", "strategies.MoveToData"], ["strategies.MoveToData is not a datamodule", "Digits"]),
         (["--model.strategy", "strategies.MoveToDat"], ["has no attribute 'MoveToDat'", "nearest first: MoveToData"]),
         (["--model.strategy", "no_such_module.Class"], ["No module named 'no_such_module'"]),
         (["--model.strategy.help", "MoveToDat"], ["Unknown learning strategy 'MoveToDat'", "nearest first: MoveToData"]),
@@ -58,7 +58,7 @@ def test_an_unknown_class_lists_the_known_ones_nearest_first(
         (["--trainer.max_epoch=1"], ["Unknown option --trainer.max_epoch", "--trainer.max_epochs"]),
         (["--epsilon=1"], ["Unknown option --epsilon"]),
         (["--model.strategy=MoveToData", "--model.strategy.epsilom=1"], ["'epsilom' of model.strategy", "Near names: epsilon"]),
-        (["--model.strategy=HeadOnly", "--model.strategy.epsilon=1"], ["no option of the class chosen", "MoveToData"]),
+        (["--model.strategy=HeadOnly", "--model.strategy.epsilon=1"], ["not an option of the class chosen", "MoveToData"]),
         (["--data.batch_sice=4"], ["'batch_sice' of data", "batch_size"]),
         (["--data.stream.experience=4"], ["'experience' of data.stream", "Near names: experiences"]),
         (["--model.optimizer=SGD", "--model.optimizer.momentun=0.5"], ["'momentun'", "Near names: momentum"]),
@@ -136,7 +136,7 @@ def test_an_unknown_key_of_a_file(content: str, near: str, write: Write, capsys:
 def test_a_file_that_is_no_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "image.yaml"
     path.write_bytes(b"\xff\xd8\xff\xe0\x85")
-    refused(capsys, ["fit", "--config", str(path)], 2, f"{path} is no text file")
+    refused(capsys, ["fit", "--config", str(path)], 2, f"{path} is not a text file")
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ def test_a_file_that_is_no_text(tmp_path: Path, capsys: pytest.CaptureFixture[st
 )
 def test_nothing_goes_without_data(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     refused(
-        capsys, words, 2, "No datamodule was chosen", "--data CLASS", "configs/quickstart.yaml", "Digits", "ImageFolder"
+        capsys, words, 2, "No datamodule is given", "--data CLASS", "configs/quickstart.yaml", "Digits", "ImageFolder"
     )
 
 
@@ -208,7 +208,7 @@ class TestReplacedClass:
             "class_path": "another_strategy.Another",
             "init_args": {"epsilon": 0.75},
         }
-        assert said.count("MoveToData is replaced by Another: its options do not go over (epsilon=0.125") == 1
+        assert said.count("MoveToData is replaced by Another: its options are dropped (epsilon=0.125") == 1
 
     def test_the_same_class_by_its_other_name_keeps_its_options(
         self, write: Write, capsys: pytest.CaptureFixture[str]
@@ -240,5 +240,5 @@ class TestReplacedClass:
         assert said == ""
         path = write("data: Digits\nmodel: {optimizer: {class_path: AdamW, init_args: {lr: 0.5}}}")
         config, said = self.composed(capsys, "--config", path, "--model.optimizer=SGD")
-        assert said.strip() == "AdamW is replaced by SGD: its options do not go over (lr=0.5)."
+        assert said.strip() == "AdamW is replaced by SGD: its options are dropped (lr=0.5)."
         assert config["model"]["optimizer"]["init_args"]["lr"] == 0.001

@@ -147,7 +147,7 @@ class TestFit:
     ) -> None:
         assert start(older.parent, "run", LATER, RESUME) == 0
         said = capsys.readouterr().out
-        assert "Going on with model.strategy.seed: 0, as was written; the default is now None." in said
+        assert "Keeping model.strategy.seed: 0, as was written; the default is now None." in said
         results = read_results(older / "results.json")
         assert results.run.complete and results.run.strategy.init_args == {"seed": 0, "over": "new", "added": 0.5}
         written = yaml.safe_load((older / "config.yaml").read_text())

@@ -121,7 +121,7 @@ def test_a_run_without_a_terminal_prints_a_line_an_epoch_and_one_an_experience(
         assert re.search(r"test accuracy \d+\.\d %, 2 epochs, \d+\.\d s · \d+ s left", line)
     assert (
         lines[0]
-        == "ColouredSquares: 4 classes, 58 train, 14 val, 24 test images; InstanceIncremental with 2 experiences"
+        == "ColouredSquares: 4 classes, 58 training, 14 validation, 24 test images; InstanceIncremental with 2 experiences"
     )
     assert re.fullmatch(r"FullFineTune|Strategy on test_resnet \(0\.\d\d M parameters\), 1 process on CPU", lines[1])
     assert lines[-1] == f"Everything is in {tmp_path / 'run'}"

@@ -55,7 +55,7 @@ class JobLog:
         if code in (128 + signal.SIGINT, 128 + signal.SIGTERM):
             return f"stopped by {signal.Signals(code - 128).name}; what was learned is kept"
         last = printed.strip().splitlines()[-1:] or ["it printed nothing"]
-        return f"exit code {code} without an error in its own words; the last line of {self.job.log}: {last[0]}"
+        return f"exit code {code} without an error message; the last line of {self.job.log}: {last[0]}"
 
     def _printed(self) -> str:
         with Path(self.job.log).open("rb") as file:

@@ -57,7 +57,7 @@ class Ray(WatchingExecutor):
         if not any(all(node.get(what, 0.0) >= need for what, need in self.resources.items()) for node in nodes):
             need = f"{cpus_per_cell:g} CPUs and {gpus_per_cell:g} GPUs"
             print(
-                f"No node of the Ray cluster {self.address} has the {need} that a cell asks for: they wait until one has.",
+                f"No node of the Ray cluster {self.address} has the {need} that a cell asks for; cells wait until one does.",
                 file=sys.stderr,
             )
 
@@ -105,7 +105,9 @@ class _Task(Started):
             except ray.exceptions.RayError as error:
                 words = " ".join(str(error).split())
                 seconds = time.monotonic() - self._begun
-                self._done = Done(self._job.name, 1, seconds, f"Ray lost it: {type(error).__name__}: {words[:500]}")
+                self._done = Done(
+                    self._job.name, 1, seconds, f"Ray lost the job: {type(error).__name__}: {words[:500]}"
+                )
         return self._done
 
     def stop(self) -> None:
@@ -146,7 +148,7 @@ def _ask(address: str) -> list[dict[str, float]]:
             [sys.executable, "-c", ASK, address], capture_output=True, text=True, timeout=ANSWER_SECONDS, check=False
         )
     except subprocess.TimeoutExpired as error:
-        raise ConfigError(f"No Ray cluster answers at {address} within {ANSWER_SECONDS:.0f} s.{_WAYS}") from error
+        raise ConfigError(f"No Ray cluster answered at {address} within {ANSWER_SECONDS:.0f} s.{_WAYS}") from error
     last = (asked.stdout.strip().splitlines() or [""])[-1]
     if asked.returncode != 0:
         reason = (asked.stderr.strip().splitlines() or ["no reason given"])[-1]

@@ -23,7 +23,7 @@ CLUSTERS = ("slurm", "local", "debug")
 DEFAULTS = {"name": "lightning_vision", "timeout_min": 240}
 """submitit's own limit is five minutes."""
 REQUEUES = 100
-"""How often a job may run out of time. submitit gives up after three, but a run goes on where it stood."""
+"""How often a job may run out of time. submitit gives up after three, but a run resumes where it stopped."""
 PREEMPTION_SECONDS = 35.0
 """How long a job that got SIGTERM stays: SLURM sends it before it preempts or cancels, and kills within KillWait (30 s)."""
 
@@ -32,7 +32,7 @@ class Slurm(WatchingExecutor):
     """A SLURM job for each, as one array.
 
     A job is one task on one node; several GPUs of it are used by the processes that ``fit`` starts itself. When its time
-    is up, it writes a checkpoint, goes back to the queue, and goes on from there.
+    is up, it writes a checkpoint, goes back to the queue, and resumes from there.
 
     Args:
         folder: Where submitit keeps its files; all nodes must see it, and the run directories, at the same path.
@@ -193,7 +193,7 @@ class Attempt:
 
 
 def resuming(words: tuple[str, ...]) -> tuple[str, ...]:
-    """The words of a ``fit`` that goes on with what is there; with nothing there it begins."""
+    """The words of a ``fit`` that resumes what is there; with nothing there it starts."""
     if words[:1] != ("fit",) or any(word.startswith("--ckpt_path") for word in words):
         return words
     return (*words, "--ckpt_path", "last")
