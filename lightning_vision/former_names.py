@@ -105,41 +105,21 @@ MOVED_NAMES: dict[str, dict[str, tuple[str, ...]]] = {
         "learning.checkpoint_identity": ("CHECKPOINT_SCHEMA",),
     },
     "data_report": {
-        "data_report.terminal": (
-            "print_report",
-            "BAR_LENGTH",
-        ),
+        "data_report.terminal": ("print_report", "BAR_LENGTH"),
     },
     "datamodule": {
         "data.stream_loaders": ("Entered",),
     },
     "inspection": {
-        "terminal.progress_bar": (
-            "progress_bar",
-            "PATIENCE_SECONDS",
-        ),
+        "terminal.progress_bar": ("progress_bar", "PATIENCE_SECONDS"),
     },
     "loading": {
-        "data.batch_order": (
-            "Draw",
-            "TrainBatches",
-            "balanced_order",
-            "EvalBatches",
-        ),
-        "data.loaders": (
-            "StreamLoader",
-            "make_feature_loader",
-            "make_loader",
-        ),
+        "data.batch_order": ("Draw", "TrainBatches", "balanced_order", "EvalBatches"),
+        "data.loaders": ("StreamLoader", "make_feature_loader", "make_loader"),
     },
     "loggers": {
         "tracking.metrics_csv": ("MetricsCSV",),
-        "tracking.stream_position": (
-            "StreamPosition",
-            "follow_stream",
-            "EXPERIENCE_KEY",
-            "STEP_KEY",
-        ),
+        "tracking.stream_position": ("StreamPosition", "follow_stream", "EXPERIENCE_KEY", "STEP_KEY"),
         "tracking.wandb_logger": (
             "StreamWandbLogger",
             "ONCE_AN_EXPERIENCE",
@@ -157,94 +137,41 @@ MOVED_NAMES: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "program": {
         "program.argument_parser": ("StreamArgumentParser",),
-        "program.dispatch": (
-            "run",
-            "prepare_process",
-        ),
-        "program.fit_config": (
-            "ReadConfig",
-            "read_fit_config",
-        ),
-        "program.options": (
-            "FROM_CHECKPOINT",
-            "OPTIONS",
-        ),
-        "program.outlook": (
-            "Prospect",
-            "look_ahead",
-        ),
-        "tracking.options": (
-            "EnergyOptions",
-            "WandbOptions",
-        ),
+        "program.dispatch": ("run", "prepare_process"),
+        "program.fit_config": ("ReadConfig", "read_fit_config"),
+        "program.options": ("FROM_CHECKPOINT", "OPTIONS"),
+        "program.outlook": ("Prospect", "look_ahead"),
+        "tracking.options": ("EnergyOptions", "WandbOptions"),
     },
     "recipe": {
         "learning.stage": ("Stage",),
     },
     "record": {
-        "results.environment": (
-            "environment",
-            "path_hashes",
-        ),
+        "results.environment": ("environment", "path_hashes"),
     },
     "run_directory": {
-        "results.resume_options": (
-            "FREE_ON_RESUME",
-            "flatten",
-            "binding",
-            "is_free",
-        ),
-        "storage.atomic_write": (
-            "write_text_atomically",
-            "write_atomically",
-        ),
+        "results.resume_options": ("FREE_ON_RESUME", "flatten", "binding", "is_free"),
+        "storage.atomic_write": ("write_text_atomically", "write_atomically"),
     },
     "samples": {
         "array_types": ("Rows",),
-        "data.stratified_split": (
-            "deal",
-            "split_samples",
-        ),
+        "data.stratified_split": ("deal", "split_samples"),
         "seeding": ("derive_seed",),
-        "terminal.wording": (
-            "natural_key",
-            "plural",
-            "listed",
-            "SHOWN",
-        ),
+        "terminal.wording": ("natural_key", "plural", "listed", "SHOWN"),
     },
     "scenarios": {
-        "data.stream": (
-            "Experience",
-            "Stream",
-        ),
+        "data.stream": ("Experience", "Stream"),
     },
     "stream_run": {
         "learning.network_cost": ("count_macs",),
         "run.plan_checks": ("check_plan",),
-        "run.work_plan": (
-            "epochs_of",
-            "work",
-            "served",
-        ),
+        "run.work_plan": ("epochs_of", "work", "served"),
     },
     "trainers": {
-        "learning.stage_checkpoints": (
-            "MovableCheckpoint",
-            "last_checkpoint",
-            "best_checkpoint",
-        ),
-        "learning.stage_tally": (
-            "Trained",
-            "TALLY",
-            "TallyInCheckpoint",
-            "Unfinished",
-        ),
+        "learning.stage_checkpoints": ("MovableCheckpoint", "last_checkpoint", "best_checkpoint"),
+        "learning.stage_tally": ("Trained", "TALLY", "TallyInCheckpoint", "Unfinished"),
         "learning.step_limit": ("StepLimit",),
-        "learning.stop_signals": (
-            "StopRequestedError",
-            "StopSignals",
-        ),
+        "learning.stop_signals": ("StopRequestedError", "StopSignals"),
         "learning.trainer_options": (
             "TRAINER_DEFAULTS",
             "STRATEGIES",

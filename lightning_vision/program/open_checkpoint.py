@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-
-from lightning.pytorch.utilities.seed import isolate_rng
 
 from lightning_vision.errors import CheckpointError, ConfigError
 from lightning_vision.learning.loaded_checkpoint import LoadedCheckpoint
@@ -18,10 +14,9 @@ from lightning_vision.program.plugins import load_plugins
 from lightning_vision.program.run_config import with_run_config
 from lightning_vision.program.stream_cli import NeedsOwnProcess, StreamCLI, without_own_words
 from lightning_vision.results.run_directory import RunDirectory
+from lightning_vision.run.process_state import process_state_restored
 
 ONE_PROCESS = {"trainer.devices": 1, "trainer.num_nodes": 1}
-SEED_VARIABLES = ("PL_GLOBAL_SEED", "PL_SEED_WORKERS")
-"""Environment variables that Lightning's ``seed_everything`` sets."""
 
 
 class _CheckpointCLI(StreamCLI):
@@ -41,8 +36,8 @@ def open_checkpoint(
 ) -> LoadedCheckpoint:
     """Build the classifier and the data of a run by its config.yaml, and load a checkpoint's weights.
 
-    The random numbers and the environment of the process stay as they are. One process is used, on one device, unless the
-    overrides say otherwise.
+    The state of the process is restored afterwards: random numbers, environment, filters. One process and one device are used,
+    unless the overrides say otherwise.
 
     Args:
         path: A run directory, whose newest finished experience is taken, or a checkpoint's file in one.
@@ -69,7 +64,7 @@ def open_checkpoint(
     options |= {"trust_run": trust_run, "ckpt_path": path}
     words = [f"--{name}={_word(value)}" for name, value in options.items()]
     load_plugins()
-    with _unchanged_seeds(), without_own_words(), explained(), with_run_config(["validate", *words]) as args:
+    with process_state_restored(), without_own_words(), explained(), with_run_config(["validate", *words]) as args:
         try:
             return _CheckpointCLI(args, evaluates).loaded
         except NeedsOwnProcess as error:
@@ -81,17 +76,3 @@ def open_checkpoint(
 def _word(value: Any) -> str:
     """A value as the command line takes it."""
     return str(value) if isinstance(value, str | Path) else json.dumps(value)
-
-
-@contextmanager
-def _unchanged_seeds() -> Iterator[None]:
-    """Afterwards random numbers go on as if nothing had been seeded."""
-    before = {name: os.environ.get(name) for name in SEED_VARIABLES}
-    try:
-        with isolate_rng():
-            yield
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name, None)
-            if value is not None:
-                os.environ[name] = value
