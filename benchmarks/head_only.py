@@ -122,7 +122,7 @@ if __name__ == "__main__":
                 )
             )  # fmt: skip
             accuracy = results.test_accuracy[-1]
-            if accuracy is None or results.features is None or not results.features.kept or results.features.reused:
+            if accuracy is None or results.features is None or not results.features.cached or results.features.reused:
                 raise SystemExit(f"the features were not computed once: {results.features}")
             return seconds, accuracy
 

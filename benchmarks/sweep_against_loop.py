@@ -93,7 +93,7 @@ if __name__ == "__main__":
                     f"--model.strategy.epsilon={options.epsilons}", f"--model.base_checkpoint={checkpoint}",
                 )
             )  # fmt: skip
-            if results.features is None or not results.features.kept or results.features.reused:
+            if results.features is None or not results.features.cached or results.features.reused:
                 raise SystemExit(f"the features were not computed once: {results.features}")
             heads = read_checkpoint(find_checkpoint(folder / f"sweep-{repeat}"))["state_dict"]["strategy.heads"]
             accuracies = [results.variants[f"epsilon={e}"].test.accuracy or 0.0 for e in sorted(options.epsilons)]

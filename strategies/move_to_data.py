@@ -111,6 +111,7 @@ class MoveToData(Strategy):
     kind = "closed_form"
     draws_nothing = True
     freezes_backbone = True
+    variant_key = "epsilon"
     heads: Tensor  # (E, C, D) float64, what each epsilon made of the classifier; empty before the first increment
     lengths: Tensor  # (C,) the rows' lengths at the start; 0 where a class has no row yet
     counts: Tensor  # (C,) int64, images that moved each class so far
@@ -120,8 +121,8 @@ class MoveToData(Strategy):
         steps = sorted({float(e) for e in (epsilon if isinstance(epsilon, list) else [epsilon])})
         if not steps or not all(0 <= e <= 1 for e in steps) or passes < 1:
             raise ConfigError(f"MoveToData: expected 0 <= epsilon <= 1, passes >= 1; found {epsilon!r}, {passes}.")
-        self.epsilons = {f"epsilon={e}": e for e in steps}
         self.passes, self.needs_validation = passes, len(steps) > 1
+        self.variant_values = {f"epsilon={e}": e for e in steps}
         for name in ("heads", "lengths", "counts"):
             self.register_buffer(name, torch.empty(0))
 
@@ -129,13 +130,13 @@ class MoveToData(Strategy):
         """Begin the sweep from the classifier as the base left it."""
         if not experience.is_base and not self.heads.numel():
             weight = network.classifier.weight.detach()
-            self.heads = weight.double().repeat(len(self.epsilons), 1, 1)
+            self.heads = weight.double().repeat(len(self.variant_values), 1, 1)
             self.lengths = weight.norm(dim=1) * network.seen
             self.counts = torch.zeros_like(network.seen, dtype=torch.int64)
 
     def update(self, network: Network, features: Tensor, labels: Tensor) -> None:
         """The step, for all epsilons at once; classes without a row are imprinted first."""
-        v, epsilons = network.penultimate(features), torch.tensor(list(self.epsilons.values()), dtype=torch.float64)
+        v, epsilons = network.penultimate(features), self.heads.new_tensor([*self.variant_values.values()])
         self.heads, self.lengths = imprint(self.heads, self.lengths, v, labels)
         classes, rows = torch.unique(labels, return_inverse=True)  # the rest of the heads need not be copied
         self.heads[:, classes] = move_to_data(self.heads[:, classes], v, rows, epsilons)
@@ -146,17 +147,18 @@ class MoveToData(Strategy):
         if not self.heads.numel():
             return super().predict(network, features)
         v, bias = network.penultimate(features), network.classifier.bias
-        return {name: F.linear(v, w.to(v), bias) for name, w in zip(self.epsilons, self.heads, strict=True)}
+        return {name: F.linear(v, w.to(v), bias) for name, w in zip(self.variant_values, self.heads, strict=True)}
 
     def select_variant(self, network: Network, variant: str) -> None:
         """Make one epsilon's head the network's."""
-        network.classifier.weight.data.copy_(self.heads[list(self.epsilons).index(variant)])
+        network.classifier.weight.data.copy_(self.heads[list(self.variant_values).index(variant)])
 
     def variant_facts(self, network: Network) -> dict[str, dict[str, list[float]]]:
         """n*epsilon per class (C,), for each epsilon."""
-        return {name: {"n_epsilon": (self.counts * e).tolist()} for name, e in self.epsilons.items()}
+        return {name: {"n_epsilon": (self.counts * e).tolist()} for name, e in self.variant_values.items()}
 
     def notes(self, network: Network) -> list[str]:
         """Name the epsilons that shrank class rows to next to nothing."""
         shrunk = (self.heads.norm(dim=-1) < 0.1 * self.lengths).sum(-1).tolist() if self.heads.numel() else []
-        return [f"{e}: {n} class row(s) shrank under a tenth" for e, n in zip(self.epsilons, shrunk, strict=False) if n]
+        found = zip(self.variant_values, shrunk, strict=False)
+        return [f"{name}: {n} class row(s) shrank under a tenth" for name, n in found if n]

@@ -102,6 +102,8 @@ def make_run(
     ]  # fmt: skip
     variants = {
         f"epsilon={epsilon:g}": Variant(
+            key="epsilon",
+            value=epsilon,
             test_accuracy=test_accuracy,
             val_accuracy=[None, *test_accuracy[1:]],
             accuracy_matrix=r,
@@ -113,7 +115,7 @@ def make_run(
     joint = scenario == "Joint"
     spent = [used for record in records for used in (record, record["evaluation"])]
     content = {
-        "schema": 1,
+        "schema": 2,
         "run": {
             "name": folder.name,
             "strategy": config["model"]["strategy"],
@@ -163,7 +165,7 @@ def make_run(
             "co2eq_kg": None if energy is None else sum(used["co2eq_kg"] for used in spent),
             "backbone_images": sum(record["backbone_images"] for record in records),
         },
-        "features": {"kept": True, "why": "", "computed": 50, "reused": 30, "seconds": 1.0, "saved_seconds": 0.6, "cosine": None},
+        "features": {"cached": True, "reason": "", "computed": 50, "reused": 30, "seconds": 1.0, "saved_seconds": 0.6, "smallest_cosine": None},
         "energy": None if energy is None else {"mode": "estimated", "country": "FRA", "grid_gco2_per_kwh": 56.0},
         "environment": {"python": "3.11", "torch": "2.15", "lightning": "2.6.6", "device": "cpu", "devices": 1, "precision": "32-true", "git_commit": None},
     }  # fmt: skip

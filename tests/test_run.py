@@ -77,6 +77,8 @@ def test_results_agree_with_the_predictions(results: Results, predictions: dict[
     assert results.run.strategy.init_args == {"epsilon": list(EPSILONS), "passes": 1}
     assert results.test_accuracy == pytest.approx([(row == label).mean() for row in predicted])
     assert list(results.variants) == NAMES
+    assert [(variant.key, variant.value) for variant in results.variants.values()] == [("epsilon", e) for e in EPSILONS]
+    assert results.task is None, "experiences share their classes"
     for name, variant in results.variants.items():
         rows = predictions[f"predicted/{name}"]
         assert variant.test_accuracy == pytest.approx([(row == label).mean() for row in rows])
@@ -216,6 +218,13 @@ def test_the_config_starts_the_same_run_again(run: Path, folder: Path) -> None:
     assert first["run"].pop("name") != again["run"].pop("name")
     assert again == first
     shutil.rmtree(folder / "again")
+
+
+def test_the_memory_is_what_the_checkpoint_keeps_of_the_strategy(run: Path, results: Results) -> None:
+    weights = read_checkpoint(run / "checkpoints" / "experience=0002.ckpt")["state_dict"]
+    kept = {key: value for key, value in weights.items() if key.startswith("strategy.")}
+    assert kept["strategy.heads"].shape[:2] == (3, 4)
+    assert results.memory_bytes == sum(value.nbytes for value in kept.values()) > 0
 
 
 def test_the_last_checkpoint_is_what_was_evaluated(run: Path) -> None:

@@ -42,8 +42,7 @@ def log_variants(results: Results, cell: PlannedRun, directory: Path) -> None:
     """Log each variant of a cell, such as one epsilon of a sweep, as a run of its own, under the keys of any other run."""
     for variant, found in results.variants.items():
         place = directory / "variants" / re.sub(r"[^\w.=+-]+", "-", variant)
-        key, _, value = variant.partition("=")
-        config = {**cell.config, "variant": variant, **({key: float(value)} if _is_number(value) else {})}
+        config = {**cell.config, "variant": variant, **({} if found.key is None else {found.key: found.value})}
         logger = _start(place, f"{cell.name}, {variant}", cell, cell.strategy, config)
         try:
             for t, accuracy in enumerate(found.test_accuracy):
@@ -53,14 +52,6 @@ def log_variants(results: Results, cell: PlannedRun, directory: Path) -> None:
                 log_experience([logger], StreamPosition(experience=t, step_offset=t), scalars)
         finally:
             close_loggers([logger])
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _start(place: Path, name: str, cell: PlannedRun, job_type: str, config: dict[str, Any]) -> StreamWandbLogger:

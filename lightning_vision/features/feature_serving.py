@@ -193,13 +193,17 @@ class FeatureServing:
         sums = sum_over_processes(sums)
         before = self._before
         self.record = schema.Features(
-            kept=not self._why,
-            why=self._why,
+            cached=not self._why,
+            reason=self._why,
             computed=int(sums[1]) + (before.computed if before else 0),
             reused=self.counts.reused + (before.reused if before else 0),
             seconds=self.counts.seconds + (before.seconds if before else 0.0),
             saved_seconds=self.counts.saved_seconds + (before.saved_seconds if before else 0.0),
-            cosine=self.counts.cosine if self.counts.cosine is not None else before.cosine if before else None,
+            smallest_cosine=self.counts.cosine
+            if self.counts.cosine is not None
+            else before.smallest_cosine
+            if before
+            else None,
         )
         return None if self.datamodule.read_features is None else int(sums[0])
 

@@ -60,6 +60,10 @@ class Strategy(nn.Module):
     draws_nothing: bool = False
     """Nothing in it is random: of one base and one stream all seeds make the same. A gradient strategy never is so, for
     the order of its batches follows the seed."""
+    variant_key: ClassVar[str] = ""
+    """What the variants of ``predict`` differ in, such as ``epsilon``; results.json has it beside each variant's value."""
+    variant_values: Mapping[str, Any] = {}
+    """The value of ``variant_key``, a number or a text, in each variant of ``predict`` by its name."""
     named_classes: ClassVar[Mapping[str, str | None]] = {}
     """Arguments that name something by dotted path, each with the base class of all that a configuration that came with a
     run may name there; it must be in that class's package. None: nothing."""
@@ -173,6 +177,14 @@ class Strategy(nn.Module):
     def memory(self) -> Tensor | None:
         """Sample indices (M,) int64 from which each batch is given ``memory_batch_size`` images."""
         return None
+
+    def memory_bytes(self) -> int:
+        """Bytes of the state that it carries from one experience to the next, for the record.
+
+        The default counts what a checkpoint keeps of it: its parameters and persistent buffers. Images that it replays count
+        by what is kept of them: eight bytes where that is an index (int64) into the sample table.
+        """
+        return sum(value.nbytes for value in self.state_dict().values() if isinstance(value, Tensor))
 
     def draw_seed(self, name: str, pinned: int | None = None) -> int:
         """The seed of something that the strategy draws with a generator of its own.

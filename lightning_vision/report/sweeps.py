@@ -36,14 +36,11 @@ def sweep_charts(group: Group, methods: Sequence[str]) -> list[Chart]:
 
 def _epsilons(variants: dict[str, Variant]) -> dict[float, Variant]:
     """The variants by epsilon, ascending."""
-    found = {}
-    for name, variant in variants.items():
-        key, _, value = name.partition("=")
-        if key == "epsilon":
-            try:
-                found[float(value)] = variant
-            except ValueError:  # a strategy may call its variants what it likes
-                continue
+    found = {
+        variant.value: variant
+        for variant in variants.values()
+        if variant.key == "epsilon" and isinstance(variant.value, float)
+    }
     return dict(sorted(found.items()))
 
 

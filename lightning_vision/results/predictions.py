@@ -30,6 +30,8 @@ class Predictions:
     """V names; ("",) for a strategy that predicts one thing."""
     probability: npt.NDArray[np.float32] | None = None
     """(V, N, C), kept only if asked for."""
+    task_predicted: npt.NDArray[np.int64] | None = None
+    """(V, N) the prediction among the classes of the image's experience; None where experiences share classes."""
 
     def accuracy(self, rows: npt.NDArray[np.bool_] | None = None) -> npt.NDArray[np.float64]:
         """Accuracy per variant (V,), over all images or those of a mask (N,); NaN without any."""
@@ -48,6 +50,7 @@ class Predictions:
             self.confidence[v : v + 1],
             (variant,),
             None if self.probability is None else self.probability[v : v + 1],
+            None if self.task_predicted is None else self.task_predicted[v : v + 1],
         )
 
 
@@ -56,10 +59,12 @@ class Collector:
 
     Args:
         keep_probability: Keep the probability of each class as well; it takes V x N x C floats.
+        task_of_class: (C,) int64, the experience of each class, to predict within each image's experience as well; None: not.
     """
 
-    def __init__(self, keep_probability: bool = False) -> None:
+    def __init__(self, keep_probability: bool = False, task_of_class: Tensor | None = None) -> None:
         self.keep_probability = keep_probability
+        self.task_of_class = task_of_class
         self.variants: tuple[str, ...] = ("",)
         self._whole: list[Tensor] = []  # (B, 2 + V) int64
         self._real: list[Tensor] = []  # (B, V) or (B, V + V * C) float32
@@ -68,18 +73,22 @@ class Collector:
         """Take in the logits (B, C) of one batch, or of several variants."""
         named = logits if isinstance(logits, Mapping) else {"": logits}
         self.variants = tuple(named)
-        probability = torch.stack(
-            [mask(values.float()).softmax(dim=1) for values in named.values()], dim=1
-        )  # (B, V, C)
+        masked = torch.stack([mask(values.float()) for values in named.values()], dim=1)  # (B, V, C)
+        probability = masked.softmax(dim=2)
         confidence, predicted = probability.max(dim=2)  # (B, V)
         keep = batch["valid"]
-        self._whole.append(torch.cat([batch["index"][:, None], batch["label"][:, None], predicted], dim=1)[keep])
+        whole = [batch["index"][:, None], batch["label"][:, None], predicted]
+        if self.task_of_class is not None:
+            whole.append(predict_within_task(masked, batch["label"], self.task_of_class.to(masked.device)))
+        self._whole.append(torch.cat(whole, dim=1)[keep])
         parts = [confidence, probability.flatten(1)] if self.keep_probability else [confidence]
         self._real.append(torch.cat(parts, dim=1)[keep])
 
     def result(self, device: torch.device) -> Predictions:
         """All predictions of all processes, each image once, sorted by index."""
-        whole = _gather(torch.cat(self._whole) if self._whole else torch.empty(0, 3, dtype=torch.int64, device=device))
+        columns = 3 if self.task_of_class is None else 4
+        none = torch.empty(0, columns, dtype=torch.int64, device=device)
+        whole = _gather(torch.cat(self._whole) if self._whole else none)
         real = _gather(torch.cat(self._real) if self._real else torch.empty(0, 1, device=device))
         order = torch.argsort(whole[:, 0])
         whole, real = whole[order], real[order]
@@ -90,11 +99,27 @@ class Collector:
         return Predictions(
             index=whole[:, 0].numpy(),
             label=whole[:, 1].numpy(),
-            predicted=whole[:, 2:].T.contiguous().numpy(),
+            predicted=whole[:, 2 : 2 + v].T.contiguous().numpy(),
             confidence=real[:, :v].T.contiguous().numpy(),
             variants=self.variants,
             probability=probability,
+            task_predicted=None if self.task_of_class is None else whole[:, 2 + v :].T.contiguous().numpy(),
         )
+
+
+def predict_within_task(logits: Tensor, label: Tensor, task_of_class: Tensor) -> Tensor:
+    """The predictions where each image's experience is given: the best of that experience's classes.
+
+    Args:
+        logits: (B, V, C) of V variants.
+        label: (B,) int64 true classes, which say what experience an image is of.
+        task_of_class: (C,) int64, the experience of each class.
+
+    Returns:
+        (B, V) int64.
+    """
+    elsewhere = task_of_class != task_of_class[label][:, None]  # (B, C)
+    return logits.masked_fill(elsewhere[:, None], -torch.inf).argmax(dim=2)
 
 
 def _gather(rows: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import torch
+from torch import Tensor
 
 from lightning_vision.data.stream import Stream
 from lightning_vision.errors import CheckpointError
@@ -34,6 +37,8 @@ class StreamRecord:
     accuracy_matrix: list[Row] = field(default_factory=list)
     test_accuracy: Row = field(default_factory=list)
     seen_accuracy: Row = field(default_factory=list)
+    task_accuracy: Row = field(default_factory=list)
+    task_matrix: list[Row] = field(default_factory=list)
     picked: list[str | None] = field(default_factory=list)
     variants: dict[str, schema.Variant] = field(default_factory=dict)
     experiences: list[schema.ExperienceRecord] = field(default_factory=list)
@@ -62,8 +67,11 @@ class StreamRecord:
 
     def row(self, t: int, predictions: Predictions, variant: int = 0) -> Row:
         """R[t]: accuracy on each experience's test part; None where it is not defined."""
-        correct = predictions.predicted[variant] == predictions.label
-        seen = np.isin(predictions.label, self.stream[max(t, 0)].seen_classes)
+        return self._row(t, predictions.label, predictions.predicted[variant])
+
+    def _row(self, t: int, label: npt.NDArray[np.int64], predicted: npt.NDArray[np.int64]) -> Row:
+        correct = predicted == label
+        seen = np.isin(label, self.stream[max(t, 0)].seen_classes)
         row: Row = []
         for i in range(len(self.stream)):
             part = self.test_parts == i
@@ -85,6 +93,8 @@ class StreamRecord:
         picked: str,
         facts: dict[str, dict[str, dict[str, float]]],
         record: schema.ExperienceRecord,
+        key: str = "",
+        values: Mapping[str, float | str] | None = None,
     ) -> None:
         """Take in the evaluation after the next experience.
 
@@ -93,7 +103,9 @@ class StreamRecord:
             validation: On the validation parts so far, all variants.
             picked: The variant that goes on.
             facts: Per variant, further figures per class name.
-            record: Data and price of the experience.
+            record: Data and cost of the experience.
+            key: What the variants differ in, such as ``epsilon``.
+            values: Its value in each variant, by name.
         """
         t = self.done
         chosen = predictions.one(picked)
@@ -102,6 +114,9 @@ class StreamRecord:
         self.accuracy_matrix.append([])
         self.test_accuracy.append(None)
         self.seen_accuracy.append(None)
+        if self.stream.scenario == "ClassIncremental":
+            self.task_accuracy.append(None)
+            self.task_matrix.append([None] * len(self.stream))
         self._measure(t, chosen)
         if len(predictions.variants) > 1:
             if not self.variants:  # before the first increment all variants are the base
@@ -113,7 +128,10 @@ class StreamRecord:
             for v, name in enumerate(predictions.variants):
                 before = self.variants.get(name)
                 one = predictions.one(name)
+                value = (values or {}).get(name)
                 self.variants[name] = schema.Variant(
+                    key=key if value is not None else None,
+                    value=value,
                     test_accuracy=[
                         *(before.test_accuracy if before else self.test_accuracy[:t]),
                         _figure(one.accuracy()[0]),
@@ -162,6 +180,10 @@ class StreamRecord:
         self.test_accuracy[t] = _figure(chosen.accuracy()[0])
         seen = np.isin(chosen.label, self.stream[t].seen_classes)
         self.seen_accuracy[t] = _figure(chosen.accuracy(seen)[0])
+        if chosen.task_predicted is not None and self.task_matrix:
+            within = chosen.task_predicted[0]
+            self.task_matrix[t] = self._row(t, chosen.label, within)
+            self.task_accuracy[t] = float((within == chosen.label)[seen].mean()) if seen.any() else None
         self.test = self._scores(chosen)
         if t == 0 and self.initial_accuracy is None:
             self.first_test = self.test
@@ -176,6 +198,7 @@ class StreamRecord:
         energy: schema.Energy | None,
         environment: schema.Environment,
         features: schema.Features | None = None,
+        memory_bytes: int | None = None,
     ) -> schema.Results:
         """The whole of results.json."""
         if self.test is None or self.first_test is None:
@@ -185,7 +208,7 @@ class StreamRecord:
         is_base = self.stream[0].is_base
         spent = [used for record in self.experiences for used in (record, record.evaluation)]
         return schema.Results(
-            schema=1,
+            schema=schema.SCHEMA,
             run=run,
             class_names=self.class_names,
             accuracy_matrix=matrix,
@@ -198,6 +221,9 @@ class StreamRecord:
             forgetting=scores.forgetting(matrix),
             backward_transfer=scores.backward_transfer(matrix),
             forward_transfer=scores.forward_transfer(matrix, self.chance),
+            task=schema.Task(accuracy=self.task_accuracy, accuracy_matrix=self.task_matrix)
+            if self.task_matrix
+            else None,
             test=self.test,
             first_test=self.first_test,
             picked_variant=self.picked or None,
@@ -217,6 +243,7 @@ class StreamRecord:
                 co2eq_kg=_total([used.co2eq_kg for used in spent]),
                 backbone_images=sum(r.backbone_images + _passed(r.evaluation) for r in self.experiences),
             ),
+            memory_bytes=memory_bytes,
             features=features,
             energy=energy,
             environment=environment,
@@ -275,6 +302,10 @@ class StreamRecord:
         self.seen_accuracy, self.picked = results.seen_accuracy, results.picked_variant or []
         self.variants, self.experiences, self.test = results.variants, results.experiences, results.test
         self.first_test = results.first_test
+        if self.stream.scenario == "ClassIncremental":  # files of schema 1 do not have it
+            none = schema.Task(accuracy=[None] * self.done, accuracy_matrix=[[None] * len(self.stream)] * self.done)
+            task = results.task or none
+            self.task_accuracy, self.task_matrix = task.accuracy, task.accuracy_matrix
         self.base_from, self.notes = results.base.from_checkpoint, results.notes
         try:
             with np.load(directory.predictions, allow_pickle=False) as file:
@@ -293,7 +324,7 @@ class StreamRecord:
                 )
         except (OSError, ValueError, KeyError, IndexError) as error:
             raise CheckpointError(
-                f"{directory.predictions} does not go with {directory.results} ({error}). The run cannot be gone on with: "
+                f"{directory.predictions} does not go with {directory.results} ({error}). The run cannot be resumed: "
                 "restore the file from a copy, or start another run by --run_name."
             ) from error
 
@@ -302,6 +333,21 @@ def test_parts(stream: Stream) -> npt.NDArray[np.int64]:
     """(N,) the experience that each test image belongs to, in the order of the sample table."""
     pairs = sorted((int(row), experience.index) for experience in stream for row in experience.test_indices)
     return np.array([part for _, part in pairs], dtype=np.int64)
+
+
+def task_of_class(stream: Stream, classes: int) -> Tensor | None:
+    """(C,) int64, the experience that brings each class; None where experiences may share classes.
+
+    Args:
+        stream: The experiences.
+        classes: C. A class that no experience brings has -1.
+    """
+    if stream.scenario != "ClassIncremental":
+        return None
+    task = torch.full((classes,), -1, dtype=torch.int64)
+    for experience in stream:
+        task[list(experience.classes)] = experience.index
+    return task
 
 
 def group_hashes(samples: pd.DataFrame) -> npt.NDArray[np.str_] | None:

@@ -5,8 +5,6 @@ docs/results.md describes every field. A figure that is not defined is null.
 
 import json
 import math
-import os
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -16,11 +14,20 @@ from pydantic_core import to_json
 # pydantic refuses typing.TypedDict before Python 3.12.
 from typing_extensions import TypedDict
 
-from lightning_vision.errors import CheckpointError, TrainingError
+from lightning_vision.errors import CheckpointError
 from lightning_vision.former_names import with_present_paths
+from lightning_vision.results.former_schema import from_schema_1
+from lightning_vision.results.matrix_file import (
+    drop_other_matrices,
+    missing_files,
+    put_back_matrices,
+    take_out_matrices,
+    write_matrices,
+)
+from lightning_vision.storage.atomic_write import write_text_atomically
 from lightning_vision.terminal.wording import in_lines, spelt
 
-SCHEMA: Final = 1
+SCHEMA: Final = 2
 
 
 class _Model(BaseModel):
@@ -61,11 +68,20 @@ class Scores(_Model):
 class Variant(_Model):
     """One of several heads that a strategy predicts with, such as one epsilon of a sweep."""
 
+    key: str | None = None
+    value: float | str | None = None
     test_accuracy: list[float | None]
     val_accuracy: list[float | None]
     accuracy_matrix: list[list[float | None]]
     test: Scores
     extra: dict[str, dict[str, float]] = {}
+
+
+class Task(_Model):
+    """Accuracy where each image's experience is given: the prediction is one of that experience's classes."""
+
+    accuracy: list[float | None]
+    accuracy_matrix: list[list[float | None]]
 
 
 class Component(_Model):
@@ -151,15 +167,15 @@ class Totals(_Model):
 
 
 class Features(_Model):
-    """Whether images passed the backbone once, their features being kept, and what came from other runs."""
+    """What the feature cache did: whether it was used for learning, and what it took and saved."""
 
-    kept: bool
-    why: str
+    cached: bool
+    reason: str
     computed: int
     reused: int
     seconds: float
     saved_seconds: float
-    cosine: float | None
+    smallest_cosine: float | None
 
 
 class Energy(_Model):
@@ -187,7 +203,7 @@ class Environment(_Model):
 class Results(_Model):
     """The whole of results.json after t of T experiences."""
 
-    schema_version: Literal[1] = Field(SCHEMA, alias="schema")
+    schema_version: Literal[2] = Field(SCHEMA, alias="schema")
     run: Run
     class_names: list[str]
     accuracy_matrix: list[list[float | None]]
@@ -200,6 +216,9 @@ class Results(_Model):
     forgetting: float | None
     backward_transfer: float | None
     forward_transfer: float | None
+    task: Task | None = None
+    anytime_accuracy: list[float | None] | None = None
+    average_anytime_accuracy: float | None = None
     test: Scores
     first_test: Scores
     picked_variant: list[str | None] | None
@@ -209,9 +228,11 @@ class Results(_Model):
     base: Base
     network: Network
     totals: Totals
+    memory_bytes: int | None = None
     features: Features | None = None
     energy: Energy | None
     environment: Environment
+    files: dict[str, str] = {}
 
     @property
     def accuracy_before(self) -> float | None:
@@ -224,7 +245,7 @@ class Results(_Model):
 def write_results(results: Results, path: str | Path) -> None:
     """Write results.json so that a reader finds the old file or the new one, never half of one.
 
-    NaN and infinity become null.
+    NaN and infinity become null. Matrices of more than 200 rows or columns go to a file beside it, which ``files`` names.
 
     Args:
         results: what to write.
@@ -238,53 +259,24 @@ def write_results(results: Results, path: str | Path) -> None:
     values = _writable(results.model_dump(by_alias=True, warnings=False))
     # Once more, since lists and dicts can have been changed after they were checked.
     checked = Results.model_validate(values).model_dump(mode="json", by_alias=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(_layout(checked) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        with suppress(OSError):  # the first error is the one to tell
-            temporary.unlink()
-        raise TrainingError(
-            f"Expected to write the results to {path}, but: {error.strerror or error}. What was there before is "
-            "unchanged. Free some space or make the folder writable, then go on with --ckpt_path last; "
-            "or write elsewhere with --trainer.default_root_dir."
-        ) from error
+    matrices = take_out_matrices(checked)
+    name = write_matrices(matrices, path.parent) if matrices else None
+    checked["files"] = dict.fromkeys(matrices, name)
+    write_text_atomically(path, _layout(checked) + "\n")
+    drop_other_matrices(path.parent, name)
 
 
 def read_results(path: str | Path) -> Results:
-    """Read results.json.
+    """Read results.json, of this schema or an earlier one, with the matrices that it keeps in a file beside it.
 
     Raises:
-        CheckpointError: the file is missing, truncated, of another schema or holds wrong values.
+        CheckpointError: the file is missing, truncated, of a later schema or holds wrong values; or its matrices are missing.
     """
     path = Path(path)
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
-    except OSError as error:
-        raise CheckpointError(
-            f"Expected the results of a run in {path}, but: {error.strerror or error}. Give the folder of a run that "
-            "has finished at least one experience."
-        ) from error
-    except ValueError as error:
-        raise CheckpointError(
-            f"Expected JSON in {path}, found a file that is truncated or damaged: {error}. Remove it and go on with "
-            "--ckpt_path last, or restore it from a copy."
-        ) from error
-    found = content.get("schema") if isinstance(content, dict) else None
-    if type(found) is not int or found < 1:
-        raise CheckpointError(
-            f"Expected results with a field `schema` of {SCHEMA} in {path}, found {found!r}. This is no results.json "
-            "of lightning_vision; give the folder of a run."
-        )
-    if found > SCHEMA:
-        raise CheckpointError(
-            f"Expected results of schema {SCHEMA} in {path}, found schema {found}: a newer lightning_vision wrote "
-            "them. Update lightning_vision, or run it again with this version."
-        )
+    content = _read_content(path)
+    if missing_files(content, path.parent):
+        content = _read_content(path)  # a run has replaced both files since
+    put_back_matrices(content, path)
     if "run" in content:  # classes are named there alone; the rest may be a million numbers
         content["run"] = with_present_paths(content["run"])
     try:
@@ -294,6 +286,34 @@ def read_results(path: str | Path) -> Results:
             f"Expected results of schema {SCHEMA} in {path} as docs/results.md describes them, found "
             f"{error.error_count()} problem(s):\n{_problems(error)}\nRestore the file from a copy, or run again."
         ) from error
+
+
+def _read_content(path: Path) -> dict[str, Any]:
+    """What the file says, in the present schema."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+    except OSError as error:
+        raise CheckpointError(
+            f"Expected the results of a run in {path}, but: {error.strerror or error}. Give the folder of a run that "
+            "has finished at least one experience."
+        ) from error
+    except ValueError as error:
+        raise CheckpointError(
+            f"Expected JSON in {path}, found a file that is truncated or damaged: {error}. Remove it and resume with "
+            "--ckpt_path last, or restore it from a copy."
+        ) from error
+    found = content.get("schema") if isinstance(content, dict) else None
+    if type(found) is not int or found < 1:
+        raise CheckpointError(
+            f"Expected results with a field `schema` from 1 to {SCHEMA} in {path}, found {found!r}. This is no "
+            "results.json of lightning_vision; give the folder of a run."
+        )
+    if found > SCHEMA:
+        raise CheckpointError(
+            f"Expected results of schema {SCHEMA} or earlier in {path}, found schema {found}: a newer lightning_vision "
+            "wrote them. Update lightning_vision, or run it again with this version."
+        )
+    return from_schema_1(content) if found == 1 else content
 
 
 def without_measurements(results: Results) -> dict[str, Any]:

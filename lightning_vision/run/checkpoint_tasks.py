@@ -10,6 +10,7 @@ from lightning_vision.features.feature_serving import FeatureServing
 from lightning_vision.learning.classifier import ContinualClassifier
 from lightning_vision.learning.loaded_checkpoint import LoadedCheckpoint
 from lightning_vision.results.predictions import Collector, Predictions
+from lightning_vision.results.record import task_of_class
 from lightning_vision.results.schema import read_results
 from lightning_vision.results.scores import score_predictions
 from lightning_vision.run.reevaluation import rewrite_run, why_another
@@ -90,7 +91,7 @@ def _one_pass(checkpoint: LoadedCheckpoint, keep_probability: bool) -> Predictio
     """The predictions of the network as it stands for the whole test set, all variants, on every process."""
     model, datamodule = checkpoint.model, checkpoint.datamodule
     trainer = checkpoint.trainers.evaluation()
-    collector = Collector(keep_probability)
+    collector = Collector(keep_probability, task_of_class(datamodule.stream, len(model.class_names)))
     model.collectors = [collector]
     features = FeatureServing(model, datamodule, print_line)
     if trainer.world_size == 1:  # several processes do not know each other yet

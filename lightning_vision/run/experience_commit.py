@@ -69,7 +69,16 @@ class ExperienceCommit:
             name: {fact: dict(zip(model.class_names, values, strict=True)) for fact, values in found.items()}
             for name, found in model.learner.variant_facts(model.network).items()
         }
-        context.record.add(evaluated.test, evaluated.validation, evaluated.picked, facts, record)
+        learner = model.learner
+        context.record.add(
+            evaluated.test,
+            evaluated.validation,
+            evaluated.picked,
+            facts,
+            record,
+            learner.variant_key,
+            learner.variant_values,
+        )
 
     def keep(self, experience: Experience) -> schema.Results:
         """Write weights and predictions first, results.json last, for it says what is finished."""
@@ -129,6 +138,7 @@ class ExperienceCommit:
             energy=energy,
             environment=context.process.environment,
             features=context.features.record,
+            memory_bytes=model.strategy.memory_bytes(),
         )
 
     def _log(self, results: schema.Results) -> None:

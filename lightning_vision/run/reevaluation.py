@@ -80,7 +80,14 @@ def rewrite_run(
     record = StreamRecord(datamodule.stream, results.class_names, test_parts(datamodule.stream))
     record.restore(results, directory)
     record.replace_last(predictions)
-    found = record.results(results.run, results.network, results.energy, results.environment, results.features)
+    found = record.results(
+        results.run,
+        results.network,
+        results.energy,
+        results.environment,
+        features=results.features,
+        memory_bytes=results.memory_bytes,
+    )
     record.rewrite_predictions(directory.predictions)
     write_results(found, directory.results)
     names = [experience.name for experience in datamodule.stream]

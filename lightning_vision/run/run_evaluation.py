@@ -11,6 +11,7 @@ import numpy as np
 from lightning_vision.data.stream import Experience
 from lightning_vision.results import schema
 from lightning_vision.results.predictions import Collector, Predictions
+from lightning_vision.results.record import task_of_class
 from lightning_vision.run.run_context import RunContext
 from lightning_vision.run.usage_of_nodes import usage_of_nodes
 
@@ -70,7 +71,8 @@ class RunEvaluation:
             datamodule.evaluation_loader(part, t if part == "val" else None, trainer.global_rank, trainer.world_size)
             for part in parts
         ]
-        collectors = [Collector() for _ in parts]
+        tasks = task_of_class(datamodule.stream, len(model.class_names))
+        collectors = [Collector(task_of_class=tasks if part == "test" else None) for part in parts]
         filled = [number for number, loader in enumerate(loaders) if len(loader)]
         model.collectors = [collectors[number] for number in filled]
         if filled:

@@ -56,18 +56,15 @@ def draw_run(
     if directory.metrics.is_file():
         save_curves_figure(pd.read_csv(directory.metrics), experiences, folder / "curves.png", title)
         images["stream/curves"] = folder / "curves.png"
-    sweep = [name for name in results.variants if name.startswith("epsilon=")]
-    if len(sweep) > 1 and len(sweep) == len(results.variants):
-        epsilons = [float(name.removeprefix("epsilon=")) for name in sweep]
-        after = np.array([results.variants[name].test_accuracy[-1] for name in sweep], dtype=np.float64)
-        picked = (results.picked_variant or [None])[-1]
-        figures.save_sweep_figure(
-            epsilons,
-            after,
-            results.accuracy_before,
-            None if picked is None else float(picked.removeprefix("epsilon=")),
-            folder / "sweep.png",
-        )
+    steps = {
+        name: variant.value
+        for name, variant in results.variants.items()
+        if variant.key == "epsilon" and isinstance(variant.value, float)
+    }
+    if len(steps) > 1 and len(steps) == len(results.variants):
+        after = np.array([results.variants[name].test_accuracy[-1] for name in steps], dtype=np.float64)
+        picked = steps.get((results.picked_variant or [None])[-1] or "")
+        figures.save_sweep_figure(list(steps.values()), after, results.accuracy_before, picked, folder / "sweep.png")
         images["stream/sweep"] = folder / "sweep.png"
     if draw_errors(predictions, load_image, names, folder / "errors.png"):
         images["examples/errors"] = folder / "errors.png"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from lightning_vision.errors import TrainingError
@@ -35,7 +36,8 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # the first error is the one to report
+            temporary.unlink()
         raise TrainingError(
             f"{path} could not be written: {error.strerror or error}. What was there before is unchanged. "
             "Free some space or make the folder writable, then give the same command again (fit: with --ckpt_path last)."

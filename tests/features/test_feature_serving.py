@@ -130,7 +130,7 @@ class TestOnePass:
         assert [features.reused for _, features in runs] == [
             0, IMAGES - of_base, IMAGES - of_base, IMAGES, IMAGES, IMAGES - of_base,
         ]  # fmt: skip
-        assert all(features.kept and not features.why and features.cosine is None for _, features in runs)
+        assert all(features.cached and not features.reason and features.smallest_cosine is None for _, features in runs)
         assert runs[0][1].seconds > 0 == runs[0][1].saved_seconds
         assert runs[1][1].saved_seconds > 0 == runs[1][1].seconds
 
@@ -148,7 +148,7 @@ def test_the_long_way_gives_the_same(strategy: str, base: Path, tmp_path: Path) 
     options = (f"--model.strategy={strategy}", "--data.train_transforms=[resize]", "--data.eval_transforms=[resize]")
     short, features = after(base, tmp_path, "short", *options)
     long, images = after(base, tmp_path, "long", *options, "--data.feature_cache_gb=0")
-    assert features.kept and not images.kept and images.why == "data.feature_cache_gb is 0"
+    assert features.cached and not images.cached and images.reason == "data.feature_cache_gb is 0"
     assert long.totals.backbone_images > short.totals.backbone_images == features.computed
     mine, others = weights_of(tmp_path / "short"), weights_of(tmp_path / "long")
     for name, value in mine.items():
@@ -165,7 +165,7 @@ def test_a_strategy_written_with_the_former_key_learns_the_same_and_warns(base: 
             warnings.simplefilter("always")
             options = (f"--model.strategy=test_feature_serving.{name}", "--data.views=0", "--trainer.max_epochs=3")
             _, features = after(base, tmp_path, name, *options)
-        assert features.kept, "both are served features"
+        assert features.cached, "both are served features"
         warned[name] = [one for one in caught if "under the key 'features'" in str(one.message)]
     assert not warned["ReadsTheBatch"]
     assert {one.category for one in warned["ReadsTheFormerKey"]} == {DeprecationWarning}
@@ -210,7 +210,7 @@ def test_the_long_way_is_said_with_its_reason(
 ) -> None:
     _, features = after(base, tmp_path, "run", *options)
     said = capsys.readouterr()
-    assert not features.kept and reason in features.why
+    assert not features.cached and reason in features.reason
     assert "are run through the backbone in every epoch, because" in said.out + said.err and reason in " ".join(
         (said.out + said.err).split()
     )
@@ -248,11 +248,11 @@ def test_a_disk_that_fills_up_costs_the_features_and_not_the_run(
 
     monkeypatch.setattr(FeatureTable, "write", on_a_full_disk)
     results, features = after(base, tmp_path, "run", "--model.strategy=MoveToData")
-    assert results.run.complete and not features.kept and "they cannot be kept in" in features.why
+    assert results.run.complete and not features.cached and "they cannot be kept in" in features.reason
     assert "From now on images are run through the backbone in every epoch" in "".join(capsys.readouterr())
     monkeypatch.undo()
     whole, found = after(base, tmp_path, "again", "--model.strategy=MoveToData")
-    assert found.kept and found.computed + found.reused == 67
+    assert found.cached and found.computed + found.reused == 67
     assert whole.test_accuracy == results.test_accuracy
 
 
@@ -271,7 +271,7 @@ def test_a_disk_that_is_too_full_for_the_measurements_costs_nothing_but_them(
     for module in ("feature_pass", "feature_store"):
         monkeypatch.setattr(f"lightning_vision.features.{module}.keep", on_a_full_disk)
     _, features = after(base, tmp_path, "run", "--model.strategy=MoveToData")
-    assert features.kept and features.computed == 67
+    assert features.cached and features.computed == 67
     said = capsys.readouterr().err
     assert (
         "Measurements of this machine cannot be kept in" in said and "how long features take cannot be kept in" in said

@@ -103,7 +103,7 @@ def test_each_epoch_shows_again_what_the_one_before_got_wrong(tmp_path: Path, op
     Witness.batches.clear()
     run = fit(tmp_path, "run", *REPLAY, *options)
     features = read_results(run / "results.json").features
-    assert (features is not None and features.kept) == ("--data.views=0" in options)
+    assert (features is not None and features.cached) == ("--data.views=0" in options)
     rows = ColouredSquares(noise=120, stream=Joint()).stream[0].indices
     found, wrong = shown(0)
     assert found == sorted(rows.tolist()), "the first epoch shows all alike"

@@ -111,7 +111,7 @@ def test_a_run_and_its_checkpoint_are_evaluated_by_views(tmp_path: Path) -> None
     swept = (*options, "--model.strategy.epsilon=[0.001,0.1]", f"--trainer.callbacks=[{recipe}]")
     run = fit(tmp_path, "views", *swept)
     before = read_results(run / "results.json")
-    assert before.features is not None and "in several views" in before.features.why
+    assert before.features is not None and "in several views" in before.features.reason
     words = (run / "config.yaml", "--ckpt_path", run, "--wandb.mode=disabled")
     assert main(["test", "--config", *map(str, words)]) == 0
     after = read_results(run / "results.json")

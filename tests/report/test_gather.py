@@ -255,7 +255,7 @@ def test_what_is_damaged_is_left_out_and_the_others_go_on(tmp_path: Path) -> Non
     whole = (tmp_path / "good" / "results.json").read_text()
     contents = {
         "truncated": whole[: len(whole) // 2],
-        "newer": whole.replace('"schema": 1', '"schema": 2', 1),
+        "newer": whole.replace('"schema": 2', '"schema": 3', 1),
         "empty": "",
         "other": '{"schema": "one"}',
         "list": "[]",

@@ -110,7 +110,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     truncated = make_run(root / "truncated", classes=HOSTILE) / "results.json"
     truncated.write_text(truncated.read_text()[:500])
     newer = make_run(root / "newer", classes=HOSTILE) / "results.json"
-    newer.write_text(newer.read_text().replace('"schema": 1', '"schema": 2'))
+    newer.write_text(newer.read_text().replace('"schema": 2', '"schema": 3'))
     return root
 
 

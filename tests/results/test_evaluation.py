@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from lightning_vision.data.batch import Batch
-from lightning_vision.results.predictions import Collector, Predictions, in_stream_order
+from lightning_vision.results.predictions import Collector, Predictions, in_stream_order, predict_within_task
 
 
 def batch(index: list[int], label: list[int], valid: list[bool] | None = None) -> Batch:
@@ -70,6 +70,33 @@ def test_half_precision_logits_are_judged_in_float32() -> None:
     found = collector.result(torch.device("cpu"))
     assert found.confidence.dtype == np.float32
     assert found.confidence[0, 0] == pytest.approx(1 / (1 + np.exp(-0.0625)), rel=1e-6)
+
+
+class TestWithinTask:
+    """Classes 0 and 2 are of experience 0, classes 1 and 3 of experience 1."""
+
+    TASKS = torch.tensor([0, 1, 0, 1])
+    LOGITS = torch.tensor([[1.0, 9.0, 3.0, 2.0], [1.0, 9.0, 3.0, 2.0], [8.0, -5.0, 3.0, -4.0]])
+
+    def test_the_best_class_of_the_images_own_experience(self) -> None:
+        logits = torch.stack([self.LOGITS, -self.LOGITS], dim=1)
+        found = predict_within_task(logits, torch.tensor([0, 1, 1]), self.TASKS)
+        assert found.tolist() == [[2, 0], [1, 3], [3, 1]]
+
+    def test_probabilities_too_small_for_float32_still_have_an_order(self) -> None:
+        found = predict_within_task(torch.tensor([[[0.0, 500.0, 1.0, 0.0]]]), torch.tensor([0]), self.TASKS)
+        assert found.tolist() == [[2]]
+
+    def test_it_is_collected_beside_the_prediction(self) -> None:
+        collector = Collector(task_of_class=self.TASKS)
+        collector.add(batch([5, 3, 4], [0, 1, 1], [True, True, False]), {"a": self.LOGITS, "b": -self.LOGITS}, no_mask)
+        found = collector.result(torch.device("cpu"))
+        assert found.index.tolist() == [3, 5] and found.predicted.tolist() == [[1, 1], [0, 0]]
+        assert found.task_predicted is not None and found.task_predicted.tolist() == [[1, 2], [3, 0]]
+        only = found.one("b").task_predicted
+        assert only is not None and only.tolist() == [[3, 0]]
+        empty = Collector(task_of_class=self.TASKS).result(torch.device("cpu"))
+        assert empty.task_predicted is not None and empty.task_predicted.shape == (1, 0)
 
 
 def test_nothing_to_evaluate() -> None:

@@ -1,5 +1,6 @@
 """A run's figures, row by row, against accuracies counted by hand."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from lightning_vision.errors import CheckpointError
 from lightning_vision.results import schema
 from lightning_vision.results.environment import environment, path_hashes
 from lightning_vision.results.predictions import Predictions
-from lightning_vision.results.record import StreamRecord, group_hashes
+from lightning_vision.results.record import StreamRecord, group_hashes, task_of_class
 from lightning_vision.results.run_directory import RunDirectory
 
 NAMES = ["red", "green", "blue", "grey"]
@@ -95,6 +96,54 @@ class TestRows:
             price(0),
         )
         assert found.seen_accuracy == [1.0] and found.test_accuracy == [0.5]
+
+
+class TestTask:
+    """Accuracy where each image's experience is given: red and green, then blue, then grey."""
+
+    def test_counted_by_hand(self) -> None:
+        found, index, label = record(ClassIncremental(experiences=3))
+        nothing = predictions(index[:0], label[:0], only=label[:0])
+        red = np.flatnonzero(label == 0)
+        within = label.copy()
+        within[red[0]] = 1
+        for t in range(2):
+            shown = predictions(index, label, only=np.zeros_like(label))
+            found.add(replace(shown, task_predicted=within[None]), nothing, "", {}, price(t))
+        assert found.seen_accuracy[1] == len(red) / np.isin(label, [0, 1, 2]).sum()
+        task = results_of(found).task
+        assert task is not None
+        first = 1 - 1 / np.isin(label, [0, 1]).sum()
+        assert task.accuracy_matrix == [[first, None, None], [first, 1.0, None]]
+        assert task.accuracy == [first, 1 - 1 / np.isin(label, [0, 1, 2]).sum()]
+
+    def test_rows_that_were_not_measured_are_null(self, tmp_path: Path) -> None:
+        """A run that version 0.1 began has none, and resumes."""
+        found, index, label = record(ClassIncremental(experiences=3))
+        nothing = predictions(index[:0], label[:0], only=label[:0])
+        found.add(predictions(index, label, only=label), nothing, "", {}, price(0))
+        former = results_of(found).model_copy(update={"task": None})
+        found.save_predictions(tmp_path / "predictions.npz", path_hashes([str(row) for row in index]))
+        resumed, _, _ = record(ClassIncremental(experiences=3))
+        resumed.restore(former, RunDirectory(tmp_path))
+        shown = predictions(index, label, only=label)
+        resumed.add(replace(shown, task_predicted=label[None]), nothing, "", {}, price(1))
+        task = results_of(resumed).task
+        assert task is not None and task.accuracy == [None, 1.0]
+        assert task.accuracy_matrix == [[None, None, None], [1.0, 1.0, None]]
+
+    def test_none_where_experiences_share_classes(self) -> None:
+        found, index, label = record(InstanceIncremental(experiences=3))
+        found.add(
+            predictions(index, label, only=label), predictions(index[:0], label[:0], only=label[:0]), "", {}, price(0)
+        )
+        assert results_of(found).task is None
+        assert task_of_class(found.stream, 4) is None
+
+    def test_the_experience_of_each_class(self) -> None:
+        found, _, _ = record(ClassIncremental(experiences=3))
+        tasks = task_of_class(found.stream, 5)
+        assert tasks is not None and tasks.tolist() == [0, 0, 1, 2, -1]
 
 
 class TestVariants:

@@ -30,7 +30,7 @@ def made(seconds: float = 1.5) -> Results:
     price = {"seconds": seconds, "energy_kwh": seconds * 1e-5, "co2eq_kg": None}
     return Results.model_validate(
         {
-            "schema": 1,
+            "schema": 2,
             "run": {
                 "name": "first",
                 "strategy": {"class_path": "strategies.MoveToData", "init_args": {"epsilon": [1e-6, 0.1]}},
@@ -55,11 +55,14 @@ def made(seconds: float = 1.5) -> Results:
             "forgetting": NAN,
             "backward_transfer": None,
             "forward_transfer": None,
+            "task": {"accuracy": [1.0], "accuracy_matrix": [[1.0, None]]},
             "test": scores,
             "first_test": scores,
             "picked_variant": ["epsilon=1e-06"],
             "variants": {
                 "epsilon=1e-06": {
+                    "key": "epsilon",
+                    "value": 1e-6,
                     "test_accuracy": [0.75],
                     "val_accuracy": [0.5],
                     "accuracy_matrix": [[0.75, None]],
@@ -88,6 +91,16 @@ def made(seconds: float = 1.5) -> Results:
             "notes": ["after experience 0: two images"],
             "base": {**price, "from_checkpoint": None},
             "network": {"backbone": "resnet18", "total_parameters": 22, "macs": None},
+            "memory_bytes": 176,
+            "features": {
+                "cached": True,
+                "reason": "",
+                "computed": 6,
+                "reused": 2,
+                "seconds": seconds,
+                "saved_seconds": 0.5,
+                "smallest_cosine": None,
+            },
             "totals": {**price, "backbone_images": 38},
             "energy": {"mode": "estimated", "country": "FRA", "grid_gco2_per_kwh": 56.0 * seconds},
             "environment": {
@@ -108,7 +121,7 @@ def test_round_trip(tmp_path: Path) -> None:
     path = tmp_path / "results.json"
     write_results(made(), path)
     once = read_results(path)
-    assert once.schema_version == 1
+    assert once.schema_version == 2
     assert once.run.strategy.init_args == {"epsilon": [1e-6, 0.1]}
     assert once.test.confusion_matrix == [[1, 1], [0, 2]]
     assert once.environment.model_extra == {"timm": "1.0.1"}
@@ -127,7 +140,7 @@ def test_the_file_by_itself(tmp_path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     content = json.loads(text)
     assert list(content)[:2] == ["schema", "run"]
-    assert content["schema"] == 1
+    assert content["schema"] == 2
     assert content["accuracy_matrix"] == [[0.75, None]]
     assert content["chance"] == [0.5, None]
     assert content["forgetting"] is None
@@ -207,7 +220,7 @@ def test_missing_folder(tmp_path: Path) -> None:
 
 def test_leftover_of_a_killed_write_is_replaced(tmp_path: Path) -> None:
     path = tmp_path / "results.json"
-    (tmp_path / ".results.json.tmp").write_text('{"schema": 1, "ru')
+    (tmp_path / ".results.tmp.json").write_text('{"schema": 1, "ru')
     write_results(made(), path)
     assert read_results(path).run.name == "first"
     assert list(tmp_path.iterdir()) == [path]
@@ -238,6 +251,138 @@ def test_reader_never_sees_half_a_file(tmp_path: Path) -> None:
     assert read_results(path).run.seed >= max(seeds)
 
 
+def as_schema_1() -> dict[str, Any]:
+    """The same results as version 0.1 wrote them."""
+    content: dict[str, Any] = json.loads(made().model_dump_json(by_alias=True))
+    content["schema"] = 1
+    for later in ("task", "anytime_accuracy", "average_anytime_accuracy", "memory_bytes", "files"):
+        del content[later]
+    for variant in content["variants"].values():
+        del variant["key"], variant["value"]
+    features = content["features"]
+    for now, then in (("cached", "kept"), ("reason", "why"), ("smallest_cosine", "cosine")):
+        features[then] = features.pop(now)
+    return content
+
+
+def test_schema_1_is_read_as_before(tmp_path: Path) -> None:
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps(as_schema_1()))
+    now = json.loads(made().model_dump_json(by_alias=True))
+    found = read_results(path)
+    assert found == Results.model_validate(now | {"task": None, "memory_bytes": None})
+    assert (found.variants["epsilon=1e-06"].key, found.variants["epsilon=1e-06"].value) == ("epsilon", 1e-6)
+    write_results(found, path)
+    assert json.loads(path.read_text())["schema"] == 2
+    assert read_results(path) == found
+
+
+@pytest.mark.parametrize("name", ["second head", "head=last"])
+def test_a_variant_of_schema_1_may_bear_any_name(tmp_path: Path, name: str) -> None:
+    content = as_schema_1()
+    content["variants"] = {name: content["variants"]["epsilon=1e-06"]}
+    (tmp_path / "results.json").write_text(json.dumps(content))
+    variant = read_results(tmp_path / "results.json").variants[name]
+    assert variant.key is None and variant.value is None
+
+
+class TestMatricesOfTheirOwn:
+    """Over 200 experiences or classes, matrices are kept in a file beside results.json."""
+
+    def large(self, classes: int = 201, experiences: int = 201) -> Results:
+        names = [f"class {number}" for number in range(classes)]
+        label = np.arange(classes)
+        scores = score_predictions(label, np.minimum(label + 1, classes - 1), np.full(classes, 0.5), names)
+        row = [0.25, *[None] * (experiences - 1)]
+        values = made().model_dump(by_alias=True)
+        values |= {
+            "class_names": names,
+            "accuracy_matrix": [row],
+            "task": {"accuracy": [0.5], "accuracy_matrix": [row]},
+        }
+        values |= {"test": scores, "first_test": scores, "forgetting": None, "chance": [0.5, None]}
+        values["variants"]["epsilon=1e-06"] |= {"test": scores, "accuracy_matrix": [row]}
+        return Results.model_validate(values)
+
+    def test_all_are_read_back(self, tmp_path: Path) -> None:
+        path, results = tmp_path / "results.json", self.large()
+        write_results(results, path)
+        content = json.loads(path.read_text())
+        variant = content["variants"]["epsilon=1e-06"]
+        assert content["accuracy_matrix"] is content["task"]["accuracy_matrix"] is variant["accuracy_matrix"] is None
+        assert content["test"]["confusion_matrix"] is variant["test"]["confusion_matrix"] is None
+        assert sorted(content["files"]) == [
+            "accuracy_matrix",
+            "first_test.confusion_matrix",
+            "task.accuracy_matrix",
+            "test.confusion_matrix",
+            "variants.epsilon=1e-06.accuracy_matrix",
+            "variants.epsilon=1e-06.test.confusion_matrix",
+        ]
+        (name,) = set(content["files"].values())
+        with np.load(tmp_path / name) as file:
+            assert file["accuracy_matrix"].shape == (1, 201) and file["test.confusion_matrix"].trace() == 1
+        found = read_results(path)
+        assert found.model_copy(update={"files": {}}) == results
+
+    def test_200_stay_in_the_file(self, tmp_path: Path) -> None:
+        write_results(self.large(200, 200), tmp_path / "results.json")
+        assert [path.name for path in tmp_path.iterdir()] == ["results.json"]
+        assert json.loads((tmp_path / "results.json").read_text())["files"] == {}
+
+    def test_only_the_large_ones_leave(self, tmp_path: Path) -> None:
+        write_results(self.large(2, 201), tmp_path / "results.json")
+        content = json.loads((tmp_path / "results.json").read_text())
+        assert content["test"]["confusion_matrix"] == [[0, 1], [0, 1]] and content["accuracy_matrix"] is None
+
+    def test_a_later_writing_replaces_the_file(self, tmp_path: Path) -> None:
+        path, results = tmp_path / "results.json", self.large()
+        write_results(results, path)
+        first = read_results(path).files
+        results.test.confusion_matrix[0][:2] = [1, 0]
+        write_results(results, path)
+        (name,) = {*read_results(path).files.values()}
+        assert name not in first.values()
+        assert sorted(found.name for found in tmp_path.iterdir()) == [name, "results.json"]
+
+    def test_a_kill_between_the_two_files_changes_nothing(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        path, results = tmp_path / "results.json", self.large()
+        write_results(results, path)
+        before = read_results(path)
+        results.test.confusion_matrix[0][:2] = [1, 0]
+        with monkeypatch.context() as patch:
+            patch.setattr(module, "write_text_atomically", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+            with pytest.raises(KeyboardInterrupt):
+                write_results(results, path)
+        assert read_results(path) == before
+
+    @pytest.mark.parametrize(
+        ("spoil", "match"),
+        [
+            (lambda path: path.unlink(), "No such file"),
+            (lambda path: path.write_bytes(path.read_bytes()[:300]), "beside it, but"),
+            (lambda path: path.write_bytes(b""), "beside it, but"),
+        ],
+    )
+    def test_without_its_file(self, tmp_path: Path, spoil: Callable[[Path], object], match: str) -> None:
+        path = tmp_path / "results.json"
+        write_results(self.large(), path)
+        (name,) = {*read_results(path).files.values()}
+        spoil(tmp_path / name)
+        with pytest.raises(CheckpointError, match=match) as caught:
+            read_results(path)
+        assert name in str(caught.value) and "Restore" in str(caught.value)
+
+    def test_a_file_elsewhere_is_not_opened(self, tmp_path: Path) -> None:
+        path = tmp_path / "results.json"
+        write_results(self.large(), path)
+        path.write_text(re.sub(r"matrices-\w+\.npz", "../elsewhere.npz", path.read_text()))
+        with pytest.raises(CheckpointError, match=r"in the folder of results\.json"):
+            read_results(path)
+
+
 def spoilt(change: Callable[[dict[str, Any]], object]) -> str:
     content = json.loads(made().model_dump_json(by_alias=True))
     change(content)
@@ -250,11 +395,11 @@ def spoilt(change: Callable[[dict[str, Any]], object]) -> str:
         (spoilt(lambda c: None)[:400], r"truncated or damaged.*--ckpt_path last"),
         ("", r"truncated or damaged"),
         (spoilt(lambda c: c.update(forgetting=NAN)), r"NaN is not JSON"),
-        ("[1, 2]", r"a field `schema` of 1.*found None"),
-        ("{}", r"a field `schema` of 1.*found None"),
+        ("[1, 2]", r"a field `schema` from 1 to 2.*found None"),
+        ("{}", r"a field `schema` from 1 to 2.*found None"),
         (spoilt(lambda c: c.update(schema="1")), r"found '1'"),
         (spoilt(lambda c: c.update(schema=True)), r"found True"),
-        (spoilt(lambda c: c.update(schema=2, further=[])), r"found schema 2: a newer.*Update lightning_vision"),
+        (spoilt(lambda c: c.update(schema=3, further=[])), r"found schema 3: a newer.*Update lightning_vision"),
         (spoilt(lambda c: c.pop("test")), r"(?s)1 problem.*test: Field required"),
         (spoilt(lambda c: c["run"].update(seed="3")), r"(?s)run\.seed: Input should be a valid integer, found '3'"),
         (spoilt(lambda c: c["test_accuracy"].append("high")), r"(?s)test_accuracy\.1: .*valid number, found 'high'"),
@@ -286,7 +431,7 @@ def test_without_measurements() -> None:
     assert slow.totals.seconds == 60.0
 
     left = json.dumps(kept)
-    for name in ("seconds", "samples_per_second", "energy", "co2eq", "memory", "environment", "torch"):
+    for name in ("seconds", "samples_per_second", "energy", "co2eq", "peak_memory", "environment", "torch"):
         assert name not in left
     assert kept["totals"] == {}
     assert kept["base"] == {"from_checkpoint": None}
@@ -320,6 +465,7 @@ SECTIONS: dict[str, type[Any]] = {
     "The file": module.Results,
     "run": module.Run,
     "run.strategy": module.Component,
+    "task": module.Task,
     "test": module.Scores,
     "test.per_class.*": module.ClassScores,
     "test.top_confusions[]": module.Confusion,
@@ -343,6 +489,7 @@ def test_every_field_is_documented_and_no_other() -> None:
         elif row := re.match(r"\| `(\w+)` \|", line):
             documented[list(documented)[-1]].append(row[1])
     arrays = ["index", "path_hash", "label", "part", "group", "predicted", "confidence"]  # as test_run.py finds them
+    documented = {section: rows for section, rows in documented.items() if rows}
     assert documented == {section: fields(model) for section, model in SECTIONS.items()} | {"predictions.npz": arrays}
 
 

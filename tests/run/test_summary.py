@@ -33,7 +33,7 @@ def found(classes: int = 2, variants: bool = True, experiences: int = 2) -> Resu
     }
     return Results.model_validate(
         {
-            "schema": 1,
+            "schema": 2,
             "run": {
                 "name": "trial [1]", "strategy": {"class_path": "strategies.MoveToData", "init_args": {}}, "base_strategy": None,
                 "data": {}, "scenario": "InstanceIncremental", "experiences": experiences, "seed": 7, "stream_hash": "a",

@@ -269,7 +269,7 @@ class TestStrategy:
             MoveToData(epsilon, passes)
 
     def test_a_sweep_needs_validation_and_a_single_epsilon_does_not(self) -> None:
-        assert MoveToData().needs_validation and list(MoveToData().epsilons.values()) == list(DEFAULT_EPSILONS)
+        assert MoveToData().needs_validation and list(MoveToData().variant_values.values()) == list(DEFAULT_EPSILONS)
         assert not MoveToData(0.1).needs_validation and not MoveToData([0.1, 0.1]).needs_validation
 
 

@@ -46,6 +46,9 @@ def test_it_forgets_nothing_as_joint_training_would_not(run: Path, folder: Path)
     anew, upper, lower = (accuracy(each) for each in (run, joint, tuned))
     assert anew >= upper - 0.1
     assert anew > lower + 0.2, "fine-tuning forgets the first classes"
+    forgot = read_results(tuned / "results.json")
+    assert forgot.task is not None
+    assert (forgot.task.accuracy[-1] or 0) > lower + 0.2, "it still tells them apart where the experience is given"
 
 
 def test_every_experience_starts_from_the_initial_weights(folder: Path) -> None:
