@@ -129,7 +129,7 @@ def card_text(
         results: The run's; None: not recorded.
         config: Its options, empty if they were not kept.
         experience: The experience that the checkpoint is from.
-        trust: What ``test`` found about calibration and strangers, for this experience.
+        trust: What ``test`` found about calibration and out-of-distribution images, for this experience.
         one_view: See ``write_model_card``.
     """
     if results is not None and experience >= len(results.experiences):

@@ -1,6 +1,6 @@
-"""How far a classifier may be trusted: strangers, calibration, rejection, and images unlike those of training.
+"""How far a classifier may be trusted: out-of-distribution images, calibration, rejection, and differences from training images.
 
-Read in this order: what passes through the network (``outputs``), what is kept of it (``scored``), the scores by which
-strangers are told (``detectors``, ``separation``), the temperature and the threshold (``calibration``, ``rejection``), what
-new images have and training images have not (``shift``), and what puts it together (``command``).
+Read in this order: the network's outputs (``outputs``), what is kept of them (``scored_images``), out-of-distribution
+detection (``detectors``, ``separation``, ``out_of_distribution``), the temperature and the threshold (``calibration``,
+``rejection``), how new images differ from training images (``shift``), and the command that runs them all (``command``).
 """

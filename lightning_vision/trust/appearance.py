@@ -1,4 +1,4 @@
-"""What images look like in a few numbers: light, sharpness, and the border, which is mostly background."""
+"""Simple statistics of images: light, sharpness, and the border, which is mostly background."""
 
 from __future__ import annotations
 

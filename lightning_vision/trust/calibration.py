@@ -1,4 +1,4 @@
-"""Temperature scaling: confidences that mean what they say."""
+"""Temperature scaling: confidences that match the accuracy."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from lightning_vision.terminal.wording import plural
 BINS = 15
 """Of equal width, as for the calibration error in results.json."""
 FEWEST_IMAGES, FEWEST_PER_CLASS = 50, 2
-"""Fewer validation images than the larger of 50 and twice the classes fix no temperature."""
+"""A temperature needs at least 50 validation images, and twice as many as there are classes."""
 NEVER = -1e9
-"""In place of minus infinity, which has no gradient."""
+"""Used instead of minus infinity, which has no gradient."""
 LIMITS = (1e-4, 1e4)
-"""Temperatures beyond are no result: the likelihood has no maximum."""
+"""Temperatures outside are not valid: the likelihood has no maximum."""
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """A temperature, and what it did to the likelihood of the validation images."""
+    """A temperature, and the likelihood of the validation images before and after it."""
 
     temperature: float
     determined: bool
-    """False where every validation image is predicted right: the likelihood then grows without end as T goes to 0, and T
-    is left at 1."""
+    """False if every validation image is classified correctly: the likelihood then grows without bound as T goes to 0, and T
+    stays 1."""
     nll_before: float
     """Mean negative log likelihood in nats, at T = 1."""
     nll_after: float
@@ -49,7 +49,7 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> Fitted:
 
     Raises:
         DataError: There are too few images, or all are of one class.
-        TrainingError: The images are predicted no better than by chance, so that no temperature is best.
+        TrainingError: Predictions are no better than chance, so that no temperature is best.
     """
     seen = torch.isfinite(logits).any(dim=0)
     needed = max(FEWEST_IMAGES, FEWEST_PER_CLASS * int(seen.sum()))
@@ -59,12 +59,12 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> Fitted:
         raise DataError(
             f"The validation data is too small to fit a temperature: expected at least {needed} images (the larger of "
             f"{FEWEST_IMAGES} and {FEWEST_PER_CLASS} for each of the {int(seen.sum())} classes seen) of two classes or more, "
-            f"found {found}. Give more data, or start the run anew with a larger data.val_fraction."
+            f"found {found}. Use more data, or a new run with a larger data.val_fraction."
         )
     if not bool(torch.isfinite(logits[torch.arange(len(labels)), labels]).all()):
         raise TrainingError(
-            "No temperature fits: the validation data has images of classes that can never be predicted (a score of minus "
-            "infinity). The learning strategy has no data of them yet; use a later checkpoint."
+            "No temperature can be fitted: the validation data has images of classes that cannot be predicted (their score is minus "
+            "infinity). The learning strategy has not seen them yet; use a later checkpoint."
         )
     z = logits.double().clamp(min=NEVER)
     before = float(F.cross_entropy(z, labels))
@@ -84,8 +84,8 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> Fitted:
     temperature = float(log_t.detach().exp())
     if not LIMITS[0] < temperature < LIMITS[1]:
         raise TrainingError(
-            f"No temperature fits: on the {len(labels)} validation images the likelihood is best at T = {temperature:.3g}. "
-            "Their classes are predicted no better than by chance; train further, or look at the validation data."
+            f"No temperature can be fitted: on the {len(labels)} validation images the likelihood is best at T = {temperature:.3g}. "
+            "Predictions are no better than chance; train longer, or check the validation data."
         )
     return Fitted(temperature, True, before, float(F.cross_entropy(z / temperature, labels)))
 

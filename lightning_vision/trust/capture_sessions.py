@@ -1,4 +1,4 @@
-"""When and where images were taken, as far as their files say."""
+"""When and where images were taken, from EXIF and file times."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from PIL import Image
 from scipy.spatial import KDTree
 
 SESSION_GAP_SECONDS = 1800.0
-"""A pause of half an hour ends a shooting session."""
+"""A pause of half an hour ends a session."""
 NEAR_SECONDS = 600.0
-"""Images taken within ten minutes of each other show the same scene, often enough."""
+"""Images taken within ten minutes of each other often show the same scene."""
 NEAR_METRES = 100.0
 FASTEST_SECONDS = 1.0
-"""Nobody photographs different things faster than this for long: such file times are those of a copy."""
+"""File times with a smaller median distance are those of a copy, not of a camera."""
 EARTH_METRES = 6_371_000.0
 EXIF_BLOCK, GPS_BLOCK = 0x8769, 0x8825
 TAKEN, DIGITISED = 0x9003, 0x9004
@@ -33,7 +33,7 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Shots:
-    """Of N images, what their files say; NaN where they say nothing."""
+    """Times and places of N images; NaN if the file has none."""
 
     taken: Floats
     """(N,) when by EXIF: seconds since 1970 by the camera's clock."""
@@ -47,7 +47,7 @@ class Shots:
 
 
 def read_shots(paths: Sequence[Path]) -> Shots:
-    """Read times and places of image files; a file that cannot be read says nothing."""
+    """Read times and places of image files; NaN for a file that cannot be read."""
     rows = [_read(path) for path in paths]
     found = np.array(rows, dtype=np.float64).reshape(-1, 4)
     return Shots(found[:, 0], found[:, 1], found[:, 2:])
@@ -57,8 +57,8 @@ def common_times(first: Shots, second: Shots) -> tuple[Floats, Floats, str]:
     """Times of two sets of images by one clock.
 
     Returns:
-        The times that are known of each, and the clock: ``EXIF`` where half of each set has its time, else ``file`` where
-        files were written as slowly as a person takes images, else empty, with no times.
+        The known times of each, and the clock: ``EXIF`` if half of each set has EXIF times, else ``file`` if the file times are
+        not those of a copy, else empty, with no times.
     """
     if all(len(shots) and np.isfinite(shots.taken).mean() >= 0.5 for shots in (first, second)):
         return first.taken[np.isfinite(first.taken)], second.taken[np.isfinite(second.taken)], "EXIF"
@@ -69,7 +69,7 @@ def common_times(first: Shots, second: Shots) -> tuple[Floats, Floats, str]:
 
 
 def sessions(times: Floats) -> npt.NDArray[np.int64]:
-    """(N,) the number of the shooting session of each time, from 0; a pause of half an hour begins a new one."""
+    """(N,) the session of each time, from 0; a new one begins after a pause of half an hour."""
     order = np.argsort(times, kind="stable")
     number = np.empty(len(times), dtype=np.int64)
     number[order] = np.cumsum(np.diff(times[order], prepend=times[order][:1]) > SESSION_GAP_SECONDS)
@@ -92,7 +92,7 @@ def share_near_in_place(first: Shots, second: Shots) -> float | None:
 
 
 def _on_sphere(position: Floats) -> Floats:
-    """(N, 3) in metres from the centre of the Earth: over some hundred metres the chord is the way."""
+    """(N, 3) in metres from the centre of the Earth: over a few hundred metres the chord equals the distance."""
     latitude, longitude = np.radians(position).T
     around = np.cos(latitude)
     return EARTH_METRES * np.stack([around * np.cos(longitude), around * np.sin(longitude), np.sin(latitude)], axis=1)
@@ -103,7 +103,7 @@ def _read(path: Path) -> tuple[float, float, float, float]:
     written = taken = latitude = longitude = math.nan
     try:
         written = path.stat().st_mtime
-        # A broken block says nothing, and needs no warning.
+        # A broken block needs no warning: it has no time and no place.
         with warnings.catch_warnings(action="ignore"), Image.open(path) as opened:
             exif = opened.getexif()
             camera, gps = exif.get_ifd(EXIF_BLOCK), exif.get_ifd(GPS_BLOCK)

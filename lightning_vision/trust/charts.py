@@ -1,4 +1,4 @@
-"""The figures of a trust report: reliability, risk against coverage, how strange the known and the strangers are."""
+"""The figures of a trust report: reliability, risk against coverage, and histograms of the out-of-distribution scores."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lightning_vision.trust.calibration import Bin
 from lightning_vision.trust.rejection import Chosen
 
 WIDTH = 4.6
-"""Inches: a phone shows them at full width with letters that can be read."""
+"""Inches: readable at the full width of a phone."""
 BARS = 40
 """Of a histogram."""
 
@@ -58,13 +58,13 @@ def reliability_figure(
         panel.xaxis.set_major_formatter(PercentFormatter(1, 0))
         _plain(panel)
     axes.yaxis.set_major_formatter(PercentFormatter(1, 0))
-    canvas.headline(axes, "Does confidence mean what it says?", "on the dashed line it does", 1.0, WIDTH)
+    canvas.headline(axes, "Reliability", "dashed: confidence equals accuracy", 1.0, WIDTH)
     return figure
 
 
 @canvas.house_style()
 def risk_coverage_figure(coverage: Floats, risk: Floats, chosen: Chosen | None) -> Figure:
-    """Share of errors among the k surest images over k; where the threshold lies is marked.
+    """Share of errors among the k most confident images over k; the threshold is marked.
 
     Args:
         coverage: (N,) ascending.
@@ -93,33 +93,34 @@ def risk_coverage_figure(coverage: Floats, risk: Floats, chosen: Chosen | None) 
         axis.set_major_formatter(PercentFormatter(1))
     axes.xaxis.set_major_formatter(PercentFormatter(1, 0))
     _plain(axes)
-    canvas.headline(axes, "Fewer answers, fewer errors", "the surest images first", 1.0, WIDTH)
+    canvas.headline(axes, "Risk and coverage", "most confident images first", 1.0, WIDTH)
     return figure
 
 
 @canvas.house_style()
-def strangeness_figure(name: str, known: Floats, unknown: Floats, auroc: float) -> Figure:
-    """How strange images are to one detector, known and unknown ones, each as shares of their number.
+def ood_score_figure(name: str, in_distribution: Floats, ood: Floats, auroc: float) -> Figure:
+    """Histograms of one detector's scores, in-distribution and out-of-distribution, each as shares of its images.
 
     Args:
         name: Of the detector.
-        known: (N,)
-        unknown: (M,)
+        in_distribution: (N,)
+        ood: (M,)
         auroc: Of the two.
     """
     figure = Figure(figsize=(WIDTH, 2.5), dpi=canvas.DPI)
     axes = figure.add_axes((0.13, 0.22, 0.83, 0.5))
-    both = np.concatenate([known, unknown]).astype(np.float64)
+    both = np.concatenate([in_distribution, ood]).astype(np.float64)
     low, high = np.quantile(both, [0.005, 0.995])
     edges = np.linspace(low, high if high > low else low + 1, BARS + 1).tolist()
-    for values, colour, label in ((known, canvas.BLUE, "known"), (unknown, canvas.VERMILION, "strangers")):
+    sides = ((in_distribution, canvas.BLUE, "in-distribution"), (ood, canvas.VERMILION, "out-of-distribution"))
+    for values, colour, label in sides:
         inside = np.clip(values.astype(np.float64), edges[0], edges[-1])
         axes.hist(
             inside, edges, weights=np.full(len(inside), 1 / len(inside)), histtype="stepfilled", color=colour, alpha=0.55,
             label=label,
         )  # fmt: skip
     axes.legend(frameon=False, fontsize=9, ncols=2, loc="lower right", bbox_to_anchor=(1.02, 0.98))
-    axes.set_xlabel("stranger \N{RIGHTWARDS ARROW}", size=10)
+    axes.set_xlabel("score", size=10)
     axes.yaxis.set_major_formatter(PercentFormatter(1))
     _plain(axes)
     canvas.headline(

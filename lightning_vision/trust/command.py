@@ -24,7 +24,7 @@ from lightning_vision.trust.kept_calibration import Trusted, keep_trusted, read_
 from lightning_vision.trust.kept_checkpoints import earlier_checkpoints, loaded
 from lightning_vision.trust.new_images import look_at_shift
 from lightning_vision.trust.options import TrustOptions
-from lightning_vision.trust.out_of_distribution import Met, known_test_rows, meet, refuse_overlap
+from lightning_vision.trust.out_of_distribution import Evaluated, evaluate_ood, refuse_overlap, seen_test_rows
 from lightning_vision.trust.outputs import pass_images, table_loader
 from lightning_vision.trust.page import Seen, write_files
 from lightning_vision.trust.rejection import (
@@ -34,17 +34,17 @@ from lightning_vision.trust.rejection import (
     threshold_for_coverage,
     threshold_for_risk,
 )
-from lightning_vision.trust.report import Accepted, Calibration, Rejection, TrustReport, Unknown
+from lightning_vision.trust.report import Accepted, Calibration, OutOfDistribution, Rejection, TrustReport
 from lightning_vision.trust.scored_images import Scored, score, score_logits
 from lightning_vision.trust.verdict import print_verdict
 
 COVERAGE = 0.95
-"""Of the threshold by which strangers are accepted or not, where none was asked for."""
+"""Of the threshold by which out-of-distribution images are accepted, if none was requested."""
 
 
 @dataclass
 class _Assessment:
-    """What one call works on, and what the user was told."""
+    """What one call assesses, and what the user was told."""
 
     model: ContinualClassifier
     datamodule: StreamDataModule
@@ -67,7 +67,7 @@ class _Assessment:
 
     def tested(self, temperature: float) -> Scored:
         """The test images of the classes seen."""
-        rows = known_test_rows(self.model, self.datamodule)
+        rows = seen_test_rows(self.model, self.datamodule)
         loader = table_loader(self.datamodule, rows)
         return score(pass_images(self.model, loader, self.trainer, "test images"), temperature)
 
@@ -93,7 +93,7 @@ def assess(checkpoint: LoadedCheckpoint, options: TrustOptions) -> None:
     )
     work = _Assessment(model, datamodule, checkpoint.trainers.evaluation(), path, experience)
     # What may be refused comes before what takes time.
-    strangers = _strangers(options, work)
+    ood = _ood_images(options, work)
     new = None
     if options.new_images is not None:
         new = read_image_folder(options.new_images, datamodule, "--new_images")
@@ -102,8 +102,8 @@ def assess(checkpoint: LoadedCheckpoint, options: TrustOptions) -> None:
         work.note("Each image is assessed in one view: without the test-time augmentation of the test figures.")
     trusted, fitted, chosen, validation = _fit(work, options)
     coverage = COVERAGE if options.coverage is None else options.coverage
-    met = [] if strangers is None else _meet_at_each_checkpoint(work, strangers, coverage, trusted, validation)
-    tested = met[-1].known if met else work.tested(trusted.temperature)
+    evaluated = [] if ood is None else _at_each_checkpoint(work, ood, coverage, trusted, validation)
+    tested = evaluated[-1].in_distribution if evaluated else work.tested(trusted.temperature)
     shift = None if new is None else look_at_shift(model, datamodule, work.trainer, new, experience, tested)
     report = TrustReport(
         checkpoint=str(path),
@@ -112,28 +112,28 @@ def assess(checkpoint: LoadedCheckpoint, options: TrustOptions) -> None:
         strategy=class_path(model.strategy),
         class_names=model.class_names,
         calibration=None if fitted is None else _calibration(fitted, validation, tested),
-        rejection=None if chosen is None else _rejection(coverage, options.risk, chosen, tested, met),
-        unknown=None
-        if strangers is None
-        else Unknown(
+        rejection=None if chosen is None else _rejection(coverage, options.risk, chosen, tested, evaluated),
+        out_of_distribution=None
+        if ood is None
+        else OutOfDistribution(
             folders=_listed(options.ood_data),
-            images=len(strangers),
-            skipped=strangers.skipped,
+            images=len(ood),
+            skipped=ood.skipped,
             coverage=coverage,
-            checkpoints=[item.figures for item in met],
+            checkpoints=[item.figures for item in evaluated],
         ),
         shift=None if shift is None else shift.shift,
         notes=work.notes,
     )
     folder = Path(options.output) if options.output else checkpoint.directory.path / "trust"
-    write_files(report, folder, datamodule, Seen(tested, chosen, met[-1] if met else None, strangers, new, shift))
+    write_files(report, folder, datamodule, Seen(tested, chosen, evaluated[-1] if evaluated else None, ood, new, shift))
     if fitted is not None:
         keep_trusted(trusted, path)
     print_verdict(report, folder, path if fitted is not None else None)
 
 
-def _strangers(options: TrustOptions, work: _Assessment) -> ImageFolder | None:
-    """The unknown images, none of which may be known."""
+def _ood_images(options: TrustOptions, work: _Assessment) -> ImageFolder | None:
+    """The out-of-distribution images, none of which may be in the data."""
     asked = _listed(options.ood_data)
     if not asked:
         return None
@@ -159,7 +159,7 @@ def _fit(work: _Assessment, options: TrustOptions) -> tuple[Trusted, Fitted | No
     fitted = fit_temperature(logits, torch.from_numpy(label))
     if not fitted.determined:
         work.note(
-            f"All {len(label)} validation images are predicted right: no temperature is best, and it is left at 1."
+            f"All {len(label)} validation images are classified correctly: no temperature is best, and T stays 1."
         )
     scored = score_logits(index, label, logits, fitted.temperature)
     if options.coverage is not None:
@@ -169,26 +169,26 @@ def _fit(work: _Assessment, options: TrustOptions) -> tuple[Trusted, Fitted | No
     else:
         if kept.threshold is not None:
             work.note(
-                f"The threshold {kept.threshold:.4f} that the checkpoint kept is let go of, with its temperature: give --coverage "
-                "or --risk again for a new one."
+                f"The threshold {kept.threshold:.4f} in the checkpoint belonged to the former temperature and is removed. Give "
+                "--coverage or --risk for a new one."
             )
         return Trusted(fitted.temperature), fitted, None, scored
     return Trusted(fitted.temperature, chosen.threshold, chosen.coverage, chosen.risk), fitted, chosen, scored
 
 
-def _meet_at_each_checkpoint(
-    work: _Assessment, strangers: ImageFolder, coverage: float, trusted: Trusted, validation: Scored
-) -> list[Met]:
-    """Strangers before and after each experience of which the run kept a checkpoint; the one asked about comes last."""
+def _at_each_checkpoint(
+    work: _Assessment, ood: ImageFolder, coverage: float, trusted: Trusted, validation: Scored
+) -> list[Evaluated]:
+    """Out-of-distribution detection by each checkpoint that the run kept; the assessed one comes last."""
     if not len(validation):
-        work.note("There are no validation images, so no threshold by which strangers are accepted or not.")
+        work.note("There are no validation images, so there is no threshold for accepting images.")
 
-    def now(path: Path, experience: int, validation: Scored, temperature: float) -> Met:
-        return meet(
+    def now(path: Path, experience: int, validation: Scored, temperature: float) -> Evaluated:
+        return evaluate_ood(
             work.model,
             work.datamodule,
             work.trainer,
-            strangers,
+            ood,
             validation,
             checkpoint=path.name,
             experience=experience,
@@ -196,19 +196,19 @@ def _meet_at_each_checkpoint(
             coverage=coverage,
         )
 
-    met = []
+    evaluated = []
     for kept in earlier_checkpoints(work.path, work.experience):
         with loaded(work.model, work.datamodule, kept, work.path):
             validated = score_logits(*work.validated(kept.experience), 1.0)
-            met.append(now(kept.path, kept.experience, validated, 1.0))
-    met.append(now(work.path, work.experience, validation, trusted.temperature))
-    if not met[-1].figures.by_head:
+            evaluated.append(now(kept.path, kept.experience, validated, 1.0))
+    evaluated.append(now(work.path, work.experience, validation, trusted.temperature))
+    if not evaluated[-1].figures.by_head:
         work.note(
-            f"The scores of {type(work.model.learner).__name__} are not the logits of the network's head, which cross entropy "
-            "trains to be probabilities: maximum softmax, energy and maximum logit are taken of them all the same, and the "
-            "confidence means little before --calibrate true."
+            f"{type(work.model.learner).__name__} predicts by scores that were not trained with cross entropy. Maximum softmax, "
+            "energy and maximum logit are computed from them nevertheless; calibrate (--calibrate true) before you rely on the "
+            "confidence."
         )
-    return met
+    return evaluated
 
 
 def _calibration(fitted: Fitted, validation: Scored, tested: Scored) -> Calibration:
@@ -224,7 +224,9 @@ def _calibration(fitted: Fitted, validation: Scored, tested: Scored) -> Calibrat
     )
 
 
-def _rejection(coverage: float, risk: float | None, chosen: Chosen, tested: Scored, met: list[Met]) -> Rejection:
+def _rejection(
+    coverage: float, risk: float | None, chosen: Chosen, tested: Scored, evaluated: list[Evaluated]
+) -> Rejection:
     on_test = at_threshold(tested.calibrated, tested.correct, chosen.threshold) if len(tested) else None
     return Rejection(
         target="coverage" if risk is None else "risk",
@@ -233,7 +235,7 @@ def _rejection(coverage: float, risk: float | None, chosen: Chosen, tested: Scor
         validation=_accepted(chosen),
         test=None if on_test is None else _accepted(on_test),
         aurc=area_under_risk_coverage(tested.calibrated, tested.correct) if len(tested) else None,
-        strangers_accepted=float(np.mean(met[-1].unknown.calibrated >= chosen.threshold)) if met else None,
+        ood_accepted=float(np.mean(evaluated[-1].ood.calibrated >= chosen.threshold)) if evaluated else None,
     )
 
 

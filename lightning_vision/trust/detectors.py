@@ -1,4 +1,4 @@
-"""Five scores of how strange an image is to a classifier, from its features and logits."""
+"""Five out-of-distribution scores of an image, from its features and logits."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ PER_NEIGHBOUR = 1000
 """k is a thousandth of the training features: Sun et al. take 50 of CIFAR-10's 50,000."""
 
 Features = npt.NDArray[np.float32]
-Strangeness = npt.NDArray[np.float32]
+Scores = npt.NDArray[np.float32]
 
 
 class Detectors:
-    """The five scores, fitted on training features. Larger is stranger.
+    """The five scores, fitted on training features. Larger means further from the training data.
 
     Maximum softmax, energy, maximum logit and nearest neighbours are pytorch-ood's. Its Mahalanobis is not used: it inverts
-    in float32 what has no inverse where there are fewer images than features, or features that are always 0, and then
-    gives negative distances; see ``Mahalanobis``.
+    in float32 a covariance that has no inverse if there are fewer images than features, or features that are always 0, and
+    then returns negative distances; see ``Mahalanobis``.
 
     Args:
         features: (N, D) of training images.
@@ -46,21 +46,21 @@ class Detectors:
     """
 
     def __init__(self, features: Features, labels: npt.NDArray[np.int64]) -> None:
-        # It draws in scipy.stats and others, which takes more than a second.
+        # It imports scipy.stats and others, which takes more than a second.
         from pytorch_ood.detector import KNN, EnergyBased, MaxLogit, MaxSoftmax
 
         if not len(features) or not np.isfinite(features).all():
             raise TrainingError(
-                "Strangers are told by the features of training images: expected some, all finite; found "
-                f"{len(features)}{', some of them not finite' if len(features) else ''}. Look at the training, or at the data."
+                "Out-of-distribution detection needs finite features of training images; found "
+                f"{len(features)}{', some of them not finite' if len(features) else ''}. Check the training, or the data."
             )
         self.neighbours = max(1, round(len(features) / PER_NEIGHBOUR))
         self.logit_scores = (MaxSoftmax.score, EnergyBased.score, MaxLogit.score)
         self.mahalanobis = Mahalanobis(features, labels)
         self.knn = KNN(None, k=self.neighbours).fit_features(torch.from_numpy(features), torch.from_numpy(labels))
 
-    def scores(self, features: Tensor, logits: Tensor) -> Strangeness:
-        """The strangeness (B, 5) of images, in the order of ``DETECTORS``.
+    def scores(self, features: Tensor, logits: Tensor) -> Scores:
+        """The scores (B, 5) of images, in the order of ``DETECTORS``.
 
         Args:
             features: (B, D) float32.
@@ -76,7 +76,7 @@ class Mahalanobis:
 
     d(v) = min_c (v - mu_c)^T S^+ (v - mu_c), with S the covariance (D, D) of the training features about their class means,
     divided by N, in float64. S^+ is the pseudo-inverse, as in the code of the paper: directions in which the training
-    features do not differ at all count nothing.
+    features do not vary are ignored.
 
     Args:
         features: (N, D) of training images.

@@ -1,4 +1,4 @@
-"""A folder of images that belong to no sample table: strangers, or new images of known classes."""
+"""A folder of images that are not in the sample table: out-of-distribution images, or new images of the classes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class ImageFolder:
     files: FileImages
     inspection: Inspection
     skipped: str
-    """What was left out, counted by reason; empty if nothing was."""
+    """Files that were left out, counted by reason; empty if there are none."""
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -48,14 +48,14 @@ class ImageFolder:
 
 
 def read_image_folder(root: str | Path, datamodule: StreamDataModule, option: str) -> ImageFolder:
-    """List and look at the images of a folder; bad ones are treated as the data's own are (``on_bad_image``).
+    """List and inspect the images of a folder; unreadable ones are treated as in the data (``on_bad_image``).
 
-    Hidden, empty and other files are left out and counted. What was found is kept, as for the data, so that a second look
-    reads only new files.
+    Hidden, empty and other files are left out and counted. The inspection is cached, as for the data, so that only new files
+    are read the next time.
 
     Args:
         root: The folder.
-        datamodule: Says what is done with bad images, and where findings are kept.
+        datamodule: Has the options for unreadable images and for the cache.
         option: Its name, for messages.
 
     Raises:
@@ -85,7 +85,7 @@ def read_image_folder(root: str | Path, datamodule: StreamDataModule, option: st
 
 
 def joined(folders: list[ImageFolder]) -> ImageFolder:
-    """Several folders as one; a path begins with its folder's where there is more than one."""
+    """Several folders as one; paths are absolute if there is more than one folder."""
     if len(folders) == 1:
         return folders[0]
     absolute = [folder.root / path for folder in folders for path in folder.paths]
@@ -115,7 +115,7 @@ def _walk(root: Path, findings: DataProblems) -> list[str]:
 
 
 def _is_new(folder: Path, visited: set[str]) -> bool:
-    """Whether a folder was not walked through yet: a link may lead back to one above."""
+    """Whether a folder was not visited yet: a link may lead back to one above."""
     place = os.path.realpath(folder)
     new = place not in visited
     visited.add(place)
@@ -123,9 +123,11 @@ def _is_new(folder: Path, visited: set[str]) -> bool:
 
 
 def _refuse(error: OSError) -> None:
-    raise DataError(f"{error.filename} cannot be read: {error.strerror}. Allow it, or take the folder out.") from error
+    raise DataError(
+        f"{error.filename} cannot be read: {error.strerror}. Make it readable, or remove the folder."
+    ) from error
 
 
 def said(folder: ImageFolder) -> str:
-    """How many images there are, and what was left out."""
+    """The number of images, and what was left out."""
     return f"{plural(len(folder), 'image')}{f', left out: {folder.skipped}' if folder.skipped else ''}"

@@ -1,4 +1,4 @@
-"""What a checkpoint keeps of how far it may be trusted: the temperature, and the threshold with what it did."""
+"""The calibration in a checkpoint: the temperature, and the threshold with its coverage and risk."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Trusted:
 
     temperature: float = 1.0
     threshold: float | None = None
-    """Of the confidence at that temperature; None: nothing is rejected."""
+    """Of the confidence at that temperature; None: no image is rejected."""
     coverage: float | None = None
     """Share of the validation images that it accepts."""
     risk: float | None = None
@@ -26,10 +26,10 @@ class Trusted:
 
 
 def read_trusted(path: Path) -> Trusted | None:
-    """What a checkpoint keeps; None if nothing was fitted.
+    """The calibration in a checkpoint; None if nothing was fitted.
 
     Raises:
-        CheckpointError: The checkpoint cannot be read, or the entry is none of ours.
+        CheckpointError: The checkpoint cannot be read, or the entry is not valid.
     """
     entry = read_checkpoint(path).get(KEY)
     if entry is None:
@@ -40,7 +40,7 @@ def read_trusted(path: Path) -> Trusted | None:
     except TypeError:
         usable = False
     if not usable:
-        raise CheckpointError(f"{path}: its temperature cannot be used ({entry!r}). Fit it anew by --calibrate true.")
+        raise CheckpointError(f"{path}: its temperature is not valid ({entry!r}). Fit it again with --calibrate true.")
     return trusted
 
 

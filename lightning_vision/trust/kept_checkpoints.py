@@ -23,7 +23,7 @@ class Kept:
 
 
 def earlier_checkpoints(path: Path, experience: int) -> list[Kept]:
-    """Those of finished experiences before a checkpoint, in the stream's order: the base, and what else was kept."""
+    """The kept checkpoints of experiences before a checkpoint's, in the stream's order."""
     numbered = [(int(kept.stem.split("=")[1]), kept) for kept in RunDirectory(path.parent.parent).all_finished()]
     return [Kept(kept, number) for number, kept in numbered if number < experience and kept.resolve() != path.resolve()]
 
@@ -55,8 +55,8 @@ def _load(model: ContinualClassifier, datamodule: StreamDataModule, checkpoint: 
     names = identity["class_names"]
     if names != model.class_names:
         raise CheckpointError(
-            f"{path} has other classes ({len(names)}) than the checkpoint that is looked at ({len(model.class_names)}): they "
-            "are not of one run. Move it out of the folder."
+            f"{path} has other classes ({len(names)}) than the assessed checkpoint ({len(model.class_names)}): they "
+            "are not from the same run. Move it out of the folder."
         )
     # What a strategy has filled since then was None, and is not in the checkpoint.
     for prefix, module in model.named_modules():

@@ -1,4 +1,4 @@
-"""New images against those of training and testing: what ``shift`` compares, gathered from the data and the network."""
+"""New images, training images and test images, prepared for the comparisons in ``shift``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lightning_vision.trust.image_folder import ImageFolder
 from lightning_vision.trust.outputs import folder_loader, gather, pass_images, table_loader
 from lightning_vision.trust.report import NewImages, Shift
 from lightning_vision.trust.scored_images import Scored, score
-from lightning_vision.trust.shift import Comparison, Side, compare, one_shoot
+from lightning_vision.trust.shift import ImageSet, SetComparison, compare, same_session
 from lightning_vision.trust.two_sample import FEWEST
 
 MOST_PASSED = 2_000
@@ -31,17 +31,17 @@ NOT_NAMED = -1
 
 @dataclass(frozen=True)
 class ShiftFound:
-    """What was found, and by which images it can be seen."""
+    """The findings, and example images."""
 
     shift: Shift
     unlike: list[int]
-    """Places of the new images that are most unlike training images, the most unlike first."""
+    """Places of the new images that are least like the training images, the least like first."""
     left: Rows
-    """Rows of training images that are most unlike the new ones."""
+    """Rows of the training images that are least like the new images."""
 
 
 def labels_by_folder(folder: ImageFolder, class_names: list[str]) -> Rows:
-    """The class that each image's first sub-folder names, whatever the case of its letters; -1 where it names none."""
+    """The class that each image's first sub-folder is named after, ignoring case; -1 for other folders."""
     label_of = {name.casefold(): label for label, name in enumerate(class_names)}
     return np.array([label_of.get(folder.folder_of(place).casefold(), NOT_NAMED) for place in range(len(folder))])
 
@@ -54,11 +54,11 @@ def look_at_shift(
     experience: int,
     tested: Scored,
 ) -> ShiftFound:
-    """Compare new images with training images, and test images with training images to hold it against.
+    """Compare new images with training images and, for reference, test images with training images.
 
     Args:
         model: The classifier.
-        datamodule: The known data.
+        datamodule: The data.
         trainer: Knows the device and the precision.
         folder: The new images.
         experience: The last that the classifier learned.
@@ -74,18 +74,18 @@ def look_at_shift(
         test = _side(model, datamodule, trainer, "test images", tested.index, tested.index)
         on_test = compare(trained, test, seed)
         if on_test.told is not None:
-            beside = f"For the data's own test images that area is {on_test.told.auc:.2f}."
+            beside = f"For the test images of the data, that area is {on_test.told.auc:.2f}."
     chosen = training
     if (named != NOT_NAMED).any():
         chosen = _same_mix(training, label[training], named[named != NOT_NAMED], seed)
     else:
-        beside += " The new images bear no labels: another mix of classes would show here too."
+        beside += " The new images have no labels: a different mix of classes may be the reason."
     if len(chosen) < len(training):
-        beside += " The training images were drawn in the new images' mix of classes."
+        beside += " The training images were sampled with the class proportions of the new images."
         trained = _side(model, datamodule, trainer, "training images", training, chosen)
     places = _draw(np.arange(len(folder)), MOST_PASSED, seed)
     loader = folder_loader(datamodule, folder.files, named, places)
-    new = Side(
+    new = ImageSet(
         "new images",
         folder.inspection,
         read_shots([folder.files.path(int(place)) for place in _draw(np.arange(len(folder)), MOST_DATED, seed)]),
@@ -104,7 +104,7 @@ def look_at_shift(
         labels=labels,
         new=found.findings,
         test=[] if on_test is None else on_test.findings,
-        one_shoot=None if on_test is None else one_shoot(on_test.signs),
+        same_session=None if on_test is None else same_session(on_test.signs),
     )
     return ShiftFound(shift, *_examples(found, new, trained))
 
@@ -116,11 +116,11 @@ def _side(
     name: str,
     rows: Rows,
     passed: Rows,
-) -> Side:
-    """Rows of the sample table; of those to be passed some are."""
+) -> ImageSet:
+    """Rows of the sample table; features are computed for a sample of ``passed``."""
     rows = np.sort(rows)
     drawn = _draw(passed, MOST_PASSED, datamodule.seed)
-    return Side(
+    return ImageSet(
         name,
         datamodule.inspection.take(rows),
         read_shots([_file(datamodule, int(row)) for row in _draw(rows, MOST_DATED, datamodule.seed)]),
@@ -129,7 +129,7 @@ def _side(
 
 
 def _file(datamodule: StreamDataModule, row: int) -> Path:
-    """The file of a row; one that is not there says nothing of times and places."""
+    """The file of a row."""
     sample = datamodule.samples.iloc[row]
     other = datamodule.test_data
     return (other.root if other is not None and sample["source"] else datamodule.root) / str(sample["path"])
@@ -142,7 +142,7 @@ def _draw(rows: Rows, most: int, seed: int) -> Rows:
 
 
 def _same_mix(rows: Rows, labels: npt.NDArray[np.int64], wanted: npt.NDArray[np.int64], seed: int) -> Rows:
-    """As many rows as can have the classes in the shares of ``wanted``; all where too few would be left."""
+    """As many rows as possible with the class proportions of ``wanted``; all rows if too few would be left."""
     classes, counts = np.unique(wanted, return_counts=True)
     own = np.array([(labels == item).sum() for item in classes])
     total = int(min(MOST_PASSED, np.floor((own / (counts / counts.sum())).min())))
@@ -157,17 +157,17 @@ def _same_mix(rows: Rows, labels: npt.NDArray[np.int64], wanted: npt.NDArray[np.
 
 
 def _accuracy(scored: Scored, tested: Scored, class_names: list[str]) -> NewImages:
-    right = scored.correct
+    correct = scored.correct
     return NewImages(
         labelled=len(scored),
-        right=int(right.sum()),
-        accuracy=float(right.mean()),
+        correct=int(correct.sum()),
+        accuracy=float(correct.mean()),
         test_accuracy=float(tested.correct.mean()) if len(tested) else None,
-        per_class={class_names[item]: float(right[scored.label == item].mean()) for item in np.unique(scored.label)},
+        per_class={class_names[item]: float(correct[scored.label == item].mean()) for item in np.unique(scored.label)},
     )
 
 
-def _examples(found: Comparison, new: Side, trained: Side) -> tuple[list[int], Rows]:
+def _examples(found: SetComparison, new: ImageSet, trained: ImageSet) -> tuple[list[int], Rows]:
     if found.told is None:
         return [], np.empty(0, dtype=np.int64)
     unlike = new.gathered.index[np.argsort(-found.told.likeness, kind="stable")]

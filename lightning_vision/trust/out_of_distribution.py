@@ -1,4 +1,4 @@
-"""Strangers: how a classifier meets images of no class that it knows, and whether learning makes it more trustful."""
+"""Images of none of the classes: how well a classifier detects them, and how that changes as it learns."""
 
 from __future__ import annotations
 
@@ -31,42 +31,41 @@ MOST_TAKEN_FOR = 5
 
 
 @dataclass(frozen=True)
-class Met:
-    """A checkpoint's figures, and what they were made from."""
+class Evaluated:
+    """A checkpoint's figures, and the scores they were computed from."""
 
     figures: AtCheckpoint
-    known: Scored
-    unknown: Scored
+    in_distribution: Scored
+    ood: Scored
 
 
-def refuse_overlap(strangers: ImageFolder, datamodule: StreamDataModule) -> None:
-    """Refuse strangers that are none.
+def refuse_overlap(ood: ImageFolder, datamodule: StreamDataModule) -> None:
+    """Refuse out-of-distribution images that are in the data.
 
     Raises:
-        DataError: A folder bears the name of a known class, or an image is among the known data, as a copy of the file or
-            by its perceptual hash.
+        DataError: A folder has the name of a class, or an image is in the data too, as a copy of the file or by its perceptual
+            hash.
     """
-    known = {name.casefold() for name in datamodule.class_names}
-    if named := [name for name in strangers.folders() if name.casefold() in known]:
+    classes = {name.casefold() for name in datamodule.class_names}
+    if named := [name for name in ood.folders() if name.casefold() in classes]:
         raise DataError(
-            f"--ood_data: expected images of no known class, found {'a folder' if len(named) == 1 else 'folders'} in "
-            f"{strangers.root} with the name of a class: {listed(named)}. Take such images out, or rename the folder if it "
-            "holds something else."
+            f"--ood_data: expected images of none of the classes, found {'a folder' if len(named) == 1 else 'folders'} in "
+            f"{ood.root} with the name of a class: {listed(named)}. Remove such images, or rename the folder if it contains "
+            "something else."
         )
     count = len(datamodule.samples)
-    table = pd.DataFrame({"label": 0, "split": ["train"] * count + ["test"] * len(strangers)})
-    leaks = find_leaks(table, Inspection.joined([datamodule.inspection, strangers.inspection]))
+    table = pd.DataFrame({"label": 0, "split": ["train"] * count + ["test"] * len(ood)})
+    leaks = find_leaks(table, Inspection.joined([datamodule.inspection, ood.inspection]))
     if leaks.pairs:
         paths = datamodule.samples["path"]
         words = {"exact": "is a copy of", "near": "looks like"}
         lines = [
-            f"{strangers.paths[pair.second - count]} {words[pair.kind]} {paths.iloc[pair.first]}"
+            f"{ood.paths[pair.second - count]} {words[pair.kind]} {paths.iloc[pair.first]}"
             for pair in leaks.pairs
         ]
         raise DataError(
-            f"--ood_data: {plural(len(leaks.pairs), 'image')} of {strangers.root} "
-            f"{'is' if len(leaks.pairs) == 1 else 'are'} in the known data:\n{in_lines(lines)}\nTake them out: the figures "
-            "would count them as strangers."
+            f"--ood_data: {plural(len(leaks.pairs), 'image')} of {ood.root} {'is' if len(leaks.pairs) == 1 else 'are'} in the "
+            f"data too:\n{in_lines(lines)}\nRemove them: they would be counted as out-of-distribution."
         )
 
 
@@ -78,34 +77,34 @@ def training_rows(datamodule: StreamDataModule, experience: int, most: int, seed
     return np.sort(rows)
 
 
-def known_test_rows(model: ContinualClassifier, datamodule: StreamDataModule) -> Rows:
+def seen_test_rows(model: ContinualClassifier, datamodule: StreamDataModule) -> Rows:
     """The test images of the classes that the classifier has seen, ascending."""
     rows, seen = datamodule.rows_to_evaluate("test"), model.network.seen.cpu().numpy()
-    known: Rows = rows[seen[datamodule.samples["label"].to_numpy()[rows]]]
-    return known
+    of_seen: Rows = rows[seen[datamodule.samples["label"].to_numpy()[rows]]]
+    return of_seen
 
 
-def meet(
+def evaluate_ood(
     model: ContinualClassifier,
     datamodule: StreamDataModule,
     trainer: Trainer,
-    strangers: ImageFolder,
+    images: ImageFolder,
     validation: Scored,
     *,
     checkpoint: str,
     experience: int,
     temperature: float,
     coverage: float,
-) -> Met:
-    """Let a classifier meet strangers: one pass over training features, test images and strangers each.
+) -> Evaluated:
+    """Score in-distribution and out-of-distribution images: one pass each over training, test and out-of-distribution images.
 
-    Of the images some numbers each are kept; features only of the training images.
+    A few numbers are kept of each image; features are kept of the training images only.
 
     Args:
         model: As of the checkpoint.
-        datamodule: The known data.
+        datamodule: The in-distribution data.
         trainer: Knows the device and the precision.
-        strangers: Images of no known class.
+        images: Images of none of the classes.
         validation: The validation images of the experiences so far, by this checkpoint; may be empty.
         checkpoint: Its file name.
         experience: Its number.
@@ -118,40 +117,40 @@ def meet(
     rows = training_rows(datamodule, experience, MOST_FEATURES, datamodule.seed)
     trained = gather(model, pass_images(model, table_loader(datamodule, rows), trainer, "training images"))
     detectors = Detectors(trained.features, trained.label)
-    test = known_test_rows(model, datamodule)
+    test = seen_test_rows(model, datamodule)
     if not len(test):
         raise DataError(
-            "--ood_data compares strangers with the test images of the classes seen, and there are none. Give "
-            "data.test_fraction, or a test set of its own."
+            "--ood_data compares the images with the test images of the classes seen, and there are none. Give "
+            "data.test_fraction, or a separate test set."
         )
-    known = score(pass_images(model, table_loader(datamodule, test), trainer, "test images"), temperature, detectors)
-    nowhere = np.zeros(len(strangers), dtype=np.int64)
-    loader = folder_loader(datamodule, strangers.files, nowhere)
-    unknown = score(pass_images(model, loader, trainer, "unknown images"), temperature, detectors)
+    loader = table_loader(datamodule, test)
+    in_distribution = score(pass_images(model, loader, trainer, "test images"), temperature, detectors)
+    loader = folder_loader(datamodule, images.files, np.zeros(len(images), dtype=np.int64))
+    ood = score(pass_images(model, loader, trainer, "out-of-distribution images"), temperature, detectors)
     threshold = None
     if len(validation):
         threshold = threshold_for_coverage(validation.confidence, validation.correct, coverage).threshold
-    taken_for = Counter(unknown.predicted.tolist()).most_common(MOST_TAKEN_FOR)
+    taken_for = Counter(ood.predicted.tolist()).most_common(MOST_TAKEN_FOR)
     stream = datamodule.stream
     figures = AtCheckpoint(
         checkpoint=checkpoint,
         experience=experience,
         experience_name=stream[min(experience, len(stream) - 1)].name,
         seen_classes=int(model.network.seen.sum()),
-        known=len(known),
+        in_distribution=len(in_distribution),
         training_features=len(rows),
         neighbours=detectors.neighbours,
-        accuracy=float(known.correct.mean()),
-        mean_confidence_known=float(known.confidence.mean()),
-        mean_confidence_unknown=float(unknown.confidence.mean()),
+        accuracy=float(in_distribution.correct.mean()),
+        mean_confidence_in_distribution=float(in_distribution.confidence.mean()),
+        mean_confidence_ood=float(ood.confidence.mean()),
         threshold=threshold,
-        accepted_known=None if threshold is None else float(np.mean(known.confidence >= threshold)),
-        accepted_unknown=None if threshold is None else float(np.mean(unknown.confidence >= threshold)),
+        accepted_in_distribution=None if threshold is None else float(np.mean(in_distribution.confidence >= threshold)),
+        accepted_ood=None if threshold is None else float(np.mean(ood.confidence >= threshold)),
         detectors={
-            name: separation(known.strangeness[:, column], unknown.strangeness[:, column])
+            name: separation(in_distribution.ood_scores[:, column], ood.ood_scores[:, column])
             for column, name in enumerate(DETECTORS)
         },
         taken_for=[TakenFor(class_name=model.class_names[label], count=count) for label, count in taken_for],
         by_head=trained.by_head,
     )
-    return Met(figures, known, unknown)
+    return Evaluated(figures, in_distribution, ood)

@@ -1,4 +1,4 @@
-"""One pass of images through a classifier: features and the strategy's scores of each batch, computed once."""
+"""Features and logits of images, batch by batch, computed once."""
 
 from __future__ import annotations
 
@@ -42,15 +42,18 @@ class Outputs:
 
 
 def pass_images(model: ContinualClassifier, loader: DataLoader[Any], trainer: Trainer, what: str) -> Iterator[Outputs]:
-    """Pass each image once, in the loader's order; a batch is let go of when the next is asked for.
+    """Run each image through the classifier once, in the loader's order; a batch is freed when the next is requested.
 
     Args:
-        model: Its modes and its device are as before at the end, or after an error.
+        model: Its mode and device are restored at the end, or after an error.
         loader: Of images, with the evaluation transform.
         trainer: Knows the device and the precision.
-        what: Said of the progress.
+        what: The images, for the progress bar.
     """
-    with _evaluating(model, trainer.strategy.root_device), progress_bar(f"passing {what}", len(loader)) as advance:
+    with (
+        _evaluating(model, trainer.strategy.root_device),
+        progress_bar(f"computing outputs of {what}", len(loader)) as advance,
+    ):
         for batch in loader:
             image: Tensor = batch["image"]
             with torch.inference_mode(), trainer.precision_plugin.forward_context():
@@ -63,7 +66,7 @@ def pass_images(model: ContinualClassifier, loader: DataLoader[Any], trainer: Tr
 
 @dataclass(frozen=True)
 class Gathered:
-    """What is kept of N images where their features are needed together."""
+    """Features and appearance of N images."""
 
     index: Rows
     """(N,)"""
@@ -74,11 +77,11 @@ class Gathered:
     appearance: npt.NDArray[np.float32]
     """(N, 7), see ``appearance``."""
     by_head: bool
-    """Whether the strategy's scores are the logits of the network's head, which cross entropy trains to be so."""
+    """Whether the strategy's scores are the logits of the network's head."""
 
 
 def gather(model: ContinualClassifier, passed: Iterable[Outputs]) -> Gathered:
-    """Keep the features of images, N x D numbers of 4 bytes; the images themselves are let go of.
+    """Collect the features of images, N x D float32; the images themselves are not kept.
 
     Raises:
         ValueError: There is no image.
@@ -104,13 +107,13 @@ def table_loader(datamodule: StreamDataModule, rows: Rows) -> DataLoader[Any]:
 def folder_loader(
     datamodule: StreamDataModule, files: FileImages, labels: Rows, places: Rows | None = None
 ) -> DataLoader[Any]:
-    """The images of files, as the datamodule's own are evaluated.
+    """The images of files, with the datamodule's evaluation transform.
 
     Args:
         datamodule: Its evaluation transform, batch size and number of workers are used.
         files: N of them.
         labels: (N,)
-        places: Those to be passed; None: all.
+        places: Those to load; None: all.
     """
     dataset = SampleDataset(files, labels, datamodule.train_transform, datamodule.eval_transform)
     return _loader(dataset, np.arange(len(files), dtype=np.int64) if places is None else places, datamodule)
@@ -135,7 +138,7 @@ def _laid_out(model: ContinualClassifier, image: Tensor) -> Tensor:
 
 @contextmanager
 def _evaluating(model: ContinualClassifier, device: torch.device) -> Iterator[None]:
-    """The classifier in evaluation mode on a device, and as before afterwards."""
+    """The classifier in evaluation mode on a device; both are restored afterwards."""
     training = [module for module in model.modules() if module.training]
     before = model.device
     model.eval()

@@ -18,20 +18,22 @@ from lightning_vision.drawing.thumbnail import jpeg_thumbnail
 from lightning_vision.errors import TrainingError
 from lightning_vision.storage.atomic_write import write_text_atomically
 from lightning_vision.trust.calibration import calibration_error, reliability
-from lightning_vision.trust.charts import reliability_figure, risk_coverage_figure, strangeness_figure
+from lightning_vision.trust.charts import ood_score_figure, reliability_figure, risk_coverage_figure
 from lightning_vision.trust.detectors import ABOUT, DETECTORS
 from lightning_vision.trust.image_folder import ImageFolder
 from lightning_vision.trust.new_images import ShiftFound
-from lightning_vision.trust.out_of_distribution import Met
+from lightning_vision.trust.out_of_distribution import Evaluated
 from lightning_vision.trust.rejection import Chosen, at_threshold, risk_coverage
-from lightning_vision.trust.report import TrustReport, Unknown, write_trust_report
+from lightning_vision.trust.report import OutOfDistribution, TrustReport, write_trust_report
 from lightning_vision.trust.scored_images import Scored
 from lightning_vision.trust.verdict import sentences, warnings_first
 
-CHARTS = {name: f"strangeness-{name.replace(' ', '-')}" for name in DETECTORS}
+CHARTS = {name: f"ood-score-{name.replace(' ', '-')}" for name in DETECTORS}
+FORMER = ("unknown.csv", *(f"strangeness-{name.replace(' ', '-')}.png" for name in DETECTORS))
+"""What version 0.1 wrote."""
 FILES = (
-    "trust.json", "unknown.csv", "reliability.png", "reliability.csv", "risk_coverage.png", "risk_coverage.csv", "trust.html",
-    *(f"{name}.png" for name in CHARTS.values()),
+    "trust.json", "out_of_distribution.csv", "reliability.png", "reliability.csv", "risk_coverage.png", "risk_coverage.csv",
+    "trust.html", *(f"{name}.png" for name in CHARTS.values()), *FORMER,
 )  # fmt: skip
 MOST_EXAMPLES = 8
 SIDE = 160
@@ -44,14 +46,14 @@ MOST_POINTS = 2_000
 
 @dataclass(frozen=True)
 class Seen:
-    """What the figures were made from, as far as it is shown."""
+    """The scores that the figures show."""
 
     tested: Scored
     """Test images of the classes seen."""
     chosen: Chosen | None
     """The threshold, on validation images."""
-    met: Met | None
-    strangers: ImageFolder | None
+    evaluated: Evaluated | None
+    ood: ImageFolder | None
     new: ImageFolder | None
     shift: ShiftFound | None
 
@@ -69,7 +71,7 @@ class Thumbnail:
 
 
 def write_files(report: TrustReport, folder: Path, datamodule: StreamDataModule, seen: Seen) -> None:
-    """Write the files; those of an earlier call that this one does not make are deleted, so that none belongs to another.
+    """Write the files, and delete those of an earlier call that this one does not write: all belong to one call.
 
     Raises:
         TrainingError: They cannot be written.
@@ -83,9 +85,9 @@ def write_files(report: TrustReport, folder: Path, datamodule: StreamDataModule,
             f"{folder} cannot be written: {error.strerror or error}. Choose another --output."
         ) from error
     charts: dict[str, Figure] = {}
-    if report.unknown is not None and seen.met is not None:
-        _unknown_csv(report.unknown, folder / "unknown.csv")
-        charts |= _strangeness(seen.met)
+    if report.out_of_distribution is not None and seen.evaluated is not None:
+        _ood_csv(report.out_of_distribution, folder / "out_of_distribution.csv")
+        charts |= _ood_scores(seen.evaluated)
     if report.calibration is not None and len(seen.tested):
         charts["reliability"] = _reliability(report.calibration.determined, seen.tested, folder)
     if report.rejection is not None and len(seen.tested):
@@ -110,28 +112,30 @@ def write_files(report: TrustReport, folder: Path, datamodule: StreamDataModule,
     write_text_atomically(folder / "trust.html", page)
 
 
-def _unknown_csv(unknown: Unknown, path: Path) -> None:
-    """A row a checkpoint and score."""
-    columns = ("auroc", "aupr_known", "aupr_unknown", "fpr95")
-    facts = ("mean_confidence_known", "mean_confidence_unknown", "threshold", "accepted_known", "accepted_unknown")
+def _ood_csv(found: OutOfDistribution, path: Path) -> None:
+    """A row for each checkpoint and score."""
+    columns = ("auroc", "aupr_in_distribution", "aupr_ood", "fpr95")
+    facts = (
+        "mean_confidence_in_distribution", "mean_confidence_ood", "threshold", "accepted_in_distribution", "accepted_ood",
+    )  # fmt: skip
     rows = [
         [
             item.experience, item.checkpoint, name, *(getattr(figures, column) for column in columns),
             *("" if getattr(item, fact) is None else getattr(item, fact) for fact in facts),
         ]
-        for item in unknown.checkpoints
+        for item in found.checkpoints
         for name, figures in item.detectors.items()
     ]  # fmt: skip
     canvas.write_rows(path, [["experience", "checkpoint", "score", *columns, *facts], *rows])
 
 
-def _strangeness(met: Met) -> dict[str, Figure]:
+def _ood_scores(evaluated: Evaluated) -> dict[str, Figure]:
     return {
-        CHARTS[name]: strangeness_figure(
+        CHARTS[name]: ood_score_figure(
             name,
-            met.known.strangeness[:, column],
-            met.unknown.strangeness[:, column],
-            met.figures.detectors[name].auroc,
+            evaluated.in_distribution.ood_scores[:, column],
+            evaluated.ood.ood_scores[:, column],
+            evaluated.figures.detectors[name].auroc,
         )
         for column, name in enumerate(DETECTORS)
     }
@@ -149,9 +153,9 @@ def _reliability(determined: bool, tested: Scored, folder: Path) -> Figure:
 def _risk_coverage(seen: Seen, folder: Path) -> Figure:
     tested = seen.tested
     coverage, risk = risk_coverage(tested.calibrated, tested.correct)
-    surest = np.sort(tested.calibrated)[::-1]
+    confidence = np.sort(tested.calibrated)[::-1]
     shown = np.unique(np.linspace(0, len(coverage) - 1, min(len(coverage), MOST_POINTS)).astype(int))
-    rows = zip(surest[shown].tolist(), coverage[shown].tolist(), risk[shown].tolist(), strict=True)
+    rows = zip(confidence[shown].tolist(), coverage[shown].tolist(), risk[shown].tolist(), strict=True)
     canvas.write_rows(folder / "risk_coverage.csv", [["confidence", "coverage", "risk"], *rows])
     on_test = None if seen.chosen is None else at_threshold(tested.calibrated, tested.correct, seen.chosen.threshold)
     return risk_coverage_figure(coverage[shown], risk[shown], on_test)
@@ -162,17 +166,17 @@ def _embedded(path: Path) -> str:
 
 
 def _examples(report: TrustReport, datamodule: StreamDataModule, seen: Seen) -> dict[str, Sequence[Thumbnail]]:
-    """Images by which the figures can be seen."""
+    """Example images."""
     names = report.class_names
-    shown: dict[str, Sequence[Thumbnail]] = {"surest": [], "unlike": [], "left": []}
-    if seen.met is not None and seen.strangers is not None:
-        unknown = seen.met.unknown
-        shown["surest"] = [
+    shown: dict[str, Sequence[Thumbnail]] = {"most_confident": [], "unlike": [], "left": []}
+    if seen.evaluated is not None and seen.ood is not None:
+        ood = seen.evaluated.ood
+        shown["most_confident"] = [
             _in_folder(
-                seen.strangers, int(unknown.index[row]),
-                f"taken for {names[unknown.predicted[row]]}, {100 * unknown.calibrated[row]:.0f}\N{NO-BREAK SPACE}%",
+                seen.ood, int(ood.index[row]),
+                f"taken for {names[ood.predicted[row]]}, {100 * ood.calibrated[row]:.0f}\N{NO-BREAK SPACE}%",
             )
-            for row in np.argsort(-unknown.calibrated, kind="stable")[:MOST_EXAMPLES]
+            for row in np.argsort(-ood.calibrated, kind="stable")[:MOST_EXAMPLES]
         ]  # fmt: skip
     if seen.shift is not None and seen.new is not None:
         shown["unlike"] = [_in_folder(seen.new, place, "") for place in seen.shift.unlike[:MOST_EXAMPLES]]

@@ -12,7 +12,7 @@ from scipy.stats import beta
 from lightning_vision.errors import ConfigError
 
 CERTAINTY = 0.95
-"""Of the bound on the risk."""
+"""Confidence of the bound on the risk."""
 
 Floats = npt.NDArray[np.floating]
 Flags = npt.NDArray[np.bool_]
@@ -30,7 +30,7 @@ class Chosen:
 
     @property
     def coverage(self) -> float:
-        """Share of the images that are accepted: at least the threshold sure."""
+        """Share of the images that are accepted: their confidence reaches the threshold."""
         return self.accepted / self.images
 
     @property
@@ -40,7 +40,7 @@ class Chosen:
 
     @property
     def risk_bound(self) -> float | None:
-        """What the risk is below with 95 % certainty, by Clopper and Pearson's exact one-sided bound."""
+        """Upper bound of the risk with 95 % confidence: Clopper and Pearson's exact one-sided bound."""
         if not self.accepted:
             return None
         if self.errors == self.accepted:
@@ -61,14 +61,14 @@ def threshold_for_coverage(confidence: Floats, correct: Flags, coverage: float) 
 
 
 def threshold_for_risk(confidence: Floats, correct: Flags, risk: float) -> Chosen:
-    """The smallest threshold with at most a share ``risk`` of errors among the accepted: the most coverage for it.
+    """The smallest threshold with at most a share ``risk`` of errors among the accepted images: the one with the most coverage.
 
     Geifman & El-Yaniv, "Selective Classification for Deep Neural Networks", NeurIPS 2017 (arXiv 1705.08500). Difference from
     the paper: the share of errors on these images is held to the target and the bound is stated beside it
     (``Chosen.risk_bound``); the paper holds the bound to the target, which takes thousands of images for small risks.
 
     Raises:
-        ConfigError: No threshold does it.
+        ConfigError: No threshold reaches that risk.
     """
     order = np.argsort(-confidence, kind="stable")
     # A threshold accepts all images of equal confidence: only the last of such a group is a choice.
@@ -78,17 +78,16 @@ def threshold_for_risk(confidence: Floats, correct: Flags, risk: float) -> Chose
     if not len(within):
         best = int(risks.argmin())
         raise ConfigError(
-            f"--risk {risk:g}: no threshold comes to it on the {len(confidence)} validation images: the smallest risk is "
-            f"{risks[best]:.4f}, with {np.flatnonzero(last)[best] + 1} of them accepted. Ask for a larger risk, or for --coverage."
+            f"--risk {risk:g}: no threshold reaches it on the {len(confidence)} validation images: the smallest risk is "
+            f"{risks[best]:.4f}, with {np.flatnonzero(last)[best] + 1} of them accepted. Give a larger risk, or --coverage."
         )
     return at_threshold(confidence, correct, float(confidence[order][last][within[-1]]))
 
 
 def risk_coverage(confidence: Floats, correct: Flags) -> tuple[Floats, Floats]:
-    """The curve of risk over coverage (El-Yaniv & Wiener 2010): accept the k surest images, for k = 1 to N.
+    """The curve of risk over coverage (El-Yaniv & Wiener 2010): accept the k most confident images, for k = 1 to N.
 
-    Among images of equal confidence the order is nobody's choice: their errors are spread evenly, which is the mean over
-    all orders.
+    The order among images of equal confidence is arbitrary: their errors are spread evenly, which is the mean over all orders.
 
     Args:
         confidence: (N,)

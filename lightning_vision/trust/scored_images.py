@@ -1,4 +1,4 @@
-"""What is kept of images that were passed: a few numbers each, so that 100,000 of them take a few megabytes."""
+"""What is kept of images that were run through the classifier: a few numbers each, so that 100,000 take a few megabytes."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class Scored:
     """(N,) probability of the predicted class at T = 1."""
     calibrated: npt.NDArray[np.float32]
     """(N,) the same at the temperature that is kept."""
-    strangeness: npt.NDArray[np.float32]
-    """(N, 5) by ``DETECTORS``; (N, 0) where they were not asked for."""
+    ood_scores: npt.NDArray[np.float32]
+    """(N, 5) by ``DETECTORS``, larger for out-of-distribution images; (N, 0) if they were not requested."""
 
     def __len__(self) -> int:
         return len(self.label)
@@ -47,7 +47,7 @@ class Scored:
 def score_logits(
     index: npt.NDArray[np.int64], label: npt.NDArray[np.int64], logits: Tensor, temperature: float
 ) -> Scored:
-    """Keep what logits (N, C) say; without strangeness.
+    """Predictions and confidences from logits (N, C), without out-of-distribution scores.
 
     Args:
         index: (N,)
@@ -62,12 +62,12 @@ def score_logits(
 
 
 def score(passed: Iterable[Outputs], temperature: float, detectors: Detectors | None = None) -> Scored:
-    """Keep of each image what is needed, batch by batch; the rest is let go of.
+    """Keep what is needed of each image, batch by batch, and drop the rest.
 
     Args:
         passed: The batches.
         temperature: Of the calibrated confidence.
-        detectors: None: no strangeness.
+        detectors: None: no out-of-distribution scores.
     """
     whole, real = np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32)
     columns = len(DETECTORS) if detectors is not None else 0
@@ -75,7 +75,7 @@ def score(passed: Iterable[Outputs], temperature: float, detectors: Detectors | 
     for outputs in passed:
         part = score_logits(outputs.index, outputs.label.numpy(), outputs.logits, temperature)
         if detectors is not None:
-            part = replace(part, strangeness=detectors.scores(outputs.features, outputs.logits))
+            part = replace(part, ood_scores=detectors.scores(outputs.features, outputs.logits))
         parts.append(part)
     return Scored(
         **{item.name: np.concatenate([getattr(part, item.name) for part in parts]) for item in fields(Scored)}

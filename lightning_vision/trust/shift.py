@@ -1,4 +1,4 @@
-"""Why 1.0 on the test set may be useless in the hand: what two sets of images share, and in what they differ."""
+"""How two sets of images differ, and whether test images are too similar to the training images to measure anything."""
 
 from __future__ import annotations
 
@@ -27,24 +27,24 @@ from lightning_vision.trust.report import Finding
 from lightning_vision.trust.two_sample import TwoSample, chance_of_larger, classifier_two_sample_test
 
 MOST_COMPARED = 500
-"""Images of the second set whose nearest in the first is looked for, by seed."""
+"""Images of the second set whose nearest neighbour in the first is searched, drawn by seed."""
 ALIKE_BITS = 10
-"""Perceptual hashes of 64 bits that differ in no more: for unlike images the nearest of 10,000 differs in 13 or more."""
+"""Perceptual hashes of 64 bits that differ in at most so many: of 10,000 unrelated images the nearest differs in 13 or more."""
 ALIKE_BORDER = 8.0
-"""Grey levels by which the borders of two images' thumbnails differ on average, where the background is the same."""
+"""Grey levels by which the borders of two thumbnails differ on average if the background is the same."""
 MOSTLY, OFTEN = 0.5, 0.25
-"""Shares from which on times and backgrounds, and hashes, are a sign of one shoot."""
+"""Shares from which times and backgrounds, and hashes, are a sign of the same session."""
 MANY_COPIES = 0.01
-"""Share of copies, near ones too, from which on they are worth a look."""
+"""Share of copies, near copies included, from which there is a warning."""
 SKEWED = 0.75
-"""Chance that a random image of one set has more of something than one of the other, from which on they differ."""
+"""Probability that a random image of one set has a larger value than one of the other, from which the sets differ."""
 APART, SURE = 0.7, 0.01
-"""Area under the ROC curve and chance of error from which on features are told apart."""
+"""Area under the ROC curve, and p-value, from which features differ."""
 KINDS = {"brightness": ("darker", "brighter"), "contrast": ("lower in contrast", "higher in contrast"), "sharpness": ("more blurred", "sharper")}  # fmt: skip
 
 
 @dataclass(frozen=True)
-class Side:
+class ImageSet:
     """One of two sets of images."""
 
     name: str
@@ -58,24 +58,24 @@ class Side:
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """What came of it."""
+class SetComparison:
+    """The result of comparing two sets."""
 
     findings: list[Finding]
     signs: dict[str, float]
-    """Shares of the second set that point to one shoot, by what they are of; only those that are large."""
+    """Shares of the second set that suggest the same session, by what was compared; only the large ones."""
     told: TwoSample | None
-    """The outcome of the test on features."""
+    """The result of the test on features."""
 
 
-def compare(first: Side, second: Side, seed: int, beside: str = "") -> Comparison:
+def compare(first: ImageSet, second: ImageSet, seed: int, beside: str = "") -> SetComparison:
     """Compare a second set of images with the first, the training images.
 
     Args:
         first: Training images.
         second: New ones, or test images.
         seed: Of what is drawn.
-        beside: What to hold the features' figure against, a sentence.
+        beside: A sentence to read the features' figure by.
     """
     signs: dict[str, float] = {}
     told = classifier_two_sample_test(first.gathered.features, second.gathered.features, seed)
@@ -86,49 +86,49 @@ def compare(first: Side, second: Side, seed: int, beside: str = "") -> Compariso
         _light(first, second),
         _features(first, second, told, beside),
     ]
-    return Comparison(findings, signs, told)
+    return SetComparison(findings, signs, told)
 
 
-def one_shoot(signs: dict[str, float]) -> Finding:
-    """Whether training and test images seem to come from one shoot: two signs of three are needed.
+def same_session(signs: dict[str, float]) -> Finding:
+    """Whether training and test images seem to come from the same session: two signs of three are needed.
 
     Args:
-        signs: Of ``Comparison``.
+        signs: Of ``SetComparison``.
     """
     warning = len(signs) >= 2
     listed = "; ".join(f"{100 * share:.0f} % of the test images {what}" for what, share in signs.items())
     if warning:
         words = (
-            f"Training and test images seem to come from one shoot: {listed}. The test accuracy then says how well these very "
-            "scenes are known, and little about images from elsewhere. Test on images of other days and places, or give "
-            "data.metadata with a column group, so that no scene is on both sides."
+            f"Training and test images seem to come from the same capture session: {listed}. The test accuracy then applies to "
+            "these scenes and may not hold for other images. Test on images from other days and places, or give data.metadata "
+            "with a column group, so that no scene is in both splits."
         )
     elif signs:
-        words = f"One sign of three that training and test images come from one shoot: {listed}. That alone may have other reasons."
+        words = f"One sign of three that training and test images come from the same capture session: {listed}. It may have other reasons."
     else:
-        words = "Nothing says that training and test images come from one shoot."
-    return Finding(about="one shoot", words=words, warning=warning, figures=dict(signs))
+        words = "There is no sign that training and test images come from the same capture session."
+    return Finding(about="same session", words=words, warning=warning, figures=dict(signs))
 
 
-def _copies(first: Side, second: Side, seed: int, signs: dict[str, float]) -> Finding:
+def _copies(first: ImageSet, second: ImageSet, seed: int, signs: dict[str, float]) -> Finding:
     table = pd.DataFrame({"label": 0, "split": ["train"] * len(first.inspection) + ["test"] * len(second.inspection)})
     leaks = find_leaks(table, Inspection.joined([first.inspection, second.inspection]))
     count = leaks.counts()
     alike = _share_with_like_hash(first.inspection, second.inspection, seed)
     if alike is not None and alike >= OFTEN:
-        signs["look much like a training image"] = alike
+        signs["look similar to a training image"] = alike
     total = len(second.inspection)
     words = (
-        f"{count['exact']} of {plural(total, second.name.removesuffix('s'))} are copies of {first.name}, {count['near']} more look "
-        "the same."
+        f"{count['exact']} of {plural(total, second.name.removesuffix('s'))} are copies of {first.name}, {count['near']} more are "
+        "near copies."
     )
     if leaks.not_compared:
-        words += " Near copies were not looked for: there are too many images."
+        words += " Near copies were not searched: there are too many images."
     if alike is None:
-        words += f" The images are smaller than {SMALLEST_SIDE} pixels: too small to tell which look alike."
+        words += f" The images are smaller than {SMALLEST_SIDE} pixels: too small to compare how they look."
     else:
         words += (
-            f" {100 * alike:.0f} % look much like one ({ALIKE_BITS} of 64 bits of the perceptual hash differ at most)."
+            f" {100 * alike:.0f} % look similar to one (at most {ALIKE_BITS} of 64 bits of the perceptual hash differ)."
         )
     warning = count["exact"] + count["near"] >= MANY_COPIES * total
     return Finding(
@@ -137,7 +137,7 @@ def _copies(first: Side, second: Side, seed: int, signs: dict[str, float]) -> Fi
     )  # fmt: skip
 
 
-def _times_and_places(first: Side, second: Side, signs: dict[str, float]) -> list[Finding]:
+def _times_and_places(first: ImageSet, second: ImageSet, signs: dict[str, float]) -> list[Finding]:
     one, two, clock = common_times(first.shots, second.shots)
     findings = []
     if clock:
@@ -146,10 +146,10 @@ def _times_and_places(first: Side, second: Side, signs: dict[str, float]) -> lis
         near = share_near_in_time(one, two)
         if near >= MOSTLY:
             signs["were taken within ten minutes of a training image"] = near
-        source = "EXIF" if clock == "EXIF" else "the files' own times, which copying may change"
+        source = "EXIF times" if clock == "EXIF" else "file times, which copying may change"
         words = (
-            f"By {source}: {first.name} come from {plural(len(mine), 'shooting session')}, {second.name} from {len(its)}, "
-            f"{len(mine & its)} of them shared (a session ends with a pause of half an hour). {100 * near:.0f} % of the "
+            f"According to {source}, {first.name} come from {plural(len(mine), 'session')} and {second.name} from {len(its)}, "
+            f"{len(mine & its)} of them shared (a pause of half an hour ends a session). {100 * near:.0f} % of the "
             f"{second.name} were taken within ten minutes of one of the {first.name}."
         )
         figures: dict[str, float | None] = {
@@ -157,11 +157,11 @@ def _times_and_places(first: Side, second: Side, signs: dict[str, float]) -> lis
         }  # fmt: skip
         findings.append(Finding(about="times", words=words, warning=near >= MOSTLY, figures=figures))
     else:
-        words = "Nothing is known of when: no EXIF times on both sides, and the files' own times are those of a copy, or missing."
+        words = "Times are not known: EXIF times are missing in one of the sets, and file times are missing or those of a copy."
         findings.append(Finding(about="times", words=words, warning=False, figures={}))
     place = share_near_in_place(first.shots, second.shots)
     if place is None:
-        words = "Nothing is known of where: no GPS positions on both sides."
+        words = "Places are not known: one of the sets has no GPS positions."
     else:
         words = f"{100 * place:.0f} % of the {second.name} with a GPS position were taken within 100 m of one of the {first.name}."
     findings.append(
@@ -170,7 +170,7 @@ def _times_and_places(first: Side, second: Side, signs: dict[str, float]) -> lis
     return findings
 
 
-def _background(first: Side, second: Side, seed: int, signs: dict[str, float]) -> Finding:
+def _background(first: ImageSet, second: ImageSet, seed: int, signs: dict[str, float]) -> Finding:
     same = _share_with_same_border(first.inspection, second.inspection, seed)
     if same >= MOSTLY:
         signs["have the background of a training image"] = same
@@ -179,15 +179,15 @@ def _background(first: Side, second: Side, seed: int, signs: dict[str, float]) -
     differs = _skewed(skew[worst])
     more = "more" if skew[worst] > 0.5 else "less"
     kind = worst.removeprefix("border ")
-    words = f"{100 * same:.0f} % of the {second.name} have a border like that of one of the {first.name}. " + (
+    words = f"{100 * same:.0f} % of the {second.name} have a border similar to that of one of the {first.name}. " + (
         f"Their background differs: in {100 * max(skew[worst], 1 - skew[worst]):.0f} % of random pairs it has {more} {kind}."
         if differs
-        else "In colour and texture their borders are those of the training images."
+        else "The colour and texture of their borders are similar to those of the training images."
     )
     return Finding(about="background", words=words, warning=differs, figures={"same": same, **skew})
 
 
-def _light(first: Side, second: Side) -> Finding:
+def _light(first: ImageSet, second: ImageSet) -> Finding:
     skew = _chances(first, second, LIGHT)
     sentences = []
     for name, chance in skew.items():
@@ -195,31 +195,31 @@ def _light(first: Side, second: Side) -> Finding:
             column = STATISTICS.index(name)
             medians = [np.median(side.gathered.appearance[:, column]) for side in (second, first)]
             sentences.append(
-                f"{second.name.capitalize()} are {KINDS[name][chance > 0.5]}: {name} {medians[0]:.0f} against {medians[1]:.0f} grey "
-                "levels in the median."
+                f"{second.name.capitalize()} are {KINDS[name][chance > 0.5]}: {name} median {medians[0]:.0f} against {medians[1]:.0f} grey "
+                "levels."
             )
-    words = " ".join(sentences) or f"Brightness, contrast and sharpness are those of the {first.name}."
+    words = " ".join(sentences) or f"Brightness, contrast and sharpness are similar to those of the {first.name}."
     return Finding(about="light", words=words, warning=bool(sentences), figures=dict(skew))
 
 
-def _features(first: Side, second: Side, told: TwoSample | None, beside: str) -> Finding:
+def _features(first: ImageSet, second: ImageSet, told: TwoSample | None, beside: str) -> Finding:
     if told is None:
         least = min(len(first.gathered.label), len(second.gathered.label))
-        words = f"Too few images ({least}) to compare what the network makes of them."
+        words = f"Too few images ({least}) to compare their features."
         return Finding(about="features", words=words, warning=False, figures={})
     warning = told.auc >= APART and told.p_value <= SURE
     chance = f"area under the ROC curve {told.auc:.2f}, p = {told.p_value:.3f}"
     words = (
-        f"To the network {second.name} are another kind of image than {first.name}: a simple classifier tells them apart by "
-        f"their features ({chance})."
+        f"The network's features of {second.name} differ from those of {first.name}: a simple classifier separates them "
+        f"({chance})."
         if warning
-        else f"By their features {second.name} are hardly told from {first.name} ({chance})."
+        else f"The network's features of {second.name} hardly differ from those of {first.name} ({chance})."
     )
     figures: dict[str, float | None] = {"auc": told.auc, "p_value": told.p_value}
     return Finding(about="features", words=" ".join([words, beside]).strip(), warning=warning, figures=figures)
 
 
-def _chances(first: Side, second: Side, names: Sequence[str]) -> dict[str, float]:
+def _chances(first: ImageSet, second: ImageSet, names: Sequence[str]) -> dict[str, float]:
     one, two = first.gathered.appearance, second.gathered.appearance
     columns = {name: STATISTICS.index(name) for name in names}
     return {name: chance_of_larger(one[:, column], two[:, column]) for name, column in columns.items()}
@@ -236,7 +236,7 @@ def _some(count: int, seed: int) -> npt.NDArray[np.int64]:
 
 
 def _share_with_like_hash(first: Inspection, second: Inspection, seed: int) -> float | None:
-    """Share of the second's images whose hash is like one of the first's; None where images are too small for hashes."""
+    """Share of the second's images whose hash is like one of the first's; None if the images are too small for hashes."""
     one, two = (side.phash[np.minimum(side.height, side.width) >= SMALLEST_SIDE] for side in (first, second))
     if not len(one) or not len(two):
         return None

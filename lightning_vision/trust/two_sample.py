@@ -1,4 +1,4 @@
-"""Can a simple classifier tell two sets of images apart by their features?"""
+"""A two-sample test on features: whether a simple classifier can separate two sets of images."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from sklearn.preprocessing import StandardScaler
 from lightning_vision.seeding import derive_seed
 
 FEWEST = 10
-"""Images that each set needs: below, nothing is said."""
+"""Images that each set needs; with fewer the test is not run."""
 COMPONENTS = 32
-"""Principal components that the classifier is given: with more, few images are told apart by chance."""
+"""Principal components that the classifier uses: with more, small sets are separable by chance."""
 PERMUTATIONS = 999
 
 Floats = npt.NDArray[np.floating]
@@ -25,10 +25,10 @@ Floats = npt.NDArray[np.floating]
 
 @dataclass(frozen=True)
 class TwoSample:
-    """The outcome of the test."""
+    """The result of the test."""
 
     auc: float
-    """Chance that a random held-out image of the second set looks more like it than one of the first; 0.5: no difference."""
+    """Chance that a random held-out image of the second set scores higher than one of the first; 0.5: no difference."""
     p_value: float
     """Share of random exchanges of the held-out images that separate them as well."""
     likeness: Floats
@@ -42,7 +42,7 @@ def classifier_two_sample_test(first: Floats, second: Floats, seed: int) -> TwoS
 
     A logistic regression on the leading principal components of the standardised features learns one half of each set; the
     other halves are scored. Difference from the paper: the area under the ROC curve in place of the accuracy, which is not
-    led astray by sets of unequal size, and exchanges of the held-out images in place of the normal approximation.
+    biased by sets of unequal size, and exchanges of the held-out images in place of the normal approximation.
 
     Args:
         first: (N, D) features.

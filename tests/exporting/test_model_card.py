@@ -86,18 +86,18 @@ def test_scores_data_and_price(run: Path) -> None:
     assert "58 training, 14 validation and 24 test images in 4 classes" in text
     assert f"On the test set: accuracy {100 * (results.test.accuracy or 0):.1f} %" in text
     assert (
-        "It learned 2 experiences, one after the other, of ColouredSquares (InstanceIncremental) by the learning strategy HeadOnly"
+        "It was trained on 2 successive experiences of ColouredSquares (InstanceIncremental) with the learning strategy HeadOnly"
         in text
     )
     assert "| preparation | resize_shorter 18, center_crop 16 (bilinear, antialias), after EXIF orientation |" in text
     assert "Energy was " in text and "grid of FRA" in text
     assert text.count(" Wh |") == 2
     assert "- Licence of the images: unknown" in text
-    assert "every image is given a class" in text
+    assert "every image is assigned a class" in text
     assert "- model.optimizer: AdamW (lr 0.001, " in text
     assert "- model.pretrained: False\n" in text
     assert "- trainer.max_epochs: 1\n" in text
-    assert "Images of no known class were not tried." in text
+    assert "It was not tested on out-of-distribution images." in text
     assert str(run.parent) not in text
 
 
@@ -105,27 +105,27 @@ def test_an_earlier_experience_has_no_scores_per_class(run: Path) -> None:
     text = card_of(run, experience=0)
     results = read_results(run / "results.json")
     assert f"Accuracy on the test set after this experience: {100 * (results.test_accuracy[0] or 0):.1f} %." in text
-    assert "Scores per class were kept for the last experience only." in text
-    assert "It learned one experience of" in text
+    assert "Scores per class are recorded for the last experience only." in text
+    assert "It was trained on one experience of" in text
     assert "model-index" not in text
 
 
 def test_temperature_threshold_and_classes_never_seen(run: Path) -> None:
     text = card_of(run, temperature=2.5, threshold=0.4, seen=[True, True, False, True])
     assert "softmax(logits / 2.5)" in text
-    assert 'a largest probability below 0.4000 means "none of these"' in text
+    assert "images with a largest probability below 0.4000 are rejected" in text
     assert "expected calibration error" in text and "before the temperature" in text
-    assert "Classes never seen are never predicted: blue." in text
+    assert "These classes were never seen and are never predicted: blue." in text
 
 
 def test_int8_claims_no_scores_of_the_float_model(run: Path) -> None:
     text = card_of(run, quantized=True)
     assert "model-index" not in text
-    assert "8-bit integers, ranges from 200 training images" in text
+    assert "8-bit integers, calibrated on 200 training images" in text
     assert "On the test set, of the float32 model: accuracy" in text
 
 
-@pytest.mark.parametrize(("suffix", "use"), [("pt2", 'load_pt2("two.pt2")'), ("pte", "ExecuTorch's runtime")])
+@pytest.mark.parametrize(("suffix", "use"), [("pt2", 'load_pt2("two.pt2")'), ("pte", "ExecuTorch runtime")])
 def test_how_other_formats_are_used(run: Path, suffix: str, use: str) -> None:
     text = card_of(run, suffix=suffix, opset=None)
     assert use in text
@@ -143,7 +143,7 @@ def test_trust_is_told_for_the_same_experience(run: Path) -> None:
         ),
         rejection=Rejection(
             target="coverage", wanted=0.5, threshold=0.3, validation=accepted, test=accepted, aurc=None,
-            strangers_accepted=None,
+            ood_accepted=None,
         ),
     )  # fmt: skip
     (run / "trust").mkdir()
@@ -153,12 +153,12 @@ def test_trust_is_told_for_the_same_experience(run: Path) -> None:
         "Temperature 1.5, fitted on 60 validation images: expected calibration error on the test set 20.0 % before, 5.0 % after."
         in text
     )
-    assert "the file answers for 50.0 % of the test images, of which 25.0 % are wrong." in text
+    assert "50.0 % of the test images are accepted, of which 25.0 % are wrong." in text
     assert "## Trust" not in card_of(run, experience=0)
 
 
 def test_one_view_of_several_is_said(run: Path) -> None:
-    assert "test-time augmentation); this file predicts by one view." in card_of(run, one_view=True)
+    assert "(several views of each image); this file uses one view." in card_of(run, one_view=True)
 
 
 def test_names_cannot_break_it(run: Path) -> None:

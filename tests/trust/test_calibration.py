@@ -66,7 +66,7 @@ def test_where_all_is_right_none_is_best() -> None:
 
 def test_worse_than_chance() -> None:
     labels = torch.arange(100) % 2
-    with pytest.raises(TrainingError, match="No temperature fits: on the 100 validation images"):
+    with pytest.raises(TrainingError, match="No temperature can be fitted: on the 100 validation images"):
         fit_temperature(F.one_hot(1 - labels, 2).float() + torch.eye(2)[labels] * 1e-3, labels)
 
 
@@ -74,7 +74,7 @@ def test_a_class_that_is_never_predicted() -> None:
     logits, labels = drawn(100, 3, 1.0)
     logits[:50, 2] = -torch.inf
     labels[:50] = 2
-    with pytest.raises(TrainingError, match="classes that can never be predicted"):
+    with pytest.raises(TrainingError, match="classes that cannot be predicted"):
         fit_temperature(logits, labels)
 
 

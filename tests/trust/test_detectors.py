@@ -109,7 +109,7 @@ def test_inputs_are_left_alone(
 
 
 def test_what_cannot_be_fitted() -> None:
-    with pytest.raises(TrainingError, match="expected some, all finite; found 2, some of them not finite"):
+    with pytest.raises(TrainingError, match="finite features of training images; found 2, some of them not finite"):
         Detectors(np.array([[1.0, np.nan], [0, 0]], dtype=np.float32), np.array([0, 1]))
     with pytest.raises(TrainingError, match="found 0"):
         Detectors(np.empty((0, 2), dtype=np.float32), np.empty(0, dtype=np.int64))

@@ -68,7 +68,7 @@ def test_a_run_goes_on_from_it(tmp_path: Path) -> None:
 def test_an_entry_that_cannot_be_used(entry: object, run: Path) -> None:
     path = run / "checkpoints" / "experience=0001.ckpt"
     save_checkpoint(read_checkpoint(path) | {KEY: entry}, path)
-    with pytest.raises(CheckpointError, match=r"its temperature cannot be used .* by --calibrate true"):
+    with pytest.raises(CheckpointError, match=r"its temperature is not valid .* with --calibrate true"):
         read_trusted(path)
 
 
@@ -115,5 +115,5 @@ def test_a_checkpoint_of_another_run_is_refused(run: Path) -> None:
     model, data, path = given.model, given.datamodule, given.path
     other = read_checkpoint(base)
     save_checkpoint(other | {"lightning_vision": other["lightning_vision"] | {"class_names": ["red"]}}, base)
-    with pytest.raises(CheckpointError, match=r"has other classes \(1\) than .*\(4\): they are not of one run"):
+    with pytest.raises(CheckpointError, match=r"has other classes \(1\) than .*\(4\): they are not from the same run"):
         loaded(model, data, Kept(base, 0), path).__enter__()

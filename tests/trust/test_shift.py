@@ -14,7 +14,7 @@ from trusting import opened
 from lightning_vision.trust.command import assess
 from lightning_vision.trust.options import TrustOptions
 from lightning_vision.trust.report import Finding, TrustReport, read_trust_report
-from lightning_vision.trust.shift import one_shoot
+from lightning_vision.trust.shift import same_session
 
 CLASSES = {"cup": (200, 40, 40), "fork": (40, 40, 200)}
 MONDAY = calendar.timegm((2026, 3, 2, 12, 0, 0))
@@ -69,14 +69,14 @@ class TestOneTable:
         shutil.copy(photos / "cup" / "0-3.jpg", new / "cup" / "old.jpg")
         return look(folder, photos, new)
 
-    def test_training_and_test_come_from_one_shoot(self, report: TrustReport) -> None:
-        assert report.shift is not None and report.shift.one_shoot is not None
-        found = report.shift.one_shoot
-        assert found.warning and "seem to come from one shoot" in found.words
+    def test_training_and_test_come_from_the_same_session(self, report: TrustReport) -> None:
+        assert report.shift is not None and report.shift.same_session is not None
+        found = report.shift.same_session
+        assert found.warning and "seem to come from the same capture session" in found.words
         assert found.figures["were taken within ten minutes of a training image"] == 1.0
         assert found.figures["have the background of a training image"] == 1.0
         times = finding(report.shift.test, "times")
-        assert times.warning and "By EXIF" in times.words
+        assert times.warning and "According to EXIF times" in times.words
         assert times.figures["sessions_shared"] == times.figures["sessions_first"] == 1
 
     def test_the_new_images_are_of_another_day_place_and_light(self, report: TrustReport) -> None:
@@ -91,16 +91,16 @@ class TestOneTable:
         features = finding(new, "features")
         assert features.warning and features.figures["auc"] == pytest.approx(1.0, abs=0.05)
         assert features.figures["p_value"] is not None and features.figures["p_value"] <= 0.01
-        assert "For the data's own test images that area is" in features.words
+        assert "For the test images of the data, that area is" in features.words
 
     def test_accuracy_on_labelled_images(self, report: TrustReport) -> None:
         assert report.shift is not None and report.shift.labels is not None
         labels = report.shift.labels
         assert labels.labelled == report.shift.images == 31
-        assert labels.accuracy == labels.right / 31
+        assert labels.accuracy == labels.correct / 31
         assert labels.per_class.keys() == {"cup", "fork"}
         weights = {"cup": 16, "fork": 15}
-        assert sum(labels.per_class[name] * weights[name] for name in weights) == pytest.approx(labels.right)
+        assert sum(labels.per_class[name] * weights[name] for name in weights) == pytest.approx(labels.correct)
 
 
 class TestManyTables:
@@ -116,22 +116,23 @@ class TestManyTables:
         return look(folder, photos, new)
 
     def test_nothing_is_found_where_nothing_is(self, report: TrustReport) -> None:
-        assert report.shift is not None and report.shift.one_shoot is not None
-        assert not report.shift.one_shoot.warning
+        assert report.shift is not None and report.shift.same_session is not None
+        assert not report.shift.same_session.warning
         assert [item.about for item in report.shift.new if item.warning] == []
-        assert "Nothing is known of when" in finding(report.shift.new, "times").words
-        assert "Nothing is known of where" in finding(report.shift.new, "places").words
+        assert "Times are not known" in finding(report.shift.new, "times").words
+        assert "Places are not known" in finding(report.shift.new, "places").words
 
     def test_without_labels_there_is_no_accuracy(self, report: TrustReport) -> None:
         assert report.shift is not None and report.shift.labels is None
         assert (
-            "bear no labels: another mix of classes would show here too" in finding(report.shift.new, "features").words
+            "have no labels: a different mix of classes may be the reason"
+            in finding(report.shift.new, "features").words
         )
 
 
 def test_two_signs_of_three_are_needed() -> None:
-    assert not one_shoot({}).warning
-    alone = one_shoot({"have the background of a training image": 0.9})
+    assert not same_session({}).warning
+    alone = same_session({"have the background of a training image": 0.9})
     assert not alone.warning and "One sign of three" in alone.words
-    both = one_shoot({"have the background of a training image": 0.9, "look much like a training image": 0.5})
+    both = same_session({"have the background of a training image": 0.9, "look similar to a training image": 0.5})
     assert both.warning and "90 % of the test images have the background" in both.words

@@ -15,9 +15,10 @@ from trusting import opened, write_strangers
 from lightning_vision.errors import CheckpointError, ConfigError, DataError
 from lightning_vision.trust.command import assess
 from lightning_vision.trust.detectors import DETECTORS
+from lightning_vision.trust.former_schema import from_schema_1
 from lightning_vision.trust.kept_calibration import KEY
 from lightning_vision.trust.options import TrustOptions
-from lightning_vision.trust.report import TrustReport, read_trust_report
+from lightning_vision.trust.report import TrustReport, read_trust_report, write_trust_report
 
 # Noise enough for errors, which a temperature needs.
 NOISY = ("--data.per_class=120", "--data.noise=150", "--data.batch_size=32", "--model.base_epochs=3")
@@ -52,17 +53,21 @@ class TestStrangers:
         return look(copied, TrustOptions(ood_data=str(strangers)))
 
     def test_every_checkpoint_and_every_score(self, report: TrustReport) -> None:
-        unknown = report.unknown
-        assert unknown is not None and unknown.images == 40 and unknown.coverage == 0.95
-        assert [item.experience for item in unknown.checkpoints] == [0, 1]
-        assert [item.seen_classes for item in unknown.checkpoints] == [2, 4]
-        assert [item.known for item in unknown.checkpoints] == [60, 120], "only test images of classes seen are known"
-        assert not unknown.checkpoints[-1].by_head
-        for item in unknown.checkpoints:
+        found = report.out_of_distribution
+        assert found is not None and found.images == 40 and found.coverage == 0.95
+        assert [item.experience for item in found.checkpoints] == [0, 1]
+        assert [item.seen_classes for item in found.checkpoints] == [2, 4]
+        assert [item.in_distribution for item in found.checkpoints] == [60, 120], (
+            "only test images of classes seen are known"
+        )
+        assert not found.checkpoints[-1].by_head
+        for item in found.checkpoints:
             assert tuple(item.detectors) == DETECTORS
             assert sum(taken.count for taken in item.taken_for) == 40
-            assert item.threshold is not None and item.accepted_known is not None
-        assert any("NearestMean are not the logits" in note for note in report.notes)
+            assert item.threshold is not None and item.accepted_in_distribution is not None
+        assert any(
+            "NearestMean predicts by scores that were not trained with cross entropy" in note for note in report.notes
+        )
         assert report.calibration is None and report.rejection is None and report.shift is None
 
     def test_the_figures_are_those_of_the_predictions(
@@ -77,10 +82,10 @@ class TestStrangers:
         model.eval()
         with torch.no_grad():
             confidence = model(torch.stack([data.eval_transform(image) for image in images])).softmax(1).amax(1)
-        assert report.unknown is not None
-        last = report.unknown.checkpoints[-1]
-        assert last.mean_confidence_unknown == pytest.approx(float(confidence.mean()), abs=1e-4)
-        assert last.accepted_unknown == pytest.approx(float((confidence >= last.threshold).float().mean()), abs=0.03)
+        assert report.out_of_distribution is not None
+        last = report.out_of_distribution.checkpoints[-1]
+        assert last.mean_confidence_ood == pytest.approx(float(confidence.mean()), abs=1e-4)
+        assert last.accepted_ood == pytest.approx(float((confidence >= last.threshold).float().mean()), abs=0.03)
 
     def test_each_image_passes_the_backbone_once(self, run: Path, strangers: Path) -> None:
         given = opened(run / "checkpoints" / "experience=0000.ckpt", *NOISY, *STREAM, "--model.strategy=NearestMean")
@@ -96,20 +101,22 @@ class TestStrangers:
 
     def test_the_same_again(self, run: Path, strangers: Path, report: TrustReport) -> None:
         again = look(run, TrustOptions(ood_data=[str(strangers)]))
-        assert again.unknown == report.unknown
+        assert again.out_of_distribution == report.out_of_distribution
 
     def test_the_table(self, report: TrustReport) -> None:
-        with (Path(report.checkpoint).parents[1] / "trust" / "unknown.csv").open() as file:
+        with (Path(report.checkpoint).parents[1] / "trust" / "out_of_distribution.csv").open() as file:
             rows = list(csv.DictReader(file))
         assert [(row["experience"], row["score"]) for row in rows] == [(e, name) for e in "01" for name in DETECTORS]
-        assert report.unknown is not None
-        assert float(rows[5]["auroc"]) == report.unknown.checkpoints[1].detectors["maximum softmax"].auroc
+        assert report.out_of_distribution is not None
+        assert float(rows[5]["auroc"]) == report.out_of_distribution.checkpoints[1].detectors["maximum softmax"].auroc
 
     def test_without_validation_images_there_is_no_threshold(self, run: Path, strangers: Path) -> None:
         report = look(run, TrustOptions(ood_data=str(strangers)), "--data.val_fraction=0")
-        assert report.unknown is not None
-        assert [(item.threshold, item.accepted_unknown) for item in report.unknown.checkpoints] == [(None, None)] * 2
-        assert any("no threshold by which strangers are accepted" in note for note in report.notes)
+        assert report.out_of_distribution is not None
+        assert [(item.threshold, item.accepted_ood) for item in report.out_of_distribution.checkpoints] == [
+            (None, None)
+        ] * 2
+        assert any("no threshold for accepting images" in note for note in report.notes)
 
 
 class TestOverlap:
@@ -134,7 +141,7 @@ class TestOverlap:
         odd = write_strangers(tmp_path / "odd", ("purple",), count=3)
         shutil.copy(photos / "cats" / "yellow" / "3.png", odd / "copy.png")
         Image.open(photos / "dogs" / "yellow" / "5.png").resize((44, 44)).save(odd / "purple" / "smaller.png")
-        with pytest.raises(DataError, match=r"2 images of .*odd are in the known data:") as caught:
+        with pytest.raises(DataError, match=r"2 images of .*odd are in the data too:") as caught:
             assess(opened(run, *options), TrustOptions(ood_data=str(odd)))
         assert "copy.png is a copy of cats/yellow/3.png" in str(caught.value)
         assert "purple/smaller.png looks like dogs/yellow/5.png" in str(caught.value)
@@ -172,7 +179,7 @@ class TestCalibration:
         assert rejection is not None and rejection.test is not None
         assert (rejection.target, rejection.wanted) == ("coverage", 0.8)
         assert rejection.validation.coverage >= 0.8 and rejection.validation.images == 72
-        assert rejection.test.images == 120 and rejection.strangers_accepted is None
+        assert rejection.test.images == 120 and rejection.ood_accepted is None
         assert kept["threshold"] == rejection.threshold
         assert (kept["coverage"], kept["risk"]) == (rejection.validation.coverage, rejection.validation.risk)
         with (calibrated / "trust" / "risk_coverage.csv").open() as file:
@@ -201,16 +208,18 @@ class TestCalibration:
         report = look(run, TrustOptions(risk=0.1, ood_data=str(strangers)))
         assert report.rejection is not None and report.rejection.validation.risk is not None
         assert report.rejection.target == "risk" and report.rejection.validation.risk <= 0.1
-        assert report.rejection.strangers_accepted is not None
-        assert (run / "trust" / "unknown.csv").is_file() and (run / "trust" / "strangeness-energy.png").is_file()
+        assert report.rejection.ood_accepted is not None
+        assert (run / "trust" / "out_of_distribution.csv").is_file() and (
+            run / "trust" / "ood-score-energy.png"
+        ).is_file()
         assert checkpoint_of(run)[KEY]["threshold"] == report.rejection.threshold
         report = look(run, TrustOptions(calibrate=True))
-        assert any("that the checkpoint kept is let go of" in note for note in report.notes)
+        assert any("in the checkpoint belonged to the former temperature" in note for note in report.notes)
         assert checkpoint_of(run)[KEY]["threshold"] is None
         assert {path.name for path in (run / "trust").iterdir()} == {
             "trust.json", "trust.html", "reliability.png", "reliability.csv",
         }  # fmt: skip
-        assert report.unknown is None and report.rejection is None
+        assert report.out_of_distribution is None and report.rejection is None
 
     def test_validation_data_that_is_too_small(self, run: Path) -> None:
         with pytest.raises(DataError, match="too small to fit a temperature: expected at least 50 images"):
@@ -248,9 +257,44 @@ def test_what_is_asked() -> None:
     assert TrustOptions(new_images="photos").asked and not TrustOptions(new_images="photos").fits
 
 
+def test_a_report_of_version_0_1_is_read(tmp_path: Path) -> None:
+    """All sections, written by that version; figures are rounded."""
+    path = Path(__file__).with_name("trust_schema_1.json")
+    then, now = json.loads(path.read_text()), read_trust_report(path)
+    assert then["schema"] == 1 and now.version == 2
+    assert now.calibration is not None and now.rejection is not None
+    assert now.calibration.validation_images == then["calibration"]["validation_pictures"]
+    assert now.rejection.validation.images == then["rejection"]["validation"]["pictures"]
+    assert now.rejection.ood_accepted == then["rejection"]["strangers_accepted"]
+    found, former = now.out_of_distribution, then["unknown"]
+    assert found is not None and found.images == former["pictures"] == 24
+    last, before = found.checkpoints[-1], former["checkpoints"][-1]
+    assert (last.in_distribution, last.accepted_ood) == (before["known"], before["accepted_unknown"])
+    assert last.detectors["energy"].aupr_ood == before["detectors"]["energy"]["aupr_unknown"]
+    assert now.shift is not None and now.shift.same_session is not None and now.shift.labels is not None
+    assert now.shift.labels.correct == then["shift"]["labels"]["right"]
+    assert now.shift.same_session.words == then["shift"]["one_shoot"]["words"]
+    write_trust_report(now, tmp_path / "trust.json")
+    assert read_trust_report(tmp_path / "trust.json") == now
+
+
+def test_a_class_called_as_a_field_was_keeps_its_name() -> None:
+    content = {"schema": 1, "shift": {"labels": {"right": 3, "per_class": {"known": 0.5, "right": 1.0}}}}
+    assert from_schema_1(content) == {
+        "schema": 2,
+        "shift": {"labels": {"correct": 3, "per_class": {"known": 0.5, "right": 1.0}}},
+    }
+
+
 def test_a_report_that_cannot_be_read(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"Expected a trust\.json of schema 1"):
+    with pytest.raises(CheckpointError, match=r"Expected a trust\.json of schema 2 or earlier"):
+        read_trust_report(tmp_path / "trust.json")
+    (tmp_path / "trust.json").write_text('{"schema": 3}')
+    with pytest.raises(CheckpointError, match=r"found schema 3, which a newer lightning_vision wrote: update"):
         read_trust_report(tmp_path / "trust.json")
     (tmp_path / "trust.json").write_text('{"schema": 2}')
     with pytest.raises(CheckpointError, match=r"found \d+ problems"):
+        read_trust_report(tmp_path / "trust.json")
+    (tmp_path / "trust.json").write_text("[]")
+    with pytest.raises(CheckpointError, match="found 1 problems"):
         read_trust_report(tmp_path / "trust.json")

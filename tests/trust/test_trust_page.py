@@ -41,7 +41,7 @@ def test_it_is_one_file_that_runs_nothing(page: Path) -> None:
     assert "<img src=x" not in source and "&lt;img src=x onerror=alert(1)&gt; {{ 7 * 7 }}" in source
     assert not re.search(r"(?:src|href)=\"(?!data:image/|#)", source)
     assert "default-src 'none'; img-src data:" in source
-    for section in ("strangers", "calibration", "rejection", "shift", "notes"):
+    for section in ("ood", "calibration", "rejection", "shift", "notes"):
         assert f'id="{section}"' in source
     headings = [int(level) for level in re.findall(r"<h(\d)", source)]
     assert headings[0] == 1 and headings.count(1) == 1
