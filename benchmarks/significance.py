@@ -18,7 +18,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-from lightning_vision.report.statistics import ALPHA, Interval, accuracy_interval, difference_test, holm
+from lightning_vision.report.proportion import Interval
+from lightning_vision.report.statistics import ALPHA, accuracy_interval, difference_test, holm
 
 Correct = npt.NDArray[np.bool_]
 Groups = npt.NDArray[np.int64]

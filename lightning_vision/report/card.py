@@ -89,6 +89,11 @@ def _fact(name: str, runs: Sequence[ReportRun], tell: Callable[[ReportRun], str]
     return Fact(name, _first(values), is_code)
 
 
+def _first(values: list[str]) -> list[str]:
+    left = len(values) - MOST_VALUES
+    return values[:MOST_VALUES] + ([f"and {left} more"] if left > 0 else [])
+
+
 def _whose(of: Sequence[ReportRun], runs: Sequence[ReportRun]) -> str:
     """Of which runs something holds, in few words."""
     seeds, methods = {run.seed for run in of}, {run.method for run in of}
@@ -97,11 +102,6 @@ def _whose(of: Sequence[ReportRun], runs: Sequence[ReportRun]) -> str:
     if all(run in of for run in runs if run.method in methods):
         return few(sorted(methods), 4, "; ")
     return plural(len(of), "run")
-
-
-def _first(values: list[str]) -> list[str]:
-    left = len(values) - MOST_VALUES
-    return [*values[:MOST_VALUES], f"and {left} more"] if left > 0 else values
 
 
 def _hashes_by_seed(runs: Sequence[ReportRun]) -> Fact:

@@ -5,7 +5,6 @@ Everything comes from a run's predictions for the test images after each experie
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,8 +12,6 @@ import numpy.typing as npt
 
 from lightning_vision.report.predictions import RunPredictions
 from lightning_vision.report.runs import ReportRun
-from lightning_vision.report.statistics import mcnemar
-from lightning_vision.results.schema import Confusion
 
 SHOWN = 12
 
@@ -65,19 +62,6 @@ class Flips:
     """Those that were wrong and are right."""
     surest_lost: list[FlippedImage]
     surest_won: list[FlippedImage]
-
-
-@dataclass(frozen=True)
-class TwoModels:
-    """Two particular models on the same test images."""
-
-    both: int
-    """Images that both have right."""
-    first_only: int
-    second_only: int
-    neither: int
-    p_value: float
-    """Exact McNemar test. It says nothing about the methods: another seed makes other models."""
 
 
 def recalls(predictions: RunPredictions, classes: int) -> npt.NDArray[np.float64]:
@@ -149,41 +133,6 @@ def flips(run: ReportRun, shown: int = SHOWN) -> list[Flips]:
         images = [_images(run, predictions, t, rows, shown) for rows in (lost, won)]
         found.append(Flips(t, record.name, len(lost), len(won), *images))
     return found
-
-
-def top_confusions(runs: Sequence[ReportRun], most: int = 20) -> list[Confusion]:
-    """The most frequent errors of runs of one group, added up; ties in the order of the classes.
-
-    Args:
-        runs: Runs of one group: their classes have one order.
-        most: How many to return.
-    """
-    names = runs[0].results.class_names
-    counts = np.sum([run.results.test.confusion_matrix for run in runs], axis=0)
-    errors = counts * ~np.eye(len(names), dtype=bool)
-    order = np.argsort(-errors, axis=None, kind="stable")[:most]
-    return [
-        Confusion(
-            true=names[true],
-            predicted=names[predicted],
-            count=int(errors[true, predicted]),
-            share=float(errors[true, predicted] / counts[true].sum()),
-        )
-        for true, predicted in zip(*np.unravel_index(order, errors.shape), strict=True)
-        if errors[true, predicted]
-    ]
-
-
-def two_models(first: ReportRun, second: ReportRun) -> TwoModels | None:
-    """Compare two runs of one group on the same test images; None where one has no predictions or other images."""
-    one, other = first.predictions(), second.predictions()
-    if one is None or other is None or not np.array_equal(one.path_hash[one.order], other.path_hash[other.order]):
-        return None
-    a, b = one.correct[-1][one.order], other.correct[-1][other.order]
-    first_only, second_only = int((a & ~b).sum()), int((b & ~a).sum())
-    return TwoModels(
-        int((a & b).sum()), first_only, second_only, int((~a & ~b).sum()), mcnemar(first_only, second_only)
-    )
 
 
 def _images(

@@ -9,8 +9,8 @@ from typing import Any
 import altair as alt
 import vl_convert
 
-from lightning_vision.report.labels import unique
-from lightning_vision.terminal.wording import printable
+from lightning_vision.report.labels import cut_middle, unique
+from lightning_vision.terminal.wording import printable_values
 
 PNG_WIDTH = 900
 """Pixels of the drawing in a PNG, before the scale of 2."""
@@ -61,7 +61,10 @@ class Chart:
 
     def png(self) -> bytes:
         """The chart on white, with its title, at twice the usual resolution."""
-        spec = _shown({**self.whole, "title": {"text": self.title, "anchor": "start", "offset": 12}, "padding": 16})
+        # A text that is no character of XML ends the process of the drawing library.
+        spec = printable_values(
+            {**self.whole, "title": {"text": self.title, "anchor": "start", "offset": 12}, "padding": 16}
+        )
         if "facet" in spec:
             spec["columns"] = max(1, PNG_WIDTH // (spec["usermeta"]["panel"] + 40))
         else:
@@ -71,15 +74,6 @@ class Chart:
         config |= {"background": "#ffffff", "font": "sans-serif"}
         png: bytes = vl_convert.vegalite_to_png(spec, vl_version=VEGA_LITE, scale=2, config=config)
         return png
-
-
-def _shown(value: Any) -> Any:
-    """A specification whose texts can be drawn: what is no character of XML ends the process of the drawing library."""
-    if isinstance(value, dict):
-        return {_shown(key): _shown(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_shown(item) for item in value]
-    return printable(value) if isinstance(value, str) else value
 
 
 def look(*, dark: bool) -> dict[str, Any]:
@@ -145,9 +139,7 @@ def finish_panels(panel: Any, dataset: str, names: Sequence[str], *, width: int,
 
 def short_names(names: Sequence[str]) -> dict[str, str]:
     """By name, one that fits over a panel: cut in the middle, since names often differ at both ends; no two are alike."""
-    half = (LONGEST_NAME - 1) // 2
-    cut = [name if len(name) <= LONGEST_NAME else f"{name[:half].rstrip()}…{name[-half:].lstrip()}" for name in names]
-    return dict(zip(names, unique(cut), strict=True))
+    return dict(zip(names, unique([cut_middle(name, LONGEST_NAME) for name in names]), strict=True))
 
 
 def by_method(methods: Sequence[str], shown: Sequence[str]) -> tuple[alt.Color, alt.Shape]:
@@ -159,6 +151,26 @@ def by_method(methods: Sequence[str], shown: Sequence[str]) -> tuple[alt.Color, 
     """
     scale, legend = alt.Scale(domain=list(methods)), alt.Legend(title=None, values=list(shown))
     return alt.Color("c0:N", scale=scale, legend=legend), alt.Shape("c0:N", scale=scale, legend=legend)
+
+
+def tooltips(**titles: str | tuple[str, str]) -> list[alt.Tooltip]:
+    """What a mark says of itself: the title of each field, and for a number its format."""
+    return [
+        alt.Tooltip(f"{field}:N", title=title) if isinstance(title, str)
+        else alt.Tooltip(f"{field}:Q", title=title[0], format=title[1])
+        for field, title in titles.items()
+    ]  # fmt: skip
+
+
+def picked_in_legend(strong: float = 0.9, weak: float = 0.08) -> tuple[alt.Parameter, Any]:
+    """A selection of methods by a click in the legend, and the opacity of what is selected and of the rest."""
+    pick = alt.selection_point(name="pick", fields=["c0"], bind="legend")
+    return pick, alt.when(pick).then(alt.value(strong)).otherwise(alt.value(weak))
+
+
+def joined(*sentences: str) -> str:
+    """The sentences that are not empty, as one text."""
+    return " ".join(sentence for sentence in sentences if sentence)
 
 
 def rounded(value: float | None, digits: int = 5) -> float | None:

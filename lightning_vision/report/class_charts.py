@@ -8,7 +8,19 @@ from statistics import fmean
 import altair as alt
 
 from lightning_vision.report.changes import ClassChange, Flips
-from lightning_vision.report.chart import Chart, Row, by_method, finish, finish_panels, named, rounded, short_names
+from lightning_vision.report.chart import (  # fmt: skip
+    Chart,
+    Row,
+    by_method,
+    finish,
+    finish_panels,
+    named,
+    picked_in_legend,
+    rounded,
+    short_names,
+    tooltips,
+)
+from lightning_vision.report.means import by_key
 from lightning_vision.terminal.wording import plural
 
 MOST_CLASSES = 30
@@ -23,10 +35,7 @@ def mean_forgetting(changes: Sequence[Sequence[ClassChange]]) -> dict[str, float
     Args:
         changes: Of each seed.
     """
-    found: dict[str, list[float]] = {}
-    for change in (change for of_seed in changes for change in of_seed):
-        if change.forgetting is not None:
-            found.setdefault(change.name, []).append(change.forgetting)
+    found = by_key((change.name, change.forgetting) for of_seed in changes for change in of_seed)
     return {name: fmean(values) for name, values in found.items()}
 
 
@@ -37,10 +46,7 @@ def forgetting_chart(forgetting: dict[str, dict[str, float]], methods: Sequence[
         forgetting: By method and class name; see ``mean_forgetting``.
         methods: All methods of the page, for their hues.
     """
-    by_class: dict[str, list[float]] = {}
-    for of_method in forgetting.values():
-        for name, value in of_method.items():
-            by_class.setdefault(name, []).append(value)
+    by_class = by_key(item for of_method in forgetting.values() for item in of_method.items())
     if not by_class:
         return None
     worst = sorted(by_class, key=lambda name: -fmean(by_class[name]))
@@ -53,15 +59,10 @@ def forgetting_chart(forgetting: dict[str, dict[str, float]], methods: Sequence[
     ]
     datasets: dict[str, list[Row]] = {"rows": rows, "zero": [{"c2": 0}]}
     hue, shape = by_method(methods, [method for method, of_method in forgetting.items() if of_method])
-    pick = alt.selection_point(name="pick", fields=["c0"], bind="legend")
-    strength = alt.when(pick).then(alt.value(0.9)).otherwise(alt.value(0.08))
+    pick, strength = picked_in_legend()
     y = alt.Y("c1:N", sort=shown, title=None, axis=alt.Axis(grid=True, labelOverlap=False))
     x = alt.X("c2:Q", title="forgetting (points of recall)", axis=alt.Axis(orient="top"))
-    told = [
-        alt.Tooltip("c1:N", title="class"),
-        alt.Tooltip("c0:N", title="method"),
-        alt.Tooltip("c2:Q", title="points", format=".1f"),
-    ]
+    told = tooltips(c1="class", c0="method", c2=("points", ".1f"))
     layers = [
         alt.Chart(named("zero")).mark_rule().encode(x="c2:Q"),
         alt.Chart(named("rows"))
@@ -100,18 +101,8 @@ def flips_chart(flips: dict[str, list[list[Flips]]]) -> Chart | None:
         for experience, updates in sorted(by_update.items()):
             won, lost = fmean(update.won for update in updates), fmean(update.lost for update in updates)
             name = updates[0].name
-            rows.append(
-                {
-                    "c0": panel,
-                    "c1": experience + 1,
-                    "c2": rounded(won),
-                    "c3": WON,
-                    "c4": name,
-                    "c5": rounded(won),
-                    "c6": method,
-                }
-            )
-            rows.append({"c0": panel, "c1": experience + 1, "c2": rounded(-lost), "c3": LOST, "c4": name, "c5": rounded(lost), "c6": method})  # fmt: skip
+            for side, count, height in ((WON, won, won), (LOST, lost, -lost)):
+                rows.append({"c0": panel, "c1": experience + 1, "c2": rounded(height), "c3": side, "c4": name, "c5": rounded(count), "c6": method})  # fmt: skip
             listed.append((method, str(experience + 1), name, f"{won:.1f}", f"{lost:.1f}", f"{won - lost:+.1f}"))
     if not rows:
         return None
@@ -121,7 +112,7 @@ def flips_chart(flips: dict[str, list[list[Flips]]]) -> Chart | None:
         x=alt.X("c1:O", title="experience", axis=alt.Axis(labelAngle=0)),
         y=alt.Y("c2:Q", title="test images"),
         color=alt.Color("c3:N", scale=scale, legend=alt.Legend(title=None)),
-        tooltip=[alt.Tooltip("c6:N", title="method"), alt.Tooltip("c4:N", title="update"), alt.Tooltip("c3:N", title="images"), alt.Tooltip("c5:Q", title="number", format=".1f")],
+        tooltip=tooltips(c6="method", c4="update", c3="images", c5=("number", ".1f")),
     )  # fmt: skip
     left = len(flips) - len(shown)
     totals = {method: sum(row["c2"] for row in rows if row["c6"] == method) for method in shown}

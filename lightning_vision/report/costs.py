@@ -8,8 +8,20 @@ from typing import Literal
 
 import altair as alt
 
-from lightning_vision.report.chart import GREY, SHARE, Chart, Row, by_method, finish, named, percent, rounded
-from lightning_vision.report.fronts import BASE, RETRAIN, Cost, group_points
+from lightning_vision.report.chart import (
+    GREY,
+    SHARE,
+    Chart,
+    Row,
+    by_method,
+    finish,
+    joined,
+    named,
+    percent,
+    rounded,
+    tooltips,
+)
+from lightning_vision.report.fronts import BASE, RETRAIN, Cost, front_points
 from lightning_vision.report.runs import Group
 from lightning_vision.terminal.wording import figure, plural
 
@@ -35,7 +47,7 @@ def cost_chart(group: Group, methods: Sequence[str], cost: Cost) -> Chart | None
         cost: What is on the logarithmic axis. What costs nothing stands at its left edge.
     """
     unit, what = ("kWh", "energy") if cost == "energy" else ("s", "time")
-    points = group_points(group, cost)
+    points = front_points(group.methods, group.bases, cost)
     above = [point.cost for point in points if not point.is_free]
     if not above:
         return None
@@ -68,12 +80,7 @@ def cost_chart(group: Group, methods: Sequence[str], cost: Cost) -> Chart | None
     x = alt.X("c1:Q", title=f"{what} of learning ({unit}, logarithmic)", axis=axis, scale=scale)
     y = alt.Y("c2:Q", title="test accuracy", axis=SHARE, scale=alt.Scale(zero=False))
     hue, shape = by_method(methods, [row["c0"] for row in drawn])
-    told = [
-        alt.Tooltip("c0:N", title="method"),
-        alt.Tooltip("c2:Q", title="accuracy", format=".1%"),
-        alt.Tooltip("c5:N", title=what),
-        alt.Tooltip("c7:N", title="on the front"),
-    ]
+    told = tooltips(c0="method", c2=("accuracy", ".1%"), c5=what, c7="on the front")
     below, seen = alt.Chart(named("base")), alt.Chart(named("rows"))
     layers = [
         below.mark_rule(strokeDash=[1, 3]).encode(x=x),
@@ -114,7 +121,7 @@ def cost_chart(group: Group, methods: Sequence[str], cost: Cost) -> Chart | None
             )
             for row in rows
         ],
-        note=" ".join(note for note in notes if note),
+        note=joined(*notes),
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
+from lightning_vision.report.means import by_key
 from lightning_vision.report.runs import ReportRun
 from lightning_vision.results.schema import Results
 
@@ -54,11 +55,7 @@ def by_fold(runs: Sequence[ReportRun], of: Callable[[ReportRun], float | None]) 
         runs: Complete ones of one method, all of folds.
         of: Gives the figure of a run; None where it is not known.
     """
-    found: dict[int, list[float]] = {}
-    for run in runs:
-        fold, value = fold_of(run.results), of(run)
-        if fold is not None and value is not None:
-            found.setdefault(fold.fold, []).append(value)
+    found = by_key((fold.fold, of(run)) for run in runs if (fold := fold_of(run.results)) is not None)
     return {fold: fmean(values) for fold, values in sorted(found.items())}
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from lightning_vision.report.runs import Group, Method, ReportRun
+from lightning_vision.report.means import by_key
+from lightning_vision.report.runs import Method, ReportRun
 
 Cost = Literal["energy", "time"]
 BASE, RETRAIN = "Base", "Retrain"
@@ -58,12 +60,9 @@ def base_accuracies(methods: Sequence[Method], bases: Sequence[ReportRun]) -> di
             stands for it: the mean over a seed's runs.
         bases: Runs of the base alone.
     """
-    found: dict[int, list[float]] = {}
-    for run in bases or [run for method in methods for run in method.runs]:
-        accuracy = run.accuracy if run.is_base else run.results.accuracy_before
-        if accuracy is not None:
-            found.setdefault(run.seed, []).append(accuracy)
-    return {seed: float(np.mean(values)) for seed, values in sorted(found.items())}
+    runs = bases or [run for method in methods for run in method.runs]
+    found = by_key((run.seed, run.accuracy if run.is_base else run.results.accuracy_before) for run in runs)
+    return {seed: fmean(values) for seed, values in sorted(found.items())}
 
 
 def front_points(methods: Sequence[Method], bases: Sequence[ReportRun], cost: Cost) -> list[FrontPoint]:
@@ -87,8 +86,3 @@ def front_points(methods: Sequence[Method], bases: Sequence[ReportRun], cost: Co
         found.append((BASE, "base", float(np.mean(list(base.values()))), 0.0))
     front = pareto([point[3] for point in found], [point[2] for point in found]).tolist()
     return [FrontPoint(*point, on_front) for point, on_front in zip(found, front, strict=True)]
-
-
-def group_points(group: Group, cost: Cost) -> list[FrontPoint]:
-    """``front_points`` of a group."""
-    return front_points(group.methods, group.bases, cost)

@@ -147,7 +147,7 @@ def _names(
         own = [options[methods[number][0]] for number in numbers]
         for number, text in zip(numbers, _told_apart(name, own, varying), strict=True):
             labels[number] = labels[number] or text
-    return unique([_cut(label or "?") for label in labels])
+    return unique([cut_middle(label or "?") for label in labels])
 
 
 def _told_apart(name: str, options: Sequence[Options], varying: Sequence[str]) -> list[str]:
@@ -180,21 +180,25 @@ def _short_key(key: str) -> str:
 def _short_value(value: Any) -> str:
     if isinstance(value, str):
         path = value.rsplit(".", 1)
-        return path[-1] if len(path) == 2 and all(part.isidentifier() for part in value.split(".")) else _cut(value, 30)
+        return (
+            path[-1]
+            if len(path) == 2 and all(part.isidentifier() for part in value.split("."))
+            else cut_middle(value, 30)
+        )
     if isinstance(value, list) and value and all(isinstance(v, int | float) for v in value):
         if len(value) > 3:
             return f"{_short_value(min(value))}..{_short_value(max(value))} ({len(value)} values)"
         return ",".join(_short_value(v) for v in value)
     if isinstance(value, float):
         return f"{value:g}"
-    return _cut(json.dumps(value, default=str, ensure_ascii=False), 30)
+    return cut_middle(json.dumps(value, default=str, ensure_ascii=False), 30)
 
 
 def _canonical(value: Any) -> str:
     return json.dumps(value, sort_keys=True, default=str)
 
 
-def _cut(text: str, longest: int = LONGEST) -> str:
+def cut_middle(text: str, longest: int = LONGEST) -> str:
     """On one line, cut in the middle where it is too long: names often differ at both ends."""
     if len(text) > 4 * longest:
         text = f"{text[: 2 * longest]}…{text[-2 * longest :]}"

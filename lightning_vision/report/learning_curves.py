@@ -8,7 +8,19 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from lightning_vision.report.chart import GREY, SHARE, Chart, Row, by_method, finish, named, rounded
+from lightning_vision.report.chart import (
+    GREY,
+    SHARE,
+    Chart,
+    Row,
+    by_method,
+    finish,
+    joined,
+    named,
+    picked_in_legend,
+    rounded,
+    tooltips,
+)
 from lightning_vision.report.runs import Group, ReportRun
 from lightning_vision.results.run_directory import RunDirectory
 from lightning_vision.terminal.wording import few, figure, plural
@@ -95,8 +107,7 @@ def _chart(
         return None
     is_share = column.endswith("accuracy")
     hue, shape = by_method(methods, list(dict.fromkeys(row["c0"] for row in datasets["rows"])))
-    pick = alt.selection_point(name="pick", fields=["c0"], bind="legend")
-    strength = alt.when(pick).then(alt.value(0.9)).otherwise(alt.value(0.08))
+    pick, strength = picked_in_legend()
     x = alt.X("c1:Q", title="step of the stream", axis=alt.Axis(tickMinStep=1, format="~s"))
     y = alt.Y(
         "c2:Q",
@@ -104,7 +115,7 @@ def _chart(
         axis=SHARE if is_share else alt.Axis(),
         scale=alt.Scale(zero=False),
     )
-    told = [alt.Tooltip("c3:N", title="run"), alt.Tooltip("c4:Q", title="experience"), alt.Tooltip("c1:Q", title="step"), alt.Tooltip("c2:Q", title=title.lower(), format=".3g")]  # fmt: skip
+    told = tooltips(c3="run", c4="experience", c1="step", c2=(title.lower(), ".3g"))
     layers = [
         alt.Chart(named("bases")).mark_line(color=GREY, strokeDash=[5, 3], strokeWidth=1.5).encode(x=x, y=y, detail="c3:N"),
         alt.Chart(named("rows")).mark_line(strokeWidth=1.6, opacity=1).encode(x=x, y=y, color=hue, detail="c3:N", strokeOpacity=strength).add_params(pick),
@@ -125,5 +136,5 @@ def _chart(
         datasets=datasets,
         headings=("method", "seed", "values", "first", "last", "lowest", "highest"),
         rows=listed,
-        note=" ".join(note for note in notes if note),
+        note=joined(*notes),
     )

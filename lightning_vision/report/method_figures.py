@@ -4,18 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 
 import numpy as np
 import numpy.typing as npt
 
 from lightning_vision.report.folds import by_fold, share_tested
 from lightning_vision.report.matrices import Matrix, matched_images, matrix_of
+from lightning_vision.report.means import mean_of_all
 from lightning_vision.report.predictions import RunPredictions
+from lightning_vision.report.proportion import Interval
 from lightning_vision.report.pseudovalues import forgetting_pseudovalues, macro_f1_pseudovalues
 from lightning_vision.report.runs import ReportRun
-from lightning_vision.report.statistics import Interval, accuracy_interval, figure_interval, fold_interval
+from lightning_vision.report.statistics import accuracy_interval, figure_interval, fold_interval
 
 Measure = Callable[[ReportRun], float | None]
+_accuracy: Measure = attrgetter("accuracy")
+_macro_f1: Measure = attrgetter("results.test.macro_f1")
+_forgetting: Measure = attrgetter("results.forgetting")
 
 
 @dataclass(frozen=True)
@@ -117,18 +123,5 @@ def _forgotten(
 
 def _mean(runs: Sequence[ReportRun], of: Measure) -> Interval | None:
     """The mean, with nothing known of how sure it is; None if the figure of any run is not known."""
-    values = [of(run) for run in runs]
-    known = [value for value in values if value is not None]
-    return Interval(float(np.mean(known)), None, None) if known and len(known) == len(values) else None
-
-
-def _accuracy(run: ReportRun) -> float | None:
-    return run.accuracy
-
-
-def _macro_f1(run: ReportRun) -> float | None:
-    return run.results.test.macro_f1
-
-
-def _forgetting(run: ReportRun) -> float | None:
-    return run.results.forgetting
+    mean = mean_of_all([of(run) for run in runs])
+    return None if mean is None else Interval(mean, None, None)

@@ -23,7 +23,7 @@ from lightning_vision.report.sharing import Savings, savings
 from lightning_vision.report.statistics import FEWEST_SEEDS
 from lightning_vision.report.tables import write_tables
 from lightning_vision.storage.atomic_write import write_atomically, write_text_atomically
-from lightning_vision.terminal.wording import figure, plural, printable
+from lightning_vision.terminal.wording import figure, plural, printable_values
 
 Images = Callable[[ReportRun, int], bytes | None]
 """A test image of a run by its row in the sample table, as a JPEG; None where it cannot be had."""
@@ -131,24 +131,13 @@ def json_block(value: Any) -> Markup:
     """JSON that can stand in a script element: nothing in it ends the element or begins another."""
     text = json.dumps(value, allow_nan=False, separators=(",", ":"))
     if "\\" in text:  # a text in it has more than plain characters
-        text = json.dumps(_printable(value), allow_nan=False, separators=(",", ":"))
+        text = json.dumps(printable_values(value), allow_nan=False, separators=(",", ":"))
     return Markup(text.replace("&", r"\u0026").replace("<", r"\u003c").replace(">", r"\u003e"))
 
 
 def script(text: str) -> _Script:
     """A script that can stand in the page: what would end its element is spelt otherwise, and means the same."""
     return _Script(Markup(text.replace("</script", "<\\/script").replace("<!--", "<\\!--")))
-
-
-def _printable(value: Any) -> Any:
-    """The same value with every text in it as it can be shown."""
-    if isinstance(value, str):
-        return printable(value)
-    if isinstance(value, dict):
-        return {key: _printable(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_printable(item) for item in value]
-    return value
 
 
 def _large(value: float | None) -> str:
@@ -189,8 +178,8 @@ def _shared(saved: Savings) -> list[str]:
         words.append(f"{plural(saved.base_users, 'run')} started from {plural(saved.bases, 'base')}: a base was not trained again {plural(saved.bases_not_trained, 'time')}.")  # fmt: skip
     if saved.bases_elsewhere:
         words.append(f"{plural(saved.bases_elsewhere, 'run')} started from a base that is not among these runs: what that saved is not known.")  # fmt: skip
-    if saved.images_not_passed:
-        words.append(f"Kept features stood in for {saved.images_not_passed:,} passes of the backbone.")
+    if saved.passes_saved:
+        words.append(f"The feature cache saved {saved.passes_saved:,} passes through the backbone.")
     if saved.untracked:
         words.append(f"The energy of {plural(saved.untracked, 'run')} was not tracked and is not in the sums.")
     return words

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
+from operator import attrgetter
 
 import numpy as np
 
 from lightning_vision.report.folds import by_fold, share_tested
 from lightning_vision.report.matrices import Matrix, match
-from lightning_vision.report.runs import Method, ReportRun
-from lightning_vision.report.statistics import FEWEST_SEEDS, Interval, PairTest, difference_test, fold_test, holm
+from lightning_vision.report.proportion import Interval
+from lightning_vision.report.runs import Method
+from lightning_vision.report.statistics import FEWEST_SEEDS, PairTest, difference_test, fold_test, holm
 
 Pairs = dict[tuple[str, str], "Pair"]
 
@@ -80,7 +82,7 @@ def fold_pairs(ranked: Sequence[Method]) -> Pairs:
         if not seeds:
             return Pair(None, why="no common fold")
         runs = [one[seed] for seed in seeds]
-        first, second = (by_fold(of, _accuracy) for of in (runs, [other[seed] for seed in seeds]))
+        first, second = (by_fold(of, attrgetter("accuracy")) for of in (runs, [other[seed] for seed in seeds]))
         test = fold_test(list(first.values()), list(second.values()), share_tested(runs))
         few = f"under {FEWEST_SEEDS} common folds" if test.seeds < FEWEST_SEEDS else ""
         return Pair(test.difference, test, why=few or ("" if test.p_value is not None else "the same in every fold"))
@@ -125,7 +127,3 @@ def _mean_difference(later: Method, earlier: Method) -> Interval | None:
     one, other = ({run.seed: run.accuracy or 0.0 for run in method.complete} for method in (later, earlier))
     values = [one[seed] - other[seed] for seed in one.keys() & other.keys()]
     return Interval(float(np.mean(values)), None, None) if values else None
-
-
-def _accuracy(run: ReportRun) -> float | None:
-    return run.accuracy

@@ -1,7 +1,7 @@
 """Jackknife pseudovalues by image of figures that are no means over images: N F - (N - 1) F without image i.
 
 Their mean is the figure (less its bias of first order), and they spread as independent values of its images would, so that what
-holds for a mean over images holds for the figure: ``figure_interval``, ``figure_test``. Each is what leaving every image out one
+holds for a mean over images holds for the figure: ``figure_interval``. Each is what leaving every image out one
 by one gives, in one pass.
 """
 
@@ -46,32 +46,6 @@ def macro_f1_pseudovalues(label: Labels, predicted: Labels, classes: int) -> Pse
         left_out = np.divide(without, kept, out=np.full(n, figure), where=kept > 0)
         found[s] = n * figure - (n - 1) * left_out
     return found
-
-
-def recall_pseudovalues(label: Labels, predicted: Labels, wanted: int) -> Pseudovalues:
-    """Of the recall of one class. Images of others have the recall itself.
-
-    Recall is an accuracy too, that of the class's images: ``accuracy_interval(correct[:, label == wanted])`` is nearly the same
-    in the middle, and right near 0 and 100 %.
-
-    Args:
-        label: (N,) true classes.
-        predicted: (S, N) predicted classes, one row a seed.
-        wanted: The class; one image or more must be of it.
-
-    Raises:
-        ValueError: If no image is of the class.
-    """
-    of_class = label == wanted
-    n, support = len(label), int(of_class.sum())
-    if not support:
-        raise ValueError(f"No image is of class {wanted}: it has no recall.")
-    hit = of_class & (predicted == wanted)
-    recall = hit.sum(axis=1, keepdims=True) / support
-    if support == 1:
-        return np.broadcast_to(recall, predicted.shape).copy()
-    left_out = np.where(of_class, (recall * support - hit) / (support - 1), recall)
-    return np.asarray(n * recall - (n - 1) * left_out, dtype=np.float64)
 
 
 def forgetting_pseudovalues(

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-
-import numpy as np
+from statistics import fmean
 
 from lightning_vision.report.folds import fold_of
 from lightning_vision.report.fronts import front_points
 from lightning_vision.report.matrices import matrix_of
+from lightning_vision.report.means import mean_of_all, mean_of_known
 from lightning_vision.report.method_figures import MethodFigures, figures_of, folded_figures
 from lightning_vision.report.pairs import Pair, Pairs, fold_pairs, image_pairs
+from lightning_vision.report.proportion import Interval
 from lightning_vision.report.runs import Method, RankedMethod, Ranking, ReportRun, Verdict
-from lightning_vision.report.statistics import ALPHA, FEWEST_SEEDS, Interval, PairTest, needed
+from lightning_vision.report.sample_size import needed
+from lightning_vision.report.statistics import ALPHA, FEWEST_SEEDS
 from lightning_vision.terminal.wording import few, plural
 
 POWER = 0.8
@@ -23,7 +25,7 @@ def best_first(methods: Sequence[Method]) -> list[Method]:
     """By mean test accuracy after the last experience; ties by label, methods without a complete run last."""
 
     def place(method: Method) -> tuple[bool, float, str]:
-        return not method.complete, -_mean([run.accuracy for run in method.complete]) if method.complete else 0.0, method.label  # fmt: skip
+        return not method.complete, -(mean_of_known(run.accuracy for run in method.complete) or 0.0), method.label  # fmt: skip
 
     return sorted(methods, key=place)
 
@@ -77,15 +79,15 @@ def _row(
         verdict=_verdict(against_best),
         why="" if against_best is None else against_best.why,
         macro_f1=figures.macro_f1,
-        average_incremental=_mean_if_known([run.results.average_incremental_accuracy for run in runs]),
+        average_incremental=mean_of_all([run.results.average_incremental_accuracy for run in runs]),
         forgetting=figures.forgetting,
         total_parameters=network.total_parameters,
         trainable_parameters=max(run.trainable_parameters for run in runs),
         macs=network.macs,
-        epochs=_mean([run.epochs for run in runs]),
-        fit_seconds=_mean([run.learning_seconds for run in runs]),
-        energy_kwh=_mean_if_known([run.energy_kwh for run in runs]),
-        co2eq_kg=_mean_if_known([run.co2eq_kg for run in runs]),
+        epochs=fmean(run.epochs for run in runs),
+        fit_seconds=fmean(run.learning_seconds for run in runs),
+        energy_kwh=mean_of_all([run.energy_kwh for run in runs]),
+        co2eq_kg=mean_of_all([run.co2eq_kg for run in runs]),
         on_front_energy=on_energy,
         on_front_time=on_time,
     )
@@ -145,7 +147,7 @@ def _how_many(rows: Sequence[RankedMethod], pairs: Pairs) -> str:
     pair = pairs.get((rows[1].label, rows[0].label)) if len(rows) > 1 else None
     if pair is None or pair.test is None or pair.test.method == "folds" or rows[1].verdict == "different":
         return ""
-    test: PairTest = pair.test
+    test = pair.test
     whom = f"tell {rows[0].label} from {rows[1].label}"
     if not test.difference.mean:
         return f"How many would it take to {whom}? Their accuracies are equal: no number would do."
@@ -192,12 +194,3 @@ def _listed(rows: Sequence[RankedMethod], most: int = 6) -> str:
     if len(labels) > most or len(labels) == 1:
         return few(labels, most)
     return f"{', '.join(labels[:-1])} and {labels[-1]}"
-
-
-def _mean(values: Sequence[float | None]) -> float:
-    return float(np.mean([value for value in values if value is not None]))
-
-
-def _mean_if_known(values: Sequence[float | None]) -> float | None:
-    """The mean, or None if any is not known: a mean over other runs would be compared with those of all."""
-    return None if any(value is None for value in values) else _mean(values)

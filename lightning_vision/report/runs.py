@@ -10,7 +10,7 @@ import numpy as np
 
 from lightning_vision.errors import DataError
 from lightning_vision.report.predictions import RunPredictions, read_predictions
-from lightning_vision.report.statistics import Interval
+from lightning_vision.report.proportion import Interval
 from lightning_vision.results.run_directory import RunDirectory
 from lightning_vision.results.schema import ExperienceRecord, Results
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 from scipy import special
 
-from lightning_vision.report.pair_test import PairTest
 from lightning_vision.report.proportion import t_quantile
+from lightning_vision.report.statistics import PairTest
 from lightning_vision.report.two_way import TwoWay
 
 

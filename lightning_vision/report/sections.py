@@ -8,13 +8,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from lightning_vision.report.card import Fact, run_notes, scenario_card
-from lightning_vision.report.changes import FlippedImage, Flips, class_changes, flips, two_models
+from lightning_vision.report.changes import FlippedImage, Flips, class_changes, flips
 from lightning_vision.report.chart import Chart
 from lightning_vision.report.class_charts import flips_chart, forgetting_chart, mean_forgetting
 from lightning_vision.report.confusions import confusion_data
 from lightning_vision.report.costs import cost_chart
 from lightning_vision.report.folds import fold_of
 from lightning_vision.report.learning_curves import curve_charts
+from lightning_vision.report.matrices import match, matrix_of
+from lightning_vision.report.proportion import mcnemar
 from lightning_vision.report.runs import Group, Method, ReportRun
 from lightning_vision.report.stream_charts import matrix_chart, stream_chart
 from lightning_vision.report.sweeps import sweep_charts
@@ -158,12 +160,12 @@ def _two_models(group: Group) -> str:
         return ""
     first, second = ({run.seed: run for run in method.complete} for method in ranked)
     common = sorted(first.keys() & second.keys())
-    models = two_models(first[common[0]], second[common[0]]) if len(common) == 1 else None
-    if models is None:
+    matched = match(*(matrix_of([of[common[0]]]) for of in (first, second))) if len(common) == 1 else None
+    if matched is None:
         return ""
-    images = models.both + models.first_only + models.second_only + models.neither
+    ahead, behind = int((matched.first & ~matched.second).sum()), int((matched.second & ~matched.first).sum())
     return (
-        f"Two particular models, of seed {common[0]}: of {plural(images, 'test image')} {ranked[0].label} alone has {models.first_only} right "
-        f"and {ranked[1].label} alone {models.second_only} (exact McNemar test, p = {models.p_value:.2g}). That is about these two models and not about "
-        "the methods: another seed makes other models."
+        f"Two trained models, of seed {common[0]}: of {plural(matched.first.shape[1], 'test image')}, only {ranked[0].label} classifies "
+        f"{ahead} correctly and only {ranked[1].label} {behind} (exact McNemar test, p = {mcnemar(ahead, behind):.2g}). This holds for "
+        "these two models and not for the methods: another seed gives other models."
     )  # fmt: skip

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from lightning_vision.report.runs import Comparison, ReportRun
+from lightning_vision.results.schema import Base, Totals
 
 
 @dataclass(frozen=True)
-class Price:
+class Spent:
     """Time, energy and greenhouse gas; energy is that of the runs in which it was tracked."""
 
     seconds: float
@@ -24,7 +25,7 @@ class Savings:
 
     runs: int
     """Bases included."""
-    spent: Price
+    spent: Spent
     """Of learning and evaluating, in all of them."""
     untracked: int
     """Runs whose energy is not known."""
@@ -34,14 +35,14 @@ class Savings:
     """Runs that start from one of them."""
     bases_not_trained: int
     """How often a base was not trained once more: each of its users but the first, or all where it is a run of its own."""
-    saved_by_bases: Price
+    saved_by_bases: Spent
     """What training those would have taken."""
     bases_elsewhere: int
     """Runs that start from a base which is not among these runs: what they saved is not known."""
-    images_not_passed: int
-    """Passes of the backbone that kept features of other runs stood in for."""
-    saved_seconds_by_features: float
-    """What those passes would have taken."""
+    passes_saved: int
+    """Images that were not run through the backbone, since the feature cache had their features."""
+    seconds_saved_by_features: float
+    """The time that they would have taken."""
 
 
 def savings(comparison: Comparison) -> Savings:
@@ -61,23 +62,15 @@ def savings(comparison: Comparison) -> Savings:
     features = [run.results.features for run in runs if run.results.features is not None]
     return Savings(
         runs=len(runs),
-        spent=Price(
-            seconds=sum(run.results.totals.seconds for run in runs),
-            energy_kwh=_sum([run.results.totals.energy_kwh for run in runs]),
-            co2eq_kg=_sum([run.results.totals.co2eq_kg for run in runs]),
-        ),
+        spent=_added([(1, run.results.totals) for run in runs]),
         untracked=sum(run.results.totals.energy_kwh is None for run in runs),
         bases=len(used),
         base_users=sum(used.values()),
         bases_not_trained=sum(spared.values()),
-        saved_by_bases=Price(
-            seconds=sum(count * base.results.base.seconds for base, count in spared.items()),
-            energy_kwh=_sum([_times(count, base.results.base.energy_kwh) for base, count in spared.items()]),
-            co2eq_kg=_sum([_times(count, base.results.base.co2eq_kg) for base, count in spared.items()]),
-        ),
+        saved_by_bases=_added([(count, base.results.base) for base, count in spared.items()]),
         bases_elsewhere=elsewhere,
-        images_not_passed=sum(record.reused for record in features),
-        saved_seconds_by_features=sum(record.saved_seconds for record in features),
+        passes_saved=sum(record.reused for record in features),
+        seconds_saved_by_features=sum(record.saved_seconds for record in features),
     )
 
 
@@ -97,10 +90,15 @@ def _base_of(run: ReportRun, runs: Sequence[ReportRun]) -> ReportRun | None:
     return None
 
 
-def _times(count: int, value: float | None) -> float | None:
-    return None if value is None else count * value
+def _added(costs: Sequence[tuple[int, Base | Totals]]) -> Spent:
+    """The sum of costs, each so many times."""
 
+    def total(values: Iterable[float | None]) -> float | None:
+        known = [count * value for (count, _), value in zip(costs, values, strict=True) if value is not None]
+        return sum(known) if known else None
 
-def _sum(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return sum(known) if known else None
+    return Spent(
+        seconds=sum(count * cost.seconds for count, cost in costs),
+        energy_kwh=total(cost.energy_kwh for _, cost in costs),
+        co2eq_kg=total(cost.co2eq_kg for _, cost in costs),
+    )

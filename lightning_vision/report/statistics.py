@@ -8,34 +8,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 from scipy import special
 from statsmodels.stats.multitest import multipletests
 
-from lightning_vision.report.pair_test import Method, PairTest
 from lightning_vision.report.proportion import Interval, clopper_pearson, mcnemar, paired_interval, t_quantile, wilson
-from lightning_vision.report.sample_size import needed
 from lightning_vision.report.two_way import TwoWay, by_case, two_way
-
-__all__ = [
-    "ALPHA",
-    "FEWEST_SEEDS",
-    "FEW_IMAGES",
-    "Interval",
-    "PairTest",
-    "accuracy_interval",
-    "difference_test",
-    "figure_interval",
-    "figure_test",
-    "fold_interval",
-    "fold_test",
-    "holm",
-    "mcnemar",
-    "needed",
-    "same_for_all_seeds",
-]
 
 ALPHA = 0.05
 FEWEST_SEEDS = 3
@@ -47,13 +29,36 @@ Correct = npt.NDArray[np.bool_]
 Pseudovalues = npt.NDArray[np.floating]
 
 
-def same_for_all_seeds(correct: Correct) -> bool:
-    """Whether a method does not depend on the seed: two or more runs, and every image right or wrong alike.
+Method = Literal["two-way", "groups", "mcnemar", "exact", "folds", "none"]
 
-    Args:
-        correct: (S, N).
-    """
-    return len(correct) > 1 and bool((correct == correct[0]).all())
+
+@dataclass(frozen=True)
+class PairTest:
+    """One method against another on the seeds and test images that both have."""
+
+    difference: Interval
+    """First minus second."""
+    p_value: float | None
+    """Two-sided; None where nothing is known of the spread."""
+    seeds: int
+    """S; the number of folds where the method is ``folds``."""
+    images: int
+    """N; 0 where the method is ``folds``: each has its own."""
+    degrees_of_freedom: float | None
+    """Of Student's t; None for an exact test."""
+    variance: dict[str, float | None]
+    """Of the difference, by source: ``seeds``, ``images`` (of one case: an image, or a group) and ``rest``; None where it cannot
+    be known. With one seed, ``images`` holds the rest too."""
+    method: Method
+    """``two-way``: Student's t of the two-way analysis. ``groups``: the same with one seed, over groups of images.
+    ``mcnemar``: McNemar's exact test, with one seed; it speaks of two trained models. ``exact``: the same where no seed changes
+    which images the two differ on (with groups, of groups). ``folds``: over folds. ``none``: nothing to test with."""
+    discordant: int
+    """Images on which the two differ, with any seed."""
+    cases: int
+    """What was drawn at random beside the seeds: N images, or G groups of them."""
+    p_holm: float | None = None
+    """The p-value corrected for the family of tests it belongs to; whoever knows the family sets it (``dataclasses.replace``)."""
 
 
 def accuracy_interval(correct: Correct, level: float = 1 - ALPHA, groups: npt.ArrayLike | None = None) -> Interval:
@@ -105,29 +110,18 @@ def difference_test(
     discordant = int(differences.any(axis=0).sum())
     exact = not table.variance or (still and discordant < FEW_IMAGES)
     test = _test(float(differences.mean()), table, level, first.shape[1], discordant, (-1.0, 1.0))
-    if groups is None and still:
+    if groups is None and still and (len(first) == 1 or exact):
         ahead, behind = int((differences[0] > 0).sum()), int((differences[0] < 0).sum())
-        if len(first) == 1 or exact:
-            return PairTest(
-                Interval(test.difference.mean, *paired_interval(ahead, behind, table.n_cases, level)) if exact else test.difference,
-                mcnemar(ahead, behind), table.n_seeds, table.n_cases, None, table.components,
-                "mcnemar" if len(first) == 1 else "exact", discordant, table.n_cases,
-            )  # fmt: skip
+        interval = Interval(test.difference.mean, *paired_interval(ahead, behind, table.n_cases, level))
+        return replace(
+            test, difference=interval if exact else test.difference, p_value=mcnemar(ahead, behind), degrees_of_freedom=None,
+            method="mcnemar" if len(first) == 1 else "exact",
+        )  # fmt: skip
     if groups is not None and exact and table.n_cases > 1:
         _, index = np.unique(np.asarray(groups), return_inverse=True)
         sums = np.bincount(index, weights=differences.sum(axis=0))
         p = mcnemar(int((sums > 0).sum()), int((sums < 0).sum()))
-        return PairTest(
-            test.difference,
-            p,
-            table.n_seeds,
-            first.shape[1],
-            None,
-            table.components,
-            "exact",
-            discordant,
-            table.n_cases,
-        )
+        return replace(test, p_value=p, degrees_of_freedom=None, method="exact")
     return test
 
 
@@ -151,34 +145,6 @@ def figure_interval(
         No bounds where nothing varies: the images at hand do not show how others would move it.
     """
     return _interval(estimate, two_way(by_case(pseudovalues, groups)), level, bounds)
-
-
-def figure_test(
-    difference: float,
-    first: Pseudovalues,
-    second: Pseudovalues,
-    level: float = 1 - ALPHA,
-    groups: npt.ArrayLike | None = None,
-    bounds: tuple[float, float] = (-1.0, 1.0),
-) -> PairTest:
-    """Whether two methods differ in a figure that is no mean over images.
-
-    Args:
-        difference: First minus second, the mean over seeds.
-        first: (S, N) pseudovalues of one method.
-        second: (S, N) of the other, with the same seeds and images in the same order.
-        level: Of the interval, between 0 and 1.
-        groups: (N,) labels of images that are no independent draws; the case is the group.
-        bounds: What the difference can be.
-
-    Raises:
-        ValueError: If the two are not of one shape.
-    """
-    if first.shape != second.shape:
-        raise ValueError(f"Expected the same seeds and images, but got the shapes {first.shape} and {second.shape}.")
-    differences = first - second
-    discordant = int((differences != 0).any(axis=0).sum())
-    return _test(difference, two_way(by_case(differences, groups)), level, first.shape[1], discordant, bounds)
 
 
 def fold_interval(values: Sequence[float], test_to_train: float, level: float = 1 - ALPHA) -> Interval:
@@ -231,17 +197,8 @@ def fold_test(
     elif k > 1 and abs(mean) < 1e-12:
         p = 1.0
     spread = float(np.var(differences, ddof=1)) if k > 1 else None
-    return PairTest(
-        interval,
-        p,
-        k,
-        0,
-        float(k - 1) if error else None,
-        {"seeds": spread, "images": None, "rest": None},
-        "folds",
-        0,
-        0,
-    )
+    variance = {"seeds": spread, "images": None, "rest": None}
+    return PairTest(interval, p, k, 0, float(k - 1) if error else None, variance, "folds", 0, 0)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -9,18 +9,22 @@ import altair as alt
 import numpy as np
 import numpy.typing as npt
 
-from lightning_vision.report.chart import (
+from lightning_vision.report.chart import (  # fmt: skip
     SHARE,
     Chart,
     Row,
     by_method,
     finish,
     finish_panels,
+    joined,
     named,
     percent,
+    picked_in_legend,
     rounded,
     short_names,
-)  # fmt: skip
+    tooltips,
+)
+from lightning_vision.report.means import by_key
 from lightning_vision.report.runs import Group, Method
 from lightning_vision.terminal.wording import plural
 
@@ -58,14 +62,15 @@ def stream_chart(group: Group, methods: Sequence[str], *, seen: bool) -> Chart |
         return None
     where = "on the classes seen so far" if seen else "on the whole test set"
     hue, shape = by_method(methods, list(dict.fromkeys(row["c0"] for row in rows)))
-    pick = alt.selection_point(name="pick", fields=["c0"], bind="legend")
-    strength = alt.when(pick).then(alt.value(1)).otherwise(alt.value(0.08))
+    pick, strength = picked_in_legend(1)
     faint = alt.when(pick).then(alt.value(0.18)).otherwise(alt.value(0))
     first, last = min(row["c1"] for row in rows), max(row["c1"] for row in rows)
     ticks = list(range(first, last + 1, -(-(last - first) // MOST_TICKS)))
     x = alt.X("c1:Q", title="experiences learned", axis=alt.Axis(values=ticks, format="d", grid=False))
     y = alt.Y("c2:Q", title=f"accuracy {where}", axis=SHARE, scale=alt.Scale(zero=False))
-    told = [alt.Tooltip("c0:N", title="method"), alt.Tooltip("c6:N", title="experience"), alt.Tooltip("c2:Q", title="mean", format=".1%"), alt.Tooltip("c3:Q", title="lowest", format=".1%"), alt.Tooltip("c4:Q", title="highest", format=".1%"), alt.Tooltip("c5:N", title="of")]  # fmt: skip
+    told = tooltips(
+        c0="method", c6="experience", c2=("mean", ".1%"), c3=("lowest", ".1%"), c4=("highest", ".1%"), c5="of"
+    )
     drawn = alt.Chart(named("rows"))
     layers = [
         drawn.mark_area(opacity=1).encode(x=x, y=alt.Y("c3:Q"), y2="c4:Q", color=hue, fillOpacity=faint),
@@ -106,7 +111,7 @@ def matrix_chart(group: Group) -> Chart | None:
     x = alt.X("c1:O", title=None, axis=alt.Axis(labelAngle=0))
     y = alt.Y("c2:O", title="after experience")
     scale = alt.Scale(scheme="viridis", domain=[0, 1])
-    told = [alt.Tooltip("c5:N", title="method"), alt.Tooltip("c2:O", title="after experience"), alt.Tooltip("c1:O", title="test part of"), alt.Tooltip("c4:N", title="name"), alt.Tooltip("c3:Q", title="accuracy", format=".1%")]  # fmt: skip
+    told = tooltips(c5="method", c2="after experience", c1="test part of", c4="name", c3=("accuracy", ".1%"))
     cells = alt.Chart().mark_rect().encode(
         x=x, y=y, tooltip=told,
         color=alt.Color("c3:Q", title="accuracy", scale=scale, legend=alt.Legend(format="%", gradientLength=180)),
@@ -132,21 +137,17 @@ def matrix_chart(group: Group) -> Chart | None:
         datasets={"rows": rows},
         headings=("method", "after experience", "test part of", "name", "accuracy"),
         rows=[(row["c5"], str(row["c2"]), str(row["c1"]), row["c4"], percent(row["c3"])) for row in rows if row["c2"] == length],
-        note=" ".join(note for note in notes if note),
+        note=joined(*notes),
     )  # fmt: skip
 
 
 def _through_stream(method: Method, seen: bool) -> dict[int, list[float]]:
     """Accuracies of the seeds by the number of experiences learned, in its order; those not defined are left out."""
-    found: dict[int, list[float]] = {}
-    for run in method.runs:
-        results = run.results
-        before = [] if seen or results.initial_accuracy is None else [(0, results.initial_accuracy)]
-        after = enumerate(results.seen_accuracy if seen else results.test_accuracy, start=1)
-        for t, accuracy in [*before, *after]:
-            if accuracy is not None:
-                found.setdefault(t, []).append(accuracy)
-    return dict(sorted(found.items()))
+    pairs: list[tuple[int, float | None]] = []
+    for results in (run.results for run in method.runs):
+        pairs += [] if seen else [(0, results.initial_accuracy)]
+        pairs += enumerate(results.seen_accuracy if seen else results.test_accuracy, start=1)
+    return dict(sorted(by_key(pairs).items()))
 
 
 def _mean_matrix(method: Method) -> tuple[npt.NDArray[np.float64], dict[int, str]]:

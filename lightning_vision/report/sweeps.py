@@ -7,7 +7,8 @@ from statistics import fmean
 
 import altair as alt
 
-from lightning_vision.report.chart import GREY, SHARE, Chart, Row, by_method, finish, named, percent, rounded
+from lightning_vision.report.chart import GREY, SHARE, Chart, Row, by_method, finish, named, percent, rounded, tooltips
+from lightning_vision.report.means import by_key, mean_of_known
 from lightning_vision.report.runs import Group, Method
 from lightning_vision.results.schema import Variant
 from lightning_vision.terminal.wording import figure
@@ -48,14 +49,11 @@ def _over_seeds(
     method: Method, measure: Callable[[Variant], dict[str, float | None]]
 ) -> dict[float, dict[str, list[float]]]:
     """What ``measure`` finds for each name, over the seeds, by epsilon."""
-    found: dict[float, dict[str, list[float]]] = {}
-    for run in method.complete or method.runs:
-        for epsilon, variant in _epsilons(run.results.variants).items():
-            of = found.setdefault(epsilon, {})
-            for name, value in measure(variant).items():
-                if value is not None:
-                    of.setdefault(name, []).append(value)
-    return dict(sorted(found.items()))
+    variants = [item for run in method.complete or method.runs for item in _epsilons(run.results.variants).items()]
+    return {
+        epsilon: by_key(item for each, variant in variants if each == epsilon for item in measure(variant).items())
+        for epsilon in sorted({epsilon for epsilon, _ in variants})
+    }
 
 
 def _edge(epsilons: Sequence[float]) -> float:
@@ -91,18 +89,13 @@ def _accuracy(swept: Sequence[Method], methods: Sequence[str]) -> Chart:
             {"c0": method.label, "c1": epsilon or _edge(list(found)), "c2": rounded(fmean(of[""])), "c3": rounded(min(of[""])), "c4": rounded(max(of[""])), "c5": figure(epsilon)}
             for epsilon, of in found.items() if of
         ]  # fmt: skip
-    before = [run.results.accuracy_before for method in swept for run in method.runs]
-    known = [accuracy for accuracy in before if accuracy is not None]
-    bases: list[Row] = [{"c2": rounded(fmean(known)), "c5": f"base {percent(fmean(known))}"}] if known else []
+    before = mean_of_known(run.results.accuracy_before for method in swept for run in method.runs)
+    bases: list[Row] = [] if before is None else [{"c2": rounded(before), "c5": f"base {percent(before)}"}]
     datasets = {"rows": rows, "bases": bases}
     x, zero = _axis(sorted(epsilons))
     y = alt.Y("c2:Q", title="test accuracy", axis=SHARE, scale=alt.Scale(zero=False))
     hue, shape = by_method(methods, [method.label for method in swept])
-    told = [
-        alt.Tooltip("c0:N", title="method"),
-        alt.Tooltip("c5:N", title="epsilon"),
-        alt.Tooltip("c2:Q", title="mean", format=".1%"),
-    ]
+    told = tooltips(c0="method", c5="epsilon", c2=("mean", ".1%"))
     base, drawn = alt.Chart(named("bases")), alt.Chart(named("rows"))
     layers = [
         base.mark_rule(strokeDash=[6, 4], color=GREY, strokeWidth=1.5).encode(y=y),
@@ -116,7 +109,7 @@ def _accuracy(swept: Sequence[Method], methods: Sequence[str]) -> Chart:
     return Chart(
         name="sweep-accuracy",
         title="Accuracy against epsilon",
-        words=f"Test accuracy against epsilon. Highest: {percent(best['c2'])} at {best['c5']}; the base {percent(fmean(known) if known else None)}." if best else "No accuracy is known.",
+        words=f"Test accuracy against epsilon. Highest: {percent(best['c2'])} at {best['c5']}; the base {percent(before)}." if best else "No accuracy is known.",
         spec=finish(layers, datasets, height=300),
         datasets=datasets,
         headings=("method", "epsilon", "mean", "lowest seed", "highest seed"),
@@ -129,11 +122,10 @@ def _recall(method: Method, name: str, title: str) -> Chart:
     found = _over_seeds(method, lambda variant: {of: scores["recall"] for of, scores in variant.test.per_class.items()})
     y = alt.Y("c2:Q", title="recall", axis=SHARE)
     note = "Thin lines: one a class; the thick one is their mean, over seeds too. Dashed: the mean of the base."
-    before = [scores["recall"] for run in method.runs for scores in run.results.first_test.per_class.values()]
-    known = [recall for recall in before if recall is not None]
-    return _lines(
-        name, title, found, y, note, percent, (fmean(known), f"base {percent(fmean(known))}") if known else None
+    before = mean_of_known(
+        scores["recall"] for run in method.runs for scores in run.results.first_test.per_class.values()
     )
+    return _lines(name, title, found, y, note, percent, None if before is None else (before, f"base {percent(before)}"))
 
 
 def _n_epsilon(method: Method, name: str, title: str) -> list[Chart]:
@@ -180,11 +172,7 @@ def _lines(
         {"c1": epsilon or _edge(list(found)), "c2": rounded(fmean(classes.values()), 4), "c5": figure(epsilon)}
         for epsilon, classes in means.items() if classes
     ]  # fmt: skip
-    told = [
-        alt.Tooltip("c0:N", title="class"),
-        alt.Tooltip("c5:N", title="epsilon"),
-        alt.Tooltip("c2:Q", title="value", format=".3g"),
-    ]
+    told = tooltips(c0="class", c5="epsilon", c2=("value", ".3g"))
     levels: list[Row] = [] if level is None else [{"c2": rounded(level[0]), "c5": level[1]}]
     datasets = {"rows": rows, "means": middle, "levels": levels}
     thin, thick, flat = alt.Chart(named("rows")), alt.Chart(named("means")), alt.Chart(named("levels"))

@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from lightning_vision.report.changes import class_changes
+from lightning_vision.report.means import mean_of_known
 from lightning_vision.report.method_figures import recall_intervals
+from lightning_vision.report.proportion import Interval
 from lightning_vision.report.runs import Comparison, Group, Method, RankedMethod, ReportRun
-from lightning_vision.report.statistics import Interval
 from lightning_vision.storage.atomic_write import write_text_atomically
 from lightning_vision.terminal.wording import figure, printable
 
@@ -109,13 +109,13 @@ def _class_rows(group: Group, method: Method) -> list[dict[str, Any]]:
                 "class": name,
                 "test images": scores[0]["support"],
                 "seeds": len(runs),
-                "recall (%)": _mean([score["recall"] for score in scores]),
+                "recall (%)": _hundredfold(mean_of_known(score["recall"] for score in scores)),
                 **_ends("recall", "%", recalls.get(name)),
-                "precision (%)": _mean([score["precision"] for score in scores]),
-                "F1 (%)": _mean([score["f1"] for score in scores]),
-                "recall before the last update (%)": _mean([change.before for change in changed]),
-                "best earlier recall (%)": _mean([change.best_before for change in changed]),
-                "forgetting (points)": _mean([change.forgetting for change in changed]),
+                "precision (%)": _hundredfold(mean_of_known(score["precision"] for score in scores)),
+                "F1 (%)": _hundredfold(mean_of_known(score["f1"] for score in scores)),
+                "recall before the last update (%)": _hundredfold(mean_of_known(change.before for change in changed)),
+                "best earlier recall (%)": _hundredfold(mean_of_known(change.best_before for change in changed)),
+                "forgetting (points)": _hundredfold(mean_of_known(change.forgetting for change in changed)),
             }
         )
     return rows
@@ -209,12 +209,6 @@ def escaped(text: str) -> str:
 
 def _csv(table: pd.DataFrame) -> str:
     return table.to_csv(index=False, lineterminator="\n") if len(table) else ""
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    """In percent; None where nothing is known."""
-    known = [value for value in values if value is not None]
-    return 100 * float(np.mean(known)) if known else None
 
 
 def _hundredfold(value: float | None) -> float | None:

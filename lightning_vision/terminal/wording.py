@@ -4,6 +4,7 @@ import difflib
 import re
 import unicodedata
 from collections.abc import Iterable
+from typing import Any
 
 INVISIBLE = {*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0xFFFE, 0xFFFF}
 """Characters that turn the direction of what follows, so that a name could pass for another, and two that are none."""
@@ -47,6 +48,15 @@ def natural_key(text: str) -> tuple[list[str | int], str]:
     """A sort key that reads digits as numbers and ignores case: ``img2`` comes before ``IMG10``."""
     parts: list[str | int] = [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", text.casefold())]
     return parts, text
+
+
+def printable_values(value: Any) -> Any:
+    """The same value with every text in it as ``printable`` shows it, at any depth."""
+    if isinstance(value, dict):
+        return {printable_values(key): printable_values(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [printable_values(item) for item in value]
+    return printable(value) if isinstance(value, str) else value
 
 
 def plural(count: int, noun: str) -> str:

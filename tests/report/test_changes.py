@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from run_maker import make_run
 
-from lightning_vision.report.changes import class_changes, flips, recalls, top_confusions, two_models
+from lightning_vision.report.changes import class_changes, flips, recalls
 from lightning_vision.report.gather import gather
 from lightning_vision.report.runs import ReportRun
+from lightning_vision.report.sections import group_section
 
 LABELS = np.array([0, 0, 0, 0, 1, 1, 2, 2])
 PREDICTED = np.array(
@@ -114,31 +115,19 @@ def test_flips_are_named_in_the_order_of_the_group(tmp_path: Path) -> None:
             (p.row, p.before, p.after) for p in b.surest_lost
         }
     assert class_changes(one) == class_changes(other)
-    assert top_confusions([one]) == top_confusions([other])
-
-
-def test_top_confusions_are_added_up_over_runs(tmp_path: Path) -> None:
-    run = hand_made(tmp_path)
-    # After the last experience: ant taken for bee twice of 4, bee for ant once of 2.
-    assert top_confusions([run]) == [
-        {"true": "ant", "predicted": "bee", "count": 2, "share": 0.5},
-        {"true": "bee", "predicted": "ant", "count": 1, "share": 0.5},
-    ]
-    assert top_confusions([run, run], most=1) == [{"true": "ant", "predicted": "bee", "count": 4, "share": 0.5}]
 
 
 def test_two_models_on_the_same_images(tmp_path: Path) -> None:
     hand_made(tmp_path / "a")
     other = PREDICTED.copy()
-    other[2] = [0, 0, 0, 0, 0, 0, 2, 0]  # right: 0, 1, 2, 3, 6; the first: 0, 3, 4, 6, 7
+    other[2] = [0, 0, 0, 0, 0, 0, 2, 0]  # correct: 0, 1, 2, 3, 6; the first: 0, 3, 4, 6, 7
     make_run(tmp_path / "b", labels=LABELS, predicted=other, images=8, strategy="strategies.EWC")
-    runs = {run.strategy: run for run in gather([tmp_path]).groups[0].runs}
-    found = two_models(runs["HeadOnly"], runs["EWC"])
-    assert found is not None
-    assert (found.both, found.first_only, found.second_only, found.neither, found.p_value) == (3, 2, 2, 1, 1.0)
+    (group,) = gather([tmp_path]).groups
+    words = group_section(group, "group-1", [method.label for method in group.methods], None).two_models
+    assert "of 8 test images, only EWC classifies 2 correctly and only HeadOnly 2 (exact McNemar test, p = 1)" in words
 
 
 def test_without_predictions_nothing_is_said(tmp_path: Path) -> None:
     (make_run(tmp_path) / "predictions.npz").unlink()
     run = run_of(tmp_path)
-    assert (class_changes(run), flips(run), two_models(run, run)) == ([], [], None)
+    assert (class_changes(run), flips(run)) == ([], [])

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from run_maker import make_comparison, make_run
 
-from lightning_vision.report.fronts import FrontPoint, base_accuracies, group_points, pareto
+from lightning_vision.report.fronts import FrontPoint, base_accuracies, front_points, pareto
 from lightning_vision.report.gather import gather
 
 
@@ -27,13 +27,13 @@ def test_the_points_of_a_group_hold_retrain_and_the_base(tmp_path: Path) -> None
     folder = make_comparison(tmp_path / "c", {"HeadOnly": {0: 0.6, 1: 0.7}, "Retrain": {0: 0.8, 1: 0.8}})
     make_run(tmp_path / "c" / "runs" / "slow", [0.5, 0.6, 0.65], strategy="strategies.EWC", seconds=100, energy=None)
     (group,) = gather([folder]).groups
-    points = {point.label: point for point in group_points(group, "time")}
+    points = {point.label: point for point in front_points(group.methods, group.bases, "time")}
     assert points["Retrain"] == FrontPoint("Retrain", "retrain", pytest.approx(0.8), pytest.approx(4.0), True)  # type: ignore[arg-type]
     assert points["HeadOnly"] == FrontPoint("HeadOnly", "method", pytest.approx(0.65), pytest.approx(4.0), False)  # type: ignore[arg-type]
     assert points["EWC"].cost == pytest.approx(200) and not points["EWC"].on_front
     assert points["Base"] == FrontPoint("Base", "base", 0.5, 0.0, True)
     assert points["Base"].is_free and not points["Retrain"].is_free
-    assert {point.label for point in group_points(group, "energy")} == {
+    assert {point.label for point in front_points(group.methods, group.bases, "energy")} == {
         "HeadOnly",
         "Retrain",
         "Base",

@@ -12,8 +12,8 @@ import pytest
 from run_maker import make_comparison, make_run
 
 from lightning_vision.errors import ConfigError, DataError
-from lightning_vision.report.changes import two_models
 from lightning_vision.report.gather import gather
+from lightning_vision.report.matrices import match, matrix_of
 from lightning_vision.report.runs import Comparison, Group
 
 EWC = "strategies.EWC"
@@ -148,7 +148,7 @@ def test_classes_in_another_order_are_matched_by_name(tmp_path: Path) -> None:
     assert np.bincount(predictions.label[predictions.correct[-1]]).tolist() == right.tolist()
     assert first["class_names"] == group.runs[0].results.class_names
     assert any("1 run of 2 count" in remark and "matched by name" in remark for remark in group.remarks)
-    assert two_models(*group.runs) is not None
+    assert match(*(matrix_of([run]) for run in group.runs)) is not None
 
 
 def test_classes_of_experiences_follow_the_order(tmp_path: Path) -> None:
@@ -189,7 +189,7 @@ def test_the_same_images_in_another_order_are_the_same_test_set(tmp_path: Path) 
     np.savez(path, **arrays)
     group = only_group(tmp_path)
     assert len(group.runs) == 2
-    assert two_models(*group.runs) is not None
+    assert match(*(matrix_of([run]) for run in group.runs)) is not None
 
 
 def test_a_image_with_another_label_is_another_test_set(tmp_path: Path) -> None:

@@ -141,7 +141,7 @@ def test_the_ranking_in_figures_and_words(page: Page) -> None:
     ):
         assert words in page.words
     assert "a two-way analysis of variance of right and wrong by seed and test image" in page.words
-    assert "Two particular models" not in page.words, "three seeds say more"
+    assert "Two trained models" not in page.words, "three seeds say more"
 
 
 def test_what_is_left_out_or_unfinished_is_at_the_top(page: Page) -> None:
@@ -245,7 +245,7 @@ def test_groups_stand_apart(tmp_path: Path) -> None:
     make_run(tmp_path / "c", strategy="strategies.EWC", classes=("x", "y", "z", "w"))
     page, files = report([tmp_path], tmp_path / "out")
     assert "Not ranked together with" in page.words and "only here" in page.words
-    assert "Two particular models, of seed 0" in page.words and "exact McNemar" in page.words
+    assert "Two trained models, of seed 0" in page.words and "exact McNemar" in page.words
     assert {path.name for path in files.charts} >= {"group-1-flips.png", "group-2-flips.png"}
     domains = [
         re.findall(r'"domain": (\["[^]]*\])', json.dumps(page.data[f"group-{n}-accuracy-time-spec"])) for n in (1, 2)

@@ -6,8 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from lightning_vision.report.pseudovalues import forgetting_pseudovalues, macro_f1_pseudovalues, recall_pseudovalues
-from lightning_vision.report.statistics import accuracy_interval, figure_interval
+from lightning_vision.report.pseudovalues import forgetting_pseudovalues, macro_f1_pseudovalues
 from lightning_vision.results.scores import confusion_matrix, forgetting, macro_f1
 
 Labels = npt.NDArray[np.int64]
@@ -31,31 +30,6 @@ def test_macro_f1(n: int) -> None:
     for row, given in zip(found, predicted, strict=True):
         expected = one_by_one(n, lambda kept: macro_f1(confusion_matrix(label[kept], given[kept], 7)))  # noqa: B023
         assert row == pytest.approx(expected)
-
-
-def test_recall() -> None:
-    generator = np.random.default_rng(0)
-    label, predicted = generator.integers(0, 3, 40), generator.integers(0, 3, (2, 40))
-    found = recall_pseudovalues(label, predicted, 1)
-    for row, given in zip(found, predicted, strict=True):
-        assert row == pytest.approx(
-            one_by_one(40, lambda kept: float((given[kept] == 1)[label[kept] == 1].mean()))  # noqa: B023
-        )
-    with pytest.raises(ValueError, match="No image is of class 7"):
-        recall_pseudovalues(label, predicted, 7)
-    assert recall_pseudovalues(np.array([0, 1]), np.array([[0, 1]]), 1).tolist() == [[1.0, 1.0]]
-
-
-def test_recall_is_as_sure_as_the_accuracy_of_its_images() -> None:
-    generator = np.random.default_rng(0)
-    label = generator.integers(0, 4, 2000)
-    predicted = np.where(generator.random((3, 2000)) < 0.7, label, (label + 1) % 4)
-    jackknife = figure_interval(0.7, recall_pseudovalues(label, predicted, 2))
-    direct = accuracy_interval((predicted == label)[:, label == 2])
-    assert None not in (jackknife.low, jackknife.high, direct.low, direct.high)
-    assert (jackknife.high or 0) - (jackknife.low or 0) == pytest.approx(
-        (direct.high or 0) - (direct.low or 0), rel=0.03
-    )
 
 
 def matrix(correct: npt.NDArray[np.bool_], part: Labels, experiences: int, seen_only: bool) -> npt.NDArray[np.float64]:

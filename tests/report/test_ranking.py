@@ -11,8 +11,8 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 from lightning_vision.report.gather import gather
+from lightning_vision.report.proportion import Interval
 from lightning_vision.report.runs import Ranking
-from lightning_vision.report.statistics import Interval
 from lightning_vision.results.schema import read_results
 
 

@@ -32,8 +32,8 @@ def test_a_base_saves_its_training_for_each_user_but_the_first(tmp_path: Path) -
     # Two bases of 10 + 0.5 s, six cells of two increments of 2 s and three evaluations of 0.5 s.
     assert found.spent.seconds == pytest.approx(2 * 10.5 + 6 * (4 + 1.5))
     assert found.spent.energy_kwh == pytest.approx(2 * 5.2e-6 + 6 * (2e-6 + 3 * 0.2e-6))
-    assert (found.images_not_passed, found.untracked) == (8 * 30, 0)
-    assert found.saved_seconds_by_features == pytest.approx(8 * 0.6)
+    assert (found.passes_saved, found.untracked) == (8 * 30, 0)
+    assert found.seconds_saved_by_features == pytest.approx(8 * 0.6)
 
 
 def test_a_comparison_that_was_moved_still_knows_its_bases(tmp_path: Path) -> None:
