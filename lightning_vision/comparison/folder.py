@@ -86,7 +86,7 @@ class ComparisonFolder:
                     for kept in check_same_options(directory.read_config(), run.config, directory.path):
                         remarks.setdefault(str(kept), []).append(run.name)
                 except CheckpointError as error:
-                    problems.append(str(error).split("\nType the command")[0])
+                    problems.append(str(error).split("\nUse the same options")[0])
         if problems:
             raise ConfigError(
                 f"{in_lines(problems, most=5, margin='')}\nA comparison must be resumed with the same options. Give another --output, or "

@@ -13,10 +13,10 @@ from rich.table import Table
 from lightning_vision.comparison.run_images import ImagesOfRuns
 from lightning_vision.report.gather import gather
 from lightning_vision.report.page import VERDICTS, ReportFiles, write_report
-from lightning_vision.report.runs import Comparison, Group
+from lightning_vision.report.runs import GatheredRuns, Group
 
 
-def report(folders: Sequence[Path], output: Path, console: Console) -> tuple[Comparison, ReportFiles]:
+def report(folders: Sequence[Path], output: Path, console: Console) -> tuple[GatheredRuns, ReportFiles]:
     """Write the report of all runs below some folders, and print its answer.
 
     Args:
@@ -33,15 +33,24 @@ def report(folders: Sequence[Path], output: Path, console: Console) -> tuple[Com
         print_ranking(group, console)
     for left in comparison.left_out:
         console.print(escape(f"Left out: {left.path}: {left.reason}"))
-    console.print(f"The report: {files.page}")
+    console.print(f"Report: {files.page}")
     return comparison, files
 
 
 def print_ranking(group: Group, console: Console) -> None:
     """Print the answer and its table."""
     table = Table(title=escape(group.name), box=box.SIMPLE_HEAD)
-    for heading in ("learning strategy", "accuracy (95 % interval)", "to best", "difference", "fit s", "kWh"):
-        table.add_column(heading, justify="right" if heading in ("to best", "fit s", "kWh") else "left")
+    for heading in (
+        "learning strategy",
+        "accuracy (95 % interval)",
+        "difference to the best",
+        "significant?",
+        "learning s",
+        "kWh",
+    ):
+        table.add_column(
+            heading, justify="right" if heading in ("difference to the best", "learning s", "kWh") else "left"
+        )
     for row in group.ranking.methods:
         low, high = row.accuracy.low, row.accuracy.high
         interval = "" if low is None or high is None else f" ({100 * low:.1f} to {100 * high:.1f})"

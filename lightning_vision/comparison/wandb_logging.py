@@ -9,7 +9,7 @@ from typing import Any
 from lightning_vision.comparison.folder import ComparisonFolder
 from lightning_vision.comparison.plan import PlannedRun
 from lightning_vision.report.page import ReportFiles
-from lightning_vision.report.runs import Comparison
+from lightning_vision.report.runs import GatheredRuns
 from lightning_vision.report.tables import ranking_table
 from lightning_vision.results.schema import Results
 from lightning_vision.tracking.loggers import close_loggers, log_experience
@@ -17,7 +17,7 @@ from lightning_vision.tracking.stream_position import StreamPosition
 from lightning_vision.tracking.wandb_logger import StreamWandbLogger, earlier_run_id, make_wandb_logger
 
 
-def log_comparison(comparison: Comparison, files: ReportFiles, folder: ComparisonFolder, cell: PlannedRun) -> None:
+def log_comparison(comparison: GatheredRuns, files: ReportFiles, folder: ComparisonFolder, cell: PlannedRun) -> None:
     """Log the ranking as a table, the charts as images and the report as an artifact: one run in the cells' group.
 
     Args:

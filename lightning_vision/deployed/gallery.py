@@ -1,4 +1,4 @@
-"""Predictions for a folder of images as one HTML page: no script, no request, names from disk are only text."""
+"""Predictions for a folder of images as one HTML page: no script, no network request; names from the disk are escaped."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SIDE = 160
 
 
 class ClassRow(NamedTuple):
-    """What is counted for one class."""
+    """The counts of one class."""
 
     name: str
     predicted: int
@@ -58,7 +58,7 @@ def write_gallery(page: Path, table: PredictionTable) -> None:
 
 
 def _thumbnail(root: Path, case: Case) -> tuple[str, int, int]:
-    """An image that was predicted a moment ago, as a data URI, and its width and height."""
+    """An image as a data URI, and its width and height."""
     with Image.open(root / case.path) as opened:
         if opened.format == "JPEG":
             opened.draft("RGB", (2 * SIDE, 2 * SIDE))

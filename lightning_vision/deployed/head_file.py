@@ -1,4 +1,4 @@
-"""The linear head of an exported classifier as it is learned on with, and its file beside the model."""
+"""The linear head of an exported classifier, which learns on the device, and its file beside the model."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NOT_SEEN = -1e9
 
 @dataclass
 class LinearHead:
-    """The last linear layer. Its rows are float64, so that the smallest movements of many images add up.
+    """The last linear layer. Its rows are float64, so that small movements by many images add up.
 
     Args:
         weight: (C, D) float64.
@@ -74,18 +74,18 @@ def read_head(path: Path, exported: LinearHead) -> LinearHead:
     Raises:
         CheckpointError: It is damaged, or belongs to another file.
     """
-    advice = "Delete it to begin from the exported head again."
+    advice = "Delete it to start from the exported head again."
     try:
         with np.load(path, allow_pickle=False) as file:
             found = LinearHead(file["weight"], file["bias"], file["seen"], file["counts"], str(file["digest"][()]))
     except Exception as error:  # a damaged archive raises anything: BadZipFile, KeyError, EOFError, ValueError, ...
         raise CheckpointError(
-            f"{path} is no head, or is damaged ({type(error).__name__}: {error}). {advice}"
+            f"{path} is not a head file, or is damaged ({type(error).__name__}: {error}). {advice}"
         ) from error
     if found.digest != exported.digest:
         raise CheckpointError(
             f"{path} belongs to another exported classifier: expected the digest {exported.digest[:12]}..., found "
-            f"{found.digest[:12]}.... Put the model that it was learned with beside it. {advice}"
+            f"{found.digest[:12]}.... Put it beside the model that it was trained with. {advice}"
         )
     for name in ("weight", "bias", "seen", "counts"):
         expected, there = getattr(exported, name), getattr(found, name)

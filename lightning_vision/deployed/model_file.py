@@ -23,7 +23,7 @@ SCHEMA = 1
 METADATA = "lightning_vision"
 """Its key among the file's ``metadata_props``."""
 DIGEST = re.compile(rb'"digest":\s*"([0-9a-f]{64})"')
-EXPORT_AGAIN = "Copy it anew, or export the run again by lightning-vision export."
+EXPORT_AGAIN = "Copy it again, or export the run again with lightning-vision export."
 
 
 class Prediction(NamedTuple):
@@ -49,7 +49,7 @@ class Prediction(NamedTuple):
 
 @dataclass(frozen=True)
 class ExportFacts:
-    """What an exported file says of itself; the fields are described in docs/export.md."""
+    """The description in an exported file; the fields are documented in docs/export.md."""
 
     class_names: tuple[str, ...]
     seen: npt.NDArray[np.bool_]
@@ -68,8 +68,8 @@ class ExportFacts:
 class DeployedModel:
     """An exported classifier.
 
-    Whatever changed in the file since it was exported is found by its digest, before ONNX Runtime sees the file. A digest
-    is no signature: it finds damage, not a forger.
+    Changes in the file since it was exported are detected by its digest, before ONNX Runtime loads the file. A digest is not a
+    signature: it detects damage, not forgery.
 
     Args:
         path: The ``.onnx`` file that ``lightning-vision export`` wrote.
@@ -85,7 +85,7 @@ class DeployedModel:
         self._session = _open_session(self.path)
         self.facts = _read_facts(self.path, self._session.get_modelmeta().custom_metadata_map, digest)
         self.head: LinearHead | None = None
-        """Used instead of the exported one, if there is one; see ``learned_head``."""
+        """Used instead of the exported head, if given; see ``learned_head``."""
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -109,7 +109,7 @@ class DeployedModel:
             images: Files, Pillow's images, or uint8 (h, w, 3) RGB; of any size.
 
         Raises:
-            DataError: One is no image.
+            DataError: One of them is not an image.
         """
         if not len(images):
             raise ValueError("Expected one image or more, found none.")
@@ -127,7 +127,7 @@ class DeployedModel:
             (features,) = self._session.run(["features"], {"image": images})
             logits = self.head.logits(features)
         if not (np.isfinite(logits).all() and np.isfinite(features).all()):
-            raise CheckpointError(f"{self.path} gives values that are no numbers. Was it trained to its end?")
+            raise CheckpointError(f"{self.path} returns values that are not numbers. Was the training finished?")
         return Prediction(logits, self._calibrated(logits), features)
 
     def rejected(self, prediction: Prediction) -> npt.NDArray[np.bool_]:
@@ -135,15 +135,15 @@ class DeployedModel:
         return prediction.confidence < (0.0 if self.threshold is None else self.threshold)
 
     def exported_head(self) -> LinearHead:
-        """The linear layer by which the file predicts, as it was exported.
+        """The linear layer of the file, as it was exported.
 
         Raises:
-            CheckpointError: It predicts by something else.
+            CheckpointError: The file has no linear head.
         """
         if not self.facts.linear_head:
             raise CheckpointError(
-                f"{self.path} predicts by {self.facts.strategy}, which is no linear classifier, and Move-to-Data moves the rows "
-                "of one. Export a run that ends in one, such as of HeadOnly, FullFineTune or MoveToData."
+                f"{self.path} predicts with {self.facts.strategy}, which is not a linear classifier. Move-to-Data needs one: export a "
+                "run of HeadOnly, FullFineTune or MoveToData, for example."
             )
         side = self.facts.preprocessing.image_size
         nothing = np.zeros((1, 3, side, side), dtype=np.uint8)
@@ -173,16 +173,16 @@ class DeployedModel:
 
 
 def _check_digest(path: Path) -> str:
-    """The digest that a file states, if its bytes have it.
+    """The digest that a file contains, if its bytes match it.
 
     It is the SHA-256 of the file in which its own 64 digits are zeros. The rule is the same whatever the schema.
 
     Raises:
-        CheckpointError: They have not, or there is none.
+        CheckpointError: They do not match, or there is none.
     """
     if not path.is_file():
         raise CheckpointError(
-            f"There is no exported classifier {path}. Make one by lightning-vision export --format onnx."
+            f"There is no exported classifier {path}. Create one with lightning-vision export --format onnx."
         )
     if not path.stat().st_size:
         raise CheckpointError(f"{path} is empty. {EXPORT_AGAIN}")
@@ -190,7 +190,7 @@ def _check_digest(path: Path) -> str:
         stated = DIGEST.search(data)
         if stated is None:
             raise CheckpointError(
-                f"{path} states no digest of lightning_vision: it was cut short, or is another kind of file. {EXPORT_AGAIN}"
+                f"{path} has no digest of lightning_vision: it is truncated, or another kind of file. {EXPORT_AGAIN}"
             )
         start, end = stated.span(1)
         computed = hashlib.sha256()
@@ -257,7 +257,7 @@ def _read_facts(path: Path, metadata: Mapping[str, str], digest: str) -> ExportF
         ) from error
     if facts.seen.shape != (len(facts.class_names),) or not facts.seen.any() or not facts.temperature > 0:
         raise CheckpointError(
-            f"{path}: its metadata contradicts itself: {len(facts.class_names)} class names, seen {facts.seen.tolist()}, "
+            f"{path}: its metadata is inconsistent: {len(facts.class_names)} class names, seen {facts.seen.tolist()}, "
             f"temperature {facts.temperature}. {EXPORT_AGAIN}"
         )
     return facts

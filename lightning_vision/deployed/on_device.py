@@ -40,10 +40,10 @@ def move_to_data(
 
 
 class OnDeviceClassifier:
-    """An exported classifier that goes on learning where it runs: one labelled image in, one row of its head moved.
+    """An exported classifier that continues to learn on the device: each labelled image moves one row of its head.
 
-    Features come from ONNX Runtime; backbone, bias and the rows of other classes stay as they are. A head that was
-    saved before is taken up again. Two processes that learn at the same time do not see each other: the last one to save wins.
+    Features come from ONNX Runtime; backbone, bias and the rows of other classes do not change. A head that was saved
+    before is loaded. Two processes that learn at the same time do not share their heads: the last one to save wins.
 
     Args:
         path: The ``.onnx`` file; its prediction must be a linear head.
@@ -71,15 +71,15 @@ class OnDeviceClassifier:
         return self.model.predict([image])
 
     def features(self, image: ImageInput) -> npt.NDArray[np.float32]:
-        """What the head is given for one image (D,), to be learned later, or more than once."""
+        """The features of one image (D,), to be learned later, or more than once."""
         vector: npt.NDArray[np.float32] = self.model.predict([image]).features[0]
         return vector
 
     def learn(self, image: ImageInput | npt.NDArray[np.floating], class_name: str, epsilon: float) -> bool:
         """Move the row of a class towards one image.
 
-        A class of the list that the run had not seen yet gets a row first: the image's direction, with the mean length of
-        the rows that were there at the start (arXiv 1712.07136), as in training.
+        A class that the run had not seen gets a new row: the image's direction, with the mean length of the exported rows
+        (arXiv 1712.07136), as in training.
 
         Args:
             image: As for ``predict``; or its features (D,), as ``features`` gives them.
@@ -87,7 +87,7 @@ class OnDeviceClassifier:
             epsilon: The step, 0 to 1: the value that the run picked, see ``results.json``.
 
         Returns:
-            Whether the image has a direction: a feature of length 0 moves nothing, and is not counted.
+            Whether the row was moved: features of length 0 have no direction, and are not counted.
 
         Raises:
             DataError: The class is not known, the image is none, or the features do not fit.
@@ -107,7 +107,7 @@ class OnDeviceClassifier:
         return True
 
     def save(self) -> Path:
-        """Keep what was learned, beside the exported file: whole, or as it was before.
+        """Save the head beside the exported file, whole or not at all.
 
         Returns:
             The file, ``F.head.npz``.

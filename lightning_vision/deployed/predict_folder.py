@@ -18,12 +18,12 @@ from lightning_vision.deployed.prediction_table import PredictionTable
 from lightning_vision.errors import ConfigError
 from lightning_vision.terminal.messages import print_line
 from lightning_vision.terminal.option_parser import WordsParser
-from lightning_vision.terminal.wording import figure, printable
+from lightning_vision.terminal.wording import figure, plural, printable
 
 GALLERY = 48
 """Images of each kind on the page."""
 SHOWN = 5
-"""Images that could not be read, which are named in the terminal."""
+"""Unreadable images that are listed in the terminal."""
 
 
 def predict(words: Sequence[str]) -> int:
@@ -49,7 +49,9 @@ def predict(words: Sequence[str]) -> int:
         model.head = head
         learned, file = int(head.counts.sum()), head_path(model.path)
         print_line(
-            printable(f"With the head of {file}, which learned {learned:,} on this device (--head none: without it).")
+            printable(
+                f"Using the head {file}, trained on {plural(learned, 'image')} on this device (--head none: do not use it)."
+            )
         )
     table = PredictionTable(model, walk, given.output, given.batch_size, most)
     started = time.perf_counter()
@@ -75,10 +77,13 @@ def _parser() -> argparse.ArgumentParser:
         "with a checkpoint, see lightning-vision predict --help).",
     )
     parser.add_argument(
-        "--model", required=True, type=Path, metavar="F.onnx", help="as lightning-vision export wrote it"
+        "--model", required=True, type=Path, metavar="F.onnx", help="a file that lightning-vision export wrote"
     )
     parser.add_argument(
-        "folder", type=Path, metavar="DIR", help="a folder in it that is named after a class tells the true class"
+        "folder",
+        type=Path,
+        metavar="DIR",
+        help="a folder of images; sub-folders named after a class give the true class",
     )
     parser.add_argument(
         "--output",
@@ -92,13 +97,13 @@ def _parser() -> argparse.ArgumentParser:
         "--gallery",
         default="true",
         metavar="true|false|N",
-        help=f"a page with the N images that the classifier is least sure of; default: {GALLERY}",
+        help=f"a page with the N least confident predictions; default: {GALLERY}",
     )
     parser.add_argument(
         "--head",
         choices=("auto", "none"),
         default="auto",
-        help="what was learned on this device (F.head.npz): used if it is there, or not; default: %(default)s",
+        help="whether to use the head that was trained on this device (F.head.npz), if there is one; default: %(default)s",
     )
     return parser
 
@@ -126,7 +131,7 @@ def _report(table: PredictionTable) -> None:
     if rejected := int(tally.rejected.sum()):
         print_line(printable(f"Rejected: {rejected:,} of {tally.count:,}."))
     if known := int(tally.true.sum()):
-        text = f"Accuracy: {tally.right.sum() / known:.4f} on {known:,} in folders named after a class"
+        text = f"Accuracy: {tally.right.sum() / known:.4f} on {known:,} images in folders named after a class"
         if 0 < tally.true_and_kept < known:
             kept = tally.right_and_kept.sum() / tally.true_and_kept
             text += f"; {kept:.4f} on the {tally.true_and_kept:,} that were not rejected"

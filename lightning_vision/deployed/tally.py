@@ -1,4 +1,4 @@
-"""What is remembered of many predictions: counts for each class, and the few images that are worth a look."""
+"""Counts of predictions for each class, and the least confident predictions and most confident errors."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Case:
     predicted: str
     confidence: float
     second: str
-    """The class that came next; empty if there is but one."""
+    """The second most probable class; empty if there is only one."""
     second_probability: float
     rejected: bool
     true: str
@@ -32,7 +32,7 @@ class Tally:
 
     Args:
         class_names: Of the classifier.
-        most: Cases of each kind that are remembered.
+        most: Cases of each kind that are kept.
     """
 
     def __init__(self, class_names: tuple[str, ...], most: int) -> None:
@@ -58,7 +58,7 @@ class Tally:
         Args:
             path: Relative to the folder of images; a folder in it that is named after a class is its true class.
             probability: (C,).
-            rejected: Whether the classifier should not be believed.
+            rejected: Whether the prediction is rejected.
         """
         j = int(probability.argmax())
         others = np.delete(probability, j)
@@ -87,12 +87,12 @@ class Tally:
 
     @property
     def unsure(self) -> list[Case]:
-        """Those of the lowest confidence, lowest first; those that came earlier before others."""
+        """The least confident predictions, lowest first; ties in the order of the images."""
         return [case for _, _, case in sorted(self._unsure, reverse=True)]
 
     @property
     def errors(self) -> list[Case]:
-        """Those that were wrong with the highest confidence, highest first."""
+        """The most confident errors, highest first."""
         return [case for _, _, case in sorted(self._errors, reverse=True)]
 
     def _remember(self, heap: list[tuple[float, int, Case]], rank: float, case: Case) -> None:

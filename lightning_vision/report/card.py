@@ -1,4 +1,4 @@
-"""The scenario card: what a reader must know to judge the figures, and to get them again."""
+"""The scenario card: what a reader needs to judge and to reproduce the figures."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lightning_vision.report.runs import Group, ReportRun
 from lightning_vision.terminal.wording import few, figure, plural
 
 MOST_VALUES = 8
-"""Different values of one fact that are listed."""
+"""The most values that are listed for one fact."""
 UNKNOWN = "not recorded"
 TRAINED_ON = {
     "in22k": "ImageNet-22k",
@@ -40,7 +40,7 @@ class Fact:
 
 
 def scenario_card(group: Group) -> list[Fact]:
-    """The facts of a group's runs, bases included; differences between the runs are said."""
+    """The facts of a group's runs, including bases; values that differ between runs are listed with the runs."""
     runs = [*group.runs, *group.bases]
     facts = [
         _fact("data", runs, _data),
@@ -53,7 +53,7 @@ def scenario_card(group: Group) -> list[Fact]:
         _fact("remarks on the data", runs, lambda run: _texts(run.results.run.data.get("remarks"))),
         Fact("seeds", [", ".join(str(seed) for seed in sorted({run.seed for run in runs}))]),
         _fact("backbone", runs, _backbone),
-        _fact("what the backbone saw before", runs, lambda run: _weights(run)[1]),
+        _fact("data of the pretrained backbone", runs, lambda run: _weights(run)[1]),
         _views(runs),
         _fact("input size", runs, lambda run: str(_argument(run, "image_size"))),
         _fact("device", runs, _device),
@@ -66,7 +66,7 @@ def scenario_card(group: Group) -> list[Fact]:
 
 
 def run_notes(group: Group, most: int = 30) -> list[str]:
-    """What users were told while the runs went on, each once, with the runs that said it."""
+    """The notes of the runs, each once, with the runs that have it."""
     told: dict[str, list[str]] = {}
     for run in group.runs:
         for note in run.results.notes:
@@ -95,7 +95,7 @@ def _first(values: list[str]) -> list[str]:
 
 
 def _whose(of: Sequence[ReportRun], runs: Sequence[ReportRun]) -> str:
-    """Of which runs something holds, in few words."""
+    """The runs that something applies to, in few words."""
     seeds, methods = {run.seed for run in of}, {run.method for run in of}
     if all(run in of for run in runs if run.seed in seeds):
         return f"seed {', '.join(str(seed) for seed in sorted(seeds))}"
@@ -130,7 +130,7 @@ def _option(run: ReportRun, name: str) -> Any:
 
 def _data(run: ReportRun) -> str:
     source, root = str(run.results.run.data.get("class_path", UNKNOWN)).rsplit(".", 1)[-1], _argument(run, "root")
-    # The last part alone: the page is sent to others, whom the folders of this machine do not concern.
+    # Only the last part: the page is sent to others, who need not see the folders of this machine.
     folder = PurePath(root).name if isinstance(root, str) and root != UNKNOWN else ""
     return f"{source}, {folder}" if folder else source
 
@@ -140,7 +140,7 @@ def _images(run: ReportRun) -> str:
     counts = [samples.get(part) for part in ("train", "val", "test")] if isinstance(samples, dict) else []
     if not counts or not all(isinstance(count, int) for count in counts):
         return UNKNOWN
-    left = f"; {skipped} could not be read and were left out" if skipped else ""
+    left = f"; {skipped} unreadable images were left out" if skipped else ""
     return ", ".join(f"{count:,}" for count in counts) + left
 
 
@@ -153,7 +153,7 @@ def _views_of(run: ReportRun) -> str:
     views = _argument(run, "views")
     if not isinstance(views, int) or not views:
         return "none"
-    return f"{views} of each where the backbone is frozen, drawn by data.seed {_argument(run, 'seed')}: the same for all seeds"
+    return f"{views} of each image if the backbone is frozen, drawn with data.seed {_argument(run, 'seed')} and the same for all seeds"
 
 
 def _leaks(run: ReportRun) -> str:
@@ -181,20 +181,18 @@ def _backbone(run: ReportRun) -> str:
 
 def _weights(run: ReportRun) -> tuple[str, str]:
     """Where a backbone's weights are from, and what they were trained on, as far as timm's name of them says."""
-    unseen = "whether test images are among it was not looked at"
+    unseen = "overlap with the test images was not checked"
     if not run.config:
         return "origin of its weights not recorded", UNKNOWN
     if file := _option(run, "backbone_weights"):
-        return f"weights of {PurePath(str(file)).name}", f"not known, the weights are a file: {unseen}"
+        return f"weights of {PurePath(str(file)).name}", f"not known, the weights come from a file; {unseen}"
     if not _option(run, "pretrained"):
-        return "random weights", "nothing: no overlap with the test images"
+        return "random weights", "none"
     tag = run.results.network.backbone.partition(".")[2]
     what = " and ".join(name for token, name in TRAINED_ON.items() if token in tag.split("_"))
     if not what:
-        what = (
-            f"what timm's tag {tag} stands for" if tag else "what timm's default weights of that name were trained on"
-        )
-    return "pretrained weights", f"{what}: {unseen}"
+        what = f"see timm's tag {tag}" if tag else "see timm's default weights of that name"
+    return "pretrained weights", f"{what}; {unseen}"
 
 
 def _device(run: ReportRun) -> str:
@@ -210,7 +208,7 @@ def _energy(run: ReportRun) -> str:
     return (
         "measured by a power counter"
         if energy.mode == "measured"
-        else "estimated from the load: no power counter was found"
+        else "estimated from the load (no power counter was found)"
     )
 
 
@@ -223,14 +221,14 @@ def _grid(run: ReportRun) -> str:
 
 
 def _versions(runs: Sequence[ReportRun]) -> list[Fact]:
-    """One line for the versions that all runs share, and one for each that differs."""
+    """One fact for the versions that all runs share, and one for each that differs."""
     environments = [run.results.environment.model_dump() for run in runs]
     names = list(dict.fromkeys(name for environment in environments for name in environment))
     names = [name for name in names if name not in ("device", "devices", "precision", "git_commit")]
     alike = [name for name in names if len({str(environment.get(name)) for environment in environments}) == 1]
     shared = Fact("versions", [", ".join(f"{name} {environments[0][name]}" for name in alike)] if alike else [])
     differing = [name for name in names if name not in alike]
-    return [shared, *(_fact(f"version of {name}, which differs", runs, partial(_version, name)) for name in differing)]
+    return [shared, *(_fact(f"version of {name} (differs)", runs, partial(_version, name)) for name in differing)]
 
 
 def _version(name: str, run: ReportRun) -> str:

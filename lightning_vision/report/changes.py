@@ -1,6 +1,6 @@
-"""What updates did: forgetting per class, images that were right before and wrong after, what is taken for what.
+"""The effect of updates: forgetting per class, and images whose prediction changed from correct to wrong or back.
 
-Everything comes from a run's predictions for the test images after each experience.
+Everything is computed from a run's predictions for the test images after each experience.
 """
 
 from __future__ import annotations
@@ -18,27 +18,27 @@ SHOWN = 12
 
 @dataclass(frozen=True)
 class ClassChange:
-    """What the stream did to one class; recalls lie between 0 and 1."""
+    """How one class changed over the stream; recalls are between 0 and 1."""
 
     name: str
     support: int
     """Its test images."""
     best_before: float | None
-    """The best recall after an experience before the last, from the first on in which the class was learned."""
+    """The best recall before the last experience, from the experience on in which the class was learned."""
     before: float | None
-    """Recall before the last update: after the last experience but one."""
+    """Recall before the last update, after the last experience but one."""
     after: float | None
     """Recall at the end."""
 
     @property
     def forgetting(self) -> float | None:
-        """Best earlier recall minus the last; negative for a class that has never been so good. None where undefined."""
+        """Best earlier recall minus the last; negative if the last is the best. None if it is not defined."""
         return None if self.best_before is None or self.after is None else self.best_before - self.after
 
 
 @dataclass(frozen=True)
 class FlippedImage:
-    """A test image whose prediction an update turned from right to wrong, or from wrong to right."""
+    """A test image whose prediction an update changed from correct to wrong, or from wrong to correct."""
 
     row: int
     """In the sample table."""
@@ -52,16 +52,17 @@ class FlippedImage:
 
 @dataclass(frozen=True)
 class Flips:
-    """What one update turned over."""
+    """The images whose prediction one update changed from correct to wrong, or back."""
 
     experience: int
     name: str
     lost: int
-    """Images that were right after the experience before and are wrong after this one."""
+    """Images that were correct after the previous experience and are wrong after this one."""
     won: int
-    """Those that were wrong and are right."""
-    surest_lost: list[FlippedImage]
-    surest_won: list[FlippedImage]
+    """Images that were wrong and are correct."""
+    confident_lost: list[FlippedImage]
+    """The most confident of them."""
+    confident_won: list[FlippedImage]
 
 
 def recalls(predictions: RunPredictions, classes: int) -> npt.NDArray[np.float64]:
@@ -83,7 +84,7 @@ def class_changes(run: ReportRun) -> list[ClassChange]:
     without test images, or with a single experience.
 
     Returns:
-        C changes, in the order of the classes; none where there are no predictions.
+        C changes, in the order of the classes; empty without predictions.
     """
     predictions = run.predictions()
     if predictions is None:
@@ -112,14 +113,14 @@ def class_changes(run: ReportRun) -> list[ClassChange]:
 
 
 def flips(run: ReportRun, shown: int = SHOWN) -> list[Flips]:
-    """What each update but the first turned over.
+    """The images that each update but the first changed from correct to wrong, or back.
 
     Args:
         run: A run.
-        shown: Most images that are named of either kind, those with the surest new predictions first.
+        shown: The largest number of images that are listed of each kind, the most confident new predictions first.
 
     Returns:
-        One for each experience from the second on; none where there are no predictions.
+        One for each experience from the second on; empty without predictions.
     """
     predictions = run.predictions()
     if predictions is None:
@@ -139,7 +140,7 @@ def _images(
     run: ReportRun, predictions: RunPredictions, t: int, rows: npt.NDArray[np.int64], shown: int
 ) -> list[FlippedImage]:
     names = run.results.class_names
-    surest = rows[np.argsort(-predictions.confidence[t, rows], kind="stable")][:shown]
+    confident = rows[np.argsort(-predictions.confidence[t, rows], kind="stable")][:shown]
     return [
         FlippedImage(
             row=int(predictions.index[n]),
@@ -149,5 +150,5 @@ def _images(
             after=names[predictions.predicted[t, n]],
             confidence=float(predictions.confidence[t, n]),
         )
-        for n in surest
+        for n in confident
     ]

@@ -1,4 +1,4 @@
-"""The charts of what updates did to classes and images: forgetting per class, and predictions that turned over."""
+"""The charts of forgetting per class, and of predictions that updates changed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from lightning_vision.terminal.wording import plural
 
 MOST_CLASSES = 30
 MOST_PANELS = 24
-LOST, WON = "right before, wrong after", "wrong before, right after"
+LOST, WON = "correct before, wrong after", "wrong before, correct after"
 ORANGE, BLUE = "#D55E00", "#3A93D0"
 
 
@@ -40,11 +40,11 @@ def mean_forgetting(changes: Sequence[Sequence[ClassChange]]) -> dict[str, float
 
 
 def forgetting_chart(forgetting: dict[str, dict[str, float]], methods: Sequence[str]) -> Chart | None:
-    """Which classes paid for the updates: a row a class, a point a method; None where nothing is defined.
+    """Forgetting of each class: a row per class, a point per method; None if nothing is defined.
 
     Args:
         forgetting: By method and class name; see ``mean_forgetting``.
-        methods: All methods of the page, for their hues.
+        methods: All methods of the page, for their colours.
     """
     by_class = by_key(item for of_method in forgetting.values() for item in of_method.items())
     if not by_class:
@@ -80,13 +80,13 @@ def forgetting_chart(forgetting: dict[str, dict[str, float]], methods: Sequence[
         datasets=datasets,
         headings=("class", *forgetting),
         rows=[(name, *(f"{100 * of[name]:.1f}" if name in of else "" for of in forgetting.values())) for name in worst],
-        note="Best earlier recall minus the last. Worst first, by the mean over methods; left of 0 a class got better. Means over seeds. "
-        + (f"The table has {left} more." if left else ""),
+        note="Best earlier recall minus the last, means over seeds. Classes are sorted by the mean over methods, the most forgotten first; below 0 a class improved. "
+        + (f"The table has {left} more classes." if left else ""),
     )
 
 
 def flips_chart(flips: dict[str, list[list[Flips]]]) -> Chart | None:
-    """Test images that each update turned over, won above and lost below; None where there is none.
+    """Test images whose prediction each update changed, gained above and lost below; None if there are none.
 
     Args:
         flips: By method, of each seed.
@@ -119,12 +119,12 @@ def flips_chart(flips: dict[str, list[list[Flips]]]) -> Chart | None:
     said = ", ".join(f"{method} {total:+.0f}" for method, total in totals.items())
     return Chart(
         name="flips",
-        title="Images that an update turned over",
-        words=f"Test images won and lost by each update, a panel a method. Won minus lost in all: {said}.",
+        title="Images whose prediction an update changed",
+        words=f"Test images gained and lost by each update, a panel per method. Gained minus lost in total: {said}.",
         spec=finish_panels(bars, "rows", list(shown.values()), width=max(150, min(240, 26 * longest)), height=130),
         datasets={"rows": rows},
-        headings=("method", "experience", "name", "won", "lost", "difference"),
+        headings=("method", "experience", "name", "gained", "lost", "difference"),
         rows=listed,
-        note="Above 0: wrong before the update and right after; below: right before and wrong after. Means over seeds. "
-        + (f"{plural(left, 'method')} with lower accuracy left out." if left else ""),
+        note="Above 0: wrong before the update and correct after it; below 0: correct before and wrong after. Means over seeds. "
+        + (f"{plural(left, 'method')} with lower accuracy are not shown." if left else ""),
     )

@@ -1,4 +1,4 @@
-"""The charts of accuracy against what it costs, with the Pareto front."""
+"""The charts of accuracy against cost, with the Pareto front."""
 
 from __future__ import annotations
 
@@ -26,25 +26,25 @@ from lightning_vision.report.runs import Group
 from lightning_vision.terminal.wording import figure, plural
 
 MOST_NAMED = 8
-"""Points up to which each has its name beside it; of more, those on the front, Retrain and the base."""
+"""With at most so many points each is labelled; with more, only the front, Retrain and the base."""
 SIDES: dict[str, tuple[Literal["left", "right"], int, int]] = {
     "upper right": ("left", 10, -8),
     "lower right": ("left", 10, 12),
     "upper left": ("right", -10, -8),
     "lower left": ("right", -10, 12),
 }
-"""Where the name of a point can stand: its alignment, and pixels to the right and down."""
+"""Positions for the label of a point: its alignment, and pixels to the right and down."""
 _WIDTH, _HEIGHT, _LETTER, _LINE = 460, 330, 7, 12
 """Pixels, about: of the drawing in a page, of a letter, of a line."""
 
 
 def cost_chart(group: Group, methods: Sequence[str], cost: Cost) -> Chart | None:
-    """Accuracy against the cost of learning the increments; None where no method's cost is known and above 0.
+    """Accuracy against the cost of learning the increments; None if no method has a known cost above 0.
 
     Args:
         group: What is ranked.
-        methods: All methods of the page, for their hues.
-        cost: What is on the logarithmic axis. What costs nothing stands at its left edge.
+        methods: All methods of the page, for their colours.
+        cost: On the logarithmic axis. Methods without cost are drawn at its left edge.
     """
     unit, what = ("kWh", "energy") if cost == "energy" else ("s", "time")
     points = front_points(group.methods, group.bases, cost)
@@ -96,11 +96,11 @@ def cost_chart(group: Group, methods: Sequence[str], cost: Cost) -> Chart | None
     ]
     missing = [one.label for one in group.ranking.methods if one.label not in {row["c0"] for row in drawn}]
     notes = [
-        "Upper left is better. The grey steps are the Pareto front: nothing is as good and cheaper than what stands on it. "
-        "Vertical lines: 95 % intervals, for new seeds and new test images. Training the base is not counted; the dotted line at the left edge is cost 0.",
-        "" if any(point.kind == "retrain" for point in points) else f"No complete run of {RETRAIN} is among these, which would show what learning anew from all data reaches and costs.",
+        "Upper left is better. The grey steps are the Pareto front: no other method is both cheaper and at least as accurate. "
+        "Vertical lines: 95 % intervals over seeds and test images. Training the base is not included; the dotted line at the left edge is cost 0.",
+        "" if any(point.kind == "retrain" for point in points) else f"There is no complete run of {RETRAIN}, which would show the accuracy and cost of retraining on all data.",
         "" if base else "The accuracy of the base is not known.",
-        f"Of unknown {what}: {', '.join(missing)}." if missing else "",
+        f"Not shown, since their {what} is not known: {', '.join(missing)}." if missing else "",
     ]  # fmt: skip
     cheapest = sorted((row for row in rows if row["c7"] == "yes"), key=lambda row: (row["c1"], row["c2"]))
     best = ", ".join(f"{row['c0']} ({row['c5']}, {percent(row['c2'])})" for row in cheapest)
@@ -113,7 +113,7 @@ def cost_chart(group: Group, methods: Sequence[str], cost: Cost) -> Chart | None
         headings=("method", f"{what} of learning", "accuracy", "95 % interval", "on the front"),
         rows=[
             (
-                row["c0"] if row not in base else f"{BASE}, nothing learned since",
+                row["c0"] if row not in base else f"{BASE}, before any increment",
                 row["c5"],
                 percent(row["c2"]),
                 "not known" if row["c3"] is None else f"{percent(row['c3'])} to {percent(row['c4'])}",
@@ -126,7 +126,7 @@ def cost_chart(group: Group, methods: Sequence[str], cost: Cost) -> Chart | None
 
 
 def _names_by_side(rows: Sequence[Row], left: float, right: float) -> dict[str, list[Row]]:
-    """The points that have a name, by the side on which it lies on no other name and no point, if there is one.
+    """The labelled points, by the side on which the label overlaps no other label and no point, if there is one.
 
     Args:
         rows: All points.
@@ -160,5 +160,5 @@ def _names_by_side(rows: Sequence[Row], left: float, right: float) -> dict[str, 
 
 
 def _overlap(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
-    """Whether two boxes (left, right, top, bottom) have something in common."""
+    """Whether two boxes (left, right, top, bottom) overlap."""
     return one[0] < other[1] and other[0] < one[1] and one[2] < other[3] and other[2] < one[3]

@@ -1,4 +1,4 @@
-"""Run directories on the disk: found, read with care, and what their comparison says of them."""
+"""Finds and reads run directories, and the comparisons that they belong to."""
 
 from __future__ import annotations
 
@@ -136,9 +136,9 @@ def _take_run(found: Found, path: Path) -> None:
     try:
         config = read_options_file(directory.config)
     except FileNotFoundError:
-        found.remarks[path] = "it has no config.yaml: of its options only the learning strategy's are known"
+        found.remarks[path] = "it has no config.yaml: only the options of the learning strategy are known"
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        found.remarks[path] = f"its config.yaml cannot be read ({_reason(error)}): of its options only the learning strategy's are known"  # fmt: skip
+        found.remarks[path] = f"its config.yaml cannot be read ({_reason(error)}): only the options of the learning strategy are known"  # fmt: skip
     found.runs.append(FoundRun(path, results, config, written, is_base=_stops_after_base(config, results)))
 
 
@@ -154,7 +154,7 @@ def _take_comparison(found: Found, path: Path) -> None:
         if (path / FAILED).is_file():
             failures = TypeAdapter(dict[str, Failure]).validate_python(_read_json(path / FAILED))
     except (OSError, ValueError, RecursionError) as error:
-        found.left_out.append(LeftOut(path / COMPARISON, f"the runs are named by their options: {_reason(error)}"))
+        found.left_out.append(LeftOut(path / COMPARISON, f"runs are labelled by their options: {_reason(error)}"))
         return
     found.comparisons.append(FoundComparison(path, file, failures))
 
@@ -186,7 +186,7 @@ def _say_what_is_missing(found: Found, started: Sequence[Path]) -> None:
     """Runs that have not finished an experience, and cells that have not begun."""
     run_paths = [run.path.resolve() for run in found.runs]
     reasons = {
-        path.resolve(): "it has a config.yaml and no results.json: no experience is finished yet" for path in started
+        path.resolve(): "it has a config.yaml but no results.json: no experience is finished yet" for path in started
     }
     shown = {path.resolve(): path for path in started}
     for comparison in found.comparisons:

@@ -1,4 +1,4 @@
-"""Cross-validation: the folds of one data repeat a method, as seeds do, although each has test images of its own."""
+"""Cross-validation: folds repeat a method, like seeds, but each fold has its own test images."""
 
 from __future__ import annotations
 
@@ -73,6 +73,6 @@ def share_tested(runs: Sequence[ReportRun]) -> float:
 
 
 CROSS_VALIDATION = (
-    "Cross-validation: each fold has its own test images (seed s and fold f of k are shown as s k + f). Folds share training "
-    "images: intervals and tests allow for that, and average the seeds of a fold first."
+    "Cross-validation: each fold has its own test images (seed s and fold f of k are shown as seed s k + f). Intervals and tests "
+    "take into account that folds share training images; the seeds of a fold are averaged first."
 )

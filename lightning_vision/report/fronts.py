@@ -1,4 +1,4 @@
-"""Accuracy against cost: the Pareto front of what can be had for how much."""
+"""Accuracy against cost, and the Pareto front."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ BASE, RETRAIN = "Base", "Retrain"
 
 @dataclass(frozen=True)
 class FrontPoint:
-    """What one method costs and what it reaches: means over its complete runs."""
+    """The cost and the accuracy of one method: means over its complete runs."""
 
     label: str
     kind: Literal["method", "retrain", "base"]
-    """Retraining on all data and the base alone are the ends that others are read against."""
+    """Retraining on all data and the base are references for the methods."""
     accuracy: float
     """Test accuracy after the last experience; of the base: after the base."""
     cost: float
@@ -32,16 +32,16 @@ class FrontPoint:
 
     @property
     def is_free(self) -> bool:
-        """Whether it costs nothing, and so has no place on a logarithmic axis."""
+        """Whether its cost is 0, which a logarithmic axis cannot show."""
         return self.cost <= 0
 
 
 def pareto(costs: Sequence[float], accuracies: Sequence[float]) -> npt.NDArray[np.bool_]:
-    """Which of n points no other one beats: none is as cheap and as good, and cheaper or better.
+    """The points on the Pareto front: no other point is at least as cheap and as accurate, and cheaper or more accurate.
 
     Args:
-        costs: (n,) less is better.
-        accuracies: (n,) more is better.
+        costs: (n,) lower is better.
+        accuracies: (n,) higher is better.
 
     Returns:
         (n,) the points on the front. Equal points are on it together.
@@ -66,7 +66,7 @@ def base_accuracies(methods: Sequence[Method], bases: Sequence[ReportRun]) -> di
 
 
 def front_points(methods: Sequence[Method], bases: Sequence[ReportRun], cost: Cost) -> list[FrontPoint]:
-    """Every method's point, and the base's; methods whose cost is not known have none.
+    """The points of all methods whose cost is known, and of the base.
 
     Args:
         methods: Learning strategies; those without a complete run have no point.

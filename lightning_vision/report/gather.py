@@ -1,4 +1,4 @@
-"""From folders to a comparison: which runs belong together, what they are called, what must be said about them."""
+"""From folders to groups of runs: which runs are ranked together, their labels, and remarks."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from lightning_vision.report.labels import Given, label_runs, other_differences,
 from lightning_vision.report.predictions import key_of_test_set
 from lightning_vision.report.ranking import best_first, rank
 from lightning_vision.report.remarks import remarks_on, why_apart
-from lightning_vision.report.runs import Comparison, Group, Method, ReportRun
+from lightning_vision.report.runs import GatheredRuns, Group, Method, ReportRun
 from lightning_vision.results.run_directory import RunDirectory
 from lightning_vision.terminal.wording import in_lines, plural
 
 Key = tuple[str, frozenset[str], str, int]
-"""What runs must share to be ranked together: test images, classes, scenario, number of experiences."""
+"""Runs are ranked together if these are equal: test images, classes, scenario, number of experiences."""
 
 
-def gather(folders: Sequence[Path]) -> Comparison:
-    """Read all run directories below some folders and sort them into groups that can be ranked together.
+def gather(folders: Sequence[Path]) -> GatheredRuns:
+    """Read all run directories below some folders, and group those that are ranked together.
 
     Args:
         folders: Run directories, comparisons' folders, or folders with several, at any depth.
@@ -48,7 +48,7 @@ def gather(folders: Sequence[Path]) -> Comparison:
         groups = [replace(group, remarks=[why, *group.remarks]) for group, why in zip(groups, apart, strict=True)]
     files = [comparison.file for comparison in found.comparisons]
     title = files[0].name if len(files) == 1 else ", ".join(dict.fromkeys(folder.resolve().name for folder in folders))
-    return Comparison(title, files[0].command if len(files) == 1 else None, groups, found.left_out)
+    return GatheredRuns(title, files[0].command if len(files) == 1 else None, groups, found.left_out)
 
 
 def _refuse(found: Found, folders: Sequence[Path]) -> None:
@@ -59,7 +59,7 @@ def _refuse(found: Found, folders: Sequence[Path]) -> None:
             "folder of a run, of a comparison, or one with several of them, such as runs."
         )
     reasons = in_lines(f"{left.path}: {left.reason}" for left in found.left_out)
-    raise DataError(f"None of the {plural(len(found.left_out), 'run')} in {where} can be reported on:\n{reasons}")
+    raise DataError(f"None of the {plural(len(found.left_out), 'run')} in {where} can be used:\n{reasons}")
 
 
 def _keys(runs: Sequence[FoundRun], remarks: dict[Path, str]) -> list[Key]:
@@ -76,7 +76,7 @@ def _keys(runs: Sequence[FoundRun], remarks: dict[Path, str]) -> list[Key]:
             _add(
                 remarks,
                 run.path,
-                "it has no predictions.npz: its figures have no intervals and no tests, and nothing is said of single images",
+                "it has no predictions.npz: there are no intervals, no tests and no single images for it",
             )
         images.append(key)
     splits = {
@@ -173,14 +173,14 @@ def _one_a_seed(runs: Iterable[ReportRun], written: dict[ReportRun, float]) -> t
             others = ", ".join(str(run.path) for run in alike if run is not best)
             which = "the newest complete one" if best.unfinished is None else "the newest"
             notes.append(
-                f"{best.method} was run more than once with seed {seed}: {best.path} counts, {which}, and not {others}."
+                f"{best.method} was run more than once with seed {seed}: {best.path} is used ({which}), and not {others}."
             )
     return kept, notes
 
 
 def _reordered(runs: Sequence[ReportRun], class_names: Sequence[str]) -> str:
     count = sum(run.file_classes != list(class_names) for run in runs)
-    return f"{plural(count, 'run')} of {len(runs)} count the classes in another order: they are matched by name."
+    return f"{plural(count, 'run')} of {len(runs)} have another order of the classes, which are matched by name."
 
 
 def _add(remarks: dict[Path, str], path: Path, text: str) -> None:

@@ -1,4 +1,4 @@
-"""What methods are called: the learning strategy, and as few of the differing options as tell them apart."""
+"""The labels of methods: the learning strategy, and as few of the differing options as are needed to distinguish them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Mark = tuple[str, ...]
 
 @dataclass(frozen=True)
 class Given:
-    """What a comparison calls the method of one of its runs."""
+    """The label that a comparison gave to the method of a run."""
 
     comparison: str
     label: str
@@ -54,10 +54,10 @@ def label_runs(runs: Sequence[ReportRun], given: Sequence[Given | None]) -> list
     options = [_options(run) for run in runs]
     varying = _varying(runs, options)
     marks: list[Mark] = [tuple(_canonical(option.get(key, _ABSENT)) for key in varying) for option in options]
-    # A comparison's word counts for more than its configurations, which may differ where it does not matter ...
+    # The label of a comparison takes precedence over its configurations, which may differ where it does not matter ...
     first: dict[Given, Mark] = {}
     marks = [mark if name is None else first.setdefault(name, mark) for mark, name in zip(marks, given, strict=True)]
-    # ... or be the same for what it keeps apart, such as an axis over paths.
+    # ... or be the same for methods that it distinguishes, such as those of an axis over paths.
     kept_apart = {mark for mark, times in Counter((mark, name.comparison) for name, mark in first.items()).items() if times > 1}  # fmt: skip
     methods: dict[tuple[Mark, str], list[int]] = {}
     for place, (mark, name) in enumerate(zip(marks, given, strict=True)):
@@ -88,7 +88,7 @@ def other_differences(runs: Sequence[ReportRun]) -> str | None:
         told.append(f"{short} ({'; '.join(values[:5])}{'; ...' if len(values) > 5 else ''})")
     if not told:
         return None
-    return f"The methods differ in more than the learning strategy and its options: {few(told, 8)}."
+    return f"The methods differ in other options than those of the learning strategy: {few(told, 8)}."
 
 
 def _options(run: ReportRun) -> Options:
@@ -145,12 +145,12 @@ def _names(
         alike.setdefault(runs[places[0]].strategy, []).append(number)
     for name, numbers in alike.items():
         own = [options[methods[number][0]] for number in numbers]
-        for number, text in zip(numbers, _told_apart(name, own, varying), strict=True):
+        for number, text in zip(numbers, _distinguished(name, own, varying), strict=True):
             labels[number] = labels[number] or text
     return unique([cut_middle(label or "?") for label in labels])
 
 
-def _told_apart(name: str, options: Sequence[Options], varying: Sequence[str]) -> list[str]:
+def _distinguished(name: str, options: Sequence[Options], varying: Sequence[str]) -> list[str]:
     """The name of the strategy with the fewest differing options, one after the other the one that parts the most."""
     labels = [name] * len(options)
     left = [key for key in varying if len({_canonical(option.get(key, _ABSENT)) for option in options}) > 1]
@@ -199,7 +199,7 @@ def _canonical(value: Any) -> str:
 
 
 def cut_middle(text: str, longest: int = LONGEST) -> str:
-    """On one line, cut in the middle where it is too long: names often differ at both ends."""
+    """The text on one line, shortened in the middle if it is too long: names often differ at both ends."""
     if len(text) > 4 * longest:
         text = f"{text[: 2 * longest]}…{text[-2 * longest :]}"
     line, half = printable(" ".join(text.split())), (longest - 1) // 2
@@ -207,7 +207,7 @@ def cut_middle(text: str, longest: int = LONGEST) -> str:
 
 
 def unique(labels: Sequence[str]) -> list[str]:
-    """The labels, those that are not the first of their kind with a number."""
+    """The labels, with a number after repeated ones."""
     used: dict[str, None] = {}
     for label in labels:
         text, number = label, 1

@@ -25,17 +25,17 @@ from lightning_vision.report.runs import Group, ReportRun
 from lightning_vision.results.run_directory import RunDirectory
 from lightning_vision.terminal.wording import few, figure, plural
 
-CURVES = {"val/accuracy": "Validation accuracy while learning", "train/loss": "Training loss while learning"}
+CURVES = {"val/accuracy": "Validation accuracy during training", "train/loss": "Training loss during training"}
 MOST_POINTS, MOST_POINTS_IN_ALL = 200, 24_000
 """Of one curve, and of all in a chart."""
 
 
 def curve_charts(group: Group, methods: Sequence[str], columns: Mapping[str, str] = CURVES) -> list[Chart]:
-    """Logged figures of every run over the steps of the stream; none of a figure that no run has logged.
+    """Logged metrics of every run over the steps of the stream; no chart for a metric that no run has logged.
 
     Args:
         group: The runs; those of the base alone are drawn grey.
-        methods: All methods of the page, for their hues.
+        methods: All methods of the page, for their colours.
         columns: What each figure is, by its name in metrics.csv.
     """
     metrics: dict[ReportRun, pd.DataFrame | str] = {}
@@ -111,7 +111,7 @@ def _chart(
     x = alt.X("c1:Q", title="step of the stream", axis=alt.Axis(tickMinStep=1, format="~s"))
     y = alt.Y(
         "c2:Q",
-        title=title.removesuffix(" while learning").lower(),
+        title=title.removesuffix(" during training").lower(),
         axis=SHARE if is_share else alt.Axis(),
         scale=alt.Scale(zero=False),
     )
@@ -122,10 +122,10 @@ def _chart(
         alt.Chart(named("ends")).mark_point(filled=True, size=55, opacity=1).encode(x=x, y=y, color=hue, shape=shape, fillOpacity=strength, tooltip=told),
     ]  # fmt: skip
     notes = [
-        f"A line for each of {plural(len(listed), 'run')}; a mark where an experience ended. A click on a method in the legend brings out its runs.",
-        "Grey and dashed: the base alone." if datasets["bases"] else "",
-        "Validation images are those of the experience that is being learned." if column.startswith("val/") else "",
-        f"Not logged, as in a closed form, which has no epochs: {few(without)}." if without else "",
+        f"One line for each of {plural(len(listed), 'run')}; a mark at the end of each experience. Click a method in the legend to highlight its runs.",
+        "Grey and dashed: the base." if datasets["bases"] else "",
+        "Accuracy is measured on the validation images of the current experience." if column.startswith("val/") else "",
+        f"Without logged values (closed forms have no epochs): {few(without)}." if without else "",
         f"metrics.csv could not be read: {few(broken)}." if broken else "",
     ]
     return Chart(

@@ -1,4 +1,4 @@
-"""Who got which test image right: a method as a matrix of seeds and images, matched with another by seed and path hash."""
+"""Which test images a method classifies correctly, as a matrix of seeds and images, matched with another by seed and path hash."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Groups = npt.NDArray[np.str_] | None
 
 @dataclass(frozen=True, eq=False)
 class Matrix:
-    """What the models of one method make of N test images after the last experience, one model a seed."""
+    """The results of the models of one method on N test images after the last experience, one model per seed."""
 
     seeds: tuple[int, ...]
     """S of them, ascending."""
@@ -28,9 +28,9 @@ class Matrix:
     correct: Correct
     """(S, N)"""
     groups: Groups
-    """(N,); None where each image is a case of its own."""
+    """(N,); None if images are independent."""
     seed_free: bool
-    """Whether two or more seeds predict the very same."""
+    """Whether two or more seeds give the same predictions."""
 
 
 @dataclass(frozen=True)
@@ -48,10 +48,10 @@ def matrix_of(runs: Sequence[ReportRun]) -> Matrix | None:
     """The matrix of one method.
 
     Args:
-        runs: Its runs, one a seed. Those without predictions that can be used are not in the matrix.
+        runs: Its runs, one per seed. Runs without usable predictions are left out.
 
     Returns:
-        None where no run has predictions, or no image is in the test sets of all.
+        None if no run has predictions, or no image is in all test sets.
     """
     found = {run.seed: predictions for run in runs if (predictions := run.predictions()) is not None}
     seeds = tuple(sorted(found))

@@ -1,4 +1,4 @@
-"""The figures of one method and how sure they are: test accuracy, macro F1, forgetting, recall of each class."""
+"""The figures of one method with their intervals: test accuracy, macro F1, forgetting, recall of each class."""
 
 from __future__ import annotations
 
@@ -26,24 +26,24 @@ _forgetting: Measure = attrgetter("results.forgetting")
 
 @dataclass(frozen=True)
 class MethodFigures:
-    """Means over the complete runs of a method, with their 95 % intervals where predictions tell of them."""
+    """Means over the complete runs of a method, with their 95 % intervals if there are predictions."""
 
     accuracy: Interval
     """On the whole test set after the last experience."""
     seed_free: bool
-    """Whether all of two or more seeds predict the very same."""
+    """Whether two or more seeds give the same predictions."""
     macro_f1: Interval | None
-    """None where it is not known."""
+    """None if it is not known."""
     forgetting: Interval | None
 
 
 def figures_of(runs: Sequence[ReportRun], matrix: Matrix | None) -> MethodFigures:
-    """What is known of a method.
+    """The figures of a method.
 
     Args:
         runs: Its complete runs, one or more.
-        matrix: See ``matrix_of``. Where it lacks a seed or an image of a run there are means without intervals: an interval
-            over other runs would be taken for theirs.
+        matrix: See ``matrix_of``. If it lacks a seed or an image of a run, there are means without intervals, since an interval
+            would be over other runs.
     """
     accuracy, macro_f1, forgetting = (_mean(runs, of) for of in (_accuracy, _macro_f1, _forgetting))
     seed_free = matrix is not None and matrix.seed_free and len(matrix.seeds) == len(runs)
@@ -66,7 +66,7 @@ def figures_of(runs: Sequence[ReportRun], matrix: Matrix | None) -> MethodFigure
 
 
 def folded_figures(runs: Sequence[ReportRun]) -> MethodFigures:
-    """What is known of a method in a cross-validation: means over folds, the seeds of a fold averaged first.
+    """The figures of a method in a cross-validation: means over folds, the seeds of a fold averaged first.
 
     Args:
         runs: Its complete runs, one or more, all of folds.
@@ -81,13 +81,13 @@ def folded_figures(runs: Sequence[ReportRun]) -> MethodFigures:
 
 
 def recall_intervals(runs: Sequence[ReportRun]) -> dict[str, Interval]:
-    """The recall of each class with test images: an accuracy too, that of the class's images.
+    """The recall of each class with test images: the accuracy on the images of the class.
 
     Args:
         runs: Of one method, on one test set.
 
     Returns:
-        By class name; none where a run lacks predictions.
+        By class name; empty if a run has no predictions.
     """
     matrix = matrix_of(runs)
     if matrix is None or len(matrix.seeds) < len(runs):
@@ -104,7 +104,7 @@ def recall_intervals(runs: Sequence[ReportRun]) -> dict[str, Interval]:
 def _forgotten(
     run: ReportRun, predictions: RunPredictions, place: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.float64] | None:
-    """(N,) pseudovalues of a run's forgetting; None where its test parts are not known, or give another figure."""
+    """(N,) pseudovalues of a run's forgetting; None if its test parts are not known, or do not give the recorded figure."""
     forgetting, last = run.results.forgetting, len(predictions.predicted) - 1
     if forgetting is None or predictions.part is None:
         return None
@@ -122,6 +122,6 @@ def _forgotten(
 
 
 def _mean(runs: Sequence[ReportRun], of: Measure) -> Interval | None:
-    """The mean, with nothing known of how sure it is; None if the figure of any run is not known."""
+    """The mean without an interval; None if the figure of any run is not known."""
     mean = mean_of_all([of(run) for run in runs])
     return None if mean is None else Interval(mean, None, None)

@@ -1,4 +1,4 @@
-"""A report as one HTML page that asks no network for anything, with its charts as PNG and its tables as CSV and Markdown."""
+"""A report as one HTML page without network requests, with its charts as PNG and its tables as CSV and Markdown."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from markupsafe import Markup
 
 from lightning_vision.drawing.page_template import page_environment
 from lightning_vision.report.chart import VEGA_LITE, look, percent, points
-from lightning_vision.report.runs import Comparison, ReportRun
+from lightning_vision.report.runs import GatheredRuns, ReportRun
 from lightning_vision.report.sections import Section, group_section
 from lightning_vision.report.sharing import Savings, savings
 from lightning_vision.report.statistics import FEWEST_SEEDS
@@ -26,14 +26,14 @@ from lightning_vision.storage.atomic_write import write_atomically, write_text_a
 from lightning_vision.terminal.wording import figure, plural, printable_values
 
 Images = Callable[[ReportRun, int], bytes | None]
-"""A test image of a run by its row in the sample table, as a JPEG; None where it cannot be had."""
+"""A test image of a run by its row in the sample table, as a JPEG; None if it is not available."""
 
 PAGE = "report.html"
 VERDICTS = {
-    "best": "the highest mean",
-    "different": "significant",
-    "not told apart": "not significant",
-    "cannot tell": "cannot tell",
+    "best": "highest mean",
+    "significant": "yes",
+    "not significant": "no",
+    "not tested": "not tested",
 }
 _SCRIPTS = ("charts.js", "matrix.js", "confusion.js")
 
@@ -49,24 +49,24 @@ class ReportFiles:
 
 @dataclass(frozen=True)
 class _Script:
-    """A script of the page, and by what its policy knows it."""
+    """A script of the page, and its hash for the content security policy."""
 
     text: Markup
 
     @property
     def source(self) -> Markup:
-        """The hash that allows this text and no other to run."""
+        """The hash that allows exactly this text to run."""
         digest = base64.b64encode(hashlib.sha256(self.text.encode()).digest()).decode()
         return Markup(f"'sha256-{digest}'")
 
 
-def write_report(comparison: Comparison, output: Path, images: Images | None = None) -> ReportFiles:
+def write_report(comparison: GatheredRuns, output: Path, images: Images | None = None) -> ReportFiles:
     """Write report.html, a PNG of each chart, and the tables.
 
     Args:
         comparison: What was gathered.
         output: The folder; made if need be.
-        images: Gives the test images that an update turned over; None: they are only counted.
+        images: Returns test images whose prediction an update changed; None: they are only counted.
 
     Raises:
         TrainingError: A file cannot be written.
@@ -96,7 +96,7 @@ def vega() -> str:
     return bundle
 
 
-def _page(comparison: Comparison, sections: list[Section]) -> str:
+def _page(comparison: GatheredRuns, sections: list[Section]) -> str:
     environment = page_environment()
     environment.filters |= {
         "json": json_block,
@@ -128,7 +128,7 @@ def _page(comparison: Comparison, sections: list[Section]) -> str:
 
 
 def json_block(value: Any) -> Markup:
-    """JSON that can stand in a script element: nothing in it ends the element or begins another."""
+    """JSON for a script element: nothing in it closes the element or opens another."""
     text = json.dumps(value, allow_nan=False, separators=(",", ":"))
     if "\\" in text:  # a text in it has more than plain characters
         text = json.dumps(printable_values(value), allow_nan=False, separators=(",", ":"))
@@ -136,7 +136,7 @@ def json_block(value: Any) -> Markup:
 
 
 def script(text: str) -> _Script:
-    """A script that can stand in the page: what would end its element is spelt otherwise, and means the same."""
+    """A script for the page; text that would close its element is escaped."""
     return _Script(Markup(text.replace("</script", "<\\/script").replace("<!--", "<\\!--")))
 
 
@@ -158,28 +158,30 @@ def _time(seconds: float) -> str:
     return f"{figure(seconds)} s"
 
 
-def _notices(comparison: Comparison, sections: list[Section]) -> list[str]:
-    """What a reader must know before any figure."""
+def _notices(comparison: GatheredRuns, sections: list[Section]) -> list[str]:
+    """What a reader must know before the figures."""
     several = len(sections) > 1
     found = []
     for section in sections:
         ranking = section.group.ranking
         told = list(section.group.remarks)
-        if len(ranking.methods) > 1 and not ranking.can_tell:
-            told.insert(0, f"This page cannot tell whether differences are real: that takes at least {FEWEST_SEEDS} seeds that methods have in common, and their predictions for common test images.")  # fmt: skip
+        if len(ranking.methods) > 1 and not ranking.tested:
+            told.insert(0, f"Differences could not be tested: a test needs at least {FEWEST_SEEDS} common seeds, and predictions for the same test images.")  # fmt: skip
         found += [f"{section.group.name}: {remark}" if several else remark for remark in told]
     return found
 
 
 def _shared(saved: Savings) -> list[str]:
-    """What sharing saved, in words."""
+    """What sharing bases and features saved, in sentences."""
     words = []
     if saved.base_users:
-        words.append(f"{plural(saved.base_users, 'run')} started from {plural(saved.bases, 'base')}: a base was not trained again {plural(saved.bases_not_trained, 'time')}.")  # fmt: skip
+        words.append(f"{plural(saved.base_users, 'run')} started from {plural(saved.bases, 'shared base')}, which saved training a base {plural(saved.bases_not_trained, 'time')}.")  # fmt: skip
     if saved.bases_elsewhere:
-        words.append(f"{plural(saved.bases_elsewhere, 'run')} started from a base that is not among these runs: what that saved is not known.")  # fmt: skip
+        words.append(f"{plural(saved.bases_elsewhere, 'run')} started from a base that is not among these runs; what that saved is not known.")  # fmt: skip
     if saved.passes_saved:
         words.append(f"The feature cache saved {saved.passes_saved:,} passes through the backbone.")
     if saved.untracked:
-        words.append(f"The energy of {plural(saved.untracked, 'run')} was not tracked and is not in the sums.")
+        words.append(
+            f"The energy of {plural(saved.untracked, 'run')} was not tracked and is not included in the totals."
+        )
     return words

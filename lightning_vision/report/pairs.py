@@ -1,4 +1,4 @@
-"""Every method against every other: what is tested, what it is corrected for, and why where nothing can be told."""
+"""Tests between all pairs of methods, with Holm's correction, and the reasons why pairs were not tested."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def image_pairs(ranked: Sequence[Method], matrices: Mapping[str, Matrix | None])
             both = set(one.seeds) & set(other.seeds)
             return Pair(difference, why="no common test images" if both else "no predictions of a common seed")
         test = difference_test(matched.first, matched.second, groups=matched.groups)
-        few = f"under {FEWEST_SEEDS} common seeds" if test.seeds < FEWEST_SEEDS else ""
+        few = f"fewer than {FEWEST_SEEDS} common seeds" if test.seeds < FEWEST_SEEDS else ""
         return Pair(test.difference, test, why=few or ("" if test.p_value is not None else "a single case"))
 
     return _corrected(ranked, compare)
@@ -84,7 +84,7 @@ def fold_pairs(ranked: Sequence[Method]) -> Pairs:
         runs = [one[seed] for seed in seeds]
         first, second = (by_fold(of, attrgetter("accuracy")) for of in (runs, [other[seed] for seed in seeds]))
         test = fold_test(list(first.values()), list(second.values()), share_tested(runs))
-        few = f"under {FEWEST_SEEDS} common folds" if test.seeds < FEWEST_SEEDS else ""
+        few = f"fewer than {FEWEST_SEEDS} common folds" if test.seeds < FEWEST_SEEDS else ""
         return Pair(test.difference, test, why=few or ("" if test.p_value is not None else "the same in every fold"))
 
     return _corrected(ranked, compare)

@@ -1,4 +1,4 @@
-"""A run's predictions.npz, read with care: nothing in it is executed, and its classes are matched by name."""
+"""Reads a run's predictions.npz: nothing in it is executed, and classes are matched by name."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy.typing as npt
 from lightning_vision.errors import DataError
 
 MOST_BYTES = 2**30
-"""Of one array: a small file can claim to hold more than the memory does."""
+"""Of one array: a small file can claim more than fits into memory."""
 
 
 @dataclass(frozen=True)
@@ -34,11 +34,11 @@ class RunPredictions:
     part: npt.NDArray[np.int64] | None = None
     """(N,) the experience whose test part an image is in; None in files of older versions."""
     group: npt.NDArray[np.str_] | None = None
-    """(N,) what images are cases together; None where each is one of its own."""
+    """(N,) the group of each image; None if images are independent."""
 
     @property
     def keys(self) -> npt.NDArray[np.str_]:
-        """(N,) what an image is known by in other runs: its path, and for frames of one path their places among them."""
+        """(N,) what identifies an image across runs: its path, and for frames of one path the position of the frame."""
         order, hashes = self.order, self.path_hash[self.order]
         _, first, counts = np.unique(hashes, return_index=True, return_counts=True)
         if len(counts) == len(hashes):
@@ -72,7 +72,7 @@ def read_predictions(path: Path, file_classes: Sequence[str], class_names: Seque
         class_names: The same names in the order that is wanted.
 
     Raises:
-        DataError: It cannot be read, or its arrays do not fit each other.
+        DataError: It cannot be read, or its arrays do not match each other.
     """
     arrays = _read(path, ("index", "path_hash", "label", "predicted", "confidence"), ("part", "group"))
     index, path_hash, label = arrays["index"], arrays["path_hash"], arrays["label"]
@@ -85,10 +85,10 @@ def read_predictions(path: Path, file_classes: Sequence[str], class_names: Seque
         fits = fits and (optional is None or (optional.shape == (n,) and optional.dtype.kind == kind))
     if not fits or predicted.shape != confidence.shape or kinds not in (("i", "U", "i", "i", "f"),):
         shapes = ", ".join(f"{name} {array.dtype}{list(array.shape)}" for name, array in arrays.items())
-        raise DataError(f"{path}: its arrays do not fit each other: {shapes}.")
+        raise DataError(f"{path}: its arrays do not match each other: {shapes}.")
     for values in (label, predicted):
         if values.size and not (values.min() >= 0 and values.max() < len(file_classes)):
-            raise DataError(f"{path}: it counts classes that are not among the {len(file_classes)} of results.json.")
+            raise DataError(f"{path} has classes that are not among the {len(file_classes)} in results.json.")
     place = {name: position for position, name in enumerate(class_names)}
     wanted = np.array([place[name] for name in file_classes], dtype=np.int64)
     return RunPredictions(

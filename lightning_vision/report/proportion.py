@@ -1,4 +1,4 @@
-"""Intervals and tests, above all of proportions: what holds near 0 and 100 %, and for few images, where a normal curve does not."""
+"""Intervals and tests of proportions that are valid near 0 and 100 % and for few images, where the normal approximation is not."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from statsmodels.stats import contingency_tables
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate and the bounds that hold what is true, at the level that was asked for."""
+    """An estimate and its confidence bounds."""
 
     mean: float
     low: float | None
-    """None where nothing is known of the spread."""
+    """None if the spread is not known."""
     high: float | None
 
 
 def t_quantile(level: float, df: float) -> float:
-    """Of Student's t: what it stays below in absolute value with a probability of ``level``."""
+    """The two-sided quantile of Student's t: its absolute value is below with probability ``level``."""
     return float(special.stdtrit(df, (1 + level) / 2))
 
 
@@ -32,8 +32,8 @@ def wilson(p: float, n: float, t: float) -> tuple[float, float]:
 
     Args:
         p: The proportion, between 0 and 1.
-        n: What it is a proportion of; an effective number need not be whole.
-        t: The quantile: of the normal distribution, or of Student's where the variance is estimated too.
+        n: The number of trials; an effective number need not be an integer.
+        t: The quantile of the normal distribution, or of Student's t if the variance is estimated.
     """
     middle = (p + t**2 / (2 * n)) / (1 + t**2 / n)
     half = t * math.sqrt(p * (1 - p) / n + t**2 / (4 * n**2)) / (1 + t**2 / n)
@@ -41,13 +41,13 @@ def wilson(p: float, n: float, t: float) -> tuple[float, float]:
 
 
 def clopper_pearson(successes: float, n: float, level: float) -> tuple[float, float]:
-    """The exact interval of a binomial proportion; 0 to 1 of nothing.
+    """The exact interval of a binomial proportion; 0 to 1 without trials.
 
     Clopper and Pearson, The use of confidence or fiducial limits illustrated in the case of the binomial, Biometrika 26 (1934).
 
     Args:
         successes: Between 0 and n.
-        n: Of how many.
+        n: The number of trials.
         level: Between 0 and 1.
     """
     tail = (1 - level) / 2
@@ -57,30 +57,30 @@ def clopper_pearson(successes: float, n: float, level: float) -> tuple[float, fl
 
 
 def mcnemar(first_only: int, second_only: int) -> float:
-    """The exact two-sided p-value of McNemar's test: whether two models err equally often on the same images.
+    """The exact two-sided p-value of McNemar's test: whether two models make equally many errors on the same images.
 
-    It speaks of these two trained models, not of the methods that made them: another seed makes other models.
+    It is about these two trained models, not about their methods: another seed gives other models.
     McNemar, Note on the sampling error of the difference between correlated proportions, Psychometrika 12 (1947).
 
     Args:
-        first_only: Images that the first model alone has right.
-        second_only: Those that the second alone has right.
+        first_only: Images that only the first model classifies correctly.
+        second_only: Images that only the second model classifies correctly.
     """
     result = contingency_tables.mcnemar([[0, first_only], [second_only, 0]], exact=True)
     return float(result.pvalue)
 
 
 def paired_interval(first_only: int, second_only: int, images: int, level: float) -> tuple[float, float]:
-    """An interval for the difference of two models' accuracies that leaves out 0 exactly where McNemar's test does.
+    """An interval for the difference of two models' accuracies that excludes 0 exactly if McNemar's test rejects it.
 
     The difference is (2 theta - 1) psi with psi the share of images on which the models differ and theta the first's share of
-    those. Both have their exact interval (Clopper and Pearson); the bounds are the extremes of the product. It holds the truth
-    more often than ``level`` says.
+    those. Both have their exact interval (Clopper and Pearson); the bounds are the extremes of the product. The interval is
+    conservative.
 
     Args:
-        first_only: Images that the first model alone has right.
-        second_only: Those that the second alone has right.
-        images: All of them.
+        first_only: Images that only the first model classifies correctly.
+        second_only: Images that only the second model classifies correctly.
+        images: The number of all images.
         level: Between 0 and 1.
     """
     differ = first_only + second_only

@@ -1,8 +1,8 @@
-"""Jackknife pseudovalues by image of figures that are no means over images: N F - (N - 1) F without image i.
+"""Jackknife pseudovalues per image of figures that are not means over images: N F - (N - 1) F without image i.
 
-Their mean is the figure (less its bias of first order), and they spread as independent values of its images would, so that what
-holds for a mean over images holds for the figure: ``figure_interval``. Each is what leaving every image out one
-by one gives, in one pass.
+Their mean is the figure (less its bias of first order), and they spread like independent values of the images, so that methods
+for a mean over images apply to the figure: ``figure_interval``. Each equals the result of leaving out every image one
+by one, computed in one pass.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ Pseudovalues = npt.NDArray[np.float64]
 
 
 def macro_f1_pseudovalues(label: Labels, predicted: Labels, classes: int) -> Pseudovalues:
-    """Of macro F1, the mean of F1 = 2 right / (support + predicted) over the classes with support.
+    """Pseudovalues of macro F1, the mean of F1 = 2 right / (support + predicted) over the classes with support.
 
-    Without an image of class a that is taken for b, only the F1 of a and b are others; without the last image of a class the
-    mean is over one class less.
+    Without an image of class a that is predicted as b, only the F1 of a and b change; without the last image of a class the mean
+    is over one class less.
 
     Args:
         label: (N,) true classes.
@@ -26,7 +26,7 @@ def macro_f1_pseudovalues(label: Labels, predicted: Labels, classes: int) -> Pse
         classes: C; all labels are below.
 
     Returns:
-        (S, N). All are the figure itself where the only image is left out, for nothing would remain.
+        (S, N). With a single image it is the figure itself.
     """
     n = len(label)
     support = np.bincount(label, minlength=classes)
@@ -51,14 +51,14 @@ def macro_f1_pseudovalues(label: Labels, predicted: Labels, classes: int) -> Pse
 def forgetting_pseudovalues(
     correct: npt.NDArray[np.bool_], part: Labels, experiences: int, seen_only: bool
 ) -> Pseudovalues:
-    """Of forgetting, the mean over i < T-1 of (max over t < T-1 of R[t, i]) - R[T-1, i].
+    """Pseudovalues of forgetting, the mean over i < T-1 of (max over t < T-1 of R[t, i]) - R[T-1, i].
 
-    An image moves the accuracies R[t, i] of its own part alone. The maximum is no smooth function: where two of R[t, i] are
-    closest, one image changes which is the largest, and the jackknife is then too wide or too narrow by what lies between them.
+    An image changes only the accuracies R[t, i] of its own part. The maximum is not smooth: if two of R[t, i] are nearly equal,
+    one image can change which is the largest, and the jackknife is then too wide or too narrow by their difference.
 
     Args:
-        correct: (T, N): whether image i is right after experience t, of one run.
-        part: (N,) the experience whose test part each image is in; it may differ by seed. Below 0: in none.
+        correct: (T, N): whether image i is classified correctly after experience t, of one run.
+        part: (N,) the experience whose test part each image is in; it may differ by seed. Negative: in none.
         experiences: T.
         seen_only: Whether R[t, i] is defined for i <= t alone, as in the class-incremental scenario.
 

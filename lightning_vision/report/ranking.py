@@ -1,4 +1,4 @@
-"""The answer: which method is best, by how much, and whether that can be told."""
+"""Which method is best, by how much, and which differences are significant."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from lightning_vision.report.statistics import ALPHA, FEWEST_SEEDS
 from lightning_vision.terminal.wording import few, plural
 
 POWER = 0.8
-"""The probability of finding the difference that "how many would it take" is reckoned with."""
+"""The probability of finding the difference, for the number of seeds and images that are needed."""
 
 
 def best_first(methods: Sequence[Method]) -> list[Method]:
-    """By mean test accuracy after the last experience; ties by label, methods without a complete run last."""
+    """Sorted by mean test accuracy after the last experience, ties by label; methods without a complete run come last."""
 
     def place(method: Method) -> tuple[bool, float, str]:
         return not method.complete, -(mean_of_known(run.accuracy for run in method.complete) or 0.0), method.label  # fmt: skip
@@ -35,11 +35,11 @@ def rank(methods: Sequence[Method], bases: Sequence[ReportRun]) -> Ranking:
 
     Args:
         methods: Learning strategies on the same test images, or on the folds of the same data.
-        bases: Runs of the base alone, for the front of accuracy against cost.
+        bases: Runs of only the base, for the front of accuracy against cost.
     """
     ranked = [method for method in best_first(methods) if method.complete]
     if not ranked:
-        return Ranking([], "No run is complete yet, so there is nothing to rank.", False)
+        return Ranking([], "No run is complete yet; there is nothing to rank.", False)
     if all(fold_of(run.results) is not None for method in ranked for run in method.complete):
         pairs = fold_pairs(ranked)
         figures = {method.label: folded_figures(method.complete) for method in ranked}
@@ -56,8 +56,8 @@ def rank(methods: Sequence[Method], bases: Sequence[ReportRun]) -> Ranking:
         _row(method, figures[method.label], pairs.get((method.label, best)), method.label in fronts["energy"], method.label in fronts["time"])
         for method in ranked
     ]  # fmt: skip
-    can_tell = any(pair.p_holm is not None for pair in pairs.values())
-    return Ranking(rows, _words(rows), can_tell, _how_many(rows, pairs))
+    tested = any(pair.p_holm is not None for pair in pairs.values())
+    return Ranking(rows, _words(rows), tested, _how_many(rows, pairs))
 
 
 def _row(
@@ -97,42 +97,38 @@ def _verdict(against_best: Pair | None) -> Verdict:
     if against_best is None:
         return "best"
     if against_best.p_holm is None:
-        return "cannot tell"
-    return "different" if against_best.p_holm < ALPHA else "not told apart"
+        return "not tested"
+    return "significant" if against_best.p_holm < ALPHA else "not significant"
 
 
 def _words(rows: Sequence[RankedMethod]) -> str:
     best, others = rows[0], rows[1:]
-    reached = f"{100 * best.accuracy.mean:.1f} % of the test images right (mean of {plural(len(best.seeds), 'seed')}{_interval(best.accuracy)})"  # fmt: skip
+    reached = f"a test accuracy of {100 * best.accuracy.mean:.1f} % (mean of {plural(len(best.seeds), 'seed')}{_interval(best.accuracy)})"
     if not others:
-        return f"{best.label} ends with {reached}. There is no other method to compare it with."
-    said: dict[str, list[RankedMethod]] = {"better": [], "worse": [], "not told apart": [], "cannot tell": []}
-    for row in others:
-        side = "worse" if _difference(row) < 0 else "better"
-        said[side if row.verdict == "different" else row.verdict].append(row)
-    if len(said["worse"]) == len(others):
+        return f"{best.label} has {reached}. There is no other method to compare it with."
+    worse = [row for row in others if row.verdict == "significant" and _difference(row) < 0]
+    better = [row for row in others if row.verdict == "significant" and _difference(row) >= 0]
+    close, untested = (
+        [row for row in others if row.verdict == verdict] for verdict in ("not significant", "not tested")
+    )
+    if len(worse) == len(others):
         points = f"{-100 * max(_difference(row) for row in others):.1f} points more than"
         if len(others) == 1:
-            return (
-                f"{best.label} is best, with {reached}: {points} {others[0].label}, and the difference is significant."
-            )
-        return f"{best.label} is best, with {reached}: at least {points} each of the {len(others)} others, and all differences are significant."
-    text = f"{best.label} has the highest mean, with {reached}."
-    if said["not told apart"]:
-        text += f" {_differences(said['not told apart'])} not significant."
-    if said["worse"]:
-        text += f" {_differences(said['worse'])} significant."
-    if said["better"]:
+            return f"{best.label} is best, with {reached}: {points} {others[0].label}. The difference is significant."
+        return f"{best.label} is best, with {reached}: at least {points} each of the {len(others)} others. All differences are significant."
+    text = f"{best.label} has the highest mean: {reached}."
+    if close:
+        text += f" {_differences(close)} not significant."
+    if worse:
+        text += f" {_differences(worse)} significant."
+    if better:
+        text += f" On the seeds that both have, it is significantly worse than {_listed(better)}; its mean is over other seeds."
+    if untested:
+        whom = "the other methods" if len(untested) == len(others) else _listed(untested)
+        reasons = list(dict.fromkeys(row.why for row in untested))
         text += (
-            f" On the seeds that both have it is significantly worse than {_listed(said['better'])}: its mean is over other "
-            "seeds."
-        )
-    if said["cannot tell"]:
-        whom = "the others" if len(said["cannot tell"]) == len(others) else _listed(said["cannot tell"])
-        reasons = list(dict.fromkeys(row.why for row in said["cannot tell"]))
-        text += (
-            f" Whether it is really better than {whom} this page cannot tell ({'; '.join(reasons)}): that takes at least "
-            f"{FEWEST_SEEDS} seeds that both have, and their predictions for the same test images."
+            f" The difference to {whom} could not be tested ({'; '.join(reasons)}): a test needs at least {FEWEST_SEEDS} common "
+            "seeds, and predictions for the same test images."
         )
     return text
 
@@ -143,38 +139,37 @@ def _differences(rows: Sequence[RankedMethod]) -> str:
 
 
 def _how_many(rows: Sequence[RankedMethod], pairs: Pairs) -> str:
-    """What would tell the best from the second, where that is not told."""
+    """How many seeds or images would make the difference of the first two methods significant, if it is not."""
     pair = pairs.get((rows[1].label, rows[0].label)) if len(rows) > 1 else None
-    if pair is None or pair.test is None or pair.test.method == "folds" or rows[1].verdict == "different":
+    if pair is None or pair.test is None or pair.test.method == "folds" or rows[1].verdict == "significant":
         return ""
     test = pair.test
-    whom = f"tell {rows[0].label} from {rows[1].label}"
+    what = f"the difference between {rows[0].label} and {rows[1].label}"
     if not test.difference.mean:
-        return f"How many would it take to {whom}? Their accuracies are equal: no number would do."
+        return f"How many seeds or images would {what} take? The accuracies are equal: no number would be enough."
     found = needed(test, POWER, ALPHA / max(1, pair.family))
     seeds, images = found["seeds"], found["images"]
-    here = f"these {test.images:,} test images"
     more = f"about {_round(images or 0):,} test images"
     if test.seeds == 1:
-        told = "With one seed it is not known how much seeds change: no number of seeds can be named."
+        answer = "With one seed, the spread over seeds is not known, and neither is the number of seeds."
         if images is not None and images > test.images:
-            told += f" To tell these two trained models apart would take {more}."
+            answer += f" These two trained models would take {more}."
     elif seeds is None and images is None:
-        told = f"Neither more seeds on {here} nor more test images with {test.seeds} seeds would do: it takes more of both."
+        answer = f"More seeds alone (with these {test.images:,} test images) or more test images alone (with {test.seeds} seeds) are not enough: it takes more of both."
     else:
-        on_these = "no number of seeds" if seeds is None else f"about {_round(max(seeds, FEWEST_SEEDS)):,} seeds"
-        told = (
-            f"On {here} {on_these}; with {test.seeds} seeds {'no number of test images' if images is None else more}."
+        enough = (
+            "no number of seeds is enough" if seeds is None else f"about {_round(max(seeds, FEWEST_SEEDS)):,} seeds"
         )
+        answer = f"With these {test.images:,} test images, {enough}; with {test.seeds} seeds, {'no number of test images is enough' if images is None else more}."
     corrected = f" after correction for {plural(pair.family, 'pair')}" if pair.family > 1 else ""
     return (
-        f"How many would it take to {whom}? {told} That is for a difference of {100 * abs(test.difference.mean):.1f} points and the spread "
-        f"found here, to be significant{corrected} in {100 * POWER:.0f} % of such comparisons: an order of magnitude."
+        f"How many seeds or images would {what} take to be significant? {answer} This is a rough estimate for a difference of "
+        f"{100 * abs(test.difference.mean):.1f} points with the spread found here, to be significant{corrected} in {100 * POWER:.0f} % of such comparisons."
     )  # fmt: skip
 
 
 def _round(count: int) -> int:
-    """Two figures: the rest would be a precision that is not there."""
+    """To two digits: the estimate is not more precise."""
     size = int(10 ** max(0, len(str(count)) - 2))
     return -(-count // size) * size
 

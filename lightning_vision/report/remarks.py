@@ -1,4 +1,4 @@
-"""What a reader of a report must know: what is missing, what differs, why groups stand apart."""
+"""Remarks for the reader of a report: what is missing, what differs, and why groups are not ranked together."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from lightning_vision.results.resume_options import flatten
 from lightning_vision.terminal.wording import few, listed, plural
 
 PINS = ("seed", "random_state")
-"""What arguments are called that pin what a learning strategy draws; a part's of scikit-learn are ``part__random_state``."""
+"""Names of arguments that fix a learning strategy's random draws; those of a part in scikit-learn are ``part__random_state``."""
 
 
 def remarks_on(methods: Sequence[Method], bases: Sequence[ReportRun]) -> list[str]:
-    """What must be known of the runs of one group."""
+    """The remarks on the runs of one group."""
     runs = [run for method in methods for run in method.runs]
     return [
         *_unfinished(runs),
@@ -76,21 +76,21 @@ def _unfinished(runs: Sequence[ReportRun]) -> list[str]:
     found = []
     for run in runs:
         if run.unfinished is not None:
-            found.append(f"{run.method} with seed {run.seed} is not finished: {run.unfinished}. It is not ranked.")
+            found.append(f"{run.method} with seed {run.seed} is not finished ({run.unfinished}) and is not ranked.")
         elif run.accuracy is None:
-            found.append(f"{run.method} with seed {run.seed} has no test accuracy. It is not ranked.")
+            found.append(f"{run.method} with seed {run.seed} has no test accuracy and is not ranked.")
     return found
 
 
 def _unbalanced(methods: Sequence[Method]) -> list[str]:
-    """Seeds that some methods lack."""
+    """Seeds that some methods do not have."""
     have = {method.label: {run.seed for run in method.complete} for method in methods}
     every = sorted(set().union(*have.values()))
     missing = {label: [seed for seed in every if seed not in seeds] for label, seeds in have.items()}
     if not any(missing.values()):
         return []
     lacking = [f"{label} has no complete run with seed {', '.join(map(str, seeds))}" for label, seeds in missing.items() if seeds]  # fmt: skip
-    return [f"Not every method has every seed: {'; '.join(lacking)}. Means are over the seeds that are there, differences over those that both have."]  # fmt: skip
+    return [f"Not every method has every seed: {'; '.join(lacking)}. Means are over the available seeds, differences over common seeds."]  # fmt: skip
 
 
 def _streams(runs: Sequence[ReportRun]) -> list[str]:
@@ -101,18 +101,18 @@ def _streams(runs: Sequence[ReportRun]) -> list[str]:
     seeds = [str(seed) for seed, found in sorted(hashes.items()) if len(found) > 1]
     if not seeds:
         return []
-    return [f"Runs with seed {', '.join(seeds)} did not all learn the same experiences in the same order (their stream hashes differ): part of the difference may be due to that."]  # fmt: skip
+    return [f"Runs with seed {', '.join(seeds)} did not all learn the same experiences in the same order (their stream hashes differ). This may explain part of the differences."]  # fmt: skip
 
 
 def _own_bases(runs: Sequence[ReportRun]) -> list[str]:
     own = list(dict.fromkeys(run.method for run in runs if run.trained_base))
     if not own or all(run.trained_base for run in runs):
         return []
-    return [f"{few(own)} trained the base in the run, the others start from a given one. What a strategy does with the data of the base is in the cost of the others only."]  # fmt: skip
+    return [f"{few(own)} trained the base in the run; the others start from a given one. The cost of what a strategy does with the data of the base is included for the others only."]  # fmt: skip
 
 
 def _pinned(methods: Sequence[Method]) -> list[str]:
-    """Learning strategies that drew the same in runs of several seeds, or would have, since an option pins a seed."""
+    """Learning strategies whose options fix a seed, so that their random draws are the same for all seeds."""
     found = []
     for method in methods:
         seeds: dict[tuple[str, int], list[int]] = {}
@@ -124,22 +124,22 @@ def _pinned(methods: Sequence[Method]) -> list[str]:
             where = (
                 "in all its runs" if len(of) == len(method.runs) else f"in the runs of seed {', '.join(map(str, of))}"
             )
-            found.append(f"{method.label}: its option {key} pinned what it draws to {value} {where}, so the spread over seeds leaves that out.")  # fmt: skip
+            found.append(f"{method.label}: the option {key} was fixed to {value} {where}, so its random draws are not part of the spread over seeds.")  # fmt: skip
     return found
 
 
 def _one_base(runs: Sequence[ReportRun]) -> list[str]:
-    """Whether every seed starts from the same weights: what another base would change is in no interval then."""
+    """Whether every seed starts from the same weights: the intervals do not include the spread over bases then."""
     bases = {run.results.base.from_checkpoint for run in runs}
     if len(bases) != 1 or None in bases or len({run.seed for run in runs}) < 2:
         return []
-    return ["All runs, of every seed, start from one base: intervals and tests hold for that base. How much another base would change is not in them."]  # fmt: skip
+    return ["All runs start from one base, whatever their seed: intervals and tests apply to this base and do not include the spread over bases."]  # fmt: skip
 
 
 def _energy(runs: Sequence[ReportRun]) -> list[str]:
-    """How energy was found, where that differs: estimates and measurements cannot be compared."""
+    """Whether energy was measured in some runs and estimated in others: the two cannot be compared."""
     modes = {None if run.results.energy is None else run.results.energy.mode for run in runs}
     if len(modes) <= 1:
         return []
     words = sorted("not tracked" if mode is None else mode for mode in modes)
-    return [f"The energy of some runs is {words[0]} and of others {' or '.join(words[1:])}: compare times rather than energy."]  # fmt: skip
+    return [f"The energy of some runs is {words[0]} and of others {' or '.join(words[1:])}: compare times instead of energy."]  # fmt: skip

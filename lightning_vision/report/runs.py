@@ -1,4 +1,4 @@
-"""What a report is about: runs, the methods that they repeat over seeds, and the groups that can be ranked together."""
+"""What a report is about: runs, the methods that they repeat over seeds, and the groups that are ranked together."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from lightning_vision.report.proportion import Interval
 from lightning_vision.results.run_directory import RunDirectory
 from lightning_vision.results.schema import ExperienceRecord, Results
 
-Verdict = Literal["best", "different", "not told apart", "cannot tell"]
+Verdict = Literal["best", "significant", "not significant", "not tested"]
+"""Of a method's difference to the best: with Holm's correction, at the level of 0.05."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,18 +27,18 @@ class ReportRun:
     config: dict[str, Any]
     """config.yaml as plain values; {} where there is none."""
     method: str
-    """What the runs that differ by seed alone are called."""
+    """The name of the runs that differ only in the seed."""
     strategy: str
     """Short name of the learning strategy's class; "Base" for a base."""
     seed: int
     is_base: bool
-    """Whether it is the base alone, that other runs start from: stopped after experience 0."""
+    """Whether it is only a base that other runs start from: stopped after experience 0."""
     unfinished: str | None
-    """How far it came, and why no further; None when it is complete."""
+    """How far it got, and why it stopped; None if it is complete."""
     file_classes: list[str]
-    """C class names in the order of its own files; ``results.class_names`` is the order of its group."""
+    """C class names in the order of its files; ``results.class_names`` has the order of its group."""
     point: str = ""
-    """Where it stands on the axes of its comparison, the same text for the same settings; "" where there are none."""
+    """Its settings on the axes of the comparison, as text; "" if there are none."""
 
     @property
     def accuracy(self) -> float | None:
@@ -46,78 +47,78 @@ class ReportRun:
 
     @property
     def increments(self) -> list[ExperienceRecord]:
-        """The experiences that the learning strategy learned: all but the base."""
+        """The experiences that the learning strategy learned: all except the base."""
         has_base = self.results.run.base_strategy is not None
         return [record for record in self.results.experiences if record.index > 0 or not has_base]
 
     @property
     def trained_base(self) -> bool:
-        """Whether it trained a base itself, rather than starting from a given one."""
+        """Whether it trained its base, instead of starting from a given one."""
         return self.results.base.from_checkpoint is None and self.results.base.seconds > 0
 
     @property
     def learning_seconds(self) -> float:
-        """Wall-clock seconds of learning, without training the base and without evaluating.
+        """Wall-clock seconds of learning, without training the base and without evaluation.
 
-        What a strategy does with the data of a given base (Fisher information, class means) is part of it. Where the run
-        trained the base itself the two cannot be told apart, and both are left out.
+        It includes what a strategy does with the data of a given base (Fisher information, class means). If the run trained the
+        base itself, the two were measured together, and neither is included.
         """
         seconds = sum(record.seconds for record in self.results.experiences)
         return max(0.0, seconds - self.results.base.seconds) if self.trained_base else seconds
 
     @property
     def energy_kwh(self) -> float | None:
-        """Energy of what ``learning_seconds`` counts, in kWh; None where it is not known."""
-        return self._price([record.energy_kwh for record in self.results.experiences], self.results.base.energy_kwh)
+        """Energy of learning as in ``learning_seconds``, in kWh; None if it is not known."""
+        return self._cost([record.energy_kwh for record in self.results.experiences], self.results.base.energy_kwh)
 
     @property
     def co2eq_kg(self) -> float | None:
-        """Its greenhouse gas, in kg of CO2 equivalent; None where it is not known."""
-        return self._price([record.co2eq_kg for record in self.results.experiences], self.results.base.co2eq_kg)
+        """Its emissions, in kg of CO2 equivalent; None if they are not known."""
+        return self._cost([record.co2eq_kg for record in self.results.experiences], self.results.base.co2eq_kg)
 
     @property
     def epochs(self) -> float:
-        """Mean number of epochs per increment; of the base where it is the base alone."""
+        """Mean number of epochs per increment; of the base if it is only a base."""
         learned = self.increments or self.results.experiences
         return sum(record.epochs for record in learned) / len(learned)
 
     @property
     def trainable_parameters(self) -> int:
-        """The most parameters that could change while it learned an increment, or the base where it is that alone."""
+        """The largest number of trainable parameters over the increments, or of the base if it is only a base."""
         return max(record.trainable_parameters for record in self.increments or self.results.experiences)
 
     def predictions(self) -> RunPredictions | None:
-        """predictions.npz, read anew at each call; None where there is none that fits results.json.
+        """predictions.npz, read at each call; None if it is missing or does not match results.json.
 
         Labels and predictions count the classes in the order of ``results.class_names``.
         """
         try:
             return self.read_predictions()
         except DataError:
-            return None  # where there is a file, ``gather`` has remarked on it
+            return None  # ``gather`` has a remark on a file that cannot be used
 
     def read_predictions(self) -> RunPredictions:
-        """The same, and why not.
+        """The same, with the reason if it cannot be used.
 
         Raises:
-            DataError: There is no predictions.npz, it cannot be read, or it does not go with results.json.
+            DataError: There is no predictions.npz, it cannot be read, or it does not match results.json.
         """
         path, done = RunDirectory(self.path).predictions, len(self.results.experiences)
         found = read_predictions(path, self.file_classes, self.results.class_names)
         if len(found.predicted) < done:
             raise DataError(f"{path} holds {len(found.predicted)} of the {done} experiences in results.json.")
         if found.part is not None and not np.isin(found.part, np.arange(self.results.run.experiences)).all():
-            raise DataError(f"{path}: it names test parts beyond the {self.results.run.experiences} experiences.")
+            raise DataError(f"{path} has test parts beyond the {self.results.run.experiences} experiences.")
         reached, counted = self.accuracy, found.correct[done - 1].mean() if len(found.label) else None
         if reached is not None and (counted is None or abs(reached - counted) * len(found.label) > 0.5):
-            share = "nothing" if counted is None else f"{100 * counted:.2f} %"
+            share = "not defined" if counted is None else f"{100 * counted:.2f} %"
             raise DataError(
-                f"{path} does not go with results.json: it has {share} right at the end and that {100 * reached:.2f} %."
+                f"{path} does not match results.json: its final accuracy is {share}, and {100 * reached:.2f} % in results.json."
             )
-        # A run that was killed between writing the two files has one experience more in this one.
+        # A run that was killed between writing the two files has one more experience in this one.
         return replace(found, predicted=found.predicted[:done], confidence=found.confidence[:done])
 
-    def _price(self, values: list[float | None], base: float | None) -> float | None:
+    def _cost(self, values: list[float | None], base: float | None) -> float | None:
         known = [value for value in values if value is not None]
         if len(known) < len(values) or (self.trained_base and base is None):
             return None
@@ -126,7 +127,7 @@ class ReportRun:
 
 @dataclass(frozen=True)
 class Method:
-    """One learning strategy with its settings, repeated over seeds."""
+    """A learning strategy with its settings, repeated over seeds."""
 
     label: str
     strategy: str
@@ -135,12 +136,12 @@ class Method:
 
     @property
     def point(self) -> str:
-        """Where it stands on the axes of its comparison; see ``ReportRun.point``."""
+        """Its settings on the axes of the comparison; see ``ReportRun.point``."""
         return self.runs[0].point
 
     @property
     def complete(self) -> list[ReportRun]:
-        """The runs that a ranking counts: the whole stream is learned and its test accuracy is known."""
+        """The runs that are ranked: the stream is finished and the test accuracy is known."""
         return [run for run in self.runs if run.unfinished is None and run.accuracy is not None]
 
 
@@ -152,20 +153,20 @@ class RankedMethod:
     strategy: str
     seeds: list[int]
     accuracy: Interval
-    """Test accuracy after the last experience, with its 95 % interval for new seeds and new images."""
+    """Test accuracy after the last experience, with its 95 % interval over seeds and images."""
     seed_free: bool
-    """Whether all of its seeds predict the very same."""
+    """Whether all seeds give the same predictions."""
     difference: Interval | None
-    """Mean difference to the best on the seeds and images that both have; None for the best and without a common seed."""
+    """Mean difference to the best, on the seeds and images that both have; None for the best and without a common seed."""
     p_value: float | None
     """Of that difference: with one common seed of two trained models, by the exact McNemar test. None where not tested."""
     p_holm: float | None
-    """The same by Holm's correction over the pairs of one stream and one point of the axes; None under 3 common seeds."""
+    """With Holm's correction over the pairs of one stream and one point of the axes; None with fewer than 3 common seeds."""
     test: str
     """The method of the test; "" without one."""
     verdict: Verdict
     why: str
-    """Why it cannot tell; "" where it can."""
+    """Why it was not tested; "" if it was."""
     macro_f1: Interval | None
     average_incremental: float | None
     forgetting: Interval | None
@@ -175,7 +176,7 @@ class RankedMethod:
     epochs: float
     """Per increment."""
     fit_seconds: float
-    """Of learning the increments, the base apart, as are the following two."""
+    """Of learning the increments, without the base, like the following two."""
     energy_kwh: float | None
     co2eq_kg: float | None
     on_front_energy: bool
@@ -184,32 +185,32 @@ class RankedMethod:
 
 @dataclass(frozen=True)
 class Ranking:
-    """Which method is best, and whether that can be told."""
+    """Which method is best, and which differences are significant."""
 
     methods: list[RankedMethod]
     """Best first."""
     words: str
-    """The answer in a sentence or two."""
-    can_tell: bool
-    """Whether at least one pair of methods has enough in common for a verdict."""
+    """The result in one or two sentences."""
+    tested: bool
+    """Whether at least one pair of methods was tested."""
     how_many: str = ""
-    """How many seeds, and how many test images, would tell the best from the second; "" where that is told, or not known."""
+    """How many seeds and test images would make the difference of the first two significant; "" if it is, or if it is not known."""
 
 
 @dataclass(frozen=True)
 class Group:
-    """Runs that may be ranked together: same test images, same classes, same scenario, as many experiences."""
+    """Runs that are ranked together: same test images, classes, scenario and number of experiences."""
 
     name: str
     class_names: list[str]
-    """In the first run's order; other orders are matched by name."""
+    """In the order of the first run; other orders are matched by name."""
     methods: list[Method]
     """Best mean first, those without a complete run last."""
     bases: list[ReportRun]
-    """Runs of the base alone; where there are none the first experience of each run stands for its base."""
+    """Runs of only the base; if there are none, the first experience of each run is used as its base."""
     ranking: Ranking
     remarks: list[str]
-    """What a reader must know: unbalanced seeds, unfinished runs, other streams."""
+    """Unbalanced seeds, unfinished runs, different streams, and the like."""
 
     @property
     def runs(self) -> list[ReportRun]:
@@ -226,11 +227,11 @@ class LeftOut:
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """All that a report is made of."""
+class GatheredRuns:
+    """The runs of some folders, in groups: what a report is made of."""
 
     title: str
     command: str | None
-    """The command that made it, where it is known."""
+    """The command of the comparison, if it is known."""
     groups: list[Group]
     left_out: list[LeftOut]

@@ -1,4 +1,4 @@
-"""How many seeds or images it takes to tell a difference from zero."""
+"""The number of seeds or images that a difference needs to be significant."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from lightning_vision.report.two_way import TwoWay
 
 
 def needed(test: PairTest, power: float = 0.8, alpha: float = 0.05) -> dict[str, int | None]:
-    """How many seeds, or how many test images, would tell the observed difference from zero.
+    """The number of seeds, or of test images, with which the observed difference would be significant.
 
-    The difference and its variances by source are taken to be the true ones, which they are not: an order of magnitude.
+    The observed difference and variances are assumed to be the true ones, so the result is a rough estimate.
 
     Args:
         test: Two methods on common seeds and images.
@@ -23,8 +23,8 @@ def needed(test: PairTest, power: float = 0.8, alpha: float = 0.05) -> dict[str,
         alpha: Of a single test; that of the strictest step of Holm's for a family is alpha over its size.
 
     Returns:
-        ``seeds`` on these images, and ``images`` with these seeds; None where no number would do, or where the spread is not
-        known: with one seed, images are those that tell the two trained models apart.
+        ``seeds`` on these images, and ``images`` with these seeds; None if no number is enough, or if the spread is not
+        known. With one seed, ``images`` is for the two trained models.
     """
     spread, images, rest = test.variance["seeds"], test.variance["images"], test.variance["rest"]
     if not test.difference.mean or images is None or test.cases < 2:

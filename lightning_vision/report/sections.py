@@ -1,4 +1,4 @@
-"""What the page shows of one group of runs: its charts in their order, its card, what updates did to single images."""
+"""One group of runs on the page: its charts, its scenario card, and images whose prediction changed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ IMAGES_OF_A_KIND = 8
 
 @dataclass(frozen=True)
 class Thumbnail:
-    """A test image that an update turned over."""
+    """A test image whose prediction an update changed."""
 
     uri: str
     alt: str
@@ -39,7 +39,7 @@ class Thumbnail:
 
 @dataclass(frozen=True)
 class Flipped:
-    """Some images that the last update of one run turned over."""
+    """Images whose prediction the last update of one run changed."""
 
     name: str
     lost: list[Thumbnail]
@@ -70,12 +70,12 @@ class Section:
 
     @property
     def charts(self) -> list[Chart]:
-        """All of them, in the page's order."""
+        """All charts, in the order of the page."""
         return [*self.costs, *self.curves, *self.learning, *self.sweep]
 
     @property
     def parts(self) -> list[tuple[str, str]]:
-        """What the navigation names: the ends of ids, and words."""
+        """The entries of the navigation: the ends of ids, and titles."""
         sweep = [("sweep", "Epsilon")] if self.sweep else []
         return [
             ("ranking", "Ranking"), ("cost", "Cost"), ("learning", "Learning"), *sweep,
@@ -86,13 +86,13 @@ class Section:
 def group_section(
     group: Group, section_id: str, methods: Sequence[str], images: Callable[[ReportRun, int], bytes | None] | None
 ) -> Section:
-    """Work out what is shown of a group.
+    """Prepare what the page shows of a group.
 
     Args:
         group: Its runs.
-        section_id: Begins all ids of the section.
-        methods: All methods of the page, for their hues.
-        images: Gives test images as JPEG; None: none are shown.
+        section_id: Prefix of all ids of the section.
+        methods: All methods of the page, for their colours.
+        images: Returns test images as JPEG; None: none are shown.
     """
     by_cost = {cost: cost_chart(group, methods, cost) for cost in ("energy", "time")}
     turned = {method.label: [found for run in method.runs if (found := flips(run))] for method in group.methods}
@@ -106,7 +106,7 @@ def group_section(
         id=section_id,
         group=group,
         costs=_drawn(by_cost.values()),
-        without_cost=[f"The {cost} of learning is not known, or nothing." for cost, chart in by_cost.items() if chart is None],
+        without_cost=[f"The {cost} of learning is not known, or zero." for cost, chart in by_cost.items() if chart is None],
         curves=[*curve_charts(group, methods), *_drawn(over_stream)],
         learning=_drawn(learning),
         flipped=[] if images is None else _flipped(group, turned, images),
@@ -130,7 +130,7 @@ def _flipped(
         if not turned[method.label]:
             continue
         run, last = _first_with_predictions(method), turned[method.label][0][-1]
-        lost, won = (_thumbnails(run, of, images) for of in (last.surest_lost, last.surest_won))
+        lost, won = (_thumbnails(run, of, images) for of in (last.confident_lost, last.confident_won))
         if lost or won:
             found.append(Flipped(f"{method.label}, seed {run.seed}", lost, won))
     return found
@@ -154,7 +154,7 @@ def _thumbnails(
 
 
 def _two_models(group: Group) -> str:
-    """McNemar's test between the best method's only model and the next one's, in words; empty with more common seeds."""
+    """McNemar's test between the models of the first two methods, in words; empty unless they have exactly one common seed."""
     ranked = [method for method in group.methods if method.complete][:2]
     if len(ranked) < 2:
         return ""

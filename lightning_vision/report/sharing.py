@@ -1,4 +1,4 @@
-"""What all runs of a report took, and what sharing bases and features saved."""
+"""The total cost of all runs of a report, and what sharing bases and features saved."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lightning_vision.report.runs import Comparison, ReportRun
+from lightning_vision.report.runs import GatheredRuns, ReportRun
 from lightning_vision.results.schema import Base, Totals
 
 
@@ -45,8 +45,8 @@ class Savings:
     """The time that they would have taken."""
 
 
-def savings(comparison: Comparison) -> Savings:
-    """Add up what runs took and what they spared each other."""
+def savings(comparison: GatheredRuns) -> Savings:
+    """Add up the cost of the runs, and what sharing saved."""
     runs = [run for group in comparison.groups for run in (*group.bases, *group.runs)]
     used: dict[ReportRun, int] = {}
     elsewhere = 0

@@ -1,4 +1,4 @@
-"""Whether a results.json says what can be: its lists fit each other and its figures lie where they must."""
+"""Checks that results.json is consistent: lists of matching lengths, and figures within their ranges."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MOST_IMAGES = 2**53
 
 
 def check_results(results: Results) -> None:
-    """Refuse results that have the right types and yet cannot be.
+    """Refuse results that have the right types but are inconsistent.
 
     Raises:
         DataError: The first contradictions that were found.
@@ -32,10 +32,13 @@ def _problems(results: Results) -> Iterator[str]:
         yield f"{done} finished experiences of {total}"
         return
     if run.complete and done < total:
-        yield f"it calls itself complete after {done} of {total} experiences"
+        yield f"it is marked as complete after {done} of {total} experiences"
     if [record.index for record in results.experiences] != list(range(done)):
         yield "its experiences are not numbered from 0 on"
     yield from _matrix("accuracy_matrix", results.accuracy_matrix, done, total)
+    if results.task is not None:
+        yield from _matrix("task.accuracy_matrix", results.task.accuracy_matrix, done, total)
+        yield from _shares("task.accuracy", results.task.accuracy, done)
     for field in ("test_accuracy", "seen_accuracy"):
         yield from _shares(field, getattr(results, field), done)
     for field in ("initial_accuracy", "average_accuracy", "average_incremental_accuracy"):
@@ -55,20 +58,21 @@ def _problems(results: Results) -> Iterator[str]:
     for record in results.experiences:
         if not all(0 <= label < len(names) for label in record.classes):
             yield f"experience {record.index} has classes beyond the {len(names)}"
-    yield from _prices(results)
+    yield from _costs(results)
 
 
-def _prices(results: Results) -> Iterator[str]:
+def _costs(results: Results) -> Iterator[str]:
     """Seconds, energy and counts are finite and not negative."""
     parts: list[Base | Evaluation | ExperienceRecord | Totals] = [results.base, results.totals]
     parts += [part for record in results.experiences for part in (record, record.evaluation)]
-    prices = [value for part in parts for value in (part.seconds, part.energy_kwh, part.co2eq_kg)]
+    costs = [value for part in parts for value in (part.seconds, part.energy_kwh, part.co2eq_kg)]
     counts = [results.network.total_parameters, results.network.macs]
     counts += [n for r in results.experiences for n in (r.epochs, r.train_samples, r.trainable_parameters)]
+    counts.append(results.memory_bytes)
     if results.features is not None:
-        prices += [results.features.seconds, results.features.saved_seconds]
+        costs += [results.features.seconds, results.features.saved_seconds]
         counts += [results.features.computed, results.features.reused]
-    if not _between(prices, 0.0, math.inf) or not _between(counts, 0, MOST_IMAGES):
+    if not _between(costs, 0.0, math.inf) or not _between(counts, 0, MOST_IMAGES):
         yield "a time, an energy or a count that is negative or not finite"
 
 

@@ -1,6 +1,6 @@
-"""How sure the figures of a report are: pure functions over what S runs (seeds) of a method did with the same N test images.
+"""Intervals and tests for the figures of a report: pure functions of the predictions of S seeds for the same N test images.
 
-Seeds and images are both random: another seed makes another model, and another test set holds other images. Formulas and
+Seeds and images are both random: another seed gives another model, another test set has other images. Formulas and
 sources are in docs/report.md, "How sure are the figures?"; simulations in benchmarks/significance.py.
 """
 
@@ -21,9 +21,9 @@ from lightning_vision.report.two_way import TwoWay, by_case, two_way
 
 ALPHA = 0.05
 FEWEST_SEEDS = 3
-"""With fewer common seeds there are intervals, and nothing is called different."""
+"""With fewer common seeds there are intervals and no tests."""
 FEW_IMAGES = 25
-"""With fewer images that are wrong (or right), or on which two methods differ, a normal curve is no good stand-in for them."""
+"""With fewer wrong (or correct) images, or images on which two methods differ, the normal approximation is not used."""
 
 Correct = npt.NDArray[np.bool_]
 Pseudovalues = npt.NDArray[np.floating]
@@ -39,39 +39,39 @@ class PairTest:
     difference: Interval
     """First minus second."""
     p_value: float | None
-    """Two-sided; None where nothing is known of the spread."""
+    """Two-sided; None if the spread is not known."""
     seeds: int
-    """S; the number of folds where the method is ``folds``."""
+    """S; the number of folds if the method is ``folds``."""
     images: int
-    """N; 0 where the method is ``folds``: each has its own."""
+    """N; 0 if the method is ``folds``: each fold has its own."""
     degrees_of_freedom: float | None
     """Of Student's t; None for an exact test."""
     variance: dict[str, float | None]
-    """Of the difference, by source: ``seeds``, ``images`` (of one case: an image, or a group) and ``rest``; None where it cannot
-    be known. With one seed, ``images`` holds the rest too."""
+    """Of the difference, by source: ``seeds``, ``images`` (of one case: an image, or a group) and ``rest``; None if it cannot
+    be estimated. With one seed, ``images`` includes the rest."""
     method: Method
     """``two-way``: Student's t of the two-way analysis. ``groups``: the same with one seed, over groups of images.
-    ``mcnemar``: McNemar's exact test, with one seed; it speaks of two trained models. ``exact``: the same where no seed changes
-    which images the two differ on (with groups, of groups). ``folds``: over folds. ``none``: nothing to test with."""
+    ``mcnemar``: McNemar's exact test, with one seed; it is about two trained models. ``exact``: the same if all seeds differ on the
+    same images (with groups, over groups). ``folds``: over folds. ``none``: no test is possible."""
     discordant: int
     """Images on which the two differ, with any seed."""
     cases: int
-    """What was drawn at random beside the seeds: N images, or G groups of them."""
+    """The second random factor beside the seeds: N images, or G groups of images."""
     p_holm: float | None = None
-    """The p-value corrected for the family of tests it belongs to; whoever knows the family sets it (``dataclasses.replace``)."""
+    """The p-value corrected for a family of tests; set by the code that knows the family (``dataclasses.replace``)."""
 
 
 def accuracy_interval(correct: Correct, level: float = 1 - ALPHA, groups: npt.ArrayLike | None = None) -> Interval:
-    """Mean accuracy, and the interval that holds the true one over seeds and images with a probability of ``level``.
+    """Mean accuracy, and its confidence interval over seeds and images.
 
-    Wilson's interval with the effective number n = p (1 - p) / variance of the two-way analysis and Student's t; Clopper and
-    Pearson's over the cases where nothing varies: all right is not 100 to 100 %. Of fewer than ``FEW_IMAGES`` wrong (or right)
-    images n is at most the number of cases, for an image that is wrong with one seed says little about images not drawn.
+    Wilson's interval with the effective number n = p (1 - p) / variance of the two-way analysis, and Student's t. If nothing
+    varies, Clopper and Pearson's interval over the cases, so that 100 % correct does not give 100 to 100 %. With fewer than
+    ``FEW_IMAGES`` wrong (or correct) images, n is at most the number of cases.
 
     Args:
-        correct: (S, N): whether run s has image i right.
+        correct: (S, N): whether run s classifies image i correctly.
         level: Between 0 and 1.
-        groups: (N,) labels of images that are no independent draws, as frames of one sequence; the case is the group.
+        groups: (N,) labels of images that are not independent, such as frames of one sequence; the group is then the case.
 
     Raises:
         ValueError: If there is no run or no image, or not one group for each image.
@@ -94,10 +94,10 @@ def difference_test(
     """Whether two methods differ in accuracy, over seeds and images.
 
     Args:
-        first: (S, N): whether run s of one method has image i right.
+        first: (S, N): whether run s of one method classifies image i correctly.
         second: (S, N): the other, with the same seeds and images in the same order.
         level: Of the interval, between 0 and 1.
-        groups: (N,) labels of images that are no independent draws; the case is the group.
+        groups: (N,) labels of images that are not independent; the group is then the case.
 
     Raises:
         ValueError: If the two are not of one shape, there is no run or no image, or not one group for each image.
@@ -132,35 +132,35 @@ def figure_interval(
     groups: npt.ArrayLike | None = None,
     bounds: tuple[float, float] = (0.0, 1.0),
 ) -> Interval:
-    """The interval of a figure that is no mean over images, as macro F1: Student's t over jackknife pseudovalues.
+    """The interval of a figure that is not a mean over images, such as macro F1: Student's t over jackknife pseudovalues.
 
     Args:
         estimate: The figure's mean over seeds.
-        pseudovalues: (S, N), as those of ``lightning_vision.report.pseudovalues``.
+        pseudovalues: (S, N), see ``lightning_vision.report.pseudovalues``.
         level: Between 0 and 1.
-        groups: (N,) labels of images that are no independent draws; the case is the group.
-        bounds: What the figure can be.
+        groups: (N,) labels of images that are not independent; the group is then the case.
+        bounds: The range of the figure.
 
     Returns:
-        No bounds where nothing varies: the images at hand do not show how others would move it.
+        No bounds if nothing varies: the spread is not known then.
     """
     return _interval(estimate, two_way(by_case(pseudovalues, groups)), level, bounds)
 
 
 def fold_interval(values: Sequence[float], test_to_train: float, level: float = 1 - ALPHA) -> Interval:
-    """The mean over the folds of a cross-validation, and an interval that knows that folds share training images.
+    """The mean over the folds of a cross-validation, with an interval that allows for shared training images.
 
     The variance of the mean is s^2 (1/k + n_test / n_train) with k - 1 degrees of freedom (Nadeau and Bengio, Inference for the
     generalization error, Machine Learning 52 (2003)): with five folds of equal size the interval is 1.5 times as wide as that
     of independent values.
 
     Args:
-        values: k >= 1 figures, one a fold, means over seeds where there are several.
+        values: k >= 1 figures, one per fold, means over seeds if there are several.
         test_to_train: n_test / n_train; 1 / (k - 1) for folds of equal size.
         level: Between 0 and 1.
 
     Returns:
-        No bounds where there is one fold, or all have the same figure: nothing is known of the spread then.
+        No bounds if there is one fold, or all have the same figure: the spread is not known then.
     """
     mean, error = _over_folds(values, test_to_train)
     if not error:
@@ -175,13 +175,13 @@ def fold_test(
     """Whether two methods differ over the folds of a cross-validation: Nadeau and Bengio's corrected t test.
 
     Args:
-        first: k figures, one a fold, means over seeds where there are several.
+        first: k figures, one per fold, means over seeds if there are several.
         second: Those of the other method on the same folds.
         test_to_train: n_test / n_train.
         level: Of the interval, between 0 and 1.
 
     Returns:
-        p is 1 where no fold differs, and None where all differ by the same: nothing is known of the spread then.
+        p is 1 if no fold differs, and None if all differ by the same amount: the spread is not known then.
 
     Raises:
         ValueError: If the two have not the same number of folds.
@@ -202,7 +202,7 @@ def fold_test(
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """p-values corrected by Holm's step-down method: how often any is below alpha by chance stays below alpha.
+    """p-values corrected by Holm's step-down method, which controls the family-wise error rate.
 
     Holm, A simple sequentially rejective multiple test procedure, Scandinavian Journal of Statistics 6 (1979).
     """
@@ -233,7 +233,7 @@ def _interval(estimate: float, table: TwoWay, level: float, bounds: tuple[float,
 
 
 def _over_folds(values: Sequence[float], test_to_train: float) -> tuple[float, float]:
-    """The mean, and its standard error; 0 where nothing is known of it."""
+    """The mean, and its standard error; 0 if it is not known."""
     mean, k = float(np.mean(values)), len(values)
     if k < 2 or np.ptp(values) <= 1e-12:
         return mean, 0.0

@@ -1,4 +1,4 @@
-"""The charts of accuracy over the experiences of the stream, on the whole test set and on the part of each."""
+"""The charts of accuracy over the experiences of the stream, on the whole test set and on each test part."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ from lightning_vision.report.runs import Group, Method
 from lightning_vision.terminal.wording import plural
 
 MOST_CELLS = 20
-"""Rows of an accuracy matrix; of a longer stream every second, third, ... experience is shown."""
+"""Rows of an accuracy matrix; for longer streams only every second, third, ... experience is shown."""
 MOST_PANELS = 24
 MOST_TICKS = 12
 NUMBERED_CELLS = 5
-"""Rows up to which the accuracies are written into the matrix."""
+"""With at most so many rows the accuracies are written into the cells."""
 
 
 def stream_chart(group: Group, methods: Sequence[str], *, seen: bool) -> Chart | None:
@@ -41,11 +41,11 @@ def stream_chart(group: Group, methods: Sequence[str], *, seen: bool) -> Chart |
 
     Args:
         group: The runs.
-        methods: All methods of the page, for their hues.
-        seen: On the classes seen so far, not on the whole test set.
+        methods: All methods of the page, for their colours.
+        seen: On the classes seen so far instead of the whole test set.
 
     Returns:
-        The chart; None where there is a single experience, or ``seen`` says nothing new.
+        The chart; None if there is a single experience, or if ``seen`` gives the same chart.
     """
     rows: list[Row] = []
     for method in group.methods:
@@ -88,12 +88,12 @@ def stream_chart(group: Group, methods: Sequence[str], *, seen: bool) -> Chart |
         datasets={"rows": rows},
         headings=("method", "experiences", "name of the last", "mean", "lowest seed", "highest seed", "of"),
         rows=[(row["c0"], str(row["c1"]), row["c6"], percent(row["c2"]), percent(row["c3"]), percent(row["c4"]), row["c5"]) for row in rows],
-        note="Lines: means over seeds; bands: from the lowest seed to the highest, which is no interval: what other test images would change is not in it.",
+        note="Lines: means over seeds. Bands: from the lowest to the highest seed; they are not confidence intervals, since they do not include the spread over test images.",
     )  # fmt: skip
 
 
 def matrix_chart(group: Group) -> Chart | None:
-    """The accuracy matrices side by side, averaged over seeds; None where there is a single experience."""
+    """The accuracy matrices side by side, averaged over seeds; None if there is a single experience."""
     rows: list[Row] = []
     length = max((len(run.results.accuracy_matrix) for run in group.runs), default=0)
     every = -(-length // MOST_CELLS)
@@ -125,9 +125,9 @@ def matrix_chart(group: Group) -> Chart | None:
     side = max(150, 11 * -(-length // every))
     left = len(group.methods) - len(shown)
     notes = [
-        "Each row is the time after an experience, each column the test part of one; down a column, forgetting shows. Means over seeds.",
+        "Rows: after each experience. Columns: test part of each experience. Forgetting appears as a decrease down a column. Means over seeds.",
         f"One experience in {every} is shown." if every > 1 else "",
-        f"{plural(left, 'method')} with lower accuracy left out." if left else "",
+        f"{plural(left, 'method')} with lower accuracy are not shown." if left else "",
     ]
     return Chart(
         name="accuracy-matrices",

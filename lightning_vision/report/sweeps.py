@@ -14,15 +14,15 @@ from lightning_vision.results.schema import Variant
 from lightning_vision.terminal.wording import figure
 
 MOST_METHODS = 3
-"""Methods whose classes are drawn one by one."""
+"""Methods whose classes are drawn separately."""
 
 
 def sweep_charts(group: Group, methods: Sequence[str]) -> list[Chart]:
-    """Three charts where a method has predicted with several epsilons; none otherwise.
+    """Three charts if a method predicted with several epsilons; none otherwise.
 
     Args:
         group: The runs.
-        methods: All methods of the page, for their hues.
+        methods: All methods of the page, for their colours.
     """
     swept = [method for method in group.methods if any(_epsilons(run.results.variants) for run in method.runs)]
     if not swept:
@@ -65,14 +65,14 @@ def _axis(epsilons: Sequence[float]) -> tuple[alt.X, str]:
     """The logarithmic axis of c1, and a word on an epsilon of 0."""
     drawn = [epsilon or _edge(epsilons) for epsilon in epsilons]
     scale = alt.Scale(type="log", domain=[min(drawn) / 1.3, max(drawn) * 1.3], nice=False)
-    zero = f" An epsilon of 0 stands at {figure(_edge(epsilons))}." if 0 in epsilons else ""
+    zero = f" An epsilon of 0 is drawn at {figure(_edge(epsilons))}." if 0 in epsilons else ""
     return alt.X(
         "c1:Q", title="epsilon (logarithmic)", scale=scale, axis=alt.Axis(format="~e", tickCount=6, grid=False)
     ), zero
 
 
 def _picked(method: Method) -> Iterator[str]:
-    """What validation data picked at last, by seed."""
+    """The variant that was picked on validation data after the last experience, by seed."""
     for run in method.runs:
         last = (run.results.picked_variant or [None])[-1]
         if last:
@@ -114,14 +114,14 @@ def _accuracy(swept: Sequence[Method], methods: Sequence[str]) -> Chart:
         datasets=datasets,
         headings=("method", "epsilon", "mean", "lowest seed", "highest seed"),
         rows=[(row["c0"], row["c5"], percent(row["c2"]), percent(row["c3"]), percent(row["c4"])) for row in rows],
-        note=f"Band: from the lowest seed to the highest, which is no interval. Each epsilon goes its own way through the stream.{zero} Picked on validation data: {picked or 'none'}. Test data picks nothing.",
+        note=f"Band: from the lowest to the highest seed; it is not a confidence interval. Each epsilon is used for the whole stream.{zero} Picked on validation data: {picked or 'none'}.",
     )  # fmt: skip
 
 
 def _recall(method: Method, name: str, title: str) -> Chart:
     found = _over_seeds(method, lambda variant: {of: scores["recall"] for of, scores in variant.test.per_class.items()})
     y = alt.Y("c2:Q", title="recall", axis=SHARE)
-    note = "Thin lines: one a class; the thick one is their mean, over seeds too. Dashed: the mean of the base."
+    note = "Thin lines: one per class; thick line: their mean over classes and seeds. Dashed: the mean of the base."
     before = mean_of_known(
         scores["recall"] for run in method.runs for scores in run.results.first_test.per_class.values()
     )
@@ -145,8 +145,8 @@ def _n_epsilon(method: Method, name: str, title: str) -> list[Chart]:
         {of for classes in found.values() for of in classes} - {of for classes in above.values() for of in classes}
     )
     note = (
-        "n counts the images that moved a class. Its old direction keeps about exp(-n epsilon) of itself: little changes far "
-        "below 1, little is left far above. Thin lines: one a class; the thick one is their mean."
+        "n is the number of images that moved a class. About exp(-n epsilon) of its old direction remains: values far below 1 change "
+        "little, values far above 1 leave little. Thin lines: one per class; thick line: their mean."
         + (f" Classes that did not move: {len(still)}." if still else "")
     )  # fmt: skip
     return [_lines(name, title, above, y, note, figure, (1.0, "n epsilon = 1"))]
@@ -161,7 +161,7 @@ def _lines(
     written: Callable[[float], str],
     level: tuple[float, str] | None,
 ) -> Chart:
-    """A thin line for each class, a thick one for their mean, and a level to read them by."""
+    """A thin line for each class, a thick one for their mean, and a reference level."""
     x, zero = _axis(list(found))
     means = {epsilon: {of: fmean(values) for of, values in classes.items()} for epsilon, classes in found.items()}
     rows: list[Row] = [

@@ -1,4 +1,4 @@
-"""The numbers of a report as tables: for other programs as CSV, for a README or an issue as Markdown."""
+"""The figures of a report as tables: CSV for other programs, Markdown for a README or an issue."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from lightning_vision.report.changes import class_changes
 from lightning_vision.report.means import mean_of_known
 from lightning_vision.report.method_figures import recall_intervals
 from lightning_vision.report.proportion import Interval
-from lightning_vision.report.runs import Comparison, Group, Method, RankedMethod, ReportRun
+from lightning_vision.report.runs import GatheredRuns, Group, Method, RankedMethod, ReportRun
 from lightning_vision.storage.atomic_write import write_text_atomically
 from lightning_vision.terminal.wording import figure, printable
 
 
-def write_tables(comparison: Comparison, output: Path) -> list[Path]:
+def write_tables(comparison: GatheredRuns, output: Path) -> list[Path]:
     """Write ranking.csv, per_class.csv, experiences.csv and ranking.md.
 
     Args:
-        comparison: What was gathered.
+        comparison: The runs.
         output: The folder; made if need be.
 
     Returns:
@@ -45,8 +45,8 @@ def write_tables(comparison: Comparison, output: Path) -> list[Path]:
     return [output / name for name in texts]
 
 
-def ranking_table(comparison: Comparison) -> pd.DataFrame:
-    """A row for each ranked method of each group, best first; what is not known is NaN or empty."""
+def ranking_table(comparison: GatheredRuns) -> pd.DataFrame:
+    """A row for each ranked method of each group, best first; unknown values are NaN or empty."""
     return pd.DataFrame([
         _ranking_row(group, place, row)
         for group in comparison.groups
@@ -70,7 +70,7 @@ def _ranking_row(group: Group, place: int, row: RankedMethod) -> dict[str, Any]:
         "p, Holm": row.p_holm,
         "test": row.test,
         "verdict": row.verdict,
-        "why it cannot tell": row.why,
+        "why not tested": row.why,
         "macro F1 (%)": _middle(row.macro_f1),
         **_ends("macro F1", "%", row.macro_f1),
         "average incremental accuracy (%)": _hundredfold(row.average_incremental),
@@ -88,8 +88,8 @@ def _ranking_row(group: Group, place: int, row: RankedMethod) -> dict[str, Any]:
     }
 
 
-def class_table(comparison: Comparison) -> pd.DataFrame:
-    """A row for each method and class: means over the seeds of its complete runs, or of all where none is complete."""
+def class_table(comparison: GatheredRuns) -> pd.DataFrame:
+    """A row for each method and class: means over the seeds of its complete runs, or of all runs if none is complete."""
     methods = [(group, method) for group in comparison.groups for method in group.methods]
     return pd.DataFrame([row for group, method in methods for row in _class_rows(group, method)])
 
@@ -121,8 +121,8 @@ def _class_rows(group: Group, method: Method) -> list[dict[str, Any]]:
     return rows
 
 
-def experience_table(comparison: Comparison) -> pd.DataFrame:
-    """A row for each run and experience, bases and unfinished runs included."""
+def experience_table(comparison: GatheredRuns) -> pd.DataFrame:
+    """A row for each run and experience, including bases and unfinished runs."""
     runs = [(group, run) for group in comparison.groups for run in (*group.bases, *group.runs)]
     return pd.DataFrame([row for group, run in runs for row in _experience_rows(group, run)])
 
@@ -157,8 +157,8 @@ def _experience_rows(group: Group, run: ReportRun) -> list[dict[str, Any]]:
     ]
 
 
-def ranking_markdown(comparison: Comparison) -> str:
-    """The ranking as GitHub shows it: the answer, a table and the remarks for each group."""
+def ranking_markdown(comparison: GatheredRuns) -> str:
+    """The ranking as Markdown: the result, a table and the remarks of each group."""
     lines = [f"# {escaped(comparison.title)}", ""]
     if comparison.command:
         lines += [f"    {printable(' '.join(comparison.command.split()))}", ""]
@@ -176,7 +176,7 @@ def ranking_markdown(comparison: Comparison) -> str:
 
 def _markdown_table(rows: Sequence[RankedMethod]) -> list[str]:
     header = (
-        "method", "seeds", "test accuracy (%)", "95 % interval", "to the best (points)", "95 % interval", "verdict",
+        "method", "seeds", "test accuracy (%)", "95 % interval", "difference to the best (points)", "95 % interval", "significant?",
         "forgetting (points)", "95 % interval", "parameters", "multiply-adds", "epochs", "learning (s)", "learning (kWh)",
     )  # fmt: skip
     lines = ["| " + " | ".join(header) + " |", "|---" + "|---:" * (len(header) - 1) + "|"]
@@ -185,7 +185,7 @@ def _markdown_table(rows: Sequence[RankedMethod]) -> list[str]:
             escaped(row.label),
             str(len(row.seeds)),
             _percent(row.accuracy.mean),
-            _span(row.accuracy) + (", the same with every seed" if row.seed_free else ""),
+            _span(row.accuracy) + (", the same for every seed" if row.seed_free else ""),
             _percent(None if row.difference is None else row.difference.mean, sign=True),
             _span(row.difference, sign=True),
             f"{row.verdict}, {row.why}" if row.why else row.verdict,
@@ -202,7 +202,7 @@ def _markdown_table(rows: Sequence[RankedMethod]) -> list[str]:
 
 
 def escaped(text: str) -> str:
-    """A text in Markdown that shows as it is: no HTML, no table cell, no link, on one line."""
+    """A text that Markdown shows unchanged, on one line: no HTML, no table cell, no link."""
     plain = html.escape(printable(" ".join(text.split())), quote=False)
     return re.sub(r"([\\|`*\[\]~])", r"\\\1", plain)
 

@@ -1,4 +1,4 @@
-"""How sure a mean over seeds and images is when both are random samples: the two-way analysis of variance behind the report.
+"""The two-way analysis of variance behind the report: the variance of a mean over seeds and images, both random samples.
 
 The model is that of multi-reader multi-case studies with seeds for readers and images for cases (Dorfman, Berbaum and Metz,
 Receiver operating characteristic rating analysis, Investigative Radiology 27 (1992)): value = mean + seed + image + rest.
@@ -16,7 +16,7 @@ Values = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class TwoWay:
-    """The mean squares of a table of S seeds and N cases, and what follows from them for its mean."""
+    """The mean squares of a table of S seeds and N cases, and the variance of its mean."""
 
     n_seeds: int
     n_cases: int
@@ -29,7 +29,7 @@ class TwoWay:
 
     @property
     def variance(self) -> float | None:
-        """The variance of the mean, v / (S N); None with one case: nothing is known of how cases differ.
+        """The variance of the mean, v / (S N); None with one case: the spread of cases is not known.
 
         v = MS_s + max(MS_i - MS_r, 0), and MS_i with one seed.
         """
@@ -38,11 +38,11 @@ class TwoWay:
 
     @property
     def degrees_of_freedom(self) -> float | None:
-        """Satterthwaite's, v^2 / (MS_s^2 / (S-1) + MS_i^2 / (N-1) + MS_r^2 / ((S-1)(N-1))); None where nothing varies.
+        """Satterthwaite's, v^2 / (MS_s^2 / (S-1) + MS_i^2 / (N-1) + MS_r^2 / ((S-1)(N-1))); None if nothing varies.
 
-        Hillis (Statistics in Medicine 26, 2007) keeps the first term alone. With all three it is finite where seeds change
-        nothing, and right for a few groups as cases. At least 1: where MS_i is below MS_r and seeds nearly agree, the terms that
-        do not enter v would leave next to none, and an interval of everything.
+        Hillis (Statistics in Medicine 26, 2007) keeps the first term alone. With all three it is finite if seeds change
+        nothing, and valid for a few groups as cases. At least 1: if MS_i is below MS_r and seeds nearly agree, it would otherwise
+        be close to 0, and the interval infinite.
         """
         v = self._sum
         if not v or self.cases is None:
@@ -57,7 +57,7 @@ class TwoWay:
     def components(self) -> dict[str, float | None]:
         """The variances ``seeds``, ``images`` (of a case) and ``rest``, none below 0; None where one is not known.
 
-        With one seed, ``images`` holds the rest too.
+        With one seed, ``images`` includes the rest.
         """
         if self.cases is None:
             return {"seeds": None, "images": None, "rest": None}
@@ -71,9 +71,9 @@ class TwoWay:
 
     @property
     def _seeds(self) -> float | None:
-        """MS_s, and MS_r where it is 0 although seeds change images: runs with equally many right agree by luck.
+        """MS_s, or MS_r if MS_s is 0 although seeds change images: equal accuracies are then a coincidence.
 
-        What MS_s estimates is never below what MS_r does, so that this is the least it stands for.
+        The expectation of MS_s is at least that of MS_r.
         """
         return self.seeds or self.rest
 
@@ -89,7 +89,7 @@ def two_way(values: npt.NDArray[np.number] | npt.NDArray[np.bool_]) -> TwoWay:
     """The mean squares of a table.
 
     Args:
-        values: (S, N): one row a seed, one column a case.
+        values: (S, N): one row per seed, one column per case.
 
     Raises:
         ValueError: If it is not such a table, or empty.
@@ -103,7 +103,7 @@ def two_way(values: npt.NDArray[np.number] | npt.NDArray[np.bool_]) -> TwoWay:
     total = float(np.square(x).sum())
     by_seed, by_case = x.mean(axis=1), x.mean(axis=0)
     of_seeds, of_cases = n * float(np.square(by_seed).sum()), s * float(np.square(by_case).sum())
-    nothing = 1e-12 * total  # what is left of equal numbers by their last digits
+    nothing = 1e-12 * total  # rounding errors of equal numbers
     of_seeds, of_cases, of_rest = (
         part if part > nothing else 0.0 for part in (of_seeds, of_cases, total - of_seeds - of_cases)
     )
@@ -124,7 +124,7 @@ def by_case(values: npt.NDArray[np.number] | npt.NDArray[np.bool_], groups: npt.
     the group. The mean of each row is kept.
 
     Args:
-        values: (S, N): one row a seed, one column an image.
+        values: (S, N): one row per seed, one column per image.
         groups: (N,) a label for each image; None: each image is a case of its own.
 
     Returns:

@@ -101,7 +101,7 @@ class StreamRecord:
         Args:
             predictions: On the whole test set, all variants.
             validation: On the validation parts so far, all variants.
-            picked: The variant that goes on.
+            picked: The variant that was picked.
             facts: Per variant, further figures per class name.
             record: Data and cost of the experience.
             key: What the variants differ in, such as ``epsilon``.
@@ -175,7 +175,7 @@ class StreamRecord:
             )
 
     def _measure(self, t: int, chosen: Predictions) -> None:
-        """The figures after experience t, the last one, from the predictions of the variant that goes on."""
+        """The figures after experience t, the last one, from the predictions of the picked variant."""
         self.accuracy_matrix[t] = self.row(t, chosen)
         self.test_accuracy[t] = _figure(chosen.accuracy()[0])
         seen = np.isin(chosen.label, self.stream[t].seen_classes)
@@ -377,7 +377,7 @@ def digits(text: str) -> str:
 
 
 def _passed(evaluation: schema.Evaluation) -> int:
-    """Images that passed the backbone in an evaluation; records from before features were kept do not say."""
+    """Images that passed the backbone in an evaluation; older records do not say."""
     return evaluation.images if evaluation.backbone_images is None else evaluation.backbone_images
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-# What may differ when a run is gone on with: where things lie, how many hands help, what is shown.
+# Options that may differ on resume: paths, the number of workers, logging and progress.
 FREE_ON_RESUME = (
     "ckpt_path",
     "config",
@@ -53,5 +53,5 @@ def binding(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def is_free(key: str) -> bool:
-    """Whether an option, by its dotted key, may differ when a run is gone on with."""
+    """Whether an option, by its dotted key, may differ when a run resumes."""
     return any(key == free or key.startswith(f"{free}.") for free in FREE_ON_RESUME)

@@ -76,7 +76,7 @@ class RunDirectory:
         return self.checkpoints / f"experience={experience:04d}.ckpt"
 
     def within(self, experience: int, stage: int, what: str) -> Path:
-        """A checkpoint inside an experience: ``last`` to go on from, ``best`` to go back to."""
+        """A checkpoint within an experience: ``last`` to resume from, ``best`` to go back to."""
         return self.checkpoints / f"experience={experience:04d}-stage={stage}-{what}.ckpt"
 
     def all_finished(self) -> list[Path]:
@@ -87,17 +87,17 @@ class RunDirectory:
         """Refuse a folder that must not be written into; nothing is changed.
 
         Raises:
-            ConfigError: It holds something, and neither going on nor deleting was asked for, or it holds no run.
+            ConfigError: It is not empty, and neither resuming nor deleting was requested, or it holds no run.
         """
         if resume and overwrite:
-            raise ConfigError("--ckpt_path last goes on with a run and --overwrite deletes it: give one of the two.")
+            raise ConfigError("--ckpt_path last resumes a run and --overwrite deletes it: give one of the two.")
         if self.path.exists() and not self.path.is_dir():
             raise ConfigError(f"{self.path} is a file, a folder for the run was expected. Choose another --run_name.")
         if resume or not self._holds_something():
             return
         if not overwrite:
             raise ConfigError(
-                f"The run directory {self.path} exists already. Go on with it by --ckpt_path last, give this run "
+                f"The run directory {self.path} exists already. Resume it with --ckpt_path last, give this run "
                 "another name by --run_name NAME, or delete what is there by --overwrite."
             )
         if not self.exists():
@@ -147,7 +147,7 @@ class RunDirectory:
                 path.unlink()
 
     def last_within(self, experience: int) -> tuple[int, Path] | None:
-        """The stage that an interrupted experience goes on with, and its checkpoint."""
+        """The stage at which an interrupted experience resumes, and its checkpoint."""
         found = [
             (int(path.stem.split("stage=")[1].split("-")[0]), path)
             for path in self.checkpoints.glob(f"experience={experience:04d}-stage=*-last.ckpt")

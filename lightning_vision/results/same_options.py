@@ -1,4 +1,4 @@
-"""Whether two configurations ask for the same, though one is of another version that knew other options or defaults."""
+"""Compares two configurations, one of which may be from another version with other options or defaults."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ ABSENT: Final = object()
 
 @dataclass(frozen=True)
 class Difference:
-    """An option that stands against going on with what is there.
+    """An option whose value prevents resuming.
 
     Args:
         key: Dotted, as in config.yaml.
         before: Its value then.
         now: Its value now.
-        why: What else is to be said of it.
+        why: An explanation in parentheses, or "".
     """
 
     key: str
@@ -42,7 +42,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Kept:
-    """An option whose default has changed, and that keeps the value that was written.
+    """An option whose default has changed since, and which keeps its former value.
 
     Args:
         key: Dotted, as in config.yaml.
@@ -55,17 +55,17 @@ class Kept:
     now: Any
 
     def __str__(self) -> str:
-        return f"{option_name(self.key)}: {self.before!r}, as was written; the default is now {self.now!r}"
+        return f"{option_name(self.key)}: {self.before!r}, as in the run; the default is now {self.now!r}"
 
 
 def compare_options(
     before: Mapping[str, Any], now: Mapping[str, Any], owner: type | None = None, key: str = ""
 ) -> Iterator[Difference | Kept]:
-    """What differs between the options that something was started with and those it is to be gone on with.
+    """The differences between the options that a run was started with and those that it is to be resumed with.
 
     An option that was not written had its present default, or what its class says in ``EARLIER_DEFAULTS``: then no
     version knew it. One whose written value is the earlier default that its class names, and that has its present default
-    now, keeps what was written. What may differ when a run is gone on with is left out.
+    now, keeps what was written. Options that may differ on resume are left out.
 
     Args:
         before: Written by this version or an earlier one, as plain values; nothing of it is imported.
@@ -82,11 +82,11 @@ def compare_options(
         if old is ABSENT:
             old = earlier.get(name, present.get(name))
             if old != new:
-                why = f" (no such option then; to go on give --{option_name(full)}={_word(old)})"
+                why = f" (the option did not exist then; to resume, give --{option_name(full)}={_word(old)})"
                 yield Difference(full, old, new, why if owner is not None else "")
         elif new is ABSENT:
             if old is not None and earlier.get(name, ABSENT) != old:
-                why = " (no such option in this version: end the run with the one that it was begun with)"
+                why = " (this version has no such option: finish the run with the version that started it)"
                 yield Difference(full, old, None, why if owner is not None else "")
         elif old != new:
             if name in earlier and old == earlier[name] and new == present.get(name):
@@ -129,7 +129,7 @@ def _options(component: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _class_at(path: str) -> type | None:
-    """A class that is imported already; None where there is none."""
+    """A class that is imported already; None if it is not."""
     module, _, name = path.rpartition(".")
     found = getattr(sys.modules.get(module), name, None)
     return found if isinstance(found, type) else None
@@ -190,7 +190,7 @@ def _word(value: Any) -> str:
 
 
 def check_same_options(before: Mapping[str, Any], now: Mapping[str, Any], run: Path) -> list[Kept]:
-    """Compare the configuration of a run with the one that wants to go on with it.
+    """Compare the configuration of a run with the one that resumes it.
 
     Args:
         before: The run's, as it was written.
@@ -198,10 +198,10 @@ def check_same_options(before: Mapping[str, Any], now: Mapping[str, Any], run: P
         run: The run directory.
 
     Returns:
-        The options that are to keep the value that was written, since their default alone has changed.
+        The options that keep their former value, since only their default has changed.
 
     Raises:
-        CheckpointError: Options differ; they are named with both values.
+        CheckpointError: Options differ; the message lists them with both values.
     """
     found = list(compare_options(before, now))
     differing = [str(each) for each in found if isinstance(each, Difference)]
@@ -209,9 +209,9 @@ def check_same_options(before: Mapping[str, Any], now: Mapping[str, Any], run: P
         raise CheckpointError(
             "\n".join(
                 [
-                    f"{run} was started with other options, so going on with it would mix two runs:",
+                    f"{run} was started with other options; resuming it would mix two runs:",
                     in_lines(differing),
-                    f"Type the command as it was (its options are in {run / 'config.yaml'}), or start another run by --run_name.",
+                    f"Use the same options (they are in {run / 'config.yaml'}), or start another run with --run_name.",
                 ]
             )
         )

@@ -108,7 +108,7 @@ class Run(_Model):
 
 
 class Evaluation(_Model):
-    """The price of evaluating after one experience."""
+    """The cost of evaluation after one experience."""
 
     seconds: float
     energy_kwh: float | None
@@ -118,7 +118,7 @@ class Evaluation(_Model):
 
 
 class ExperienceRecord(_Model):
-    """One finished experience: its data and the price of learning from it."""
+    """One finished experience: its data and the cost of learning it."""
 
     index: int
     name: str
@@ -141,7 +141,7 @@ class ExperienceRecord(_Model):
 
 
 class Base(_Model):
-    """Where the base came from and the price of training it in this run."""
+    """Where the base came from and the cost of training it in this run."""
 
     seconds: float
     energy_kwh: float | None
@@ -158,7 +158,7 @@ class Network(_Model):
 
 
 class Totals(_Model):
-    """The price of the whole run."""
+    """The cost of the whole run."""
 
     seconds: float
     energy_kwh: float | None
@@ -179,7 +179,7 @@ class Features(_Model):
 
 
 class Energy(_Model):
-    """How the energy figures came about."""
+    """How energy was determined."""
 
     mode: Literal["measured", "estimated"]
     country: str
@@ -322,7 +322,7 @@ def without_measurements(results: Results) -> dict[str, Any]:
     Returns:
         The fields of results.json without those that are measured anew in every run.
     """
-    price = {"seconds", "samples_per_second", "energy_kwh", "co2eq_kg", "peak_memory_bytes", "backbone_images"}
+    cost = {"seconds", "samples_per_second", "energy_kwh", "co2eq_kg", "peak_memory_bytes", "backbone_images"}
     return results.model_dump(
         mode="json",
         by_alias=True,
@@ -330,9 +330,9 @@ def without_measurements(results: Results) -> dict[str, Any]:
             "environment": True,
             "energy": True,
             "features": True,
-            "base": price,
-            "totals": price,
-            "experiences": {"__all__": dict.fromkeys(price, True) | {"evaluation": price}},
+            "base": cost,
+            "totals": cost,
+            "experiences": {"__all__": dict.fromkeys(cost, True) | {"evaluation": cost}},
         },
     )
 

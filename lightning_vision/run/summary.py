@@ -1,4 +1,4 @@
-"""The end of a run, as tables that a person can read."""
+"""The summary of a finished run, as tables."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from lightning_vision.terminal.wording import plural
 
 
 def print_summary(results: Results, console: Console, most_classes: int = 20) -> None:
-    """Print what a run came to: per variant and per class before and after, forgetting, seconds, kWh.
+    """Print the results of a run: per variant and per class before and after, forgetting, seconds, kWh.
 
     Args:
         results: A finished run.
         console: Where to.
-        most_classes: With more classes only those that changed most are shown, and the rest counted.
+        most_classes: With more classes only those that changed most are shown, and the others are counted.
     """
     run, totals = results.run, results.totals
     strategy = run.strategy.class_path.rsplit(".", 1)[-1]
@@ -29,26 +29,30 @@ def print_summary(results: Results, console: Console, most_classes: int = 20) ->
     elif results.accuracy_before is not None:
         _print_table(_experiences(results), console)
     _print_table(_classes(results, most_classes), console)
-    _print_table(_price(results), console)
+    _print_table(_cost(results), console)
     features = results.features
     if features is not None and features.computed + features.reused:
-        reused = f", {features.reused} found (about {features.saved_seconds:.1f} s saved)" if features.reused else ""
+        reused = (
+            f", {features.reused} from the cache (about {features.saved_seconds:.1f} s saved)"
+            if features.reused
+            else ""
+        )
         console.print(
             f"Features of the frozen backbone: {features.computed} computed in {features.seconds:.1f} s{reused}."
         )
     energy = results.energy
     if energy is not None:
-        how = "measured" if energy.mode == "measured" else "estimated from the load, no power counter was found"
+        how = "measured" if energy.mode == "measured" else "estimated from the load (no power counter was found)"
         grid = "" if energy.grid_gco2_per_kwh is None else f", {energy.grid_gco2_per_kwh:.0f} g CO2eq/kWh"
         console.print(
-            f"Energy is {how}; grid of {energy.country}{grid}. In all {_kwh(totals.energy_kwh)} kWh, {_kwh(totals.co2eq_kg)} kg CO2eq."
+            f"Energy was {how}; grid of {energy.country}{grid}. Total: {_kwh(totals.energy_kwh)} kWh, {_kwh(totals.co2eq_kg)} kg CO2eq."
         )
     for note in results.notes:
         console.print(f"Note: {escape(note)}")
 
 
 def _print_table(table: Table, console: Console) -> None:
-    """A table with its caption below it; inside, rich would break the caption to the table's width."""
+    """A table with its caption below it: inside, rich would wrap the caption to the width of the table."""
     caption, table.caption = table.caption, None
     console.print(table)
     if caption is not None:
@@ -76,7 +80,7 @@ def _variants(results: Results) -> Table:
             span,
         )
         table.add_row(*(escape(cell) for cell in row), style="bold" if name == last else "")
-    table.caption = f"{last} was picked on validation data. Change and forgetting are in points of accuracy."
+    table.caption = f"{last} was picked on validation data. Change and forgetting are in percentage points."
     return table
 
 
@@ -85,7 +89,7 @@ def _experiences(results: Results) -> Table:
     for heading in ("experience", "all classes", "classes seen"):
         table.add_column(heading, justify="left" if heading == "experience" else "right", no_wrap=True)
     if results.initial_accuracy is not None:
-        table.add_row("0 the given base", _percent(results.initial_accuracy), "")
+        table.add_row("0 given base", _percent(results.initial_accuracy), "")
     for record, accuracy, seen in zip(results.experiences, results.test_accuracy, results.seen_accuracy, strict=True):
         table.add_row(escape(f"{record.index + 1} {record.name}"), _percent(accuracy), _percent(seen))
     if results.forgetting is not None:
@@ -96,9 +100,9 @@ def _experiences(results: Results) -> Table:
 
 
 def _classes(results: Results, most: int) -> Table:
-    """What each class won or lost since the learning strategy began."""
+    """The recall of each class, and its change since the learning strategy began."""
     table = Table(title="Per class on the test set")
-    for heading in ("class", "images", "recall", "precision", "F1", "recall before", "won or lost"):
+    for heading in ("class", "images", "recall", "precision", "F1", "recall before", "change in recall"):
         table.add_column(heading, justify="left" if heading == "class" else "right")
     first = None if results.accuracy_before is None else results.first_test
     names = list(results.test.per_class)
@@ -122,7 +126,7 @@ def _classes(results: Results, most: int) -> Table:
             table.add_row(*(escape(cell) for cell in cells), _percent(earlier), _points(earlier, row["recall"]))
     if len(names) > most:
         table.caption = (
-            f"The {most} classes that changed most, of {len(names)}; all are in results.json and confusion_matrix.csv."
+            f"The {most} of {len(names)} classes that changed most; all are in results.json and confusion_matrix.csv."
         )
     return table
 
@@ -131,8 +135,8 @@ def _recall(scores: Scores | None, name: str) -> float | None:
     return None if scores is None else scores.per_class[name]["recall"]
 
 
-def _price(results: Results) -> Table:
-    table = Table(title="Price")
+def _cost(results: Results) -> Table:
+    table = Table(title="Cost")
     for heading in ("experience", "images", "epochs", "seconds", "kWh", "kg CO2eq", "evaluation s"):
         table.add_column(heading, justify="left" if heading == "experience" else "right", no_wrap=True)
     records = results.experiences
@@ -145,7 +149,7 @@ def _price(results: Results) -> Table:
     learning = sum(record.seconds for record in records)
     table.add_section()
     table.add_row(
-        "learning in all",
+        "learning, total",
         "",
         "",
         f"{learning:.1f}",

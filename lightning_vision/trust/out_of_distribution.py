@@ -60,8 +60,7 @@ def refuse_overlap(ood: ImageFolder, datamodule: StreamDataModule) -> None:
         paths = datamodule.samples["path"]
         words = {"exact": "is a copy of", "near": "looks like"}
         lines = [
-            f"{ood.paths[pair.second - count]} {words[pair.kind]} {paths.iloc[pair.first]}"
-            for pair in leaks.pairs
+            f"{ood.paths[pair.second - count]} {words[pair.kind]} {paths.iloc[pair.first]}" for pair in leaks.pairs
         ]
         raise DataError(
             f"--ood_data: {plural(len(leaks.pairs), 'image')} of {ood.root} {'is' if len(leaks.pairs) == 1 else 'are'} in the "

@@ -152,12 +152,12 @@ class TestFile:
             try:  # some bytes of an archive say nothing, such as the date
                 assert (OnDeviceClassifier(path).head.weight == classifier.head.weight).all(), place
             except CheckpointError as error:
-                assert re.search(r"m\.head\.npz (is|belongs) .* to begin from the exported head", str(error))
+                assert re.search(r"m\.head\.npz (is|belongs) .* to start from the exported head", str(error))
                 refused += 1
         assert refused > 0.9 * len(whole) / 97
         for length in (0, 10, len(whole) // 2, len(whole) - 1):
             head_path(path).write_bytes(whole[:length])
-            with pytest.raises(CheckpointError, match=r"m\.head\.npz is no head, or is damaged"):
+            with pytest.raises(CheckpointError, match=r"m\.head\.npz is not a head file, or is damaged"):
                 OnDeviceClassifier(path)
 
     def test_a_head_of_another_shape_or_of_no_numbers_is_refused(self, path: Path) -> None:
@@ -250,6 +250,6 @@ class TestRefused:
     def test_a_prediction_that_is_no_linear_head(self, tmp_path: Path) -> None:
         path = write_model(tmp_path / "m.onnx", linear_head=False, strategy="strategies.NearestMean")
         with pytest.raises(
-            CheckpointError, match=r"m\.onnx predicts by strategies\.NearestMean, which is no linear classifier"
+            CheckpointError, match=r"m\.onnx predicts with strategies\.NearestMean, which is not a linear classifier"
         ):
             OnDeviceClassifier(path)

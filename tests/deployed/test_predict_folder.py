@@ -82,7 +82,7 @@ class TestTable:
         )
         assert "Predicted: 15, " in said and f"Rejected: {15 - len(kept)} of 15." in said
         assert (
-            f"Accuracy: {right / 15:.4f} on 15 in folders named after a class; {right_and_kept / len(kept):.4f} on the "
+            f"Accuracy: {right / 15:.4f} on 15 images in folders named after a class; {right_and_kept / len(kept):.4f} on the "
             f"{len(kept)} that were not rejected." in said
         )
         assert "Skipped: 1 empty, 1 hidden, 1 of another kind." in said
@@ -115,7 +115,7 @@ class TestTable:
         learner.save()
         words = ["--model", str(model), str(photos), "--gallery", "false", "--output"]
         predict([*words, str(tmp_path / "with.csv")])
-        assert "m.head.npz, which learned 5 on this device (--head none: without it)." in capsys.readouterr().out
+        assert "m.head.npz, trained on 5 images on this device (--head none: do not use it)." in capsys.readouterr().out
         predict([*words, str(tmp_path / "without.csv"), "--head", "none"])
         assert "on this device" not in capsys.readouterr().out
         cats = [
@@ -193,8 +193,8 @@ class TestPage:
         sections = list(page.root.all("section"))
         assert [next(section.all("h2")).words() for section in sections] == [
             "Classes",
-            "The least sure",
-            "The surest errors",
+            "Least confident predictions",
+            "Most confident errors",
             "Files without a prediction",
         ]
         unsure = [figure.words() for figure in sections[1].all("figure")]
@@ -220,7 +220,7 @@ class TestPage:
             assert right == f"{20 * sum(row['predicted'] == name for row in true):.1f}\N{NO-BREAK SPACE}%"
 
 
-def test_the_tally_keeps_the_least_sure_and_the_surest_errors() -> None:
+def test_the_tally_keeps_the_least_confident_and_the_most_confident_errors() -> None:
     tally = Tally(("a", "b"), most=2)
     for number, share in enumerate([0.9, 0.55, 0.7, 0.55, 0.99]):
         tally.add(f"b/{number}.jpg", np.array([share, 1 - share]), rejected=share < 0.6)
@@ -261,7 +261,7 @@ class TestRefused:
 
     def test_a_damaged_model_and_head(self, model: Path, photos: Path, tmp_path: Path) -> None:
         (tmp_path / "m.head.npz").write_bytes(b"no head")
-        with pytest.raises(CheckpointError, match=r"m\.head\.npz is no head, or is damaged"):
+        with pytest.raises(CheckpointError, match=r"m\.head\.npz is not a head file, or is damaged"):
             predict(["--model", str(model), str(photos), "--output", str(tmp_path / "out.csv")])
         model.write_bytes(model.read_bytes()[:-1])
         with pytest.raises(CheckpointError, match=r"m\.onnx was altered or damaged"):

@@ -32,4 +32,4 @@ def test_nothing_heavy_is_imported(tmp_path: Path) -> None:
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.splitlines()[-1] == "[]"
     assert (tmp_path / "out.csv").is_file() and (tmp_path / "out.html").is_file()
-    assert "which learned 1 on this device" in ended.stdout
+    assert "trained on 1 image on this device" in ended.stdout

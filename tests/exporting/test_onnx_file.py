@@ -177,7 +177,7 @@ class TestFile:
         data = bytearray(written.read_bytes())
         data[len(data) // 2] ^= 1
         written.write_bytes(written.read_bytes()[:-100] if spoil == "cut" else data)
-        with pytest.raises(CheckpointError, match=r"m\.onnx (was altered or damaged|states no digest)"):
+        with pytest.raises(CheckpointError, match=r"m\.onnx (was altered or damaged|has no digest)"):
             DeployedModel(written)
 
 

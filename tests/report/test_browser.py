@@ -145,7 +145,7 @@ def test_a_class_is_found_and_marked(desktop: Opened) -> None:
     find.focus()
     before = canvas.evaluate("(canvas) => canvas.toDataURL()")
     find.fill("OF THE 17TH")
-    assert re.match(r"a bird of the 17th kind, with a long name: \d+ of \d+ right \(\d+ %\)\.$", desktop.said)
+    assert re.match(r"a bird of the 17th kind, with a long name: \d+ of \d+ correct \(\d+ %\)\.$", desktop.said)
     assert canvas.evaluate("(canvas) => canvas.toDataURL()") != before
     assert desktop.page.locator(".confusion caption").inner_text() == f"Most frequent errors with {NAMES[17]}"
     rows = desktop.page.locator(".confusion tbody tr")

@@ -13,21 +13,25 @@ from lightning_vision.report.gather import gather
 @pytest.mark.parametrize(
     ("backbone", "options", "words"),
     [
-        ("test_resnet", {"model.pretrained": False}, "nothing: no overlap with the test images"),
+        ("test_resnet", {"model.pretrained": False}, "none"),
         (
             "tf_efficientnetv2_b3.in21k_ft_in1k",
             {"model.pretrained": True},
-            "ImageNet-21k and ImageNet-1k: whether test",
+            "ImageNet-21k and ImageNet-1k; overlap with the test images was not checked",
         ),
-        ("resnet18.other_data", {"model.pretrained": True}, "what timm's tag other_data stands for: whether"),
-        ("resnet18", {"model.pretrained": True}, "what timm's default weights of that name were trained on: whether"),
-        ("resnet18", {"model.pretrained": True, "model.backbone_weights": "w.pt"}, "not known, the weights are a file"),
+        ("resnet18.other_data", {"model.pretrained": True}, "see timm's tag other_data; overlap"),
+        ("resnet18", {"model.pretrained": True}, "see timm's default weights of that name; overlap"),
+        (
+            "resnet18",
+            {"model.pretrained": True, "model.backbone_weights": "w.pt"},
+            "not known, the weights come from a file",
+        ),
     ],
 )
 def test_what_the_backbone_saw_before(backbone: str, options: dict[str, Any], words: str, tmp_path: Path) -> None:
     make_run(tmp_path / "run", options=options, changes={"network.backbone": backbone})
     (group,) = gather([tmp_path]).groups
-    (fact,) = [fact for fact in scenario_card(group) if fact.name == "what the backbone saw before"]
+    (fact,) = [fact for fact in scenario_card(group) if fact.name == "data of the pretrained backbone"]
     assert len(fact.values) == 1 and fact.values[0].startswith(words)
 
 
@@ -35,11 +39,11 @@ def test_what_the_backbone_saw_before(backbone: str, options: dict[str, Any], wo
     ("views", "values"),
     [
         ([None, 0], []),
-        ([2, 2], ["2 of each where the backbone is frozen, drawn by data.seed 0: the same for all seeds"]),
+        ([2, 2], ["2 of each image if the backbone is frozen, drawn with data.seed 0 and the same for all seeds"]),
         (
             [2, None],
             [
-                "2 of each where the backbone is frozen, drawn by data.seed 0: the same for all seeds (seed 0)",
+                "2 of each image if the backbone is frozen, drawn with data.seed 0 and the same for all seeds (seed 0)",
                 "none (seed 1)",
             ],
         ),

@@ -83,24 +83,24 @@ def test_a_class_without_test_images_and_a_single_experience_have_no_forgetting(
 def test_flips_by_hand(tmp_path: Path) -> None:
     first, second = flips(hand_made(tmp_path))
     assert (first.experience, first.name, first.lost, first.won) == (1, "increment 1", 1, 2)
-    assert [(p.row, p.label, p.before, p.after) for p in first.surest_lost] == [(1002, "ant", "ant", "bee")]
-    assert {p.row for p in first.surest_won} == {1005, 1006}
+    assert [(p.row, p.label, p.before, p.after) for p in first.confident_lost] == [(1002, "ant", "ant", "bee")]
+    assert {p.row for p in first.confident_won} == {1005, 1006}
     assert (second.lost, second.won) == (2, 2)
-    assert {p.row for p in second.surest_lost} == {1001, 1005}
-    assert {(p.row, p.before, p.after) for p in second.surest_won} == {(1003, "bee", "ant"), (1007, "ant", "cat")}
+    assert {p.row for p in second.confident_lost} == {1001, 1005}
+    assert {(p.row, p.before, p.after) for p in second.confident_won} == {(1003, "bee", "ant"), (1007, "ant", "cat")}
 
 
-def test_the_surest_flips_come_first_and_the_others_are_counted(tmp_path: Path) -> None:
+def test_the_most_confident_flips_come_first_and_the_others_are_counted(tmp_path: Path) -> None:
     run = run_of(make_run(tmp_path, [0.9, 0.1], images=90))
     (found,) = flips(run, shown=5)
     predictions = run.predictions()
     assert predictions is not None
-    assert found.lost >= 72 and len(found.surest_lost) == 5
+    assert found.lost >= 72 and len(found.confident_lost) == 5
     lost = predictions.correct[0] & ~predictions.correct[1]
     expected = np.sort(predictions.confidence[1][lost])[::-1][:5].tolist()
-    assert [image.confidence for image in found.surest_lost] == expected
+    assert [image.confidence for image in found.confident_lost] == expected
     hashes = dict(zip(predictions.index.tolist(), predictions.path_hash.tolist(), strict=True))
-    assert all(hashes[image.row] == image.path_hash for image in found.surest_lost)
+    assert all(hashes[image.row] == image.path_hash for image in found.confident_lost)
 
 
 def test_flips_are_named_in_the_order_of_the_group(tmp_path: Path) -> None:
@@ -111,8 +111,8 @@ def test_flips_are_named_in_the_order_of_the_group(tmp_path: Path) -> None:
     one, other = group.runs
     assert one.file_classes != other.file_classes
     for a, b in zip(flips(one), flips(other), strict=True):
-        assert {(p.row, p.before, p.after) for p in a.surest_lost} == {
-            (p.row, p.before, p.after) for p in b.surest_lost
+        assert {(p.row, p.before, p.after) for p in a.confident_lost} == {
+            (p.row, p.before, p.after) for p in b.confident_lost
         }
     assert class_changes(one) == class_changes(other)
 

@@ -73,12 +73,15 @@ class TestCosts:
         make_run(tmp_path / "b", strategy="strategies.RanPAC")
         group = group_of(tmp_path)
         chart = drawn(cost_chart(group, labels(group), "energy"))
-        assert "Of unknown energy: HeadOnly." in chart.note and "No complete run of Retrain" in chart.note
+        assert (
+            "Not shown, since their energy is not known: HeadOnly." in chart.note
+            and "no complete run of Retrain" in chart.note
+        )
         make_run(tmp_path / "b", strategy="strategies.RanPAC", energy=None)
         group = group_of(tmp_path)
         assert cost_chart(group, labels(group), "energy") is None
         assert drawn(cost_chart(group, labels(group), "time")).rows
-        assert group_section(group, "g", labels(group), None).without_cost == ["The energy of learning is not known, or nothing."]  # fmt: skip
+        assert group_section(group, "g", labels(group), None).without_cost == ["The energy of learning is not known, or zero."]  # fmt: skip
 
 
 class TestCurves:
@@ -117,7 +120,7 @@ class TestCurves:
         )
         group = group_of(tmp_path)
         note = curve_charts(group, labels(group))[0].note
-        assert "closed form, which has no epochs: FeCAM, seed 0." in note
+        assert "closed forms have no epochs): FeCAM, seed 0." in note
         assert "could not be read: " in note and "EWC, seed 0 (" in note and "RanPAC, seed 0 (No such file" in note
         assert curve_charts(group, labels(group), {"val/other": "Other"}) == []
 
@@ -196,7 +199,7 @@ class TestSweep:
         rows = over.datasets["rows"]
         assert [(row["c5"], row["c1"]) for row in rows] == [("0", 0.001), ("0.01", 0.01), ("0.1", 0.1)]
         assert [row["c2"] for row in rows] == pytest.approx([0.7, 0.9, 0.7]) and over.datasets["bases"][0]["c2"] == 0.5
-        assert "An epsilon of 0 stands at 0.001" in over.note and "epsilon=0 (seed 1)" in over.note
+        assert "An epsilon of 0 is drawn at 0.001" in over.note and "epsilon=0 (seed 1)" in over.note
         assert len(recall.datasets["rows"]) == 3 * 3 and recall.datasets["means"][0]["c2"] == pytest.approx(
             0.7, abs=1e-3
         )

@@ -45,7 +45,7 @@ def test_folds_repeat_a_method(tmp_path: Path) -> None:
     differences = np.array([0.5 - 0.9, 0.4 - 0.8, 0.5 - 0.95])
     t = differences.mean() / (differences.std(ddof=1) * (1 / 3 + 60 / 40) ** 0.5)
     assert second.p_value == second.p_holm == pytest.approx(2 * stats.t.sf(abs(t), 2))
-    assert (second.test, second.verdict) == ("folds", "different")
+    assert (second.test, second.verdict) == ("folds", "significant")
     assert any(remark.startswith("Cross-validation") for remark in group.remarks)
 
 
@@ -76,7 +76,7 @@ def test_under_three_folds_it_cannot_tell(tmp_path: Path) -> None:
         folded(tmp_path, "full", "strategies.FullFineTune", fold, other)
     (group,) = gather([tmp_path]).groups
     row = group.ranking.methods[1]
-    assert (row.verdict, row.why, row.p_holm) == ("cannot tell", "under 3 common folds", None)
+    assert (row.verdict, row.why, row.p_holm) == ("not tested", "fewer than 3 common folds", None)
     assert row.difference is not None and row.difference.low is not None
 
 

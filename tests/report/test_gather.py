@@ -14,7 +14,7 @@ from run_maker import make_comparison, make_run
 from lightning_vision.errors import ConfigError, DataError
 from lightning_vision.report.gather import gather
 from lightning_vision.report.matrices import match, matrix_of
-from lightning_vision.report.runs import Comparison, Group
+from lightning_vision.report.runs import GatheredRuns, Group
 
 EWC = "strategies.EWC"
 
@@ -24,7 +24,7 @@ def only_group(folder: Path) -> Group:
     return group
 
 
-def reasons(comparison: Comparison) -> dict[str, str]:
+def reasons(comparison: GatheredRuns) -> dict[str, str]:
     return {left.path.name: left.reason for left in comparison.left_out}
 
 
@@ -98,7 +98,7 @@ def test_cells_that_failed_or_have_not_run_are_named(tmp_path: Path) -> None:
     }
     (group,) = comparison.groups
     assert group.runs[0].unfinished == "2 of 3 experiences; it failed: disk full"
-    assert any("A with seed 0 is not finished: 2 of 3 experiences; it failed: disk full." in r for r in group.remarks)
+    assert any("A with seed 0 is not finished (2 of 3 experiences; it failed: disk full)" in r for r in group.remarks)
 
 
 def test_unfinished_runs_are_shown_and_not_ranked(tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def test_unfinished_runs_are_shown_and_not_ranked(tmp_path: Path) -> None:
     group = only_group(tmp_path)
     assert [method.label for method in group.methods] == ["EWC", "HeadOnly"]
     assert [row.label for row in group.ranking.methods] == ["EWC"]
-    assert any("HeadOnly with seed 0 is not finished: 2 of 3 experiences" in remark for remark in group.remarks)
+    assert any("HeadOnly with seed 0 is not finished (2 of 3 experiences" in remark for remark in group.remarks)
 
 
 def test_a_run_that_has_not_finished_an_experience_is_left_out_with_its_reason(tmp_path: Path) -> None:
@@ -147,7 +147,10 @@ def test_classes_in_another_order_are_matched_by_name(tmp_path: Path) -> None:
     right = np.diag(run.results.test.confusion_matrix)
     assert np.bincount(predictions.label[predictions.correct[-1]]).tolist() == right.tolist()
     assert first["class_names"] == group.runs[0].results.class_names
-    assert any("1 run of 2 count" in remark and "matched by name" in remark for remark in group.remarks)
+    assert any(
+        "1 run of 2 have another order of the classes" in remark and "matched by name" in remark
+        for remark in group.remarks
+    )
     assert match(*(matrix_of([run]) for run in group.runs)) is not None
 
 
@@ -213,7 +216,7 @@ def test_one_base_for_all_seeds_is_remarked(tmp_path: Path) -> None:
     for seed in (0, 1):
         make_run(tmp_path / "one" / str(seed), base=base, seed=seed)
         make_run(tmp_path / "own" / str(seed), base=tmp_path / f"base {seed}", seed=seed)
-    said = "start from one base: intervals and tests hold for that base"
+    said = "All runs start from one base, whatever their seed: intervals and tests apply to this base"
     assert any(said in remark for remark in only_group(tmp_path / "one").remarks)
     assert not any(said in remark for remark in only_group(tmp_path / "own").remarks)
 
@@ -291,7 +294,7 @@ def test_a_comparison_that_cannot_be_read_takes_the_names_only(tmp_path: Path, c
     (folder / "comparison.json").write_text(content)
     comparison = gather([folder])
     assert [method.label for method in comparison.groups[0].methods] == ["HeadOnly"]
-    assert "named by their options" in reasons(comparison)["comparison.json"]
+    assert "labelled by their options" in reasons(comparison)["comparison.json"]
 
 
 @pytest.mark.parametrize(
@@ -356,15 +359,15 @@ def test_gathering_loads_neither_torch_nor_lightning() -> None:
         ([{"seed": None}, {"seed": None}], []),
         (
             [{"seed": 3}, {"seed": 3}],
-            ["RanPAC: its option seed pinned what it draws to 3 in all its runs, so the spread over seeds leaves that out."],
+            ["RanPAC: the option seed was fixed to 3 in all its runs, so its random draws are not part of the spread over seeds."],
         ),
         (
             [{"seed": None}, {"seed": 0}],
-            ["RanPAC: its option seed pinned what it draws to 0 in the runs of seed 1, so the spread over seeds leaves that out."],
+            ["RanPAC: the option seed was fixed to 0 in the runs of seed 1, so its random draws are not part of the spread over seeds."],
         ),
         (
             [{"estimator_args": {"base__random_state": 7}}] * 2,
-            ["RanPAC: its option estimator_args.base__random_state pinned what it draws to 7 in all its runs, so the spread over seeds leaves that out."],
+            ["RanPAC: the option estimator_args.base__random_state was fixed to 7 in all its runs, so its random draws are not part of the spread over seeds."],
         ),
     ],
 )  # fmt: skip
@@ -372,4 +375,4 @@ def test_a_draw_that_was_pinned_is_said(init_args: list[dict[str, Any]], said: l
     for seed, arguments in enumerate(init_args):
         make_run(tmp_path / str(seed), strategy="strategies.RanPAC", init_args=arguments, seed=seed)
     (group,) = gather([tmp_path]).groups
-    assert [remark for remark in group.remarks if "pinned" in remark] == said
+    assert [remark for remark in group.remarks if "was fixed to" in remark] == said

@@ -140,7 +140,7 @@ def test_what_differs_beside_the_strategy_is_remarked(tmp_path: Path) -> None:
     (remark,) = group_of(tmp_path).remarks
     assert (
         remark
-        == "The methods differ in more than the learning strategy and its options: max_epochs (2 for EWC; 1 for HeadOnly)."
+        == "The methods differ in other options than those of the learning strategy: max_epochs (2 for EWC; 1 for HeadOnly)."
     )
 
 

@@ -27,18 +27,18 @@ def spoilt(folder: Path, **arrays: Any) -> Path:
 @pytest.mark.parametrize(
     ("arrays", "why"),
     [
-        ({"label": np.zeros(7, np.int64)}, "do not fit each other"),
-        ({"label": np.zeros((60, 1), np.int64)}, "do not fit each other"),
-        ({"label": np.array(3)}, "do not fit each other"),
-        ({"label": np.full(60, 0.5)}, "do not fit each other"),
-        ({"predicted": np.zeros(60, np.int64)}, "do not fit each other"),
-        ({"confidence": np.zeros((2, 60), np.float32)}, "do not fit each other"),
-        ({"predicted": np.full((3, 60), 3)}, "counts classes that are not among the 3"),
-        ({"label": np.full(60, -1)}, "counts classes that are not among the 3"),
-        ({"part": np.zeros(7, np.int32)}, "do not fit each other"),
-        ({"part": np.zeros(60)}, "do not fit each other"),
-        ({"group": np.zeros(60, np.int64)}, "do not fit each other"),
-        ({"group": np.array([["a"]] * 60)}, "do not fit each other"),
+        ({"label": np.zeros(7, np.int64)}, "do not match each other"),
+        ({"label": np.zeros((60, 1), np.int64)}, "do not match each other"),
+        ({"label": np.array(3)}, "do not match each other"),
+        ({"label": np.full(60, 0.5)}, "do not match each other"),
+        ({"predicted": np.zeros(60, np.int64)}, "do not match each other"),
+        ({"confidence": np.zeros((2, 60), np.float32)}, "do not match each other"),
+        ({"predicted": np.full((3, 60), 3)}, "has classes that are not among the 3"),
+        ({"label": np.full(60, -1)}, "has classes that are not among the 3"),
+        ({"part": np.zeros(7, np.int32)}, "do not match each other"),
+        ({"part": np.zeros(60)}, "do not match each other"),
+        ({"group": np.zeros(60, np.int64)}, "do not match each other"),
+        ({"group": np.array([["a"]] * 60)}, "do not match each other"),
         ({"group": np.array([{}] * 60)}, "cannot be read"),  # pickled objects
         ({"label": None}, "cannot be read"),
         ({"path_hash": np.array([{}] * 60)}, "cannot be read"),  # pickled objects
@@ -92,9 +92,9 @@ def test_a_file_that_would_fill_the_memory_is_not_unpacked(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("arrays", "why"),
     [
-        ({"part": np.full(60, 3)}, "names test parts beyond the 3 experiences"),
-        ({"part": np.full(60, -1)}, "names test parts beyond the 3 experiences"),
-        ({"predicted": np.zeros((3, 60), np.int64)}, "does not go with results.json"),
+        ({"part": np.full(60, 3)}, "has test parts beyond the 3 experiences"),
+        ({"part": np.full(60, -1)}, "has test parts beyond the 3 experiences"),
+        ({"predicted": np.zeros((3, 60), np.int64)}, "does not match results.json"),
     ],
 )
 def test_what_contradicts_the_results_is_not_used(tmp_path: Path, arrays: dict[str, Any], why: str) -> None:

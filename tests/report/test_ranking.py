@@ -73,8 +73,8 @@ def test_the_best_mean_comes_first(ranking: Ranking, folder: Path) -> None:
 
 def test_verdicts_over_common_seeds_and_images(ranking: Ranking, folder: Path) -> None:
     rows = {row.label: row for row in ranking.methods}
-    assert rows["EWC"].verdict == "not told apart"
-    assert rows["HeadOnly"].verdict == "different"
+    assert rows["EWC"].verdict == "not significant"
+    assert rows["HeadOnly"].verdict == "significant"
     mean, variance, df = analysis(correct_of(folder, "HeadOnly", 4) - correct_of(folder, "Retrain", 4))
     p = 2 * stats.t.sf(abs(mean) / variance**0.5, df)
     found = rows["HeadOnly"].difference
@@ -82,11 +82,11 @@ def test_verdicts_over_common_seeds_and_images(ranking: Ranking, folder: Path) -
     assert found is not None
     assert (found.mean, found.low, found.high) == pytest.approx((-0.2025, mean - half, mean + half))
     assert rows["HeadOnly"].p_value == pytest.approx(p)
-    assert rows["LwF"].verdict == "cannot tell" and rows["LwF"].p_value is None
-    assert rows["LwF"].why == "under 3 common seeds"
+    assert rows["LwF"].verdict == "not tested" and rows["LwF"].p_value is None
+    assert rows["LwF"].why == "fewer than 3 common seeds"
     lower = rows["LwF"].difference
     assert lower is not None and lower.low is not None and lower.mean == pytest.approx(0.725 - 0.83)
-    assert ranking.can_tell
+    assert ranking.tested
 
 
 def test_holm_is_over_the_pairs_that_are_tested(ranking: Ranking, folder: Path) -> None:
@@ -101,18 +101,18 @@ def test_holm_is_over_the_pairs_that_are_tested(ranking: Ranking, folder: Path) 
 
 
 def test_the_answer_in_words(ranking: Ranking) -> None:
-    assert (
-        "Retrain has the highest mean, with 83.5 % of the test images right (mean of 4 seeds; 95 % interval"
-        in ranking.words
-    )
+    assert "Retrain has the highest mean: a test accuracy of 83.5 % (mean of 4 seeds; 95 % interval" in ranking.words
     assert "The difference to EWC, 0.2 points, is not significant." in ranking.words
     assert "The difference to HeadOnly, 20.2 points, is significant." in ranking.words
-    assert "better than LwF this page cannot tell (under 3 common seeds): that takes at least 3 seeds" in ranking.words
+    assert (
+        "The difference to LwF could not be tested (fewer than 3 common seeds): a test needs at least 3 common seeds"
+        in ranking.words
+    )
 
 
 def test_it_says_how_many_it_would_take(ranking: Ranking) -> None:
-    assert ranking.how_many.startswith("How many would it take to tell Retrain from EWC? ")
-    assert "On these 300 test images" in ranking.how_many and "; with 4 seeds " in ranking.how_many
+    assert ranking.how_many.startswith("How many seeds or images would the difference between Retrain and EWC take")
+    assert "With these 300 test images" in ranking.how_many and "; with 4 seeds, " in ranking.how_many
     assert "for a difference of 0.2 points" in ranking.how_many and "after correction for 3 pairs" in ranking.how_many
 
 
@@ -126,7 +126,9 @@ def test_it_may_take_more_seeds_and_more_images(tmp_path: Path) -> None:
             predicted[1, 40 : 60 if seed == unlucky else 40] = 1
             make_run(tmp_path / f"{name}{seed}", labels=labels, predicted=predicted, images=100, seed=seed, strategy=f"strategies.{name}")  # fmt: skip
     found = ranking_of(tmp_path).how_many
-    assert "Neither more seeds on these 100 test images nor more test images with 3 seeds would do" in found
+    assert (
+        "More seeds alone (with these 100 test images) or more test images alone (with 3 seeds) are not enough" in found
+    )
     assert "for a difference of 2.0 points" in found
 
 
@@ -144,20 +146,20 @@ def test_a_clear_best(tmp_path: Path) -> None:
         tmp_path / "c", {"A": {0: 0.9, 1: 0.91, 2: 0.92}, "B": {0: 0.5, 1: 0.52, 2: 0.51}}, images=300
     )
     found = ranking_of(folder)
-    assert found.words.startswith("A is best, with 91.0 % of the test images right (mean of 3 seeds")
+    assert found.words.startswith("A is best, with a test accuracy of 91.0 % (mean of 3 seeds")
     assert "40.0 points more than B" in found.words
 
 
 def test_two_seeds_have_intervals_and_no_verdict(tmp_path: Path) -> None:
     found = ranking_of(make_comparison(tmp_path / "c", {"A": {0: 0.9, 1: 0.8}, "B": {0: 0.5, 1: 0.5}}))
-    assert not found.can_tell
+    assert not found.tested
     assert [(row.verdict, row.why, row.p_value, row.p_holm) for row in found.methods] == [
-        ("best", "", None, None), ("cannot tell", "under 3 common seeds", None, None),
+        ("best", "", None, None), ("not tested", "fewer than 3 common seeds", None, None),
     ]  # fmt: skip
     difference = found.methods[1].difference
     assert difference is not None and difference.low is not None and difference.low < -0.35 < (difference.high or 0)
     assert all(row.accuracy.low is not None for row in found.methods)
-    assert "better than the others this page cannot tell (under 3 common seeds)" in found.words
+    assert "The difference to the other methods could not be tested (fewer than 3 common seeds)" in found.words
 
 
 def test_one_seed_is_two_models(tmp_path: Path) -> None:
@@ -168,10 +170,10 @@ def test_one_seed_is_two_models(tmp_path: Path) -> None:
     make_run(tmp_path / "b", labels=labels, predicted=other, images=40, strategy="strategies.EWC")
     found = ranking_of(tmp_path)
     row = found.methods[1]
-    assert (row.label, row.verdict, row.why, row.test) == ("EWC", "cannot tell", "under 3 common seeds", "mcnemar")
+    assert (row.label, row.verdict, row.why, row.test) == ("EWC", "not tested", "fewer than 3 common seeds", "mcnemar")
     assert row.p_value == pytest.approx(stats.binomtest(2, 12).pvalue) and row.p_holm is None
     assert row.accuracy.low is not None and row.accuracy.low < 0.75 < (row.accuracy.high or 0)
-    assert "no number of seeds can be named" in found.how_many
+    assert "With one seed, the spread over seeds is not known" in found.how_many
 
 
 def test_seeds_that_change_nothing_are_no_proof(tmp_path: Path) -> None:
@@ -186,7 +188,7 @@ def test_seeds_that_change_nothing_are_no_proof(tmp_path: Path) -> None:
                 strategy=f"strategies.{name}",
             )  # fmt: skip
     found = ranking_of(tmp_path)
-    assert [(row.verdict, row.seed_free) for row in found.methods] == [("best", True), ("not told apart", True)]
+    assert [(row.verdict, row.seed_free) for row in found.methods] == [("best", True), ("not significant", True)]
     # 10 images that B alone has right, 11 that A alone has: exact, for there are fewer than 25 of them.
     assert found.methods[1].test == "exact" and found.methods[1].p_value == pytest.approx(1.0)
     accuracy = found.methods[0].accuracy
@@ -200,7 +202,7 @@ def test_all_right_is_not_100_to_100(tmp_path: Path) -> None:
     assert accuracy.low == pytest.approx(0.025 ** (1 / 60))  # Clopper and Pearson
 
 
-def test_without_predictions_it_cannot_tell(tmp_path: Path) -> None:
+def test_without_predictions_nothing_is_tested(tmp_path: Path) -> None:
     folder = make_comparison(
         tmp_path / "c", {name: {seed: level for seed in range(3)} for name, level in (("A", 0.9), ("B", 0.5))}
     )
@@ -208,11 +210,14 @@ def test_without_predictions_it_cannot_tell(tmp_path: Path) -> None:
         (folder / "runs" / f"B-seed={seed}" / "predictions.npz").unlink()
     found = ranking_of(folder)
     a, b = found.methods
-    assert not found.can_tell and (b.verdict, b.why, b.p_value) == ("cannot tell", "no predictions", None)
+    assert not found.tested and (b.verdict, b.why, b.p_value) == ("not tested", "no predictions", None)
     assert a.accuracy.low is not None and b.accuracy == Interval(0.5, None, None)
     assert b.difference is not None and b.difference.low is None and b.difference.mean == pytest.approx(-0.4)
     assert b.macro_f1 is not None and b.macro_f1.low is None
-    assert "this page cannot tell (no predictions)" in found.words and found.how_many == ""
+    assert (
+        "The difference to the other methods could not be tested (no predictions)" in found.words
+        and found.how_many == ""
+    )
 
 
 def test_predictions_that_do_not_go_with_the_results_are_not_used(tmp_path: Path) -> None:
@@ -223,10 +228,10 @@ def test_predictions_that_do_not_go_with_the_results_are_not_used(tmp_path: Path
     arrays["predicted"][-1] = (arrays["label"] + 1) % 3
     np.savez(path, **arrays)
     (group,) = gather([folder]).groups
-    assert any("it has 0.00 % right at the end and that 85.00 %" in remark for remark in group.remarks)
+    assert any("its final accuracy is 0.00 %, and 85.00 % in results.json" in remark for remark in group.remarks)
     row = next(row for row in group.ranking.methods if row.label == "B")
     assert row.accuracy.low is None, "an interval over two of three seeds would be taken for that of three"
-    assert not group.ranking.can_tell, "two common seeds are left"
+    assert not group.ranking.tested, "two common seeds are left"
 
 
 def test_images_and_seeds_are_matched(tmp_path: Path) -> None:
@@ -252,7 +257,7 @@ def test_images_and_seeds_are_matched(tmp_path: Path) -> None:
 def test_without_common_seeds_there_is_no_test(tmp_path: Path) -> None:
     found = ranking_of(make_comparison(tmp_path / "c", {"A": {0: 0.9, 1: 0.8, 2: 0.9}, "B": {3: 0.5, 4: 0.5, 5: 0.5}}))
     row = found.methods[1]
-    assert (row.verdict, row.why, row.difference) == ("cannot tell", "no common seed", None)
+    assert (row.verdict, row.why, row.difference) == ("not tested", "no common seed", None)
 
 
 def test_the_case_is_the_group(tmp_path: Path) -> None:
@@ -270,8 +275,8 @@ def test_the_case_is_the_group(tmp_path: Path) -> None:
     one, other = found["grouped"], found["alone"]
     assert one.difference is not None and other.difference is not None
     assert one.difference.mean == other.difference.mean == pytest.approx(-0.2)
-    assert one.p_value == pytest.approx(0.125) and one.verdict == "not told apart"  # 4 sequences to 0, exact
-    assert other.p_value == pytest.approx(stats.binomtest(0, 20).pvalue) and other.verdict == "different"
+    assert one.p_value == pytest.approx(0.125) and one.verdict == "not significant"  # 4 sequences to 0, exact
+    assert other.p_value == pytest.approx(stats.binomtest(0, 20).pvalue) and other.verdict == "significant"
     width = [(interval.high or 0) - (interval.low or 0) for interval in (one.accuracy, other.accuracy)]
     assert width[0] > 1.8 * width[1]
 
@@ -319,7 +324,7 @@ def test_one_method_and_none(tmp_path: Path) -> None:
     assert "There is no other method to compare it with" in ranking_of(tmp_path / "one").words
     make_run(tmp_path / "none" / "a", [0.5, 0.6], experiences=3)
     found = ranking_of(tmp_path / "none")
-    assert (found.methods, found.can_tell) == ([], False)
+    assert (found.methods, found.tested) == ([], False)
     assert "No run is complete yet" in found.words
 
 
@@ -335,5 +340,7 @@ def test_a_mean_over_other_seeds_is_not_taken_for_a_proof(tmp_path: Path) -> Non
     lucky = {0: 0.60, 1: 0.61, 2: 0.63, 3: 0.99, 4: 0.98, 5: 0.99}
     found = ranking_of(make_comparison(tmp_path / "c", {"A": {0: 0.70, 1: 0.72, 2: 0.73}, "B": lucky}, images=300))
     assert [row.label for row in found.methods] == ["B", "A"]
-    assert found.methods[1].verdict == "different" and (found.methods[1].difference or Interval(0, None, None)).mean > 0
-    assert "On the seeds that both have it is significantly worse than A" in found.words
+    assert (
+        found.methods[1].verdict == "significant" and (found.methods[1].difference or Interval(0, None, None)).mean > 0
+    )
+    assert "On the seeds that both have, it is significantly worse than A" in found.words

@@ -11,13 +11,13 @@ from run_maker import make_comparison, make_run
 
 from lightning_vision.report.changes import class_changes
 from lightning_vision.report.gather import gather
-from lightning_vision.report.runs import Comparison, Method
+from lightning_vision.report.runs import GatheredRuns, Method
 from lightning_vision.report.statistics import accuracy_interval
 from lightning_vision.report.tables import escaped, ranking_markdown, write_tables
 
 
 @pytest.fixture(scope="module")
-def comparison(tmp_path_factory: pytest.TempPathFactory) -> Comparison:
+def comparison(tmp_path_factory: pytest.TempPathFactory) -> GatheredRuns:
     folder = tmp_path_factory.mktemp("tables") / "c"
     make_comparison(folder, {"HeadOnly": {0: 0.6, 1: 0.7, 2: 0.65}, "EWC": {0: 0.8, 1: 0.85}})
     make_run(folder / "runs" / "half", [0.5, 0.6], experiences=3, seed=2, strategy="strategies.EWC")
@@ -28,7 +28,7 @@ def comparison(tmp_path_factory: pytest.TempPathFactory) -> Comparison:
 
 
 @pytest.fixture(scope="module")
-def written(comparison: Comparison, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def written(comparison: GatheredRuns, tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("out") / "deep" / "report"
     assert [path.name for path in write_tables(comparison, output)] == [
         "ranking.csv", "per_class.csv", "experiences.csv", "ranking.md",
@@ -36,14 +36,14 @@ def written(comparison: Comparison, tmp_path_factory: pytest.TempPathFactory) ->
     return output
 
 
-def test_the_ranking_is_read_back(written: Path, comparison: Comparison) -> None:
+def test_the_ranking_is_read_back(written: Path, comparison: GatheredRuns) -> None:
     table = pd.read_csv(written / "ranking.csv")
     first = table[table["group"] == comparison.groups[0].name]
     assert first["method"].tolist() == ["EWC", "HeadOnly"]
     assert first["rank"].tolist() == [1, 2]
     assert first["test accuracy (%)"].tolist() == pytest.approx([82.5, 65.0], abs=0.9)  # of 60 images
-    assert first["verdict"].tolist() == ["best", "cannot tell"]
-    assert first["why it cannot tell"].fillna("").tolist() == ["", "under 3 common seeds"]
+    assert first["verdict"].tolist() == ["best", "not tested"]
+    assert first["why not tested"].fillna("").tolist() == ["", "fewer than 3 common seeds"]
     assert (first["difference low (points)"] < first["difference to best (points)"])[1]
     assert (first["forgetting low (points)"] < first["forgetting (points)"]).all()
     assert (first["macro F1 high (%)"] > first["macro F1 (%)"]).all()
@@ -53,7 +53,7 @@ def test_the_ranking_is_read_back(written: Path, comparison: Comparison) -> None
     assert len(table) == 3  # the other test set is a group of its own
 
 
-def test_classes_are_means_over_seeds(written: Path, comparison: Comparison) -> None:
+def test_classes_are_means_over_seeds(written: Path, comparison: GatheredRuns) -> None:
     table = pd.read_csv(written / "per_class.csv")
     group = comparison.groups[0]
     method = next(method for method in group.methods if method.label == "HeadOnly")
@@ -93,7 +93,7 @@ def test_the_markdown_says_the_answer_the_remarks_and_what_is_left_out(written: 
     assert text.startswith("# c\n\n    lightning-vision compare --output c\n")
     assert "EWC has the highest mean" in text
     assert "| EWC | 2 | 82.5 |" in text
-    assert "- EWC with seed 2 is not finished: 2 of 3 experiences. It is not ranked." in text
+    assert "- EWC with seed 2 is not finished (2 of 3 experiences) and is not ranked." in text
     assert "## Left out" in text and "broken" in text
 
 

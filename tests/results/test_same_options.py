@@ -45,7 +45,7 @@ class TestCheckSameOptions:
             check_same_options(before, now, Path("runs/x"))
         assert "  trainer.max_epochs: 3 then, 4 now\n" in str(error.value)
         assert (
-            "  model.compile: False then, True now (no such option then; to go on give --model.compile=false)"
+            "  model.compile: False then, True now (the option did not exist then; to resume, give --model.compile=false)"
             in str(error.value)
         )
         assert "backbone" not in str(error.value)
@@ -61,7 +61,9 @@ class TestCheckSameOptions:
         now["data"] = {"class_path": "nowhere.Data", "init_args": {"views": None}}
         before |= {"data": {"class_path": "nowhere.Data"}, "trainer": {}}
         assert check_same_options(before, now, Path("runs/x")) == []
-        with pytest.raises(CheckpointError, match=r"strategy.init_args.added: 0.5 then, 0.7 now \(no such option then"):
+        with pytest.raises(
+            CheckpointError, match=r"strategy.init_args.added: 0.5 then, 0.7 now \(the option did not exist then"
+        ):
             compare({"seed": None, "over": "new"}, {**NOW, "added": 0.7})
 
     def test_or_what_its_class_says(self) -> None:
@@ -71,7 +73,7 @@ class TestCheckSameOptions:
         assert compare({"seed": None}, {**NOW, "over": "all"}) == []
 
     def test_what_was_written_outlives_a_changed_default_and_nothing_else(self) -> None:
-        kept = "model.strategy.seed: 0, as was written; the default is now None"
+        kept = "model.strategy.seed: 0, as in the run; the default is now None"
         assert compare({**NOW, "seed": 0}, NOW) == [kept]
         for before, now in ((5, None), (0, 5), (None, 0)):
             with pytest.raises(CheckpointError, match=f"seed: {before} then, {now} now"):
@@ -80,7 +82,7 @@ class TestCheckSameOptions:
     def test_an_option_that_is_gone(self) -> None:
         assert compare({**NOW, "gone": 1, "unset": None}, NOW) == []
         for name in ("gone", "other"):
-            with pytest.raises(CheckpointError, match=f"{name}: 2 then, None now .no such option in this version"):
+            with pytest.raises(CheckpointError, match=f"{name}: 2 then, None now .this version has no such option"):
                 compare({**NOW, name: 2}, NOW)
 
     def test_another_class_is_not_compared_option_by_option(self) -> None:
@@ -147,7 +149,7 @@ class TestFit:
     ) -> None:
         assert start(older.parent, "run", LATER, RESUME) == 0
         said = capsys.readouterr().out
-        assert "Keeping model.strategy.seed: 0, as was written; the default is now None." in said
+        assert "Keeping model.strategy.seed: 0, as in the run; the default is now None." in said
         results = read_results(older / "results.json")
         assert results.run.complete and results.run.strategy.init_args == {"seed": 0, "over": "new", "added": 0.5}
         written = yaml.safe_load((older / "config.yaml").read_text())
@@ -159,7 +161,7 @@ class TestFit:
     ) -> None:
         rewrite(older, lambda written: written["model"]["strategy"]["init_args"].pop("over"))
         assert start(older.parent, "run", LATER, RESUME) == 1
-        assert "to go on give --model.strategy.over=all" in capsys.readouterr().err
+        assert "to resume, give --model.strategy.over=all" in capsys.readouterr().err
         assert start(older.parent, "run", LATER, RESUME, "--model.strategy.seed=3") == 1
         assert "model.strategy.init_args.seed: 0 then, 3 now" in capsys.readouterr().err
 
@@ -204,4 +206,4 @@ def test_a_comparison_takes_cells_and_bases_of_an_earlier_version(
     new = results_of(out)["NearestMean-seed=0"]
     assert f"bases/{base.name}/" in str(new.base.from_checkpoint)
     assert main(words(folder, "out", "--strategies", "HeadOnly", "--model.label_smoothing=0.1", OFF)) == 2
-    assert "model.label_smoothing: 0.0 then, 0.1 now (no such option then" in capsys.readouterr().err
+    assert "model.label_smoothing: 0.0 then, 0.1 now (the option did not exist then" in capsys.readouterr().err

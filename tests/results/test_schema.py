@@ -506,4 +506,4 @@ def test_example_of_the_docs_runs(
     monkeypatch.chdir(tmp_path)
     (example,) = re.findall(r"```python\n(.*?)```", DOC.read_text(encoding="utf-8"), flags=re.DOTALL)
     exec(example, {})
-    assert capsys.readouterr().out == "first: 0.750 of the test images right\nzebra 0.5\näpfel 1.0\n"
+    assert capsys.readouterr().out == "first: test accuracy 0.750\nzebra 0.5\näpfel 1.0\n"

@@ -82,19 +82,19 @@ def test_each_variant_before_and_after() -> None:
     assert any("epsilon=0.01 was picked on validation data" in line for line in lines)
 
 
-def test_what_each_class_won_or_lost() -> None:
+def test_the_change_in_recall_of_each_class() -> None:
     _, rows = printed(found())
     assert rows["class 0"] == ["4", "75.0 %", "75.0 %", "75.0 %", "50.0 %", "+25.0"]
 
 
-def test_the_price_of_each_experience_and_of_learning_in_all() -> None:
+def test_the_cost_of_each_experience_and_in_total() -> None:
     lines, rows = printed(found())
     assert rows["1 base"] == ["10", "3", "2.0", "1e-05", "5e-07", "2.0"]
     assert rows["2 increment 1"] == ["11", "1", "2.0", "1e-05", "5e-07", "2.0"]
-    assert rows["learning in all"] == ["", "", "4.0", "2e-05", "1e-06", "4.0"]
+    assert rows["learning, total"] == ["", "", "4.0", "2e-05", "1e-06", "4.0"]
     text = " ".join(" ".join(lines).split())
-    assert "Energy is estimated from the load, no power counter was found; grid of FRA, 50 g CO2eq/kWh." in text
-    assert "In all 4e-05 kWh, 2e-06 kg CO2eq." in text
+    assert "Energy was estimated from the load (no power counter was found); grid of FRA, 50 g CO2eq/kWh." in text
+    assert "Total: 4e-05 kWh, 2e-06 kg CO2eq." in text
 
 
 def test_without_variants_the_course_of_accuracy() -> None:
@@ -112,7 +112,7 @@ def test_a_single_experience_has_nothing_to_compare() -> None:
 def test_of_many_classes_those_that_changed_most() -> None:
     lines, rows = printed(found(classes=30), most_classes=5)
     assert len([name for name in rows if name.startswith("class ")]) == 5
-    assert any("The 5 classes that changed most, of 30" in line for line in lines)
+    assert any("The 5 of 30 classes that changed most" in line for line in lines)
 
 
 def test_names_and_notes_are_no_markup() -> None:
@@ -128,7 +128,7 @@ def test_what_was_not_measured_is_a_dash() -> None:
     results.energy = None
     lines, rows = printed(results)
     assert rows["1 base"][3:5] == ["-", "-"]
-    assert rows["learning in all"][3:5] == ["-", "-"]
+    assert rows["learning, total"][3:5] == ["-", "-"]
     assert not any(line.startswith("Energy") for line in lines)
 
 

@@ -61,7 +61,7 @@ def test_a_run_that_began_with_seed_0_by_default_goes_on_with_it(
     """By the command as it was, which names no seed of the strategy; and a checkpoint that does not say its run's is read."""
     run = learn(base, name, "older", 1, PINNED, "--stop_after=0")
     learn(base, name, "older", 1, "--ckpt_path=last")
-    told = "Keeping model.strategy.seed: 0, as was written; the default is now None."
+    told = "Keeping model.strategy.seed: 0, as in the run; the default is now None."
     assert told in " ".join(capsys.readouterr().out.split())
     assert yaml.safe_load((run / "config.yaml").read_text())["model"]["strategy"]["init_args"]["seed"] == 0
     np.testing.assert_array_equal(confidence(run), confidence(pinned(base, name, 1)))

@@ -132,7 +132,7 @@ def test_switched_off_it_leaves_the_opening_and_the_summary(tmp_path: Path, caps
     shown = capsys.readouterr().out
     assert "epoch 1" not in shown
     assert "left" not in shown
-    assert "Price" in shown
+    assert "Cost" in shown
 
 
 def test_where_there_is_no_terminal_tables_are_wide_enough(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -88,8 +88,8 @@
       }
       const { marked, counts, support, size } = this.view, right = counts[marked * (size + 1)], of = support[marked];
       this.view.show(marked, marked);
-      const more = matches.length > 1 ? ` Match ${this.found + 1} of ${matches.length}; Enter goes to the next.` : "";
-      this.output.textContent = `${this.classes[marked]}: ${right} of ${of} right${of ? ` (${percent(right / of)})` : ""}.${more}`;
+      const more = matches.length > 1 ? ` Match ${this.found + 1} of ${matches.length}; press Enter for the next.` : "";
+      this.output.textContent = `${this.classes[marked]}: ${right} of ${of} correct${of ? ` (${percent(right / of)})` : ""}.${more}`;
     }
 
     read(row, column) {
