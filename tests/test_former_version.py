@@ -5,6 +5,7 @@ NearestMean on the digits; ``runs/part``, one of MoveToData that stopped after i
 two strategies. ``@HERE@`` stands for the folder they were made in. The weights have but two values a tensor, to be small.
 """
 
+import json
 import shutil
 import tarfile
 from pathlib import Path
@@ -53,6 +54,9 @@ def test_a_run_resumes_by_the_command_as_it_was(here: Path) -> None:
     after = read_results(here / "runs/part/results.json")
     assert after.run.complete and after.accuracy_matrix[:2] == before.accuracy_matrix
     assert after.run.config_hash == before.run.config_hash or after.run.config_hash
+    assert json.loads((here / "runs/part/results.json").read_text())["schema"] == 2, "it was 1"
+    assert [(one.key, one.value) for one in after.variants.values()] == [("epsilon", 0.001), ("epsilon", 0.01)]
+    assert after.memory_bytes is not None and before.memory_bytes is None
 
 
 @pytest.mark.parametrize("command", [("validate",), ("predict",), ("test",), ("export", "--format", "onnx")])
