@@ -112,7 +112,7 @@ def ood_score_figure(name: str, in_distribution: Floats, ood: Floats, auroc: flo
     both = np.concatenate([in_distribution, ood]).astype(np.float64)
     low, high = np.quantile(both, [0.005, 0.995])
     edges = np.linspace(low, high if high > low else low + 1, BARS + 1).tolist()
-    sides = ((in_distribution, canvas.BLUE, "in-distribution"), (ood, canvas.VERMILION, "out-of-distribution"))
+    sides = ((in_distribution, canvas.BLUE, "in-distribution"), (ood, canvas.VERMILION, "OOD"))
     for values, colour, label in sides:
         inside = np.clip(values.astype(np.float64), edges[0], edges[-1])
         axes.hist(
@@ -120,7 +120,7 @@ def ood_score_figure(name: str, in_distribution: Floats, ood: Floats, auroc: flo
             label=label,
         )  # fmt: skip
     axes.legend(frameon=False, fontsize=9, ncols=2, loc="lower right", bbox_to_anchor=(1.02, 0.98))
-    axes.set_xlabel("score", size=10)
+    axes.set_xlabel("score (higher: out-of-distribution)", size=10)
     axes.yaxis.set_major_formatter(PercentFormatter(1))
     _plain(axes)
     canvas.headline(

@@ -174,7 +174,7 @@ def _examples(report: TrustReport, datamodule: StreamDataModule, seen: Seen) -> 
         shown["most_confident"] = [
             _in_folder(
                 seen.ood, int(ood.index[row]),
-                f"taken for {names[ood.predicted[row]]}, {100 * ood.calibrated[row]:.0f}\N{NO-BREAK SPACE}%",
+                f"predicted as {names[ood.predicted[row]]}, {100 * ood.calibrated[row]:.0f}\N{NO-BREAK SPACE}%",
             )
             for row in np.argsort(-ood.calibrated, kind="stable")[:MOST_EXAMPLES]
         ]  # fmt: skip
