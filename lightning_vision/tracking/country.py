@@ -1,21 +1,22 @@
-"""The country whose electricity a run uses, as CodeCarbon knows it."""
+"""The country whose electricity mix a run uses, as in CodeCarbon's data."""
 
-from difflib import get_close_matches
+from contextlib import suppress
 
 from lightning_vision.errors import ConfigError
+from lightning_vision.terminal.wording import near
 
 
 def check_country(country: str | None) -> str:
     """The 3-letter ISO code of a country, without starting a tracker.
 
-    CodeCarbon itself takes the world's average for a country that it does not know, in silence; the factors of two
-    countries differ up to 120-fold.
+    CodeCarbon silently uses the world's average for an unknown country, and the factors of two countries differ up to
+    120-fold.
 
     Args:
         country: A 3-letter ISO code or an English name, in any case.
 
     Raises:
-        ConfigError: The country is missing or not in CodeCarbon's data; the nearest ones are listed.
+        ConfigError: The country is missing or not in CodeCarbon's data. The message names similar ones.
     """
     names = _country_names()
     wanted = (country or "").strip()
@@ -23,16 +24,16 @@ def check_country(country: str | None) -> str:
         if wanted.casefold() in (code.casefold(), name.casefold()):
             return code
     found = f"{country!r} is not one of them" if wanted else "there is none"
-    near = ", ".join(f"{code} ({names[code]})" for code in _near_countries(wanted, names))
+    similar = ", ".join(f"{code} ({names[code]})" for code in _near_countries(wanted, names))
     raise ConfigError(
         "Expected a country for the carbon intensity of electricity: a 3-letter ISO code or an English name, one of "
-        f"the {len(names)} that CodeCarbon has data for; {found}. Near: {near}. Or turn the "
-        "measurement of energy off: --energy.enabled false."
+        f"the {len(names)} that CodeCarbon has data for; {found}. Similar: {similar}. To disable the measurement of energy, "
+        "use --energy.enabled false."
     )
 
 
 def carbon_intensity(code: str) -> float:
-    """Grams of CO2-equivalent for a kWh of a country's electricity.
+    """Grams of CO2 equivalent per kWh of a country's electricity.
 
     Args:
         code: As `check_country` returns it.
@@ -54,15 +55,13 @@ def _country_names() -> dict[str, str]:
 
 
 def _near_countries(wanted: str, names: dict[str, str]) -> list[str]:
-    if not wanted:
-        return ["FRA", "DEU", "GBR", "USA", "CHN", "IND"]
-    import pycountry  # comes with CodeCarbon; knows the 2-letter codes
+    """Codes of similar countries: pycountry's fuzzy search knows other names and 2-letter codes, ``near`` misspellings."""
+    import pycountry  # comes with CodeCarbon, and is needed for an error only
 
-    spellings = {name.casefold(): code for code, name in names.items()} | {code.casefold(): code for code in names}
-    near = [spellings[text] for text in get_close_matches(wanted.casefold(), spellings, n=5, cutoff=0.5)]
-    two_letters = pycountry.countries.get(alpha_2=wanted.upper())
-    if two_letters is not None and two_letters.alpha_3 in names:
-        near.insert(0, two_letters.alpha_3)
-    near = [code for code, name in names.items() if "".join(word[0] for word in name.split()) == wanted.upper()] + near
-    near += [code for code, name in names.items() if wanted.casefold() in name.casefold()]
-    return list(dict.fromkeys(near))[:6] or ["FRA", "DEU", "GBR", "USA"]
+    found: list[str] = []
+    if wanted:
+        with suppress(LookupError):
+            found += [country.alpha_3 for country in pycountry.countries.search_fuzzy(wanted)]
+        spellings = {name: code for code, name in names.items()} | {code: code for code in names}
+        found += [spellings[text] for text in near(wanted, spellings)]
+    return [code for code in dict.fromkeys(found) if code in names][:6] or ["FRA", "DEU", "GBR", "USA", "CHN", "IND"]

@@ -13,12 +13,13 @@ def test_known_countries(country: str, code: str) -> None:
     ("country", "near"),
     [
         ("Frnce", r"FRA \(France\)"),
-        ("DE", r"Near: DEU \(Germany\)"),
+        ("DE", r"Similar: DEU \(Germany\)"),
         ("UK", r"GBR \(United Kingdom\)"),
+        ("Holland", r"Similar: NLD \(Netherlands\)"),
         ("Korea", r"KOR \(South Korea\)"),
         ("", r"there is none.*FRA \(France\)"),
         (None, r"there is none.*FRA \(France\)"),
-        ("?!", r"3-letter ISO code.*Near: FRA \(France\)"),
+        ("?!", r"3-letter ISO code.*Similar: FRA \(France\)"),
     ],
 )
 def test_unknown_countries_name_near_ones(country: str | None, near: str) -> None:
