@@ -1,4 +1,4 @@
-"""From chosen images to what is shown of them: maps of the predicted and the true class, a training image like it."""
+"""The panels of chosen images: maps of the predicted and the true class, and a similar training image."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from lightning_vision.explanation.overlay import overlay
 from lightning_vision.learning.classifier import ContinualClassifier
 
 LARGEST = 256
-"""Longest side of what is kept of an image, in pixels: galleries show no more."""
+"""Longest side of stored images in pixels, which is enough for galleries."""
 
 
 @dataclass(frozen=True)
@@ -29,13 +29,13 @@ class Mapped:
     """Chosen images and their maps, by row of the sample table."""
 
     images: dict[int, Tensor]
-    """uint8 (3, H, W), as the network is given them, reduced to ``LARGEST``."""
+    """uint8 (3, H, W), the network's input, reduced to ``LARGEST``."""
     maps: dict[int, Tensor]
-    """(1 or 2, H, W): of the predicted class and, where that is another, of the true one; reduced likewise."""
+    """(1 or 2, H, W): maps of the predicted class and, for errors, of the true class; reduced in the same way."""
 
     @property
     def empty(self) -> tuple[int, int]:
-        """How many maps show nothing, and how many there are."""
+        """The number of empty maps and of all maps."""
         return sum(empty_maps(maps) for maps in self.maps.values()), sum(len(maps) for maps in self.maps.values())
 
 
@@ -47,7 +47,7 @@ class Neighbour:
     image: Tensor
     """uint8 (3, H, W)."""
     cosine: float
-    """Of its features and those of the image that it is like."""
+    """Similarity of its features and those of the image."""
 
 
 def map_cases(
@@ -56,9 +56,9 @@ def map_cases(
     """Images and maps of the predicted and the true class.
 
     Args:
-        model: What predicted; left as it was.
+        model: The classifier; it is not changed.
         datamodule: Its data.
-        seen: What it predicted.
+        seen: Its predictions.
         at: Positions in ``seen``, in any order and possibly repeated.
         options: How maps are made.
     """
@@ -74,7 +74,7 @@ def map_cases(
 
 
 def reduced(image: Tensor) -> Tensor:
-    """An image or a map (C, H, W), its longer side at most ``LARGEST``."""
+    """An image or a map (C, H, W), reduced to a longer side of at most ``LARGEST``."""
     height, width = image.shape[-2:]
     scale = LARGEST / max(height, width)
     if scale >= 1:
@@ -92,15 +92,15 @@ def find_neighbours(
     most: int,
     options: MapOptions,
 ) -> dict[int, Neighbour]:
-    """By row, the training image most like each chosen image, of the class that it was taken for.
+    """By row, the most similar training image of the predicted class for each chosen image.
 
     Args:
-        model: What predicted, in evaluation mode.
+        model: The classifier, in evaluation mode.
         datamodule: Its data.
-        seen: What it predicted.
+        seen: Its predictions.
         at: Positions in ``seen``.
-        training: Rows to look among.
-        most: Of each class at most so many of them, drawn by the seed.
+        training: Rows to search.
+        most: Maximum number of rows per class, drawn by the seed.
         options: Batch size and seed.
     """
     at = np.unique(at)
@@ -108,7 +108,7 @@ def find_neighbours(
     rows = [training[labels[training] == label] for label in np.unique(seen.predicted[at])]
     few = [drawn_rows(own, labels[own], most, options.seed) for own in rows]
     others = np.sort(np.concatenate([*few, np.empty(0, dtype=np.int64)]))
-    # The image itself is most like itself.
+    # An image is most similar to itself.
     others = np.setdiff1d(others, seen.row[at])
     mine = features_of(model, datamodule, seen.row[at], options.batch_size, "features of the cases")
     theirs = features_of(model, datamodule, others, options.batch_size, "features of training images")
@@ -135,15 +135,15 @@ def show_case(
     true, predicted = class_names[seen.label[position]], class_names[seen.predicted[position]]
     confidence, doubt = float(seen.confidence[position]), float(seen.true_confidence[position])
     image, maps = mapped.images[row], mapped.maps[row]
-    panels = [Panel("image", image), map_panel(image, maps[0], f"why {predicted}", confidence)]
+    panels = [Panel("image", image), map_panel(image, maps[0], f"for {predicted}", confidence)]
     if true != predicted:
-        panels.append(map_panel(image, maps[1], f"why {true}", doubt))
+        panels.append(map_panel(image, maps[1], f"for {true}", doubt))
     if neighbour is not None:
         panels.append(Panel(f"training, {predicted}, cosine {neighbour.cosine:.2f}", neighbour.image))
     return Case(row, path, true, predicted, confidence, tuple(panels))
 
 
 def map_panel(image: Tensor, heat: Tensor, words: str, confidence: float) -> Panel:
-    """A map over its image; one that shows nothing says so."""
+    """A map over its image; the caption of an empty map is "no evidence"."""
     nothing = "no evidence" if not bool(heat.any()) else f"{100 * confidence:.1f} %"
     return Panel(f"{words}: {nothing}", overlay(image, heat))

@@ -1,4 +1,4 @@
-"""Which images are worth a look: the surest errors, per class and per confused pair, right ones, those that turned wrong."""
+"""Selection of images: most confident errors, overall, per class and per confused pair, correct images, new errors."""
 
 from __future__ import annotations
 
@@ -15,34 +15,35 @@ Positions = npt.NDArray[np.int64]
 """Positions among the observed images."""
 
 
-def surest_errors(seen: Observations, most: int) -> Positions:
-    """The errors with the most confidence, the surest first; of equals, the first row."""
-    return _surest(seen, np.flatnonzero(seen.wrong), most)
+def most_confident_errors(seen: Observations, most: int) -> Positions:
+    """The errors with the highest confidence, in descending order; ties are in the order of the rows."""
+    return _most_confident(seen, np.flatnonzero(seen.wrong), most)
 
 
 def errors_by_class(seen: Observations, per_class: int, most_classes: int) -> dict[int, Positions]:
-    """The surest errors of each true class, for the classes with the most errors, ascending by class."""
+    """The most confident errors of each true class, for the classes with the most errors, ascending by class."""
     labels, counts = np.unique(seen.label[seen.wrong], return_counts=True)
     chosen = np.sort(labels[np.argsort(-counts, kind="stable")][:most_classes])
     return {
-        int(label): _surest(seen, np.flatnonzero(seen.wrong & (seen.label == label)), per_class) for label in chosen
+        int(label): _most_confident(seen, np.flatnonzero(seen.wrong & (seen.label == label)), per_class)
+        for label in chosen
     }
 
 
 def errors_by_pair(seen: Observations, most_pairs: int, per_pair: int) -> dict[tuple[int, int], Positions]:
-    """The surest errors of the most frequent confusions, as (true class, predicted class), the most frequent first."""
+    """The most confident errors of the most frequent confusions (true class, predicted class), most frequent first."""
     wrong = np.stack([seen.label[seen.wrong], seen.predicted[seen.wrong]], axis=1)
     pairs, counts = np.unique(wrong, axis=0, return_counts=True)
     found = {}
     for label, predicted in pairs[np.argsort(-counts, kind="stable")][:most_pairs].tolist():
         among = np.flatnonzero((seen.label == label) & (seen.predicted == predicted))
-        found[label, predicted] = _surest(seen, among, per_pair)
+        found[label, predicted] = _most_confident(seen, among, per_pair)
     return found
 
 
 def correct_ones(seen: Observations, most: int) -> Positions:
-    """Images that were right: the surest of each class, then the second surest of each, the surest first in each round."""
-    right = _surest(seen, np.flatnonzero(~seen.wrong), None)
+    """Correct images: the most confident of each class, then the second of each class, and so on."""
+    right = _most_confident(seen, np.flatnonzero(~seen.wrong), None)
     rounds = np.zeros(len(right), dtype=np.int64)
     for label in np.unique(seen.label[right]):
         own = seen.label[right] == label
@@ -51,18 +52,18 @@ def correct_ones(seen: Observations, most: int) -> Positions:
 
 
 def turned_wrong(before: Observations, after: Observations, most: int) -> Positions:
-    """Images that were right before and are wrong now, those first of whose error the classifier is surest."""
-    return _surest(after, np.flatnonzero(~before.wrong & after.wrong), most)
+    """Images that were correct before and are wrong now, the most confident errors first."""
+    return _most_confident(after, np.flatnonzero(~before.wrong & after.wrong), most)
 
 
 def drawn_rows(rows: Rows, labels: Rows, most: int, seed: int) -> Rows:
-    """At most so many of the rows, ascending, of each class as many as of the others while it has them.
+    """Draw at most ``most`` rows, balanced over classes; the result is sorted.
 
     Args:
         rows: (N,)
         labels: (N,) their classes.
-        most: How many at most.
-        seed: Alone decides which.
+        most: The maximum number.
+        seed: Determines the result.
     """
     order = np.random.default_rng(derive_seed(seed, "explain", "drawn")).permutation(len(rows))
     rounds = np.zeros(len(rows), dtype=np.int64)
@@ -75,17 +76,17 @@ def drawn_rows(rows: Rows, labels: Rows, most: int, seed: int) -> Rows:
 def nearest(
     features: Tensor, wanted: Rows, others: Tensor, labels: Rows, chunk: int = 4096
 ) -> tuple[Positions, Tensor]:
-    """For each image the most alike of a class, by the cosine of their features.
+    """For each image, the most similar image of a class, by the cosine similarity of their features.
 
     Args:
         features: (N, D) of length 1.
-        wanted: (N,) the class to look in.
+        wanted: (N,) the class to search.
         others: (M, D) of length 1.
         labels: (M,) their classes.
-        chunk: Of ``others`` at once.
+        chunk: Number of ``others`` at once.
 
     Returns:
-        (N,) positions among the others, -1 where there is none of the class; and the cosines (N,).
+        (N,) positions among the others, -1 if the class has none; and the cosines (N,).
     """
     best = torch.full((len(features),), -torch.inf)
     place = torch.full((len(features),), -1)
@@ -99,6 +100,6 @@ def nearest(
     return place.numpy(), best
 
 
-def _surest(seen: Observations, among: Positions, most: int | None) -> Positions:
+def _most_confident(seen: Observations, among: Positions, most: int | None) -> Positions:
     order: Positions = among[np.argsort(-seen.confidence[among], kind="stable")][:most]
     return order

@@ -1,4 +1,4 @@
-"""``explain``: what a checkpoint looks at, where it is wrong, and how good its maps are."""
+"""``explain``: class-activation maps of a checkpoint's errors, and figures of the maps."""
 
 from __future__ import annotations
 
@@ -30,6 +30,8 @@ from lightning_vision.tracking.loggers import close_loggers, log_experience
 from lightning_vision.tracking.stream_position import StreamPosition
 from lightning_vision.tracking.wandb_logger import make_wandb_logger
 
+FORMER_SECTION = "surest-errors"
+"""The name of the most confident errors in files of version 0.1."""
 PART_NAMES = {"test": "test set", "val": "validation set", "train": "training set"}
 
 
@@ -37,7 +39,7 @@ def explain(checkpoint: LoadedCheckpoint, options: ExplainOptions) -> None:
     """Write galleries, a page and figures of a checkpoint's maps.
 
     Args:
-        checkpoint: What is looked at.
+        checkpoint: The checkpoint with its model and data.
         options: What is shown and measured.
 
     Raises:
@@ -55,7 +57,7 @@ def explain(checkpoint: LoadedCheckpoint, options: ExplainOptions) -> None:
         check_boxes(datamodule)
     trainer = checkpoint.trainers.evaluation()
     if trainer.world_size > 1:
-        raise ConfigError("explain runs in one process: give --trainer.devices=1.")
+        raise ConfigError("explain runs in one process. Use --trainer.devices=1.")
     model.to(trainer.strategy.root_device)
     model.eval()
     target = find_target_layer(model.network.backbone, model.image_size, options.layer)
@@ -87,13 +89,13 @@ def _make(folder: Path) -> None:
     """Make the folder.
 
     Raises:
-        ConfigError: It cannot be made.
+        ConfigError: It cannot be created.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(
-            f"output: the folder {folder} cannot be made: {error.strerror or error}. Choose another."
+            f"output: cannot create the folder {folder}: {error.strerror or error}. Choose another folder."
         ) from error
 
 
@@ -101,7 +103,7 @@ def _check(options: ExplainOptions) -> None:
     """Refuse options that no classifier can use.
 
     Raises:
-        ConfigError: One is such.
+        ConfigError: An option is invalid.
     """
     check_method(options.method)
     for name, value in asdict(options).items():
@@ -111,7 +113,7 @@ def _check(options: ExplainOptions) -> None:
 
 
 def _rows(model: ContinualClassifier, datamodule: StreamDataModule, split: str, experience: int) -> tuple[Rows, int]:
-    """The rows of a part whose classes were seen, ascending, and how many were left out.
+    """The rows of a split whose classes were seen, ascending, and the number of other rows.
 
     Raises:
         DataError: There are none.
@@ -123,7 +125,7 @@ def _rows(model: ContinualClassifier, datamodule: StreamDataModule, split: str, 
     known = model.network.seen.cpu().numpy()[datamodule.samples["label"].to_numpy()[rows]]
     if not known.any():
         raise DataError(
-            f"There are no {split} images of the classes that this checkpoint has seen. Give data.{split}_fraction, or another "
+            f"There are no {split} images of the classes that this checkpoint has seen. Set data.{split}_fraction, or use another "
             "--split."
             if split != "train"
             else "There are no training images of the classes that this checkpoint has seen. Choose another --split."
@@ -139,7 +141,7 @@ def _training_rows(datamodule: StreamDataModule, experience: int) -> Rows:
 def _measure(
     model: ContinualClassifier, datamodule: StreamDataModule, rows: Rows, options: ExplainOptions
 ) -> tuple[pd.DataFrame | None, pd.DataFrame | None]:
-    """The figures of each measured image, and their means."""
+    """Figures of each measured image, and their means."""
     if not options.measured:
         return None, None
     few = drawn_rows(rows, datamodule.samples["label"].to_numpy()[rows], options.measured, options.seed)
@@ -150,8 +152,8 @@ def _measure(
 def _write(
     folder: Path, sections: list[Section], measured: pd.DataFrame | None, figures: pd.DataFrame | None
 ) -> dict[str, Path]:
-    """The PNG of each section and the tables; what an earlier call left is deleted."""
-    for name in (*(f"{key}.png" for key in SECTIONS), "maps.csv", "scores.csv"):
+    """Write the PNG of each section and the tables; files of an earlier call are deleted."""
+    for name in (*(f"{key}.png" for key in (*SECTIONS, FORMER_SECTION)), "maps.csv", "scores.csv"):
         (folder / name).unlink(missing_ok=True)
     galleries = {}
     for section in sections:
@@ -171,7 +173,7 @@ def _write_table(table: pd.DataFrame, path: Path) -> None:
 def _tell(
     folder: Path, sections: list[Section], figures: pd.DataFrame | None, wrong: int, count: int, notes: list[str]
 ) -> None:
-    """What was found and where it is."""
+    """Print the results and the paths."""
     print_line(f"{plural(wrong, 'error')} among {plural(count, 'image')}; shown: " + _counted(sections))
     for note in notes:
         print_line(note)
@@ -180,7 +182,7 @@ def _tell(
             print_line(_sentence(figures[figures["class"].isna() & (figures["answers"] == answers)].iloc[0]))
     tables = ", scores.csv and maps.csv" if figures is not None else ""
     print_line(
-        f"Written: {folder / 'explain.html'}, {plural(len(sections), 'PNG gallery').replace('gallerys', 'galleries')}{tables} beside it."
+        f"Written: {folder / 'explain.html'}, {plural(len(sections), 'PNG gallery').replace('gallerys', 'galleries')}{tables} in the same folder."
     )
 
 
@@ -189,19 +191,19 @@ def _counted(sections: list[Section]) -> str:
 
 
 def _sentence(row: pd.Series) -> str:
-    """The figures of one group in a line."""
+    """One line with the figures of a group."""
     words = {
         "box_share": "in the box",
         "box_area": "area of the box",
         "pointing": "pointing game",
         "saliency_share": "mean saliency",
-        "saliency_mean": "of an even map",
+        "saliency_mean": "of a uniform map",
         "drop": "average drop",
         "increase": "confidence increased",
     }
     found = [f"{text} {100 * row[name]:.1f} %" for name, text in words.items() if pd.notna(row[name])]
     empty = f"{plural(int(row['empty_maps']), 'empty map')}"
-    return f"Maps of {row['answers']} answers: {plural(int(row['images']), 'image')}, {empty}" + "".join(
+    return f"Maps of {row['answers']} predictions: {plural(int(row['images']), 'image')}, {empty}" + "".join(
         f", {text}" for text in found
     )
 
@@ -213,7 +215,7 @@ def _send(
     galleries: dict[str, Path],
     figures: pd.DataFrame | None,
 ) -> None:
-    """The galleries as a W&B run of their own."""
+    """Log the galleries to a separate W&B run."""
     directory = checkpoint.directory
     config = directory.read_config() if directory.config.is_file() else {}
     group = (config.get("wandb") or {}).get("group")

@@ -1,4 +1,4 @@
-"""The classifier as it was after an earlier experience of its run, for a moment."""
+"""Temporarily restore the classifier of an earlier experience of its run."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ def earlier_checkpoints(path: Path, experience: int, which: str) -> list[tuple[i
 
 @contextmanager
 def as_it_was(model: ContinualClassifier, path: Path, stream: Stream) -> Iterator[None]:
-    """Give a model the weights and the state of an earlier checkpoint; afterwards it has its own back, bit for bit.
+    """Load the weights and the state of an earlier checkpoint, and restore the model's own, bitwise, on exit.
 
     Raises:
-        CheckpointError: The checkpoint is of another model.
+        CheckpointError: The checkpoint belongs to another model.
     """
     checkpoint = read_checkpoint(path)
     check_fits(checkpoint, model, path)

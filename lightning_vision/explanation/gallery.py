@@ -1,4 +1,4 @@
-"""Cases side by side as a PNG: the image, its maps, and a training image like it."""
+"""Cases side by side as a PNG: the image, its maps, and a similar training image."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from torch import Tensor
 from lightning_vision.drawing import canvas
 
 MOST_CASES = 24
-"""Of one PNG; the page has all."""
+"""In one PNG; the page shows all."""
 SIDE, GAP, CAPTION, HEAD = 1.55, 0.08, 0.2, 0.42
-"""Inches: an image, the space between two, the words under it, the words over a case."""
+"""Inches: an image, the space between two images, the caption of an image, the heading of a case."""
 SPACE = 0.35
 """Inches between two cases side by side."""
 
@@ -30,7 +30,7 @@ class Panel:
 
 @dataclass(frozen=True)
 class Case:
-    """An image that was looked at."""
+    """An image with its maps."""
 
     row: int
     """In the sample table."""
@@ -41,11 +41,11 @@ class Case:
     """In the predicted class."""
     panels: tuple[Panel, ...]
     group: str = ""
-    """What it stands under in its section: a class, a confused pair, two experiences."""
+    """Its heading in the section: a class, a confused pair, two experiences."""
 
     @property
     def right(self) -> bool:
-        """Whether it was told right."""
+        """Whether it was correctly classified."""
         return self.true == self.predicted
 
     def under(self, group: str) -> Case:
@@ -66,7 +66,7 @@ class Section:
 
 @canvas.house_style()
 def section_figure(section: Section) -> Figure:
-    """Draws the first cases of a section, 24 at most: each a row of its panels, two cases side by side."""
+    """Draw the first cases of a section, 24 at most: one row of panels per case, two cases side by side."""
     shown = section.cases[:MOST_CASES]
     columns = 2 if len(shown) > 3 else 1
     most = max(len(case.panels) for case in shown)
@@ -84,7 +84,7 @@ def section_figure(section: Section) -> Figure:
         for place, panel in enumerate(case.panels):
             at = (left + place * (SIDE + GAP), top - HEAD - SIDE, SIDE, SIDE)
             _draw(figure, panel, (at[0] / width, at[1] / height, at[2] / width, at[3] / height))
-    more = f" The first {len(shown)} of {len(section.cases)} are drawn." if len(shown) < len(section.cases) else ""
+    more = f" The first {len(shown)} of {len(section.cases)} are shown." if len(shown) < len(section.cases) else ""
     canvas.headline(frame, section.title, section.about + more, 1.0, width)
     return figure
 
@@ -95,7 +95,7 @@ def save_section_figure(section: Section, path: Path) -> None:
 
 
 def _write_head(figure: Figure, case: Case, x: float, y: float, room: float) -> None:
-    """Over a case: what it is and what it was taken for; under that its file."""
+    """The heading of a case: true and predicted class, and the file below."""
     ending = f" {100 * case.confidence:.1f} %"
     half = (room - canvas.text_width(f"✓   ✗ {ending}", 8.5)) / (1 if case.right else 2)
     true, predicted = (canvas.fit_name(name, 8.5, half) for name in (case.true, case.predicted))

@@ -1,4 +1,4 @@
-"""Class-activation maps of a classifier's own prediction, in batches, leaving the classifier as it was."""
+"""Class-activation maps of a classifier's prediction, in batches, without changing the classifier."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from lightning_vision.learning.classifier import ContinualClassifier
 BACKBONE = "model.network.backbone"
 BATCH_SIZE = 32
 CPU_BATCH_SIZE = 8
-"""On a CPU larger batches leave the cache: mobilenetv2 at 224 makes 41 maps a second by 8 and 25 by 32, one by one 37."""
+"""Larger batches exceed a CPU's cache: mobilenetv2 at 224 makes 41 maps per second with 8, 25 with 32, 37 with 1."""
 
 
 def class_maps(
@@ -33,27 +33,27 @@ def class_maps(
     batch_size: int = BATCH_SIZE,
     seed: int = 0,
 ) -> Tensor:
-    """Where the classifier saw a class, by a class-activation map of the score that its strategy predicts with.
+    """Class-activation maps of the score that the strategy predicts with.
 
-    The score is the strategy's own (class means, an analytic classifier, a picked variant), not the linear head's where the
-    two differ. A map is brought to [0, 1] by its least and greatest value and enlarged bilinearly. Without evidence for the
-    class, and where the gradient is no number, it is zero everywhere (see ``empty_maps``). The model is left as it was:
-    weights, modes, hooks, gradients, counts and random numbers.
+    The score is the strategy's own (class means, an analytic classifier, a selected variant), which may differ from the
+    linear head. A map is scaled to [0, 1] by its minimum and maximum and enlarged bilinearly. Without evidence for the
+    class, or if the gradient is not finite, it is zero everywhere (see ``empty_maps``). The model does not change: weights,
+    modes, hooks, gradients, counters and random state.
 
     Args:
         model: The classifier; it may be frozen, in training mode, or within ``torch.inference_mode``.
         images: (N, 3, H, W), uint8 or normalised.
         classes: (N,) or (N, K): the class of each map.
         method: One of ``methods.KNOWN``.
-        layer: The backbone's layer that is mapped; None: see ``find_target_layer``.
-        batch_size: Images at once; on a CPU 8 at most.
-        seed: Of the noise of SmoothGradCAMpp and SSCAM, which depends on the batches that the images are in.
+        layer: The backbone's target layer; None: see ``find_target_layer``.
+        batch_size: Number of images per batch; at most 8 on a CPU.
+        seed: Seed of the noise in SmoothGradCAMpp and SSCAM, which also depends on the batches.
 
     Returns:
         (N, H, W) or (N, K, H, W) float32 on the images' device.
 
     Raises:
-        ConfigError: The method is unknown or does not fit this classifier, or there is no layer to map.
+        ConfigError: The method is unknown or does not fit this classifier, or there is no target layer.
     """
     check_method(method)
     network = model.network
@@ -79,7 +79,7 @@ def class_maps(
 def class_scores(model: ContinualClassifier, images: Tensor) -> Tensor:
     """The scores that ``class_maps`` explains, (N, C) in evaluation mode, for images (N, 3, H, W), uint8 or normalised.
 
-    Their softmax is the confidence; classes never seen have -inf. No image is counted for the record.
+    Their softmax is the confidence; classes never seen have -inf. The images are not counted in the record.
     """
     scorer = _Scorer(model)
     with in_evaluation_mode(scorer):
@@ -88,21 +88,21 @@ def class_scores(model: ContinualClassifier, images: Tensor) -> Tensor:
 
 
 def make_maps(model: ContinualClassifier, images: Tensor, classes: Tensor, options: MapOptions) -> Tensor:
-    """``class_maps`` with options that belong together."""
+    """``class_maps`` with ``MapOptions``."""
     return class_maps(
         model, images, classes, options.method, options.layer, batch_size=options.batch_size, seed=options.seed
     )
 
 
 def empty_maps(maps: Tensor) -> int:
-    """How many of the maps (..., H, W) show nothing."""
+    """Number of maps (..., H, W) that are zero everywhere."""
     return int((maps.flatten(-2).amax(dim=-1) == 0).sum())
 
 
 class _Scorer(nn.Module):
     """Images to the scores (N, C) of the strategy's prediction; classes never seen have -inf.
 
-    Nothing before the mapped layer is kept for the gradient: there the output is let go of, and taken up as a new beginning.
+    Nothing before the target layer is stored for the gradient: its output is detached and starts a new graph.
     """
 
     def __init__(self, model: ContinualClassifier) -> None:
@@ -111,11 +111,11 @@ class _Scorer(nn.Module):
         self.follows = False
 
     def begin(self, module: nn.Module, inputs: Any, output: Tensor) -> Tensor | None:
-        """The hook of the mapped layer."""
+        """The hook of the target layer."""
         if not self.follows:
             return None
         torch.set_grad_enabled(True)  # until the forward's no_grad ends
-        return output.detach().requires_grad_().clone()  # of a copy: it may be changed in place
+        return output.detach().requires_grad_().clone()  # a copy, because it may be changed in place
 
     def forward(self, image: Tensor) -> Tensor:
         model, network = self.model, self.model.network
@@ -147,7 +147,7 @@ def _scorer(model: ContinualClassifier, target: TargetLayer, method: str) -> Ite
         stack.enter_context(torch.compiler.set_stance("force_eager"))
         scorer = _Scorer(model)
         stack.enter_context(in_evaluation_mode(scorer))
-        # Before torchcam's own hooks, which are to see what this one gives.
+        # Before torchcam's own hooks, which must see the output of this one.
         layer = model.network.backbone.get_submodule(target.name)
         stack.callback(layer.register_forward_hook(scorer.begin).remove)
         yield scorer
@@ -156,23 +156,23 @@ def _scorer(model: ContinualClassifier, target: TargetLayer, method: str) -> Ite
 def _coarse(
     scorer: _Scorer, image: Tensor, classes: Tensor, method: str, target: TargetLayer, batch_size: int
 ) -> Tensor:
-    """The maps (N, K, h, w) of one batch, as the method gives them."""
+    """The maps (N, K, h, w) of one batch, before scaling."""
     with make_extractor(method, scorer, BACKBONE, target, batch_size) as extractor:
         scores = scorer(image)
         if method in GRADIENT and not scores.requires_grad:
             name = type(scorer.model.learner).__name__
             raise ConfigError(
-                f"method: {method} needs the gradient of the prediction, and that of {name} has none. Use "
-                f"{', '.join(SCORE)}, which need none."
+                f"method: {method} needs the gradient of the prediction, which {name} does not have. Use "
+                f"{', '.join(SCORE)}, which need no gradient."
             )
-        # All columns from one forward pass; but those methods that go through the network themselves keep no graph.
+        # All columns use one forward pass; methods with their own forward passes keep no graph.
         options: dict[str, Any] = {"retain_graph": True} if method in GRADIENT and classes.shape[1] > 1 else {}
         maps = [extractor(column.tolist(), scores, normalized=False, **options)[0] for column in classes.unbind(dim=1)]
     return torch.stack(maps, dim=1)
 
 
 def _to_unit(maps: Tensor) -> Tensor:
-    """Maps (N, K, h, w) brought to [0, 1]; zero where there is no evidence, no difference or no number."""
+    """Maps (N, K, h, w) scaled to [0, 1]; zero if they are constant or not finite."""
     maps = maps.detach().double()
     low, high = maps.amin(dim=(2, 3), keepdim=True), maps.amax(dim=(2, 3), keepdim=True)
     usable = (high > low) & torch.isfinite(high - low)
@@ -180,10 +180,10 @@ def _to_unit(maps: Tensor) -> Tensor:
 
 
 def _check_average(scorer: _Scorer, image: Tensor, target: TargetLayer) -> None:
-    """Refuse CAM where the features are not the average of the mapped layer, or the prediction is not the linear head's.
+    """Refuse CAM if the features are not the average of the target layer, or the prediction is not the linear head's.
 
     Raises:
-        ConfigError: So it is.
+        ConfigError: CAM does not apply.
     """
     network, seen = scorer.model.network, []
     hook = network.backbone.get_submodule(target.name).register_forward_hook(lambda *called: seen.append(called[2]))
@@ -195,6 +195,6 @@ def _check_average(scorer: _Scorer, image: Tensor, target: TargetLayer) -> None:
     linear = isinstance(network.head, nn.Linear) and features.shape[1] == network.head.in_features
     if not linear or not torch.allclose(network.mask_unseen(network.head(features)), scores, rtol=1e-3, atol=1e-4):
         raise ConfigError(
-            "method: CAM is for a linear head over the average of the mapped layer, and this classifier predicts in "
-            "another way. Use GradCAM."
+            "method: CAM needs a linear head after averaging the target layer, and this classifier predicts "
+            "differently. Use GradCAM."
         )

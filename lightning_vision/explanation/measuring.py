@@ -23,19 +23,19 @@ from lightning_vision.explanation.scores import (
 from lightning_vision.learning.classifier import ContinualClassifier
 from lightning_vision.terminal.progress_bar import progress_bar
 
-CUT = "images are cut to their boxes, so every map lies inside (data.context leaves a margin, where the datamodule has it)"
+CUT = "images are cropped to their boxes, so every map lies inside (some datamodules leave a margin with data.context)"
 
 
 def why_no_annotations(datamodule: StreamDataModule) -> str:
     """Why maps cannot be compared with boxes or saliency maps; empty if they can."""
     if datamodule.prepared.decoded_side:
-        return "data.cache=decoded keeps no boxes and saliency maps"
+        return "data.cache=decoded does not store boxes and saliency maps"
     if datamodule.cache_path is None:
         return "this datamodule loads its images itself, without boxes and saliency maps"
     samples = datamodule.samples
     known = [name for name in ("box_xyxy", "saliency") if name in samples and samples[name].notna().any()]
     if not known:
-        asked = "" if datamodule.annotations else "; a dataset that has some may read them by data.annotations=true"
+        asked = "" if datamodule.annotations else "; some datasets read them with data.annotations=true"
         return f"this data has neither boxes nor saliency maps{asked}"
     if known == ["box_xyxy"] and not boxes_leave_room(datamodule):
         return CUT
@@ -43,25 +43,25 @@ def why_no_annotations(datamodule: StreamDataModule) -> str:
 
 
 def boxes_leave_room(datamodule: StreamDataModule) -> bool:
-    """Whether a part of the images lies outside their boxes."""
+    """Whether images extend beyond their boxes."""
     return not datamodule.crop_to_box or datamodule.box_context > 0
 
 
 def check_boxes(datamodule: StreamDataModule) -> None:
-    """Refuse data that the box score cannot be computed on.
+    """Refuse data for which the box score cannot be computed.
 
     Raises:
-        DataError: Its images have no boxes that could be compared with.
+        DataError: Its images have no usable boxes.
     """
     reason = why_no_annotations(datamodule)
     if not reason and "box_xyxy" not in datamodule.samples:
-        reason = "this data has saliency maps and no boxes"
+        reason = "this data has saliency maps but no boxes"
     elif not reason and not boxes_leave_room(datamodule):
         reason = CUT
     if reason:
         raise DataError(
-            f"boxes=required: the share of a map inside its box cannot be measured, since {reason}. Expected the column "
-            "box_xyxy in the sample table. Leave boxes at if_known, or use data with boxes."
+            f"boxes=required: the share of a map inside its box cannot be computed, because {reason}. Expected the column "
+            "box_xyxy in the sample table. Use boxes=if_known, or data with boxes."
         )
 
 
@@ -74,15 +74,15 @@ def measure_maps(
     """Figures of the maps of the predicted class.
 
     Args:
-        model: The classifier; left as it was.
-        datamodule: Its data; boxes and saliency maps are used where it has them, moved along with the images.
+        model: The classifier; it is not changed.
+        datamodule: Its data; boxes and saliency maps are used if available, transformed with the images.
         rows: (N,) ascending.
         options: How maps are made.
 
     Returns:
-        One row an image: ``row``, ``path``, ``label``, ``predicted``, ``confidence``, ``correct``, ``empty`` (the map is zero
-        everywhere), ``box_share``, ``box_area`` (what a map that is the same everywhere would have), ``saliency_share``,
-        ``saliency_mean`` (of that map), ``pointing``, ``drop`` and ``increase``; see ``scores``. NaN where there is no box, map or
+        One row per image: ``row``, ``path``, ``label``, ``predicted``, ``confidence``, ``correct``, ``empty`` (the map is zero
+        everywhere), ``box_share``, ``box_area`` (``box_share`` of a uniform map), ``saliency_share``,
+        ``saliency_mean`` (of a uniform map), ``pointing``, ``drop`` and ``increase``; see ``scores``. NaN without a box, map or
         saliency map.
     """
     annotated, boxed = not why_no_annotations(datamodule), boxes_leave_room(datamodule)
@@ -93,7 +93,7 @@ def measure_maps(
             probability = class_scores(model, image).softmax(dim=1)
             confidence, predicted = probability.max(dim=1)
             maps = make_maps(model, image, predicted, options)
-            # Of a normalised image: what the map leaves out becomes the mean colour of the backbone's training data.
+            # The image is normalised, so regions outside of the map become the mean colour of the backbone's training data.
             explained = class_scores(model, image * maps[:, None].to(image)).softmax(dim=1)
             kept = explained.gather(1, predicted[:, None])[:, 0]
             empty = maps.amax(dim=(1, 2)) == 0
@@ -105,7 +105,7 @@ def measure_maps(
                 "correct": predicted.cpu() == batch["label"],
                 "empty": empty,
                 **_places(maps.cpu(), batch.get("box_xyxy") if boxed else None, batch.get("saliency")),
-                # A map that shows nothing leaves a grey image, whose confidence says nothing about the map.
+                # With an empty map the image is grey, and its confidence says nothing about the map.
                 "drop": confidence_drop(confidence, kept).masked_fill(empty, torch.nan),
                 "increase": confidence_increase(confidence, kept).masked_fill(empty, torch.nan),
             }
@@ -118,7 +118,7 @@ def measure_maps(
 
 
 def _places(maps: Tensor, boxes: Tensor | None, saliency: Tensor | None) -> dict[str, Tensor]:
-    """The figures of boxes and saliency maps; NaN without."""
+    """The figures of boxes and saliency maps; NaN if there are none."""
     n, height, width = maps.shape
     boxes = torch.full((n, 4), torch.nan) if boxes is None else boxes
     saliency = torch.zeros(n, 1, height, width, dtype=torch.uint8) if saliency is None else saliency

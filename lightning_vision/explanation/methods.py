@@ -1,4 +1,4 @@
-"""The ways to make a class-activation map, by name: torchcam's, and what had to be mended of them."""
+"""Methods of class-activation maps by name: torchcam's, with one correction."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from lightning_vision.explanation.target_layers import TargetLayer
 from lightning_vision.terminal.wording import nearest_first
 
 GRADIENT = ("GradCAM", "GradCAMpp", "XGradCAM", "LayerCAM", "SmoothGradCAMpp", "FinerCAM")
-"""They look at the gradient of a class's score."""
+"""They use the gradient of a class's score."""
 SCORE = ("ScoreCAM", "SSCAM", "ISCAM")
-"""They look at the scores of masked images: hundreds of forward passes an image, and no gradient."""
+"""They use the scores of masked images: hundreds of forward passes per image, and no gradient."""
 WEIGHTS = ("CAM",)
-"""It looks at the weights of a linear head over the average of the mapped layer."""
+"""It uses the weights of a linear head after averaging the target layer."""
 KNOWN = (*GRADIENT, *SCORE, *WEIGHTS)
 NOT_HERE = {
-    "RefineCAM": "it multiplies the maps of several layers",
-    "LeGrad": "torchcam has it for torchvision's ViT alone",
+    "RefineCAM": "it combines the maps of several layers",
+    "LeGrad": "torchcam supports it only for torchvision's ViT",
 }
 
 
@@ -29,20 +29,22 @@ def check_method(method: str) -> None:
     """Refuse an unknown method.
 
     Raises:
-        ConfigError: It is not known; those that are, are named, nearest first.
+        ConfigError: The method is unknown; the message lists the known ones, similar names first.
     """
     if method in KNOWN:
         return
     if method in NOT_HERE:
-        raise ConfigError(f"method: {method} cannot be used here: {NOT_HERE[method]}. Known are {', '.join(KNOWN)}.")
+        raise ConfigError(
+            f"method: {method} cannot be used here: {NOT_HERE[method]}. Known methods: {', '.join(KNOWN)}."
+        )
     asked = method.replace("++", "pp").replace("-", "").replace("_", "").replace(" ", "")
     raise ConfigError(
-        f"method: there is no {method!r}. Known are, nearest first: {', '.join(nearest_first(asked, KNOWN))}."
+        f"method: there is no {method!r}. Known methods, similar names first: {', '.join(nearest_first(asked, KNOWN))}."
     )
 
 
 class GradCAMpp(methods.GradCAMpp):
-    """Grad-CAM++ as published: torchcam's (0.5.0) divides a copy of alpha's numerator, so that it stays undivided.
+    """Grad-CAM++ as published: torchcam (0.5.0) divides only a copy of alpha's numerator.
 
     alpha_ij = g_ij^2 / (2 g_ij^2 + g_ij^3 sum_ab A_ab), weight = sum_ij alpha_ij ReLU(g_ij), with A (N, C, h, w) the
     activations and g the gradients (arXiv 1710.11063, equation 19, for the exponential of the score).
@@ -59,14 +61,14 @@ class GradCAMpp(methods.GradCAMpp):
 
 
 def make_extractor(method: str, scorer: nn.Module, prefix: str, target: TargetLayer, batch_size: int) -> Any:
-    """Hang torchcam's extractor of this name into a network; to be used in a ``with`` statement, which takes it out again.
+    """Attach torchcam's extractor of this name to a network; use it in a ``with`` statement, which removes it.
 
     Args:
         method: One of ``KNOWN``.
         scorer: Maps images (N, 3, H, W) to scores (N, C).
         prefix: The backbone's name within it.
-        target: The layer that is mapped.
-        batch_size: Masked images at once, for ``SCORE``.
+        target: The target layer.
+        batch_size: Number of masked images at once, for ``SCORE``.
     """
     layer = f"{prefix}.{target.name}" if target.name else prefix
     options: dict[str, Any] = {"reshape_transform": target.layout.to_map}

@@ -1,4 +1,4 @@
-"""What the classifier makes of many images: predictions, confidences and features, batch by batch."""
+"""Predictions, confidences and features of many images, batch by batch."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from lightning_vision.terminal.progress_bar import progress_bar
 
 @dataclass(frozen=True)
 class Observations:
-    """What was predicted for N images."""
+    """Predictions for N images."""
 
     row: Rows
-    """(N,) of the sample table."""
+    """(N,) rows of the sample table."""
     label: Rows
     """(N,)"""
     predicted: Rows
@@ -53,12 +53,12 @@ def batches_of(datamodule: StreamDataModule, rows: Rows, batch_size: int, annota
     Args:
         datamodule: Their data.
         rows: (N,)
-        batch_size: The most images of a batch.
-        annotations: With boxes and saliency maps.
+        batch_size: Maximum number of images per batch.
+        annotations: Whether batches have boxes and saliency maps.
     """
     dataset = datamodule.image_dataset()
     dataset.annotations = annotations
-    none = np.zeros(len(datamodule.samples), dtype=np.int64)  # what experience a row belongs to is of no interest here
+    none = np.zeros(len(datamodule.samples), dtype=np.int64)  # the experience of a row is not needed here
     yield from make_loader(dataset, EvalBatches(rows, none, batch_size), datamodule.num_workers)
 
 
@@ -68,11 +68,11 @@ def observe(
     """The predictions for rows of the sample table.
 
     Args:
-        model: The classifier; its state is left as it was.
+        model: The classifier; its state is not changed.
         datamodule: Its data.
         rows: (N,) ascending.
-        batch_size: Images at once.
-        title: Of the progress bar.
+        batch_size: Number of images per batch.
+        title: Title of the progress bar.
     """
     found = []
     with progress_bar(title, len(rows)) as advance:

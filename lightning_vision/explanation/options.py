@@ -8,7 +8,7 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class MapOptions:
-    """How maps are made; see ``class_maps``."""
+    """Options of the maps; see ``class_maps``."""
 
     method: str = "GradCAM"
     layer: str | None = None
@@ -18,28 +18,28 @@ class MapOptions:
 
 @dataclass
 class ExplainOptions:
-    """What is shown and measured.
+    """Options of the galleries and figures.
 
     Args:
-        method: Of the maps: GradCAM, GradCAMpp, XGradCAM, LayerCAM, SmoothGradCAMpp, FinerCAM, CAM; or, slow, ScoreCAM,
-            SSCAM, ISCAM.
-        layer: The backbone's layer that is mapped, by name. Default: the last one that knows where things are.
-        split: Whose images: test, val or train.
-        errors: How many of the surest errors are shown.
-        per_class: Errors shown of each true class, for the 40 classes with the most errors.
-        pairs: Pairs of confused classes shown, the most frequent first.
-        per_pair: Errors shown of each pair.
-        correct: Images shown that were right.
-        before_after: Images shown that an earlier checkpoint of the run had right.
-        earlier: Which earlier checkpoints: base (the first that was kept) or all that were kept.
-        neighbours: Training images of each class, drawn by the seed, among which the one most like an image is looked
-            for; 0 looks for none.
-        measured: Images, drawn by the seed, over which the figures of the maps are means; 0 measures none.
-        boxes: required refuses data without boxes; if_known measures what can be measured.
-        batch_size: Images at once.
-        seed: Draws the images that are measured, and the noise of some methods.
-        output: The folder. Default: explain, in the run directory.
-        log_galleries: Send the galleries to a Weights & Biases run of their own, in the group of the run.
+        method: Method of the maps: GradCAM, GradCAMpp, XGradCAM, LayerCAM, SmoothGradCAMpp, FinerCAM, CAM, or the slower
+            ScoreCAM, SSCAM, ISCAM.
+        layer: Name of the backbone's target layer. Default: the last layer with spatial positions.
+        split: The images: test, val or train.
+        errors: Number of most confident errors shown.
+        per_class: Number of errors shown per true class, for the 40 classes with the most errors.
+        pairs: Number of confused pairs of classes shown, the most frequent first.
+        per_pair: Number of errors shown per pair.
+        correct: Number of correctly classified images shown.
+        before_after: Number of errors shown that an earlier checkpoint of the run classified correctly.
+        earlier: Earlier checkpoints to compare with: base (the first kept one) or all.
+        neighbours: Number of training images per class, drawn by the seed, in which the most similar one is searched; 0
+            shows none.
+        measured: Number of images, drawn by the seed, for the figures of the maps; 0 computes none.
+        boxes: required refuses data without boxes; if_known computes the figures that the data allows.
+        batch_size: Number of images per batch.
+        seed: Seed of the drawn images and of the noise in some methods.
+        output: The output folder. Default: explain in the run directory.
+        log_galleries: Log the galleries to a separate Weights & Biases run in the group of the run.
     """
 
     method: str = "GradCAM"
@@ -62,5 +62,5 @@ class ExplainOptions:
 
     @property
     def maps(self) -> MapOptions:
-        """Those that say how maps are made."""
+        """The options of the maps."""
         return MapOptions(self.method, self.layer, self.batch_size, self.seed)

@@ -1,4 +1,4 @@
-"""A map laid over its image."""
+"""A map over its image."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - torch's own custom
 
 COLOURS = "inferno"
-"""Its lightness grows with the map, so that it is read without colours too."""
+"""Its lightness increases with the map, so it can be read without colours."""
 
 
 def overlay(image: Tensor, heat: Tensor) -> Tensor:
-    """A map over its image: grey and dim where the map is low, in the map's colours where it is high.
+    """Blend a map with its image: grey and dim where the map is low, coloured where it is high.
 
     Args:
         image: uint8 (3, H, W).

@@ -1,4 +1,4 @@
-"""The galleries and figures as one HTML page: nothing is loaded from anywhere, nothing runs in it."""
+"""The galleries and figures as one HTML page that loads nothing and runs no code."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from lightning_vision.explanation.gallery import Case, Section
 from lightning_vision.storage.atomic_write import write_text_atomically
 
 SIDE = 176
-"""Longest side of an image in the page, in pixels."""
+"""Longest side of an image on the page, in pixels."""
 PIXELATED = 64
-"""Images with shorter sides are enlarged without smoothing, as they are."""
+"""Images with shorter sides are enlarged without smoothing."""
 COLUMNS = {
     "box_share": "share in the box",
     "box_area": "area of the box",
     "pointing": "pointing game",
     "saliency_share": "mean saliency",
-    "saliency_mean": "of an even map",
+    "saliency_mean": "of a uniform map",
     "drop": "average drop",
     "increase": "confidence increased",
 }
-"""The figures of a table, in per cent, and their titles."""
+"""The figures of a table in percent, and their titles."""
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What a page is about."""
+    """Facts about the checkpoint and its images."""
 
     checkpoint: str
     part: str
@@ -51,9 +51,9 @@ def write_page(facts: Facts, sections: list[Section], figures: pd.DataFrame | No
     """Write the page.
 
     Args:
-        facts: What it is about.
+        facts: Facts about the checkpoint and its images.
         sections: Its galleries.
-        figures: The means of ``scores.summarise``; None where nothing was measured.
+        figures: The means of ``scores.summarise``; None if nothing was measured.
         path: The file.
     """
     shown = [

@@ -1,4 +1,4 @@
-"""The same few images after each experience: what the classifier looks at, and how that changes."""
+"""Maps of the same images after each experience, which show how they change."""
 
 from __future__ import annotations
 
@@ -22,28 +22,28 @@ from lightning_vision.tracking.loggers import log_experience
 
 
 class ExplainPanel(Recipe):
-    """Draws the maps of a few test images after each experience: ``explain/panel-<experience>.png``, and to W&B.
+    """Draw the maps of a few test images after each experience (``explain/panel-<experience>.png``) and log them to W&B.
 
-    The images are the same each time, of as many classes as can be, drawn by the seed. Nothing that is learned depends
-    on the panel; its time is that of a few images, is told after each experience, and is logged as ``explain/seconds``.
+    The images are the same each time, drawn by the seed from as many classes as possible. The panel does not affect
+    learning. Its time is printed after each experience and logged as ``explain/seconds``.
 
     Args:
-        images: How many.
-        method: Of the maps; see ``lightning-vision explain``.
-        layer: The backbone's layer that is mapped. Default: the last one that knows where things are.
-        seed: Draws the images.
+        images: Number of images.
+        method: Method of the maps; see ``lightning-vision explain``.
+        layer: Name of the backbone's target layer. Default: the last layer with spatial positions.
+        seed: Seed of the drawn images.
     """
 
     def __init__(self, images: int = 8, method: str = "GradCAM", layer: str | None = None, seed: int = 0) -> None:
         if images < 1:
             raise ConfigError(
-                f"ExplainPanel.images: expected 1 or more, found {images}. Leave the callback out for none."
+                f"ExplainPanel.images: expected 1 or more, found {images}. Omit the callback for no images."
             )
         check_method(method)
         self.images, self.method, self.layer, self.seed = images, method, layer, seed
 
     def before_run(self, model: ContinualClassifier, datamodule: StreamDataModule) -> None:
-        """Refuse a backbone that has nothing to map, before anything is learned."""
+        """Refuse a backbone without a target layer before training."""
         find_target_layer(model.network.backbone, model.image_size, self.layer)
 
     def after_experience(self, moment: Moment) -> None:
@@ -53,12 +53,12 @@ class ExplainPanel(Recipe):
         began = time.perf_counter()
         rows = self.rows(moment.datamodule)
         if not len(rows):
-            moment.note("ExplainPanel: there are no test images, so no panel.")
+            moment.note("ExplainPanel: no panel, because there are no test images.")
             return
         path = moment.directory.path / "explain" / f"panel-{moment.experience.index}.png"
         try:
             self._draw(moment, rows, path)
-        except ConfigError as error:  # a run of hours is not ended for an image
+        except ConfigError as error:  # a figure is no reason to end a run of hours
             moment.note(f"ExplainPanel: no panel after experience {moment.experience.index}: {error}")
             return
         seconds = time.perf_counter() - began
@@ -67,7 +67,7 @@ class ExplainPanel(Recipe):
         moment.note(f"ExplainPanel: {plural(len(rows), 'image')} in {seconds:.1f} s, {path}")
 
     def rows(self, datamodule: StreamDataModule) -> Rows:
-        """The rows of the panel, ascending: a function of the test set and the seed alone."""
+        """The rows of the panel, ascending; they depend only on the test set and the seed."""
         rows = datamodule.rows_to_evaluate("test")
         return drawn_rows(rows, datamodule.samples["label"].to_numpy()[rows], self.images, self.seed)
 

@@ -1,4 +1,4 @@
-"""How good a map is, in figures: pure functions of maps, boxes, saliency maps and confidences."""
+"""Figures of maps: pure functions of maps, boxes, saliency maps and confidences."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 FIGURES = ("box_share", "box_area", "saliency_share", "saliency_mean", "pointing", "drop", "increase")
-"""What is measured of an image; each is averaged."""
+"""The figures of an image, which are averaged."""
 
 
 def box_cover(boxes: Tensor, height: int, width: int) -> Tensor:
@@ -17,11 +17,11 @@ def box_cover(boxes: Tensor, height: int, width: int) -> Tensor:
 
     Args:
         boxes: (N, 4) x1, y1, x2, y2 in pixels from the upper left corner of the image; NaN for none.
-        height: H, of the images.
-        width: W.
+        height: H of the images.
+        width: W of the images.
 
     Returns:
-        (N, H, W) float64 in [0, 1]; NaN where there is no box.
+        (N, H, W) float64 in [0, 1]; NaN without a box.
     """
     boxes = boxes.double()
 
@@ -34,9 +34,9 @@ def box_cover(boxes: Tensor, height: int, width: int) -> Tensor:
 
 
 def share_inside(maps: Tensor, weight: Tensor) -> Tensor:
-    """How much of each map lies where a weight is: sum(map * weight) / sum(map).
+    """Share of each map that a weight covers: sum(map * weight) / sum(map).
 
-    With ``box_cover`` it is the share inside the box; with a saliency map, divided by its greatest value, the map's mean
+    With ``box_cover`` it is the share inside the box. With a saliency map divided by its maximum it is the map's mean
     saliency.
 
     Args:
@@ -44,31 +44,31 @@ def share_inside(maps: Tensor, weight: Tensor) -> Tensor:
         weight: (N, H, W) in [0, 1].
 
     Returns:
-        (N,) float64; NaN where the map is zero everywhere or the weight is NaN.
+        (N,) float64; NaN if the map is zero everywhere or the weight is NaN.
     """
     maps = maps.double()
     return (maps * weight).sum(dim=(1, 2)) / maps.sum(dim=(1, 2))
 
 
 def saliency_weight(saliency: Tensor) -> Tensor:
-    """Saliency maps (N, 1, H, W), uint8, as weights (N, H, W) in [0, 1]; NaN where there is none (all zero)."""
+    """Saliency maps (N, 1, H, W), uint8, as weights (N, H, W) in [0, 1]; NaN if there is none (all zero)."""
     weight = saliency[:, 0].double()
     return weight / weight.amax(dim=(1, 2), keepdim=True)  # 0 / 0 is NaN
 
 
 def pointing_hits(maps: Tensor, boxes: Tensor, tolerance: float = 0.0) -> Tensor:
-    """The pointing game: whether the greatest value of a map lies in the box (Zhang et al. 2016, arXiv 1608.00507).
+    """The pointing game: whether the maximum of a map lies in the box (Zhang et al. 2016, arXiv 1608.00507).
 
-    The paper lets it miss the object by 15 pixels; the default here lets it miss by none. Where several pixels share the
-    greatest value (the rim of an enlarged map does), it is the one nearest to the middle of them.
+    The paper has a tolerance of 15 pixels; the default here is 0. If several pixels have the maximum (as at the border of
+    an enlarged map), the one closest to their mean position counts.
 
     Args:
         maps: (N, H, W).
         boxes: (N, 4) x1, y1, x2, y2 in pixels; NaN for none.
-        tolerance: Pixels by which it may lie outside the box.
+        tolerance: Allowed distance to the box in pixels.
 
     Returns:
-        (N,) float64: 1 for a hit, 0 for a miss (a map that is zero everywhere is one), NaN without a box.
+        (N,) float64: 1 for a hit, 0 for a miss (including maps that are zero everywhere), NaN without a box.
     """
     height, width = maps.shape[1:]
     top = maps == maps.amax(dim=(1, 2), keepdim=True)
@@ -91,20 +91,20 @@ def pointing_hits(maps: Tensor, boxes: Tensor, tolerance: float = 0.0) -> Tensor
 
 
 def confidence_drop(whole: Tensor, explained: Tensor) -> Tensor:
-    """What is lost of each confidence when only the map's part of the image is shown: max(0, Y - O) / Y.
+    """Relative drop in confidence if the image is multiplied by the map: max(0, Y - O) / Y.
 
     Its mean is the average drop of Grad-CAM++ (arXiv 1710.11063, section 4.1): lower is better.
 
     Args:
         whole: (N,) Y, the confidence in the class for the image.
-        explained: (N,) O, that for the image multiplied by the map.
+        explained: (N,) O, the confidence for the image multiplied by the map.
     """
     whole, explained = whole.double(), explained.double()
     return (whole - explained).clamp(min=0) / whole
 
 
 def confidence_increase(whole: Tensor, explained: Tensor) -> Tensor:
-    """1 where the confidence is greater for the map's part of the image than for the image, else 0: (N,) float64.
+    """1 if the confidence is higher for the image multiplied by the map than for the image, else 0: (N,) float64.
 
     Its mean is Grad-CAM++'s increase in confidence: higher is better.
     """
@@ -112,15 +112,15 @@ def confidence_increase(whole: Tensor, explained: Tensor) -> Tensor:
 
 
 def summarise(measured: pd.DataFrame, class_names: Sequence[str]) -> pd.DataFrame:
-    """Means of all measured images, of those that were right and wrong, and per true class.
+    """Means over all, correct and wrong predictions, in total and per true class.
 
     Args:
-        measured: One row an image: ``label``, ``correct``, ``empty`` and the columns of ``FIGURES``, NaN where not defined.
+        measured: One row per image: ``label``, ``correct``, ``empty`` and the columns of ``FIGURES``, NaN if undefined.
         class_names: The C names.
 
     Returns:
-        One row a group: ``class`` (None for all classes), ``answers`` (all, right or wrong), ``images``, ``empty_maps``, the means of the figures
-        over the images that have them, and ``with_box``: how many have a box.
+        One row per group: ``class`` (None for all classes), ``answers`` (all, right or wrong), ``images``, ``empty_maps``, the means of the figures
+        over the images that have them, and ``with_box``: the number of images with a box.
     """
     groups: list[tuple[str | None, pd.DataFrame]] = [(None, measured)]
     for label in sorted(set(measured["label"].tolist())):

@@ -1,4 +1,4 @@
-"""The sections of a gallery: which cases stand in it, and their images."""
+"""The sections of a gallery: their cases and images."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from lightning_vision.explanation.options import ExplainOptions
 from lightning_vision.learning.classifier import ContinualClassifier
 from lightning_vision.terminal.wording import plural
 
-SECTIONS = ("surest-errors", "confused-pairs", "classes", "correct", "before-after")
-"""What they are called in file names and anchors."""
+SECTIONS = ("most-confident-errors", "confused-pairs", "classes", "correct", "before-after")
+"""Their names in file names and anchors."""
 MOST_CLASSES = 40
-"""With errors of their own in the gallery."""
+"""Number of classes in the section on classes."""
 
 
 class SectionMaker:
@@ -51,24 +51,24 @@ class SectionMaker:
     ) -> None:
         self.model, self.datamodule, self.seen, self.options = model, datamodule, seen, options
         self.notes: list[str] = []
-        """What the user should be told."""
+        """Messages for the user."""
 
     def sections(self, training: Rows) -> list[Section]:
-        """The surest errors, those of confused pairs and of classes, and right ones; sections without a case are left out.
+        """Most confident errors, confused pairs, errors by class, and correct images; empty sections are omitted.
 
         Args:
-            training: The rows that neighbours are looked for among.
+            training: The rows in which neighbours are searched.
         """
         options, seen, names = self.options, self.seen, self.model.class_names
         pairs = {
-            f"{names[true]} taken for {names[other]}": at
+            f"{names[true]} classified as {names[other]}": at
             for (true, other), at in cases.errors_by_pair(seen, options.pairs, options.per_pair).items()
         }
         classes = {
             names[label]: at for label, at in cases.errors_by_class(seen, options.per_class, MOST_CLASSES).items()
         }
         chosen: dict[str, Mapping[str, Positions]] = {
-            "surest-errors": {"": cases.surest_errors(seen, options.errors)},
+            "most-confident-errors": {"": cases.most_confident_errors(seen, options.errors)},
             "confused-pairs": pairs,
             "classes": classes,
             "correct": {"": cases.correct_ones(seen, options.correct)},
@@ -77,15 +77,18 @@ class SectionMaker:
         mapped = map_cases(self.model, self.datamodule, seen, at, options.maps)
         empty, drawn = mapped.empty
         if empty:
-            self.notes.append(f"No evidence for the class in {plural(empty, 'map')} of {drawn} drawn.")
+            self.notes.append(f"{plural(empty, 'map')} of {drawn} without evidence for the class.")
         near: dict[int, Neighbour] = {}
         if options.neighbours and len(at):
             near = find_neighbours(self.model, self.datamodule, seen, at, training, options.neighbours, options.maps)
         titles = {
-            "surest-errors": ("Surest errors", "Those that the classifier was most confident of."),
-            "confused-pairs": ("Confused pairs", "The pairs that are confused most often, and their surest errors."),
+            "most-confident-errors": ("Most confident errors", "The errors with the highest confidence."),
+            "confused-pairs": (
+                "Confused pairs",
+                "The pairs of classes that are confused most often, with their most confident errors.",
+            ),
             "classes": ("Errors by class", self._about_classes()),
-            "correct": ("Right ones", "The surest of each class, for comparison."),
+            "correct": ("Correctly classified", "The most confident images of each class, for comparison."),
         }
         made = [Section(key, *titles[key], self._cases(groups, mapped, near)) for key, groups in chosen.items()]
         return [section for section in made if section.cases]
@@ -95,7 +98,7 @@ class SectionMaker:
         shown = (
             f" The {MOST_CLASSES} of {wrong} classes with the most errors are shown." if wrong > MOST_CLASSES else ""
         )
-        return f"The surest errors of each true class.{shown}"
+        return f"The most confident errors of each true class.{shown}"
 
     def _cases(
         self, groups: Mapping[str, Positions], mapped: Mapped, near: Mapping[int, Neighbour]
@@ -109,7 +112,7 @@ class SectionMaker:
         return tuple(made)
 
     def before_and_after(self, path: Path, experience: int) -> list[Section]:
-        """Images that an earlier checkpoint of the run had right and this one has wrong, with the maps of both.
+        """Images that an earlier checkpoint of the run classified correctly and this one does not, with the maps of both.
 
         Args:
             path: This checkpoint.
@@ -119,24 +122,22 @@ class SectionMaker:
             return []
         found = earlier_checkpoints(path, experience, self.options.earlier)
         if not found and experience:
-            self.notes.append("No earlier checkpoint of the run was kept to compare with (--keep_checkpoints).")
+            self.notes.append("The run kept no earlier checkpoint for the comparison (--keep_checkpoints).")
         made = [case for number, earlier in found for case in self._turned(number, earlier, experience)]
-        about = (
-            "Right after an earlier experience, wrong now: what the classifier looked at then and what it looks at now."
-        )
-        return [Section("before-after", "Right before, wrong now", about, tuple(made))] if made else []
+        about = "Correctly classified after an earlier experience and wrong now, with the maps of both checkpoints."
+        return [Section("before-after", "Correct before, wrong now", about, tuple(made))] if made else []
 
     def _turned(self, number: int, earlier: Path, experience: int) -> list[Case]:
         model, datamodule, now, names = self.model, self.datamodule, self.seen, self.model.class_names
         with as_it_was(model, earlier, datamodule.stream):
-            then = observe(model, datamodule, now.row, self.options.batch_size, f"predicting as of experience {number}")
+            then = observe(model, datamodule, now.row, self.options.batch_size, f"predicting with experience {number}")
             at = cases.turned_wrong(then, now, self.options.before_after)
             before = map_cases(model, datamodule, then, at, self.options.maps)
         after = map_cases(model, datamodule, now, at, self.options.maps)
         turned, mended = int((~then.wrong & now.wrong).sum()), int((then.wrong & ~now.wrong).sum())
         self.notes.append(
-            f"From experience {number} to {experience}: {plural(turned, 'image')} turned from right to wrong, "
-            f"{mended} from wrong to right."
+            f"From experience {number} to {experience}: {plural(turned, 'image')} changed from correct to wrong, "
+            f"{mended} from wrong to correct."
         )
         made = []
         for position in at.tolist():
@@ -149,9 +150,9 @@ class SectionMaker:
             )
             panels = (
                 Panel("image", image),
-                map_panel(image, before.maps[row][0], f"then, why {true}", was),
-                map_panel(image, after.maps[row][1], f"now, why {true}", doubt),
-                map_panel(image, after.maps[row][0], f"now, why {predicted}", float(now.confidence[position])),
+                map_panel(image, before.maps[row][0], f"before, for {true}", was),
+                map_panel(image, after.maps[row][1], f"now, for {true}", doubt),
+                map_panel(image, after.maps[row][0], f"now, for {predicted}", float(now.confidence[position])),
             )
             case = Case(row, self._path(row), true, predicted, float(now.confidence[position]), panels)
             made.append(case.under(f"experience {number} to {experience}"))

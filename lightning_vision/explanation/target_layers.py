@@ -1,4 +1,4 @@
-"""Which layer of a backbone is mapped, found by measurement: of what shape its layers' outputs are, and which matter."""
+"""The target layer of a backbone, found by measuring the shapes of outputs and their effect on the features."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from lightning_vision.errors import ConfigError
 from lightning_vision.terminal.wording import near
 
 MOST_PREFIX_TOKENS = 8
-"""Class, distillation and register tokens before those of the patches."""
+"""Class, distillation and register tokens before the patch tokens."""
 _FOUND: WeakKeyDictionary[nn.Module, dict[tuple[int, str | None], TargetLayer]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How a layer's output is laid out: (N, C, h, w), (N, h, w, C), or (N, prefix + h * w, C)."""
+    """The layout of a layer's output: (N, C, h, w), (N, h, w, C), or (N, prefix + h * w, C)."""
 
     kind: Literal["channels first", "channels last", "tokens"]
     channels: int
     side: int
-    """h and w, which are the same: images are square."""
+    """h and w, which are equal because images are square."""
     prefix: int = 0
-    """Tokens before the patches'."""
+    """Tokens before the patch tokens."""
 
     def to_map(self, output: Tensor) -> Tensor:
         """The output as (N, C, h, w).
 
         Raises:
-            ConfigError: It has another shape than was measured.
+            ConfigError: The shape differs from the measured one.
         """
         n, c, side = len(output), self.channels, self.side
         if self.kind == "channels first":
@@ -46,8 +46,8 @@ class Layout:
             expected = (n, self.prefix + side * side, c)
         if tuple(output.shape) != expected:
             raise ConfigError(
-                f"The mapped layer gave {tuple(output.shape)} where {expected} was measured: its output depends on the image. "
-                "Name another layer."
+                f"The target layer returned {tuple(output.shape)} instead of {expected}: its output shape depends on the image. "
+                "Choose another layer."
             )
         if self.kind == "channels last":
             return output.permute(0, 3, 1, 2)
@@ -58,31 +58,31 @@ class Layout:
 
 @dataclass(frozen=True)
 class TargetLayer:
-    """The layer of a backbone that is mapped."""
+    """The target layer of a backbone."""
 
     name: str
-    """Within the backbone."""
+    """Name within the backbone."""
     layout: Layout
 
     def __str__(self) -> str:
-        return f"{self.name} ({self.layout.side} x {self.layout.side} places)"
+        return f"{self.name} ({self.layout.side} x {self.layout.side} positions)"
 
 
 def find_target_layer(backbone: nn.Module, image_size: int, layer: str | None = None) -> TargetLayer:
-    """The last layer whose output still knows where things are, and from whose places the features are made.
+    """The last layer whose output has spatial positions that affect the features.
 
-    Noise is passed through the backbone. Of each layer's output the shape says whether it is a map; the gradient of the
-    features with respect to it says whether each place counts. A ViT that is read out at its class token has maps behind
-    its last attention whose patches nobody looks at: the norm before that attention is found instead. Plain linear layers
-    are left out, which are parts of an attention, and so is what has another width than the backbone's last map.
+    Noise is passed through the backbone. The shape of each layer's output shows whether it is a map, and the gradient of
+    the features shows whether its positions have an effect. In a ViT that uses its class token, patches after the last
+    attention have no effect, so the norm before that attention is selected. Plain linear layers are skipped because they
+    are parts of an attention, and so are outputs with another width than the last map.
 
     Args:
         backbone: Maps (N, 3, H, W) to (N, D).
         image_size: H and W.
-        layer: Take this one, by its name within the backbone.
+        layer: The name of a layer within the backbone to use instead.
 
     Raises:
-        ConfigError: There is none, or the layer named is unknown or has no places.
+        ConfigError: There is none, or the given layer is unknown or has no spatial positions.
     """
     known = _FOUND.setdefault(backbone, {})
     if (image_size, layer) not in known:
@@ -91,12 +91,12 @@ def find_target_layer(backbone: nn.Module, image_size: int, layer: str | None = 
 
 
 def layout_of(shape: torch.Size, batch: int, prefix: int | None = None) -> Layout | None:
-    """How an output of this shape is laid out; None if it has no places.
+    """The layout of an output of this shape; None if it has no spatial positions.
 
     Args:
-        shape: Of the output.
-        batch: Images that were given.
-        prefix: Tokens before those of the patches, where the backbone says so.
+        shape: Shape of the output.
+        batch: Number of input images.
+        prefix: Tokens before the patch tokens, if the backbone declares them.
     """
     if len(shape) == 4 and shape[0] == batch:
         _, a, b, c = shape
@@ -119,7 +119,7 @@ def _measure(backbone: nn.Module, image_size: int, layer: str | None) -> TargetL
     modules = dict(backbone.named_modules())
     if layer is not None and layer not in modules:
         raise ConfigError(
-            f"layer: the backbone {type(backbone).__name__} has no layer {layer!r}. Near names: "
+            f"layer: the backbone {type(backbone).__name__} has no layer {layer!r}. Similar names: "
             f"{', '.join(near(layer, modules)) or 'none'}."
         )
     outputs, features = _outputs(backbone, image_size)
@@ -138,46 +138,45 @@ def _measure(backbone: nn.Module, image_size: int, layer: str | None) -> TargetL
         if not maps:
             shapes = [tuple(output.shape[1:]) for name, output in outputs if name == layer]
             raise ConfigError(
-                f"layer: {layer} gives no map: expected (C, h, w), (h, w, C) or (tokens, C) an image, found "
+                f"layer: the output of {layer} is not a map: expected (C, h, w), (h, w, C) or (tokens, C) per image, found "
                 f"{shapes[-1] if shapes else 'no tensor'}."
             )
         return TargetLayer(layer, maps[-1][2])
-    # The sum over normalised channels would not depend on any place.
+    # The sum over normalised channels would not depend on any position.
     towards = torch.randn(features.shape, generator=torch.Generator().manual_seed(0)).to(features)
     aim = (features * towards).sum()
     for name, output, layout in reversed(maps):
         if layout.channels == maps[-1][2].channels and _places_count(aim, output, layout):
             return TargetLayer(name, layout)
     raise ConfigError(
-        f"The backbone {type(backbone).__name__} has no spatial features at {image_size} pixels: no layer's output is a map of "
-        "more than one place, so there is nothing to show. Name a layer yourself, or use a larger data.image_size or "
-        "another backbone."
+        f"The backbone {type(backbone).__name__} has no spatial features at {image_size} pixels: no layer's output has "
+        "more than one position. Give a layer, or use a larger data.image_size or another backbone."
     )
 
 
 def _places_count(aim: Tensor, output: Tensor, layout: Layout) -> bool:
-    """Whether the features are made from more than a fifth of the places.
+    """Whether more than a fifth of the positions affect the features.
 
-    From behind the last attention of a ViT it is none of them; a stride past an untrained residual block, whose last norm
-    starts at zero, leaves a quarter.
+    After the last attention of a ViT none of them does; a stride after an untrained residual block, whose last norm starts
+    at zero, leaves a quarter.
     """
     (gradient,) = torch.autograd.grad(aim, output, retain_graph=True, allow_unused=True)
     return gradient is not None and bool((layout.to_map(gradient) != 0).any(dim=1).float().mean() > 0.2)
 
 
 def _outputs(backbone: nn.Module, image_size: int) -> tuple[list[tuple[str, Tensor]], Tensor]:
-    """Name and output of each layer, in the order in which they were computed, and the features (N, D)."""
+    """Name and output of each layer, in the order of computation, and the features (N, D)."""
     found: list[tuple[str, Tensor]] = []
 
     def keep(name: str, module: nn.Module, inputs: Any, output: Any) -> Any:
         if not isinstance(output, Tensor):
             return None
         found.append((name, output))
-        # A copy goes on: what works in place would change what is kept.
+        # The next layer gets a copy, because in-place operations would change the stored output.
         return output.clone()
 
     like = next(backbone.parameters(), torch.zeros(()))
-    # Two images: windows of an attention, counted in the batch, are told from images.
+    # With two images, attention windows in the batch dimension can be distinguished from images.
     noise = torch.randn(2, 3, image_size, image_size, generator=torch.Generator().manual_seed(0))
     with ExitStack() as stack:
         stack.enter_context(in_evaluation_mode(backbone))
@@ -189,7 +188,7 @@ def _outputs(backbone: nn.Module, image_size: int) -> tuple[list[tuple[str, Tens
 
 
 class in_evaluation_mode:  # noqa: N801 - reads as a word in a with statement
-    """Evaluation mode for a module and all in it; each has its own mode back afterwards."""
+    """Set a module and its submodules to evaluation mode, and restore their modes on exit."""
 
     def __init__(self, module: nn.Module) -> None:
         self.modes = [(each, each.training) for each in module.modules()]

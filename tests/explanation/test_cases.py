@@ -10,8 +10,8 @@ from lightning_vision.explanation.cases import (
     drawn_rows,
     errors_by_class,
     errors_by_pair,
+    most_confident_errors,
     nearest,
-    surest_errors,
     turned_wrong,
 )
 from lightning_vision.explanation.observations import Observations
@@ -26,10 +26,10 @@ def seen(label: list[int], predicted: list[int], confidence: list[float]) -> Obs
 SEEN = seen([0, 0, 0, 1, 1, 1, 2, 2], [1, 1, 0, 1, 0, 1, 2, 0], [0.9, 0.95, 0.5, 0.8, 0.7, 0.99, 0.6, 0.95])
 
 
-def test_the_surest_errors_come_first() -> None:
-    assert surest_errors(SEEN, 3).tolist() == [1, 7, 0]
-    assert surest_errors(SEEN, 99).tolist() == [1, 7, 0, 4]
-    assert surest_errors(seen([0], [0], [0.9]), 3).tolist() == []
+def test_the_most_confident_errors_come_first() -> None:
+    assert most_confident_errors(SEEN, 3).tolist() == [1, 7, 0]
+    assert most_confident_errors(SEEN, 99).tolist() == [1, 7, 0, 4]
+    assert most_confident_errors(seen([0], [0], [0.9]), 3).tolist() == []
 
 
 def test_errors_of_each_class_that_has_most() -> None:

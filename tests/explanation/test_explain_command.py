@@ -30,7 +30,7 @@ from lightning_vision.learning.network import Network
 from lightning_vision.learning.strategy import Strategy
 from lightning_vision.learning.trainer_factory import TrainerFactory
 
-SECTIONS = ["surest-errors", "confused-pairs", "classes", "correct", "before-after"]
+SECTIONS = ["most-confident-errors", "confused-pairs", "classes", "correct", "before-after"]
 
 
 @pytest.fixture(scope="module")
@@ -95,9 +95,9 @@ def test_what_is_written_and_said(explained: tuple[Path, str]) -> None:
     for name in SECTIONS:
         with Image.open(folder / f"{name}.png") as image:
             assert image.width > 300 and image.height > 200
-    assert "LayerCAM of layer4 (2 x 2 places), for 24 images of the test set." in said
-    assert "From experience 0 to 1: " in said and "turned from right to wrong" in said
-    assert "Maps of all answers: 20 images" in said and "pointing game" in said
+    assert "LayerCAM of layer4 (2 x 2 positions), for 24 images of the test set." in said
+    assert "From experience 0 to 1: " in said and "changed from correct to wrong" in said
+    assert "Maps of all predictions: 20 images" in said and "pointing game" in said
     assert "5 PNG galleries" in said and str(folder / "explain.html") in said
 
 
@@ -147,8 +147,8 @@ def test_the_page_needs_nothing_else(explained: tuple[Path, str]) -> None:
     assert "<main" in page and page.count("<img") == page.count('alt="') > 20
     for name in SECTIONS:
         assert f'<h2 id="{name}">' in page
-    assert "stripes down taken for stripes across" in page or "taken for chessboard" in page
-    assert "training, " in page and "then, why" in page and "area of the box" in page
+    assert "stripes down classified as stripes across" in page or "classified as chessboard" in page
+    assert "training, " in page and "before, for " in page and "area of the box" in page
 
 
 @torch.no_grad()
@@ -215,7 +215,7 @@ def test_other_parts_and_few_options(run: Path, data: Path, split: str, tmp_path
         output=str(folder),
     )
     found = sorted(path.name for path in folder.iterdir())
-    assert found == ["correct.png", "explain.html", "surest-errors.png"]
+    assert found == ["correct.png", "explain.html", "most-confident-errors.png"]
     page = (folder / "explain.html").read_text(encoding="utf-8")
     assert "training, " not in page and "Figures" not in page
     assert not (run / "explain").exists()
@@ -224,7 +224,7 @@ def test_other_parts_and_few_options(run: Path, data: Path, split: str, tmp_path
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"method": "GradCAMM"}, r"method: there is no 'GradCAMM'\. Known are, nearest first: GradCAM, "),
+        ({"method": "GradCAMM"}, r"method: there is no 'GradCAMM'\. Known methods, similar names first: GradCAM, "),
         ({"layer": "head"}, r"layer: the backbone ResNet has no layer 'head'"),
         ({"batch_size": 0}, r"batch_size: expected 1 or more, found 0"),
         ({"errors": -1}, r"errors: expected 0 or more, found -1"),
@@ -247,14 +247,14 @@ def test_as_a_user_calls_it(run: Path, tmp_path: Path, capsys: pytest.CaptureFix
         "--neighbours=0",
     )
     assert main(["explain", f"--ckpt_path={run}", *few, f"--output={tmp_path / 'maps'}"]) == 0
-    assert "Maps of all answers: 6 images" in capsys.readouterr().out
+    assert "Maps of all predictions: 6 images" in capsys.readouterr().out
     assert (tmp_path / "maps" / "explain.html").is_file()
     assert main(["explain", f"--ckpt_path={run}", "--trust_run", "--method=GradCan"]) == 2
-    assert "there is no 'GradCan'. Known are, nearest first: GradCAM" in capsys.readouterr().err
+    assert "there is no 'GradCan'. Known methods, similar names first: GradCAM" in capsys.readouterr().err
 
 
 def test_an_output_that_is_a_file(run: Path, data: Path) -> None:
-    with pytest.raises(ConfigError, match=r"output: the folder .*config\.yaml cannot be made"):
+    with pytest.raises(ConfigError, match=r"output: cannot create the folder .*config\.yaml"):
         call(run, data, output=str(run / "config.yaml"))
 
 
@@ -267,14 +267,14 @@ def test_data_that_cannot_be_used(run: Path, data: Path, tmp_path: Path) -> None
     cut = TexturedObjects(str(data), stream=InstanceIncremental(experiences=2))
     cut.crop_to_box = True
     assert why_no_annotations(cut) == "", "saliency maps are known inside the boxes"
-    with pytest.raises(DataError, match="cut to their boxes"):
+    with pytest.raises(DataError, match="cropped to their boxes"):
         explain(replace(given, datamodule=cut), required)
     cut.prepared.samples = cut.samples.drop(columns="saliency")
-    assert why_no_annotations(cut).startswith("images are cut to their boxes, so every map lies inside")
+    assert why_no_annotations(cut).startswith("images are cropped to their boxes, so every map lies inside")
     cut.box_context = 0.5
     assert why_no_annotations(cut) == ""
     without = TexturedObjects(str(data), val_fraction=0, stream=InstanceIncremental(experiences=2))
-    with pytest.raises(DataError, match=r"There are no val images of the classes .* Give data\.val_fraction"):
+    with pytest.raises(DataError, match=r"There are no val images of the classes .* Set data\.val_fraction"):
         explain(replace(given, datamodule=without), ExplainOptions(split="val"))
 
 

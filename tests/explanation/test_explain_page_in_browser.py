@@ -29,7 +29,7 @@ def refuse(dialog: Any, said: list[str]) -> None:
 @pytest.fixture(scope="module")
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("page") / "explain.html"
-    panel = Panel("why a bird: 93.1 %", torch.randint(0, 256, (3, 48, 48), dtype=torch.uint8))
+    panel = Panel("for a bird: 93.1 %", torch.randint(0, 256, (3, 48, 48), dtype=torch.uint8))
     cases = tuple(
         Case(row, f"photos/{HOSTILE[row]}.jpg", HOSTILE[row], HOSTILE[(row + 1) % 3], 0.9, (panel,) * 4, HOSTILE[row])
         for row in range(3)
@@ -38,11 +38,18 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
         {"label": [0, 1, 2], "correct": [True, False, True], "empty": False, **dict.fromkeys(FIGURES, 0.5)}
     )
     facts = Facts(
-        "runs/x/checkpoints/experience=0001.ckpt", "test set", 3, 2, 1, "GradCAM", "layer4 (7 x 7 places)", ["a note"]
+        "runs/x/checkpoints/experience=0001.ckpt",
+        "test set",
+        3,
+        2,
+        1,
+        "GradCAM",
+        "layer4 (7 x 7 positions)",
+        ["a note"],
     )
     sections = [
-        Section("surest-errors", "Surest errors", "About.", cases),
-        Section("correct", "Right ones", "", cases[:1]),
+        Section("most-confident-errors", "Most confident errors", "About.", cases),
+        Section("correct", "Correctly classified", "", cases[:1]),
     ]
     write_page(facts, sections, summarise(measured, HOSTILE), path)
     return path

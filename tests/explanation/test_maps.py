@@ -242,9 +242,9 @@ def test_cam_where_it_applies() -> None:
         model(image)
     expected = to_unit(torch.einsum("nc,nchw->nhw", w[classes], kept[0].detach()), 64)
     assert (class_maps(model, image, classes, "CAM") - expected).abs().max() < 1e-4
-    with pytest.raises(ConfigError, match="CAM is for a linear head over the average of the mapped layer"):
+    with pytest.raises(ConfigError, match="CAM needs a linear head after averaging the target layer"):
         class_maps(classifier("test_vit"), image, classes, "CAM")
-    with pytest.raises(ConfigError, match="CAM is for a linear head over the average of the mapped layer"):
+    with pytest.raises(ConfigError, match="CAM needs a linear head after averaging the target layer"):
         class_maps(classifier(head_hidden=8), image, classes, "CAM")
 
 
@@ -269,7 +269,7 @@ def test_a_prediction_without_gradient() -> None:
     model.strategy.update(model.network, features, torch.arange(12) % 6)
     with pytest.raises(
         ConfigError,
-        match=r"GradCAM needs the gradient of the prediction, and that of SklearnHead has none\. Use ScoreCAM",
+        match=r"GradCAM needs the gradient of the prediction, which SklearnHead does not have\. Use ScoreCAM",
     ):
         class_maps(model, image, torch.tensor([0, 1]))
     assert empty_maps(class_maps(model, image, torch.tensor([0, 1]), "ScoreCAM")) < 2
@@ -290,11 +290,11 @@ def test_what_shows_nothing_is_zero_and_counted() -> None:
 @pytest.mark.parametrize(
     ("method", "message"),
     [
-        ("grad-cam++", "there is no 'grad-cam\\+\\+'. Known are, nearest first: GradCAMpp, .*ISCAM"),
-        ("Score-CAM", "nearest first: ScoreCAM, "),
+        ("grad-cam++", "there is no 'grad-cam\\+\\+'. Known methods, similar names first: GradCAMpp, .*ISCAM"),
+        ("Score-CAM", "similar names first: ScoreCAM, "),
         (
             "LeGrad",
-            "LeGrad cannot be used here: torchcam has it for torchvision's ViT alone. Known are CAM|Known are GradCAM",
+            "LeGrad cannot be used here: torchcam supports it only for torchvision's ViT. Known methods: GradCAM",
         ),
     ],
 )

@@ -35,19 +35,19 @@ def test_what_is_no_map(shape: tuple[int, ...]) -> None:
 # A layer of each kind: convolutions, class token, distillation token, patches averaged, channels last, convolutions and
 # tokens, a class token that comes late, pooled attention.
 FAMILIES = {
-    "resnet18@64": "layer4 (2 x 2 places)",
-    "resnet18@32": "layer3 (2 x 2 places)",  # behind it there is a single place, and some blocks start at zero
-    "test_efficientnet@64": "bn2 (2 x 2 places)",
-    "mobilenetv3_small_100@64": "blocks (2 x 2 places)",
-    "test_vit@64": "blocks.5.norm1 (4 x 4 places)",
-    "deit_tiny_distilled_patch16_224@64": "blocks.11.norm1 (4 x 4 places)",
-    "test_vit3@64": "norm (4 x 4 places)",
-    "eva02_tiny_patch14_224@56": "norm (4 x 4 places)",
-    "swin_tiny_patch4_window7_224@64": "norm (2 x 2 places)",
-    "levit_128s@224": "stages (4 x 4 places)",
-    "edgenext_xx_small@64": "norm_pre (2 x 2 places)",
-    "test_mambaout@64": "stages (2 x 2 places)",
-    "xcit_nano_12_p16_224@224": "cls_attn_blocks.1.norm1 (14 x 14 places)",
+    "resnet18@64": "layer4 (2 x 2 positions)",
+    "resnet18@32": "layer3 (2 x 2 positions)",  # behind it there is a single place, and some blocks start at zero
+    "test_efficientnet@64": "bn2 (2 x 2 positions)",
+    "mobilenetv3_small_100@64": "blocks (2 x 2 positions)",
+    "test_vit@64": "blocks.5.norm1 (4 x 4 positions)",
+    "deit_tiny_distilled_patch16_224@64": "blocks.11.norm1 (4 x 4 positions)",
+    "test_vit3@64": "norm (4 x 4 positions)",
+    "eva02_tiny_patch14_224@56": "norm (4 x 4 positions)",
+    "swin_tiny_patch4_window7_224@64": "norm (2 x 2 positions)",
+    "levit_128s@224": "stages (4 x 4 positions)",
+    "edgenext_xx_small@64": "norm_pre (2 x 2 positions)",
+    "test_mambaout@64": "stages (2 x 2 positions)",
+    "xcit_nano_12_p16_224@224": "cls_attn_blocks.1.norm1 (14 x 14 positions)",
 }
 
 
@@ -75,10 +75,12 @@ def test_the_map_has_the_places_of_the_patches() -> None:
 
 def test_a_layer_of_ones_own() -> None:
     module, _ = build_backbone("test_resnet", pretrained=False, image_size=64)
-    assert str(find_target_layer(module, 64, "layer3")) == "layer3 (4 x 4 places)"
-    with pytest.raises(ConfigError, match=r"layer: the backbone ResNet has no layer 'leyer3'\. Near names: layer3"):
+    assert str(find_target_layer(module, 64, "layer3")) == "layer3 (4 x 4 positions)"
+    with pytest.raises(ConfigError, match=r"layer: the backbone ResNet has no layer 'leyer3'\. Similar names: layer3"):
         find_target_layer(module, 64, "leyer3")
-    with pytest.raises(ConfigError, match=r"global_pool gives no map: expected \(C, h, w\), .* found \(96,\)"):
+    with pytest.raises(
+        ConfigError, match=r"the output of global_pool is not a map: expected \(C, h, w\), .* found \(96,\)"
+    ):
         find_target_layer(module, 64, "global_pool")
 
 
