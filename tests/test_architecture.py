@@ -15,7 +15,7 @@ MAY_IMPORT = {
     "terminal": set[str](),
     "storage": {"terminal"},
     "images": {"storage", "terminal"},
-    "drawing": {"terminal"},
+    "drawing": {"storage", "terminal"},
     "data": {"images", "storage", "terminal"},
     "results": {"data", "storage", "terminal"},
     "tracking": {"data", "results", "storage", "terminal"},
@@ -56,7 +56,7 @@ MAY_IMPORT = {
     "strategies": {"terminal", "data", "features", "learning", "results"},
     "datamodules": {"data", "images", "storage", "terminal"},
 }
-"""The rooms from the ground up, and what each may import beside itself and the ground: CONTRIBUTING.md, "The house"."""
+"""The rooms from the ground up, and what each may import beside itself and the ground: CONTRIBUTING.md, "Structure"."""
 FREE = {"lightning_vision"}
 """The shop window: its names are imported when they are first used."""
 

@@ -236,7 +236,11 @@ def test_leaks_are_shown_side_by_side(data: ImageFolder, page: Page) -> None:
     cards = [card for card in page.root.all("article") if "data, class" in card.words()]
     assert len(cards) == len(data.leaks.pairs)
     headings = " ".join(next(card.all("h3")).words() for card in cards)
-    for words in ("Left is a copy of right", "Left looks like right (", "One image, two labels"):
+    for words in (
+        "The left image is a copy of the right image",
+        "The left image is a near copy of the right image (",
+        "Copies with different labels",
+    ):
         assert words in headings
     whole = page.images()[-2 * len(cards) :]
     assert max(max(image.size) for image in whole) == data_page.LARGE
@@ -246,7 +250,7 @@ def test_leaks_are_shown_side_by_side(data: ImageFolder, page: Page) -> None:
 
 def test_odd_files_are_listed_with_their_reason(page: Page) -> None:
     listed = [details.words() for details in page.root.all("details")]
-    assert any("1 left out: empty" in text and "dogs/empty.jpg" in text for text in listed)
+    assert any("1 skipped: empty" in text and "dogs/empty.jpg" in text for text in listed)
     assert any("cannot be decoded" in text and r"bad <u>\udc80.jpg" in text for text in listed)
 
 
@@ -291,7 +295,7 @@ def test_many_classes_stay_readable(tmp_path: Path) -> None:
     assert [row[0] for row in page.rows(2)][:4] == list(colours)[:4], "in the order in which they come"
     assert {len(row) for row in page.rows(2)} == {1 + 6 + 1}
     assert all(element.attributes["class"] == "pixelated" for element in page.root.all("img"))
-    assert "None was found." in page.root.words() and "None: every file was read." in page.root.words()
+    assert "None were found." in page.root.words() and "None. Every file was read." in page.root.words()
 
 
 def test_many_thumbnails_are_small(data: ImageFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -204,7 +204,7 @@ def _short(error: Exception, path: Path) -> str:
     if isinstance(error, PermissionError):
         return "no permission to read it"
     if isinstance(error, FileNotFoundError):
-        return "there is no such file"
+        return "file not found"
     if isinstance(error, OSError):  # its own text holds the path, so that equal reasons would not be counted together
         return f"cannot be read ({error.strerror or error})"
     text = str(error).replace(f"The image {path} ", "").removesuffix(" Repair or remove it.").rstrip(".")

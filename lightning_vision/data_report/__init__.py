@@ -1,4 +1,4 @@
-"""What the data is like: counts, sizes, samples, leaks and what is odd, in the terminal and on a page."""
+"""A description of the data: counts, sizes, samples, leaks and problems, in the terminal and on a page."""
 
 from lightning_vision.former_names import finder_of
 

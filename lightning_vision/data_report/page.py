@@ -1,4 +1,4 @@
-"""The data as one HTML page: nothing is loaded from anywhere, nothing runs in it, names from disk are only text."""
+"""The description of the data as one HTML page that loads nothing, runs no code and escapes names."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ if TYPE_CHECKING:
     from lightning_vision.data.datamodule import StreamDataModule
 
 LARGE, SMALL = 160, 112
-"""Longest side of a thumbnail, in pixels: with few, and with many of them."""
+"""Longest side of a thumbnail in pixels, for few and for many thumbnails."""
 MANY = 120
-"""Thumbnails from which on they are small, so that the page stays below some 5 MB."""
+"""Number of thumbnails above which they are small, so that the page stays below about 5 MB."""
 MOST_PAIRS = 30
 MOST_CELLS = 30_000
-"""Of a table of experiences: later experiences are left out, and it is said."""
+"""Maximum number of experiences in a table; the page reports omitted ones."""
 MOST_PATHS = 50
-"""Of the files left out for one reason."""
+"""Maximum number of files shown per reason."""
 PIXELATED = 64
-"""Images with shorter sides are enlarged without smoothing, as they are."""
+"""Images with shorter sides are enlarged without smoothing."""
 PLOT_WIDTH, PLOT_HEIGHT = 300.0, 96.0
 
 
@@ -57,7 +57,7 @@ class Thumbnail:
 
 @dataclass(frozen=True)
 class Sample:
-    """An image as the network is given it, plain and augmented."""
+    """The network's input for an image, plain and augmented."""
 
     path: str
     split: str
@@ -77,7 +77,7 @@ class Side:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two images that show the same."""
+    """Two copies or near copies."""
 
     words: str
     sides: tuple[Side, Side]
@@ -107,9 +107,9 @@ def write_page(report: DataReport, datamodule: StreamDataModule, path: Path) -> 
     """Write the page.
 
     Args:
-        report: What was counted.
-        datamodule: The data that it was counted on; its images are shown.
-        path: The file; its folder is made.
+        report: The description of the data.
+        datamodule: The data, for its images.
+        path: The file; its folder is created.
     """
     page = page_environment().get_template("data.html.j2").render(_contents(report, datamodule))
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -170,7 +170,7 @@ def _sample(
 def _pair(
     datamodule: StreamDataModule, report: DataReport, pair: LeakPair, side: int, advance: Callable[[], None]
 ) -> Pair:
-    """Whole images: what two have in common may lie in what the transforms cut off."""
+    """A pair as whole images, because transforms may crop the common part."""
 
     def one(row: int) -> Side:
         name = report.class_names[int(datamodule.samples["label"].iloc[row])]
@@ -184,8 +184,8 @@ def _pair(
 
 def _words(pair: LeakPair) -> str:
     if pair.kind == "near":
-        return f"Left looks like right ({plural(pair.distance, 'bit')} of 64 differ)"
-    return {"exact": "Left is a copy of right", "label": "One image, two labels"}[pair.kind]
+        return f"The left image is a near copy of the right image ({plural(pair.distance, 'bit')} of 64 differ)"
+    return {"exact": "The left image is a copy of the right image", "label": "Copies with different labels"}[pair.kind]
 
 
 def _split(datamodule: StreamDataModule, row: int) -> str:
@@ -193,7 +193,7 @@ def _split(datamodule: StreamDataModule, row: int) -> str:
 
 
 def _thumbnail(pixels: Tensor, side: int, alt: str) -> Thumbnail:
-    """A JPEG of uint8 (3, h, w) within the page."""
+    """A JPEG of uint8 (3, h, w) as a data URI."""
     jpeg, (width, height) = jpeg_thumbnail(pixels, side)
     uri = "data:image/jpeg;base64," + base64.b64encode(jpeg).decode("ascii")
     return Thumbnail(uri, width, height, alt, max(width, height) < PIXELATED)
@@ -221,7 +221,7 @@ def _bars(histogram: Histogram) -> list[Bar]:
 
 
 def _cells(crossing: Crossing) -> dict[str, Any]:
-    """Rows of classes or domains in the order in which they come first."""
+    """Rows of classes or domains in the order of their first experience."""
     shown = max(3, min(len(crossing.counts), MOST_CELLS // max(1, len(crossing.names))))
     first = np.where(crossing.counts.any(axis=0), (crossing.counts > 0).argmax(axis=0), len(crossing.counts))
     totals = crossing.counts.sum(axis=0)
@@ -245,6 +245,6 @@ def _cells(crossing: Crossing) -> dict[str, Any]:
 
 
 def _option(value: Any) -> str:
-    """An option as a configuration file writes it, on a line."""
+    """An option on one line, as in a configuration file."""
     text: str = yaml.safe_dump(value, default_flow_style=True, width=10**9, allow_unicode=True)
     return text.removesuffix("\n").removesuffix("\n...")

@@ -1,4 +1,4 @@
-"""What the data is before anything is trained on it: counts, sizes, the stream, leaks, what is odd; in the terminal."""
+"""The description of data before training: counts, sizes, the stream, leaks and problems."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from lightning_vision.data.datamodule import StreamDataModule
 
 MOST_MEASURED = 500
-"""Images that mean and standard deviation are taken over."""
+"""Maximum number of images for mean and standard deviation."""
 MOST_CLASSES_SHOWN = 40
-"""Classes of which samples are shown."""
+"""Maximum number of classes with samples."""
 SAMPLES_PER_CLASS = 3
 MOST_BINS = 24
 LONG_TAIL = 8
-"""Times the smallest side that the largest may be before both are drawn on a logarithmic scale."""
+"""Ratio of largest and smallest side above which the scale is logarithmic."""
 SPLIT_NAMES = {"train": "training", "val": "validation", "test": "test"}
 
 Counts = npt.NDArray[np.int64]
@@ -36,14 +36,14 @@ Counts = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Histogram:
-    """How often a figure lies in which range."""
+    """Numbers of values in ranges."""
 
     title: str
     unit: str
     edges: npt.NDArray[np.float64]
-    """(B + 1,) ascending; equal steps, or equal factors where ``logarithmic``."""
+    """(B + 1,) ascending, with equal steps, or with equal factors if ``logarithmic``."""
     counts: Counts
-    """(B,) from an edge on, below the next; the last includes it."""
+    """(B,) counts from an edge to below the next; the last bin includes its upper edge."""
     lowest: float
     median: float
     highest: float
@@ -52,7 +52,7 @@ class Histogram:
 
 @dataclass(frozen=True)
 class Cut:
-    """What an experience brings."""
+    """The data of an experience."""
 
     name: str
     is_base: bool
@@ -64,7 +64,7 @@ class Cut:
 
 @dataclass(frozen=True)
 class Crossing:
-    """How many training images of each experience have which class or domain."""
+    """Numbers of training images per experience and class or domain."""
 
     title: str
     names: tuple[str, ...]
@@ -81,17 +81,17 @@ class SplitGroups:
     groups: int
     largest: int
     images: int
-    """In a group; the others are alone."""
+    """Number of images in a group."""
 
 
 @dataclass(frozen=True)
 class DataReport:
-    """All that the terminal and the page say."""
+    """The content of the terminal output and the page."""
 
     source: str
     """Name of the datamodule."""
     about: str
-    """The first line of what it says of itself."""
+    """The first line of its docstring."""
     root: str
     options: dict[str, Any]
     seed: int
@@ -107,26 +107,26 @@ class DataReport:
     cuts: tuple[Cut, ...]
     crossings: tuple[Crossing, ...]
     groups: tuple[SplitGroups, ...]
-    """Empty where the data has no groups."""
+    """Empty if the data has no groups."""
     mean: tuple[float, float, float]
-    """Of red, green, blue, as a share of full brightness."""
+    """Red, green and blue, as a share of full brightness."""
     deviation: tuple[float, float, float]
     measured: int
-    """Images that they were taken over."""
+    """Number of measured images."""
     measurable: int
-    """Training images in all."""
+    """Number of training images."""
     examples: dict[int, tuple[int, ...]]
-    """Rows of the sample table to be shown, by label."""
+    """Rows of the sample table that are shown, by label."""
     leaks: Leaks
     skipped: tuple[tuple[str, tuple[str, ...]], ...]
-    """Reason and paths of files that were left out, the most frequent reason first."""
+    """Reason and paths of skipped files, the most frequent reason first."""
     unusable: tuple[tuple[str, str], ...]
     """Path and reason."""
     remarks: tuple[str, ...]
     sampler: str
     class_weights: tuple[float, ...] | None
     paths: tuple[str, ...]
-    """Of the rows of the sample table."""
+    """Paths of the rows of the sample table."""
 
     @property
     def totals(self) -> Counts:
@@ -136,13 +136,13 @@ class DataReport:
 
     @property
     def imbalance(self) -> float | None:
-        """Training images of the largest class by those of the smallest that has any; None with fewer than two."""
+        """Ratio of training images of the largest and the smallest nonempty class; None with fewer than two classes."""
         trained = self.counts[:, 0][self.counts[:, 0] > 0]
         return float(trained.max() / trained.min()) if len(trained) > 1 else None
 
     @property
     def without(self) -> dict[str, list[str]]:
-        """Split to the names of classes that have no image in it, where the split has any."""
+        """Names of classes without an image, for each nonempty split."""
         return {
             split: [name for name, count in zip(self.class_names, self.counts[:, number], strict=True) if count == 0]
             for number, split in enumerate(SPLITS)
@@ -151,16 +151,16 @@ class DataReport:
 
     @property
     def unread(self) -> int:
-        """Files that were left out or cannot be used."""
+        """Skipped and unusable files."""
         return sum(len(paths) for _, paths in self.skipped) + len(self.unusable)
 
 
 def describe(datamodule: StreamDataModule, seed: int = 0) -> DataReport:
-    """Count everything.
+    """Describe the data.
 
     Args:
         datamodule: The data.
-        seed: Chooses the images that are shown and measured.
+        seed: Seed of the images that are shown and measured.
     """
     samples, facts = datamodule.samples, datamodule.facts()
     labels, split = samples["label"].to_numpy(), samples["split"].to_numpy(dtype=object)
@@ -265,7 +265,7 @@ def _histogram(title: str, unit: str, values: npt.NDArray[np.float64], logarithm
 
 
 def _crossings(datamodule: StreamDataModule) -> tuple[Crossing, ...]:
-    """Experiences by class, and by domain where the table has that column."""
+    """Experiences by class, and by domain if the table has this column."""
     samples, stream = datamodule.samples, datamodule.stream
     labels = samples["label"].to_numpy()
     classes = len(datamodule.class_names)
@@ -297,7 +297,7 @@ def _groups(datamodule: StreamDataModule) -> tuple[SplitGroups, ...]:
 
 
 def _examples(labels: Rows, split: npt.NDArray[np.object_], classes: int, seed: int) -> dict[int, tuple[int, ...]]:
-    """Training images, or others where a class has none, of all classes, or of some spread over the list."""
+    """Training images (others if a class has none) of all classes, or of some classes spread over the list."""
     shown = np.unique(np.linspace(0, classes - 1, min(classes, MOST_CLASSES_SHOWN)).round().astype(np.int64))
     found: dict[int, tuple[int, ...]] = {}
     for label in shown.tolist():

@@ -1,4 +1,4 @@
-"""The facts on the data as tables in the terminal."""
+"""The description of the data as tables in the terminal."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ BAR_LENGTH = 16
 
 
 def print_report(report: DataReport, console: Console, most_classes: int = 30) -> None:
-    """Print a summary; what is long is on the page.
+    """Print a summary of the page.
 
     Args:
-        report: What was counted.
-        console: Where to.
-        most_classes: With more classes only the smallest and the largest are shown, and the rest counted.
+        report: The description of the data.
+        console: The console.
+        most_classes: With more classes, only the smallest and the largest are shown.
     """
 
     def line(text: str, style: str = "") -> None:
@@ -43,8 +43,8 @@ def print_report(report: DataReport, console: Console, most_classes: int = 30) -
     for item in report.groups:
         line(f"Groups in the {SPLIT_NAMES[item.split]} data: {item.groups:,}, the largest of {item.largest:,} images.")
     line(
-        f"Mean {_channels(report.mean)}, standard deviation {_channels(report.deviation)} (red, green, blue, of 0 to 1; "
-        f"{report.measured:,} of {report.measurable:,} training images, evaluation transform)."
+        f"Mean {_channels(report.mean)}, standard deviation {_channels(report.deviation)} (red, green, blue, from 0 to "
+        f"1; {report.measured:,} of {report.measurable:,} training images, evaluation transform)."
     )
     weights = report.class_weights
     told = "all alike" if weights is None else f"from {min(weights):.3g} to {max(weights):.3g}"
@@ -52,11 +52,11 @@ def print_report(report: DataReport, console: Console, most_classes: int = 30) -
     sentence = report.leaks.sentence()
     line(f"Leaks: {sentence or 'none found'}.", "bold red" if sentence else "")
     if report.leaks.not_compared:
-        line("Near copies were not looked for: there are too many images.")
+        line("Near copies were not searched, because there are too many images.")
     pairs = [f"  {report.paths[p.second]} {_pair_words(p)} {report.paths[p.first]}" for p in report.leaks.pairs]
     _print_first(pairs, 5, line)
-    _print_first([f"Left out: {plural(len(paths), 'file')}, {why}." for why, paths in report.skipped], SHOWN, line)
-    _print_first([f"Cannot be used: {path}: {reason}." for path, reason in report.unusable], SHOWN, line)
+    _print_first([f"Skipped: {plural(len(paths), 'file')}, {why}." for why, paths in report.skipped], SHOWN, line)
+    _print_first([f"Unusable: {path}: {reason}." for path, reason in report.unusable], SHOWN, line)
     for remark in report.remarks:
         line(f"Note: {' '.join(remark.split())}")
 
@@ -65,14 +65,14 @@ def _print_first(lines: Sequence[str], most: int, line: Callable[[str], None]) -
     for text in lines[:most]:
         line(text)
     if len(lines) > most:
-        line(f"  and {len(lines) - most} more, which the page shows")
+        line(f"  and {len(lines) - most} more; see the page")
 
 
 def _pair_words(pair: LeakPair) -> str:
-    """What the second image of a pair is to the first."""
+    """The relation of the second image of a pair to the first."""
     if pair.kind == "near":
         return f"looks like ({plural(pair.distance, 'bit')} of 64 differ)"
-    return {"exact": "is a copy of", "label": "has another label than its copy"}[pair.kind]
+    return {"exact": "is a copy of", "label": "has a different label than its copy"}[pair.kind]
 
 
 def _class_table(report: DataReport, most: int) -> Table:
@@ -92,7 +92,7 @@ def _class_table(report: DataReport, most: int) -> Table:
             bar = "█" * max(1, round(BAR_LENGTH * int(row.sum()) / longest)) if row.sum() else ""
             table.add_row(_safe(name), *(f"{count:,}" for count in row.tolist()), bar)
     if len(order) > most:
-        table.caption = f"The largest and the smallest of {len(order)} classes; all are on the page."
+        table.caption = f"The largest and the smallest of {len(order)} classes; the page shows all."
     return table
 
 
@@ -106,7 +106,7 @@ def _stream_table(report: DataReport, most: int = 30) -> Table:
         counts = (cut.train, cut.val, cut.test, cut.new_classes)
         table.add_row(str(number), _safe(cut.name), *(f"{count:,}" for count in counts))
     if len(report.cuts) > most:
-        table.caption = f"The first {most} of {len(report.cuts)} experiences; more are on the page."
+        table.caption = f"The first {most} of {len(report.cuts)} experiences; the page shows more."
     return table
 
 

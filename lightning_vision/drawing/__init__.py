@@ -1,1 +1,1 @@
-"""Drawing without a report's machinery: canvas, heatmap, curves, a run's figures, thumbnails, page templates."""
+"""Drawing: canvas, heatmap, curves, figures of a run, thumbnails, page templates."""

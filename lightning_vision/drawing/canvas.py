@@ -1,8 +1,7 @@
-"""What all figures share: one look, names that fit their place, files that are whole or not there at all."""
+"""Common parts of all figures: style, names that fit, atomic files."""
 
 import csv
 import functools
-import os
 import textwrap
 import warnings
 from collections import Counter
@@ -17,7 +16,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 
-# Okabe and Ito's colours, told apart under every common colour blindness: https://jfly.uni-koeln.de/color/
+from lightning_vision.storage.atomic_write import replacing
+
+# Okabe and Ito's colours, which can be distinguished with common colour blindness: https://jfly.uni-koeln.de/color/
 BLUE, ORANGE, GREEN, VERMILION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 INK, FAINT, PAPER = "#222222", "#6B6B6B", "#F1F1F1"
 RUST = "#A84300"  # vermilion dark enough for small letters on white
@@ -45,7 +46,7 @@ def _fonts() -> list[str]:
 
 @contextmanager
 def house_style() -> Iterator[None]:
-    """Our look whatever the user's matplotlibrc says; as a decorator or a context. No text in it is read as LaTeX."""
+    """Our style instead of the user's matplotlibrc, as a decorator or context manager. Text is not parsed as LaTeX."""
     look = {
         "text.parse_math": False,  # a class may be called "$100_bill"
         "font.family": _fonts(),
@@ -79,7 +80,7 @@ def text_width(text: str, size: float) -> float:
 
 
 def fit_name(name: str, size: float, width: float) -> str:
-    """The name on one line, cut in the middle if it is wider than ``width`` points: names often differ at both ends."""
+    """The name on one line, shortened in the middle if it is wider than ``width`` points."""
     line = "".join(character for character in " ".join(name.split()) if character.isprintable()) or "?"
     if len(line) > 400:
         line = line[:200] + line[-200:]
@@ -91,22 +92,22 @@ def fit_name(name: str, size: float, width: float) -> str:
 
 
 def fit_names(names: Sequence[str], size: float, width: float) -> list[str]:
-    """``fit_name`` for each; those that the cut has made alike get their position: no two labels are the same."""
+    """``fit_name`` for each name; names that become equal get their position."""
     fitted = [fit_name(name, size, width) for name in names]
     times = Counter(fitted)
     return [f"{text} #{place}" if times[text] > 1 else text for place, text in enumerate(fitted)]
 
 
 def headline(axes: Axes, title: str, subtitle: str, zoom: float, width: float, above: float = 0.0) -> None:
-    """Writes a title and a subtitle, left-aligned over the axes.
+    """Write a title and a subtitle, left-aligned above the axes.
 
     Args:
-        axes: Where to write.
-        title: In bold, in lines that fit.
-        subtitle: Under it; may be empty.
+        axes: The axes.
+        title: The title, bold and wrapped.
+        subtitle: The text below the title; may be empty.
         zoom: Factor on the font sizes, for large figures.
-        width: Inches that a line may be long.
-        above: Points to leave free between the axes and the words.
+        width: Maximum length of a line in inches.
+        above: Space between the axes and the text in points.
     """
     offset = above + 8 * zoom
     for text, size, weight in ((subtitle, 9.5 * zoom, "normal"), (title, 12.5 * zoom, "bold")):
@@ -127,25 +128,15 @@ def headline(axes: Axes, title: str, subtitle: str, zoom: float, width: float, a
         offset += len(lines) * size * 1.3 + 3 * zoom
 
 
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """A path to write to that takes the place of ``path`` once all is written, and is removed if that fails."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        yield draft
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
-
-
 @house_style()
 def save(figure: Figure, path: str | Path) -> None:
-    """Writes the figure as a PNG, the sheet fitted to what is drawn. An interrupted write leaves the old file."""
+    """Write the figure as a PNG, cropped to its content. If the write is interrupted, the former file remains."""
     # Asked for bbox_inches="tight", matplotlib would draw everything once more to measure it.
     renderer = FigureCanvasAgg(figure).get_renderer()  # type: ignore[no-untyped-call]
     extent = figure.get_tightbbox(renderer).padded(0.15)  # inches
-    with _replacing(Path(path)) as draft:
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path, durable=False) as draft:
         # Without the version of matplotlib in it, the same numbers give the same file.
         # The fastest compression: photographs take a second by the default one, and become little smaller.
         fast = {"compress_level": 1}
@@ -153,9 +144,11 @@ def save(figure: Figure, path: str | Path) -> None:
 
 
 def write_rows(path: str | Path, rows: Iterable[Sequence[object]]) -> None:
-    """Writes a CSV file as a whole or not at all; lone surrogates from odd file names are written as escapes."""
+    """Write a CSV file atomically; lone surrogates in file names are written as escapes."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
     with (
-        _replacing(Path(path)) as draft,
+        replacing(path, durable=False) as draft,
         draft.open("w", encoding="utf-8", errors="backslashreplace", newline="") as stream,
     ):
         csv.writer(cast(TextIO, stream), lineterminator="\n").writerows(rows)

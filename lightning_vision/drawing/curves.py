@@ -24,20 +24,20 @@ _NAME_SIZE = 8.5  # points
 def save_curves_figure(
     metrics: pd.DataFrame, experience_names: Sequence[str], path: str | Path, title: str = ""
 ) -> None:
-    """Writes ``curves_figure`` as a PNG."""
+    """Write ``curves_figure`` as a PNG."""
     canvas.save(curves_figure(metrics, experience_names, title), path)
 
 
 @canvas.house_style()
 def curves_figure(metrics: pd.DataFrame, experience_names: Sequence[str], title: str = "") -> Figure:
-    """Draws loss over accuracy, both over the epochs of the whole stream, each experience in a band with its name.
+    """Draw loss and accuracy over the epochs of the whole stream, with a named band for each experience.
 
     Args:
-        metrics: As logged, a value or NaN a field: "stream/experience", "epoch" (counted anew in each experience),
-            "stream/step", "train/loss", "val/loss", "train/accuracy", "val/accuracy", "test/accuracy". A column that is
-            missing or empty is named in the figure. Several values of one epoch are averaged.
+        metrics: Logged values or NaN in the columns "stream/experience", "epoch" (counted from 0 in each experience),
+            "stream/step", "train/loss", "val/loss", "train/accuracy", "val/accuracy", "test/accuracy". The figure names
+            missing or empty columns. Several values of one epoch are averaged.
         experience_names: Name of each experience.
-        title: Written above.
+        title: The title.
     """
     epochs, tests, bands = through_stream(metrics)
     names = [*experience_names[: len(bands)], *(f"experience {e}" for e in range(len(experience_names), len(bands)))]
@@ -74,7 +74,7 @@ def curves_figure(metrics: pd.DataFrame, experience_names: Sequence[str], title:
 
 
 def through_stream(metrics: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, list[tuple[int, int]]]:
-    """Counts epochs through the whole stream, from 1; an experience learned without epochs takes the place of one.
+    """Count epochs through the whole stream, from 1; an experience without epochs counts as one.
 
     Returns:
         The means of each epoch, indexed by (experience, epoch of the stream); the test accuracy after each experience,
@@ -114,7 +114,7 @@ def _draw_bands(axes: Axes, bands: Sequence[tuple[int, int]]) -> None:
 
 
 def _draw_line(axes: Axes, table: pd.DataFrame, column: str, factor: float) -> bool:
-    """Draws one quantity, strong inside an experience, faint across their borders; says so if there is none."""
+    """Draw one quantity, strong within an experience and faint across borders, or a note if there is none."""
     part = column.partition("/")[0]
     label, colour, marker, dash = _LOOKS[part]
     values = table[column].dropna() * factor
@@ -139,7 +139,7 @@ def _draw_line(axes: Axes, table: pd.DataFrame, column: str, factor: float) -> b
 
 
 def _write_names(axes: Axes, names: Sequence[str], bands: Sequence[tuple[int, int]], width: float) -> float:
-    """Writes the names over their bands, upright and spread where they are narrow; returns the points taken."""
+    """Write the names above their bands, vertical and spread if the bands are narrow; return the height in points."""
     if not bands:
         return 0.0
     scale = width / bands[-1][1]  # points an epoch
@@ -177,7 +177,7 @@ def _write_names(axes: Axes, names: Sequence[str], bands: Sequence[tuple[int, in
 
 
 def _spread(places: npt.NDArray[np.float64], gap: float, width: float) -> npt.NDArray[np.float64]:
-    """Moves ascending places apart until neighbours are ``gap`` from each other, inside the width if there is room."""
+    """Move ascending positions apart until neighbours have the distance ``gap``, within the width if possible."""
     spread = places.copy()
     for i in range(1, len(spread)):
         spread[i] = max(spread[i], spread[i - 1] + gap)

@@ -1,7 +1,7 @@
-"""The figures and tables of a run: confusion, accuracy matrix, learning curves, epsilon sweep, surest errors.
+"""The figures and tables of a run: confusion, accuracy matrix, learning curves, epsilon sweep, most confident errors.
 
-Each ``*_figure`` draws and returns a figure that belongs to nobody (no pyplot, nothing to close); each ``save_*_figure``
-writes it as a PNG, replaced atomically. Accuracies go in as shares of 1 and are shown in percent.
+Each ``*_figure`` draws and returns a figure without pyplot, which need not be closed; each ``save_*_figure`` writes it
+as a PNG atomically. Accuracies are passed as shares of 1 and shown in percent.
 """
 
 import math
@@ -43,27 +43,27 @@ _MOST_ERRORS = 24
 
 
 def confusion_csv(matrix: npt.ArrayLike, class_names: Sequence[str], path: str | Path) -> None:
-    """Writes all C x C counts: a row for each true class, a column for each predicted one, names on both."""
+    """Write all C x C counts with names: a row for each true class, a column for each predicted class."""
     counts = _confusion(matrix, class_names)
     rows = ([name, *row] for name, row in zip(class_names, counts.tolist(), strict=True))
     canvas.write_rows(path, [["true \\ predicted", *class_names], *rows])
 
 
 def save_confusion_figure(matrix: npt.ArrayLike, class_names: Sequence[str], path: str | Path, title: str = "") -> None:
-    """Writes ``confusion_figure`` as a PNG."""
+    """Write ``confusion_figure`` as a PNG."""
     canvas.save(confusion_figure(matrix, class_names, title), path)
 
 
 def confusion_figure(matrix: npt.ArrayLike, class_names: Sequence[str], title: str = "") -> Figure:
-    """Draws a confusion matrix; the colour is the share of the row, so rare classes are as visible as frequent ones.
+    """Draw a confusion matrix. The colour is the share of the row, so rare classes are as visible as frequent ones.
 
     Args:
         matrix: (C, C) counts, rows true, columns predicted.
         class_names: The C names.
-        title: Written above, with the overall accuracy under it.
+        title: The title, above the overall accuracy.
 
     Raises:
-        DataError: The matrix is empty or not of that many classes.
+        DataError: The matrix is empty or has another number of classes.
     """
     counts = _confusion(matrix, class_names)
     support = counts.sum(axis=1)  # (C,)
@@ -81,14 +81,14 @@ def confusion_figure(matrix: npt.ArrayLike, class_names: Sequence[str], title: s
         scale=Normalize(0, 100) if small else PowerNorm(0.5, 0, 100),
         scale_name="share of the true class (%)" + ("" if small else ", square-root scale"),
         title=title or "Confusion matrix",
-        subtitle=f"{right:,} of {total:,} images right ({100 * right / total:.1f} %)" if total else "no images",
+        subtitle=f"{right:,} of {total:,} images correct ({100 * right / total:.1f} %)" if total else "no images",
         texts=[[f"{count:,}" if count else "" for count in row] for row in counts.tolist()] if small else None,
         margin=("recall", ["-" if math.isnan(share) else f"{share:.0f} %" for share in np.diag(shares)]),
     )
 
 
 def accuracy_matrix_csv(accuracy: npt.ArrayLike, experience_names: Sequence[str], path: str | Path) -> None:
-    """Writes R: a row for each learned experience, a column for each test part; undefined is an empty field."""
+    """Write R: a row for each learned experience, a column for each test part, and empty fields for undefined values."""
     table = _accuracy(accuracy, experience_names)
     rows = (["" if math.isnan(value) else value for value in row] for row in table.tolist())
     named = ([name, *row] for name, row in zip(experience_names, rows, strict=False))
@@ -98,24 +98,24 @@ def accuracy_matrix_csv(accuracy: npt.ArrayLike, experience_names: Sequence[str]
 def save_accuracy_matrix_figure(
     accuracy: npt.ArrayLike, experience_names: Sequence[str], path: str | Path, title: str = "", subtitle: str = ""
 ) -> None:
-    """Writes ``accuracy_matrix_figure`` as a PNG."""
+    """Write ``accuracy_matrix_figure`` as a PNG."""
     canvas.save(accuracy_matrix_figure(accuracy, experience_names, title, subtitle), path)
 
 
 def accuracy_matrix_figure(
     accuracy: npt.ArrayLike, experience_names: Sequence[str], title: str = "", subtitle: str = ""
 ) -> Figure:
-    """Draws the accuracy matrix R; what is not defined is hatched.
+    """Draw the accuracy matrix R; undefined cells are hatched.
 
     Args:
         accuracy: (t, T) shares of 1, row t after experience t, column i on the test part of experience i; NaN (or None)
-            where not defined. Fewer rows than columns while the stream is still running.
+            if undefined. While the stream is running there are fewer rows than columns.
         experience_names: The T names.
-        title: Written above.
-        subtitle: Under the title.
+        title: The title.
+        subtitle: The text below the title.
 
     Raises:
-        DataError: The matrix is empty or not of that many experiences.
+        DataError: The matrix is empty or has another number of experiences.
     """
     table = 100 * _accuracy(accuracy, experience_names)
     defined = table[~np.isnan(table)]
@@ -143,16 +143,16 @@ def accuracy_matrix_figure(
 def sweep_figure(
     epsilons: npt.ArrayLike, test_accuracy: npt.ArrayLike, base_accuracy: float | None, picked: float | None
 ) -> Figure:
-    """Draws test accuracy against epsilon.
+    """Draw test accuracy over epsilon.
 
     Args:
-        epsilons: (E,) at least 0, in any order; 0 stands at the left, apart from the logarithmic axis.
-        test_accuracy: (E,) shares of 1 after the last experience; NaN where not known.
-        base_accuracy: Share of 1 before anything was moved, a horizontal line; None or NaN draws none.
-        picked: The epsilon that the validation data picked; None marks none.
+        epsilons: (E,) at least 0, in any order; 0 is drawn at the left, separate from the logarithmic axis.
+        test_accuracy: (E,) shares of 1 after the last experience; NaN if unknown.
+        base_accuracy: Share of 1 before any update, drawn as a horizontal line; None or NaN draws none.
+        picked: The epsilon that was selected on validation data; None marks none.
 
     Raises:
-        DataError: The lengths differ, nothing is there, or an epsilon is negative or not finite.
+        DataError: The lengths differ or are 0, or an epsilon is negative or not finite.
     """
     steps, accuracies = np.asarray(epsilons, dtype=np.float64), 100 * np.asarray(test_accuracy, dtype=np.float64)
     if (
@@ -162,8 +162,8 @@ def sweep_figure(
         or not np.all((steps >= 0) & np.isfinite(steps))
     ):
         raise DataError(
-            "A sweep needs one accuracy for each of at least one epsilon, and finite epsilons from 0 on; found the "
-            f"shapes {steps.shape} and {accuracies.shape} with the epsilons {steps.tolist()}."
+            "A sweep needs at least one epsilon, finite and not negative, with one accuracy each; found the shapes "
+            f"{steps.shape} and {accuracies.shape} with the epsilons {steps.tolist()}."
         )
     order = np.argsort(steps, kind="stable")
     steps, accuracies = steps[order], accuracies[order]
@@ -178,14 +178,14 @@ def sweep_figure(
     axes.plot(places[steps > 0], accuracies[steps > 0], linewidth=1.8, label="after the last experience", **dots)
     axes.plot(places[steps == 0], accuracies[steps == 0], linestyle="none", **dots)
     if base_accuracy is not None and math.isfinite(base_accuracy):
-        label = f"base, before any movement ({100 * base_accuracy:.1f} %)"
+        label = f"base, before any update ({100 * base_accuracy:.1f} %)"
         axes.axhline(100 * base_accuracy, color=canvas.INK, linestyle="--", linewidth=1.3, label=label)
     if picked is not None:
         nearest = int(np.argmin(np.abs(steps - picked)))
         axes.plot(
             places[nearest], accuracies[nearest], color=canvas.VERMILION, marker="o", markersize=13, linestyle="none",
             markerfacecolor="none", markeredgewidth=2.2,
-            label=f"picked on validation: {picked:.4g} ({accuracies[nearest]:.1f} %)",
+            label=f"selected on validation data: {picked:.4g} ({accuracies[nearest]:.1f} %)",
         )  # fmt: skip
     axes.set_xlim(places[0] / 2, places[-1] * 2)
     if positive.size and math.log10(places[-1] / places[0]) < 2:
@@ -201,7 +201,7 @@ def sweep_figure(
     axes.margins(y=0.12)
     axes.grid(color="#DDDDDD", linewidth=0.7)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.set_xlabel("epsilon (step of the movement, no unit)", size=11)
+    axes.set_xlabel("epsilon (step size, no unit)", size=11)
     axes.set_ylabel("test accuracy (%)", size=11)
     axes.legend(loc="lower left", bbox_to_anchor=(-0.01, 1.0), ncols=3, frameon=False, fontsize=9.5, columnspacing=1.4)
     canvas.headline(axes, "Accuracy by epsilon", "", 1.0, 8.0, above=20)
@@ -215,33 +215,33 @@ def save_sweep_figure(
     picked: float | None,
     path: str | Path,
 ) -> None:
-    """Writes ``sweep_figure`` as a PNG."""
+    """Write ``sweep_figure`` as a PNG."""
     canvas.save(sweep_figure(epsilons, test_accuracy, base_accuracy, picked), path)
 
 
 @canvas.house_style()
 def errors_figure(images: Sequence[npt.NDArray[np.uint8]], captions: Sequence[tuple[str, str, float]]) -> Figure:
-    """Draws the errors that the classifier was surest of, the surest first, 24 at most.
+    """Draw the most confident errors, in descending order of confidence, 24 at most.
 
     Args:
         images: Each (H, W, 3), (3, H, W) or (H, W), uint8, of any size.
-        captions: For each the true class, the predicted class, and the confidence in it as a share of 1.
+        captions: For each image the true class, the predicted class, and its confidence as a share of 1.
 
     Raises:
         DataError: The lengths differ, or an image has another shape.
     """
     if len(images) != len(captions):
-        raise DataError(f"Every image needs its caption; found {len(images)} images and {len(captions)} captions.")
-    surest = sorted(range(len(images)), key=lambda number: -captions[number][2])[:_MOST_ERRORS]
-    columns = max(1, min(4, math.ceil(math.sqrt(len(surest)))))
-    rows = max(1, math.ceil(len(surest) / columns))
+        raise DataError(f"Every image needs a caption; found {len(images)} images and {len(captions)} captions.")
+    shown = sorted(range(len(images)), key=lambda number: -captions[number][2])[:_MOST_ERRORS]
+    columns = max(1, min(4, math.ceil(math.sqrt(len(shown)))))
+    rows = max(1, math.ceil(len(shown) / columns))
     side, gap, words = 2.6, 0.25, 0.55  # inches: an image, the space between two, its caption
     width, height = columns * (side + gap) - gap, rows * (side + words) - 0.1
     figure = Figure(figsize=(width, height), dpi=canvas.DPI)
     axes = figure.add_axes((0, 0, 1, 1))  # of all images, in inches: axes for each would take longer than all the rest
     axes.set(xlim=(0, width), ylim=(0, height), autoscale_on=False)
     axes.set_axis_off()
-    for position, number in enumerate(surest):
+    for position, number in enumerate(shown):
         row, column = divmod(position, columns)
         left, bottom = column * (side + gap), height - row * (side + words) - side
         axes.add_patch(Rectangle((left, bottom), side, side, facecolor=canvas.PAPER, linewidth=0, zorder=-1))
@@ -259,16 +259,18 @@ def errors_figure(images: Sequence[npt.NDArray[np.uint8]], captions: Sequence[tu
         for text, colour, below in lines:
             place = (left, bottom)
             axes.annotate(text, place, (0, below), "data", "offset points", size=8.5, color=colour, va="top")
-    more = f", the {len(surest)} surest of {len(images)}" if len(surest) < len(images) else ", the surest first"
+    more = (
+        f", the {len(shown)} most confident of {len(images)}" if len(shown) < len(images) else ", most confident first"
+    )
     subtitle = "✗ predicted class with its confidence, ✓ true class" + more
-    canvas.headline(axes, "Errors" if surest else "No errors", subtitle if surest else "", 1.0, max(width, 4.0))
+    canvas.headline(axes, "Errors" if shown else "No errors", subtitle if shown else "", 1.0, max(width, 4.0))
     return figure
 
 
 def save_errors_figure(
     images: Sequence[npt.NDArray[np.uint8]], captions: Sequence[tuple[str, str, float]], path: str | Path
 ) -> None:
-    """Writes ``errors_figure`` as a PNG."""
+    """Write ``errors_figure`` as a PNG."""
     canvas.save(errors_figure(images, captions), path)
 
 
@@ -284,8 +286,8 @@ def _confusion(matrix: npt.ArrayLike, names: Sequence[str]) -> npt.NDArray[np.in
     counts = np.asarray(matrix)
     if counts.shape != (len(names), len(names)) or not counts.size:
         raise DataError(
-            f"A confusion matrix needs a row and a column for each of the {len(names)} class names; "
-            f"found the shape {counts.shape}. Give the names of the classes that it was counted for."
+            f"A confusion matrix needs a row and a column for each of the {len(names)} class names; found the shape "
+            f"{counts.shape}. Pass the names of its classes."
         )
     return counts.astype(np.int64)
 
@@ -295,6 +297,6 @@ def _accuracy(accuracy: npt.ArrayLike, names: Sequence[str]) -> npt.NDArray[np.f
     if table.ndim != 2 or not table.size or table.shape[1] != len(names) or len(table) > len(names):
         raise DataError(
             f"An accuracy matrix needs a column for each of the {len(names)} experience names and from 1 to "
-            f"{len(names)} rows; found the shape {table.shape}. Give the names of the stream that it was measured on."
+            f"{len(names)} rows; found the shape {table.shape}. Pass the names of the stream's experiences."
         )
     return table

@@ -1,4 +1,4 @@
-"""A matrix with a name on every row and column, readable from one cell to some hundred thousand."""
+"""A matrix with a name for every row and column, readable with one to some hundred thousand cells."""
 
 import math
 from collections.abc import Sequence
@@ -34,20 +34,20 @@ def heatmap(
     texts: Sequence[Sequence[str]] | None = None,
     margin: tuple[str, Sequence[str]] | None = None,
 ) -> Figure:
-    """Draws the matrix; the sheet grows with it, so that names never overlap.
+    """Draw the matrix; the figure grows with it, so names never overlap.
 
     Args:
         percent: (R, C); NaN is hatched.
         row_names: R names.
         column_names: C names.
-        axis_names: What the rows are, what the columns are.
-        colours: The colours of low to high.
+        axis_names: Names of the axes of rows and columns.
+        colours: The colour map.
         scale: The range and shape of the colour scale.
-        scale_name: Written beside the colour bar, with the unit.
-        title: Written above.
-        subtitle: Under the title.
+        scale_name: Label of the colour bar, with the unit.
+        title: The title.
+        subtitle: The text below the title.
         texts: (R, C) texts in the cells.
-        margin: Heading and R texts to the right of the rows; left out where not every row can have its own.
+        margin: Heading and R texts to the right of the rows; omitted if there is no space for every row.
     """
     rows, columns = percent.shape
     longest = max(rows, columns)
@@ -98,7 +98,7 @@ def heatmap(
 
 
 def _write_cells(axes: Axes, texts: Sequence[Sequence[str]], colours: npt.NDArray[np.float64], pitch: float) -> None:
-    """Writes into cells of ``pitch`` points and colours (R, C, 4), light on dark, all as large as the longest fits."""
+    """Write texts into cells of ``pitch`` points, light on dark colours (R, C, 4), in the largest size that fits all."""
     widest = max((canvas.text_width(text, 10.0) for row in texts for text in row), default=0.0)
     size = min(10.0, 10.0 * 0.84 * pitch / max(widest, 1.0), 0.5 * pitch)
     luminance = colours[..., :3] ** 2.2 @ np.array([0.2126, 0.7152, 0.0722])
@@ -109,7 +109,7 @@ def _write_cells(axes: Axes, texts: Sequence[Sequence[str]], colours: npt.NDArra
 
 
 def _write_margin(axes: Axes, heading: str, texts: Sequence[str], size: float) -> float:
-    """Writes one text beside each row, right-aligned under a heading; returns the width taken, in points."""
+    """Write one text beside each row, right-aligned below a heading; return the width in points."""
     width = 8 + max(canvas.text_width(text, size) for text in (heading, *texts))
     where = axes.get_yaxis_transform()
     look: dict[str, Any] = {"size": size, "color": canvas.FAINT, "ha": "right"}

@@ -1,4 +1,4 @@
-"""What pages have in common: a template that escapes, and prints no text that could not be shown."""
+"""Templates of pages, which escape text and replace characters that cannot be displayed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lightning_vision.terminal.wording import figure, printable
 
 
 def page_environment() -> Environment:
-    """Where the package's templates are; every text from elsewhere is escaped, and a name that is missing is an error."""
+    """The environment of the package's templates: text is escaped, and an undefined name is an error."""
     environment = Environment(
         loader=PackageLoader("lightning_vision"),
         autoescape=True,
@@ -25,5 +25,5 @@ def page_environment() -> Environment:
 
 
 def _shown(value: Any) -> Any:
-    """Every text that a template prints; markup is our own."""
+    """The displayed form of a text; markup is not changed."""
     return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value

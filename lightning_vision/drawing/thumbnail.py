@@ -13,12 +13,12 @@ if TYPE_CHECKING:  # pages are also made where there is no torch
 
 
 def jpeg_thumbnail(pixels: Tensor, side: int) -> tuple[bytes, tuple[int, int]]:
-    """A JPEG of uint8 (3, h, w), its longer side reduced to ``side`` where it is larger; and its width and height."""
+    """A JPEG of uint8 (3, h, w), reduced to a longer side of at most ``side``, and its width and height."""
     return jpeg_of(Image.fromarray(np.ascontiguousarray(pixels.permute(1, 2, 0).numpy())), side)
 
 
 def jpeg_of(image: Image.Image, side: int) -> tuple[bytes, tuple[int, int]]:
-    """The same of an image in mode RGB."""
+    """The same for an image in mode RGB."""
     reduced = image.copy()
     reduced.thumbnail((side, side), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()

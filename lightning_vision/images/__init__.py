@@ -1,1 +1,1 @@
-"""From an image file or a video to the tensor that a network sees: decoding, crops, transforms, and the cache of decoded images."""
+"""From image files and videos to input tensors: decoding, crops, transforms, and the cache of decoded images."""

@@ -1,4 +1,4 @@
-"""Applying transforms to an image: no more of it is decoded than the first transform keeps."""
+"""Apply transforms to an image, and decode only what the first transform keeps."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ Transform = Callable[[Tensor], Tensor]
 
 
 def seeded(call: Callable[[], Any], seed: int) -> Any:
-    """Call with the generators of torch and of Python set to a seed, and put them back; a negative seed sets nothing.
+    """Call with seeded generators of torch and Python, and restore their state; a negative seed has no effect.
 
-    torch.manual_seed is not used: it would set the generator of the GPU too, which draws the dropout.
+    torch.manual_seed is not used, because it would also seed the GPU's generator, which is used for dropout.
     """
     if seed < 0:
         return call()
@@ -37,11 +37,11 @@ def seeded(call: Callable[[], Any], seed: int) -> Any:
 
 
 def transform_image(transform: Callable[[Tensor], Tensor], source: SourceImage) -> Tensor:
-    """The transformed image, as if all of it had been decoded and given to the transform.
+    """The transformed image, as if the whole image had been decoded.
 
-    Where a composition begins with RandomResizedCrop or Resize, its size is asked for, and the crop drawn, before the
-    image is decoded: a region with more than twice the pixels that are needed is read at a reduced scale. The random
-    numbers drawn are the same; a crop that is read so is moved by half a pixel of that scale at most.
+    If a composition begins with RandomResizedCrop or Resize, the crop is drawn before the image is decoded, and a
+    region with more than twice the required pixels is decoded at a reduced scale. The random numbers are the same; such
+    a crop is shifted by at most half a pixel of that scale.
     """
     steps: list[Any] = list(transform.transforms) if isinstance(transform, v2.Compose) else [transform]
     first, *rest = steps
@@ -60,7 +60,7 @@ def transform_image(transform: Callable[[Tensor], Tensor], source: SourceImage) 
 
 
 def transform_annotated(transform: Callable[..., Any], pixels: Tensor, known: Annotations) -> dict[str, Tensor]:
-    """The image, its box and its saliency map, moved alike by the geometric transforms.
+    """The image, its box and its saliency map after the same geometric transforms.
 
     Args:
         transform: Of torchvision v2, which know annotations by their type.
@@ -79,14 +79,14 @@ def transform_annotated(transform: Callable[..., Any], pixels: Tensor, known: An
     saliency = torch.zeros(1, height, width, dtype=torch.uint8) if known.saliency is None else known.saliency
     if saliency.shape[-2:] != (height, width):
         raise DataError(
-            f"A saliency map of {saliency.shape[-1]} x {saliency.shape[-2]} pixels belongs to an image of {width} x {height}: "
-            "they must be of the same size."
+            f"A saliency map of {saliency.shape[-1]} x {saliency.shape[-2]} pixels does not match its image of {width} "
+            f"x {height} pixels. Expected equal sizes."
         )
     box = torch.tensor([[0, 0, 1, 1]] if known.box is None else known.box[None], dtype=torch.float32)
     boxes = tv_tensors.BoundingBoxes(box, format="XYXY", canvas_size=(height, width))
     moved = transform(tv_tensors.Image(pixels), boxes, tv_tensors.Mask(saliency))
     if not isinstance(moved, Sequence) or len(moved) != 3:
-        raise ConfigError("data.annotations needs transforms of torchvision v2, which take several inputs.")
+        raise ConfigError("data.annotations needs transforms of torchvision v2, which accept several inputs.")
     image, boxes, mask = moved
     corners = F.clamp_bounding_boxes(boxes).as_subclass(Tensor)[0].float()
     if known.box is None or corners[2] <= corners[0] or corners[3] <= corners[1]:
@@ -102,7 +102,7 @@ def _resize(pixels: Tensor, size: tuple[int, int], step: Any) -> Tensor:
 
 
 def _resized_size(step: v2.Resize, size: tuple[int, int]) -> tuple[int, int] | None:
-    """Height and width that Resize gives; None for its rarer options."""
+    """Output height and width of Resize; None for its rarer options."""
     if step.max_size is not None or step.size is None:
         return None
     wanted = list(step.size)

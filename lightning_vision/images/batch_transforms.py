@@ -11,10 +11,10 @@ from lightning_vision.images.transforms import Transforms, build_one, name_and_o
 
 
 class BatchTransforms:
-    """Transforms of a whole training batch on the device, from uint8: one draw serves all its images.
+    """Transforms of a whole training batch on the device, from uint8; one random draw applies to all its images.
 
-    MixUp and CutMix of torchvision v2 belong here: they mix pairs of images and make the target soft. How many classes
-    there are is told with each batch: a base may know more of them than the data.
+    MixUp and CutMix of torchvision v2 mix pairs of images and return soft targets. The number of classes is passed with
+    each batch, because a base may have more classes than the data.
 
     Args:
         asked: See ``Transforms``.
@@ -42,13 +42,13 @@ class BatchTransforms:
         return bool(self.plain) or self.mixing is not None
 
     def change(self, image: torch.Tensor) -> torch.Tensor:
-        """The images (B, 3, H, W) uint8 after what is not mixing."""
+        """The images (B, 3, H, W) uint8 after all transforms except mixing."""
         for transform in self.plain:
             image = transform(image)
         return image
 
     def check_classes(self, num_classes: int) -> None:
-        """Refuse an option ``num_classes`` that is not the classifier's; it can be left out.
+        """Refuse an option ``num_classes`` that differs from the classifier's.
 
         Args:
             num_classes: C.
@@ -59,8 +59,8 @@ class BatchTransforms:
         for name, pinned in self._pinned.items():
             if pinned != num_classes:
                 raise ConfigError(
-                    f"data.batch_transforms: {name} has num_classes={pinned}, and the classifier tells {num_classes} classes "
-                    "apart (those of a base are among them). Leave out num_classes: the classifier's is used."
+                    f"data.batch_transforms: {name} has num_classes={pinned}, but the classifier has {num_classes} "
+                    "classes (including those of a base). Omit num_classes to use the classifier's."
                 )
 
     def mix(

@@ -1,4 +1,4 @@
-"""Decoded images in a file that all workers and processes share: what one has decoded, no other decodes again."""
+"""Decoded images in a file that all workers and processes share."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ from lightning_vision.storage.cache_folder import locked
 from lightning_vision.terminal.messages import print_notice
 
 VERSION = 2
-"""Of the file's layout and of how images are reduced."""
+"""Version of the file's layout and of the reduction."""
 CHECKSUM_BYTES = 4
 
 
 class DecodedImages:
-    """Images reduced to the resolution of training, uint8, in a file that is filled as they are first asked for.
+    """Images reduced to the training resolution, uint8, in a file that is filled on first access.
 
-    An image whose shorter side is longer than ``side`` is scaled down to it; none is enlarged. Whether an image comes
-    from the file or is decoded anew makes no difference to its pixels, so results depend neither on what the file holds
-    already nor on how much fits. A row counts as there if its checksum fits: a process or machine that is killed leaves
-    nothing half-written to be read, and two that decode the same image write the same bytes.
+    An image whose shorter side is longer than ``side`` is reduced to it; none is enlarged. The pixels of an image are
+    the same from the file and from decoding, so results do not depend on the content or size of the cache. A row is
+    valid if its checksum matches: a killed process leaves no incomplete rows that would be read, and two processes that
+    decode the same image write the same bytes.
 
-    The file is read and written by calls and never mapped: where a disk is full a call fails, a mapping ends the process.
-    Images that cannot be kept are decoded each time, which is said once.
+    The file is read and written by system calls and not mapped, because on a full disk a call fails, but a mapping ends
+    the process. Images that cannot be stored are decoded each time, with one message.
 
     Args:
         source: Opens the image of a row.
         sizes: (N, 2) height and width of each.
-        digests: (N, 16) hash of each, by which a changed image is told from the one that was kept.
+        digests: (N, 16) hash of each image, which identifies changed images.
         side: Of the reduced images, in pixels.
         folder: Where the file lies.
         most_bytes: What all such files in the folder may take. Those that were not used for longest make room; rows that
@@ -70,7 +70,7 @@ class DecodedImages:
         self._file: int | None = None
         self._turn: int | None
         self._there = np.zeros(len(sizes), dtype=np.bool_)  # the rows whose checksum was found to fit
-        self._given_up = False  # in this process; a worker of a later epoch tries anew
+        self._given_up = False  # in this process; a worker of a later epoch tries again
         # Whoever gets the byte out of this pipe says what is wrong: one of all workers that this process forks.
         self._turn, writing = os.pipe()
         os.write(writing, b"1")
@@ -86,11 +86,11 @@ class DecodedImages:
         self.left_out = len(sizes) - self.kept
 
     def __getstate__(self) -> dict[str, object]:
-        """Without what belongs to a process: another opens the file itself."""
+        """The state without descriptors, because another process opens the file itself."""
         return {**self.__dict__, "_file": None, "_turn": None}
 
     def describe(self) -> dict[str, Any]:
-        """What its source says, and the reduction."""
+        """The description of the source, and the reduction."""
         return {**self.source.describe(), "decoded_at": self.side}
 
     def open(self, row: int) -> InMemory:
@@ -108,11 +108,11 @@ class DecodedImages:
         return InMemory(pixels)
 
     def annotations(self, row: int) -> Annotations:
-        """None are kept."""
+        """None, because they are not stored."""
         return Annotations()
 
     def filled(self) -> int:
-        """How many rows the file holds by now."""
+        """Number of rows in the file."""
         return sum(self._read(row) is not None for row in range(self.kept))
 
     def _decode(self, row: int) -> Tensor:
@@ -126,7 +126,7 @@ class DecodedImages:
     # ---- the file --------------------------------------------------------------------------------------------------
 
     def _read(self, row: int) -> Tensor | None:
-        """The pixels of a row; None where they are not there, or cannot be read."""
+        """The pixels of a row; None if they are not stored or cannot be read."""
         height, width = (int(length) for length in self.sizes[row])
         try:
             file = self._opened()
@@ -146,7 +146,7 @@ class DecodedImages:
         return torch.from_numpy(pixels).permute(2, 0, 1)
 
     def _write(self, row: int, pixels: Tensor) -> None:
-        """Keep the pixels (3, h, w) of a row, and then their checksum.
+        """Store the pixels (3, h, w) of a row, and then their checksum.
 
         Raises:
             OSError: The disk is full, or cannot be written to.
@@ -159,17 +159,17 @@ class DecodedImages:
                 content, start = content[written:], start + written
 
     def _give_up(self, error: OSError) -> None:
-        """Write no more, and say so unless another worker has."""
+        """Stop writing, and print a message unless another worker has."""
         first = not self._given_up and (self._turn is None or bool(os.read(self._turn, 1)))
         self._given_up = True
         if first:
             print_notice(
-                f"Decoded images cannot be kept in {self.path.parent}: {error.strerror or error}. Those that are not there yet "
-                "are decoded each time. Free some space, or give another folder as data.cache_dir."
+                f"Cannot store decoded images in {self.path.parent}: {error.strerror or error}. Images that are not "
+                "stored yet are decoded each time. Free some space, or set data.cache_dir to another folder."
             )
 
     def _opened(self) -> int:
-        """The file's descriptor. A lock on it tells others that it is in use."""
+        """The file's descriptor, with a lock that marks the file as in use."""
         if self._file is None:
             self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
             weakref.finalize(self, os.close, self._file)  # which lets others clear it up
@@ -177,7 +177,7 @@ class DecodedImages:
         return self._file
 
     def _has_to_itself(self) -> bool:
-        """Whether nobody else has the file open."""
+        """Whether no other process has the file open."""
         file = self._opened()
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -188,10 +188,10 @@ class DecodedImages:
         return True
 
     def _take_room(self, most_bytes: int, wanted: int) -> int:
-        """How many bytes this file may have, once those that were not used for longest have made room.
+        """Maximum size of this file in bytes, after deleting the least recently used files.
 
         Raises:
-            OSError: The file cannot be made.
+            OSError: The file cannot be created.
         """
         with locked(self.path.parent, "decoded"):  # nobody opens a file while another is about to remove it
             others = [file for file in self.path.parent.glob("decoded-*.bin") if file != self.path]
@@ -212,7 +212,7 @@ class DecodedImages:
 
 
 def _removed_unless_in_use(file: Path) -> bool:
-    """Whether the file could be removed; another user's may not be."""
+    """Remove the file unless it is in use or belongs to another user; whether it was removed."""
     try:
         with file.open("rb") as opened:
             fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -223,5 +223,5 @@ def _removed_unless_in_use(file: Path) -> bool:
 
 
 def _checksum(pixels: npt.NDArray[np.uint8]) -> bytes:
-    """Never zeros, which is what a row holds that was not written."""
+    """The checksum of pixels; never zero, the content of rows that were not written."""
     return (zlib.crc32(pixels.data) or 1).to_bytes(CHECKSUM_BYTES, "little")

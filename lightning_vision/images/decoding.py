@@ -1,4 +1,4 @@
-"""Image files to uint8 RGB tensors, whatever their mode, depth and orientation."""
+"""Image files of any mode, depth and orientation to uint8 RGB tensors."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -37,7 +37,7 @@ class Region(NamedTuple):
 
 
 class Header(NamedTuple):
-    """What an image file says of itself."""
+    """The header of an image file."""
 
     path: Path
     size: tuple[int, int]
@@ -51,7 +51,7 @@ class Header(NamedTuple):
 
 
 def read_header(path: Path) -> Header:
-    """What the file says of itself, without decoding it.
+    """Read the header without decoding the image.
 
     Raises:
         DataError: As ``decode``.
@@ -65,10 +65,10 @@ def read_header(path: Path) -> Header:
 
 
 def decode(path: Path) -> Tensor:
-    """Read one image upright: EXIF orientation honoured, the first frame of an animation.
+    """Read an image with its EXIF orientation applied; of an animation, the first frame.
 
     Returns:
-        uint8 (3, h, w), RGB. Greyscale is repeated, 16 bits are cut to their upper 8, transparency lies on white.
+        uint8 (3, h, w), RGB. Greyscale is repeated, 16 bits are reduced to the upper 8, transparency is white.
 
     Raises:
         DataError: The file is missing or cannot be decoded; its path and the reason are named.
@@ -79,8 +79,8 @@ def decode(path: Path) -> Tensor:
 def decode_region(header: Header, region: Region | None = None, wanted: tuple[int, int] | None = None) -> Tensor:
     """Read a part of an image, as ``decode`` reads all of it.
 
-    JPEG files are decoded at a reduced scale where the region then still has ``MARGIN`` times the pixels that are wanted:
-    half where it has 2.7 times as many, and so on.
+    JPEG files are decoded at a reduced scale if the region then has at least ``MARGIN`` times the required pixels: at
+    half scale if it has 2.7 times as many, and so on.
 
     Args:
         header: Of the file.
@@ -111,9 +111,9 @@ def decode_region(header: Header, region: Region | None = None, wanted: tuple[in
 
 
 def on_grid(header: Header, region: Region, wanted: tuple[int, int]) -> Region:
-    """The region with its edges moved to the pixels of the reduced scale that ``wanted`` allows, half of one at most.
+    """The region with its edges moved by at most half a pixel to pixels of the reduced scale for ``wanted``.
 
-    A crop that is drawn at random is as good there as a few pixels beside, and is read exactly.
+    For a random crop this shift does not matter, and the region can be read exactly.
     """
     if not _is_plain_jpeg(header):
         return region
@@ -126,7 +126,7 @@ def on_grid(header: Header, region: Region, wanted: tuple[int, int]) -> Region:
 
 
 def decode_grey(path: Path) -> Tensor:
-    """Read a map, such as of saliency, as it is stored.
+    """Read a greyscale map, such as a saliency map.
 
     Returns:
         uint8 (1, h, w).
@@ -146,7 +146,7 @@ def _is_plain_jpeg(header: Header) -> bool:
 
 
 def _largest_scale(region: Region, wanted: tuple[int, int]) -> int:
-    """By how much an image may be reduced so that the region keeps enough pixels."""
+    """The largest reduction with which the region keeps enough pixels."""
     room = min(region.height / wanted[0], region.width / wanted[1])
     return next((scale for scale in SCALES if room >= MARGIN * scale), 1)
 

@@ -1,4 +1,4 @@
-"""Which files of a folder are images, and why the others are left out."""
+"""Image files in folders, and reasons for skipping others."""
 
 import errno
 import os
@@ -9,23 +9,23 @@ HEIC_EXTENSIONS = {".heic", ".heif"}
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a folder is none of a person's: hidden, or left by a system in copies."""
+    """Whether a folder is hidden or created by an operating system."""
     return name.startswith(".") or name in ("__MACOSX", "@eaDir")
 
 
 def reason_to_skip(path: "Path | os.DirEntry[str]") -> str | None:
-    """Why a file is no image to read; None if it is one, going by its name and size."""
+    """Why a file is not a readable image, by its name and size; None if it may be one."""
     name = path.name.lower()
     dot = name.rfind(".")
     extension = name[dot:] if dot > 0 else ""
     if name.startswith(".") or name in ("thumbs.db", "desktop.ini"):
         return "hidden"
     if extension in HEIC_EXTENSIONS and not _heic_can_be_read():
-        return "HEIC, which take pip install pillow-heif to read"
+        return "HEIC, which needs pip install pillow-heif"
     if extension not in EXTENSIONS | HEIC_EXTENSIONS:
         return "of another kind"
     if not _is_file(path):
-        return "links to nothing"
+        return "broken links"
     return None if path.stat().st_size else "empty"
 
 

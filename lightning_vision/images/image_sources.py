@@ -1,4 +1,4 @@
-"""Where images come from: files, with a box cut out of them where there is one, or memory."""
+"""Sources of images: files, optionally cropped to a box, or memory."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Boxes = npt.NDArray[np.float32]
 
 
 class SourceImage(Protocol):
-    """An image that can be looked at in part."""
+    """An image that can be decoded in part."""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -39,7 +39,7 @@ class SourceImage(Protocol):
 
 
 class Annotations(NamedTuple):
-    """Where to look in an image, in its own pixels."""
+    """Annotations of an image, in its pixels."""
 
     box: npt.NDArray[np.float32] | None = None
     """(4,) x1, y1, x2, y2."""
@@ -53,7 +53,7 @@ class ImageSource(Protocol):
     def describe(self) -> dict[str, Any]:
         """All that the pixels of every row depend on beside the row's digest (see ``Inspection``), as plain values.
 
-        Caches have it in their keys: whatever changes pixels and is not in the digest stands here.
+        It is part of the keys of caches: everything that changes pixels and is not in the digest must be here.
         """
 
     def annotations(self, row: int) -> Annotations:
@@ -68,7 +68,7 @@ class ImageSource(Protocol):
 
 
 class InMemory(NamedTuple):
-    """An image whose pixels are there already: uint8 (3, h, w)."""
+    """An image in memory: uint8 (3, h, w)."""
 
     tensor: Tensor
 
@@ -91,8 +91,8 @@ class InMemory(NamedTuple):
 class Opening(NamedTuple):
     """A file and all that is done to its image before any transform: what ``FileImage`` is made with, and nothing else is.
 
-    A row's digest, and with it the key of every cache, is of the file's content and ``treatment``: an option that changes
-    pixels is a field here, and is then in all of them.
+    The digest of a row, and therefore the key of every cache, contains the file's content and ``treatment``. An option
+    that changes pixels must be a field here.
     """
 
     path: Path
@@ -110,7 +110,7 @@ class Opening(NamedTuple):
 
 
 class FileImage:
-    """An image file, of which a box may be all that counts.
+    """An image file, optionally cropped to a box.
 
     Args:
         path: The file.
@@ -286,7 +286,7 @@ class Joined:
 
 @cache
 def decoder_versions() -> dict[str, str]:
-    """The packages that turn files into pixels."""
+    """The versions of the decoding packages."""
     return {name: importlib.metadata.version(name) for name in ("pillow", "simplejpeg")}
 
 
@@ -301,7 +301,7 @@ def boxes_of(samples: pd.DataFrame) -> Boxes:
 
 
 def box_region(box: npt.ArrayLike, size: tuple[int, int], context: float = 0.0) -> Region:
-    """The whole pixels that a box covers, widened and clamped to the image; at least one pixel.
+    """The whole pixels of an enlarged box, clipped to the image; at least one pixel.
 
     Args:
         box: x1, y1, x2, y2 in pixels, x2 and y2 excluded.
@@ -319,7 +319,7 @@ def box_region(box: npt.ArrayLike, size: tuple[int, int], context: float = 0.0) 
 
 
 def box_problem(box: npt.ArrayLike, size: tuple[int, int]) -> str:
-    """Why a box cannot be cut out of an image of a height and width; empty if it can."""
+    """Why an image of a height and width cannot be cropped to a box; empty if it can."""
     x1, y1, x2, y2 = (float(value) for value in np.asarray(box, dtype=np.float64))
     place = f"from {x1:g}, {y1:g} to {x2:g}, {y2:g}"
     if x2 <= x1 or y2 <= y1:

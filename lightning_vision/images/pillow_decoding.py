@@ -10,9 +10,9 @@ from PIL import Image
 from lightning_vision.errors import DataError
 
 ORIENTATION = 0x0112
-"""EXIF tag: how the camera was held."""
+"""EXIF tag of the orientation."""
 SIDEWAYS = (5, 6, 7, 8)
-"""Orientations in which height and width change places."""
+"""Orientations that swap height and width."""
 SCALES = (8, 4, 2)
 """libjpeg decodes at an eighth, a quarter or half of the size in a fraction of the time."""
 MARGIN = 1.35
@@ -21,8 +21,8 @@ smoothed away comes through: 4 grey levels of 255 and more on photographs, again
 MOST_SHIFT = 0.31
 """The edges of a region may move by so much, in pixels of what is wanted, to lie on the grid of the reduced image."""
 MOST_PIXELS = 1 << 28
-"""More is taken for a decompression bomb: 268 million pixels are 805 MB in memory."""
-# Pillow's own limit is a third of this, and it warns of images that are merely large; it refuses twice what it is told.
+"""Images with more pixels are treated as decompression bombs: 268 million pixels are 805 MB in memory."""
+# Pillow's limit is a third of this, and it warns about images that are merely large; it refuses twice the limit.
 Image.MAX_IMAGE_PIXELS = MOST_PIXELS
 
 
@@ -33,7 +33,9 @@ def to_rgb(image: Image.Image) -> Image.Image:
         ValueError: Its pixels have 32 bits.
     """
     if image.mode in ("I", "F"):
-        raise ValueError(f"its pixels have 32 bits (Pillow's mode {image.mode}), whose range is unknown; save 8 or 16")
+        raise ValueError(
+            f"its pixels have 32 bits (Pillow's mode {image.mode}), whose range is unknown; save it with 8 or 16 bits"
+        )
     if image.mode.startswith("I;16"):  # Pillow's own conversion clips at 255 and gives a white image
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     if image.has_transparency_data:
@@ -51,13 +53,14 @@ def check_size(opened: Image.Image) -> None:
     width, height = opened.size
     if width * height > MOST_PIXELS:
         raise ValueError(
-            f"it would have {width} x {height} pixels, more than {MOST_PIXELS / 1e6:.0f} million: a decompression bomb?"
+            f"it has {width} x {height} pixels, more than {MOST_PIXELS / 1e6:.0f} million, which may be a "
+            "decompression bomb"
         )
 
 
 @contextmanager
 def explained(path: Path) -> Iterator[None]:
-    """Turn whatever a decoder raises into a sentence.
+    """Replace any error of a decoder by an explanation.
 
     Raises:
         DataError: The file is missing or cannot be decoded; its path and the reason are named.
@@ -65,7 +68,7 @@ def explained(path: Path) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:
-        raise DataError(f"The image {path} is not there any more. Put it back, or start the run anew.") from None
+        raise DataError(f"The image {path} does not exist any more. Restore it, or start a new run.") from None
     except Exception as error:  # on broken files decoders raise anything: OSError, SyntaxError, struct.error, ...
         raise DataError(
             f"The image {path} cannot be decoded ({type(error).__name__}: {error}). Repair or remove it."

@@ -1,4 +1,4 @@
-"""What a transform is, for the keys of caches: what it says, how it is set, and what it does to two images of noise."""
+"""The identity of a transform for cache keys: its representation, settings, and output for two images of noise."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from lightning_vision.images.apply_transform import Transform, seeded, transform
 from lightning_vision.images.image_sources import InMemory
 
 PROBES = ((3, 331, 457), (3, 457, 331))
-"""Sizes of the images by which transforms are told apart."""
+"""Sizes of the images of noise."""
 
 
 def same_transform(one: Transform, other: Transform) -> bool:
-    """Whether two transforms do the same to every image, as far as can be told."""
+    """Whether two transforms are equal, as far as can be determined."""
     return _said(one) == _said(other) and fingerprint(one, 1) == fingerprint(other, 2)
 
 
 def describe_transform(transform: Transform) -> dict[str, str]:
-    """What a transform says that it is, with hashes of its settings and of what it does, as plain values."""
+    """The representation of a transform with hashes of its settings and output, as plain values."""
     return {**_said(transform), "fingerprint": fingerprint(transform, 0)}
 
 
 def fingerprint(transform: Transform, seed: int) -> str:
-    """A hash of what a transform says that it is and of what it makes of two images of noise.
+    """A hash of the representation of a transform and of its output for two images of noise.
 
     Args:
         transform: uint8 (3, h, w) to uint8 (3, H, W).

@@ -1,4 +1,4 @@
-"""Transforms as a configuration names them: presets, torchvision v2 classes, or any module by dotted path."""
+"""Transforms of a configuration: presets, torchvision v2 classes, or any module by dotted path."""
 
 from __future__ import annotations
 
@@ -68,27 +68,28 @@ def _sharpness(image_size: int, factor: float = 2.0, p: float = 0.5) -> list[nn.
 
 
 PRESETS: dict[str, tuple[Preset, str]] = {
-    "random_resized_crop": (_random_resized_crop, "a random part, scaled to image_size"),
-    "resize": (_resized, "the whole image, scaled to image_size x image_size without a crop"),
-    "center_crop": (_center_crop, "the shorter side to 256/224 of image_size, then its centre"),
-    "fixres_train": (_random_resized_crop, "FixRes (arXiv 1906.06423): random_resized_crop at a training size of its own (option size)"),
-    "fixres_test": (_center_crop, "FixRes: center_crop at image_size, 1.15 to 1.7 times the size of training"),
-    "horizontal_flip": (lambda image_size, p=0.5: [v2.RandomHorizontalFlip(p)], "left and right change sides"),
-    "vertical_flip": (lambda image_size, p=0.5: [v2.RandomVerticalFlip(p)], "top and bottom change sides"),
-    "rotation_90": (_quarter_turns, "a turn by 0, 90, 180 or 270 degrees, each as likely"),
-    "rotation": (_rotation, "a turn by up to so many degrees"),
-    "zoom": (_zoom, "larger or smaller about the centre"),
+    "random_resized_crop": (_random_resized_crop, "a random crop, resized to image_size"),
+    "resize": (_resized, "the whole image, resized to image_size x image_size without a crop"),
+    "center_crop": (_center_crop, "the shorter side resized to 256/224 of image_size, then a center crop"),
+    "fixres_train": (_random_resized_crop, "FixRes (arXiv 1906.06423): random_resized_crop at its own training size "
+                                           "(option size)"),
+    "fixres_test": (_center_crop, "FixRes: center_crop at image_size, 1.15 to 1.7 times the training size"),
+    "horizontal_flip": (lambda image_size, p=0.5: [v2.RandomHorizontalFlip(p)], "random horizontal flip"),
+    "vertical_flip": (lambda image_size, p=0.5: [v2.RandomVerticalFlip(p)], "random vertical flip"),
+    "rotation_90": (_quarter_turns, "a rotation by 0, 90, 180 or 270 degrees with equal probability"),
+    "rotation": (_rotation, "a rotation by at most the given number of degrees"),
+    "zoom": (_zoom, "random scaling about the center"),
     "contrast": (_contrast, "random contrast"),
-    "elastic": (_elastic, "pixels moved as in water"),
+    "elastic": (_elastic, "elastic deformation"),
     "blur": (_blur, "Gaussian blur"),
     "color_jitter": (_color_jitter, "random brightness, contrast, saturation and hue"),
-    "sharpness": (_sharpness, "sharpened"),
+    "sharpness": (_sharpness, "random sharpening"),
     "autocontrast": (lambda image_size, p=0.5: [v2.RandomAutocontrast(p)], "darkest pixel to black, brightest to white"),
     "rand_augment": (lambda image_size, **options: [v2.RandAugment(**options)], "RandAugment (arXiv 1909.13719)"),
     "trivial_augment": (lambda image_size, **options: [v2.TrivialAugmentWide(**options)], "TrivialAugment (arXiv 2103.10158)"),
-    "random_erasing": (lambda image_size, **options: [v2.RandomErasing(**options)], "a random rectangle blackened"),
+    "random_erasing": (lambda image_size, **options: [v2.RandomErasing(**options)], "a random rectangle set to black"),
 }  # fmt: skip
-"""What the experiments on this project's datasets used: a function of image_size and options, and what it does."""
+"""Presets: a function of image_size and options, and its description."""
 
 
 def composed(
@@ -126,9 +127,9 @@ def build_one(item: Any, image_size: int, key: str) -> list[nn.Module]:
             return PRESETS[name][0](image_size, **options)
         made = _find_class(name, key)(**options)
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"{key}: {name} refuses the options {options}: {error}") from error
+        raise ConfigError(f"{key}: {name} does not accept the options {options}: {error}") from error
     if not isinstance(made, nn.Module):
-        raise ConfigError(f"{key}: {name} is no transform: expected a torch.nn.Module.")
+        raise ConfigError(f"{key}: {name} is not a transform: expected a torch.nn.Module.")
     return [made]
 
 
@@ -145,8 +146,8 @@ def name_and_options(item: Any, key: str) -> tuple[str, dict[str, Any]]:
             if options is None or isinstance(options, Mapping):
                 return str(name), {str(word): value for word, value in (options or {}).items()}
     raise ConfigError(
-        f"{key}: expected the name of a transform, or {{name: {{option: value}}}}, found {item!r}. "
-        f"Presets: {', '.join(PRESETS)}; and every class of torchvision.transforms.v2."
+        f"{key}: expected the name of a transform, or {{name: {{option: value}}}}, found {item!r}. Presets: "
+        f"{', '.join(PRESETS)}. Classes of torchvision.transforms.v2 can be used too."
     )
 
 
@@ -162,7 +163,7 @@ def _find_class(name: str, key: str) -> type:
     if not inspect.isclass(found):
         known = [*PRESETS, *(word for word in vars(v2) if inspect.isclass(getattr(v2, word)))]
         raise ConfigError(
-            f"{key}: there is no transform {name!r}. Near names: {', '.join(near(name, known)) or 'none'}. "
-            f"Known are the presets ({', '.join(PRESETS)}), the classes of torchvision.transforms.v2, and dotted paths."
+            f"{key}: there is no transform {name!r}. Similar names: {', '.join(near(name, known)) or 'none'}. Expected "
+            f"a preset ({', '.join(PRESETS)}), a class of torchvision.transforms.v2, or a dotted path."
         )
     return found

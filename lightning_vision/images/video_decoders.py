@@ -77,7 +77,7 @@ class PyAV:
     @staticmethod
     def _stream(container: Any) -> Any:
         if not container.streams.video:
-            raise ValueError("there are no images in it")
+            raise ValueError("it contains no images")
         return container.streams.video[0]
 
 
@@ -126,5 +126,6 @@ def find_decoder() -> Decoder:
         except (ImportError, OSError, RuntimeError):  # torchcodec's libraries fail to load in all of these ways
             continue
     raise ConfigError(
-        "This data has videos, and no package that reads them is installed: pip install 'lightning_vision[video]'."
+        "This data contains videos, and no package that reads them is installed. Run pip install "
+        "'lightning_vision[video]'."
     )

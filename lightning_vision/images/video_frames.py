@@ -1,4 +1,4 @@
-"""Frames of videos: each video is decoded once, and its frames are image files from then on."""
+"""Frames of videos: each video is decoded once to image files."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ import simplejpeg
 
 from lightning_vision.errors import DataError
 from lightning_vision.images.video_decoders import Decoder, Pixels, VideoFacts, find_decoder
+from lightning_vision.storage.atomic_write import replacing
 from lightning_vision.storage.cache_folder import locked
 from lightning_vision.terminal.progress_bar import progress_bar
 
@@ -38,7 +39,7 @@ def video_facts(video: Path) -> VideoFacts:
         DataError: It cannot be read, or has no frames.
     """
     if not video.is_file():
-        raise DataError(f"The video {video} is not there.")
+        raise DataError(f"The video {video} does not exist.")
     decoder = find_decoder()
     try:
         facts = decoder.facts(video)
@@ -102,10 +103,10 @@ def frame_path(folder: Path, root: Path, video: Path, frame: int) -> Path:
 
 
 def extract_frames(videos: Mapping[Path, Sequence[int]], folder: Path, root: Path, workers: int = 1) -> dict[Path, str]:
-    """Write the wanted frames as JPEG files (see ``frame_path``), as far as they are not there yet.
+    """Write the missing frames as JPEG files (see ``frame_path``).
 
-    Each video is decoded by one thread of one process at a time: whoever finds it taken goes on with another. A video
-    whose file was changed is decoded anew; what was killed is gone on with.
+    Each video is decoded by one thread of one process at a time; others continue with the next video. A changed video
+    is decoded again, and an interrupted one is resumed.
 
     Args:
         videos: The wanted frames of each video, numbers from 0.
@@ -172,7 +173,7 @@ def extract_frames(videos: Mapping[Path, Sequence[int]], folder: Path, root: Pat
 
 @dataclass(frozen=True)
 class _Job:
-    """The frames of one video, and the folder that they are kept in."""
+    """The frames of one video and their folder."""
 
     video: Path
     place: Path
@@ -188,7 +189,7 @@ class _Job:
 
     @contextmanager
     def locked(self) -> Iterator[bool]:
-        """Whether this thread has the video to itself, until the end of the block."""
+        """Whether this thread has the lock of the video during the block."""
         with ExitStack() as stack:
             with _written(self.place):
                 self.place.mkdir(parents=True, exist_ok=True)
@@ -196,13 +197,13 @@ class _Job:
             yield held
 
     def run(self, decoder: Decoder, threads: int, advance: Callable[[], None], stopped: threading.Event) -> str | None:
-        """Decode what is lacking; only while the lock is held.
+        """Decode the missing frames, while the lock is held.
 
         Returns:
-            Why frames are lacking still.
+            Why frames are still missing.
         """
         if not self.video.is_file():
-            return "there is no such file"
+            return "file not found"
         lacking = self._begin()
         for _ in range(len(self.wanted) - len(lacking)):
             advance()
@@ -227,12 +228,12 @@ class _Job:
         return reason if left == set(self.wanted) else f"lacks frames ({len(left)} of {len(self.wanted)}: {reason})"
 
     def _begin(self) -> list[int]:
-        """Clear away what was left by others; the wanted frames that must be decoded.
+        """Remove files of killed processes, and return the frames that must be decoded.
 
-        Frames that a killed process finished, which no record vouches for, are looked at.
+        Frames of a killed process that are not in the record are checked.
         """
         with _written(self.place):
-            for stale in self.place.glob("*.tmp"):
+            for stale in (*self.place.glob(".*.tmp.*"), *self.place.glob("*.tmp")):  # the latter are of version 0.1
                 stale.unlink()
             record = self._record()
             files = self._files()
@@ -248,12 +249,12 @@ class _Job:
         return [number for number in self.wanted if number not in whole]
 
     def _record(self) -> dict[str, Any] | None:
-        """What was kept of this very version of the video; None if nothing was."""
+        """The record of this version of the video; None if there is none."""
         try:
             record: dict[str, Any] = json.loads((self.place / RECORD).read_text(encoding="utf-8"))
             if {key: record[key] for key in ("size", "mtime_ns")} == self._version() and "frames" in record:
                 return record
-        except (OSError, ValueError, KeyError, TypeError):  # it is made anew
+        except (OSError, ValueError, KeyError, TypeError):  # it is written again
             return None
         return None
 
@@ -262,7 +263,7 @@ class _Job:
         return {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
 
     def _keep(self, frames: list[int]) -> None:
-        """Write down the version of the video and the frames that are whole."""
+        """Record the version of the video and its complete frames."""
         text = json.dumps({"video": self.video.name, **self._version(), "frames": frames})
         self._replace(self.place / RECORD, text.encode())
 
@@ -283,14 +284,13 @@ class _Job:
         self._replace(self._file(number), encoded)
 
     def _replace(self, file: Path, content: bytes) -> None:
-        temporary = file.with_name(f"{file.name}.tmp")
-        with _written(file):
+        # Not durable: each frame of a video is checked by its end mark, and thousands of them would wait for the disk.
+        with _written(file), replacing(file, durable=False) as temporary:
             temporary.write_bytes(content)
-            temporary.replace(file)
 
 
 def _place(folder: Path, root: Path, video: Path) -> Path:
-    """The folder of a video's frames. It keeps the suffix: ``a.mp4`` and ``a.avi`` may lie side by side."""
+    """The folder of a video's frames. It has the suffix, because there may be ``a.mp4`` and ``a.avi``."""
     return folder / "frames" / video.relative_to(root)
 
 
@@ -311,6 +311,5 @@ def _written(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise DataError(
-            f"{path} could not be written: {error.strerror or error}. Free some space, or give another folder as "
-            "data.cache_dir."
+            f"Cannot write {path}: {error.strerror or error}. Free some space, or set data.cache_dir to another folder."
         ) from error

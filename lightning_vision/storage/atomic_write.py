@@ -1,10 +1,10 @@
-"""Files that are there as a whole or not at all."""
+"""Atomic writing: a file has either its former or its new content."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from lightning_vision.errors import TrainingError
@@ -20,25 +20,47 @@ def write_text_atomically(path: Path, text: str) -> None:
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
-    """Write a file so that a reader finds the old one or the new one, never half of one.
+    """Write a file so that a reader finds either the former or the new content.
 
     Args:
         path: The file.
-        write: Given the path of a temporary file beside it, with the same ending.
+        write: Called with the path of a temporary file in the same folder and with the same suffix.
 
     Raises:
-        TrainingError: It cannot be written; what was there is unchanged.
+        TrainingError: The file cannot be written; its former content is unchanged.
+    """
+    try:
+        with replacing(path) as temporary:
+            write(temporary)
+    except OSError as error:
+        raise TrainingError(
+            f"Cannot write {path}: {error.strerror or error}. The former content is unchanged. Free some space or make "
+            "the folder writable, then run the same command again (fit: with --ckpt_path last)."
+        ) from error
+
+
+@contextmanager
+def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
+    """A temporary file that replaces a file at the end of the block, and is removed if the block raises an error.
+
+    Args:
+        path: The file. Its folder exists, and only one process writes it at a time.
+        durable: Wait until the content is on the disk, so that it survives a power failure.
+
+    Yields:
+        The temporary file ``.<name>.tmp<suffix>`` in the same folder. A killed process may leave it.
+
+    Raises:
+        OSError: The file cannot be written.
     """
     temporary = path.with_name(f".{path.stem}.tmp{path.suffix}")
     try:
-        write(temporary)
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
+        yield temporary
+        if durable:
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
         temporary.replace(path)
-    except OSError as error:
+    except BaseException:
         with suppress(OSError):  # the first error is the one to report
             temporary.unlink()
-        raise TrainingError(
-            f"{path} could not be written: {error.strerror or error}. What was there before is unchanged. "
-            "Free some space or make the folder writable, then give the same command again (fit: with --ckpt_path last)."
-        ) from error
+        raise

@@ -1,4 +1,4 @@
-"""Where what was computed from the data is kept: frames of videos, what an inspection found, decoded images."""
+"""Folders for results computed from the data: video frames, inspections, decoded images."""
 
 import hashlib
 import os
@@ -16,20 +16,20 @@ SUFFIX = ".lightning_vision"
 
 
 def beside(root: Path) -> Path:
-    """A hidden folder next to the root, not in it: to other readers every folder in a root of images is a class."""
+    """A hidden folder beside the root, because other programs treat every folder in the root as a class."""
     root = root.resolve()
     return root.parent / f".{root.name}{SUFFIX}"
 
 
 def user_cache() -> Path:
-    """The user's own folder for caches; it need not exist."""
+    """The user's folder for caches; it may not exist."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lightning_vision"
 
 
 def foreign_cache(root: object) -> str | None:
-    """The ``cache_dir`` for data that a configuration names which the user did not: no folder is made where it says.
+    """The ``cache_dir`` for data of a configuration from someone else; no folder is created beside such data.
 
-    None, which is beside the data, if a cache is there already and no link in it leads elsewhere; else the user's own.
+    None (beside the data) if a cache exists there and contains no links to other folders; otherwise the user's folder.
     """
     if not isinstance(root, str | Path) or not Path(root).expanduser().is_dir():
         return None
@@ -41,13 +41,13 @@ def foreign_cache(root: object) -> str | None:
 
 
 def cache_folder(root: Path | None, cache_dir: str | Path | None = None) -> Path:
-    """The folder for caches of the data below ``root``; it is made.
+    """The folder for caches of the data in ``root``; it is created.
 
-    It lies in ``cache_dir`` where that is given (a folder of its own for each root), else beside the root; where nothing
-    can be written there, as with shared data sets, in the user's cache folder. There too if the data is no folder (None).
+    It is in ``cache_dir`` if given (one sub-folder for each root), otherwise beside the root. It is in the user's cache
+    folder if that location is not writable, as for shared datasets, or if the data is not a folder (None).
 
     Raises:
-        ConfigError: None of them can be written to.
+        ConfigError: None of them is writable.
     """
     own_name = "pictures"
     if root is not None:
@@ -68,26 +68,26 @@ def cache_folder(root: Path | None, cache_dir: str | Path | None = None) -> Path
             return place
         problems.append(f"{place}: not writable")
     raise ConfigError(
-        f"No folder to keep caches in ({'; '.join(problems)}). Give one that can be written to as data.cache_dir."
+        f"No writable folder for caches ({'; '.join(problems)}). Set data.cache_dir to a writable folder."
     )
 
 
 @contextmanager
 def locked(folder: Path, name: str, *, wait: bool = True) -> Iterator[bool]:
-    """Hold a lock that one thread of one process has at a time, on this machine and where the file system's locks reach.
+    """Hold a lock that only one thread of one process can have, on this machine and on shared file systems with locks.
 
-    It dies with its process. Its file stays, for many come and go.
+    It is released when its process ends. Its file remains.
 
     Args:
-        folder: Where the lock's file lies.
+        folder: The folder of the lock's file.
         name: The file's name without ``.lock``.
-        wait: Until it is free; otherwise the block is entered without it if another has it.
+        wait: Wait until the lock is free. Otherwise the block runs without the lock if it is taken.
 
     Yields:
-        Whether it is held.
+        Whether the lock is held.
 
     Raises:
-        DataError: The file system has no locks.
+        DataError: The file system does not support locks.
     """
     lock = FileLock(folder / f"{name}.lock", thread_local=False, fallback_to_soft=False)
     try:
@@ -98,8 +98,8 @@ def locked(folder: Path, name: str, *, wait: bool = True) -> Iterator[bool]:
         if error.errno not in NO_LOCKS:
             raise
         raise DataError(
-            f"{folder} cannot be locked ({error.strerror}): its file system has no locks. Give a local folder as "
-            "data.cache_dir."
+            f"Cannot lock {folder} ({error.strerror}): its file system does not support locks. Set data.cache_dir to a "
+            "local folder."
         ) from error
     try:
         yield lock.is_locked
@@ -108,12 +108,12 @@ def locked(folder: Path, name: str, *, wait: bool = True) -> Iterator[bool]:
 
 
 def keep(what: str, path: Path, write: Callable[[], None]) -> None:
-    """Write what can be computed anew: where a disk is full that is said, and the run goes on.
+    """Write results that can be computed again: if the disk is full, print a message and continue.
 
     Args:
-        what: What is kept, a plural, for the message.
-        path: Where.
-        write: Writes it.
+        what: The results, a plural noun for the message.
+        path: The location.
+        write: The function that writes them.
     """
     try:
         write()
@@ -121,5 +121,6 @@ def keep(what: str, path: Path, write: Callable[[], None]) -> None:
         reason = error.__cause__ if isinstance(error.__cause__, OSError) else error
         told = (reason.strerror if isinstance(reason, OSError) else None) or reason
         print_notice(
-            f"{what} cannot be kept in {path}: {told}. This run goes on without; the next one computes them anew."
+            f"{what} cannot be stored in {path}: {told}. This run continues without storing them; the next run "
+            "computes them again."
         )

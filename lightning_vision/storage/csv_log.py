@@ -1,4 +1,4 @@
-"""A CSV file that grows row by row and that a kill -9 cannot take anything from."""
+"""A CSV file that is written row by row and loses no row at a kill -9."""
 
 import csv
 import io
@@ -7,18 +7,19 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from lightning_vision.errors import TrainingError
+from lightning_vision.storage.atomic_write import replacing
 
 Row = Mapping[str, object]
 
 
 class RowFile:
-    """Rows appended to a CSV file, each handed to the operating system at once.
+    """A CSV file to which rows are appended and written immediately.
 
-    Columns may be added by any row: the file is then rewritten beside itself and put in place in one step. The file is
-    opened for each row and is never left open. Nothing is touched before the first row is written.
+    Any row may add columns; the file is then replaced atomically. The file is opened for each row and not kept open.
+    Nothing is changed before the first row is written.
 
     Args:
-        path: The file; an existing one is continued. A last line that was not written to its end is dropped.
+        path: The file. An existing file is continued; an incomplete last line is dropped.
     """
 
     def __init__(self, path: Path) -> None:
@@ -31,12 +32,12 @@ class RowFile:
 
     @property
     def last(self) -> dict[str, str]:
-        """The cells of the last row, empty where there is none."""
+        """The cells of the last row; empty if there is none."""
         self._open()
         return dict(self._last)
 
     def append(self, row: Row) -> None:
-        """Writes a row below the others."""
+        """Append a row."""
         self._open()
         cells = _cells(row)
         if self._grow(cells):
@@ -45,7 +46,7 @@ class RowFile:
             self._write_at(self._size, cells)
 
     def update_last(self, row: Row) -> None:
-        """Adds cells to the last row, or writes over them."""
+        """Add or replace cells of the last row."""
         self._open()
         cells = self._last | {name: cell for name, cell in _cells(row).items() if cell}
         if self._grow(cells) or len(self._line(cells)) < self._size - self._last_offset:
@@ -54,7 +55,7 @@ class RowFile:
             self._write_at(self._last_offset, cells)
 
     def keep(self, wanted: Callable[[dict[str, str]], bool]) -> None:
-        """Drops the rows that are not wanted; a file that has none of them stays as it is."""
+        """Keep only the rows that are wanted; if all are wanted the file is not changed."""
         self._open()
         rows = self._read()
         kept = [row for row in rows if wanted(row)]
@@ -94,20 +95,19 @@ class RowFile:
             self.path.touch()
             with self.path.open("r+b", buffering=0) as file:
                 file.seek(offset)
-                # One call, so that a kill finds the old row or the new one.
+                # One call, so that a kill leaves the old or the new row.
                 if (file.write(line) or 0) < len(line):
                     file.truncate(offset)
-                    raise OSError("the disk took only a part of the row")
+                    raise OSError("only a part of the row was written")
         except OSError as error:
             raise self._cannot_write(error) from error
         self._last, self._last_offset, self._size = cells, offset, offset + len(line)
 
     def _write_all(self, rows: Sequence[dict[str, str]]) -> None:
         data = _encode(self._columns) + b"".join(self._line(row) for row in rows)
-        beside = self.path.with_name(f".{self.path.name}.new")
         try:
-            beside.write_bytes(data)
-            beside.replace(self.path)
+            with replacing(self.path, durable=False) as temporary:
+                temporary.write_bytes(data)
         except OSError as error:
             raise self._cannot_write(error) from error
         self._remember(data, rows[-1:])
@@ -119,14 +119,13 @@ class RowFile:
 
     def _cannot_write(self, error: OSError) -> TrainingError:
         return TrainingError(
-            f"Expected to write a row to {self.path}, but the system said: {error.strerror or error}. "
-            "Free space on that disk or choose another trainer.default_root_dir, then give the same command again (fit: with "
-            "--ckpt_path last)."
+            f"Cannot write a row to {self.path}: {error.strerror or error}. Free some space or choose another "
+            "trainer.default_root_dir, then run the same command again (fit: with --ckpt_path last)."
         )
 
 
 def _cells(row: Row) -> dict[str, str]:
-    # One row is one line, so that a torn row can be told from a whole one.
+    # One row is one line, so that incomplete rows can be detected.
     return {name: "" if value is None else " ".join(str(value).splitlines()) for name, value in row.items()}
 
 

@@ -1,4 +1,4 @@
-"""Facts that are slow to read from files, kept in one small file, so that only new and changed files are read again."""
+"""Facts about files, stored in one file, so that only new and changed files are read again."""
 
 from __future__ import annotations
 
@@ -27,27 +27,28 @@ def facts_of_files(
     workers: int,
     **settings: str | float,
 ) -> tuple[dict[str, Fact], dict[str, str]]:
-    """Look at files, each once as long as its size and date stay, and once for each choice of settings.
+    """Facts about files, computed once for each size, date and choice of settings.
 
     Args:
-        files: Name to file; facts are kept by these names.
-        look: The fact on a file, given its path and the settings, and of these alone: no method, and no function within
-            another. It is called in threads, and raises ``DataError`` where the file is broken.
-        folder: Where facts are kept; it is there.
-        name: Of these facts: it begins the name of their file, and the settings follow.
-        text: What is done, for the progress bar.
-        workers: Threads.
-        settings: All that ``look`` depends on beside the file.
+        files: Names and files; facts are stored under the names.
+        look: A plain function from the path of a file and the settings to a fact. It runs in threads and raises
+            ``DataError`` if the file is damaged.
+        folder: An existing folder for the facts.
+        name: Name of the facts; the name of their file begins with it.
+        text: Title of the progress bar.
+        workers: Number of threads.
+        settings: Everything that ``look`` depends on apart from the file.
 
     Returns:
-        The facts by name, and the reasons why there is none, which are not kept.
+        The facts by name, and the reasons for missing facts, which are not stored.
 
     Raises:
-        TypeError: ``look`` may depend on something that is not among the settings.
+        TypeError: ``look`` is a method or closure, which may depend on more than the settings.
     """
     if getattr(look, "__self__", None) is not None or getattr(look, "__closure__", None):
         raise TypeError(
-            f"{look} may depend on more than it is given, which facts are not told apart by: use a plain function."
+            f"{look} may depend on more than its arguments, which are the key of the stored facts. Use a plain "
+            "function."
         )
     kept = folder / f"{name}{''.join(f'-{key}={value}' for key, value in settings.items())}.json"
     with locked(kept.parent, kept.name):  # other processes of the run wait, then find all of it done
@@ -72,12 +73,12 @@ def facts_of_files(
                         advance()
             finally:  # what was found before an interruption is not lost
                 known |= {item: fact for item, fact in fresh.items() if item not in reasons}
-                keep("Facts on files", kept, lambda: _write(kept, known))
+                keep("Facts about files", kept, lambda: _write(kept, known))
     return {item: known[item][1] for item in files if item not in reasons}, reasons
 
 
 def short_reason(error: Exception, file: Path) -> str:
-    """An error's text without the file that it is about, for where that stands beside it."""
+    """The text of an error without the name of its file."""
     if isinstance(error, OSError):
         return error.strerror or str(error)
     text = str(error).removesuffix(" Repair or remove it.").removesuffix(".")
@@ -88,7 +89,7 @@ def short_reason(error: Exception, file: Path) -> str:
 
 @contextmanager
 def _threads(workers: int) -> Iterator[ThreadPoolExecutor]:
-    """Threads that end at once when the block does, by Ctrl-C too."""
+    """Threads that end with the block, also after Ctrl-C."""
     pool = ThreadPoolExecutor(max(1, workers))
     try:
         yield pool
@@ -111,6 +112,6 @@ def _write(kept: Path, known: dict[str, Any]) -> None:
 def _read(kept: Path) -> dict[str, Any]:
     try:
         facts: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))["files"]
-    except (OSError, ValueError, KeyError, TypeError):  # it is made anew
+    except (OSError, ValueError, KeyError, TypeError):  # it is written again
         return {}
     return facts if isinstance(facts, dict) else {}

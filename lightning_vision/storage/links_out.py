@@ -1,4 +1,4 @@
-"""Symbolic links by which a run directory would have other folders read or written."""
+"""Symbolic links out of a run directory."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ LOGS = "wandb"
 
 
 def leads_out(path: Path, home: Path) -> bool:
-    """Whether a path is a symbolic link whose target lies outside of a folder."""
+    """Whether a path is a symbolic link to a target outside of a folder."""
     return path.is_symlink() and not path.resolve().is_relative_to(home.resolve())
 
 
 def links_out(folder: Path, home: Path | None = None) -> Iterator[Path]:
-    """The symbolic links at or below a folder that lead out of it, or out of ``home``, which holds it."""
+    """The symbolic links in a folder to targets outside of it, or outside of its parent ``home``."""
     home = folder if home is None else home
     if folder != home and leads_out(folder, home):
         yield folder
@@ -31,13 +31,14 @@ def links_out(folder: Path, home: Path | None = None) -> Iterator[Path]:
 
 
 def refuse_links_out(folder: Path, home: Path | None = None) -> None:
-    """Refuse a folder that leads elsewhere.
+    """Refuse a folder with links to other folders.
 
     Raises:
-        ConfigError: It does; the link and its target are named.
+        ConfigError: There is such a link; the message names it and its target.
     """
     for link in links_out(folder, home):
         raise ConfigError(
-            f"{link} is a symbolic link to {link.resolve()}, outside of {folder if home is None else home}: expected a run "
-            "directory that holds its own files. Put the file itself there, or, if you made the link, allow it by --trust_run true."
+            f"{link} is a symbolic link to {link.resolve()}, outside of {folder if home is None else home}: expected a "
+            "run directory without links to other folders. Replace the link by the file, or, if you created the link, "
+            "allow it with --trust_run true."
         )

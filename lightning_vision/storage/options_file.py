@@ -1,4 +1,4 @@
-"""A file of options that anyone may have written, read as plain values."""
+"""A file of options from any source, read as plain values."""
 
 from __future__ import annotations
 
@@ -11,34 +11,34 @@ import yaml
 from lightning_vision.former_names import with_present_options, with_present_paths
 
 MOST_OPTIONS = 100_000
-"""Of one file: a short one with aliases of aliases can stand for more than the memory holds."""
+"""Maximum number of options; a short file with nested aliases can expand to more than fits into memory."""
 MOST_NESTED = 100
-"""Options within options."""
+"""Maximum nesting depth."""
 
 
 def read_options_file(path: Path, tell: Callable[[str], object] = lambda _: None) -> dict[str, Any]:
-    """The options of a YAML file, classes and options under their present names; nothing in it is executed.
+    """The options of a YAML file, with current names of classes and options; nothing is executed.
 
     Args:
         path: The file.
-        tell: Given a sentence for each option that has a former name in the file.
+        tell: Called with a sentence for each option that has a former name in the file.
 
     Raises:
         OSError: It cannot be read.
-        ValueError: It is no text, holds no options, or stands for more than ``MOST_OPTIONS``.
+        ValueError: It is not text, contains no options, or expands to more than ``MOST_OPTIONS``.
         RecursionError: Its options are nested too deeply.
-        yaml.YAMLError: It is no YAML, or asks for more than plain values.
+        yaml.YAMLError: It is not YAML, or contains more than plain values.
     """
     content = yaml.safe_load(path.read_text(encoding="utf-8"))
     if not isinstance(content, dict):
-        raise ValueError("it holds no options")
+        raise ValueError("it contains no options")
     if _size(content, {}) > MOST_OPTIONS:
-        raise ValueError(f"it stands for more than {MOST_OPTIONS:,} options")
+        raise ValueError(f"it expands to more than {MOST_OPTIONS:,} options")
     return {str(key): with_present_options(with_present_paths(value), tell) for key, value in content.items()}
 
 
 def _size(value: Any, known: dict[int, int], depth: int = 0) -> int:
-    """How many values a nested one stands for, each time it is referred to."""
+    """Number of values in a nested value, counting each reference to an alias."""
     if not isinstance(value, dict | list):
         return 1
     if depth > MOST_NESTED:

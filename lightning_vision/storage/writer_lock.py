@@ -1,4 +1,4 @@
-"""One folder, one writer: a lock that dies with its process, and says who holds it."""
+"""A lock for the only writer of a folder, which names its holder and is released when the process ends."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from lightning_vision.terminal.messages import print_notice
 from lightning_vision.terminal.wording import printable
 
 LOCK = ".lock"
-"""The file in a folder that its writer holds locked; it is gone once the writer has ended in an orderly way."""
+"""The lock's file in a folder; it is removed when the writer ends normally."""
 WAIT_SECONDS = 10.0
-"""How long to wait for the folder: a process that is dying may still write its last checkpoint."""
+"""How long to wait for the folder, because a process that was just stopped may still write its last checkpoint."""
 NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
-"""What file systems without locks answer, as some that lie on a network."""
+"""Errors of file systems without locks, such as some network mounts."""
 LONGEST_COMMAND = 300
 
 
 @dataclass(frozen=True)
 class Holder:
-    """Who holds a lock, as it says itself in the lock's file.
+    """The holder of a lock, as written in the lock's file.
 
     Args:
-        pid: Its process id.
-        host: The machine it runs on.
-        since: When it took the lock: local date and time with the zone's offset.
-        command: Its command line.
+        pid: Process id.
+        host: The machine.
+        since: Time of acquisition: local date and time with the zone's offset.
+        command: Command line.
     """
 
     pid: int
@@ -50,16 +50,16 @@ class Holder:
 
 @contextmanager
 def only_writer(folder: Path, command: str, *, way_out: str, name: str = LOCK) -> Iterator[None]:
-    """Hold a folder, so that nobody else writes into it; whoever comes later waits briefly and is then refused.
+    """Hold the lock of a folder; another process waits briefly and is then refused.
 
-    The operating system takes the lock away when the process ends, however it ends; no process that it started holds it
-    any longer. On a file system without locks a word says so, and nothing is held.
+    The operating system releases the lock when the process ends in any way; child processes do not hold it. On a file
+    system without locks, a message is printed and no lock is held.
 
     Args:
-        folder: It is made, and taken away again if nothing was written into it.
-        command: What holds it, for whoever is refused: a command line.
-        way_out: What whoever is refused can do beside waiting, a clause after "or".
-        name: The lock's file in the folder, where not all that lies in it is written by one.
+        folder: The folder. It is created, and removed at the end if it is empty.
+        command: Command line of this process, for the message to others.
+        way_out: Alternative to waiting for the message to others: a clause that begins with "or".
+        name: Name of the lock's file, if the folder has several writers.
 
     Raises:
         ConfigError: Another process holds it.
@@ -72,33 +72,33 @@ def only_writer(folder: Path, command: str, *, way_out: str, name: str = LOCK) -
         try:
             stack.callback(_remove_empty, [place for place in (folder, *folder.parents) if not place.exists()])
             if _take(lock, folder, path, way_out):
-                # Whoever waits for a file that has lost its name makes another.
+                # A process that waits for the removed file creates a new one.
                 stack.callback(path.unlink, missing_ok=True)
                 _sign(path, command)
         except OSError as error:
             why = error.strerror or error
-            raise TrainingError(f"{folder} cannot be written: {why}. Make it writable, {way_out}.") from error
+            raise TrainingError(f"Cannot write to {folder}: {why}. Make it writable, {way_out}.") from error
         yield
 
 
 def wait_for_writers(folders: Iterable[Path], *, way_out: str) -> None:
-    """Wait until nobody writes into these folders, as an earlier process may that is about to end.
+    """Wait until no process writes to these folders.
 
     Args:
-        folders: They need not be there.
+        folders: The folders; they may not exist.
         way_out: See ``only_writer``.
 
     Raises:
-        ConfigError: One is still held after a while.
+        ConfigError: One is still in use after ``WAIT_SECONDS``.
     """
     for folder in folders:
         if (folder / LOCK).exists():
             with only_writer(folder, "", way_out=way_out):
-                pass  # its turn has come: nobody holds it
+                pass  # the lock is free
 
 
 def _take(lock: FileLock, folder: Path, path: Path, way_out: str) -> bool:
-    """Whether the lock is held now; not where there are no locks.
+    """Acquire the lock; False if the file system has no locks.
 
     Raises:
         ConfigError: Another process holds it.
@@ -114,19 +114,19 @@ def _take(lock: FileLock, folder: Path, path: Path, way_out: str) -> bool:
             holder = _read_holder(path)
             if time.monotonic() < until:
                 if patience < WAIT_SECONDS:
-                    print_notice(f"{folder} is held by {holder or 'another process'}. Waiting for it to end.")
+                    print_notice(f"{folder} is in use by {holder or 'another process'}. Waiting for it to end.")
                 patience = max(0.0, until - time.monotonic())
                 continue
             raise ConfigError(_refusal(folder, holder, way_out)) from None
-        except FileNotFoundError:  # whoever held it took the folder away again, for nothing was written into it
+        except FileNotFoundError:  # the former holder removed the empty folder
             if time.monotonic() > until:
                 raise
         except OSError as error:
             if error.errno not in NO_LOCKS:
                 raise
             print_notice(
-                f"{folder} lies on a file system without locks ({error.strerror}): nothing will keep another process from "
-                "writing into it at the same time, so start none there."
+                f"{folder} is on a file system without locks ({error.strerror}). Do not start another process that "
+                "writes to it at the same time."
             )
             return False
         else:
@@ -135,13 +135,13 @@ def _take(lock: FileLock, folder: Path, path: Path, way_out: str) -> bool:
 
 def _refusal(folder: Path, holder: Holder | None, way_out: str) -> str:
     if holder is None:
-        who, end = "Another process", "end it"
+        who, end = "Another process", "stop it"
     else:
         who = f"Process {holder.pid} on {holder.host}"
-        end = f"end it (kill {holder.pid}{'' if holder.host == socket.gethostname() else f', on {holder.host}'})"
+        end = f"stop it (kill {holder.pid}{'' if holder.host == socket.gethostname() else f', on {holder.host}'})"
     since = "" if holder is None else f" since {holder.since} ({holder.command})"
     return (
-        f"{who} has been writing into {folder}{since}; two at once would spoil what is there. Wait until it has ended, {end}, "
+        f"{who} is writing to {folder}{since}. Two writers would damage its files. Wait until it ends, {end}, "
         f"{way_out}. Nothing was changed."
     )
 
@@ -154,7 +154,7 @@ def _sign(path: Path, command: str) -> None:
 
 
 def _read_holder(path: Path) -> Holder | None:
-    """Who signed the lock's file; None where nobody did, or the file says something else."""
+    """The holder in the lock's file; None if there is none, or the file is invalid."""
     try:
         told = json.loads(path.read_text(encoding="utf-8"))
         return Holder(int(told["pid"]), *(printable(str(told[key]))[:400] for key in ("host", "since", "command")))
@@ -163,6 +163,6 @@ def _read_holder(path: Path) -> Holder | None:
 
 
 def _remove_empty(made: Iterable[Path]) -> None:
-    with suppress(OSError):  # something lies in it: it stays, with those above it
+    with suppress(OSError):  # it is not empty, so it remains with its parents
         for place in made:
             place.rmdir()

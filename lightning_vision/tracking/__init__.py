@@ -1,1 +1,1 @@
-"""What is followed while a run goes: loggers, its position in the stream, energy, progress."""
+"""Loggers, the position in the stream, energy and progress of a run."""

@@ -1,4 +1,4 @@
-"""Seconds, kWh and CO2-equivalents of each task of a run, measured with CodeCarbon offline."""
+"""Seconds, kWh and CO2 equivalents of each task of a run, measured with CodeCarbon offline."""
 
 import os
 import threading
@@ -24,7 +24,7 @@ JOULES_PER_KWH = 3.6e6
 
 @dataclass(frozen=True)
 class Usage:
-    """What something took. None means that it was not measured, and adds nothing to a sum of measured ones."""
+    """Time and energy. None means not measured; in a sum with measured values it counts as 0."""
 
     seconds: float = 0.0
     energy_kwh: float | None = None
@@ -44,10 +44,10 @@ def _sum(first: float | None, second: float | None) -> float | None:
 
 
 class Task:
-    """A task under measurement. Its figures reach to the last lap; after the block, to its end.
+    """A task under measurement. During the block its figures are those up to the last lap.
 
     Args:
-        name: Goes into the column `task_name` of emissions.csv.
+        name: Value of the column `task_name` in emissions.csv.
         earlier: What the task had taken before the process was killed and resumed.
     """
 
@@ -62,41 +62,41 @@ class Task:
 
     @property
     def energy_kwh(self) -> float | None:
-        """Energy, None where this process does not measure."""
+        """Energy; None if this process does not measure it."""
         return self.used.energy_kwh
 
     @property
     def co2eq_kg(self) -> float | None:
-        """Emissions of that energy, None where this process does not measure."""
+        """Emissions; None if this process does not measure them."""
         return self.used.co2eq_kg
 
 
 class EnergyMeter:
-    """Measures one task after the other and writes a row for each to emissions.csv.
+    """Measure tasks one after the other, and write a row for each to emissions.csv.
 
-    One CodeCarbon tracker serves the whole process. It is offline, measures the whole machine, and writes nothing by
-    itself. The file has CodeCarbon's columns with `task_name` before them; energy, emissions, duration and power are
-    those of the row alone. A task that lasts longer than `lap_seconds`, or in which `lap` is called, has several rows
-    of its name, which add up to it.
+    One CodeCarbon tracker is used for the whole process. It is offline, measures the whole machine, and writes no
+    files. emissions.csv has CodeCarbon's columns with `task_name` before them; energy, emissions, duration and power
+    are those of the row. A task that lasts longer than `lap_seconds`, or in which `lap` is called, has several rows,
+    which add up to the total.
 
-    Only local rank 0 of a node measures (a second tracker would count the node twice): `emissions.csv` on node 0,
-    `emissions.node1.csv` and so on elsewhere. Other ranks take the time only. Where CodeCarbon fails, the run goes on
-    without figures of energy and a warning says so.
+    Only local rank 0 of a node measures, because a second tracker would count the node twice: `emissions.csv` on node
+    0, `emissions.node1.csv` and so on for others. Other ranks measure only the time. If CodeCarbon fails, a warning is
+    printed and the run continues without figures of energy.
 
     Args:
-        run_directory: Where emissions.csv is written; made if need be.
+        run_directory: Folder of emissions.csv; it is created if necessary.
         country: A 3-letter ISO code or an English name, see `check_country`.
-        power_watts: The power of all the machine's processors at full load. CodeCarbon then takes
-            power_watts * (0.1 + 0.9 * load^3) as their power, instead of a processor's power from its own table (or 4 W
-            a thread) and also instead of a power counter. Memory (a constant) and graphics cards are added as before.
-        enabled: False: nothing is loaded, only the time is taken.
+        power_watts: The power of all processors of the machine at full load. Their power is then computed as
+            power_watts * (0.1 + 0.9 * load^3), instead of from CodeCarbon's table (or 4 W per thread) or a power
+            counter. Memory (a constant) and graphics cards are added as before.
+        enabled: If False, nothing is loaded and only the time is measured.
         local_rank: Rank of this process on its node.
         node_rank: Number of the node.
-        lap_seconds: A lap is taken by itself this often. CodeCarbon reads the processor's energy counter only when a
-            task ends, and the counter (RAPL) starts again from zero about every 20 minutes at full load.
+        lap_seconds: Interval of automatic laps. CodeCarbon reads the processor's energy counter (RAPL) only at the end
+            of a task, and the counter overflows about every 20 minutes at full load.
 
     Raises:
-        ConfigError: The country is not known or the power is not positive.
+        ConfigError: The country is unknown or the power is not positive.
     """
 
     def __init__(
@@ -134,18 +134,18 @@ class EnergyMeter:
 
     @property
     def mode(self) -> Literal["measured", "estimated"] | None:
-        """Whether any power counter is read, or all is estimated from the load. None where energy is off."""
+        """`measured` if any power counter is read, otherwise `estimated`. None if energy is not measured."""
         if not self.enabled:
             return None
         return "measured" if self._counters else "estimated"
 
     @cached_property
     def grid_gco2_per_kwh(self) -> float | None:
-        """Grams of CO2-equivalent for a kWh of the country's electricity. None where energy is off."""
+        """Grams of CO2 equivalent per kWh of the country's electricity. None if energy is not measured."""
         return carbon_intensity(self.country) if self.enabled else None
 
     def start(self) -> None:
-        """Loads CodeCarbon and looks for power counters (1 to 2 s), so that no task pays for it; does so once."""
+        """Load CodeCarbon and find power counters (1 to 2 s) once, outside of any task."""
         if self._tracker is not None or not self._measures:
             return
         from codecarbon import OfflineEmissionsTracker
@@ -187,7 +187,7 @@ class EnergyMeter:
 
     @contextmanager
     def task(self, name: str, earlier: Usage | None = None) -> Iterator[Task]:
-        """Measures the block; an error in it ends the task too, and its row is written.
+        """Measure the block; if it raises an error, the row is written too.
 
         Args:
             name: Written to the column `task_name`.
@@ -215,9 +215,9 @@ class EnergyMeter:
             raise self._late_error
 
     def lap(self) -> None:
-        """Writes a row for the open task up to now and measures on: a kill loses no more than what follows.
+        """Write a row for the open task up to now and continue, so that a kill loses only later figures.
 
-        To be called when a checkpoint is saved. Outside a task it does nothing.
+        Call it when a checkpoint is saved. Outside of a task it has no effect.
         """
         with self._lock:
             if self._task is not None:
@@ -289,8 +289,8 @@ class EnergyMeter:
     def _give_up(self, error: Exception) -> None:
         self._measures, self._tracker = False, None
         warnings.warn(
-            f"Energy is not measured any more: CodeCarbon failed ({type(error).__name__}: {error}). The run goes on; "
-            "its figures of energy end here.",
+            f"Energy is no longer measured, because CodeCarbon failed ({type(error).__name__}: {error}). The run "
+            "continues without figures of energy.",
             stacklevel=3,
         )
 

@@ -15,7 +15,7 @@ from lightning_vision.tracking.stream_position import StreamPosition, follow_str
 
 
 def is_rank_zero() -> bool:
-    """Whether this process writes what all share."""
+    """Whether this process writes shared files."""
     return getattr(rank_zero_only, "rank", 0) == 0
 
 
@@ -28,13 +28,13 @@ def log_experience(
     tables: Mapping[str, "pd.DataFrame"] | None = None,
     artifacts: Mapping[str, Path] | None = None,
 ) -> None:
-    """Logs what is known at the end of an experience: one row at the last step.
+    """Log the figures of a finished experience as one row at the last step.
 
     Args:
-        loggers: The run's loggers; each is made to follow `position`.
+        loggers: The run's loggers, which then follow `position`.
         position: The experience that ended.
-        scalars: By key; those that are None are left out.
-        images: Image files by key; only W&B takes them, as it takes the following.
+        scalars: Values by key; None is omitted.
+        images: Image files by key; like the following, for W&B only.
         tables: Tables by key.
         artifacts: Files by key, logged as artifacts of the run ("confusion/matrix": `<run>-confusion-matrix`).
     """
@@ -63,7 +63,7 @@ def resume_loggers(loggers: Iterable[Logger], step: int) -> None:
 
 
 def close_loggers(loggers: Iterable[Logger]) -> None:
-    """Ends the W&B runs among the loggers, so that all is on the disk and the next run of the process is its own."""
+    """End the W&B runs among the loggers, so that all data is on disk and the next run of the process is separate."""
     for logger in loggers:
         if isinstance(logger, WandbLogger) and is_rank_zero():
             logger.experiment.finish()

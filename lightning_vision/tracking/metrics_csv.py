@@ -15,12 +15,12 @@ from lightning_vision.tracking.stream_position import EXPERIENCE_KEY
 
 
 class MetricsCSV(Logger):
-    """Writes metrics.csv: a row for each step of each experience, at once, so that a kill -9 takes nothing.
+    """Write metrics.csv: a row for each step of each experience, immediately, so that a kill -9 loses none.
 
-    Unlike Lightning's CSVLogger it goes on with an existing file, and deletes none.
+    Unlike Lightning's CSVLogger it continues an existing file and deletes none.
 
     Args:
-        run_directory: Where metrics.csv is written; made if need be.
+        run_directory: Folder of metrics.csv; it is created if necessary.
     """
 
     def __init__(self, run_directory: Path) -> None:
@@ -37,7 +37,7 @@ class MetricsCSV(Logger):
     @property
     @override
     def version(self) -> str:
-        """Empty: a run directory holds one run."""
+        """Empty, because a run directory contains one run."""
         return ""
 
     @property
@@ -49,12 +49,12 @@ class MetricsCSV(Logger):
     @override
     @rank_zero_only
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        """Writes nothing: config.yaml has them."""
+        """Write nothing, because they are in config.yaml."""
 
     @override
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
-        """Writes a row, or adds to the last one if that has the same step and experience.
+        """Write a row, or add to the last row if it has the same step and experience.
 
         Raises:
             TrainingError: The file cannot be written.
@@ -70,7 +70,7 @@ class MetricsCSV(Logger):
 
     @rank_zero_only
     def resume_at(self, step: int) -> None:
-        """Drops the rows beyond the stream step of the checkpoint from which the run goes on."""
+        """Drop the rows after the stream step of the checkpoint from which the run resumes."""
         self._rows.keep(lambda row: int(row.get("step", 0)) <= step)
 
 

@@ -1,4 +1,4 @@
-"""Where a run is: the experience, the epoch, the time left. A live line in a terminal, plain lines elsewhere."""
+"""Progress of a run: experience, epoch, remaining time. A live line in a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 
 class StreamProgress(Callback):
-    """Shows the run's progress; only rank 0 speaks.
+    """Show the run's progress on rank 0.
 
     Args:
-        console: Where to; standard output if not given.
-        enabled: False: only what ``say`` is given.
+        console: The console; standard output by default.
+        enabled: If False, only messages of ``say`` are shown.
     """
 
     def __init__(self, console: Console | None = None, enabled: bool = True) -> None:
@@ -45,7 +45,7 @@ class StreamProgress(Callback):
             done: Experiences finished by an earlier part of the run.
         """
         self._plan = plan
-        self._title = "before the first experience" if not done else "going on"
+        self._title = "before the first experience" if not done else "resumed"
         self._start_clock(done)
         if self.enabled and self.console.is_terminal:
             self._live = Progress(
@@ -61,7 +61,7 @@ class StreamProgress(Callback):
         self._started = time.monotonic()
 
     def close(self) -> None:
-        """Take the live line away."""
+        """Remove the live line."""
         if self._live is not None:
             self._live.stop()
             self._live = None
@@ -72,7 +72,7 @@ class StreamProgress(Callback):
             self.console.print(escape(text), soft_wrap=True)
 
     def experience(self, experience: Experience) -> None:
-        """An experience begins. What was evaluated before the first is not in the plan."""
+        """An experience begins. Evaluation before the first one is not in the plan."""
         if self._done_at_start == sum(self._plan[: experience.index]):
             self._start_clock(experience.index)
         self._title = f"experience {experience.index + 1} of {len(self._plan)} ({experience.name})"
@@ -108,7 +108,7 @@ class StreamProgress(Callback):
     # ---- callbacks -------------------------------------------------------------------------------------------------
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """The figures of the epoch before, which are complete only now, and the number of this one."""
+        """The figures of the previous epoch, which are complete now, and the number of this one."""
         self._report(trainer)
         self._unreported = True
         of = f" of {trainer.max_epochs}" if trainer.max_epochs and trainer.max_epochs > 0 else ""
@@ -131,7 +131,7 @@ class StreamProgress(Callback):
         self._report(trainer)
 
     def _report(self, trainer: Trainer) -> None:
-        """An epoch's figures, as a line where there is no live one."""
+        """An epoch's figures, as a line if there is no live line."""
         unreported, self._unreported = self._unreported, False
         if unreported and self.enabled and self._live is None:
             keys = (("loss", "train/loss"), ("validation accuracy", "val/accuracy"))
@@ -157,7 +157,7 @@ class StreamProgress(Callback):
         self._show(self._detail)
 
     def _left(self) -> str:
-        """The time left, from the work done since the start."""
+        """The remaining time, estimated from the work since the start."""
         worked, total = self._done - self._done_at_start, sum(self._plan)
         if worked <= 0:
             return ""
@@ -179,7 +179,7 @@ class StreamProgress(Callback):
 
 
 def make_console() -> Console:
-    """Standard output; where it is no terminal, wide enough for the tables."""
+    """Standard output; if it is not a terminal, wide enough for the tables."""
     console = Console(highlight=False)
     return console if console.is_terminal else Console(highlight=False, width=max(console.width, 110))
 

@@ -1,4 +1,4 @@
-"""Where in the stream a run is, as an axis of everything that is logged."""
+"""The position of a run in the stream, as an axis of everything that is logged."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ STEP_KEY = "stream/step"
 
 @dataclass
 class StreamPosition:
-    """Where in the stream a run is: changed by the run, read by every logger that follows it.
+    """The position in the stream: changed by the run, read by every logger that follows it.
 
     Args:
         experience: Number of the experience that is being learned.
-        step_offset: Steps of all experiences before it: each has its own Trainer, whose global_step begins at 0.
+        step_offset: Steps of all former experiences, because each has its own Trainer, whose global_step begins at 0.
     """
 
     experience: int = 0
@@ -28,7 +28,7 @@ class StreamPosition:
 
 
 class _StreamLog:
-    """Stands before a logger's `log_metrics`."""
+    """A wrapper of a logger's `log_metrics`."""
 
     def __init__(self, log: Callable[..., None], position: StreamPosition) -> None:
         self.log = log
@@ -43,11 +43,11 @@ class _StreamLog:
 
 
 def follow_stream(logger: Logger, position: StreamPosition) -> None:
-    """Makes a logger count its steps over the whole stream; works with any Lightning logger.
+    """Make a Lightning logger count its steps over the whole stream.
 
     `log_metrics(metrics, step)` then adds `position.step_offset` to the step, and "stream/experience" and "stream/step"
-    to the metrics. The step never runs backwards: an earlier one is logged at the last, and so is one that is None.
-    A second call for the same logger gives it another position.
+    to the metrics. The step never decreases: an earlier step, or None, is logged as the last one. A second call for the
+    same logger replaces the position.
     """
     log = vars(logger).get("log_metrics")
     if isinstance(log, _StreamLog):

@@ -17,7 +17,7 @@ from lightning_vision.terminal.messages import print_line
 from lightning_vision.tracking.loggers import is_rank_zero
 from lightning_vision.tracking.stream_position import EXPERIENCE_KEY, STEP_KEY
 
-# What is logged once an experience, and drawn over the experiences rather than over the steps.
+# Values that are logged once per experience and drawn over experiences instead of steps.
 ONCE_AN_EXPERIENCE = ("stream/", "test/", "energy/", "confusion/", "examples/", "explain/")
 
 
@@ -36,7 +36,7 @@ MASK = "***"
 
 
 class StreamWandbLogger(WandbLogger):
-    """Lightning's W&B logger, whose charts have the stream's own x axes and whose config keeps no secrets."""
+    """Lightning's W&B logger, with x axes of the stream and without secrets in the config."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -45,19 +45,19 @@ class StreamWandbLogger(WandbLogger):
     @override
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
-        """Logs a row. Metrics, images and tables are drawn over the experiences or over the stream's steps."""
+        """Log a row. Metrics, images and tables are drawn over experiences or steps of the stream."""
         for name in metrics:
             if name not in self._with_axis:
-                # By full names: where two patterns fit a name ("*" fits all), W&B takes either, as chance has it.
+                # Full names, because W&B picks an arbitrary pattern if two match a name ("*" matches all).
                 self.experiment.define_metric(name, step_metric=_axis(name))
                 self._with_axis.add(name)
-        # Without a step: it would be logged once more as trainer/global_step, whose name says another thing.
+        # Without a step, which would be logged again under the misleading name trainer/global_step.
         super().log_metrics(metrics)
 
     @override
     @rank_zero_only
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        """Adds to the config, secrets masked."""
+        """Add to the config with masked secrets."""
         self.experiment.config.update(mask_secrets(dict(params if isinstance(params, Mapping) else vars(params))))
 
 
@@ -66,7 +66,7 @@ def _axis(name: str) -> str:
 
 
 def earlier_run_id(run_dir: Path) -> str | None:
-    """The id of the first W&B run below a folder, to be gone on with; None if there is none."""
+    """The id of the first W&B run in a folder, for resuming; None if there is none."""
     first = min(run_dir.glob("wandb/*run-*"), default=None)
     return None if first is None else first.name.rsplit("-", 1)[-1]
 
@@ -81,23 +81,23 @@ def make_wandb_logger(
     project: str = "lightning_vision",
     run_id: str | None = None,
 ) -> StreamWandbLogger:
-    """Starts a W&B run below `<run_dir>/wandb`, offline unless asked otherwise.
+    """Start a W&B run in `<run_dir>/wandb`, offline by default.
 
-    An online run that finds no login or no server within half a minute becomes an offline one, with a printed line;
-    nothing is ever asked. Rows reach the disk within a second. On other ranks than 0 no run is started.
+    An online run without a login or a reachable server within half a minute becomes an offline run with a message;
+    there are no prompts. Rows are on the disk within a second. Only rank 0 starts a run.
 
     Args:
-        run_dir: The run directory; made if need be.
+        run_dir: The run directory; it is created if necessary.
         name: Name of the run.
-        group: The comparison that it belongs to.
-        job_type: Its learning strategy.
+        group: The comparison of the run.
+        job_type: The learning strategy.
         config: The whole config; values under keys that end in token, password, api_key and the like are masked.
-        mode: "offline", "online" or "disabled"; None: the environment variable WANDB_MODE, else offline.
-        project: W&B's project; the environment variable WANDB_PROJECT goes before it.
+        mode: "offline", "online" or "disabled"; None: the environment variable WANDB_MODE, otherwise offline.
+        project: W&B's project; the environment variable WANDB_PROJECT overrides it.
         run_id: Id of the run that is resumed (`logger.version` of the first part): `wandb sync` joins the parts.
 
     Raises:
-        ConfigError: The mode is not known.
+        ConfigError: The mode is unknown.
     """
     asked = mode or os.environ.get("WANDB_MODE") or "offline"
     if asked not in WANDB_MODES:
@@ -142,7 +142,7 @@ def _start_run(mode: str, options: dict[str, Any]) -> Any:
             except wandb.Error as error:
                 reason = _first_line(error)
         print_line(
-            f"W&B stays offline ({reason}); send the run later with: wandb sync {options['dir']}/wandb/offline-run-*"
+            f"W&B is offline ({reason}). Upload the run later with: wandb sync {options['dir']}/wandb/offline-run-*"
         )
     options["mode"] = "disabled" if mode == "disabled" else "offline"
     try:
@@ -155,7 +155,7 @@ def _start_run(mode: str, options: dict[str, Any]) -> Any:
 
 
 def _login_problem() -> str:
-    """Why no online run can be started, empty if one can; asks nothing and takes 10 s at most."""
+    """Why no online run can be started; empty if one can. Never prompts and takes at most 10 s."""
     import wandb
 
     settings = wandb.setup().settings

@@ -110,7 +110,7 @@ class TestCacheFolder:
         assert cache_folder(root).is_relative_to(tmp_path / "home" / "lightning_vision")
         (tmp_path / "file").write_text("")
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-        with pytest.raises(ConfigError, match=r"No folder to keep caches.*data\.cache_dir"):
+        with pytest.raises(ConfigError, match=r"No writable folder for caches.*data\.cache_dir"):
             cache_folder(root)
 
     def test_nothing_is_written_into_the_data(self, tmp_path: Path) -> None:

@@ -187,8 +187,8 @@ class TestPrinted:
             "evaluation transform",
             "Class weights in the loss: from",
             "Leaks: ",
-            "has another label than its copy",
-            "Left out: 1 file, empty.",
+            "has a different label than its copy",
+            "Skipped: 1 file, empty.",
         ):
             assert words in text, words
 
@@ -205,7 +205,7 @@ class TestPrinted:
         assert "The largest and the smallest of 3 classes" in text and "dogs" not in text.split("The stream")[0]
         many = Leaks(pairs=[LeakPair("near", 0, row, row % 3) for row in range(1, 9)])
         text = printed(DataReport(**{**vars(report), "leaks": many}))
-        assert "looks like (1 bit of 64 differ)" in text and "and 3 more, which the page shows" in text
+        assert "looks like (1 bit of 64 differ)" in text and "and 3 more; see the page" in text
 
     def test_a_narrow_terminal(self, report: DataReport) -> None:
         assert "birds" in printed(report, width=40)

@@ -116,7 +116,7 @@ def test_a_small_confusion_matrix_shows_counts_recall_and_accuracy() -> None:
     figure = figures.confusion_figure([[7, 1, 0], [0, 2000, 0], [0, 0, 0]], ["a", "b", "c"], "Title")
     texts = [text.get_text() for text in figure.axes[0].texts]
     assert {"7", "1", "2,000", "recall", "88 %", "100 %", "-", "Title"} <= set(texts)
-    assert "2,007 of 2,008 images right (100.0 %)" in texts
+    assert "2,007 of 2,008 images correct (100.0 %)" in texts
     assert (figure.axes[0].get_ylabel(), figure.axes[0].get_xlabel()) == ("true class", "predicted class")
 
 
@@ -206,8 +206,8 @@ def test_a_sweep_is_sorted_and_marks_the_base_and_the_picked_one() -> None:
     assert legend is not None
     assert [text.get_text() for text in legend.get_texts()] == [
         "after the last experience",
-        "base, before any movement (75.0 %)",
-        "picked on validation: 0.0001 (90.0 %)",
+        "base, before any update (75.0 %)",
+        "selected on validation data: 0.0001 (90.0 %)",
     ]
 
 
@@ -259,7 +259,7 @@ def test_hostile_names_are_drawn_as_they_are_and_written_as_files(tmp_path: Path
         (lambda: figures.confusion_figure(np.zeros((0, 0)), []), r"shape \(0, 0\)"),
         (lambda: figures.accuracy_matrix_figure(np.eye(2), ["a"]), r"1 experience names.*found the shape \(2, 2\)"),
         (lambda: figures.sweep_figure([1e-5], [0.1, 0.2], None, None), r"shapes \(1,\) and \(2,\)"),
-        (lambda: figures.sweep_figure([-1e-5], [0.1], None, None), r"from 0 on.*-1e-05"),
+        (lambda: figures.sweep_figure([-1e-5], [0.1], None, None), r"finite and not negative.*-1e-05"),
         (lambda: figures.errors_figure([], [("a", "b", 0.5)]), "0 images and 1 captions"),
         (lambda: figures.errors_figure([np.zeros((2, 5, 5), np.uint8)], [("a", "b", 0.5)]), r"shape \(2, 5, 5\)"),
     ],
@@ -271,7 +271,7 @@ def test_what_does_not_fit_together_is_named(draw: Callable[[], Figure], said: s
 
 def test_pyplot_is_never_loaded(tmp_path: Path) -> None:
     program = (
-        "import sys; from lightning_vision import images\n"
+        "import sys; from lightning_vision.drawing import figures\n"
         f"figures.save_confusion_figure([[1, 0], [0, 1]], ['a', 'b'], {str(tmp_path / 'c.png')!r})\n"
         "sys.exit('matplotlib.pyplot' in sys.modules)"
     )

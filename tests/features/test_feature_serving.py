@@ -274,7 +274,8 @@ def test_a_disk_that_is_too_full_for_the_measurements_costs_nothing_but_them(
     assert features.cached and features.computed == 67
     said = capsys.readouterr().err
     assert (
-        "Measurements of this machine cannot be kept in" in said and "how long features take cannot be kept in" in said
+        "Measurements of this machine cannot be stored in" in said
+        and "how long features take cannot be stored in" in said
     )
     assert not list(tmp_path.rglob("feature_pass.json")) and not list(tmp_path.rglob("pace.txt"))
 

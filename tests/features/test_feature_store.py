@@ -128,7 +128,7 @@ class TestTable:
         with small_files_only(2):
             table.pace = 0.25
         assert table.pace == 0 and not table.missing(table.places(keys(3))).any()
-        assert "how long features take cannot be kept in" in capsys.readouterr().err
+        assert "how long features take cannot be stored in" in capsys.readouterr().err
 
     def test_pace(self, tmp_path: Path) -> None:
         table = opened(tmp_path)

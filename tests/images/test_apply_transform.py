@@ -165,5 +165,5 @@ class TestAnnotations:
     def test_a_map_of_another_size(self) -> None:
         pixels, known = self.image()
         wrong = known._replace(saliency=torch.zeros(1, 60, 50, dtype=torch.uint8))
-        with pytest.raises(DataError, match="A saliency map of 50 x 60 pixels belongs to an image of 100 x 60"):
+        with pytest.raises(DataError, match="A saliency map of 50 x 60 pixels does not match its image of 100 x 60"):
             transform_annotated(v2.Identity(), pixels, wrong)

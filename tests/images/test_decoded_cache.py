@@ -175,7 +175,7 @@ def test_a_full_disk_costs_the_cache_and_not_the_run(photos: Path, tmp_path: Pat
     given = [sys.executable, "-c", FILL, str(photos), str(disk), str(images)]
     done = subprocess.run([*alone, "sh", "-c", command, "sh", *given], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
-    assert done.stderr.count("Decoded images cannot be kept in") == 1 and "No space left on device" in done.stderr
+    assert done.stderr.count("Cannot store decoded images in") == 1 and "No space left on device" in done.stderr
     assert "Traceback" not in done.stderr, "at the end of the process either"
     kept = int(done.stdout.split()[1])
     assert 0 < kept < 20
@@ -191,7 +191,7 @@ def test_a_file_that_cannot_be_made_costs_the_cache_and_not_the_run(
     inspected = ImageFolder(photos, cache_dir=tmp_path / "other", image_size=28, num_workers=0, stream=Joint())
     with small_files_only(inspected.cache_path.stat().st_size if inspected.cache_path else 0):
         data = read(photos, cache_dir=tmp_path / "other")
-    assert "Decoded images cannot be kept" in capsys.readouterr().err
+    assert "Cannot store decoded images" in capsys.readouterr().err
     assert torch.equal(epoch(data), whole)
 
 

@@ -79,7 +79,7 @@ def test_sixteen_bits_are_not_clipped(tmp_path: Path) -> None:
 
 
 def test_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"gone\.jpg is not there any more"):
+    with pytest.raises(DataError, match=r"gone\.jpg does not exist any more"):
         decode(tmp_path / "gone.jpg")
     (tmp_path / "text.jpg").write_text("no image")
     with pytest.raises(DataError, match=r"text\.jpg cannot be decoded .*UnidentifiedImageError.* Repair or remove it"):

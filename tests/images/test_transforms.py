@@ -62,12 +62,12 @@ def test_a_quarter_turn_keeps_every_pixel() -> None:
 @pytest.mark.parametrize(
     ("asked", "words"),
     [
-        (["horizontal_flipp"], "no transform 'horizontal_flipp'. Near names: horizontal_flip"),
-        (["RandomHorizontalFlop"], "Near names: RandomHorizontalFlip"),
-        ([{"rotation": {"degres": 3}}], "rotation refuses the options {'degres': 3}"),
-        ([{"CenterCrop": {}}], "CenterCrop refuses the options"),
+        (["horizontal_flipp"], "no transform 'horizontal_flipp'. Similar names: horizontal_flip"),
+        (["RandomHorizontalFlop"], "Similar names: RandomHorizontalFlip"),
+        ([{"rotation": {"degres": 3}}], "rotation does not accept the options {'degres': 3}"),
+        ([{"CenterCrop": {}}], "CenterCrop does not accept the options"),
         (["nowhere.Flip"], "nowhere.Flip cannot be imported"),
-        (["builtins.dict"], "dict is no transform"),
+        (["builtins.dict"], "dict is not a transform"),
         ([["resize"]], "expected the name of a transform"),
         ([{"resize": None, "zoom": None}], "expected the name of a transform"),
     ],
@@ -115,7 +115,7 @@ class TestBatchTransforms:
     def test_a_number_of_classes_that_is_pinned_must_be_the_classifiers(self) -> None:
         transform = BatchTransforms([{"MixUp": {"num_classes": 2}}], 8)
         transform.check_classes(2)
-        with pytest.raises(ConfigError, match=r"MixUp has num_classes=2, and the classifier tells 3 classes apart"):
+        with pytest.raises(ConfigError, match=r"MixUp has num_classes=2, but the classifier has 3 classes"):
             transform.check_classes(3)
 
     def test_a_single_image_stays_as_it_is(self) -> None:

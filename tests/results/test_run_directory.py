@@ -153,7 +153,7 @@ class TestWriteAtomically:
     def test_a_full_disk_changes_nothing(self, tmp_path: Path) -> None:
         path = tmp_path / "figures.csv"
         path.write_text("old")
-        refused = pytest.raises(TrainingError, match=r"could not be written.*unchanged.*--ckpt_path last")
+        refused = pytest.raises(TrainingError, match=r"Cannot write .*unchanged.*--ckpt_path last")
         with small_files_only(1000), refused:
             write_atomically(path, writer(b"x" * 5000))
         assert path.read_text() == "old"

@@ -97,7 +97,7 @@ def test_facts_of_other_settings_are_others(files: dict[str, Path], tmp_path: Pa
 def test_what_may_depend_on_more_than_its_settings_is_refused(files: dict[str, Path], tmp_path: Path) -> None:
     exponent = 2
     for look in (Reader().__call__, lambda file: int(file.read_text()) ** exponent):
-        with pytest.raises(TypeError, match="use a plain function"):
+        with pytest.raises(TypeError, match="Use a plain function"):
             facts_of_files(files, look, tmp_path, "powers", "reading", workers=1)
 
 
@@ -107,4 +107,4 @@ def test_a_full_disk_costs_the_facts_and_not_the_run(
     with small_files_only(10):
         facts, _ = facts_of_files(files, to_the_power, tmp_path, "powers", "reading", workers=1, exponent=2)
     assert facts["sub/c"] == 4 and not list(tmp_path.glob("powers*.json"))
-    assert "Facts on files cannot be kept in" in capsys.readouterr().err
+    assert "Facts about files cannot be stored in" in capsys.readouterr().err

@@ -72,11 +72,9 @@ class TestOnlyWriter:
         with pytest.raises(ConfigError) as refused, only_writer(tmp_path / "run", "", way_out=WAY_OUT):
             pytest.fail("two writers")
         said = str(refused.value)
-        assert (
-            f"Process {process.pid} on {socket.gethostname()} has been writing into {tmp_path / 'run'} since 2" in said
-        )
+        assert f"Process {process.pid} on {socket.gethostname()} is writing to {tmp_path / 'run'} since 2" in said
         assert "(lightning-vision fit --data=Digits)" in said
-        assert f"end it (kill {process.pid}), or give another --output" in said
+        assert f"stop it (kill {process.pid}), or give another --output" in said
         process.kill()
         process.join()
         child = int((tmp_path / "run" / "child").read_text())
@@ -96,7 +94,7 @@ class TestOnlyWriter:
         process = holder(tmp_path / "run", 1.5)
         with only_writer(tmp_path / "run", "mine", way_out=WAY_OUT):
             assert json.loads((tmp_path / "run" / LOCK).read_text())["pid"] == os.getpid()
-        assert f"is held by process {process.pid} on" in capfd.readouterr().err
+        assert f"is in use by process {process.pid} on" in capfd.readouterr().err
 
     def test_a_folder_that_nothing_was_written_into_is_not_left_behind(self, tmp_path: Path) -> None:
         with only_writer(tmp_path / "some" / "where", "", way_out=WAY_OUT):
@@ -114,7 +112,9 @@ class TestOnlyWriter:
 
         monkeypatch.setattr(fcntl, "flock", flock)
         with only_writer(tmp_path, "", way_out=WAY_OUT):
-            assert "file system without locks (No locks available): nothing will keep" in capfd.readouterr().err
+            assert (
+                "file system without locks (No locks available). Do not start another process" in capfd.readouterr().err
+            )
         with pytest.raises(DataError, match=r"No locks available.*data\.cache_dir"), locked(tmp_path, "keys"):
             pytest.fail("not locked")
 
@@ -133,7 +133,7 @@ class TestOnlyWriter:
         for text in (json.dumps({**told, "command": "\x1b[2Jclear"}), "[]", "\x1b[2J"):
             (tmp_path / LOCK).write_text(text)
             with (
-                pytest.raises(ConfigError, match="writing into") as refused,
+                pytest.raises(ConfigError, match="writing to") as refused,
                 only_writer(tmp_path, "", way_out=WAY_OUT),
             ):
                 pytest.fail("two writers")

@@ -314,7 +314,7 @@ def test_online_falls_back_to_offline(
     logger.log_metrics({"train/loss": 0.5})
     close_loggers([logger])
     captured = capfd.readouterr()
-    assert captured.out.startswith("W&B stays offline (") and captured.out.count("\n") == 1
+    assert captured.out.startswith("W&B is offline (") and captured.out.count("\n") == 1
     assert "wandb sync" in captured.out and captured.err == ""
     assert FAKE_KEY not in captured.out
     assert read_offline_run(tmp_path / "run").history[0]["train/loss"] == 0.5
