@@ -10,7 +10,7 @@ class StayClose(Strategy):
     """Fine-tune near the former weights, L = CE + alpha/2 |w - w0|^2 over the backbone's P (L2-SP, arXiv 1802.01483).
 
     Args:
-        alpha: How strongly it is held.
+        alpha: Weight of the penalty.
     """
 
     w0: Tensor  # (P,)
