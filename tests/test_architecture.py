@@ -50,6 +50,10 @@ MAY_IMPORT = {
         *("data", "drawing", "images", "learning", "program", "report", "results", "storage", "terminal", "tracking"),
         *("datamodules", "strategies"),
     },
+    "api": {
+        *("comparison", "data", "data_report", "drawing", "explanation", "exporting", "images", "learning", "program"),
+        *("report", "results", "run", "storage", "terminal", "trust"),
+    },
     "cli": {"comparison", "deployed", "program", "terminal"},
     "testing": {"cli", "data", "images", "learning", "results", "run", "terminal"},
     "__main__": {"cli"},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,17 @@ from lightning_vision.results.run_directory import RunDirectory
 from lightning_vision.results.schema import Results
 from lightning_vision.tracking.loggers import log_experience
 from lightning_vision.tracking.stream_position import StreamPosition
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+LOGGED_AS = {
+    "confusion_matrix": "confusion/heatmap",
+    "accuracy_matrix": "stream/accuracy_matrix",
+    "curves": "stream/curves",
+    "sweep": "stream/sweep",
+}
+"""What W&B calls each figure."""
 
 
 def draw_run(
@@ -38,24 +50,44 @@ def draw_run(
         position: The last experience; only loggers ask for it.
     """
     # matplotlib takes a second to load: only a run that ends needs it.
-    from lightning_vision.drawing import figures
-    from lightning_vision.drawing.curves import save_curves_figure
+    from lightning_vision.drawing import canvas, figures
 
-    folder, names, title = directory.path, results.class_names, results.run.name
+    folder, names = directory.path, results.class_names
     matrix, accuracy = results.test.confusion_matrix, np.array(results.accuracy_matrix, dtype=np.float64)
-    figures.save_confusion_figure(
-        matrix, names, folder / "confusion_matrix.png", f"{title}: test set after the last experience"
-    )
     figures.confusion_csv(matrix, names, folder / "confusion_matrix.csv")
-    figures.save_accuracy_matrix_figure(accuracy, experiences, folder / "accuracy_matrix.png", title)
     figures.accuracy_matrix_csv(accuracy, experiences, folder / "accuracy_matrix.csv")
-    images: dict[str, Path] = {
-        "confusion/heatmap": folder / "confusion_matrix.png",
-        "stream/accuracy_matrix": folder / "accuracy_matrix.png",
+    images: dict[str, Path] = {}
+    for name, draw in figures_of(results, experiences, directory).items():
+        images[LOGGED_AS[name]] = folder / f"{name}.png"
+        canvas.save(draw(), folder / f"{name}.png")
+    if draw_errors(predictions, load_image, names, folder / "errors.png"):
+        images["examples/errors"] = folder / "errors.png"
+    if position is not None:
+        artifacts = {"confusion/matrix": folder / "confusion_matrix.csv"}
+        log_experience(loggers, position, {}, images=images, artifacts=artifacts)
+
+
+def figures_of(
+    results: Results, experiences: Sequence[str], directory: RunDirectory
+) -> dict[str, Callable[[], Figure]]:
+    """What draws each figure that a run's results and training curves give, by the name of its file.
+
+    Args:
+        results: The run after an experience.
+        experiences: The names of all that the stream has.
+        directory: Has the training curves, if there are any.
+    """
+    from lightning_vision.drawing import figures
+
+    title, accuracy = results.run.name, np.array(results.accuracy_matrix, dtype=np.float64)
+    drawn: dict[str, Callable[[], Figure]] = {
+        "confusion_matrix": lambda: figures.confusion_figure(
+            results.test.confusion_matrix, results.class_names, f"{title}: test set after the last experience"
+        ),
+        "accuracy_matrix": lambda: figures.accuracy_matrix_figure(accuracy, experiences, title),
     }
     if directory.metrics.is_file():
-        save_curves_figure(pd.read_csv(directory.metrics), experiences, folder / "curves.png", title)
-        images["stream/curves"] = folder / "curves.png"
+        drawn["curves"] = lambda: figures.curves_figure(pd.read_csv(directory.metrics), experiences, title)
     steps = {
         name: variant.value
         for name, variant in results.variants.items()
@@ -64,13 +96,8 @@ def draw_run(
     if len(steps) > 1 and len(steps) == len(results.variants):
         after = np.array([results.variants[name].test_accuracy[-1] for name in steps], dtype=np.float64)
         picked = steps.get((results.picked_variant or [None])[-1] or "")
-        figures.save_sweep_figure(list(steps.values()), after, results.accuracy_before, picked, folder / "sweep.png")
-        images["stream/sweep"] = folder / "sweep.png"
-    if draw_errors(predictions, load_image, names, folder / "errors.png"):
-        images["examples/errors"] = folder / "errors.png"
-    if position is not None:
-        artifacts = {"confusion/matrix": folder / "confusion_matrix.csv"}
-        log_experience(loggers, position, {}, images=images, artifacts=artifacts)
+        drawn["sweep"] = lambda: figures.sweep_figure(list(steps.values()), after, results.accuracy_before, picked)
+    return drawn
 
 
 def draw_errors(

@@ -22,7 +22,7 @@ def print_summary(results: Results, console: Console, most_classes: int = 20) ->
     strategy = run.strategy.class_path.rsplit(".", 1)[-1]
     console.print()
     console.rule(
-        f"{escape(run.name)}: {escape(strategy)}, {run.scenario}, {plural(run.experiences, 'experience')}, seed {run.seed}"
+        f"{escape(run.name)}: {escape(strategy)}, {escape(run.scenario)}, {plural(run.experiences, 'experience')}, seed {run.seed}"
     )
     if results.variants:
         _print_table(_variants(results), console)
@@ -45,7 +45,7 @@ def print_summary(results: Results, console: Console, most_classes: int = 20) ->
         how = "measured" if energy.mode == "measured" else "estimated from the load (no power counter was found)"
         grid = "" if energy.grid_gco2_per_kwh is None else f", {energy.grid_gco2_per_kwh:.0f} g CO2eq/kWh"
         console.print(
-            f"Energy was {how}; grid of {energy.country}{grid}. Total: {_kwh(totals.energy_kwh)} kWh, {_kwh(totals.co2eq_kg)} kg CO2eq."
+            f"Energy was {how}; grid of {escape(energy.country)}{grid}. Total: {_kwh(totals.energy_kwh)} kWh, {_kwh(totals.co2eq_kg)} kg CO2eq."
         )
     for note in results.notes:
         console.print(f"Note: {escape(note)}")
@@ -80,7 +80,7 @@ def _variants(results: Results) -> Table:
             span,
         )
         table.add_row(*(escape(cell) for cell in row), style="bold" if name == last else "")
-    table.caption = f"{last} was picked on validation data. Change and forgetting are in percentage points."
+    table.caption = f"{escape(str(last))} was picked on validation data. Change and forgetting are in percentage points."
     return table
 
 
