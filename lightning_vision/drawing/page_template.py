@@ -13,7 +13,7 @@ from lightning_vision.terminal.wording import figure, printable
 def page_environment() -> Environment:
     """The environment of the package's templates: text is escaped, and an undefined name is an error."""
     environment = Environment(
-        loader=PackageLoader("lightning_vision"),
+        loader=PackageLoader("lightning_vision.drawing"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

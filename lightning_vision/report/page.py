@@ -110,7 +110,7 @@ def _page(comparison: GatheredRuns, sections: list[Section]) -> str:
     }
 
     def part(name: str) -> str:
-        source, _, _ = PackageLoader("lightning_vision").get_source(environment, f"report/{name}")
+        source, _, _ = PackageLoader("lightning_vision.drawing").get_source(environment, f"report/{name}")
         return source
 
     saved = savings(comparison)
