@@ -11,6 +11,13 @@ from typing import TYPE_CHECKING, Any
 from lightning_vision import former_names
 
 if TYPE_CHECKING:
+    from lightning_vision.api.comparison import Comparison as Comparison
+    from lightning_vision.api.comparison import open_comparison as open_comparison
+    from lightning_vision.api.data_description import DataDescription as DataDescription
+    from lightning_vision.api.data_description import describe_data as describe_data
+    from lightning_vision.api.report import report as report
+    from lightning_vision.api.run import Run as Run
+    from lightning_vision.api.run import open_run as open_run
     from lightning_vision.data.batch import Batch as Batch
     from lightning_vision.data.datamodule import StreamDataModule as StreamDataModule
     from lightning_vision.data.scenarios import ClassIncremental as ClassIncremental
@@ -21,6 +28,11 @@ if TYPE_CHECKING:
     from lightning_vision.data.scenarios import Scenario as Scenario
     from lightning_vision.data.stream import Experience as Experience
     from lightning_vision.data.stream import Stream as Stream
+    from lightning_vision.errors import CheckpointError as CheckpointError
+    from lightning_vision.errors import ConfigError as ConfigError
+    from lightning_vision.errors import DataError as DataError
+    from lightning_vision.errors import TrainingError as TrainingError
+    from lightning_vision.errors import UserError as UserError
     from lightning_vision.learning.classifier import ContinualClassifier as ContinualClassifier
     from lightning_vision.learning.network import Network as Network
     from lightning_vision.learning.recipe import Moment as Moment
@@ -29,6 +41,14 @@ if TYPE_CHECKING:
     from lightning_vision.learning.strategy import Strategy as Strategy
 
 _HOMES = {
+    "Comparison": "api.comparison",
+    "DataDescription": "api.data_description",
+    "Run": "api.run",
+    "describe_data": "api.data_description",
+    "open_comparison": "api.comparison",
+    "open_run": "api.run",
+    "report": "api.report",
+    **dict.fromkeys(("CheckpointError", "ConfigError", "DataError", "TrainingError", "UserError"), "errors"),
     "Batch": "data.batch",
     "ContinualClassifier": "learning.classifier",
     "StreamDataModule": "data.datamodule",

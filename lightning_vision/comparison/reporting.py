@@ -27,14 +27,19 @@ def report(folders: Sequence[Path], output: Path, console: Console) -> tuple[Gat
     Raises:
         ConfigError: There is no run.
     """
-    comparison = gather(folders)
-    files = write_report(comparison, output, ImagesOfRuns())
+    comparison, files = build_report(folders, output)
     for group in comparison.groups:
         print_ranking(group, console)
     for left in comparison.left_out:
         console.print(escape(f"Left out: {left.path}: {left.reason}"))
     console.print(f"Report: {files.page}")
     return comparison, files
+
+
+def build_report(folders: Sequence[Path], output: Path) -> tuple[Comparison, ReportFiles]:
+    """Write the report of all runs below some folders; see ``report``."""
+    comparison = gather(folders)
+    return comparison, write_report(comparison, output, ImagesOfRuns())
 
 
 def print_ranking(group: Group, console: Console) -> None:

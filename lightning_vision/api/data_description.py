@@ -1,0 +1,48 @@
+"""What the data is like, as an object."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from lightning_vision.api.html_view import html_view
+from lightning_vision.data.datamodule import StreamDataModule
+from lightning_vision.data_report.page import write_page
+from lightning_vision.data_report.report import DataReport, describe
+from lightning_vision.data_report.terminal import print_report
+from lightning_vision.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class DataDescription:
+    """What ``lightning-vision data`` prints, and the page that it writes."""
+
+    report: DataReport
+    page: Path
+
+    def __repr__(self) -> str:
+        return f"DataDescription({self.report.source}: {int(self.report.totals.sum())} images, {self.page})"
+
+    def _repr_html_(self) -> str:
+        return html_view(lambda console: print_report(self.report, console))
+
+
+def describe_data(data: StreamDataModule, output: str | Path | None = None, seed: int = 0) -> DataDescription:
+    """Describe data: counts, sizes, the stream, leaks, what is odd; and write a page with sample images.
+
+    Args:
+        data: Any datamodule.
+        output: The HTML page that is written. Default: ``runs/data-<datamodule>.html``.
+        seed: Draws the images that are shown and measured.
+
+    Raises:
+        ConfigError: ``data`` is no datamodule, or ``output`` a folder.
+    """
+    if not isinstance(data, StreamDataModule):
+        raise ConfigError(f"describe_data: expected a StreamDataModule, found {type(data).__name__}.")
+    page = Path("runs", f"data-{type(data).__name__}.html") if output is None else Path(output)
+    if page.is_dir():
+        raise ConfigError(f"output: expected an HTML file, found the folder {page}.")
+    report = describe(data, seed)
+    write_page(report, data, page)
+    return DataDescription(report, page)
