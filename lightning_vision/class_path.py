@@ -2,7 +2,34 @@
 
 import inspect
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
+
+
+class BuiltWith:
+    """Keeps the arguments that an object was built with, of the outermost call, as they were given."""
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """Keep the arguments; lists and mappings among them are copied, so that they stay what they were."""
+        made = super().__new__(cls)
+        vars(made)["_built_with"] = (_copied(args), _copied(kwargs))
+        return made
+
+
+def arguments_of(thing: BuiltWith) -> dict[str, Any]:
+    """What an object was built with, by name; defaults that were not given are left out."""
+    args, kwargs = vars(thing)["_built_with"]
+    signature = inspect.signature(type(thing))
+    found = dict(signature.bind(*args, **kwargs).arguments)
+    for parameter in signature.parameters.values():
+        if parameter.kind is parameter.VAR_KEYWORD:
+            found |= found.pop(parameter.name, {})
+    return found
+
+
+def _copied(value: Any) -> Any:
+    if type(value) is dict:
+        return {key: _copied(item) for key, item in value.items()}
+    return type(value)(_copied(item) for item in value) if type(value) in (list, tuple) else value
 
 
 def class_path(thing: object) -> str:

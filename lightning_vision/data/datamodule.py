@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from torchvision.transforms import v2
 
 from lightning_vision.array_types import Rows
-from lightning_vision.class_path import class_path, init_args_of
+from lightning_vision.class_path import BuiltWith, class_path, init_args_of
 from lightning_vision.data.batch_order import Draw
 from lightning_vision.data.class_weights import weights_by_name
 from lightning_vision.data.data_problems import DataProblems
@@ -32,7 +32,7 @@ from lightning_vision.images.transforms import composed
 from lightning_vision.storage.cache_folder import cache_folder
 
 
-class StreamDataModule(LightningDataModule, ABC):
+class StreamDataModule(LightningDataModule, BuiltWith, ABC):
     """A stream of experiences from a sample table.
 
     A concrete datamodule writes ``read_samples``; one whose rows are not image files writes ``load_image`` too.

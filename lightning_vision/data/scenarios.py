@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from lightning_vision.array_types import Rows
-from lightning_vision.class_path import class_path
+from lightning_vision.class_path import BuiltWith, class_path
 from lightning_vision.data.sample_table import row_keys
 from lightning_vision.data.stratified_split import deal
 from lightning_vision.data.stream import Experience, Stream
@@ -18,7 +18,7 @@ from lightning_vision.seeding import derive_seed
 from lightning_vision.terminal.wording import few, listed, natural_key, near, nearest_first, plural
 
 
-class Scenario(ABC):
+class Scenario(BuiltWith, ABC):
     """Deals the rows of a split sample table to experiences. ``seed`` alone moves the stream's order."""
 
     full_matrix: ClassVar[bool] = True

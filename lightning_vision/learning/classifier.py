@@ -13,6 +13,7 @@ from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 
+from lightning_vision.class_path import BuiltWith
 from lightning_vision.data.batch import Batch
 from lightning_vision.data.stream import Experience
 from lightning_vision.errors import ConfigError
@@ -36,7 +37,7 @@ from lightning_vision.seeding import derive_seed
 Predict = Callable[[Tensor], Tensor | Mapping[str, Tensor]]
 
 
-class ContinualClassifier(LightningModule):
+class ContinualClassifier(LightningModule, BuiltWith):
     """A classifier that learns a stream of experiences with a learning strategy.
 
     A plain Trainer trains and evaluates the datamodule's current experience, with any callback and logger::

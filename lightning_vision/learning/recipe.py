@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from lightning_vision.class_path import BuiltWith
 from lightning_vision.data.datamodule import StreamDataModule
 from lightning_vision.data.stream import Experience
 from lightning_vision.errors import ConfigError
@@ -46,7 +47,7 @@ class Moment:
     """Says a sentence to the user and keeps it in the record."""
 
 
-class Recipe(Callback):
+class Recipe(Callback, BuiltWith):
     """A way of training that any gradient strategy can take.
 
     A recipe is a Lightning callback. Other callbacks are built anew for each stage; of a recipe there is one for the

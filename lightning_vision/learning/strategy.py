@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - torch's own custom
 
+from lightning_vision.class_path import BuiltWith
 from lightning_vision.data.batch import Batch
 from lightning_vision.data.process_group import sum_over_processes
 from lightning_vision.data.stream import Experience
@@ -19,7 +20,7 @@ from lightning_vision.seeding import derive_seed
 ALL_SCENARIOS = frozenset({"Joint", "InstanceIncremental", "ClassIncremental", "DomainIncremental", "FromColumn"})
 
 
-class Strategy(nn.Module):
+class Strategy(nn.Module, BuiltWith):
     """How the network learns from one experience. The defaults are full fine-tuning.
 
     A strategy is a module so that its buffers travel with the checkpoint. It holds no optimizer, no device, no
