@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,7 @@ def run_request(
             "weights, use model.base_checkpoint."
         )
     return RunRequest(
-        name=_run_name(config),
+        name=run_name(plain_config),
         root=Path(config.trainer.default_root_dir),
         config=plain_config,
         config_text=_config_text(parser, config),
@@ -87,14 +87,19 @@ def fit(
         launch.progress.say(f"Everything is in {launch.directory.path}")
 
 
-def _run_name(config: Namespace) -> str:
-    if config.run_name:
-        return safe_name(config.run_name)
-    scenario = config.data.init_args.get("stream")
+def run_name(config: Mapping[str, Any]) -> str:
+    """The run directory's name: the one that was given, or strategy, scenario and seed.
+
+    Args:
+        config: The options in plain values.
+    """
+    if config["run_name"]:
+        return safe_name(config["run_name"])
+    scenario = config["data"].get("init_args", {}).get("stream")
     words = [
-        short_name(config.model.strategy, "FullFineTune"),
+        short_name(config["model"]["strategy"], "FullFineTune"),
         short_name(scenario, "InstanceIncremental"),
-        f"seed={config.seed_everything}",
+        f"seed={config['seed_everything']}",
     ]
     if "WANDB_SWEEP_ID" in os.environ:  # the runs of a W&B sweep differ in options that are not in the name
         words.append(os.environ.get("WANDB_RUN_ID", ""))

@@ -15,6 +15,7 @@ from lightning_vision.program.foreign_config import take_foreign
 from lightning_vision.program.options import FROM_CHECKPOINT
 from lightning_vision.results.run_directory import RunDirectory
 from lightning_vision.results.same_options import with_earlier_defaults
+from lightning_vision.results.unwritten import without_unwritten
 from lightning_vision.storage.links_out import refuse_links_out
 from lightning_vision.terminal.messages import print_notice
 
@@ -43,9 +44,10 @@ def with_run_config(args: list[str]) -> Iterator[list[str]]:
     if {"--config", "-c"} & set(words) or not directory.config.is_file():
         yield args
         return
-    written = directory.read_config(tell=print_notice)
+    found = directory.read_config(tell=print_notice)
+    written = without_unwritten(found)
     taken = with_earlier_defaults(written if trusted else take_foreign(written, directory.config, named=words))
-    if trusted and taken == written:
+    if trusted and taken == found:
         yield [args[0], "--config", str(directory.config), *args[1:]]
         return
     with tempfile.TemporaryDirectory(prefix="lightning_vision-") as folder:

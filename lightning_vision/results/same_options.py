@@ -88,11 +88,17 @@ def compare_options(
             if old is not None and earlier.get(name, ABSENT) != old:
                 why = " (this version has no such option: finish the run with the version that started it)"
                 yield Difference(full, old, None, why if owner is not None else "")
-        elif old != new:
+        elif not _is_same(old, new):
             if name in earlier and old == earlier[name] and new == present.get(name):
                 yield Kept(full, old, new)
             else:
                 yield from _compare_values(old, new, full)
+
+
+def _is_same(old: Any, new: Any) -> bool:
+    """Whether two values are one, though a number was written as a word: ``--trainer.devices=1`` is."""
+    words = {type(old), type(new)} == {int, str}
+    return str(old) == str(new) if words else bool(old == new)
 
 
 def _compare_values(old: Any, new: Any, key: str) -> Iterator[Difference | Kept]:

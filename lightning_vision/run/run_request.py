@@ -12,6 +12,7 @@ from lightning_vision.class_path import class_path
 from lightning_vision.errors import ConfigError
 from lightning_vision.results.resume_options import binding
 from lightning_vision.results.run_directory import RunDirectory
+from lightning_vision.results.unwritten import is_marked
 from lightning_vision.tracking.country import check_country
 from lightning_vision.tracking.options import EnergyOptions, WandbOptions
 
@@ -85,7 +86,8 @@ class RunRequest:
         """
         config = self.config["model"].get(key)
         if isinstance(config, dict):
-            return {"class_path": config["class_path"], "init_args": config.get("init_args", {})}
+            path = class_path(thing) if is_marked(config["class_path"]) else config["class_path"]
+            return {"class_path": path, "init_args": config.get("init_args", {})}
         return {"class_path": class_path(thing), "init_args": {}}
 
 

@@ -1,0 +1,171 @@
+"""``fit``: run a stream from Python."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+from lightning_vision.api.run import Run
+from lightning_vision.class_path import arguments_of, class_path
+from lightning_vision.data.datamodule import StreamDataModule
+from lightning_vision.errors import ConfigError, UserError
+from lightning_vision.learning.classifier import ContinualClassifier
+from lightning_vision.learning.stop_signals import StopRequestedError
+from lightning_vision.learning.strategy import Strategy
+from lightning_vision.program.dispatch import prepare_process
+from lightning_vision.program.library_errors import explained
+from lightning_vision.program.python_fit import PythonFit, PythonOptions, config_folder
+from lightning_vision.program.stream_cli import without_own_words
+from lightning_vision.results.unwritten import MARK
+from lightning_vision.run.process_state import process_state_restored
+from lightning_vision.terminal.messages import muted
+
+_ONE_AT_A_TIME = threading.Lock()
+
+
+def fit(
+    data: StreamDataModule | str | Mapping[str, Any],
+    strategy: Strategy | str | Mapping[str, Any] | None = None,
+    *,
+    classifier: ContinualClassifier | None = None,
+    max_epochs: int | None = None,
+    trainer: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    name: str | None = None,
+    root: str | Path = "runs",
+    resume: bool | Literal["auto"] = False,
+    overwrite: bool = False,
+    keep_checkpoints: Literal["last", "all"] | int = "last",
+    stop_after: int | None = None,
+    wandb: Literal["offline", "online", "disabled"] | Mapping[str, Any] | None = None,
+    energy: bool | Mapping[str, Any] = True,
+    progress: bool = True,
+    **model: Any,
+) -> Run:
+    """Run a stream of experiences with one learning strategy, as ``lightning-vision fit`` does.
+
+    The objects that are given are not changed: the run builds its own, from the arguments that they were built with, or works
+    on copies. ``config.yaml`` in the run directory repeats the run from the command line; ``run.config.not_written`` names
+    what it cannot hold, such as a lambda.
+
+    Args:
+        data: The data; also ``{"class_path": ..., "init_args": {...}}`` as in a configuration.
+        strategy: The learning strategy, or its name; None: full fine-tuning.
+        classifier: A classifier that was built before, whose weights the run starts from, with its strategies and optimizers.
+        max_epochs: Epochs of each experience.
+        trainer: Options of Lightning's Trainer. Callbacks are copied for each stage; loggers are used as they are.
+        seed: Of all random draws but the split, which ``data`` has a seed for.
+        name: The run directory's name; None: strategy, scenario and seed.
+        root: The folder that the run directory is made in.
+        resume: True: continue the run of that name, or start it where nothing is saved; ``"auto"``: continue it if there is
+            one. A finished run is returned as it is.
+        overwrite: Delete a run of that name first.
+        keep_checkpoints: Of finished experiences: the base and the last, all, or the number of last ones.
+        stop_after: The number of the experience after which the run stops, to be resumed.
+        wandb: The mode, or ``{"mode": ..., "project": ..., "group": ...}``; None: the variable WANDB_MODE, else offline.
+        energy: False: only time is measured; ``{"country": ..., "power_watts": ...}``.
+        progress: False: nothing is printed.
+        **model: Further options of ``ContinualClassifier``: ``backbone``, ``pretrained``, ``base_strategy``, ``optimizer``, ...
+
+    Returns:
+        The run, finished unless ``stop_after`` says otherwise.
+
+    Raises:
+        UserError: Something that can be mended: ``lightning_vision.errors`` has the classes.
+        KeyboardInterrupt: The run was interrupted. What was learned is kept, and ``resume=True`` continues it.
+    """
+    if classifier is not None and (model or strategy is not None):
+        raise ConfigError(
+            f"A classifier was given, and with it {', '.join(model) or 'strategy'}: give these to ContinualClassifier(...)."
+        )
+    options = run_options(data, strategy, classifier, max_epochs, trainer, wandb, energy, progress, model)
+    options["trainer"].setdefault("default_root_dir", root)
+    options |= {
+        "seed_everything": seed,
+        "run_name": name,
+        "stop_after": stop_after,
+        "keep_checkpoints": keep_checkpoints,
+    }
+    parts = PythonOptions.of(options)
+    if classifier is not None:
+        weights = f"{MARK}the run starts from the weights of the {class_path(classifier)} that was given"
+        parts.marked["model.backbone_weights"] = weights
+    more = ["--overwrite=true"] if overwrite else []
+    if resume is True:
+        more.append("--ckpt_path=last")
+    with muted(not progress), as_in_python(), config_folder() as folder:
+        words = [*parts.words(folder), *more]
+        try:
+            with explained():
+                made = PythonFit(words, parts, classifier, quiet=not progress, resume_if_there=resume == "auto")
+        except UserError as error:
+            raise type(error)(str(error).replace(f"{folder / 'config.yaml'}: ", "")) from error
+    if not made.launch.trained:  # the run was finished before
+        return Run(made.launch.directory.path)
+    made.model.trainer = None  # which holds callbacks and loaders
+    return Run(made.launch.directory.path, classifier=made.model.eval(), datamodule=made.datamodule)
+
+
+def run_options(
+    data: object,
+    strategy: object,
+    classifier: ContinualClassifier | None,
+    max_epochs: int | None,
+    trainer: Mapping[str, Any] | None,
+    wandb: object,
+    energy: object,
+    progress: bool,
+    model: Mapping[str, Any],
+) -> dict[str, Any]:
+    """The options of a run by section, as in config.yaml; see ``fit`` for what they are."""
+    chosen = dict(trainer or {})
+    if max_epochs is not None and chosen.setdefault("max_epochs", max_epochs) != max_epochs:
+        raise ConfigError(f"max_epochs={max_epochs} and trainer={{'max_epochs': {chosen['max_epochs']}}}: give one.")
+    if not progress:
+        chosen["enable_progress_bar"] = False
+    if classifier is not None:
+        model = {k: v for k, v in arguments_of(classifier).items() if k not in ("class_names", "image_size")}
+    else:
+        model = {**model, "strategy": strategy}
+    return {
+        "trainer": chosen,
+        "model": dict(model),
+        "data": data,
+        "energy": {"enabled": energy} if isinstance(energy, bool) else energy,
+        "wandb": wandb if isinstance(wandb, Mapping) else {"mode": wandb},
+    }
+
+
+@contextmanager
+def as_in_python() -> Iterator[None]:
+    """Run the program inside another one: what it changes of the process is put back, and nothing ends it.
+
+    Raises:
+        ConfigError: A run is being made in this process already.
+        KeyboardInterrupt: Ctrl-C stopped the run.
+    """
+    if not _ONE_AT_A_TIME.acquire(blocking=False):
+        raise ConfigError(
+            "Another run is at work in this process, and both would draw from the same random state. Wait until it has ended, "
+            "or start one of them in a process of its own."
+        )
+    try:
+        with process_state_restored(), without_own_words():
+            prepare_process(own_process=False)
+            yield
+    except StopRequestedError as stop:
+        if stop.signum != signal.SIGINT:  # its own handlers are back, and are told
+            signal.raise_signal(stop.signum)
+        raise KeyboardInterrupt("What was learned is kept; resume=True continues the run.") from stop
+    except SystemExit as error:
+        if isinstance(error.__context__, KeyboardInterrupt):  # of a callback: Lightning would end the process
+            raise KeyboardInterrupt(*error.__context__.args) from error
+        if isinstance(error.code, int) and error.code > 128:  # a comparison that was told to stop
+            signal.raise_signal(error.code - 128)
+        raise
+    finally:
+        _ONE_AT_A_TIME.release()

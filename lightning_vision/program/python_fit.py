@@ -1,0 +1,218 @@
+"""A ``fit`` whose options come from Python: as the command line reads them, with objects in place of what YAML cannot hold."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonargparse import Namespace
+from lightning import seed_everything
+from rich.console import Console
+
+from lightning_vision.data.datamodule import StreamDataModule
+from lightning_vision.errors import ConfigError
+from lightning_vision.learning.classifier import ContinualClassifier
+from lightning_vision.learning.trainer_probe import starts_processes
+from lightning_vision.program.argument_parser import StreamArgumentParser
+from lightning_vision.program.fit_command import run_name
+from lightning_vision.program.stream_cli import StreamCLI
+from lightning_vision.program.written import is_written, written
+from lightning_vision.results.unwritten import config_text, unwritten
+from lightning_vision.run.run_request import RunRequest
+from lightning_vision.storage.atomic_write import write_text_atomically
+from lightning_vision.tracking.progress import StreamProgress
+
+STAND_IN = {"class_path": "datamodules.Digits"}
+"""What the parser reads in place of a datamodule that is given as an object."""
+
+
+@dataclass
+class PythonOptions:
+    """The options of a ``fit``, apart by whether YAML can hold them.
+
+    Args:
+        plain: Those that the parser reads.
+        objects: The others, by dotted option: ``data`` (or a partial that builds it), ``model.optimizer``,
+            ``trainer.callbacks``.
+        marked: These as config.yaml shows them, with reasons in place of what cannot be written.
+    """
+
+    plain: dict[str, Any] = field(default_factory=dict)
+    objects: dict[str, Any] = field(default_factory=dict)
+    marked: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> PythonOptions:
+        """Take the options of ``fit`` apart.
+
+        Args:
+            options: By section, as in config.yaml; values may be objects.
+        """
+        found = cls()
+        for section, value in options.items():
+            if section not in ("model", "trainer"):
+                found._take(section, value, found.plain)
+                continue
+            found.plain[section] = {}
+            for key, each in value.items():
+                found._take(f"{section}.{key}", each, found.plain[section])
+        if "data" in found.objects:
+            found.plain["data"] = STAND_IN
+        return found
+
+    def _take(self, key: str, value: Any, plain: dict[str, Any]) -> None:
+        text = written(value)
+        if is_written(text):
+            plain[key.rpartition(".")[2]] = text
+        else:
+            self.objects[key], self.marked[key] = value, text
+
+    def mark(self, config: dict[str, Any]) -> dict[str, Any]:
+        """A configuration that was read, with what ``config.yaml`` shows of the objects in it."""
+        config = deepcopy(config)
+        for key, value in self.marked.items():
+            section, _, name = key.rpartition(".")
+            (config[section] if section else config)[name] = value
+        return config
+
+    def with_object(self, key: str, value: Any) -> PythonOptions:
+        """The same with one more object."""
+        return replace(self, objects=self.objects | {key: value}, marked=self.marked | {key: written(value)})
+
+    def words(self, folder: Path) -> list[str]:
+        """The command line that reads the plain options, from a file that is written into a folder."""
+        return _words(self.plain, folder)
+
+    def words_from(self, config: Path, folder: Path) -> list[str]:
+        """The command line that reads a whole configuration in which the objects are marked."""
+        values = yaml.safe_load(config.read_text(encoding="utf-8"))
+        for key in self.marked:
+            section, _, name = key.rpartition(".")
+            del (values[section] if section else values)[name]
+        return _words({**values, "data": values.get("data", self.plain["data"])}, folder)
+
+
+class PythonFit(StreamCLI):
+    """Reads the words of a ``fit``, puts copies of the objects in their places and runs it.
+
+    Args:
+        words: The command line.
+        options: The objects.
+        classifier: In place of one that is built from ``model``; the run works on a copy.
+        quiet: The run tells nothing of its progress, and no summary.
+        resume_if_there: Resume the run if its directory holds one.
+
+    Raises:
+        UserError: Something that the user can mend.
+    """
+
+    def __init__(
+        self,
+        words: list[str],
+        options: PythonOptions,
+        classifier: ContinualClassifier | None = None,
+        *,
+        quiet: bool = False,
+        resume_if_there: bool = False,
+    ) -> None:
+        self.options, self.classifier = options, classifier
+        self.quiet, self.resume_if_there = quiet, resume_if_there
+        super().__init__(words, own_process=False)
+
+    def instantiate_classes(self) -> None:
+        """Look at the run directory, then build model and data, from the same random state as on the command line."""
+        config = self.config.fit
+        self.trainer = self._probe()
+        request = self._request(config)
+        if self.trainer.world_size > 1 and starts_processes(self.trainer):
+            self._refuse_processes(request)
+        self.launch = self._check_directory(config)
+        seed_everything(request.seed, workers=True, verbose=False)
+        self._build(config)
+        if self.quiet:
+            self.launch.progress = StreamProgress(Console(quiet=True), enabled=False)
+        self.config_init = {"fit": {}}
+
+    def _build(self, config: Any) -> None:
+        """Model and data."""
+        for key, value in self.options.objects.items():
+            if not key.startswith("trainer."):
+                builds = key == "data" and isinstance(value, partial)
+                config[key] = value() if builds else deepcopy(value)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=r"\s*Unable to serialize instance")
+            if self.classifier is None:
+                built = self.subparser.instantiate_classes(config)
+                self.model, self.datamodule = built.model, built.data
+                return
+            parser = StreamArgumentParser()
+            parser.add_subclass_arguments(StreamDataModule, "data")
+            self.datamodule = parser.instantiate_classes(Namespace(data=config.data)).data  # type: ignore[no-untyped-call]
+        self.model = deepcopy(self.classifier)
+        if self.model.image_size != self.datamodule.image_size:
+            raise ConfigError(
+                f"The classifier was built for images of {self.model.image_size} pixels, data.image_size is "
+                f"{self.datamodule.image_size}. Give both the same image_size."
+            )
+        self.datamodule.use_class_names(self.model.class_names)
+
+    def _request(self, config: Any) -> RunRequest:
+        request = super()._request(config)
+        marked = self.options.mark(request.config)
+        text = config_text(self.options.mark(yaml.safe_load(request.config_text)))
+        name = request.name if config.run_name else run_name(marked)
+        command = f"lightning_vision.fit(..., name={name!r})"
+        request = replace(request, name=name, config=marked, config_text=text, command=command)
+        resume = request.resume or (self.resume_if_there and request.directory.exists())
+        return replace(request, resume=resume)
+
+    def _build_trainer_options(self) -> dict[str, Any]:
+        """Keyword arguments of a Trainer; callbacks are copied anew each time, loggers are the user's own."""
+        options = super()._build_trainer_options()
+        for key, value in self.options.objects.items():
+            section, _, name = key.rpartition(".")
+            if section == "trainer":
+                options[name] = value if name == "logger" else deepcopy(value)
+        return options
+
+    def _refuse_processes(self, request: RunRequest) -> None:
+        """Several processes need a command line of their own.
+
+        Raises:
+            ConfigError: Always, with the command.
+        """
+        asked = f"trainer.devices and trainer.num_nodes ask for {self.trainer.world_size} processes; "
+        missing = unwritten(request.config)
+        if missing:
+            raise ConfigError(
+                f"{asked}they are started by a configuration, which cannot hold {', '.join(missing)}. Move these parts to a "
+                "module (see run.config), or use trainer={'devices': 1}."
+            )
+        file = request.root / f"{request.name}.yaml"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_text_atomically(file, request.config_text)
+        raise ConfigError(
+            f"{asked}they are started from the command line: lightning-vision fit --config {file}\n"
+            "lightning_vision.open_run opens the run then. Here use trainer={'devices': 1}."
+        )
+
+
+def _words(options: dict[str, Any], folder: Path) -> list[str]:
+    path = folder / "config.yaml"
+    path.write_text(yaml.safe_dump(options, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    return ["fit", "--config", str(path)]
+
+
+@contextlib.contextmanager
+def config_folder() -> Iterator[Path]:
+    """A folder for a configuration that is read and not kept; errors do not name it."""
+    with tempfile.TemporaryDirectory(prefix="lightning_vision-") as folder:
+        yield Path(folder)
