@@ -48,8 +48,32 @@ def compare(words: Sequence[str], main: Callable[[list[str]], int], typed: Seque
         raise ConfigError(
             "compare needs --config FILE, as fit does, with the data and the network that all cells share."
         )
-    console = Console(soft_wrap=True, highlight=False)
-    plan = make_plan(options)
+    return run_comparison(options, main, command_of(typed), Console(soft_wrap=True, highlight=False))
+
+
+def run_comparison(
+    options: CompareOptions,
+    run: Callable[[list[str]], int],
+    command: str,
+    console: Console,
+    amend: Callable[[Plan], Plan] = lambda plan: plan,
+) -> int:
+    """Run what is missing of a comparison, then report; the command line and Python call this.
+
+    Args:
+        options: What is compared.
+        run: From the command line of a cell to its exit code, for cells that run in this process.
+        command: What asked for the comparison, for the record.
+        console: Where it is told.
+        amend: Changes the plan before it is compared with what is there.
+
+    Returns:
+        The exit code: 0 all cells are done, 1 some failed.
+
+    Raises:
+        UserError: Something the user can mend; nothing was run.
+    """
+    plan = amend(make_plan(options))
     folder = ComparisonFolder(options.output)
     if not options.trust_run:
         refuse_links_out(folder.path)
@@ -58,8 +82,7 @@ def compare(words: Sequence[str], main: Callable[[list[str]], int], typed: Seque
     if options.dry_run:
         print_estimate(plan, folder, console)
         return 0
-    executor = make_executor(options, folder, main)
-    command = command_of(typed)
+    executor = make_executor(options, folder, run)
     with folder.held(command):
         folder.write(plan, plan.common, options.plain(), command)
         return _Comparison(options, plan, folder, console, executor).run()

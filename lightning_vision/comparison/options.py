@@ -15,6 +15,7 @@ import yaml
 
 from lightning_vision.errors import ConfigError
 from lightning_vision.program.shipped_configs import find_config
+from lightning_vision.results.unwritten import MARK
 from lightning_vision.terminal.option_parser import WordsParser
 
 MAX_CELLS = 200
@@ -30,6 +31,8 @@ class Choice:
     label: str
     settings: Settings
     config: str | None = None
+    made: type | None = None
+    """The class of a learning strategy that is given as an object and cannot be written as settings."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +100,8 @@ def _plain_choice(choice: Choice) -> Any:
     settings = dict(choice.settings)
     if choice.config:
         settings["config"] = choice.config
+    if choice.made is not None:
+        settings["model.strategy"] = f"{MARK}an object of the class {choice.made.__qualname__}"
     return choice.label if settings == {"model.strategy": choice.label} else {choice.label: settings}
 
 
@@ -184,20 +189,37 @@ def read_options(words: Sequence[str]) -> CompareOptions:
         asked["skip"] = [_condition(text) for text in asked["skip"]]
     if "executor_options" in asked:
         asked["executor_options"] = yaml_value(asked["executor_options"], "--executor_options")
-    merged = section | asked
-    axes = {str(name): _read_axis(str(name), values) for name, values in _mapping(axes, "axes").items()}
-    options = CompareOptions(
-        configs=tuple(given.config),
-        strategies=tuple(_read_strategy(item) for item in _sequence(merged.get("strategies", []), "strategies")),
-        seeds=tuple(_read_seed(seed) for seed in _sequence(merged.get("seeds", [0]), "seeds")),
-        axes=axes,
-        zipped=tuple(tuple(_sequence(group, "zip")) for group in _sequence(merged.get("zip", []), "zip")),
-        skip=tuple(_mapping(item, "skip") for item in _sequence(merged.get("skip", []), "skip")),
-        output=Path(merged.get("output", CompareOptions.output)),
+    return options_of(
+        section | asked | {"axes": axes},
+        given.config,
         dry_run=given.dry_run,
         trust_run=given.trust_run == "true",
         fit_words=(*fit_words, *(["--trust_run=true"] if given.trust_run == "true" else [])),
-        **{key: merged[key] for key in PLAIN & merged.keys()},
+    )
+
+
+def options_of(section: Mapping[str, Any], configs: Sequence[str], **more: Any) -> CompareOptions:
+    """The options from a section ``compare``.
+
+    Args:
+        section: The section; a strategy may be a ``Choice``.
+        configs: The files that all cells share.
+        more: Fields of ``CompareOptions`` that no section has.
+
+    Raises:
+        ConfigError: One cannot be used.
+    """
+    axes = {str(name): _read_axis(str(name), v) for name, v in _mapping(section.get("axes", {}), "axes").items()}
+    options = CompareOptions(
+        configs=tuple(configs),
+        strategies=tuple(_read_strategy(item) for item in _sequence(section.get("strategies", []), "strategies")),
+        seeds=tuple(_read_seed(seed) for seed in _sequence(section.get("seeds", [0]), "seeds")),
+        axes=axes,
+        zipped=tuple(tuple(_sequence(group, "zip")) for group in _sequence(section.get("zip", []), "zip")),
+        skip=tuple(_mapping(item, "skip") for item in _sequence(section.get("skip", []), "skip")),
+        output=Path(section.get("output", CompareOptions.output)),
+        **{key: section[key] for key in PLAIN & section.keys()},
+        **more,
     )
     _check(options)
     return options
@@ -257,6 +279,8 @@ def _read_seed(value: Any) -> int:
 
 
 def _read_strategy(item: Any) -> Choice:
+    if isinstance(item, Choice):
+        return item
     if isinstance(item, str):
         if item.endswith((".yaml", ".yml")):
             found = find_config(item)

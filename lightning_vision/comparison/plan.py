@@ -8,7 +8,7 @@ import json
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -47,6 +47,8 @@ class PlannedRun:
     kind: str = RUNS
     base: str | None = None
     """The name of the base that it starts from; None: it trains its own, or has none."""
+    label: str = ""
+    """What the comparison calls its learning strategy; empty of a base."""
 
     @property
     def directory(self) -> str:
@@ -127,21 +129,28 @@ class _Planner:
         words = [*entry, *self.options.fit_words, *words_of(more), *settings]
         where = f"{strategy.label or 'the cells'}{''.join(f', {name}={c.label}' for name, c in point.items())}"
         read = self._read(seed, words, where)
-        learner = short_name(read.config["model"]["strategy"], "FullFineTune")
+        made = strategy.made
+        learner = short_name(read.config["model"]["strategy"], "FullFineTune") if made is None else made.__name__
         label = strategy.label or learner
         shared = words_of({key: value for key, value in more.items() if key.startswith(OF_THE_BASE)})
-        base = self._base(seed, point, [*shared, *settings], read, where)
+        base = self._base(seed, point, [*shared, *settings], read, where, made)
         labels = {name: choice.label for name, choice in point.items()}
         told = {name: value for name, value in labels.items() if not is_fold(point[name])}
         method = ", ".join([label, *(f"{name.rsplit('.', 1)[-1]}={value}" for name, value in told.items())])
         name = safe_name("-".join([label, *(f"{n.rsplit('.', 1)[-1]}={v}" for n, v in labels.items()), f"seed={seed}"]))
-        return self._planned(read, name, RUNS, method, learner, seed, labels, base)
+        return replace(self._planned(read, name, RUNS, method, learner, seed, labels, base), label=label)
 
     def _base(
-        self, seed: int, point: Mapping[str, Choice], settings: Sequence[str], cell: ReadConfig, where: str
+        self,
+        seed: int,
+        point: Mapping[str, Choice],
+        settings: Sequence[str],
+        cell: ReadConfig,
+        where: str,
+        made: type | None,
     ) -> PlannedRun | None:
         """The base of a cell, the same for all cells whose bases are trained alike; None where none is shared."""
-        if not self._shares_base(cell):
+        if not self._shares_base(cell, made):
             return None
         own = without_strategy([*self.options.fit_words, *settings])
         read = self._read(seed, [*own, "--model.strategy=null"], f"the base of {where}")
@@ -160,7 +169,7 @@ class _Planner:
                 return path.name
         return None
 
-    def _shares_base(self, cell: ReadConfig) -> bool:
+    def _shares_base(self, cell: ReadConfig, made: type | None) -> bool:
         """Whether a cell can start from a base that was trained apart; what stands against it is remarked."""
         stream = cell.config["data"].get("init_args", {}).get("stream") or {}
         options = stream.get("init_args") or {}
@@ -168,7 +177,7 @@ class _Planner:
         given = cell.config["model"]["base_checkpoint"] is not None or options.get("base_fraction") == 0
         if one or given:
             return False
-        strategy = cell.strategy_class
+        strategy = made or cell.strategy_class
         follows = strategy is not None and issubclass(strategy, Strategy) and strategy.follows_base
         if strategy is not None and follows:
             remark = f"{strategy.__name__} observes the training of the base, so each of its cells trains the base itself, in the same way."

@@ -1,0 +1,116 @@
+"""``compare``: several learning strategies, seeds and settings on one stream, from Python."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from lightning_vision.api.comparison import Comparison
+from lightning_vision.api.fit import as_in_python, run_options
+from lightning_vision.comparison.command import run_comparison
+from lightning_vision.comparison.options import SECTION, options_of
+from lightning_vision.comparison.python_cells import PythonCells
+from lightning_vision.data.datamodule import StreamDataModule
+from lightning_vision.errors import ConfigError, TrainingError
+from lightning_vision.learning.strategy import Strategy
+from lightning_vision.program.python_fit import PythonOptions, config_folder
+from lightning_vision.program.written import written
+
+OF_ONE_RUN = ("classifier", "name", "root", "seed", "resume", "overwrite", "stop_after")
+OF_COMPARE = SECTION - {"strategies", "seeds", "axes", "output"}
+
+
+def compare(
+    data: StreamDataModule | str | Mapping[str, Any],
+    strategies: Mapping[str, Strategy | str | Mapping[str, Any] | None] | Sequence[Strategy | str],
+    *,
+    seeds: Iterable[int] = (0,),
+    axes: Mapping[str, Any] | None = None,
+    output: str | Path = "runs/comparison",
+    max_epochs: int | None = None,
+    trainer: Mapping[str, Any] | None = None,
+    wandb: str | Mapping[str, Any] | None = None,
+    energy: bool | Mapping[str, Any] = True,
+    progress: bool = True,
+    **options: Any,
+) -> Comparison:
+    """Run several strategies x seeds x settings on one stream and report, as ``lightning-vision compare`` does.
+
+    Called again it resumes what was stopped and tries again what failed. The base is trained once for each seed and setting.
+
+    Args:
+        data: As in ``fit``.
+        strategies: The learning strategies by the names that the tables show, or a list, which are named by their classes.
+        seeds: Of initialisation and stream, never the split.
+        axes: Options of the configuration with their values, crossed: ``{"data.image_size": [32, 64]}``.
+        output: The comparison's folder.
+        max_epochs: As in ``fit``, like the following.
+        trainer: Likewise.
+        wandb: Likewise.
+        energy: Likewise.
+        progress: False: nothing is printed.
+        **options: Options of the command ``compare`` (``zip``, ``skip``, ``executor``, ``workers``, ``max_cells``, ...) and of
+            ``ContinualClassifier``.
+
+    Returns:
+        The comparison; ``failures`` names the cells that failed.
+
+    Raises:
+        UserError: Something that can be mended; or all cells failed.
+    """
+    if wrong := sorted(options.keys() & set(OF_ONE_RUN)):
+        raise ConfigError(
+            f"compare has no option {', '.join(wrong)}: it is of one run, see fit. It has seeds and output."
+        )
+    section = {key: options.pop(key) for key in sorted(OF_COMPARE & options.keys())}
+    shared = PythonOptions.of(run_options(data, None, None, max_epochs, trainer, wandb, energy, progress, options))
+    planned = PythonCells(shared)
+    section |= {
+        "strategies": planned.choices(_by_label(strategies)),
+        "seeds": written(list(seeds)),
+        "axes": planned.axes(axes or {}),
+        "output": output,
+    }
+    console = Console(quiet=not progress, soft_wrap=True, highlight=False)
+    with as_in_python(), config_folder() as folder:
+        _, _, config = shared.words(folder)
+        asked = options_of(section, [config])
+        if (shared.objects or planned.strategies) and asked.executor != "here":
+            held = [*shared.objects, *planned.strategies]
+            raise ConfigError(
+                f"executor={asked.executor!r} starts processes, which cannot be given {', '.join(held)}: these are objects that "
+                "no configuration can hold. Use executor='here'."
+            )
+        run_comparison(
+            asked, planned.run, f"lightning_vision.compare(..., output={str(output)!r})", console, planned.amend
+        )
+    comparison = Comparison(Path(output))
+    if comparison.failures and not any(run.complete for run in comparison.runs.values()):
+        (name, failure), *_ = comparison.failures.items()
+        raise TrainingError(f"No cell came to its end. {name}: {failure.error}")
+    return comparison
+
+
+def _by_label(strategies: Mapping[str, Any] | Sequence[Any]) -> dict[str, Any]:
+    """Strategies by their labels.
+
+    Raises:
+        ConfigError: Two of a list have one name.
+    """
+    if isinstance(strategies, Mapping):
+        return {str(label): strategy for label, strategy in strategies.items()}
+    labels = [_label(strategy) for strategy in strategies]
+    if len(set(labels)) < len(labels):
+        raise ConfigError(
+            f"strategies: expected different ones, found {', '.join(labels)}. Give each a name of its own: "
+            "strategies={'name': ..., 'other': ...}."
+        )
+    return dict(zip(labels, strategies, strict=True))
+
+
+def _label(strategy: Any) -> str:
+    named = strategy["class_path"] if isinstance(strategy, Mapping) else strategy
+    return named.rsplit(".", 1)[-1] if isinstance(named, str) else type(strategy).__name__
