@@ -8,16 +8,20 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from lightning_vision import errors as errors
 from lightning_vision import former_names
 
 if TYPE_CHECKING:
+    from lightning_vision.api.compare import compare as compare
     from lightning_vision.api.comparison import Comparison as Comparison
     from lightning_vision.api.comparison import open_comparison as open_comparison
     from lightning_vision.api.data_description import DataDescription as DataDescription
     from lightning_vision.api.data_description import describe_data as describe_data
+    from lightning_vision.api.fit import fit as fit
     from lightning_vision.api.report import report as report
     from lightning_vision.api.run import Run as Run
     from lightning_vision.api.run import open_run as open_run
+    from lightning_vision.api.run_config import RunConfig as RunConfig
     from lightning_vision.data.batch import Batch as Batch
     from lightning_vision.data.datamodule import StreamDataModule as StreamDataModule
     from lightning_vision.data.scenarios import ClassIncremental as ClassIncremental
@@ -44,6 +48,9 @@ _HOMES = {
     "Comparison": "api.comparison",
     "DataDescription": "api.data_description",
     "Run": "api.run",
+    "RunConfig": "api.run_config",
+    "compare": "api.compare",
+    "fit": "api.fit",
     "describe_data": "api.data_description",
     "open_comparison": "api.comparison",
     "open_run": "api.run",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -47,7 +48,7 @@ class StreamProgress(Callback):
         self._plan = plan
         self._title = "before the first experience" if not done else "resumed"
         self._start_clock(done)
-        if self.enabled and self.console.is_terminal:
+        if self.enabled and (self.console.is_terminal or shows_widgets(self.console)):
             self._live = Progress(
                 TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:3.0f} %"), TextColumn("{task.fields[left]}"),
                 console=self.console, transient=True, refresh_per_second=4,
@@ -182,6 +183,11 @@ def make_console() -> Console:
     """Standard output; if it is not a terminal, wide enough for the tables."""
     console = Console(highlight=False)
     return console if console.is_terminal else Console(highlight=False, width=max(console.width, 110))
+
+
+def shows_widgets(console: Console) -> bool:
+    """Whether this is a notebook in which a live line can be shown; rich needs ipywidgets for it."""
+    return console.is_jupyter and importlib.util.find_spec("ipywidgets") is not None
 
 
 def _percent(value: float | None) -> str:
