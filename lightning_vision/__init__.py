@@ -15,13 +15,11 @@ if TYPE_CHECKING:
     from lightning_vision.api.compare import compare as compare
     from lightning_vision.api.comparison import Comparison as Comparison
     from lightning_vision.api.comparison import open_comparison as open_comparison
-    from lightning_vision.api.data_description import DataDescription as DataDescription
-    from lightning_vision.api.data_description import describe_data as describe_data
     from lightning_vision.api.fit import fit as fit
-    from lightning_vision.api.report import report as report
     from lightning_vision.api.run import Run as Run
     from lightning_vision.api.run import open_run as open_run
     from lightning_vision.api.run_config import RunConfig as RunConfig
+    from lightning_vision.comparison.reporting import report as report
     from lightning_vision.data.batch import Batch as Batch
     from lightning_vision.data.datamodule import StreamDataModule as StreamDataModule
     from lightning_vision.data.scenarios import ClassIncremental as ClassIncremental
@@ -32,6 +30,8 @@ if TYPE_CHECKING:
     from lightning_vision.data.scenarios import Scenario as Scenario
     from lightning_vision.data.stream import Experience as Experience
     from lightning_vision.data.stream import Stream as Stream
+    from lightning_vision.data_report.description import DataDescription as DataDescription
+    from lightning_vision.data_report.description import describe_data as describe_data
     from lightning_vision.errors import CheckpointError as CheckpointError
     from lightning_vision.errors import ConfigError as ConfigError
     from lightning_vision.errors import DataError as DataError
@@ -46,15 +46,15 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Comparison": "api.comparison",
-    "DataDescription": "api.data_description",
+    "DataDescription": "data_report.description",
     "Run": "api.run",
     "RunConfig": "api.run_config",
     "compare": "api.compare",
     "fit": "api.fit",
-    "describe_data": "api.data_description",
+    "describe_data": "data_report.description",
     "open_comparison": "api.comparison",
     "open_run": "api.run",
-    "report": "api.report",
+    "report": "comparison.reporting",
     **dict.fromkeys(("CheckpointError", "ConfigError", "DataError", "TrainingError", "UserError"), "errors"),
     "Batch": "data.batch",
     "ContinualClassifier": "learning.classifier",

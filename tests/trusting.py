@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,8 +18,13 @@ ODD = {"yellow": (220, 220, 40), "purple": (160, 40, 180)}
 def opened(checkpoint: Path, *options: str) -> LoadedCheckpoint:
     """The checkpoint as every task on one is given it."""
     found: list[LoadedCheckpoint] = []
+
+    def take(given: LoadedCheckpoint) -> SimpleNamespace:
+        found.append(given)
+        return SimpleNamespace(lines=[])
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("lightning_vision.run.checkpoint_tasks.test", found.append)
+        patch.setattr("lightning_vision.run.checkpoint_tasks.test", take)
         assert main(["test", *QUICK, *options, f"--ckpt_path={checkpoint}"]) == 0
     return found[0]
 

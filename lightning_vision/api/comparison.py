@@ -6,21 +6,17 @@ import json
 from pathlib import Path
 
 import pandas as pd
-from rich.console import Console
-from rich.markup import escape
 
-from lightning_vision.api.html_view import html_view
-from lightning_vision.api.report import report
 from lightning_vision.api.run import Run
-from lightning_vision.comparison.reporting import print_ranking
+from lightning_vision.comparison.reporting import print_report, report
 from lightning_vision.errors import CheckpointError
-from lightning_vision.report import runs as gathered
 from lightning_vision.report.find_runs import COMPARISON, Cell, Failure, FoundComparison, find_runs
 from lightning_vision.report.gather import gather
 from lightning_vision.report.page import ReportFiles
 from lightning_vision.report.tables import ranking_table
 from lightning_vision.storage.links_out import refuse_links_out
-from lightning_vision.terminal.wording import plural, printable
+from lightning_vision.terminal.html_view import html_view
+from lightning_vision.terminal.wording import plural
 
 
 class Comparison:
@@ -92,15 +88,7 @@ class Comparison:
 
     def _repr_html_(self) -> str:
         """The ranking as the terminal prints it."""
-
-        def draw(console: Console) -> None:
-            compared: gathered.Comparison = gather([self.path])
-            for group in compared.groups:
-                print_ranking(group, console)
-            for left in compared.left_out:
-                console.print(escape(printable(f"Left out: {left.path}: {left.reason}")), soft_wrap=True)
-
-        return html_view(draw)
+        return html_view(lambda console: print_report(gather([self.path]), None, console))
 
     def _found(self) -> FoundComparison:
         """comparison.json as it is now.

@@ -2,27 +2,50 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pandas as pd
 from rich.console import Console
 from rich.markup import escape
 
-from lightning_vision.api import run_tables
-from lightning_vision.api.html_view import html_view
-from lightning_vision.api.run_figures import RunFigures
-from lightning_vision.errors import CheckpointError
+from lightning_vision.drawing.lazy_figures import LazyFigures
+from lightning_vision.errors import CheckpointError, ConfigError
+from lightning_vision.explanation.command import Explained, explain
+from lightning_vision.explanation.options import ExplainOptions
+from lightning_vision.exporting.command import export
+from lightning_vision.exporting.formats import Name
+from lightning_vision.exporting.model_card import Exported
+from lightning_vision.exporting.options import ExportOptions
+from lightning_vision.learning.checkpoints import find_checkpoint
+from lightning_vision.learning.loaded_checkpoint import LoadedCheckpoint
+from lightning_vision.learning.trainer_factory import TrainerFactory
+from lightning_vision.program.library_errors import explained, quieten
+from lightning_vision.program.open_checkpoint import open_checkpoint
+from lightning_vision.report import run_tables
 from lightning_vision.results.run_directory import RunDirectory
-from lightning_vision.results.schema import Results, read_results
+from lightning_vision.results.schema import Results, Scores, read_results
+from lightning_vision.run.checkpoint_tasks import test
+from lightning_vision.run.process_state import process_state_restored
 from lightning_vision.run.run_figures import figures_of
 from lightning_vision.run.summary import print_summary
 from lightning_vision.storage.links_out import refuse_links_out
+from lightning_vision.terminal.html_view import html_view
 from lightning_vision.terminal.wording import plural, printable
+from lightning_vision.trust.command import assess
+from lightning_vision.trust.options import TrustOptions
+from lightning_vision.trust.predict_images import predict_images
+from lightning_vision.trust.report import TrustReport
+from lightning_vision.trust.verdict import Assessed, print_verdict
 
 if TYPE_CHECKING:
     from lightning_vision.data.datamodule import StreamDataModule
     from lightning_vision.learning.classifier import ContinualClassifier
+
+_Options = TypeVar("_Options", ExplainOptions, ExportOptions)
 
 
 class Run:
@@ -54,6 +77,7 @@ class Run:
         self._directory = RunDirectory(self.path)
         self._classifier, self._datamodule = classifier, datamodule
         self._trusted = trust_run or classifier is not None
+        self._opened: dict[bool, LoadedCheckpoint] = {}
         if not self._directory.exists():
             raise CheckpointError(f"Expected a run directory (with config.yaml and results.json), {_found(self.path)}.")
         if not self._trusted:
@@ -104,10 +128,130 @@ class Run:
         return run_tables.prediction_table(self._directory, self.results)
 
     @property
-    def figures(self) -> RunFigures:
+    def figures(self) -> LazyFigures:
         """Matplotlib Figures by name (confusion_matrix, accuracy_matrix, curves, sweep), drawn when they are asked for."""
         results = self.results
-        return RunFigures(figures_of(results, run_tables.experience_names(results), self._directory))
+        return LazyFigures(figures_of(results, run_tables.experience_names(results), self._directory))
+
+    def classifier(self) -> ContinualClassifier:
+        """The trained classifier in evaluation mode, on the CPU; see ``ContinualClassifier.forward``.
+
+        Raises:
+            UserError: As ``predict``.
+        """
+        with _at_work():
+            return self._open().model.cpu().eval()
+
+    def predict(self, images: Any) -> pd.DataFrame:
+        """Predict images as the run's test images were, with its evaluation transform.
+
+        Args:
+            images: A folder, image files, uint8 arrays (N, H, W, 3) or (H, W, 3), uint8 tensors (N, 3, H, W) or (3, H, W), PIL
+                images, or a DataLoader of such tensors; of any size, before any normalisation.
+
+        Returns:
+            A row for each image: ``path`` (``number`` for images from memory), ``predicted``, ``confidence`` (the probability of
+            the predicted class), ``rejected``, and ``probability/<class>``. Probabilities and rejection are by the temperature
+            and the threshold that the checkpoint keeps, if ``test(calibrate=True, coverage=...)`` fitted them.
+
+        Raises:
+            DataError: The images, or the run's data, cannot be used.
+            CheckpointError: No experience is finished, or the checkpoint does not fit the run's options.
+            ConfigError: The run's configuration names classes that are not registered, and the run is not trusted.
+        """
+        with _at_work():
+            return predict_images(self._open(), images)
+
+    def test(
+        self,
+        *,
+        ood_data: str | list[str] | None = None,
+        new_images: str | None = None,
+        calibrate: bool = False,
+        coverage: float | None = None,
+        risk: float | None = None,
+        output: str | None = None,
+    ) -> RunTest:
+        """Evaluate on the test set, rewrite the figures of the run's last evaluation, and assess how far it can be trusted.
+
+        Args:
+            ood_data: See ``TrustOptions``, as are the following.
+            new_images: New images to hold against the training set.
+            calibrate: Fit a temperature on validation images and keep it in the checkpoint.
+            coverage: Share of images to be answered: fits the threshold.
+            risk: Share of errors to be allowed among the answers, in place of ``coverage``.
+            output: The folder that is written.
+
+        Raises:
+            UserError: As ``predict``; or an option cannot be used.
+        """
+        asked = TrustOptions(ood_data, new_images, calibrate, coverage, risk, output)
+        asked.check()
+        with _at_work():
+            checkpoint = self._open(anew=True)
+            with self._directory.held(f"lightning_vision.open_run({str(self.path)!r}).test()"):
+                tested = test(checkpoint)
+            assessed = assess(checkpoint, asked) if asked.asked else None
+        return RunTest(tested.scores, tested.lines, assessed)
+
+    def explain(self, n: int = 12, **options: Any) -> Explained:
+        """Show what the classifier looks at where it errs: class-activation maps, a page and galleries.
+
+        Args:
+            n: How many of the most confident errors are shown.
+            **options: Of ``ExplainOptions``: ``method``, ``split``, ``correct``, ``measured``, ``output``, ...
+
+        Raises:
+            UserError: As ``predict``; or an option cannot be used.
+        """
+        asked = _options(ExplainOptions, {"errors": n, **options})
+        with _at_work():
+            return explain(self._open(evaluates=False), asked)
+
+    def export(self, format: Name = "onnx", **options: Any) -> Exported:
+        """Write the classifier as a file for other programs, checked against the original, with a model card.
+
+        Args:
+            format: onnx, pt2 (torch.export) or pte (ExecuTorch).
+            **options: Of ``ExportOptions``: ``output``, ``int8``, ``check_images``, ...
+
+        Raises:
+            UserError: As ``predict``; or an option cannot be used.
+        """
+        asked = _options(ExportOptions, {"format": format, **options})
+        asked.check()
+        with _at_work():
+            exported = export(self._open(evaluates=False), asked)
+        if exported is None:
+            raise ConfigError("export: expected to be called in the first process, found another.")
+        return exported
+
+    def _open(self, *, evaluates: bool = True, anew: bool = False) -> LoadedCheckpoint:
+        """The last checkpoint with model and data: those of this process, or built by the run's config.yaml.
+
+        Args:
+            evaluates: See ``open_checkpoint``.
+            anew: Build it by config.yaml if that holds all of the run.
+        """
+        if self._classifier is not None and self._datamodule is not None and not (anew and self._is_repeatable()):
+            experience = self._classifier.experience
+            chosen = self._directory.read_config().get("trainer") or {}
+            trainer = {
+                key: chosen[key] for key in ("accelerator", "precision") if isinstance(chosen.get(key), str | int)
+            }
+            factory = TrainerFactory(lambda: {**trainer, "devices": 1}, self.path, [])
+            path = find_checkpoint(self.path)
+            return LoadedCheckpoint(
+                self._classifier, self._datamodule, factory, path, -1 if experience is None else experience.index
+            )
+        if evaluates not in self._opened or anew:
+            find_checkpoint(self.path)
+            self._opened[evaluates] = open_checkpoint(self.path, trust_run=self._trusted, evaluates=evaluates)
+        return self._opened[evaluates]
+
+    def _is_repeatable(self) -> bool:
+        """Whether config.yaml holds all parts of the run."""
+        return True
 
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r}: {self._state()})"
@@ -131,6 +275,35 @@ class Run:
         return f"unfinished, {len(results.experiences)} of {plural(results.run.experiences, 'experience')}; resume=True finishes it"
 
 
+@dataclass(frozen=True, repr=False)
+class RunTest:
+    """What ``Run.test`` found."""
+
+    scores: Scores
+    """On the whole test set; shares of 1."""
+    lines: list[str]
+    """What the terminal says of them, and of the files that were rewritten."""
+    assessed: Assessed | None
+    """What was found on trust, and where it was written; None if nothing of it was asked for."""
+
+    @property
+    def trust(self) -> TrustReport | None:
+        """The fields of trust.json as attributes."""
+        return None if self.assessed is None else self.assessed.report
+
+    def __repr__(self) -> str:
+        return "\n".join(self.lines)
+
+    def _repr_html_(self) -> str:
+        def draw(console: Console) -> None:
+            for line in self.lines:
+                console.print(printable(line), markup=False, soft_wrap=True)
+            if self.assessed is not None:
+                print_verdict(self.assessed, console)
+
+        return html_view(draw)
+
+
 def open_run(path: str | Path, trust_run: bool = False) -> Run:
     """Open the directory of any run, finished or not, wherever it was made.
 
@@ -143,6 +316,27 @@ def open_run(path: str | Path, trust_run: bool = False) -> Run:
         ConfigError: Its files are links to elsewhere.
     """
     return Run(Path(path), trust_run=trust_run)
+
+
+def _options(kind: type[_Options], given: Mapping[str, Any]) -> _Options:
+    """Options by name.
+
+    Raises:
+        ConfigError: There is no such option.
+    """
+    known = [field.name for field in fields(kind)]
+    for name in given:
+        if name not in known:
+            raise ConfigError(f"Expected one of the options {', '.join(known)}, found {name!r}.")
+    return kind(**given)
+
+
+@contextmanager
+def _at_work() -> Iterator[None]:
+    """Do what a subcommand does, without its words; the process is afterwards as it was."""
+    with process_state_restored(), explained():
+        quieten()
+        yield
 
 
 def _found(path: Path) -> str:

@@ -19,7 +19,7 @@ from lightning_vision.comparison.executors.slurm import Slurm
 from lightning_vision.comparison.folder import ComparisonFolder
 from lightning_vision.comparison.options import CompareOptions, command_of, make_parser, read_options
 from lightning_vision.comparison.plan import RUNS, Plan, PlannedRun, make_plan
-from lightning_vision.comparison.reporting import report
+from lightning_vision.comparison.reporting import build_report, print_report
 from lightning_vision.comparison.wandb_logging import log_comparison, log_variants
 from lightning_vision.errors import ConfigError
 from lightning_vision.storage.links_out import refuse_links_out
@@ -167,7 +167,8 @@ class _Comparison:
         if self.options.log_variants == "runs":
             self._log_variants(done)
         if done:
-            comparison, files = report([self.folder.path], self.folder.report, self.console)
+            comparison, files = build_report([self.folder.path], self.folder.report)
+            print_report(comparison, files, self.console)
             if self.total:
                 log_comparison(comparison, files, self.folder, done[0])
         if self.failed:

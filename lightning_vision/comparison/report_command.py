@@ -7,8 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from lightning_vision.comparison.reporting import report as build
-from lightning_vision.storage.links_out import refuse_links_out
+from lightning_vision.comparison.reporting import build_report, print_report
 from lightning_vision.terminal.option_parser import WordsParser
 
 
@@ -35,7 +34,5 @@ def report(words: Sequence[str]) -> int:
     )
     parser.add_argument("--output", type=Path, help="the folder that is written; default: report in the first DIR")
     given = parser.parse_args(list(words))
-    if given.output is None:
-        refuse_links_out(given.folders[0] / "report", given.folders[0])
-    build(given.folders, given.output or given.folders[0] / "report", Console(soft_wrap=True, highlight=False))
+    print_report(*build_report(given.folders, given.output), Console(soft_wrap=True, highlight=False))
     return 0

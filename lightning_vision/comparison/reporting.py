@@ -11,35 +11,61 @@ from rich.markup import escape
 from rich.table import Table
 
 from lightning_vision.comparison.run_images import ImagesOfRuns
+from lightning_vision.errors import ConfigError
 from lightning_vision.report.gather import gather
 from lightning_vision.report.page import VERDICTS, ReportFiles, write_report
 from lightning_vision.report.runs import GatheredRuns, Group
+from lightning_vision.storage.links_out import refuse_links_out
+from lightning_vision.terminal.wording import printable
 
 
-def report(folders: Sequence[Path], output: Path, console: Console) -> tuple[GatheredRuns, ReportFiles]:
-    """Write the report of all runs below some folders, and print its answer.
+def report(paths: Sequence[str | Path] | str | Path, output: str | Path | None = None) -> ReportFiles:
+    """Write a self-contained page (report.html), its charts as PNG and its tables as CSV and Markdown.
 
     Args:
-        folders: Run directories, or folders of them.
-        output: The folder that it is written into.
-        console: Where the ranking is printed.
+        paths: Run directories, or folders with several at any depth; unfinished runs too.
+        output: The folder that is written. Default: ``report`` in the first of ``paths``.
+
+    Returns:
+        The files that were written.
 
     Raises:
-        ConfigError: There is no run.
+        ConfigError: A folder does not exist, or there is no run in them.
+        DataError: None of the runs can be used.
+        TrainingError: A file cannot be written.
     """
-    comparison, files = build_report(folders, output)
+    return build_report(paths, output)[1]
+
+
+def build_report(
+    paths: Sequence[str | Path] | str | Path, output: str | Path | None = None
+) -> tuple[GatheredRuns, ReportFiles]:
+    """The same, with what the report is made of."""
+    folders = [Path(paths)] if isinstance(paths, str | Path) else [Path(path) for path in paths]
+    if not folders:
+        raise ConfigError("report: expected at least one run directory, found an empty list.")
+    if output is None:
+        refuse_links_out(folders[0] / "report", folders[0])
+    comparison = gather(folders)
+    return comparison, write_report(
+        comparison, folders[0] / "report" if output is None else Path(output), ImagesOfRuns()
+    )
+
+
+def print_report(comparison: GatheredRuns, files: ReportFiles | None, console: Console) -> None:
+    """Print the answer: the ranking of each group, what was left out, and where the report is.
+
+    Args:
+        comparison: What was gathered.
+        files: What was written; None where nothing was.
+        console: Where to.
+    """
     for group in comparison.groups:
         print_ranking(group, console)
     for left in comparison.left_out:
-        console.print(escape(f"Left out: {left.path}: {left.reason}"))
-    console.print(f"Report: {files.page}")
-    return comparison, files
-
-
-def build_report(folders: Sequence[Path], output: Path) -> tuple[Comparison, ReportFiles]:
-    """Write the report of all runs below some folders; see ``report``."""
-    comparison = gather(folders)
-    return comparison, write_report(comparison, output, ImagesOfRuns())
+        console.print(escape(printable(f"Left out: {left.path}: {left.reason}")), soft_wrap=True)
+    if files is not None:
+        console.print(f"Report: {files.page}")
 
 
 def print_ranking(group: Group, console: Console) -> None:

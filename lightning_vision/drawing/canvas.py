@@ -7,8 +7,9 @@ import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
-from typing import TextIO, cast
+from typing import Any, TextIO, cast
 
 from matplotlib import font_manager, style
 from matplotlib.axes import Axes
@@ -128,19 +129,32 @@ def headline(axes: Axes, title: str, subtitle: str, zoom: float, width: float, a
         offset += len(lines) * size * 1.3 + 3 * zoom
 
 
-@house_style()
 def save(figure: Figure, path: str | Path) -> None:
     """Write the figure as a PNG, cropped to its content. If the write is interrupted, the former file remains."""
-    # Asked for bbox_inches="tight", matplotlib would draw everything once more to measure it.
-    renderer = FigureCanvasAgg(figure).get_renderer()  # type: ignore[no-untyped-call]
-    extent = figure.get_tightbbox(renderer).padded(0.15)  # inches
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path, durable=False) as draft:
-        # Without the version of matplotlib in it, the same numbers give the same file.
         # The fastest compression: photographs take a second by the default one, and become little smaller.
-        fast = {"compress_level": 1}
-        figure.savefig(draft, format="png", bbox_inches=extent, metadata={"Software": None}, pil_kwargs=fast)
+        draft.write_bytes(png(figure, compress_level=1))
+
+
+@house_style()
+def png(figure: Figure, dpi: float | None = None, compress_level: int = 6) -> bytes:
+    """The figure as a PNG, cropped to its content.
+
+    Args:
+        figure: Not changed.
+        dpi: Dots per inch; None: the figure's own.
+        compress_level: From 1, the fastest, to 9.
+    """
+    # Asked for bbox_inches="tight", matplotlib would draw everything once more to measure it.
+    renderer = FigureCanvasAgg(figure).get_renderer()  # type: ignore[no-untyped-call]
+    extent = figure.get_tightbbox(renderer).padded(0.15)  # inches
+    drawn = BytesIO()
+    # Without the version of matplotlib in it, the same numbers give the same file.
+    options: dict[str, Any] = {"metadata": {"Software": None}, "pil_kwargs": {"compress_level": compress_level}}
+    figure.savefig(drawn, format="png", bbox_inches=extent, dpi=dpi or "figure", **options)
+    return drawn.getvalue()
 
 
 def write_rows(path: str | Path, rows: Iterable[Sequence[object]]) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,10 @@ import pandas as pd
 
 from lightning_vision.array_types import Rows
 from lightning_vision.data.datamodule import StreamDataModule
+from lightning_vision.drawing.lazy_figures import LazyFigures
 from lightning_vision.errors import ConfigError, DataError
 from lightning_vision.explanation.cases import drawn_rows
-from lightning_vision.explanation.gallery import Section, save_section_figure
+from lightning_vision.explanation.gallery import Section, save_section_figure, section_figure
 from lightning_vision.explanation.measuring import check_boxes, measure_maps, why_no_annotations
 from lightning_vision.explanation.methods import check_method
 from lightning_vision.explanation.observations import observe
@@ -24,7 +26,6 @@ from lightning_vision.explanation.target_layers import find_target_layer
 from lightning_vision.learning.classifier import ContinualClassifier
 from lightning_vision.learning.loaded_checkpoint import LoadedCheckpoint
 from lightning_vision.storage.atomic_write import write_atomically
-from lightning_vision.terminal.messages import print_line
 from lightning_vision.terminal.wording import plural
 from lightning_vision.tracking.loggers import close_loggers, log_experience
 from lightning_vision.tracking.stream_position import StreamPosition
@@ -35,7 +36,32 @@ FORMER_SECTION = "surest-errors"
 PART_NAMES = {"test": "test set", "val": "validation set", "train": "training set"}
 
 
-def explain(checkpoint: LoadedCheckpoint, options: ExplainOptions) -> None:
+@dataclass(frozen=True, repr=False)
+class Explained:
+    """What ``explain`` wrote and found."""
+
+    page: Path
+    galleries: dict[str, Path]
+    """The PNG of each section, by its key."""
+    sections: list[Section]
+    """The images that are shown, with their maps."""
+    measured: pd.DataFrame | None
+    """The figures of the maps, a row a measured image; None where none was measured."""
+    scores: pd.DataFrame | None
+    """Their means."""
+    lines: list[str]
+    """What the terminal says."""
+
+    @property
+    def figures(self) -> LazyFigures:
+        """The galleries as matplotlib Figures, drawn when they are asked for."""
+        return LazyFigures({section.key: partial(section_figure, section) for section in self.sections})
+
+    def __repr__(self) -> str:
+        return "\n".join(self.lines)
+
+
+def explain(checkpoint: LoadedCheckpoint, options: ExplainOptions) -> Explained:
     """Write galleries, a page and figures of a checkpoint's maps.
 
     Args:
@@ -64,11 +90,11 @@ def explain(checkpoint: LoadedCheckpoint, options: ExplainOptions) -> None:
     rows, others = _rows(model, datamodule, options.split, experience)
     folder = Path(options.output) if options.output else checkpoint.directory.path / "explain"
     _make(folder)
-    print_line(
+    lines = [
         f"{path}: {options.method} of {target}, for {plural(len(rows), 'image')} of the {PART_NAMES[options.split]}."
-    )
+    ]
     if others:
-        print_line(f"Left out: {plural(others, 'image')} of classes that this checkpoint has not seen.")
+        lines.append(f"Left out: {plural(others, 'image')} of classes that this checkpoint has not seen.")
     seen = observe(model, datamodule, rows, options.batch_size, "predicting")
     measured, figures = _measure(model, datamodule, rows, options)
     training = _training_rows(datamodule, experience)
@@ -80,9 +106,10 @@ def explain(checkpoint: LoadedCheckpoint, options: ExplainOptions) -> None:
     notes = [*([f"{missing[0].upper()}{missing[1:]}."] if missing else []), *maker.notes]
     facts = Facts(str(path), PART_NAMES[options.split], len(rows), right, others, options.method, str(target), notes)
     write_page(facts, sections, figures, folder / "explain.html")
-    _tell(folder, sections, figures, len(rows) - right, len(rows), notes)
+    lines += _told(folder, sections, figures, len(rows) - right, len(rows), notes)
     if options.log_galleries:
-        _send(folder, checkpoint, options, galleries, figures)
+        lines.append(_send(folder, checkpoint, options, galleries, figures))
+    return Explained(folder / "explain.html", galleries, sections, measured, figures, lines)
 
 
 def _make(folder: Path) -> None:
@@ -170,20 +197,19 @@ def _write_table(table: pd.DataFrame, path: Path) -> None:
     write_atomically(path, lambda temporary: table.to_csv(temporary, index=False, errors="backslashreplace"))
 
 
-def _tell(
+def _told(
     folder: Path, sections: list[Section], figures: pd.DataFrame | None, wrong: int, count: int, notes: list[str]
-) -> None:
-    """Print the results and the paths."""
-    print_line(f"{plural(wrong, 'error')} among {plural(count, 'image')}; shown: " + _counted(sections))
-    for note in notes:
-        print_line(note)
+) -> list[str]:
+    """The results and the paths, a line each."""
+    lines = [f"{plural(wrong, 'error')} among {plural(count, 'image')}; shown: " + _counted(sections), *notes]
     if figures is not None:
         for answers in ("all", "right", "wrong"):
-            print_line(_sentence(figures[figures["class"].isna() & (figures["answers"] == answers)].iloc[0]))
+            lines.append(_sentence(figures[figures["class"].isna() & (figures["answers"] == answers)].iloc[0]))
     tables = ", scores.csv and maps.csv" if figures is not None else ""
-    print_line(
+    lines.append(
         f"Written: {folder / 'explain.html'}, {plural(len(sections), 'PNG gallery').replace('gallerys', 'galleries')}{tables} in the same folder."
     )
+    return lines
 
 
 def _counted(sections: list[Section]) -> str:
@@ -214,8 +240,8 @@ def _send(
     options: ExplainOptions,
     galleries: dict[str, Path],
     figures: pd.DataFrame | None,
-) -> None:
-    """Log the galleries to a separate W&B run."""
+) -> str:
+    """Log the galleries to a separate W&B run; returns where it is."""
     directory = checkpoint.directory
     config = directory.read_config() if directory.config.is_file() else {}
     group = (config.get("wandb") or {}).get("group")
@@ -236,4 +262,4 @@ def _send(
     images = {f"explain/{key}": gallery for key, gallery in galleries.items()}
     log_experience([logger], StreamPosition(checkpoint.experience), scalars, images=images)
     close_loggers([logger])
-    print_line(f"W&B: the galleries are in {folder / 'wandb'}.")
+    return f"W&B: the galleries are in {folder / 'wandb'}."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +31,6 @@ from lightning_vision.learning.loaded_checkpoint import LoadedCheckpoint
 from lightning_vision.recipes.test_time_augmentation import TestTimeAugmentation
 from lightning_vision.storage.atomic_write import write_atomically
 from lightning_vision.terminal.first_rank import is_first
-from lightning_vision.terminal.messages import print_line
 from lightning_vision.terminal.wording import plural
 from lightning_vision.trust.kept_calibration import Trusted, read_trusted
 
@@ -38,7 +38,7 @@ ENOUGH_AGREEMENT = 0.98
 """Share of the images for which int8 should predict what float does; below, the user is warned."""
 
 
-def export(checkpoint: LoadedCheckpoint, options: ExportOptions) -> None:
+def export(checkpoint: LoadedCheckpoint, options: ExportOptions) -> Exported | None:
     """Write the classifier of a checkpoint to a file, with a model card beside it.
 
     The file bears its name only once it was read again and gave what the model gives.
@@ -48,6 +48,9 @@ def export(checkpoint: LoadedCheckpoint, options: ExportOptions) -> None:
             is written and checked on the CPU.
         options: What is written.
 
+    Returns:
+        What was written; None in all processes but the first.
+
     Raises:
         ConfigError: An option, the network or the transforms cannot be exported.
         DataError: There are no images to check the file on.
@@ -55,7 +58,7 @@ def export(checkpoint: LoadedCheckpoint, options: ExportOptions) -> None:
     """
     options.check()
     if not is_first():
-        return
+        return None
     model, datamodule, experience = checkpoint.model, checkpoint.datamodule, checkpoint.experience
     run = checkpoint.directory.path
     target = _target(options, run)
@@ -70,30 +73,29 @@ def export(checkpoint: LoadedCheckpoint, options: ExportOptions) -> None:
         options.opset if options.format == "onnx" else None,
         options.int8,
     )
-    images = _images(datamodule, _rows_to_check(datamodule, options.check_images), datamodule.image_size)
-    calibration = _calibration(datamodule, experience, options) if options.int8 else ()
+    remarks: list[str] = []
+    images = _images(datamodule, _rows_to_check(datamodule, options.check_images, remarks), datamodule.image_size)
+    calibration = _calibration(datamodule, experience, options, remarks) if options.int8 else ()
     made = _Making(model, module, description, _format(options, calibration), images, len(calibration))
     write_atomically(target, made.write_and_check)
     exported = made.exported(target)
     callbacks = checkpoint.trainers.options()["callbacks"]
     one_view = any(isinstance(callback, TestTimeAugmentation) for callback in callbacks)
     card = write_model_card(exported, datamodule, run, experience, one_view=one_view)
-    for line in exported.lines(fitted=trusted is not None):
-        print_line(line)
     if one_view:
-        print_line(
+        remarks.append(
             "The file predicts by one view of an image: without the test-time augmentation of the run's test figures."
         )
     if options.int8 and exported.difference.agreement < ENOUGH_AGREEMENT:
-        print_line(
+        remarks.append(
             f"WARNING: int8 predicts another class than float for {1 - exported.difference.agreement:.1%} of the images. Use "
             "more --calibration_images, or the float file."
         )
     if head_path(target).exists():
-        print_line(
+        remarks.append(
             f"{head_path(target)} was learned on the file that was there before: move it away, or nothing will read the new one."
         )
-    print_line(f"Model card: {card}")
+    return replace(exported, card=card, fitted=trusted is not None, remarks=tuple(remarks))
 
 
 class _Making:
@@ -170,7 +172,7 @@ def _format(options: ExportOptions, calibration: Images | tuple[()]) -> Format:
     return Pt2() if options.format == "pt2" else Pte()
 
 
-def _rows_to_check(datamodule: StreamDataModule, most: int) -> Rows:
+def _rows_to_check(datamodule: StreamDataModule, most: int, remarks: list[str]) -> Rows:
     """Rows of the test set, or without one of the validation set, spread evenly.
 
     Raises:
@@ -184,16 +186,16 @@ def _rows_to_check(datamodule: StreamDataModule, most: int) -> Rows:
                 "There are no test and no validation images to check the exported file on. Give data.test_fraction or "
                 "data.val_fraction."
             )
-        print_line("There are no test images: the file is checked on validation images.")
+        remarks.append("There are no test images: the file is checked on validation images.")
     return rows[np.unique(np.linspace(0, len(rows) - 1, most).round().astype(np.int64))]
 
 
-def _calibration(datamodule: StreamDataModule, experience: int, options: ExportOptions) -> Images:
+def _calibration(datamodule: StreamDataModule, experience: int, options: ExportOptions, remarks: list[str]) -> Images:
     """Training images (N, 3, S, S) of the experiences learned so far, with the evaluation transform."""
     rows = np.concatenate([item.indices for item in list(datamodule.stream)[: experience + 1]])
     count = min(options.calibration_images, len(rows))
     if count < options.calibration_images:
-        print_line(f"int8 is calibrated on all {plural(count, 'training image')}: there are no more.")
+        remarks.append(f"int8 is calibrated on all {plural(count, 'training image')}: there are no more.")
     drawn = np.sort(np.random.default_rng(0).choice(rows, count, replace=False))
     return _images(datamodule, drawn, datamodule.image_size)
 

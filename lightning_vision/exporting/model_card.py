@@ -24,7 +24,7 @@ from lightning_vision.terminal.wording import figure, plural
 from lightning_vision.trust.report import TrustReport, read_trust_report
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Exported:
     """An exported file, and what was found about it."""
 
@@ -40,13 +40,18 @@ class Exported:
     torch_latency_ms: float
     threads: int
     """Of torch, and of ONNX Runtime."""
+    card: Path | None = None
+    """The model card; None until it is written."""
+    fitted: bool = True
+    """Whether the checkpoint has a temperature of its own."""
+    remarks: tuple[str, ...] = ()
 
-    def lines(self, fitted: bool) -> list[str]:
-        """What a user is told.
+    def __repr__(self) -> str:
+        return "\n".join(self.lines)
 
-        Args:
-            fitted: Whether the checkpoint has a temperature of its own.
-        """
+    @property
+    def lines(self) -> list[str]:
+        """What a user is told."""
         about, difference = self.description, self.difference
         opset = f", opset {about.opset}" if about.opset else ""
         arithmetic = (
@@ -63,7 +68,11 @@ class Exported:
             + (f" (mean {difference.mean_probability:.1e})" if about.quantized else ""),
             f"One image takes {figure(self.latency_ms)} ms here (median of 30), PyTorch {figure(self.torch_latency_ms)} ms; "
             f"{plural(self.threads, 'thread')}",
-            trust if fitted else f"{trust}: none was fitted (lightning-vision test --calibrate true --coverage 0.95)",
+            trust
+            if self.fitted
+            else f"{trust}: none was fitted (lightning-vision test --calibrate true --coverage 0.95)",
+            *self.remarks,
+            *([] if self.card is None else [f"Model card: {self.card}"]),
         ]
 
 
@@ -146,7 +155,7 @@ def card_text(
         name=name,
         exported=exported,
         about=exported.description,
-        lines=exported.lines(fitted=True),
+        lines=exported.lines,
         results=results,
         experience=experience,
         scores=scores,

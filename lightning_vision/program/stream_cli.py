@@ -258,11 +258,15 @@ class StreamCLI(LightningCLI):
         directory = checkpoint.directory
         writes = is_first() and directory.results.is_file()
         with directory.held(shlex.join(["lightning-vision", *self.words])) if writes else nullcontext():
-            test(checkpoint)
+            tested = test(checkpoint)
+        for line in tested.lines:
+            print_line(line)
         if asked.asked:
             from lightning_vision.trust.command import assess
+            from lightning_vision.trust.verdict import print_verdict
 
-            assess(checkpoint, asked)
+            if (assessed := assess(checkpoint, asked)) is not None:
+                print_verdict(assessed, Console(soft_wrap=True, highlight=False))
 
     def explain(
         self,
@@ -274,7 +278,8 @@ class StreamCLI(LightningCLI):
         """Show what the classifier looks at where it errs."""
         from lightning_vision.explanation.command import explain
 
-        explain(self.load(ckpt_path, evaluates=False), ExplainOptions(**options))
+        for line in explain(self.load(ckpt_path, evaluates=False), ExplainOptions(**options)).lines:
+            print_line(line)
 
     def export(
         self,
@@ -286,7 +291,9 @@ class StreamCLI(LightningCLI):
         """Write the classifier for other machines, checked against the original."""
         from lightning_vision.exporting.command import export
 
-        export(self.load(ckpt_path, evaluates=False), ExportOptions(**options))
+        exported = export(self.load(ckpt_path, evaluates=False), ExportOptions(**options))
+        for line in [] if exported is None else exported.lines:
+            print_line(line)
 
     def predict(self, model: ContinualClassifier, datamodule: StreamDataModule, ckpt_path: str | None = None) -> None:
         """Write predictions.csv."""
@@ -313,16 +320,14 @@ class StreamCLI(LightningCLI):
 
     def data(self, model: None, datamodule: StreamDataModule, output: str | None = None) -> None:
         """Describe the data in the terminal and on a page."""
-        from lightning_vision.data_report.page import write_page
-        from lightning_vision.data_report.report import describe
+        from lightning_vision.data_report.description import describe_data
         from lightning_vision.data_report.terminal import print_report
 
         config = self.config.data
         name = f"data-{type(datamodule).__name__}.html"
         path = Path(output) if output else Path(config.trainer.default_root_dir) / name
-        report = describe(datamodule, int(config.seed_everything))
-        print_report(report, Console(soft_wrap=True, highlight=False))
-        write_page(report, datamodule, path)
+        described = describe_data(datamodule, path, int(config.seed_everything))
+        print_report(described.report, Console(soft_wrap=True, highlight=False))
         print_line(f"The page with images: {path}")
 
 

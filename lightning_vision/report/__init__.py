@@ -14,8 +14,8 @@ from typing import Any
 
 class _Room(ModuleType):
     def __call__(self, *args: Any, **options: Any) -> Any:
-        """See ``lightning_vision.api.report.report``."""
-        return import_module("lightning_vision.api.report").report(*args, **options)
+        """See ``lightning_vision.comparison.reporting.report``."""
+        return import_module("lightning_vision.comparison.reporting").report(*args, **options)
 
 
 sys.modules[__name__].__class__ = _Room

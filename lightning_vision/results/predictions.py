@@ -53,6 +53,10 @@ class Predictions:
             None if self.task_predicted is None else self.task_predicted[v : v + 1],
         )
 
+    def picked(self, variant: str) -> Predictions:
+        """The predictions of the variant that was picked; all, where there are no variants of that name."""
+        return self.one(variant) if variant in self.variants else self
+
 
 class Collector:
     """Gathers the predictions of one pass, batch by batch, then over all processes.

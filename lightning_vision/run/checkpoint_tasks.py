@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from pathlib import Path
+
 import pandas as pd
 
 from lightning_vision.drawing.figures import confusion_csv, save_confusion_figure
 from lightning_vision.errors import DataError
 from lightning_vision.features.feature_serving import FeatureServing
-from lightning_vision.learning.classifier import ContinualClassifier
 from lightning_vision.learning.loaded_checkpoint import LoadedCheckpoint
 from lightning_vision.results.predictions import Collector, Predictions
 from lightning_vision.results.record import task_of_class
-from lightning_vision.results.schema import read_results
+from lightning_vision.results.schema import Scores, read_results
 from lightning_vision.results.scores import score_predictions
 from lightning_vision.run.reevaluation import rewrite_run, why_another
 from lightning_vision.storage.atomic_write import write_atomically
@@ -33,29 +35,50 @@ def validate(checkpoint: LoadedCheckpoint) -> None:
     print_line(f"{path}: {figures} on the validation parts of experiences 0 to {experience}.")
 
 
-def test(checkpoint: LoadedCheckpoint) -> None:
-    """Evaluate on the whole test set; in a run directory rewrite all figures of the evaluation after the last experience."""
-    model, datamodule, path = checkpoint.model, checkpoint.datamodule, checkpoint.path
+@dataclass(frozen=True)
+class Tested:
+    """What ``test`` found, and what it wrote."""
+
+    checkpoint: Path
+    scores: Scores
+    written: str
+    """Which files were rewritten, or why none was."""
+
+    @property
+    def lines(self) -> list[str]:
+        """What the terminal says."""
+        scores, images = self.scores, sum(map(sum, self.scores.confusion_matrix))
+        return [
+            f"{self.checkpoint}: test accuracy {scores.accuracy:.4f}, macro F1 {scores.macro_f1:.4f}, ECE {scores.ece:.4f} on {images} images.",
+            self.written,
+        ]
+
+
+def test(checkpoint: LoadedCheckpoint) -> Tested:
+    """Evaluate on the whole test set; in a run directory rewrite all figures of the evaluation after the last experience.
+
+    The first process alone writes.
+    """
+    model = checkpoint.model
     found = _one_pass(checkpoint, keep_probability=False)
-    if not is_first():
-        return
-    predictions = _picked(model, found)
+    predictions = found.picked(model.picked_variant)
     scores = score_predictions(
         predictions.label, predictions.predicted[0], predictions.confidence[0], model.class_names
     )
-    print_line(
-        f"{path}: test accuracy {scores.accuracy:.4f}, macro F1 {scores.macro_f1:.4f}, ECE {scores.ece:.4f} on {len(predictions.index)} images."
-    )
+    return Tested(checkpoint.path, scores, _write_test(checkpoint, found, scores) if is_first() else "")
+
+
+def _write_test(checkpoint: LoadedCheckpoint, found: Predictions, scores: Scores) -> str:
+    """Rewrite what a run keeps of its last evaluation, and say so."""
+    model, datamodule = checkpoint.model, checkpoint.datamodule
     directory, folder = checkpoint.directory, checkpoint.directory.path
     if directory.results.is_file():
         results = read_results(directory.results)
         why = why_another(directory, results, datamodule, checkpoint.trainers, checkpoint.experience)
         if why:
-            print_line(f"{directory.results} is left as it is: {why}.")
-        else:
-            rewrite_run(directory, results, datamodule, found)
-            print_line(f"Rewritten: {directory.results}, predictions.npz, and the tables and charts of both matrices")
-        return
+            return f"{directory.results} is left as it is: {why}."
+        rewrite_run(directory, results, datamodule, found)
+        return f"Rewritten: {directory.results}, predictions.npz, and the tables and charts of both matrices"
     confusion_csv(scores.confusion_matrix, model.class_names, folder / "confusion_matrix.csv")
     save_confusion_figure(
         scores.confusion_matrix,
@@ -63,13 +86,13 @@ def test(checkpoint: LoadedCheckpoint) -> None:
         folder / "confusion_matrix.png",
         f"{folder.name}: confusion on the test set",
     )
-    print_line(f"Rewritten: {folder / 'confusion_matrix.png'} and .csv")
+    return f"Rewritten: {folder / 'confusion_matrix.png'} and .csv"
 
 
 def predict(checkpoint: LoadedCheckpoint) -> None:
     """Write predictions.csv: path, predicted class, probability per class, true class."""
     model, datamodule = checkpoint.model, checkpoint.datamodule
-    predictions = _picked(model, _one_pass(checkpoint, keep_probability=True))
+    predictions = _one_pass(checkpoint, keep_probability=True).picked(model.picked_variant)
     if not is_first() or predictions.probability is None:
         return
     names = model.class_names
@@ -109,9 +132,3 @@ def _one_pass(checkpoint: LoadedCheckpoint, keep_probability: bool) -> Predictio
     trainer.test(model, dataloaders=loader, verbose=False)
     features.close()
     return collector.result(trainer.strategy.root_device)
-
-
-def _picked(model: ContinualClassifier, found: Predictions) -> Predictions:
-    """A sweep's checkpoint holds every variant; the network's head is the one that was picked."""
-    picked = model.picked_variant
-    return found.one(picked) if picked in found.variants else found

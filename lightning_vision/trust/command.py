@@ -16,8 +16,6 @@ from lightning_vision.data.datamodule import StreamDataModule
 from lightning_vision.learning.classifier import ContinualClassifier
 from lightning_vision.learning.loaded_checkpoint import LoadedCheckpoint
 from lightning_vision.terminal.first_rank import is_first
-from lightning_vision.terminal.messages import print_line
-from lightning_vision.terminal.wording import printable
 from lightning_vision.trust.calibration import Fitted, calibration_error, fit_temperature, reliability
 from lightning_vision.trust.image_folder import ImageFolder, joined, read_image_folder, said
 from lightning_vision.trust.kept_calibration import Trusted, keep_trusted, read_trusted
@@ -36,7 +34,7 @@ from lightning_vision.trust.rejection import (
 )
 from lightning_vision.trust.report import Accepted, Calibration, OutOfDistribution, Rejection, TrustReport
 from lightning_vision.trust.scored_images import Scored, score, score_logits
-from lightning_vision.trust.verdict import print_verdict
+from lightning_vision.trust.verdict import Assessed
 
 COVERAGE = 0.95
 """Of the threshold by which out-of-distribution images are accepted, if none was requested."""
@@ -56,7 +54,6 @@ class _Assessment:
     def note(self, text: str) -> None:
         """A sentence for the user, kept in the report."""
         self.notes.append(text)
-        print_line(printable(text))
 
     def validated(self, experience: int) -> tuple[Rows, Rows, Tensor]:
         """The validation images of the experiences so far: rows (N,), labels (N,) and logits (N, C)."""
@@ -72,19 +69,22 @@ class _Assessment:
         return score(pass_images(self.model, loader, self.trainer, "test images"), temperature)
 
 
-def assess(checkpoint: LoadedCheckpoint, options: TrustOptions) -> None:
-    """Assess a checkpoint, write the files and print the figures. One process does it; others return at once.
+def assess(checkpoint: LoadedCheckpoint, options: TrustOptions) -> Assessed | None:
+    """Assess a checkpoint and write the files. One process does it; others return at once.
 
     Args:
         checkpoint: What is assessed; its file is in the folder checkpoints of a run directory.
         options: What to assess.
+
+    Returns:
+        What was found; None in all processes but the first.
 
     Raises:
         UserError: An option, the images, or the validation data cannot be used; nothing was written then.
     """
     options.check()
     if not is_first():
-        return
+        return None
     model, datamodule, path, experience = (
         checkpoint.model,
         checkpoint.datamodule,
@@ -129,7 +129,7 @@ def assess(checkpoint: LoadedCheckpoint, options: TrustOptions) -> None:
     write_files(report, folder, datamodule, Seen(tested, chosen, evaluated[-1] if evaluated else None, ood, new, shift))
     if fitted is not None:
         keep_trusted(trusted, path)
-    print_verdict(report, folder, path if fitted is not None else None)
+    return Assessed(report, folder, path if fitted is not None else None)
 
 
 def _ood_images(options: TrustOptions, work: _Assessment) -> ImageFolder | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
@@ -16,20 +17,35 @@ SLIGHT = 0.01
 """A smaller change of the mean confidence is called none."""
 
 
-def print_verdict(report: TrustReport, folder: Path, kept_in: Path | None) -> None:
+@dataclass(frozen=True)
+class Assessed:
+    """What an assessment of a checkpoint found."""
+
+    report: TrustReport
+    folder: Path
+    """Where it was written."""
+    kept_in: Path | None
+    """The checkpoint that temperature and threshold were saved in; None if nothing was fitted."""
+
+    @property
+    def page(self) -> Path:
+        """The page with all figures."""
+        return self.folder / "trust.html"
+
+
+def print_verdict(assessed: Assessed, console: Console) -> None:
     """Print the main figures, and where the others are.
 
     Args:
-        report: What was found.
-        folder: Where it was written.
-        kept_in: The checkpoint that temperature and threshold were saved in; None if nothing was fitted.
+        assessed: What was found.
+        console: Where to.
     """
-    console = Console(soft_wrap=True, highlight=False)
+    report = assessed.report
 
     def say(text: str) -> None:
-        console.print(printable(text), markup=False)
+        console.print(printable(text), markup=False, soft_wrap=True)
 
-    for sentence in sentences(report):
+    for sentence in [*report.notes, *sentences(report)]:
         say(sentence)
     if report.out_of_distribution is not None:
         console.print(_scores(report.out_of_distribution))
@@ -38,11 +54,11 @@ def print_verdict(report: TrustReport, folder: Path, kept_in: Path | None) -> No
     if report.shift is not None:
         for finding in warnings_first(report.shift.new):
             say(f"{'! ' if finding.warning else '  '}{finding.about}: {finding.words}")
-        if report.shift.same_session is not None:
-            say(f"{'! ' if report.shift.same_session.warning else '  '}{report.shift.same_session.words}")
-    if kept_in is not None:
-        say(f"Saved in the checkpoint: {kept_in}")
-    say(f"Page: {folder / 'trust.html'}")
+        if report.shift.one_shoot is not None:
+            say(f"{'! ' if report.shift.one_shoot.warning else '  '}{report.shift.one_shoot.words}")
+    if assessed.kept_in is not None:
+        say(f"Kept in the checkpoint: {assessed.kept_in}")
+    say(f"The page: {assessed.page}")
 
 
 def warnings_first(findings: list[Finding]) -> list[Finding]:

@@ -81,11 +81,12 @@ def explained(run: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -
     (copied / "explain").mkdir()
     (copied / "explain" / "mine.png").write_bytes(b"left alone")
     with pytest.MonkeyPatch.context() as patch:
-        said: list[str] = []
-        patch.setattr("lightning_vision.explanation.command.print_line", said.append)
         patch.setenv("WANDB_MODE", "offline")
-        call(copied, data, method="LayerCAM", measured=20, log_galleries=True)
-    return copied, "\n".join(said)
+        found = explain(loaded(copied, data), ExplainOptions(method="LayerCAM", measured=20, log_galleries=True))
+    assert found.galleries == {name: copied / "explain" / f"{name}.png" for name in SECTIONS} and found.page.is_file()
+    assert list(found.figures) == SECTIONS and found.figures["correct"].axes
+    assert found.measured is not None and len(found.measured) == 20 and found.scores is not None
+    return copied, "\n".join(found.lines)
 
 
 def test_what_is_written_and_said(explained: tuple[Path, str]) -> None:
@@ -278,15 +279,12 @@ def test_data_that_cannot_be_used(run: Path, data: Path, tmp_path: Path) -> None
         explain(replace(given, datamodule=without), ExplainOptions(split="val"))
 
 
-def test_classes_that_were_not_seen_are_left_out(
-    run: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_classes_that_were_not_seen_are_left_out(run: Path, data: Path, tmp_path: Path) -> None:
     given = loaded(run, data)
     given.model.network.seen[2] = False
     few = ExplainOptions(
         measured=0, neighbours=0, before_after=0, pairs=0, per_class=0, errors=1, correct=0, output=str(tmp_path)
     )
-    explain(given, few)
-    shown = capsys.readouterr().out
+    shown = repr(explain(given, few))
     assert "for 16 images of the test set" in shown
     assert "Left out: 8 images of classes that this checkpoint has not seen." in shown

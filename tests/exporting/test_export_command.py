@@ -40,10 +40,13 @@ class Done:
     said: str
 
 
-def export_run(run: Path, data: Any = None, trainers: TrainerFactory = TRAINERS, **options: Any) -> None:
+def export_run(run: Path, data: Any = None, trainers: TrainerFactory = TRAINERS, **options: Any) -> str:
+    """What is said of it."""
     data = data or squares()
     model, path, experience = load(run, data, strategies.MoveToData(EPSILONS))
-    export(LoadedCheckpoint(model, data, trainers, path, experience), ExportOptions(**options))
+    exported = export(LoadedCheckpoint(model, data, trainers, path, experience), ExportOptions(**options))
+    assert exported is not None and exported.path.is_file()
+    return "\n".join(exported.lines)
 
 
 @pytest.fixture(scope="module")
@@ -63,11 +66,7 @@ def run(finished: Path, tmp_path: Path) -> Path:
 def exported(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Done:
     """The run as an ONNX file."""
     copied = shutil.copytree(finished, tmp_path_factory.mktemp("exported") / "sweep")
-    with pytest.MonkeyPatch.context() as patch:
-        said: list[str] = []
-        patch.setattr(command, "print_line", said.append)
-        export_run(copied)
-    return Done(copied, "\n".join(said))
+    return Done(copied, export_run(copied))
 
 
 class TestOnnx:
@@ -102,16 +101,15 @@ class TestOnnx:
         assert f"Model card: {exported.run / 'export' / 'sweep.onnx.md'}" in said
 
     def test_int8_with_temperature_threshold_and_a_former_head(
-        self, run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+        self, run: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         keep_trusted(Trusted(temperature=2.5, threshold=0.4, coverage=0.9, risk=0.1), find_checkpoint(run))
         (run / "export").mkdir()
         (run / "export" / "sweep-int8.head.npz").touch()
         monkeypatch.setattr(command, "ENOUGH_AGREEMENT", 1.1)
-        export_run(run, int8=True, calibration_images=500)
+        said = export_run(run, int8=True, calibration_images=500)
         deployed = DeployedModel(run / "export" / "sweep-int8.onnx")
         assert (deployed.facts.quantized, deployed.temperature, deployed.threshold) == (True, 2.5, 0.4)
-        said = capsys.readouterr().out
         assert "int8 is calibrated on all 58 training images: there are no more." in said
         assert "int8 calibrated on 58 training images, opset 18" in said
         assert re.search(r"the same class for [\d.]+%, probabilities within [\d.e-]+ \(mean [\d.e-]+\)", said)
@@ -135,12 +133,11 @@ class TestOnnx:
         assert (run / "export" / "sweep.onnx").read_text() == "the file before"
 
 
-def test_pt2_elsewhere(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_pt2_elsewhere(run: Path) -> None:
     target = run.parent / "new" / "mine.pt2"
     trainers = TrainerFactory(lambda: {"callbacks": [TestTimeAugmentation()]}, Path(), [])
-    export_run(run, trainers=trainers, format="pt2", output=str(target), check_images=8)
+    said = export_run(run, trainers=trainers, format="pt2", output=str(target), check_images=8)
     assert load_pt2(target)[1]["preprocessing"] == [{"op": "resize", "height": 16, "width": 16}]
-    said = capsys.readouterr().out
     assert "float32, 4 classes)" in said
     assert "on 8 images" in said
     assert (

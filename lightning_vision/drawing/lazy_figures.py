@@ -1,4 +1,4 @@
-"""A run's figures, drawn when they are asked for."""
+"""Figures that are drawn when they are asked for."""
 
 from __future__ import annotations
 
@@ -6,11 +6,22 @@ from collections.abc import Callable, Iterator, Mapping
 
 from matplotlib.figure import Figure
 
+from lightning_vision.drawing import canvas
 from lightning_vision.errors import ConfigError
 from lightning_vision.terminal.wording import listed
 
+SHOWN_DPI = 80
+"""Dots per inch of a figure in a notebook."""
 
-class RunFigures(Mapping[str, Figure]):
+
+class ShownFigure(Figure):
+    """A figure that a notebook shows, whether pyplot is loaded or not."""
+
+    def _repr_png_(self) -> bytes:
+        return canvas.png(self, SHOWN_DPI)
+
+
+class LazyFigures(Mapping[str, Figure]):
     """matplotlib Figures by name, each drawn anew when it is asked for; none is registered with pyplot.
 
     Args:
@@ -23,7 +34,9 @@ class RunFigures(Mapping[str, Figure]):
     def __getitem__(self, name: str) -> Figure:
         if name not in self._draw:
             raise UnknownFigureError(f"Expected one of {listed(list(self._draw))}, found {name!r}.")
-        return self._draw[name]()
+        figure = self._draw[name]()
+        figure.__class__ = ShownFigure
+        return figure
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._draw)
@@ -35,7 +48,7 @@ class RunFigures(Mapping[str, Figure]):
         return name in self._draw
 
     def __repr__(self) -> str:
-        return f"RunFigures({', '.join(self._draw)})"
+        return f"LazyFigures({', '.join(self._draw)})"
 
 
 class UnknownFigureError(ConfigError, KeyError):

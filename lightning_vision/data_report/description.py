@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from lightning_vision.api.html_view import html_view
 from lightning_vision.data.datamodule import StreamDataModule
 from lightning_vision.data_report.page import write_page
 from lightning_vision.data_report.report import DataReport, describe
 from lightning_vision.data_report.terminal import print_report
 from lightning_vision.errors import ConfigError
+from lightning_vision.terminal.html_view import html_view
 
 
 @dataclass(frozen=True)

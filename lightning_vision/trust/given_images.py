@@ -1,0 +1,126 @@
+"""Images as a user has them: a folder, files, arrays, tensors, Pillow's, or a DataLoader of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from lightning_vision.data.batch import Batch
+from lightning_vision.data.batch_order import Draw, EvalBatches
+from lightning_vision.data.datamodule import StreamDataModule
+from lightning_vision.data.datasets import SampleDataset, collate
+from lightning_vision.data.loaders import make_loader
+from lightning_vision.errors import DataError
+from lightning_vision.images.image_sources import FileImages, ImageSource, Loaded
+from lightning_vision.images.pillow_decoding import to_rgb
+from lightning_vision.trust.image_folder import read_image_folder
+
+EXPECTED = (
+    "a folder, image files, uint8 arrays (N, H, W, 3) or (H, W, 3), uint8 tensors (N, 3, H, W) or (3, H, W), PIL images, or a "
+    "DataLoader of such tensors"
+)
+
+
+@dataclass(frozen=True)
+class GivenImages:
+    """Batches of images after the evaluation transform."""
+
+    batches: Iterable[Batch]
+    paths: list[str] | None
+    """Of the N images; None where they come from memory."""
+
+
+def given_images(images: Any, datamodule: StreamDataModule) -> GivenImages:
+    """Open images as the test images of a datamodule are.
+
+    Args:
+        images: See ``EXPECTED``; those of a list may differ in size.
+        datamodule: Its evaluation transform, batch size and number of workers are used.
+
+    Raises:
+        DataError: They are of another type, dtype or shape, there is none, or a file cannot be read.
+    """
+    if isinstance(images, DataLoader):
+        return GivenImages(_Transformed(images, datamodule), None)
+    if isinstance(images, str | Path):
+        if Path(images).is_file():
+            return _from_files([Path(images)], datamodule)
+        folder = read_image_folder(images, datamodule, "predict")
+        return GivenImages(_loader(folder.files, len(folder), datamodule, datamodule.num_workers), folder.paths)
+    items = list(images) if isinstance(images, Sequence) else [images]
+    if items and all(isinstance(item, str | Path) for item in items):
+        return _from_files([Path(item) for item in items], datamodule)
+    tensors = [tensor for item in items for tensor in _tensors(item)]
+    if not tensors:
+        raise DataError(f"predict: expected {EXPECTED}; found no image.")
+    return GivenImages(_loader(Loaded(tensors.__getitem__), len(tensors), datamodule, 0), None)
+
+
+class _Transformed:
+    """The batches of a user's loader, each image after the evaluation transform."""
+
+    def __init__(self, loader: DataLoader[Any], datamodule: StreamDataModule) -> None:
+        self.loader, self.datamodule = loader, datamodule
+
+    def __iter__(self) -> Iterator[Batch]:
+        count = 0
+        for batch in self.loader:
+            item = batch["image"] if isinstance(batch, dict) else batch[0] if isinstance(batch, list | tuple) else batch
+            tensors = list(_tensors(item))
+            dataset = _dataset(Loaded(tensors.__getitem__), len(tensors), self.datamodule)
+            made = collate([dataset[Draw(row, -1, -1, True, False)] for row in range(len(tensors))])
+            made["index"] += count
+            count += len(tensors)
+            yield made
+
+
+def _from_files(paths: list[Path], datamodule: StreamDataModule) -> GivenImages:
+    missing = [path for path in paths if not path.is_file()]
+    if missing:
+        raise DataError(f"predict: expected an image file or a folder, found neither at {missing[0]}.")
+    loader = _loader(FileImages(paths), len(paths), datamodule, datamodule.num_workers)
+    return GivenImages(loader, [str(path) for path in paths])
+
+
+def _loader(source: ImageSource, count: int, datamodule: StreamDataModule, workers: int) -> DataLoader[Any]:
+    rows, nowhere = np.arange(count, dtype=np.int64), np.full(count, -1, dtype=np.int64)
+    return make_loader(
+        _dataset(source, count, datamodule), EvalBatches(rows, nowhere, datamodule.batch_size), min(workers, count)
+    )
+
+
+def _dataset(source: ImageSource, count: int, datamodule: StreamDataModule) -> SampleDataset:
+    unknown = np.zeros(count, dtype=np.int64)
+    return SampleDataset(source, unknown, datamodule.train_transform, datamodule.eval_transform)
+
+
+def _tensors(item: Any) -> Iterator[Tensor]:
+    """The images of an item, each uint8 (3, H, W).
+
+    Raises:
+        DataError: It is none, or of another dtype or shape.
+    """
+    if isinstance(item, Image.Image):
+        item = np.array(to_rgb(ImageOps.exif_transpose(item)))
+    if not isinstance(item, np.ndarray | Tensor):
+        raise DataError(f"predict: expected {EXPECTED}; found {type(item).__module__}.{type(item).__qualname__}.")
+    array, channels = isinstance(item, np.ndarray), -1 if isinstance(item, np.ndarray) else -3
+    pixels = torch.from_numpy(np.ascontiguousarray(item)) if isinstance(item, np.ndarray) else item.detach().cpu()
+    fits = (
+        pixels.dtype == torch.uint8 and pixels.ndim in (3, 4) and pixels.shape[channels] == 3 and min(pixels.shape[-3:])
+    )
+    if not fits:
+        found = f"{item.dtype} {'x'.join(map(str, item.shape))}".removeprefix("torch.")
+        shapes = "(N, H, W, 3) or (H, W, 3)" if array else "(N, 3, H, W) or (3, H, W)"
+        ways = " Images from 0 to 1 become uint8 by (255 * x).round()." if pixels.is_floating_point() else ""
+        raise DataError(f"predict: expected uint8 {shapes}, the images before any normalisation; found {found}.{ways}")
+    whole = pixels if pixels.ndim == 4 else pixels[None]
+    yield from whole.permute(0, 3, 1, 2) if array else whole

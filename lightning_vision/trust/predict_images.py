@@ -1,0 +1,64 @@
+"""The predictions of a classifier for any images, as a table."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from lightning_vision.learning.loaded_checkpoint import LoadedCheckpoint
+from lightning_vision.results.predictions import Collector
+from lightning_vision.trust.given_images import given_images
+from lightning_vision.trust.kept_calibration import Trusted, read_trusted
+
+
+def predict_images(checkpoint: LoadedCheckpoint, images: Any) -> pd.DataFrame:
+    """Predict images as the run's test images were, by the temperature and the threshold that the checkpoint keeps.
+
+    Args:
+        checkpoint: The classifier, and data whose evaluation transform the images are given.
+        images: See ``Run.predict``.
+
+    Returns:
+        A row for each image, as ``lightning-vision predict --model`` writes them: ``path`` (``number`` for images from
+        memory), ``predicted``, ``confidence``, ``rejected``, and ``probability/<class>`` for each class.
+
+    Raises:
+        DataError: See ``given_images``.
+    """
+    model = checkpoint.model
+    given = given_images(images, checkpoint.datamodule)
+    trainer = checkpoint.trainers.evaluation()
+    collector = Collector(keep_probability=True)
+    model.collectors = [collector]
+    trainer.test(model, dataloaders=given.batches, verbose=False)
+    found = collector.result(trainer.strategy.root_device).picked(model.picked_variant)
+    if found.probability is None:
+        raise RuntimeError("The collector kept no probabilities.")
+    kept = read_trusted(checkpoint.path) or Trusted()
+    probability = at_temperature(found.probability[0], kept.temperature)
+    names, best = np.array(model.class_names, dtype=object), probability.argmax(axis=1)
+    confidence = probability[np.arange(len(best)), best]
+    first = {"number": found.index} if given.paths is None else {"path": [given.paths[row] for row in found.index]}
+    return pd.DataFrame(
+        {
+            **first,
+            "predicted": names[best],
+            "confidence": confidence,
+            "rejected": confidence < (kept.threshold or 0.0),
+            **{f"probability/{name}": probability[:, column] for column, name in enumerate(model.class_names)},
+        }
+    )
+
+
+def at_temperature(probability: npt.NDArray[np.float32], temperature: float) -> npt.NDArray[np.float32]:
+    """Probabilities (N, C) of a softmax as they would be had its logits been divided by a temperature."""
+    if temperature == 1:
+        return probability
+    with np.errstate(divide="ignore"):  # a class that was not seen has a probability of 0
+        logits = np.log(probability.astype(np.float64)) / temperature
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    scaled: npt.NDArray[np.float32] = (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)
+    return scaled
