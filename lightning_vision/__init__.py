@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from lightning_vision.api.comparison import Comparison as Comparison
     from lightning_vision.api.comparison import open_comparison as open_comparison
     from lightning_vision.api.fit import fit as fit
+    from lightning_vision.api.open_run import open_run as open_run
     from lightning_vision.api.run import Run as Run
-    from lightning_vision.api.run import open_run as open_run
     from lightning_vision.api.run_config import RunConfig as RunConfig
     from lightning_vision.comparison.reporting import report as report
     from lightning_vision.data.batch import Batch as Batch
@@ -53,7 +53,7 @@ _HOMES = {
     "fit": "api.fit",
     "describe_data": "data_report.description",
     "open_comparison": "api.comparison",
-    "open_run": "api.run",
+    "open_run": "api.open_run",
     "report": "comparison.reporting",
     **dict.fromkeys(("CheckpointError", "ConfigError", "DataError", "TrainingError", "UserError"), "errors"),
     "Batch": "data.batch",

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from lightning_vision.api.open_run import open_run
 from lightning_vision.api.run import Run
 from lightning_vision.comparison.reporting import print_report, report
 from lightning_vision.errors import CheckpointError
@@ -20,11 +21,11 @@ from lightning_vision.terminal.wording import plural
 
 
 class Comparison:
-    """Several strategies, seeds and settings on one stream, finished or not; ``compare`` and ``open_comparison`` give it.
+    """Several strategies, seeds and settings on one stream, finished or not; ``compare`` and ``open_comparison`` return it.
 
     Args:
         path: The folder, with comparison.json.
-        trust_run: See ``Run``.
+        trust_run: See ``open_run``.
 
     Raises:
         CheckpointError: There is no comparison, or a run of it lies elsewhere.
@@ -112,7 +113,7 @@ class Comparison:
                     f"{self.path / COMPARISON}: {cell.name}: expected a run inside of {self.path}, found {cell.directory!r}."
                 )
             if (path / "config.yaml").is_file() or (path / "results.json").is_file():
-                runs[cell.name] = Run(path, trust_run=self._trusted)
+                runs[cell.name] = open_run(path, self._trusted)
         return runs
 
 
@@ -121,7 +122,7 @@ def open_comparison(path: str | Path, trust_run: bool = False) -> Comparison:
 
     Args:
         path: The folder.
-        trust_run: See ``Run``.
+        trust_run: See ``open_run``.
 
     Raises:
         CheckpointError: There is no comparison.

@@ -105,9 +105,9 @@ def fit(
         except UserError as error:
             raise type(error)(str(error).replace(f"{folder / 'config.yaml'}: ", "")) from error
     if not made.launch.trained:  # the run was finished before
-        return Run(made.launch.directory.path)
+        return Run(made.launch.directory.path, trust_run=True, fit=fit)
     made.model.trainer = None  # which holds callbacks and loaders
-    return Run(made.launch.directory.path, classifier=made.model.eval(), datamodule=made.datamodule)
+    return Run(made.launch.directory.path, classifier=made.model.eval(), datamodule=made.datamodule, fit=fit)
 
 
 def run_options(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -12,6 +12,7 @@ import pandas as pd
 from rich.console import Console
 from rich.markup import escape
 
+from lightning_vision.api.run_config import RunConfig
 from lightning_vision.drawing.lazy_figures import LazyFigures
 from lightning_vision.errors import CheckpointError, ConfigError
 from lightning_vision.explanation.command import Explained, explain
@@ -34,6 +35,7 @@ from lightning_vision.run.run_figures import figures_of
 from lightning_vision.run.summary import print_summary
 from lightning_vision.storage.links_out import refuse_links_out
 from lightning_vision.terminal.html_view import html_view
+from lightning_vision.terminal.messages import muted
 from lightning_vision.terminal.wording import plural, printable
 from lightning_vision.trust.command import assess
 from lightning_vision.trust.options import TrustOptions
@@ -44,12 +46,15 @@ from lightning_vision.trust.verdict import Assessed, print_verdict
 if TYPE_CHECKING:
     from lightning_vision.data.datamodule import StreamDataModule
     from lightning_vision.learning.classifier import ContinualClassifier
+    from lightning_vision.learning.strategy import Strategy
 
+NETWORK = ("backbone", "head_hidden", "head_dropout", "drop_rate", "drop_path_rate", "channels_last")
+"""Options of the classifier that a run which starts from another has from it."""
 _Options = TypeVar("_Options", ExplainOptions, ExportOptions)
 
 
 class Run:
-    """One learning strategy on one stream with one seed, finished or not; ``fit`` and ``open_run`` give it.
+    """One learning strategy on one stream with one seed, finished or not; ``fit`` and ``open_run`` return it.
 
     Tables and figures are read from the run directory at each access, so that a run that is still learning shows what it
     has finished. Nothing in the directory is executed.
@@ -58,7 +63,9 @@ class Run:
         path: The run directory.
         classifier: The trained classifier, where the run was made in this process.
         datamodule: Its data, set up.
-        trust_run: Its config.yaml may name any class, which is code that is run, and its files may be links to elsewhere.
+        config: Its options; None: those of its config.yaml.
+        trust_run: See ``open_run``.
+        fit: Runs what ``learn`` asks for.
 
     Raises:
         CheckpointError: There is no run.
@@ -71,11 +78,13 @@ class Run:
         *,
         classifier: ContinualClassifier | None = None,
         datamodule: StreamDataModule | None = None,
+        config: RunConfig | None = None,
         trust_run: bool = False,
+        fit: Callable[..., Run] | None = None,
     ) -> None:
         self.path = Path(path)
         self._directory = RunDirectory(self.path)
-        self._classifier, self._datamodule = classifier, datamodule
+        self._classifier, self._datamodule, self._config, self._fit = classifier, datamodule, config, fit
         self._trusted = trust_run or classifier is not None
         self._opened: dict[bool, LoadedCheckpoint] = {}
         if not self._directory.exists():
@@ -96,6 +105,11 @@ class Run:
                 "the same fit with resume=True, or its command with --ckpt_path last."
             )
         return read_results(self._directory.results)
+
+    @property
+    def config(self) -> RunConfig:
+        """The options of the run: ``str()`` is the YAML that repeats it, ``not_written`` names what is not in it."""
+        return self._config or RunConfig.read(self.path)
 
     @property
     def complete(self) -> bool:
@@ -226,6 +240,29 @@ class Run:
             raise ConfigError("export: expected to be called in the first process, found another.")
         return exported
 
+    def learn(self, data: StreamDataModule, strategy: Strategy | str | None = None, **options: Any) -> Run:
+        """Learn new data from where this run ended, as a run of its own beside it; this one is not changed.
+
+        Args:
+            data: The new data. Its first experience is taken for the base, which is not trained again, unless its stream has
+                ``base_fraction=0``.
+            strategy: The learning strategy; its state goes on if class and options are this run's.
+            **options: Of ``fit``. The network is this run's.
+
+        Raises:
+            CheckpointError: No experience is finished, or the network does not fit.
+            UserError: As ``fit``.
+        """
+        if self._fit is None:
+            raise ConfigError(
+                f"learn: expected a run that fit or open_run gave. Use open_run({str(self.path)!r}).learn(...)."
+            )
+        find_checkpoint(self.path)
+        model = self.config.values.get("model") or {}
+        same = {key: model[key] for key in NETWORK if key in model}
+        start = {"pretrained": False, "base_checkpoint": str(self.path), "root": self.path.parent}
+        return self._fit(data, strategy, **{**same, **start, **options})
+
     def _open(self, *, evaluates: bool = True, anew: bool = False) -> LoadedCheckpoint:
         """The last checkpoint with model and data: those of this process, or built by the run's config.yaml.
 
@@ -233,7 +270,7 @@ class Run:
             evaluates: See ``open_checkpoint``.
             anew: Build it by config.yaml if that holds all of the run.
         """
-        if self._classifier is not None and self._datamodule is not None and not (anew and self._is_repeatable()):
+        if self._classifier is not None and self._datamodule is not None and not (anew and not self.config.not_written):
             experience = self._classifier.experience
             chosen = self._directory.read_config().get("trainer") or {}
             trainer = {
@@ -248,10 +285,6 @@ class Run:
             find_checkpoint(self.path)
             self._opened[evaluates] = open_checkpoint(self.path, trust_run=self._trusted, evaluates=evaluates)
         return self._opened[evaluates]
-
-    def _is_repeatable(self) -> bool:
-        """Whether config.yaml holds all parts of the run."""
-        return True
 
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r}: {self._state()})"
@@ -304,20 +337,6 @@ class RunTest:
         return html_view(draw)
 
 
-def open_run(path: str | Path, trust_run: bool = False) -> Run:
-    """Open the directory of any run, finished or not, wherever it was made.
-
-    Args:
-        path: The run directory.
-        trust_run: See ``Run``; without it only registered classes are built from its configuration.
-
-    Raises:
-        CheckpointError: There is no run.
-        ConfigError: Its files are links to elsewhere.
-    """
-    return Run(Path(path), trust_run=trust_run)
-
-
 def _options(kind: type[_Options], given: Mapping[str, Any]) -> _Options:
     """Options by name.
 
@@ -334,7 +353,7 @@ def _options(kind: type[_Options], given: Mapping[str, Any]) -> _Options:
 @contextmanager
 def _at_work() -> Iterator[None]:
     """Do what a subcommand does, without its words; the process is afterwards as it was."""
-    with process_state_restored(), explained():
+    with muted(), process_state_restored(), explained():
         quieten()
         yield
 

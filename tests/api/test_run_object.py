@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from command_line import fit
 
-from lightning_vision.api.run import Run, open_run
+from lightning_vision import Run, open_run
 from lightning_vision.errors import CheckpointError, ConfigError
 from lightning_vision.results.schema import read_results
 
