@@ -22,7 +22,7 @@ from lightning_vision.errors import ConfigError, UserError
 from lightning_vision.learning.stop_signals import StopRequestedError
 from lightning_vision.learning.strategy import Strategy
 from lightning_vision.program.library_errors import explained
-from lightning_vision.program.python_fit import PythonFit, PythonOptions, config_folder
+from lightning_vision.program.python_fit import PythonFit, PythonOptions, build_again, config_folder
 from lightning_vision.program.written import is_written, written
 from lightning_vision.results.unwritten import config_text
 
@@ -123,9 +123,9 @@ class PythonCells:
 
 def _with_stream_of(data: StreamDataModule, seed: int) -> StreamDataModule | partial[StreamDataModule]:
     """What builds the data again with the stream of a seed; the data itself where its class has a stream of its own."""
-    arguments = arguments_of(data)
-    scenario = arguments.get("stream")
+    scenario = arguments_of(data).get("stream")
     if scenario is None and "stream" in inspect.signature(type(data)).parameters:
         return data
-    made_by, options = (InstanceIncremental, {}) if scenario is None else (type(scenario), arguments_of(scenario))
-    return partial(type(data), **(arguments | {"stream": made_by(**(options | {"seed": seed}))}))
+    options = {} if scenario is None else arguments_of(scenario)
+    made_by = InstanceIncremental if scenario is None else type(scenario)
+    return build_again(data, stream=made_by(**(options | {"seed": seed})))

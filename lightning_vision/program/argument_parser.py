@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, cast
 
+import yaml
 from jsonargparse import Namespace
 from lightning.pytorch.cli import LightningArgumentParser
 
 from lightning_vision.errors import ConfigError
 from lightning_vision.program import parser_errors
 from lightning_vision.program.former_options import use_present_keys, with_present_words
+from lightning_vision.results.unwritten import MARK, unwritten
 
 
 class StreamArgumentParser(LightningArgumentParser):
@@ -22,6 +25,7 @@ class StreamArgumentParser(LightningArgumentParser):
             ExplainedError: It cannot be used.
         """
         try:
+            _refuse_unwritten(Path(cfg_path))
             return cast(Namespace, super().parse_path(cfg_path, *args, **kwargs))
         except UnicodeDecodeError as error:
             raise parser_errors.ExplainedError(f"{cfg_path} is not a text file: expected YAML.") from error
@@ -56,3 +60,18 @@ class StreamArgumentParser(LightningArgumentParser):
             ConfigError: Always.
         """
         raise ConfigError(message) from ex
+
+
+def _refuse_unwritten(path: Path) -> None:
+    """Refuse a configuration with options that it cannot hold.
+
+    Raises:
+        ConfigError: There are some; each is named with the reason.
+    """
+    text = path.read_text(encoding="utf-8")
+    if MARK in text:
+        reasons = "".join(f"\n  {key}: {why}" for key, why in unwritten(yaml.safe_load(text)).items())
+        raise ConfigError(
+            f"This run was made from Python and cannot be repeated from its configuration:{reasons}\n"
+            "Make it from Python again, or write these options in the file."
+        )

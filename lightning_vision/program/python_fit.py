@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -17,6 +17,7 @@ from jsonargparse import Namespace
 from lightning import seed_everything
 from rich.console import Console
 
+from lightning_vision.class_path import arguments_of
 from lightning_vision.data.datamodule import StreamDataModule
 from lightning_vision.errors import ConfigError
 from lightning_vision.learning.classifier import ContinualClassifier
@@ -55,6 +56,9 @@ class PythonOptions:
 
         Args:
             options: By section, as in config.yaml; values may be objects.
+
+        Raises:
+            ConfigError: Plain values and objects are mixed in one option.
         """
         found = cls()
         for section, value in options.items():
@@ -72,8 +76,12 @@ class PythonOptions:
         text = written(value)
         if is_written(text):
             plain[key.rpartition(".")[2]] = text
-        else:
-            self.objects[key], self.marked[key] = value, text
+            return
+        parts = value if isinstance(value, list | tuple) else [value]
+        if any(isinstance(part, Mapping | str) for part in parts):
+            reasons = "; ".join(f"{name}: {why}" for name, why in unwritten({key: text}).items())
+            raise ConfigError(f"{key}: expected objects, or plain values throughout, found both ({reasons}).")
+        self.objects[key], self.marked[key] = value, text
 
     def mark(self, config: dict[str, Any]) -> dict[str, Any]:
         """A configuration that was read, with what ``config.yaml`` shows of the objects in it."""
@@ -145,8 +153,7 @@ class PythonFit(StreamCLI):
         """Model and data."""
         for key, value in self.options.objects.items():
             if not key.startswith("trainer."):
-                builds = key == "data" and isinstance(value, partial)
-                config[key] = value() if builds else deepcopy(value)
+                config[key] = deepcopy(build_again(value))() if key == "data" else deepcopy(value)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=r"\s*Unable to serialize instance")
             if self.classifier is None:
@@ -203,6 +210,19 @@ class PythonFit(StreamCLI):
             f"{asked}they are started from the command line: lightning-vision fit --config {file}\n"
             "lightning_vision.open_run opens the run then. Here use trainer={'devices': 1}."
         )
+
+
+def build_again(data: Any, **changes: Any) -> partial[Any]:
+    """What builds data again, from the arguments that it was built with: a partial of its class, or what is one already.
+
+    Args:
+        data: The data.
+        changes: Other arguments.
+    """
+    if isinstance(data, partial):
+        return data
+    made_by: Callable[..., Any] = type(data)
+    return partial(made_by, **(arguments_of(data) | changes))
 
 
 def _words(options: dict[str, Any], folder: Path) -> list[str]:

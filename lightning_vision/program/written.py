@@ -53,12 +53,12 @@ def written(value: Any) -> Any:
 
 
 def is_written(value: Any) -> bool:
-    """Whether ``written`` found plain values for all parts of a value."""
+    """Whether ``written`` found plain values for all parts of a value, by which any process can build it."""
     if isinstance(value, Mapping):
         return all(is_written(item) for item in value.values())
     if isinstance(value, list):
         return all(is_written(item) for item in value)
-    return not (isinstance(value, str) and value.startswith(MARK))
+    return not (isinstance(value, str) and value.startswith((MARK, "__main__.")))
 
 
 def _component(made_by: type, arguments: Mapping[str, Any]) -> Any:

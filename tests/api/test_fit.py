@@ -250,7 +250,7 @@ def test_a_classifier_of_other_classes_or_images(tmp_path: Path) -> None:
 # ---- what YAML cannot hold ---------------------------------------------------------------------------------------------
 
 
-def test_a_lambda_as_an_optimizer(tmp_path: Path) -> None:
+def test_a_lambda_as_an_optimizer(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     options = QUICK | {"strategy": "HeadOnly", "root": tmp_path}
     run = fit(squares(), optimizer=lambda p: torch.optim.SGD(p, lr=0.01, momentum=0.9), name="lambda", **options)
     fit(squares(), optimizer=partial(torch.optim.SGD, lr=0.01, momentum=0.9), name="partial", **options)
@@ -263,6 +263,10 @@ def test_a_lambda_as_an_optimizer(tmp_path: Path) -> None:
     assert yaml.safe_load(str(config)) == config.values
     # Nothing else is run in its place; what needs no optimizer works.
     assert main(["fit", "--config", str(run.path / "config.yaml"), "--run_name=again"]) == 2
+    err = capfd.readouterr().err
+    assert (
+        "cannot be repeated from its configuration:\n  model.optimizer: a lambda; a configuration takes a class" in err
+    )
     assert main(["test", "--ckpt_path", str(run.path)]) == 0
 
 
@@ -332,6 +336,9 @@ def test_errors_are_those_of_the_command_line(
 def test_an_option_that_does_not_exist(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="hed_hidden"):
         fit(squares(), hed_hidden=2, root=tmp_path, **QUICK)
+    mixed = [LambdaCallback(), {"class_path": "MovingAverage"}]
+    with pytest.raises(ConfigError, match=r"trainer.callbacks: expected objects, or plain values .*LambdaCallback"):
+        fit(squares(), root=tmp_path, **QUICK | {"trainer": {**TRAINER, "callbacks": mixed}})
     with pytest.raises(ConfigError, match="max_epochs=1 and trainer="):
         fit(squares(), root=tmp_path, **QUICK | {"trainer": {**TRAINER, "max_epochs": 2}})
 

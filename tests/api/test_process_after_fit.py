@@ -5,6 +5,7 @@ import os
 import random
 import signal
 import warnings
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,6 @@ import pytest
 import torch
 from coloured_squares import ColouredSquares
 
-from benchmarks.python_api import left
 from lightning_vision import InstanceIncremental
 from lightning_vision.api.fit import fit
 from lightning_vision.errors import ConfigError
@@ -62,7 +62,9 @@ def test_a_run_leaves_the_process_as_it_was(wandb: str, tmp_path: Path) -> None:
     assert state() == before
 
 
-def test_runs_leave_no_thread_file_hook_or_handler(tmp_path: Path) -> None:
+def test_runs_leave_no_thread_file_hook_or_handler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(Path(__file__).parents[2])
+    left = import_module("benchmarks.python_api").left
     options = OPTIONS | {"root": tmp_path, "wandb": "offline"}
     data = squares()
     counts = []
