@@ -80,6 +80,6 @@ if __name__ == "__main__":
     columns = [
         "after run", "RSS, MiB", "threads", "files", "children", "hooks at exit", "logging handlers", "signal handlers", "seconds",
     ]  # fmt: skip
-    table(f"{options.runs} runs in one process, W&B {options.wandb}: {machine('lightning')}", columns, rows)
+    table(f"{options.runs} runs in one process, W&B {options.wandb}: {machine('timm')}", columns, rows)
     growth = 100 * (marks[-1].rss / marks[min(4, len(marks) - 1)].rss - 1)
     print(f"RSS after the last against that after the fifth: {growth:+.1f} %")

@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from lightning_vision.api.comparison import Comparison
-from lightning_vision.api.fit import as_in_python, run_options
+from lightning_vision.api.fit import as_in_python, check_strategy, run_options
 from lightning_vision.comparison.command import run_comparison
 from lightning_vision.comparison.options import SECTION, options_of
 from lightning_vision.comparison.python_cells import PythonCells
@@ -19,7 +19,7 @@ from lightning_vision.learning.strategy import Strategy
 from lightning_vision.program.python_fit import PythonOptions, config_folder
 from lightning_vision.program.written import written
 
-OF_ONE_RUN = ("classifier", "name", "root", "seed", "resume", "overwrite", "stop_after")
+OF_ONE_RUN = ("classifier", "name", "overwrite", "resume", "root", "seed", "stop_after", "strategy")
 OF_COMPARE = SECTION - {"strategies", "seeds", "axes", "output"}
 
 
@@ -66,11 +66,16 @@ def compare(
             f"compare has no option {', '.join(wrong)}: it is of one run, see fit. It has seeds and output."
         )
     section = {key: options.pop(key) for key in sorted(OF_COMPARE & options.keys())}
-    shared = PythonOptions.of(run_options(data, None, None, max_epochs, trainer, wandb, energy, progress, options))
+    kept = {key: options.pop(key) for key in ("keep_checkpoints",) if key in options}
+    common = run_options(data, None, None, max_epochs, trainer, wandb, energy, progress, options)
+    shared = PythonOptions.of(common | kept)
     planned = PythonCells(shared)
+    seeds = list(seeds)
+    if not (seeds and strategies):
+        raise ConfigError(f"compare: expected at least one strategy and one seed, found {strategies!r} and {seeds!r}.")
     section |= {
         "strategies": planned.choices(_by_label(strategies)),
-        "seeds": written(list(seeds)),
+        "seeds": written(seeds),
         "axes": planned.axes(axes or {}),
         "output": output,
     }
@@ -98,19 +103,23 @@ def _by_label(strategies: Mapping[str, Any] | Sequence[Any]) -> dict[str, Any]:
     """Strategies by their labels.
 
     Raises:
-        ConfigError: Two of a list have one name.
+        ConfigError: Two of a list have one name, or one is no strategy.
     """
-    if isinstance(strategies, Mapping):
-        return {str(label): strategy for label, strategy in strategies.items()}
-    labels = [_label(strategy) for strategy in strategies]
+    named = isinstance(strategies, Mapping)
+    found = list(strategies.values()) if isinstance(strategies, Mapping) else list(strategies)
+    for strategy in found:
+        check_strategy(strategy)
+    labels = [str(label) for label in strategies] if named else [_label(strategy) for strategy in found]
     if len(set(labels)) < len(labels):
         raise ConfigError(
             f"strategies: expected different ones, found {', '.join(labels)}. Give each a name of its own: "
             "strategies={'name': ..., 'other': ...}."
         )
-    return dict(zip(labels, strategies, strict=True))
+    return dict(zip(labels, found, strict=True))
 
 
 def _label(strategy: Any) -> str:
     named = strategy["class_path"] if isinstance(strategy, Mapping) else strategy
-    return named.rsplit(".", 1)[-1] if isinstance(named, str) else type(strategy).__name__
+    if isinstance(named, str):
+        return named.rsplit(".", 1)[-1]
+    return "FullFineTune" if strategy is None else (strategy if isinstance(strategy, type) else type(strategy)).__name__

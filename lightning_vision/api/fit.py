@@ -122,6 +122,9 @@ def run_options(
     model: Mapping[str, Any],
 ) -> dict[str, Any]:
     """The options of a run by section, as in config.yaml; see ``fit`` for what they are."""
+    if not isinstance(data, StreamDataModule | str | Mapping):
+        raise ConfigError(f"data: expected a StreamDataModule, found {data!r}. Its docstring says how to write one.")
+    check_strategy(strategy)
     chosen = dict(trainer or {})
     if max_epochs is not None and chosen.setdefault("max_epochs", max_epochs) != max_epochs:
         raise ConfigError(f"max_epochs={max_epochs} and trainer={{'max_epochs': {chosen['max_epochs']}}}: give one.")
@@ -138,6 +141,17 @@ def run_options(
         "energy": {"enabled": energy} if isinstance(energy, bool) else energy,
         "wandb": wandb if isinstance(wandb, Mapping) else {"mode": wandb},
     }
+
+
+def check_strategy(strategy: object) -> None:
+    """Refuse what is no learning strategy.
+
+    Raises:
+        ConfigError: It is none.
+    """
+    is_class = isinstance(strategy, type) and issubclass(strategy, Strategy)
+    if not (strategy is None or is_class or isinstance(strategy, Strategy | str | Mapping)):
+        raise ConfigError(f"strategy: expected a lightning_vision.Strategy or the name of one, found {strategy!r}.")
 
 
 @contextmanager

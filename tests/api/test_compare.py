@@ -131,6 +131,10 @@ def test_what_cannot_work_is_refused(tmp_path: Path) -> None:
         compare(moved, ["HeadOnly"], axes={"data.noise": [1.0, 2.0]}, **options)
     with pytest.raises(ConfigError, match=r"executor='local' starts processes, which cannot be given data"):
         compare(moved, ["HeadOnly"], executor="local", **options)
+    with pytest.raises(ConfigError, match=r"at least one strategy and one seed, found \{\}"):
+        compare(squares(), {}, **options)
+    with pytest.raises(ConfigError, match=r"strategy: expected a lightning_vision.Strategy"):
+        compare(squares(), {"linear": torch.nn.Linear(2, 2)}, **options)  # type: ignore[dict-item]
     with pytest.raises(ConfigError, match=r"expected numbers from 0 on"):
         compare(squares(), ["HeadOnly"], seeds=[-1], **options)
     assert not (tmp_path / "c").exists()

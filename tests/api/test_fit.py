@@ -343,6 +343,17 @@ def test_an_option_that_does_not_exist(tmp_path: Path) -> None:
         fit(squares(), root=tmp_path, **QUICK | {"trainer": {**TRAINER, "max_epochs": 2}})
 
 
+def test_what_is_no_data_and_no_strategy(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"data: expected a StreamDataModule, found None"):
+        fit(None, root=tmp_path, **QUICK)  # type: ignore[arg-type]
+    with pytest.raises(
+        ConfigError, match=r"strategy: expected a lightning_vision.Strategy or the name of one, found 3"
+    ):
+        fit(squares(), 3, root=tmp_path, **QUICK)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"Unknown datamodule 'Nowhere'"):
+        fit("Nowhere", root=tmp_path, **QUICK)
+
+
 def test_several_processes_are_left_to_the_command_line(tmp_path: Path) -> None:
     trainer = {"accelerator": "cpu", "devices": 2}
     with pytest.raises(ConfigError, match=r"ask for 2 processes.* lightning-vision fit --config") as raised:

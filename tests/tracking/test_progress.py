@@ -138,3 +138,10 @@ def test_switched_off_it_leaves_the_opening_and_the_summary(tmp_path: Path, caps
 def test_where_there_is_no_terminal_tables_are_wide_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     assert make_console().width == 110
+
+
+@pytest.mark.parametrize("found", [True, False])
+def test_a_notebook_has_a_live_line_where_it_can_be_shown(found: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object() if found and name == "ipywidgets" else None)
+    assert module.shows_widgets(Console(force_jupyter=True)) is found
+    assert not module.shows_widgets(Console(force_jupyter=False))
