@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -180,9 +181,15 @@ class StreamProgress(Callback):
 
 
 def make_console() -> Console:
-    """Standard output; if it is not a terminal, wide enough for the tables."""
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=max(console.width, 110))
+    """Standard output; if it is not a terminal, wide enough for the tables.
+
+    In a notebook rich prints into the cell, even where standard output is redirected, as for the cells of a comparison.
+    """
+    in_cell = None if type(sys.stdout).__module__.startswith("ipykernel") else False
+    console = Console(highlight=False, force_jupyter=in_cell)
+    if console.is_terminal:
+        return console
+    return Console(highlight=False, force_jupyter=in_cell, width=max(console.width, 110))
 
 
 def shows_widgets(console: Console) -> bool:
