@@ -54,8 +54,8 @@ def print_verdict(assessed: Assessed, console: Console) -> None:
     if report.shift is not None:
         for finding in warnings_first(report.shift.new):
             say(f"{'! ' if finding.warning else '  '}{finding.about}: {finding.words}")
-        if report.shift.one_shoot is not None:
-            say(f"{'! ' if report.shift.one_shoot.warning else '  '}{report.shift.one_shoot.words}")
+        if report.shift.same_session is not None:
+            say(f"{'! ' if report.shift.same_session.warning else '  '}{report.shift.same_session.words}")
     if assessed.kept_in is not None:
         say(f"Kept in the checkpoint: {assessed.kept_in}")
     say(f"The page: {assessed.page}")
