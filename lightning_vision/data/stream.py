@@ -31,6 +31,10 @@ class Experience:
     val_indices: Rows
     test_indices: Rows
 
+    def place(self, epoch: int) -> str:
+        """Where in the stream an epoch is, for a message that begins with its batch."""
+        return f" of epoch {epoch} of experience {self.index} ({self.name})"
+
 
 @dataclass(frozen=True, eq=False)
 class Stream:

@@ -16,14 +16,13 @@ from torch import Tensor, nn
 from lightning_vision.class_path import BuiltWith
 from lightning_vision.data.batch import Batch
 from lightning_vision.data.stream import Experience
-from lightning_vision.errors import ConfigError
 from lightning_vision.images.batch_transforms import BatchTransforms
 from lightning_vision.learning.batch_preparation import normalised, transformed
 from lightning_vision.learning.checkpoint_identity import add_up_sums, check_loadable, clear_sums, identity_of
-from lightning_vision.learning.classifier_options import check_options, is_plain
+from lightning_vision.learning.classifier_options import check_options, keep_plain
 from lightning_vision.learning.closed_form import closed_form_step, full_precision
 from lightning_vision.learning.evaluation_figures import EvaluationFigures
-from lightning_vision.learning.network import Network, NetworkOptions
+from lightning_vision.learning.network import Network, NetworkOptions, no_network
 from lightning_vision.learning.one_experience import one_experience_of, take_place
 from lightning_vision.learning.prediction import Prediction, pick_variant
 from lightning_vision.learning.random_numbers import seed_generators
@@ -40,22 +39,8 @@ Predict = Callable[[Tensor], Tensor | Mapping[str, Tensor]]
 class ContinualClassifier(LightningModule, BuiltWith):
     """A classifier that learns a stream of experiences with a learning strategy.
 
-    A plain Trainer trains and evaluates the datamodule's current experience, with any callback and logger::
-
-        classifier = ContinualClassifier("resnet18", strategy=EWC())
-        Trainer(max_epochs=2).fit(classifier, datamodule)
-
-    ``validate`` logs ``val/loss`` and ``val/accuracy``, ``test`` logs ``test/loss`` and ``test/accuracy``, ``predict``
-    returns a ``Prediction`` for each batch. Experience 0 is learned by the base strategy, further ones, and that of
-    ``Joint``, by the learning strategy; a closed form takes ``max_epochs=1`` (its ``passes``). Order, augmentation and
-    dropout follow Lightning's ``seed_everything``. Several devices: ``Trainer(use_distributed_sampler=False, ...)``. Each ``fit`` learns its data as an experience of its own, and ends
-    with ``after_experience`` and the choice among several variants: checkpoints of callbacks are from before that,
-    ``trainer.save_checkpoint`` writes one with it. Checkpoints do not hold strategies that were built in Python: give them
-    again, ``load_from_checkpoint(path, strategy=EWC())``.
-
-    Only a stream run walks the experiences, measures forgetting, time and energy, trains strategies of several stages and
-    recipes, serves cached features, starts from ``base_checkpoint``, and applies ``base_epochs``, ``restore_best`` and
-    ``monitor``.
+    In a plain Trainer, ``Trainer(max_epochs=2).fit(classifier, datamodule)`` learns the datamodule's current experience, and
+    ``predict`` returns a ``Prediction`` for each batch. See "Plain Lightning" in docs/python.md.
 
     Args:
         backbone: A timm model name (or resnext101_32x48d).
@@ -110,26 +95,22 @@ class ContinualClassifier(LightningModule, BuiltWith):
         super().__init__()
         with warnings.catch_warnings(action="ignore"):  # that a strategy is a module, whose state is saved anyway
             self.save_hyperparameters()
-        for key in [key for key, value in self.hparams.items() if not is_plain(value)]:
-            del self.hparams[key]  # objects built in Python would make the checkpoint unsafe to load
+        keep_plain(self.hparams)
         check_options(class_names, monitor, base_epochs, label_smoothing)
         self.class_names: list[str] = []
         self.image_size, self.image_size_given = image_size or 224, image_size is not None
         self.base_checkpoint, self.base_epochs = base_checkpoint, base_epochs
         self.monitor, self.restore_best, self.channels_last = monitor, restore_best, channels_last
-        # fmt: off
-        self._network_options = NetworkOptions(
-            backbone, pretrained, backbone_weights, drop_rate, drop_path_rate, head_hidden, head_dropout, label_smoothing,
-            channels_last, compile,
-        )
-        # fmt: on
+        how = (drop_rate, drop_path_rate, head_hidden, head_dropout, label_smoothing, channels_last, compile)
+        self._network_options = NetworkOptions(backbone, pretrained, backbone_weights, *how)
+        self.network: Network = no_network()
         if class_names is not None:
             self.build_network(class_names, self.image_size)
         self.strategy = strategy or Strategy()
         self.base_strategy = base_strategy or Strategy()
         self.found_learning_rate: float | None = None
         """In place of the optimizer's own, in the present stage: its first group is given it, the others in proportion."""
-        self._optimizer = StageOptimizer(optimizer, lr_scheduler, base_optimizer, base_lr_scheduler)
+        self.stage_optimizer = StageOptimizer(optimizer, lr_scheduler, base_optimizer, base_lr_scheduler)
         self.experience: Experience | None = None
         self.base_statistics = False
         """The base is trained, and a closed form now gathers its data's statistics."""
@@ -141,33 +122,20 @@ class ContinualClassifier(LightningModule, BuiltWith):
         self.augmented_prediction: Callable[[Predict, Tensor], Tensor | Mapping[str, Tensor]] | None = None
         """Predicts images (N, 3, H', W') from several views of each, by a function that predicts (N, 3, H, W)."""
         self.collectors: list[Collector] = []
-        self.loaded: Mapping[str, Any] | None = None
-        """The identity of the checkpoint that ``load_from_checkpoint`` has read."""
+        self.loaded: Mapping[str, Any] | None = None  # identity of the checkpoint of load_from_checkpoint
         self.measured: dict[str, float] = {}
         """The newest mean of each figure in this stage."""
-        self._figures = TrainingFigures(self.measured, self._place)
-        self.train_loss, self.train_accuracy = self._figures.loss, self._figures.accuracy
+        self.figures = TrainingFigures(self.measured, self._place)
+        self.train_loss, self.train_accuracy = self.figures.loss, self.figures.accuracy
         self.evaluation = EvaluationFigures(self.measured)
         self.val_loss, self.val_accuracy = self.evaluation.loss, self.evaluation.accuracy
 
     def build_network(self, class_names: list[str], image_size: int) -> None:
         """Build the network for C classes and square images of so many pixels a side."""
-        self.network: Network = self._network_options.build(len(class_names), image_size)
+        self.network = self._network_options.build(len(class_names), image_size)
         self.network.head.register_forward_hook(self._keep_logits)
         self.class_names, self.image_size = list(class_names), image_size
         self.hparams["class_names"] = list(class_names)
-
-    def __getattr__(self, name: str) -> Tensor | nn.Module:
-        """Say why there is no network yet."""
-        try:
-            return super().__getattr__(name)
-        except AttributeError:
-            if name != "network":
-                raise
-        raise ConfigError(
-            "The classifier has no network yet, because it does not know its classes. Give class_names, or let a Trainer "
-            "set it up with a datamodule."
-        )
 
     @property
     def seed(self) -> int:
@@ -179,13 +147,6 @@ class ContinualClassifier(LightningModule, BuiltWith):
         self._seed = seed
         for strategy in (self.strategy, self.base_strategy):
             strategy.run_seed = seed
-
-    @property
-    def correct(self) -> Tensor | None:
-        """(B,) bool: which images of the newest training batch its first logits got right; None if the loss made none."""
-        return self._figures.correct
-
-    # ---- what is trained -------------------------------------------------------------------------------------------
 
     @property
     def learner(self) -> Strategy:
@@ -209,19 +170,11 @@ class ContinualClassifier(LightningModule, BuiltWith):
         self.network.see(experience.classes)
 
     def begin_stage(self, stage: str, change: Callable[[Groups], Groups] | None = None) -> list[nn.Parameter]:
-        """Choose what is trained in a stage.
-
-        Args:
-            stage: The learner's.
-            change: Makes other groups of the optimizer's.
-
-        Returns:
-            The parameters that are trained by gradient.
-        """
+        """Choose what a stage of the learner trains by gradient; ``change`` makes other groups of the optimizer's."""
         learner = self.learner
         learner.stage = stage
-        self._figures.begin_stage()
-        trained = self._optimizer.choose(self.network, learner, change)
+        self.figures.begin_stage()
+        trained = self.stage_optimizer.choose(self.network, learner, change)
         self.automatic_optimization = learner.kind == "gradient"
         # Strategy buffers are the same on every rank by construction, and may be large: DDP need not broadcast them.
         self._ddp_params_and_buffers_to_ignore = [
@@ -232,17 +185,11 @@ class ContinualClassifier(LightningModule, BuiltWith):
     def configure_optimizers(self) -> Any:
         """Optimizer and scheduler, anew for each stage of each experience."""
         base = self.experience is not None and self.experience.is_base
-        return self._optimizer.build(self.learner, base, self.found_learning_rate)
-
-    def check_optimizers(self) -> None:
-        """Build both optimizers once for a stand-in, so that bad options are refused before anything is trained."""
-        self._optimizer.check()
+        return self.stage_optimizer.build(self.learner, base, self.found_learning_rate)
 
     def configure_callbacks(self) -> list[Callback]:
         """Under a plain Trainer, what begins and ends the datamodule's current experience; a run does so by itself."""
         return [] if isinstance(self.trainer, RunTrainer) else one_experience_of(self, self.trainer)
-
-    # ---- training --------------------------------------------------------------------------------------------------
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Normalise on the device; a batch that is to be changed as a whole is left to ``training_step``, which is seeded."""
@@ -258,7 +205,7 @@ class ContinualClassifier(LightningModule, BuiltWith):
 
     def on_train_start(self) -> None:
         """An epoch that is resumed half-way has no start of its own; a loss left by another Trainer was looked at there."""
-        self._figures.begin_trainer()
+        self.figures.begin_trainer()
         self.on_train_epoch_start()
 
     def on_train_epoch_start(self) -> None:
@@ -282,23 +229,23 @@ class ContinualClassifier(LightningModule, BuiltWith):
             self.optimizers().step()  # type: ignore[union-attr] # Lightning counts it
             learner.after_step(self.network)
             return None
-        self._figures.begin_batch()
+        self.figures.begin_batch()
         if self.batch_transform is not None and self._changes_batches():
             batch = transformed(batch, self.batch_transform, self.network, self.channels_last)
         loss = learner.loss(self.network, batch)
         mine = int(batch["valid"].sum()) if self.trainer.world_size > 1 else len(batch["label"])
-        self._figures.add(self.network, batch, batch_idx, loss, mine)
+        self.figures.add(self.network, batch, batch_idx, loss, mine)
         self.log("train/loss_step", loss.detach(), on_step=True, on_epoch=False)
         # DDP averages over the ranks: weighted so, the average is the mean over the images of the global batch.
         return loss * (mine * self.trainer.world_size / total) if self.trainer.world_size > 1 else loss
 
     def update_closed_form(self, batch: Batch, batch_idx: int, total: int) -> None:
-        """Let a closed form learn this process's part of a global batch of so many images."""
+        """Let a closed form learn this process's part of a global batch of ``total`` images."""
         closed_form_step(self.network, self.learner, batch, total, partial(self._place, batch_idx))
 
     def _keep_logits(self, _: nn.Module, __: Any, logits: Tensor) -> None:
         if self.training:
-            self._figures.keep_logits(logits)
+            self.figures.keep_logits(logits)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """The strategy's turn once all gradients are there."""
@@ -313,13 +260,11 @@ class ContinualClassifier(LightningModule, BuiltWith):
 
     def on_train_epoch_end(self) -> None:
         """Log the epoch's means over all processes."""
-        self._figures.check_loss()
+        self.figures.check_loss()
         if self.learner.kind == "closed_form":
             return
-        self._figures.log_epoch(self.log)
-        for config in self.trainer.lr_scheduler_configs:
-            if config.reduce_on_plateau:
-                self._figures.step_plateau(config, self.trainer.callback_metrics)
+        self.figures.log_epoch(self.log)
+        self.figures.step_plateaus(self.trainer.lr_scheduler_configs, self.trainer.callback_metrics)
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any | None) -> None:
         """Step a scheduler, but for those that look at a metric: see ``TrainingFigures``."""
@@ -328,12 +273,7 @@ class ContinualClassifier(LightningModule, BuiltWith):
 
     def _place(self, batch: int) -> str:
         """Where in the stream a batch is, for a message."""
-        if self.experience is None:
-            return f"batch {batch}"
-        name, index = self.experience.name, self.experience.index
-        return f"batch {batch} of epoch {self.current_epoch} of experience {index} ({name})"
-
-    # ---- evaluation ------------------------------------------------------------------------------------------------
+        return f"batch {batch}" + ("" if self.experience is None else self.experience.place(self.current_epoch))
 
     def predict_logits(self, batch: Batch) -> Tensor | Mapping[str, Tensor]:
         """Logits of the strategy's prediction, before the mask; several variants as a mapping."""
@@ -377,11 +317,9 @@ class ContinualClassifier(LightningModule, BuiltWith):
         logits = self._predict(self.network.normalise(image))
         return self.network.mask_unseen(pick_variant(logits, self.picked_variant))
 
-    # ---- checkpoints -----------------------------------------------------------------------------------------------
-
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep beside the weights what says where they fit."""
-        self._figures.check_loss()
+        self.figures.check_loss()
         checkpoint["lightning_vision"] = self.identity()
         checkpoint["lightning_vision_measured"] = dict(self.measured)
         add_up_sums(checkpoint["state_dict"])
@@ -389,7 +327,7 @@ class ContinualClassifier(LightningModule, BuiltWith):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse what does not fit; take up the figures that a scheduler may look at, and where training stands."""
         check_loadable(checkpoint, self.identity(), list(self.state_dict()))
-        self._figures.take_measured(checkpoint["lightning_vision_measured"])
+        self.figures.take_measured(checkpoint["lightning_vision_measured"])
         if self.global_rank:  # the sums of the epoch continue on rank 0
             clear_sums(checkpoint["state_dict"])
         if not isinstance(self._trainer, RunTrainer):

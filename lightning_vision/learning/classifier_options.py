@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import MutableMapping
 from typing import Any
 
 from lightning_vision.errors import ConfigError
@@ -23,6 +24,12 @@ def check_options(class_names: list[str] | None, monitor: str, base_epochs: int 
         raise ConfigError(f"model.base_epochs: expected 0 or more, found {base_epochs}.")
     if not 0 <= label_smoothing < 1:
         raise ConfigError(f"model.label_smoothing: expected a share from 0 to below 1, found {label_smoothing}.")
+
+
+def keep_plain(hparams: MutableMapping[str, Any]) -> None:
+    """Remove hyper-parameters that are objects built in Python: they would make a checkpoint unsafe to load."""
+    for key in [key for key, value in hparams.items() if not is_plain(value)]:
+        del hparams[key]
 
 
 def is_plain(value: Any) -> bool:

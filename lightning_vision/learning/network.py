@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from lightning_vision.data.batch import Batch
+from lightning_vision.errors import ConfigError
 from lightning_vision.learning.backbones import BackboneFacts, build_backbone
 
 
@@ -181,3 +183,24 @@ class NetworkOptions:
         if self.compile:
             network.backbone.compile()
         return network
+
+
+class _NoNetwork(nn.Module):
+    """Stands for a network that cannot be built yet; whatever is asked of it is refused."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):  # Python and torch look for hooks of their own
+            raise AttributeError(name)
+        raise ConfigError(
+            "The classifier has no network yet, because it does not know its classes. Give class_names, or let a Trainer set it "
+            "up with a datamodule."
+        )
+
+
+def no_network() -> Network:
+    """In place of a network whose classes are not known yet.
+
+    Raises:
+        ConfigError: When an attribute of it is used.
+    """
+    return cast(Network, _NoNetwork())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -103,25 +103,28 @@ class TrainingFigures:
         log_mean(log, "train/loss", self.loss, self.measured)
         log_mean(log, "train/accuracy", self.accuracy, self.measured)
 
-    def step_plateau(self, config: LRSchedulerConfig, logged: Mapping[str, Any]) -> None:
-        """Step a scheduler that looks at a metric.
+    def step_plateaus(self, configs: Sequence[LRSchedulerConfig], logged: Mapping[str, Any]) -> None:
+        """Step the schedulers that depend on a metric.
 
         Lightning does so after the epoch's checkpoint and leaves it out where an epoch was resumed half-way, so that a
         resumed run would continue with another learning rate.
 
         Args:
-            config: The scheduler, and the metric that it looks at.
+            configs: All schedulers, those that depend on a metric with its name.
             logged: The metrics of callbacks and strategies.
 
         Raises:
             ConfigError: There is no such metric.
         """
-        key = str(config.monitor)
-        found = self.measured.get(key, logged.get(key))
-        if found is None:
-            known = sorted({*self.measured, *logged})
-            raise ConfigError(f"lr_scheduler.monitor: expected one of {', '.join(known)}, found {key!r}.")
-        config.scheduler.step(float(found))  # type: ignore[arg-type] # typed as the schedulers without a metric
+        for config in configs:
+            if not config.reduce_on_plateau:
+                continue
+            key = str(config.monitor)
+            found = self.measured.get(key, logged.get(key))
+            if found is None:
+                known = sorted({*self.measured, *logged})
+                raise ConfigError(f"lr_scheduler.monitor: expected one of {', '.join(known)}, found {key!r}.")
+            config.scheduler.step(float(found))  # type: ignore[arg-type] # typed as the schedulers without a metric
 
 
 def log_mean(log: Callable[[str, Tensor], None], key: str, metric: MeanMetric, measured: dict[str, float]) -> None:

@@ -81,12 +81,12 @@ class ErrorReplay(Recipe):
             TrainingError: The strategy's loss does not use the head.
         """
         model = _classifier(pl_module)
-        if model.correct is None:
+        if model.figures.correct is None:
             raise TrainingError(
                 f"ErrorReplay cannot tell what {type(model.learner).__name__} gets wrong: its loss makes no logits of the "
                 "batch by network.head. Leave out the recipe, or use another learning strategy."
             )
-        self._wrong.scatter_add_(0, batch["index"], (~model.correct & batch["valid"]).int())
+        self._wrong.scatter_add_(0, batch["index"], (~model.figures.correct & batch["valid"]).int())
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """The epoch's errors are those of all processes."""

@@ -69,7 +69,7 @@ class RunStart:
             path, checkpoint = self.base
             check_fits(checkpoint, model, path, class_names=False)
         check_plan(model, self.context.datamodule)
-        model.check_optimizers()
+        model.stage_optimizer.check()
         self._prepared = True
 
     def _read_saved(self) -> Results | None:

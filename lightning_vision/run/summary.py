@@ -80,7 +80,9 @@ def _variants(results: Results) -> Table:
             span,
         )
         table.add_row(*(escape(cell) for cell in row), style="bold" if name == last else "")
-    table.caption = f"{escape(str(last))} was picked on validation data. Change and forgetting are in percentage points."
+    table.caption = (
+        f"{escape(str(last))} was picked on validation data. Change and forgetting are in percentage points."
+    )
     return table
 
 

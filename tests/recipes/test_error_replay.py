@@ -72,10 +72,10 @@ class Witness(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, _: int
     ) -> None:
-        if not isinstance(pl_module, ContinualClassifier) or pl_module.correct is None:
+        if not isinstance(pl_module, ContinualClassifier) or pl_module.figures.correct is None:
             raise TypeError("Expected a classifier that knows what it got right.")
         self.batches.append(
-            (trainer.current_epoch, batch["index"].tolist(), pl_module.correct.tolist(), batch["image"])
+            (trainer.current_epoch, batch["index"].tolist(), pl_module.figures.correct.tolist(), batch["image"])
         )
 
 
