@@ -308,7 +308,7 @@ def test_paths_that_are_files(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError, match=r"file is a file, a folder for the run was expected"):
         fit(squares(), name="file", root=tmp_path, **QUICK)
-    with pytest.raises(Exception, match=r"cannot be written: .*[Nn]ot a directory"):
+    with pytest.raises(Exception, match=r"Cannot write to .*[Nn]ot a directory"):
         fit(squares(), name="run", root=tmp_path / "file", **QUICK)
 
 
