@@ -1,4 +1,4 @@
-"""Data sources, one a file: each reads a disk layout into the sample table of ``lightning_vision``."""
+"""Data sources, one per file: each reads a layout on disk into the sample table of ``lightning_vision``."""
 
 from datamodules.avalanche import Avalanche
 from datamodules.bounding_boxes import BoundingBoxes

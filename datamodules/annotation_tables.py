@@ -1,4 +1,4 @@
-"""Annotation tables, CSV and MATLAB's .mat: text in, checked columns out, and errors that name the file and the line."""
+"""Annotation tables (CSV and MATLAB's .mat): checked columns, and errors with file and line."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 
 @dataclass(frozen=True)
 class Table:
-    """What a table file holds. Checks drop the rows that fail and say so, so that all that is wrong is said at once."""
+    """The content of a table file. Checks drop invalid rows and collect their errors in one message."""
 
     file: Path
     rows: pd.DataFrame
@@ -45,7 +45,7 @@ class Table:
             numbers = pd.to_numeric(rows[column], errors="coerce").astype("float64")
             wrong = ~(np.isfinite(numbers) & (numbers == np.floor(numbers)))
             for at, value in rows.loc[wrong, column].items():
-                findings.problem(f"{self.place(at)}: {column} is {_shown(value)}, a whole number was expected")
+                findings.problem(f"{self.place(at)}: {column} is {_shown(value)}, expected a whole number")
             rows[column] = numbers.where(~wrong, 0).astype("int64")
             good &= ~wrong
         return Table(self.file, rows[good])
@@ -58,7 +58,7 @@ class Table:
             is_text = rows[column].map(lambda value: isinstance(value, str)).astype(bool)
             stripped = rows[column].where(is_text, "").astype("str").str.strip()
             for at, value in rows.loc[stripped == "", column].items():
-                findings.problem(f"{self.place(at)}: {column} is {_shown(value)}, a text was expected")
+                findings.problem(f"{self.place(at)}: {column} is {_shown(value)}, expected a text")
             rows[column] = stripped
             good &= stripped != ""
         return Table(self.file, rows[good])
@@ -70,7 +70,7 @@ class Table:
             first = self.rows.index.to_series().groupby(self.rows[column]).first()
             word = self.rows.index.name
             for at, value in self.rows.loc[again, column].items():
-                findings.problem(f"{self.place(at)}: {column} {value!r} stands in {word} {first[value]} already")
+                findings.problem(f"{self.place(at)}: {column} {value!r} is already in {word} {first[value]}")
         return self.keep(~again)
 
 
@@ -98,7 +98,7 @@ def read_csv(
     text = _decode(file)
     records = _records(file, text, findings)
     if not records:
-        raise DataError(f"{file} is empty: a table with the columns {listed(columns)} was expected.")
+        raise DataError(f"{file} is empty. Expected a table with the columns {listed(columns)}.")
     first = [_column_name(field, columns, other_names or {}) for field in records[0][1]]
     if header or set(first) <= set(columns):
         names, records = first, records[1:]
@@ -139,8 +139,8 @@ def read_mat_struct(file: Path, variable: str, fields: Mapping[str, str]) -> Tab
     names = value.dtype.names or ()
     if missing := [name for name in fields if name not in names]:
         raise DataError(
-            f"{file}: '{variable}' must be a struct array with the fields {listed(fields)}. It lacks "
-            f"{listed(missing)} and has {listed(names) or 'none'}."
+            f"{file}: '{variable}' must be a struct array with the fields {listed(fields)}. It lacks {listed(missing)} "
+            f"and has {listed(names) or 'none'}."
         )
     return _mat_table(file, {column: value[name].tolist() for name, column in fields.items()})
 
@@ -162,7 +162,9 @@ def read_mat_columns(file: Path, variables: Mapping[str, str]) -> Table:
     lengths = {name: len(columns[column]) for name, column in variables.items()}
     if len(set(lengths.values())) > 1:
         told = ", ".join(f"'{name}' {length}" for name, length in lengths.items())
-        raise DataError(f"{file}: its arrays must be of one length, found {told}. The file is damaged: get it anew.")
+        raise DataError(
+            f"{file}: its arrays must have equal lengths, found {told}. The file is damaged; download it again."
+        )
     return _mat_table(file, columns)
 
 
@@ -180,7 +182,8 @@ def _decode(file: Path) -> str:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise DataError(
-            f"{file} is no UTF-8 text: line {line} holds the byte 0x{data[error.start]:02x}. Save it as CSV in UTF-8."
+            f"{file} is not UTF-8 text: line {line} contains the byte 0x{data[error.start]:02x}. Save it as CSV in "
+            "UTF-8."
         ) from error
 
 
@@ -196,11 +199,14 @@ def _records(file: Path, text: str, findings: DataProblems) -> list[tuple[int, l
             # An open quotation takes all that follows for text; it ends with the file or with the largest field allowed.
             if "end of data" in str(error) or "field limit" in str(error):
                 findings.problem(
-                    f"{file.name} line {begins}: a quotation mark is opened here and never closed; what follows was not read"
+                    f"{file.name} line {begins}: a quotation mark is opened here and never closed; the rest was not "
+                    "read"
                 )
                 return records
             until = f"s {begins} to {reader.line_num}" if reader.line_num > begins else f" {begins}"
-            findings.problem(f"{file.name} line{until}: broken quotation ({error}); quotation marks are doubled inside")
+            findings.problem(
+                f"{file.name} line{until}: broken quotation ({error}); double quotation marks inside a field"
+            )
             continue
         if fields is None:
             return records
@@ -220,15 +226,15 @@ def _check_header(file: Path, names: Sequence[str], columns: Sequence[str], text
     if missing := [column for column in columns if column not in names]:
         _check_separator(file, len(names), columns, text)
         raise DataError(
-            f"{file} lacks the {'column' if len(missing) == 1 else 'columns'} {listed(missing)}; its first line names "
+            f"{file} lacks the {'column' if len(missing) == 1 else 'columns'} {listed(missing)}; its first line has "
             f"{listed((name[:60] for name in names), 30)}."
         )
     if repeated := sorted({name for name in names if name and list(names).count(name) > 1}):
-        raise DataError(f"{file} has the column {listed(repeated)} twice: remove one of them.")
+        raise DataError(f"{file} has the column {listed(repeated)} twice. Remove one of them.")
 
 
 def _check_separator(file: Path, found: int, columns: Sequence[str], text: str) -> None:
-    """Say so if the columns are there but for the character between them."""
+    """Report columns with the wrong separator."""
     first = text.lstrip().split("\n", 1)[0]
     for character, name in SEPARATORS.items():
         fields = [field.strip().strip('"') for field in first.split(character)]
@@ -246,12 +252,12 @@ def _load_mat(file: Path) -> dict[str, Any]:
         return dict(loadmat(io.BytesIO(data), squeeze_me=True))
     except NotImplementedError as error:
         raise DataError(
-            f"{file} is of MATLAB's version 7.3 (HDF5), expected one up to 7: save it with '-v7'."
+            f"{file} has MATLAB's format 7.3 (HDF5), expected a version up to 7. Save it with '-v7'."
         ) from error
-    except Exception as error:  # its decoder raises whatever it comes upon in a damaged file
+    except Exception as error:  # its decoder may raise anything for a damaged file
         raise DataError(
-            f"{file} is no .mat file that can be read; it begins with {data[:24]!r} (a MATLAB file with 'MATLAB 5.0'). A "
-            "dead link may have saved a web page under this name: get it anew."
+            f"{file} is not a readable .mat file; it begins with {data[:24]!r} (a MATLAB file begins with 'MATLAB "
+            "5.0'). A dead link may have saved a web page under this name; download the file again."
         ) from error
 
 
@@ -259,7 +265,7 @@ def _variable(file: Path, name: str, found: Mapping[str, Any] | None = None) -> 
     arrays = _load_mat(file) if found is None else found
     if name not in arrays:
         has = sorted(key for key in arrays if not key.startswith("__"))
-        raise DataError(f"{file} has no '{name}'; it has {listed(has) or 'nothing'}. Is it the right file?")
+        raise DataError(f"{file} has no '{name}', only {listed(has) or 'nothing'}. Is it the right file?")
     return np.asarray(arrays[name])
 
 

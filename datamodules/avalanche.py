@@ -1,4 +1,4 @@
-"""Benchmarks of Avalanche as streams: its experiences are ours, its images come without its transforms."""
+"""Benchmarks of Avalanche as streams, with its experiences and without its transforms."""
 
 import inspect
 import random
@@ -37,25 +37,24 @@ class _Part(NamedTuple):
 
 
 class Avalanche(StreamDataModule):
-    """Any classification benchmark of Avalanche, or of one's own made with it: SplitMNIST, CORe50, nc_benchmark, ...
+    """A classification benchmark of Avalanche, or your own made with it: SplitMNIST, CORe50, nc_benchmark, ...
 
     Source: A. Carta et al., "Avalanche: A PyTorch Library for Deep Continual Learning", JMLR 24 (2023),
-    https://avalanche.continualai.org. The training stream's experiences are ours, in their order (the column
-    ``experience``, from 0), and so is a validation stream; else validation data is cut from each experience. The test
-    stream has an experience for each, or a single one for all: an image of that one belongs to the experience that
-    trains its class, and where several do, such images are dealt to them in equal shares. Task labels are not used: one
-    head knows all classes.
+    https://avalanche.continualai.org. Experiences of the training stream keep their order (the column ``experience``,
+    from 0), and so do those of a validation stream; without one, validation data is split off from each experience. The
+    test stream has one experience for each, or a single one for all. An image of a single test experience belongs to
+    the experience that trains its class; if several do, the class is distributed to them in equal shares. Task labels
+    are not used: one head predicts all classes.
 
-    Images are taken without the transforms that Avalanche would apply, except frozen ones, which make the experiences
-    what they are (the permutations of PermutedMNIST); ``train_transforms`` and ``eval_transforms`` follow. Floats are
-    expected from 0 to 1.
+    Avalanche's transforms are not applied, except frozen ones, which define the experiences (the permutations of
+    PermutedMNIST); ``train_transforms`` and ``eval_transforms`` are applied after them. Floats must be from 0 to 1.
 
     Args:
-        benchmark: Dotted path of a function or class that makes the benchmark (``avalanche.benchmarks.SplitMNIST``), or of a
-            benchmark.
-        arguments: What it is called with. Where it draws without a seed of its own, ``seed`` alone moves what it draws.
-        root: Given as ``dataset_root`` to a function that takes one.
-        stream: None is one experience for each of the benchmark's (``FromColumn("experience")``).
+        benchmark: Dotted path of a function or class that creates the benchmark (``avalanche.benchmarks.SplitMNIST``),
+            or of a benchmark.
+        arguments: Arguments of the function. If it has no seed of its own, ``seed`` determines its random numbers.
+        root: Passed as ``dataset_root`` to functions with this argument.
+        stream: None keeps the experiences of the benchmark (``FromColumn("experience")``).
         options: See ``StreamDataModule``.
     """
 
@@ -132,8 +131,9 @@ class Avalanche(StreamDataModule):
             experience[rows] = np.array(several)[dealt]
         samples["experience"] = experience
         self.findings.remark(
-            f"{self.benchmark} has one test experience for {len(trained)} training experiences: each test image is "
-            "counted with an experience that trains its class, dealt in equal shares where several do."
+            f"{self.benchmark} has one test experience for {len(trained)} training experiences: each test image "
+            "belongs to an experience that trains its class; if several do, the class is distributed to them in equal "
+            "shares."
         )
 
     def _remark(self) -> None:
@@ -142,7 +142,8 @@ class Avalanche(StreamDataModule):
         if self._numbers_anew and len({part.experience for part in self._parts}) > 1:
             self.findings.remark(
                 f"{self.benchmark} numbers its classes from 0 in each experience (class_ids_from_zero_in_each_exp): "
-                "equal numbers are taken for one class. That is right where every experience has the same classes."
+                "equal numbers are treated as one class. This is correct only if every experience has the same "
+                "classes."
             )
 
 
@@ -152,8 +153,8 @@ def _make(dotted: str, arguments: dict[str, Any], root: str, seed: int) -> Any:
     if not callable(found):
         if arguments:
             raise ConfigError(
-                f"data.arguments: {dotted} is a benchmark already, nothing is called. Leave the arguments out, or name "
-                "the function that makes it."
+                f"data.arguments: {dotted} is already a benchmark and is not called. Omit the arguments, or give the "
+                "function that creates it."
             )
         return found
     try:
@@ -175,7 +176,7 @@ def _make(dotted: str, arguments: dict[str, Any], root: str, seed: int) -> Any:
             return found(**given)
     except (OSError, RuntimeError, ValueError, AssertionError) as error:  # downloads, files, what Avalanche refuses
         raise DataError(
-            f"data.benchmark: {dotted} could not be made with {given}: {type(error).__name__}: {error}"
+            f"data.benchmark: {dotted} could not be created with {given}: {type(error).__name__}: {error}"
         ) from error
 
 
@@ -198,12 +199,12 @@ def _find(dotted: str) -> Any:
         for word in words[count:]:
             if not hasattr(found, word):
                 names = ", ".join(near(word, dir(found))) or "none"
-                raise ConfigError(f"data.benchmark: {module} has no {word!r}. Near names: {names}.")
+                raise ConfigError(f"data.benchmark: {module} has no {word!r}. Similar names: {names}.")
             found = getattr(found, word)
         return found
     raise ConfigError(
-        f"data.benchmark: expected a dotted path such as avalanche.benchmarks.SplitMNIST, found {dotted!r}, of which no "
-        "module can be imported. Files of your own are looked for in the working directory."
+        f"data.benchmark: expected a dotted path such as avalanche.benchmarks.SplitMNIST, found {dotted!r}, no part of "
+        "which can be imported as a module. Your own files are searched in the working directory."
     )
 
 
@@ -229,8 +230,8 @@ def _read_streams(made: Any, dotted: str, split_of: Mapping[str, str]) -> tuple[
     if not isinstance(streams, Mapping) or "train" not in streams:
         found = f"with the streams {listed(streams)}" if isinstance(streams, Mapping) else f"a {type(made).__name__}"
         raise ConfigError(
-            f"data.benchmark: {dotted} gave {found}; expected an Avalanche benchmark with a stream 'train', and one "
-            "'test' unless the test data is to be cut from it."
+            f"data.benchmark: {dotted} returned {found}; expected an Avalanche benchmark with a stream 'train', and a "
+            "stream 'test' unless test data should be split off."
         )
     parts: dict[str, list[_Part]] = {}
     for name, stream in streams.items():
@@ -242,10 +243,10 @@ def _read_streams(made: Any, dotted: str, split_of: Mapping[str, str]) -> tuple[
         if len(read) not in ({1, count} if split == "test" else {count}):
             raise DataError(
                 f"{dotted}: the {split} stream has {plural(len(read), 'experience')} and the training stream {count}. "
-                f"Expected as many{', or a single one for all' if split == 'test' else ''}."
+                f"Expected the same number{', or a single one for all' if split == 'test' else ''}."
             )
     if empty := [part.experience for part in parts["train"] if len(part.labels) == 0]:
-        raise DataError(f"{dotted}: every experience needs training data, and {listed(empty)} of {count} has none.")
+        raise DataError(f"{dotted}: every experience needs training data, but {listed(empty)} of {count} has none.")
     used = [part for split in ("train", "val", "test") for part in parts.get(split, [])]
     return used, [name for name in streams if name not in split_of]
 
@@ -262,7 +263,7 @@ def _read_experience(dotted: str, split: str, number: int, experience: Any) -> _
     if len(values) and not np.issubdtype(values.dtype, np.integer):
         raise DataError(
             f"{dotted}: the targets of {split} experience {number} are {values.dtype}, such as {values[0]!r}; expected "
-            "whole numbers, one an image."
+            "whole numbers, one per image."
         )
     plain = dataset.remove_current_transform_group() if hasattr(dataset, "remove_current_transform_group") else dataset
     return _Part(split, number, plain, values.astype(np.int64))
@@ -303,7 +304,7 @@ def _to_image(item: Any, place: str) -> Tensor:
         place: For messages.
 
     Raises:
-        DataError: It is no image.
+        DataError: It is not an image.
     """
     if not isinstance(item, Sequence) or len(item) == 0:
         raise DataError(f"{place}: expected an image and its class, found a {type(item).__name__}.")
@@ -340,7 +341,7 @@ def _bytes(pixels: npt.NDArray[Any], place: str) -> npt.NDArray[np.uint8]:
     low, high = float(pixels.min()), float(pixels.max())
     if not (low >= -1e-4 and high <= most + 1e-4):  # NaN is neither
         raise DataError(
-            f"{place}: expected {pixels.dtype} pixels from 0 to {most}, found {low:.4g} to {high:.4g}. If the benchmark's "
-            "data set normalises its images itself, make it without: the network does so."
+            f"{place}: expected {pixels.dtype} pixels from 0 to {most}, found {low:.4g} to {high:.4g}. If the "
+            "benchmark's dataset normalises its images, disable this, because the network normalises them."
         )
     return np.rint(pixels.astype(np.float64) * (255 / most)).clip(0, 255).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""Images cut to bounding boxes: Grasping in the Wild, or any folder with a table of boxes."""
+"""Images cropped to bounding boxes: Grasping in the Wild, or any folder with a table of boxes."""
 
 import os
 from collections.abc import Mapping
@@ -42,33 +42,33 @@ class _Line(NamedTuple):
     """Where it stands, for messages."""
     present: bool
     box: Box | None
-    """None where the object is absent, and where the box cannot be used, which is said already."""
+    """None without the object, or if the box is unusable, which has been reported."""
 
 
 class BoundingBoxes(StreamDataModule):
-    """Videos of people who grasp objects in seven kitchens, or any images, cut to bounding boxes.
+    """Videos of people who grasp objects in seven kitchens, or any images, cropped to bounding boxes.
 
-    A sequence's boxes are read from ``<Seq>_2_bboxes.txt`` in its folder or in a parallel tree (``frame 0`` where the
-    object is absent, else ``frame 1 x y w h``), or from the original ``bounding_box.txt`` (``Frame_<ms>.png x y w h``,
-    zeros where it is absent). Frames count from 0; boxes are in pixels from the upper left corner, and clamped to the
-    frame. Frames without the object are skipped. Sequences without boxes are skipped too. The layout of ready crops is
-    read as it is.
+    Boxes of a sequence are read from ``<Seq>_2_bboxes.txt`` in its folder or in a parallel tree (``frame 0`` without
+    the object, otherwise ``frame 1 x y w h``), or from the original ``bounding_box.txt`` (``Frame_<ms>.png x y w h``,
+    zeros without the object). Frames count from 0. Boxes are in pixels from the upper left corner and are clipped to
+    the frame. Frames without the object and sequences without boxes are skipped. The layout of ready crops is supported
+    too.
 
-    With ``boxes`` the images are those that a CSV file names: columns path, x, y, w, h, class, and split where there
-    is one; others join the sample table. Without x, y, w and h a row is the whole image.
+    With ``boxes``, images and boxes are read from a CSV file with the columns path, x, y, w, h, class, and optionally
+    split; other columns are added to the sample table. A row without x, y, w and h is the whole image.
 
-    Frames of one sequence are near copies: it is their ``group``, and no cut parts it. The kitchen is the column
-    ``domain``. Folders train, train1, ... are training data and test, test1, test2, ... test data; the column
-    ``part`` names them for ``split``. Frames of videos are decoded once and kept (``cache_dir``).
+    Frames of a sequence are near copies: the sequence is their ``group`` and is never split. The kitchen is the column
+    ``domain``. Folders train, train1, ... are training data, and test, test1, test2, ... are test data; the column
+    ``part`` names them for ``split``. Frames of videos are decoded once and stored (``cache_dir``).
 
     Args:
-        root: Holds the folders train and test (or train1, test1, test2), or the class folders; with ``boxes`` the
-            folder that paths start from.
-        context: Share of a box's sides by which it is widened in all, half of it on each side.
-        annotations_root: Tree with the box files, folder by folder like root, or all in one folder. None: looked for in
-            the sequence's folder, then in GITW_light_bboxes in root or beside it.
-        boxes: CSV file with boxes, looked for from the working directory, then in root.
-        classes: Names of the classes to read; None: all that are there.
+        root: The folder with train and test (or train1, test1, test2), or with the class folders; with ``boxes``, the
+            folder to which paths are relative.
+        context: Share of its sides by which a box is enlarged in total, half of it on each side.
+        annotations_root: Tree with the box files, with the same folders as root, or all in one folder. None: the
+            sequence's folder, then GITW_light_bboxes in root or beside it.
+        boxes: CSV file with boxes, relative to the working directory or root.
+        classes: Names of the classes to read; None: all.
         options: See ``StreamDataModule``.
     """
 
@@ -95,7 +95,9 @@ class BoundingBoxes(StreamDataModule):
         if context < 0:
             raise ConfigError(f"data.context must be at least 0, not {context}.")
         if annotations_root is not None and boxes is not None:
-            raise ConfigError("data.annotations_root and data.boxes both say where the boxes are: give one of them.")
+            raise ConfigError(
+                "data.annotations_root and data.boxes both set the location of the boxes. Use one of them."
+            )
         self.context = self.box_context = context
         self.annotations_root = annotations_root
         self.boxes = boxes
@@ -109,10 +111,11 @@ class BoundingBoxes(StreamDataModule):
             places = [Path(self.boxes).expanduser(), self.root / self.boxes]
             file = next((place for place in places if place.is_file()), None)
             if file is None:
-                raise DataError(f"data.boxes: the file is not there; looked at {listed(places)}.")
+                raise DataError(f"data.boxes: the file does not exist; searched {listed(places)}.")
             if not self.root.is_dir():
                 raise DataError(
-                    f"data.root: {self.root} {contents(self.root)}. Give the folder that the paths in {file} start from."
+                    f"data.root: {self.root} {contents(self.root)}. Give the folder to which the paths in {file} are "
+                    "relative."
                 )
             kept = cache_folder(self.root, self.cache_dir)
             return read_box_table(file, self.root, self.classes, kept, max(1, self.num_workers), self.findings)
@@ -127,8 +130,8 @@ class BoundingBoxes(StreamDataModule):
                 files[sequence.path] = file
         if not files and not tree.crops:
             raise DataError(
-                f"data.root: {self.root} has {plural(len(tree.sequences), 'sequence')}, and none of them has bounding "
-                f"boxes. Expected {self.LAYOUTS[0]}. A parallel tree elsewhere is given as data.annotations_root; to crop "
+                f"data.root: {self.root} has {plural(len(tree.sequences), 'sequence')}, but none of them has bounding "
+                f"boxes. Expected {self.LAYOUTS[0]}. Set data.annotations_root to a parallel tree elsewhere. To crop "
                 "to saliency maps, use SaliencyMaps."
             )
         with_boxes = [sequence for sequence in tree.sequences if sequence.path in files]
@@ -158,7 +161,7 @@ class BoundingBoxes(StreamDataModule):
                     if name.endswith("_2_bboxes.txt"):
                         files.setdefault(name, []).append(Path(folder, name))
         if self.annotations_root is not None and not files:
-            kind = "has no" if trees[0].is_dir() else "is not there; it should have"
+            kind = "has no" if trees[0].is_dir() else "does not exist; expected"
             raise DataError(
                 f"data.annotations_root: {trees[0]} {kind} files <Seq>_2_bboxes.txt, in any of its folders."
             )
@@ -174,7 +177,7 @@ class BoundingBoxes(StreamDataModule):
             depth = len(Path(sequence.path).parts)
             found = [file for file in found if file.parent.parts[-depth:] == folder.parts[-depth:]] or found
         if len(found) > 1:
-            self.findings.problem(f"{sequence.path}: which of its box files is meant is not clear: {listed(found)}")
+            self.findings.problem(f"{sequence.path}: it has several box files: {listed(found)}")
         return next(iter([*found, *own]), None)
 
     def _rows(self, sequence: GitwSequence, footage: Footage, file: Path) -> list[Row]:
@@ -188,7 +191,7 @@ class BoundingBoxes(StreamDataModule):
         rows = []
         for frame in footage.numbers:
             if frame not in lines:
-                self.findings.skip(f"{name} frame {frame}", "frames that no line speaks of")
+                self.findings.skip(f"{name} frame {frame}", "frames without a line")
         for frame, line in sorted(lines.items()):
             image = footage.image(frame)
             if not line.present:
@@ -216,7 +219,7 @@ class BoundingBoxes(StreamDataModule):
             )
             self.findings.problem(f"{place}: expected {form}, found {' '.join(fields)!r}")
         elif frame in lines:
-            self.findings.problem(f"{place}: frame {frame} has a line already, {lines[frame].place}")
+            self.findings.problem(f"{place}: frame {frame} already has a line, {lines[frame].place}")
         else:
             box = box_of_sides(place, numbers, self.findings) if present else None
             lines[frame] = _Line(place, bool(present), box)

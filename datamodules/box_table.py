@@ -44,7 +44,9 @@ def read_box_table(
     """
     table = read_csv(file, findings, COLUMNS)
     if made := [name for name in MADE_HERE if name in table.rows]:
-        raise DataError(f"{file} must not have the columns {listed(made)}, which are made of class and x, y, w, h.")
+        raise DataError(
+            f"{file} must not have the columns {listed(made)}, which are computed from class and x, y, w, h."
+        )
     table = table.texts(["path", "class"], findings)
     say_chosen_classes(classes, table.rows["class"].tolist(), findings)
     if classes is not None:
@@ -79,7 +81,7 @@ def box_of_sides(place: str, sides: Sequence[float], findings: DataProblems) -> 
     x, y, w, h = sides
     if w > 0 and h > 0:
         return float(x), float(y), float(x + w), float(y + h)
-    turned = "; are these corners? expected are x, y, width and height" if w < 0 or h < 0 else ""
+    turned = "; are these corners? Expected x, y, width and height" if w < 0 or h < 0 else ""
     findings.bad(place, f"the box has no pixels ({w:g} wide and {h:g} high{turned})")
     return None
 
@@ -89,7 +91,7 @@ def _with_split(table: Table, findings: DataProblems) -> Table:
     split = rows["split"].str.strip().str.lower() if "split" in rows else pd.Series("", index=rows.index, dtype="str")
     names = {"": "", **SPLITS}
     for line, value in split[~split.isin(names)].items():
-        findings.problem(f"{table.place(line)}: split is {value!r}, expected train, val, test or nothing")
+        findings.problem(f"{table.place(line)}: split is {value!r}, expected train, val, test or an empty field")
     return Table(table.file, rows.assign(split=split.map(names).fillna("")))
 
 
@@ -102,7 +104,7 @@ def _with_boxes(table: Table, findings: DataProblems) -> Table:
     wrong = ~whole & ~np.isfinite(sides).all(axis=1)
     for line, *found in texts[wrong].itertuples():
         findings.problem(
-            f"{table.place(line)}: x, y, w and h must be four numbers, or all empty, found {', '.join(found)!r}"
+            f"{table.place(line)}: expected four numbers x, y, w and h, or none, found {', '.join(found)!r}"
         )
     boxes: dict[int, Box | None] = dict.fromkeys(rows.index, None)
     for line, *four in sides[~whole & ~wrong].itertuples():
@@ -111,7 +113,7 @@ def _with_boxes(table: Table, findings: DataProblems) -> Table:
     rows = rows[whole | rows["box_xyxy"].notna()]
     again = rows.duplicated([name for name in ("path", "frame", "box_xyxy") if name in rows])
     for line in rows.index[again]:
-        findings.problem(f"{table.place(line)}: the same image and box stand further up already")
+        findings.problem(f"{table.place(line)}: duplicate of an image and box in a previous line")
     return Table(table.file, rows[~again])
 
 
@@ -120,14 +122,12 @@ def _with_files(table: Table, root: Path, findings: DataProblems) -> Table:
     paths = table.rows["path"].str.replace("\\", "/").str.removeprefix("./")
     inside = ~(paths.str.startswith("/") | paths.str.split("/").map(lambda parts: ".." in parts).astype(bool))
     for line, name in paths[~inside].items():
-        findings.problem(
-            f"{table.place(line)}: path is {name!r}, one that starts from {root} and stays in it was expected"
-        )
+        findings.problem(f"{table.place(line)}: path is {name!r}, expected a path relative to {root} and inside it")
     rows = table.rows.assign(path=paths)[inside]
     there = {str(path): _is_file(root / str(path)) for path in rows["path"].unique()}
     for path, found in there.items():
         if not found:
-            findings.bad(path, f"there is no such file, which {table.file.name} names")
+            findings.bad(path, f"file not found, listed in {table.file.name}")
     return Table(table.file, rows[rows["path"].map(there).astype(bool)])
 
 
@@ -142,7 +142,7 @@ def _with_frames(table: Table, root: Path, kept: Path, workers: int, findings: D
     for line, path, frame in zip(rows.index[video], rows.loc[video, "path"], frames[video], strict=True):
         asked.setdefault(str(path), {})
         if frame < 0:
-            findings.bad(table.place(line), "a video needs the number of a frame, from 0, in the column 'frame'")
+            findings.bad(table.place(line), "a video needs a frame number, from 0, in the column 'frame'")
         else:
             asked[str(path)][int(line)] = int(frame)
     good = set(rows.index[~video])

@@ -1,4 +1,4 @@
-"""What lies in the folders of a dataset, and what to say when its layout is not there."""
+"""The content of dataset folders, and error messages for unexpected layouts."""
 
 from __future__ import annotations
 
@@ -70,20 +70,21 @@ def remark_on_unnamed(names: set[str], prefix: str, table: Path, findings: DataP
     if names:
         ordered: list[str] = sorted(names, key=natural_key)
         findings.remark(
-            f"{plural(len(names), 'image')} of {prefix}/ not used: {table.name} does not name {listed(ordered, 3)}."
+            f"{plural(len(names), 'image')} of {prefix}/ not used, because {table.name} has no line for "
+            f"{listed(ordered, 3)}."
         )
 
 
 def contents(folder: Path) -> str:
     """What a folder holds, in words."""
     if not folder.is_dir():
-        return "is a file: if it is an archive, unpack it" if folder.exists() else "does not exist"
+        return "is a file; if it is an archive, unpack it" if folder.exists() else "does not exist"
     folders = sub_folders(folder)
     files = [entry.name for entry in entries_of(folder) if not is_folder(entry) and not is_hidden(entry.name)]
     files.sort(key=natural_key)
     parts = [f"the {'folder' if len(names) == 1 else 'folders'} {listed(names, 5)}" for names in [folders] if names]
     parts += [f"the {'file' if len(names) == 1 else 'files'} {listed(names, 3)}" for names in [files] if names]
-    return f"holds {' and '.join(parts)}" if parts else "is empty"
+    return f"contains {' and '.join(parts)}" if parts else "is empty"
 
 
 def missing_layout(
@@ -104,13 +105,13 @@ def missing_layout(
         inside = [root / folder for folder in sub_folders(root)[:MOST_LOOKED_INTO]]
         below = [place for place in inside if _would_be(is_root, place)]
         if below:
-            hint = f" It looks one level too high: give {below[0]}."
+            hint = f" This is one level too high; use {below[0]}."
         elif above:
-            hint = f" It looks too deep: give {above[0]}."
+            hint = f" This is too deep; use {above[0]}."
     trees = "".join(f"\n  {layout}" for layout in layouts)
     return DataError(
-        f"data.root: {name} was not found in {root}, which {contents(root)}.{hint}\nExpected one of{trees}\n"
-        f"Get it from {source}; it cannot be downloaded for you."
+        f"data.root: {name} was not found in {root}, which {contents(root)}.{hint}\nExpected one of{trees}\nDownload "
+        f"it from {source}; the program cannot do this."
     )
 
 

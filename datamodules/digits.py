@@ -13,17 +13,17 @@ from lightning_vision.errors import ConfigError
 
 
 class Digits(StreamDataModule):
-    """1,797 grey images of the digits 0 to 9, 8x8 pixels, written by 13 people; they come with scikit-learn.
+    """1,797 grey images of the digits 0 to 9, 8x8 pixels, written by 13 people, included in scikit-learn.
 
     Source: the test part of "Optical Recognition of Handwritten Digits" (E. Alpaydin, C. Kaynak, 1998), UCI Machine
-    Learning Repository, CC BY 4.0, https://doi.org/10.24432/C50P49. There is no official split here: validation and
-    test sets are cut by ``seed``. The file keeps the order in which the images were collected, so that consecutive
-    parts of it have different writers: the column ``domain`` names them "part 1", "part 2" and so on.
+    Learning Repository, CC BY 4.0, https://doi.org/10.24432/C50P49. There is no official split: validation and test
+    sets are split off with ``seed``. The file is in the order in which the images were collected, so consecutive parts
+    have different writers: the column ``domain`` names them "part 1", "part 2" and so on.
 
     Args:
-        root: Not used; the images lie in the installed package.
-        domains: Number of parts that ``domain`` names.
-        num_workers: None are needed, the images are in memory.
+        root: Not used; the images are in the installed package.
+        domains: Number of values of ``domain``.
+        num_workers: Not needed, because the images are in memory.
         image_size: Side of the enlarged images, in pixels.
         options: See ``StreamDataModule``.
     """

@@ -1,4 +1,4 @@
-"""The folders of Grasping in the Wild: sequences with their videos or frames, or crops, and the table made of them."""
+"""The folders of Grasping in the Wild: sequences with videos or frames, or crops, and their sample table."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ _FRAME = re.compile(r"Frame_(?P<ms>\d+)\.(?:jpe?g|png)", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class GitwSequence:
-    """One recording of one grasp: its folder."""
+    """The folder of a recording of one grasp."""
 
     name: str
     class_name: str
@@ -81,7 +81,7 @@ class GitwSequence:
 
 
 class Row(NamedTuple):
-    """A row of the sample table to be."""
+    """A row of the sample table."""
 
     path: str
     class_name: str
@@ -94,7 +94,7 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True)
 class Footage:
-    """The frames of a sequence: a video's, or image files."""
+    """The frames of a sequence: a video or image files."""
 
     height: int
     width: int
@@ -118,7 +118,7 @@ class Footage:
 
 @dataclass(frozen=True)
 class GitwTree:
-    """What was found below a root."""
+    """The content of a root folder."""
 
     sequences: list[GitwSequence]
     crops: list[Row]
@@ -170,9 +170,9 @@ def say_chosen_classes(classes: Sequence[str] | None, found: Sequence[str], find
     if classes is None or not names:
         return
     if unknown := [name for name in classes if name not in names]:
-        raise ConfigError(f"data.classes: there is no class {listed(unknown)}; there are {listed(names)}.")
+        raise ConfigError(f"data.classes: there is no class {listed(unknown)}; the classes are {listed(names)}.")
     if others := [name for name in names if name not in classes]:
-        findings.remark(f"data.classes leaves out {listed(others)}.")
+        findings.remark(f"data.classes excludes {listed(others)}.")
 
 
 def read_footage(
@@ -212,7 +212,7 @@ def read_videos(
         return {}
 
     files = {video: root / video for video in videos}
-    found, reasons = facts_of_files(files, _look_into, kept, "videos", "looking into the videos", workers)
+    found, reasons = facts_of_files(files, _look_into, kept, "videos", "reading the videos", workers)
     for path, reason in reasons.items():
         findings.bad(path, reason)
     return {path: Footage(height, width, path, count, {}) for path, (count, height, width) in found.items()}
@@ -237,8 +237,8 @@ def counts_from_one(file: str, numbers: Sequence[int], footage: Footage, finding
     if not numbers or min(numbers) != 1 or max(numbers) != last + 1:
         return False
     findings.problem(
-        f"{file} counts the frames from 1 (the last it names is {last + 1}, the last there is {last}): "
-        "off by one, frames count from 0"
+        f"{file} counts frames from 1 (its last frame is {last + 1}, the last existing frame is {last}); frames count "
+        "from 0"
     )
     return True
 
@@ -246,8 +246,8 @@ def counts_from_one(file: str, numbers: Sequence[int], footage: Footage, finding
 def no_such_frame(frame: int, footage: Footage) -> str:
     """Why a frame that an annotation names cannot be used."""
     if footage.video is None:
-        return f"there is no such frame (Frame_{frame * MILLISECONDS}.jpg)"
-    return f"there is no such frame ({frame}; the video has {plural(footage.count, 'frame')}, counted from 0)"
+        return f"frame not found (Frame_{frame * MILLISECONDS}.jpg)"
+    return f"frame not found ({frame}; the video has {plural(footage.count, 'frame')}, counted from 0)"
 
 
 def number_lines(file: Path, name: str, findings: DataProblems) -> list[tuple[str, list[str]]]:
@@ -267,7 +267,7 @@ def make_table(rows: Sequence[Row], tree: GitwTree, findings: DataProblems) -> t
     class_names = sorted(table["class_name"].unique(), key=natural_key)
     folders = {sequence.class_name for sequence in tree.sequences} | {row.class_name for row in tree.crops}
     if empty := sorted(folders - set(class_names), key=natural_key):
-        findings.remark(f"No class was made of {listed(empty)}: no image of it can be used.")
+        findings.remark(f"No class for {listed(empty)}, because it has no usable image.")
     samples = pd.DataFrame(
         {
             "path": table["path"].astype("str"),
@@ -325,7 +325,7 @@ def _read_sequence(folder: Path, path: str, class_name: str, part: str, findings
     videos = sorted(name for name in files if Path(name).suffix.lower() in VIDEO_SUFFIXES)
     own = [name for name in videos if Path(name).stem == folder.name] or videos
     if len(own) > 1:
-        findings.problem(f"{path} has {plural(len(own), 'video')}, {listed(own)}: which of them is meant is not clear")
+        findings.problem(f"{path} has {plural(len(own), 'video')}, {listed(own)}: but one is expected")
     frames: dict[int, str] = {}
     if "Frames" in folders:
         odd = []
@@ -347,7 +347,7 @@ def _read_crops(names: Sequence[str], path: str, class_name: str, part: str, fin
     for name in names:
         match = _CROP.fullmatch(Path(name).stem)
         if match is None:
-            findings.bad(f"{path}/{name}", "its name does not tell its sequence: expected <Seq>_2_bboxes_<frame>_0.png")
+            findings.bad(f"{path}/{name}", "its name contains no sequence: expected <Seq>_2_bboxes_<frame>_0.png")
         else:
             yield Row(f"{path}/{name}", class_name, part, match["sequence"])
 
@@ -372,19 +372,20 @@ def _say_what_is_odd(
     if parts:
         others = [name for name in _class_folders(root) if name not in parts]
         if others:
-            findings.remark(f"Left out {listed(others, 5)}, beside the folders {listed(parts)}.")
+            findings.remark(f"Skipped {listed(others, 5)}, which are beside the folders {listed(parts)}.")
     elif split_of(root.resolve().name):
         beside = [name for name in _parts(root.resolve().parent) if name != root.resolve().name]
         if beside:
             findings.remark(
-                f"{root} lies beside {listed(beside)}, which is not used; give {root.resolve().parent} as data.root to use it."
+                f"{root} is beside {listed(beside)}, which is not used. To use it, set data.root to "
+                f"{root.resolve().parent}."
             )
     classes = {sequence.class_name for sequence in sequences}
     for sequence in sequences:
         match = _SEQUENCE.fullmatch(sequence.name)
         if match and match["class_name"] != sequence.class_name and match["class_name"] in classes:
             findings.problem(
-                f"{sequence.path} is a sequence of {match['class_name']} by its name, in the folder of "
+                f"{sequence.path} is a sequence of {match['class_name']} according to its name, but in the folder of "
                 f"{sequence.class_name}"
             )
     parts_of: dict[str, list[str]] = {}

@@ -1,4 +1,4 @@
-"""A folder of images, one sub-folder a class: a person's own photos."""
+"""A folder of images with one sub-folder per class."""
 
 import os
 from dataclasses import dataclass, field
@@ -42,16 +42,16 @@ class _Found:
 class ImageFolder(StreamDataModule):
     """Images in ``<root>/<class>/`` or ``<root>/{train,val,test}/<class>/``, and in any folder below.
 
-    JPEG, PNG, WebP, BMP, GIF and TIFF; HEIC where the package pillow-heif is installed. Hidden, empty and other files
-    are skipped, and counted. Classes are in natural order of their names. Where images lie in sub-folders of the
-    class folders, the column ``domain`` is the name of the first one. A missing test or validation set is cut from
-    the training data.
+    Supported formats are JPEG, PNG, WebP, BMP, GIF and TIFF, and HEIC if the package pillow-heif is installed. Hidden,
+    empty and other files are skipped and counted. Classes are in natural order of their names. If images are in
+    sub-folders of the class folders, the column ``domain`` is the name of the first one. A missing test or validation
+    set is split off from the training data.
 
     Args:
-        root: The folder that holds the class folders, or the folders train, val and test.
-        metadata: CSV file with the column ``path`` (relative to root) and any others, which join the sample table:
-            ``group`` (near copies, never parted), ``domain``, a date, an own order; ``split`` where there are no split
-            folders. Looked for from the working directory, then in root.
+        root: The folder with the class folders, or with train, val and test.
+        metadata: CSV file with the column ``path`` (relative to root) and any others, which are added to the sample
+            table: ``group`` (near copies, never split), ``domain``, a date, a custom order; ``split`` if there are no
+            split folders. Relative to the working directory or root.
         options: See ``StreamDataModule``.
     """
 
@@ -64,10 +64,12 @@ class ImageFolder(StreamDataModule):
         found = _read_folders(self.root, self.findings)
         if found.without_images:
             self.findings.remark(
-                f"{self.root}: no class was made of {listed(found.without_images, 5)}: no image in it."
+                f"{self.root}: no class for {listed(found.without_images, 5)}, because it contains no image."
             )
         if found.left_out:
-            self.findings.remark(f"{self.root}: left out {listed(found.left_out, 5)}, beside the split folders.")
+            self.findings.remark(
+                f"{self.root}: skipped {listed(found.left_out, 5)}, which are beside the split folders."
+            )
         class_names = sorted({row[1] for row in found.rows}, key=natural_key)
         label_of = {name: label for label, name in enumerate(class_names)}
         rows = sorted(found.rows, key=lambda row: (label_of[row[1]], row[2], natural_key(row[0])))
@@ -87,18 +89,19 @@ class ImageFolder(StreamDataModule):
         file = next((place for place in places if place.is_file()), None)
         if file is None:
             raise DataError(
-                f"The metadata file is not there; looked at {listed(places)}. Give its path from here or root."
+                f"The metadata file does not exist; searched {listed(places)}. Give its path relative to the working "
+                "directory or the root."
             )
         table = read_csv(file, self.findings, ["path"])
         if made := [name for name in MADE_HERE if name in table.rows]:
             raise DataError(
-                f"The metadata file {file} must not have the {'column' if len(made) == 1 else 'columns'} {listed(made)}: "
-                "the program makes such columns itself, and the folders name the class. Rename or remove what is there."
+                f"The metadata file {file} must not have the {'column' if len(made) == 1 else 'columns'} "
+                f"{listed(made)}: the program creates these columns, and the folders give the class. Rename or remove "
+                "them."
             )
         if "split" in table.rows and samples["split"].ne("").any():
             raise DataError(
-                f"The metadata file {file} has a column 'split', and {self.root} has split folders too. "
-                "Remove one of them."
+                f"The metadata file {file} has a column 'split', but {self.root} has split folders. Remove one of them."
             )
         facts = self._checked_metadata(table, set(samples["path"])).rows.copy()
         for name in facts.columns.difference(["path", "split", "frame"]):
@@ -117,7 +120,7 @@ class ImageFolder(StreamDataModule):
         table = Table(table.file, table.rows.assign(path=path)).once("path", self.findings)
         there = table.rows["path"].isin(images)
         for at, name in table.rows.loc[~there, "path"].items():
-            self.findings.bad(table.place(at), f"there is no such image ({name}; paths start from {self.root})")
+            self.findings.bad(table.place(at), f"image not found ({name}; paths are relative to {self.root})")
         table = table.keep(there)
         if "frame" in table.rows:
             text = table.rows["frame"].str.strip()
@@ -126,7 +129,9 @@ class ImageFolder(StreamDataModule):
         if "split" in table.rows:
             split = table.rows["split"].str.strip().str.lower().replace(SPLIT_FOLDERS)
             for at, value in split[~split.isin(["", *SPLIT_FOLDERS.values()])].items():
-                self.findings.problem(f"{table.place(at)}: split is {value!r}, expected train, val, test or nothing")
+                self.findings.problem(
+                    f"{table.place(at)}: split is {value!r}, expected train, val, test or an empty field"
+                )
             table = Table(table.file, table.rows.assign(split=split))
         return table
 
@@ -142,7 +147,7 @@ def _read_folders(root: Path, findings: DataProblems) -> _Found:
     """Tell the two layouts apart, refuse what is neither, and list the images."""
     if not root.is_dir():
         kind = "is a file" if root.exists() else "does not exist"
-        raise DataError(f"data.root: the folder {root} {kind}. {LAYOUT}: give the folder above the class folders.")
+        raise DataError(f"data.root: the folder {root} {kind}. {LAYOUT}. Use the folder above the class folders.")
     found = _Found(findings=findings)
     folders = _folders(root)
     splits = {name: SPLIT_FOLDERS[name.lower()] for name in folders if name.lower() in SPLIT_FOLDERS}
@@ -167,8 +172,8 @@ def _read_folders(root: Path, findings: DataProblems) -> _Found:
         beside = [name for name in _folders(root.resolve().parent) if name.lower() in SPLIT_FOLDERS]
         if len(beside) > 1:
             findings.remark(
-                f"{root} lies beside {listed(name for name in beside if name != root.resolve().name)}, which is not "
-                f"used; give {root.resolve().parent} as data.root to use it."
+                f"{root} is beside {listed(name for name in beside if name != root.resolve().name)}, which is not "
+                f"used. To use it, set data.root to {root.resolve().parent}."
             )
     return found
 
@@ -213,17 +218,17 @@ def _loose_images(folder: Path) -> list[str]:
 def _refuse_empty(root: Path, found: _Found, loose: dict[Path, list[str]]) -> None:
     if loose:
         way_out = (
-            f": if {root.name} is a class, give the folder above it, {root.resolve().parent}" if root in loose else ""
+            f". If {root.name} is a class, use the folder above it, {root.resolve().parent}" if root in loose else ""
         )
         raise DataError(
-            f"data.root: {plural(sum(map(len, loose.values())), 'image')} directly in {listed(loose)} and none in a class "
-            f"folder. {LAYOUT}{way_out}."
+            f"data.root: {plural(sum(map(len, loose.values())), 'image')} directly in {listed(loose)}, and none in a "
+            f"class folder. {LAYOUT}{way_out}."
         )
     skipped = f" Skipped: {found.findings.counted()}." if found.findings.skipped else ""
     raise DataError(
         f"data.root: no image in {root}"
-        + (f", which has the folders {listed(_folders(root), 5)}" if _folders(root) else ", which is empty")
-        + f".{skipped} {LAYOUT}; read are {', '.join(sorted(EXTENSIONS))}."
+        + (f", which contains the folders {listed(_folders(root), 5)}" if _folders(root) else ", which is empty")
+        + f".{skipped} {LAYOUT}; Supported file types: {', '.join(sorted(EXTENSIONS))}."
     )
 
 
@@ -235,14 +240,14 @@ def _refuse_too_high(root: Path, tops: dict[str, tuple[Path, str]], found: _Foun
         splits = {SPLIT_FOLDERS.get(folder.lower()) for folder in below} - {None}
         if "train" in splits and len(splits) > 1:
             raise DataError(
-                f"data.root: {root} is one level too high: its folder '{top.name}' holds {listed(below, 5)}. "
-                f"{LAYOUT}: give {top}."
+                f"data.root: {root} is one level too high: its folder '{top.name}' contains {listed(below, 5)}. "
+                f"{LAYOUT}. Use {top}."
             )
     domains = sorted({domain for _, _, _, domain in found.rows if domain is not None}, key=natural_key)
     if len(classes) == 1 and len(domains) > 1 and all(domain is not None for _, _, _, domain in found.rows):
         raise DataError(
             f"data.root: {root} has the one class '{classes[0]}', with images only in its sub-folders "
-            f"{listed(domains, 5)}. It looks one level too high. {LAYOUT}: give "
-            f"{next(top / classes[0] for top, _ in tops.values())} if these are the classes, or else put the images "
+            f"{listed(domains, 5)}. This may be one level too high. {LAYOUT}: use "
+            f"{next(top / classes[0] for top, _ in tops.values())} if these are the classes, or move the images "
             f"directly into '{classes[0]}'."
         )

@@ -30,21 +30,21 @@ class _Found:
 
 
 class Products(StreamDataModule):
-    """1,050 products of an online shop with a photo each, in 7 top categories of 150 and 62 below them.
+    """1,050 products of an online shop with one photo each, in 7 top categories of 150 and 62 sub-categories.
 
-    The table ``flipkart_com-ecommerce_sample_1050.csv`` has a line a product; its columns ``uniq_id`` and
-    ``product_category_tree`` are needed. The image is the file that the column ``image`` names, or else
-    ``<uniq_id>.jpg``, in ``Flipkart/Images/`` or ``Images/``. ``product_category_tree`` is a text such as
-    ``["Baby Care >> Infant Wear >> ..."]``. There is no official split: validation and test sets are cut, by
-    ``--data.split 70/15/15`` for instance. The columns ``uniq_id``, ``category`` (the top one) and, where the table has
-    it, ``crawl_timestamp`` join the sample table, so that a stream can follow them.
+    The table ``flipkart_com-ecommerce_sample_1050.csv`` has one line per product with the required columns ``uniq_id``
+    and ``product_category_tree``. The image is the file in the column ``image``, otherwise ``<uniq_id>.jpg``, in
+    ``Flipkart/Images/`` or ``Images/``. ``product_category_tree`` is a text such as ``["Baby Care >> Infant Wear >>
+    ..."]``. There is no official split: validation and test sets are split off, for example with ``--data.split
+    70/15/15``. The columns ``uniq_id``, ``category`` (the top category) and, if available, ``crawl_timestamp`` are
+    added to the sample table, so that a stream can use them.
 
     Args:
-        root: The folder that holds the table and the images, or the folder Flipkart that does.
-        level: How many levels of the category tree name a class: 1 is the top category ("Baby Care"), 2 the top one and
-            the next ("Baby Care >> Infant Wear"). Products whose tree is less deep are skipped, and counted.
+        root: The folder with the table and the images, or the folder above Flipkart.
+        level: Number of levels of the category tree that form a class: 1 is the top category ("Baby Care"), 2 the top
+            category and the next ("Baby Care >> Infant Wear"). Products with fewer levels are skipped and counted.
         categories: Top categories to keep; None keeps all.
-        table: The CSV file, if it has another name; looked for from the working directory, then in root.
+        table: The CSV file, if it has another name; relative to the working directory or root.
         options: See ``StreamDataModule``.
     """
 
@@ -81,7 +81,9 @@ class Products(StreamDataModule):
         if level < 1:
             raise ConfigError(f"data.level counts the levels of the category tree from 1, not {level}.")
         if categories is not None and not categories:
-            raise ConfigError("data.categories is an empty list: name at least one category, or leave it out for all.")
+            raise ConfigError(
+                "data.categories is an empty list. Give at least one category, or omit the option for all."
+            )
         self.level = level
         self.categories = categories
         self.table = table
@@ -101,7 +103,7 @@ class Products(StreamDataModule):
         rows = self._classify(table, prefix)
         there = rows["image"].isin(on_disk)
         for name in rows.loc[~there, "image"]:
-            self.findings.bad(f"{prefix}/{name}", "there is no such file")
+            self.findings.bad(f"{prefix}/{name}", "file not found")
         rows = rows[there]
         class_names = sorted(set(rows["class"]), key=natural_key)
         samples = pd.DataFrame(
@@ -126,13 +128,15 @@ class Products(StreamDataModule):
             file = next((place for place in places if place.is_file()), None)
             if file is None:
                 raise DataError(
-                    f"data.table is not there; looked at {listed(places)}. Give its path from here or root."
+                    f"data.table does not exist; searched {listed(places)}. Give its path relative to the working "
+                    "directory or the root."
                 )
             return file
         named = [file for file in found.tables if file.name == self.TABLE]
         if len(named or found.tables) > 1:
             raise DataError(
-                f"Several tables have the columns {listed(COLUMNS)}: {listed(found.tables)}. Name one as data.table."
+                f"Several tables have the columns {listed(COLUMNS)}: {listed(found.tables)}. Choose one with "
+                "data.table."
             )
         return (named or found.tables)[0]
 
@@ -146,9 +150,7 @@ class Products(StreamDataModule):
         table = Table(table.file, rows.assign(image=image))
         plain = ~image.str.contains(r"[/\\]") & ~image.isin(["", ".", ".."])
         for at, name in image[~plain].items():
-            self.findings.problem(
-                f"{table.place(at)}: image is {name!r}, the name of a file was expected, without folders"
-            )
+            self.findings.problem(f"{table.place(at)}: image is {name!r}, expected a file name without folders")
         return table.keep(plain).once("image", self.findings)
 
     def _classify(self, table: Table, prefix: str) -> pd.DataFrame:
@@ -183,7 +185,7 @@ class Products(StreamDataModule):
         for name in self.categories or []:
             if name not in known and known:
                 raise ConfigError(
-                    f"data.categories: the table has no top category {name!r}. It has, nearest first: "
+                    f"data.categories: the table has no top category {name!r}. Its categories, similar names first: "
                     f"{listed(nearest_first(name, known))}."
                 )
 

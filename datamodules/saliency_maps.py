@@ -35,23 +35,23 @@ ABSENT = "frames without the object"
 
 
 class SaliencyMaps(StreamDataModule):
-    """Videos of people who grasp objects in seven kitchens; each frame is cut to where they looked.
+    """Videos of people who grasp objects in seven kitchens, cropped to where they looked.
 
-    A frame's saliency map is a Gaussian at the gaze point; the crop is the bounding rectangle of its values above
-    ``threshold``. Frames whose map is black there are skipped, and so are those that ``fixation_points.txt`` calls
-    without the object. Sequences that have this file and no maps are cropped to the Gaussian that would have been
-    drawn. The layout of ready crops is read too; these are taken as they are.
+    The saliency map of a frame is a Gaussian at the gaze point; the crop is the bounding rectangle of its values above
+    ``threshold``. Frames with a black map are skipped, and so are frames without the object according to
+    ``fixation_points.txt``. Sequences with this file and without maps are cropped to the Gaussian at the gaze point.
+    The layout of ready crops is supported too; they are used unchanged.
 
-    Frames of one sequence are near copies: it is their ``group``, and no cut parts it. The kitchen is the column
-    ``domain``. Folders train, train1, ... are training data and test, test1, test2, ... test data; the column
-    ``part`` names them for ``split``. Frames of videos are decoded once and kept (``cache_dir``).
+    Frames of a sequence are near copies: the sequence is their ``group`` and is never split. The kitchen is the column
+    ``domain``. Folders train, train1, ... are training data, and test, test1, test2, ... are test data; the column
+    ``part`` names them for ``split``. Frames of videos are decoded once and stored (``cache_dir``).
 
     Args:
-        root: Holds the folders train and test (or train1, test1, test2), or the class folders.
-        threshold: Grey level, 0 to 254, above which a map's values count.
-        sigma: Standard deviation of the Gaussian at a gaze point, in pixels of a frame 1920 wide: 2 degrees of visual
-            angle.
-        classes: Names of the classes to read; None: all that are there.
+        root: The folder with train and test (or train1, test1, test2), or with the class folders.
+        threshold: Grey level, 0 to 254, above which values of a map count.
+        sigma: Standard deviation of the Gaussian at a gaze point, in pixels of a frame 1920 wide; the default is 2
+            degrees of visual angle.
+        classes: Names of the classes to read; None: all.
         options: See ``StreamDataModule``.
     """
 
@@ -97,8 +97,8 @@ class SaliencyMaps(StreamDataModule):
                 self.findings.skip(sequence.path, "sequences without saliency maps and gaze points")
         if not with_gaze and not tree.crops:
             raise DataError(
-                f"data.root: {self.root} has {len(tree.sequences)} sequences, and none of them has saliency maps or gaze "
-                f"points. Expected {self.LAYOUTS[0]}. To crop to bounding boxes, use BoundingBoxes."
+                f"data.root: {self.root} has {len(tree.sequences)} sequences, but none of them has saliency maps or "
+                f"gaze points. Expected {self.LAYOUTS[0]}. To crop to bounding boxes, use BoundingBoxes."
             )
         kept = cache_folder(self.root, self.cache_dir)
         workers = max(1, self.num_workers)
@@ -116,7 +116,7 @@ class SaliencyMaps(StreamDataModule):
             look_at_map,
             kept,
             "saliency_maps",
-            "looking at the saliency maps",
+            "reading the saliency maps",
             workers,
             threshold=self.threshold,
         )
@@ -160,7 +160,7 @@ class SaliencyMaps(StreamDataModule):
                     f"{place}: expected <frame> <present: 0 or 1> <x> <y>, found {' '.join(fields)!r}"
                 )
             elif frame in points:
-                self.findings.problem(f"{place}: frame {frame} has a line already")
+                self.findings.problem(f"{place}: frame {frame} already has a line")
             else:
                 points[frame] = (x, y) if present else None
         if counts_from_one(name, list(points), footage, self.findings):
@@ -201,8 +201,8 @@ class SaliencyMaps(StreamDataModule):
                 continue
             height, width, rectangle = rectangles[path]
             if (height, width) != (footage.height, footage.width):
-                sizes = f"{width}x{height} pixels, the frame {footage.width}x{footage.height}"
-                self.findings.bad(path, f"the saliency map has another size than its frame ({sizes})")
+                sizes = f"{width}x{height} pixels, the frame has {footage.width}x{footage.height}"
+                self.findings.bad(path, f"the saliency map and its frame differ in size ({sizes})")
             elif rectangle is None:
                 self.findings.skip(path, "black saliency maps")
             else:

@@ -51,20 +51,20 @@ class _ClassFolders:
 
 
 class StanfordCars(StreamDataModule):
-    """16,185 photos of cars in 196 classes such as "Tesla Model S Sedan 2012", with a box each and an official split.
+    """16,185 photos of cars in 196 classes such as "Tesla Model S Sedan 2012", with boxes and an official split.
 
     J. Krause, M. Stark, J. Deng, L. Fei-Fei: 3D Object Representations for Fine-Grained Categorization, 4th IEEE
     Workshop on 3D Representation and Recognition (3dRR-13), 2013. Two layouts are read: the authors' (``devkit/*.mat``,
     ``cars_train/``, ``cars_test/``, in root or in ``root/stanford_cars``) and Kaggle's class folders
     (``car_data/car_data/{train,test}/<class>/`` with ``anno_train.csv``, ``anno_test.csv`` and ``names.csv``; root at
-    any of these levels). Labels are in the devkit's order of classes and rows in the order of file names in both, so
-    that an image has the same label and lies on the same side of every cut. Boxes count pixels from 1 on disk, both
-    corners included; ``box_xyxy`` counts from 0, x2 and y2 excluded.
+    any of these levels). In both layouts, labels are in the devkit's order of classes and rows in the order of file
+    names, so an image has the same label and split. On disk, boxes count pixels from 1 and include both corners;
+    ``box_xyxy`` counts from 0, with x2 and y2 exclusive.
 
     Args:
         root: The folder of either layout.
-        crop_to_box: Images are what lies in the car's box.
-        context: Share of a box's sides by which it is widened in all.
+        crop_to_box: Crop images to the box of the car.
+        context: Share of its sides by which a box is enlarged in total.
         options: See ``StreamDataModule``.
     """
 
@@ -77,10 +77,10 @@ class StanfordCars(StreamDataModule):
     )
     SOURCE: ClassVar[str] = (
         "https://www.kaggle.com/datasets/jutrera/stanford-car-dataset-by-classes-folder (class folders), or in the "
-        "authors' layout as https://github.com/pytorch/vision/issues/7545 tells (their own page is gone)"
+        "authors' layout as https://github.com/pytorch/vision/issues/7545 describes (their own page is gone)"
     )
     PAPER: ClassVar[str] = "J. Krause et al., 3D Object Representations for Fine-Grained Categorization, 3dRR 2013"
-    LICENCE: ClassVar[str] = "none stated; given out for research"
+    LICENCE: ClassVar[str] = "none stated; distributed for research"
 
     def __init__(self, root: str | Path, crop_to_box: bool = False, context: float = 0.0, **options: Any) -> None:
         self.crop_to_box = crop_to_box
@@ -114,7 +114,7 @@ class StanfordCars(StreamDataModule):
             on_disk = set(images_in(found.folders[split], prefix, self.findings))
             there = table.rows["fname"].isin(on_disk)
             for name in table.rows.loc[~there, "fname"]:
-                self.findings.bad(f"{prefix}/{name}", "there is no such file")
+                self.findings.bad(f"{prefix}/{name}", "file not found")
             remark_on_unnamed(on_disk - set(map(str, table.rows["fname"])), prefix, file, self.findings)
             rows = table.rows[there]
             part = pd.DataFrame({"path": prefix + "/" + rows["fname"], "label": rows["class"] - 1, "split": split})
@@ -125,8 +125,9 @@ class StanfordCars(StreamDataModule):
         class_folders = sorted({name for top in found.folders.values() for name in sub_folders(top)}, key=natural_key)
         if self.crop_to_box and (lacking := [f"anno_{s}.csv" for s in found.folders if s not in found.tables]):
             raise DataError(
-                f"data.crop_to_box needs boxes, and {listed(lacking)} {'is' if len(lacking) == 1 else 'are'} neither in "
-                f"{self.root} nor beside its car_data folders. Put the file there, or set data.crop_to_box to false."
+                f"data.crop_to_box needs boxes, and {listed(lacking)} {'is' if len(lacking) == 1 else 'are'} neither "
+                f"in {self.root} nor beside its car_data folders. Move the file there, or set data.crop_to_box to "
+                "false."
             )
         class_names = self._names_of(found, class_folders)
         label_of = {name.replace("/", "-"): label for label, name in enumerate(class_names)}
@@ -150,7 +151,7 @@ class StanfordCars(StreamDataModule):
         """Names in the devkit's order; folders that bear none of them are problems."""
         if found.class_names is None:
             self.findings.remark(
-                "names.csv is not there: classes are in natural order of their folders, so that labels differ from those "
+                "names.csv is missing. Classes are in the natural order of their folders, so labels differ from those "
                 "of the devkit."
             )
             return class_folders
@@ -160,8 +161,8 @@ class StanfordCars(StreamDataModule):
         for folder in class_folders:
             if folder not in known:
                 self.findings.problem(
-                    f"the folder '{folder}' is no class of {found.class_names.name} (where '/' becomes '-'); nearest: "
-                    f"{listed(near(folder, known, 2)) or 'none'}"
+                    f"the folder '{folder}' is not a class of {found.class_names.name} (where '/' becomes '-'); "
+                    f"similar classes: {listed(near(folder, known, 2)) or 'none'}"
                 )
         return names
 
@@ -173,17 +174,17 @@ class StanfordCars(StreamDataModule):
         by_name = part[~part["fname"].duplicated(keep=False)].set_index("fname")
         for name in sorted(map(str, part.loc[part["fname"].duplicated(), "fname"].unique()), key=natural_key):
             places = part.loc[part["fname"] == name, "folder"]
-            self.findings.problem(f"{name} lies in {listed(places)}: {file.name} does not tell them apart")
+            self.findings.problem(f"{name} is in {listed(places)}, which {file.name} does not distinguish")
         for name, number in rows.loc[~rows["fname"].isin(part["fname"]), ["fname", "class"]].itertuples(index=False):
             folder = "" if class_names is None else class_names[number - 1].replace("/", "-") + "/"
-            self.findings.bad(f"{prefix}/{folder}{name}", "there is no such file")
+            self.findings.bad(f"{prefix}/{folder}{name}", "file not found")
         rows = rows[rows["fname"].isin(by_name.index)]
         if class_names is not None:
             labels = by_name["label"].reindex(rows["fname"]).to_numpy()
             wrong = rows[rows["class"].to_numpy() - 1 != labels]
             for at, name, number in zip(wrong.index, wrong["fname"], wrong["class"], strict=True):
                 self.findings.problem(
-                    f"{table.place(at)}: {name} has class {number} ('{class_names[number - 1]}') and lies in the folder "
+                    f"{table.place(at)}: {name} has class {number} ('{class_names[number - 1]}') but is in the folder "
                     f"'{by_name['folder'][name]}'; classes count from 1"
                 )
         boxes = self._boxes(rows, by_name["path"].reindex(rows["fname"]).set_axis(rows.index))
@@ -197,23 +198,21 @@ class StanfordCars(StreamDataModule):
         if unnamed.any():
             self.findings.remark(
                 f"{file.name} has no line for {plural(int(unnamed.sum()), 'image')}, such as "
-                f"'{part.loc[unnamed, 'path'].iloc[0]}': the folder alone tells the class."
+                f"'{part.loc[unnamed, 'path'].iloc[0]}': the class is that of the folder."
             )
         return part
 
     def _boxes(self, rows: pd.DataFrame, paths: pd.Series[str]) -> pd.Series[Any]:
         """``box_xyxy`` of each row. One without an area is no box, and its image cannot be used if boxes are cut out."""
         if early := int((rows[["x1", "y1"]] < 1).any(axis=1).sum()):
-            self.findings.remark(
-                f"Boxes that begin before pixel 1: {early}. The first pixel is 1 here; are they of a copy that counts from 0?"
-            )
+            self.findings.remark(f"Boxes that begin before the first pixel, 1: {early}. Does this copy count from 0?")
         numbers = rows[list(BOX)].astype("float64") - [1.0, 1.0, 0.0, 0.0]  # from 1 and included to from 0 and excluded
         good = (numbers["x2"] > numbers["x1"]) & (numbers["y2"] > numbers["y1"])
         if self.crop_to_box:
             for path in paths[~good].tolist():
                 self.findings.bad(path, "its box has no area")
         elif not good.all():
-            self.findings.remark(f"Boxes without an area, which are not used: {int((~good).sum())}.")
+            self.findings.remark(f"Boxes without an area (not used): {int((~good).sum())}.")
         boxes = [box if fine else None for box, fine in zip(map(tuple, numbers.to_numpy().tolist()), good, strict=True)]
         return pd.Series(boxes, index=rows.index, dtype="object")
 
@@ -221,8 +220,8 @@ class StanfordCars(StreamDataModule):
         counts = {split: int((samples["split"] == split).sum()) for split in self.NUM_IMAGES}
         if counts != self.NUM_IMAGES or len(class_names) != self.NUM_CLASSES:
             self.findings.remark(
-                f"Stanford Cars has {self.NUM_IMAGES['train']:,} training and {self.NUM_IMAGES['test']:,} test "
-                f"images of {self.NUM_CLASSES} classes; here are {counts['train']:,} and {counts['test']:,} of "
+                f"Stanford Cars has {self.NUM_IMAGES['train']:,} training and {self.NUM_IMAGES['test']:,} test images "
+                f"of {self.NUM_CLASSES} classes; found {counts['train']:,} and {counts['test']:,} of "
                 f"{len(class_names)}."
             )
         if absent := [name for label, name in enumerate(class_names) if not (samples["label"] == label).any()]:
@@ -256,11 +255,14 @@ def _find_devkit(root: Path) -> _Devkit | None:
         missing += [f"cars_{split}/" for split, folder in folders.items() if not folder.is_dir()]
         if missing:
             above = base.resolve().parent
-            deep = f" It looks too deep: give {above}." if (above / "cars_train").is_dir() else ""
-            unlabelled = " cars_test_annos.mat is no substitute, it has no classes." if not labelled else ""
+            deep = f" This is too deep; use {above}." if (above / "cars_train").is_dir() else ""
+            unlabelled = (
+                " cars_test_annos.mat cannot be used instead, because it has no classes." if not labelled else ""
+            )
             raise DataError(
-                f"data.root: {base} holds a part of Stanford Cars only. Missing: {listed(missing)}.{unlabelled}{deep}\nExpected "
-                f"{StanfordCars.LAYOUTS[0]}; {base} {contents(base)}.\nGet what is missing from {StanfordCars.SOURCE}."
+                f"data.root: {base} contains only a part of Stanford Cars. Missing: "
+                f"{listed(missing)}.{unlabelled}{deep}\nExpected {StanfordCars.LAYOUTS[0]}; {base} "
+                f"{contents(base)}.\nDownload the missing files from {StanfordCars.SOURCE}."
             )
         return _Devkit(files["cars_meta.mat"], {split: files[name] for split, name in tables.items()}, folders)
     return None

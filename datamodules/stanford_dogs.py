@@ -1,4 +1,4 @@
-"""Stanford Dogs: 120 breeds, out of ImageNet."""
+"""Stanford Dogs: 120 breeds from ImageNet."""
 
 from __future__ import annotations
 
@@ -31,23 +31,23 @@ class _Found:
 
 
 class StanfordDogs(StreamDataModule):
-    """20,580 photos of dogs of 120 breeds, with boxes; 100 training images a class in the official split.
+    """20,580 photos of dogs of 120 breeds, with boxes; 100 training images per class in the official split.
 
     A. Khosla, N. Jayadevaprakash, B. Yao, L. Fei-Fei: Novel Dataset for Fine-Grained Image Categorization, 1st Workshop
     on Fine-Grained Visual Categorization, CVPR 2011. Two layouts are read: the authors' (``Images/``, ``Annotation/``
     and ``lists/{train,test}_list.mat``, or the lists beside the folders) with the official split, and Kaggle's
-    (``images/Images/``, ``annotations/Annotation/``) without lists, where the test set is cut by ``test_fraction``.
-    Classes are in order of the folders' numbers, which is the order of the official labels; a class name is what follows
-    the first "-" of the folder's name. Of several dogs in an image the largest box is taken, within the size that the
-    annotation gives for the image where it gives one; coordinates are used as they stand in the file, from 0, the
-    right and lower edge excluded.
+    (``images/Images/``, ``annotations/Annotation/``) without lists, for which a test set is split off by
+    ``test_fraction``. Classes are in the order of the folders' numbers, as in the official labels; the name of a class
+    is the text after the first "-" of its folder. If an image contains several dogs, the largest box is used, within
+    the image size of the annotation if given. Coordinates are used as in the file: from 0, with the right and lower
+    edge exclusive.
 
-    The images were taken from ImageNet: a backbone that was trained on it has very likely seen test images.
+    The images are from ImageNet: a backbone that was trained on it has very likely seen test images.
 
     Args:
         root: The folder of either layout.
-        crop_to_box: Images are what lies in the dog's box.
-        context: Share of a box's sides by which it is widened in all.
+        crop_to_box: Crop images to the box of the dog.
+        context: Share of its sides by which a box is enlarged in total.
         options: See ``StreamDataModule``.
     """
 
@@ -78,15 +78,15 @@ class StanfordDogs(StreamDataModule):
                 self.root, "Stanford Dogs", self.LAYOUTS, self.SOURCE, lambda place: bool(_find(place))
             )
         self.findings.remark(
-            "Stanford Dogs was made of ImageNet images: a backbone pretrained on ImageNet has very likely seen test "
-            "images, so its accuracy here says less than on other data."
+            "Stanford Dogs consists of ImageNet images. A backbone pretrained on ImageNet has very likely seen test "
+            "images, so its accuracy is less informative than on other data."
         )
         folders = []
         for name in sub_folders(found.images):
             if CLASS_FOLDER.fullmatch(name):
                 folders.append(name)
             else:
-                self.findings.remark(f"The folder '{name}' was left out: it is not named n<number>-<breed>.")
+                self.findings.remark(f"The folder '{name}' was skipped, because its name is not n<number>-<breed>.")
         prefix = found.images.relative_to(self.root).as_posix()
         rows = [
             (f"{folder}/{name}", label)
@@ -98,15 +98,16 @@ class StanfordDogs(StreamDataModule):
         if len(found.lists) == 1:
             (there,) = found.lists.values()
             raise DataError(
-                f"{there} is there and {listed(name for name in LISTS.values() if name != there.name)} is not: the official "
-                f"split needs both, in {self.root} or its folder lists. Get lists.tar from {self.SOURCE}; or take the one "
-                "away, and the test set is cut by data.test_fraction."
+                f"{there} exists but {listed(name for name in LISTS.values() if name != there.name)} does not: the "
+                f"official split needs both, in {self.root} or its folder lists. Download lists.tar from "
+                f"{self.SOURCE}, or remove the other list to split off a test set by data.test_fraction."
             )
         if found.lists:
             samples = self._split_by_lists(samples, found, prefix)
         else:
             self.findings.remark(
-                "No train_list.mat and test_list.mat: the test set is cut from all images and is not the official one."
+                "train_list.mat and test_list.mat are missing. The test set is split off from all images and is not "
+                "the official one."
             )
         if self.crop_to_box or self.annotations:
             samples = self._add_boxes(samples, found.annotations, prefix)
@@ -123,11 +124,11 @@ class StanfordDogs(StreamDataModule):
             tables.append(table.rows.assign(split=split, place=[table.place(at) for at in table.rows.index]))
         rows = pd.concat(tables, ignore_index=True)
         for row in rows[rows["path"].duplicated()].itertuples():
-            self.findings.problem(f"{row.place}: {row.path} is in the training list too")
+            self.findings.problem(f"{row.place}: {row.path} is also in the training list")
         rows = rows.drop_duplicates("path")
         self._check_classes(rows)
         for path in rows.loc[~rows["path"].isin(samples["path"]), "path"]:
-            self.findings.bad(f"{prefix}/{path}", "there is no such file")
+            self.findings.bad(f"{prefix}/{path}", "file not found")
         split_of = samples["path"].map(rows.set_index("path")["split"])
         for path in samples.loc[split_of.isna(), "path"]:
             self.findings.skip(f"{prefix}/{path}", "in neither list")
@@ -150,8 +151,8 @@ class StanfordDogs(StreamDataModule):
     def _add_boxes(self, samples: pd.DataFrame, annotations: Path | None, prefix: str) -> pd.DataFrame:
         if annotations is None:
             raise DataError(
-                f"data.{'crop_to_box' if self.crop_to_box else 'annotations'} needs boxes, and {self.root} holds neither "
-                f"Annotation/ nor annotations/Annotation/. Get annotation.tar from {self.SOURCE}."
+                f"data.{'crop_to_box' if self.crop_to_box else 'annotations'} needs boxes, and {self.root} contains "
+                f"neither Annotation/ nor annotations/Annotation/. Download annotation.tar from {self.SOURCE}."
             )
         boxes: list[Box | None] = []
         usable: list[bool] = []
@@ -182,7 +183,7 @@ class StanfordDogs(StreamDataModule):
                 for of in (expected, counts)
             ]
             self.findings.remark(
-                f"Stanford Dogs has {told[0]} of {self.NUM_CLASSES} breeds; here are {told[1]} of {len(folders)}."
+                f"Stanford Dogs has {told[0]} of {self.NUM_CLASSES} breeds; found {told[1]} of {len(folders)}."
             )
         if absent := [name for label, name in enumerate(folders) if not (samples["label"] == label).any()]:
             self.findings.remark(f"Classes without an image: {listed(absent, 5)}.")
@@ -202,11 +203,11 @@ def largest_box(annotation: bytes) -> Box:
             for box in root.findall("object/bndbox")
         ]
     except ElementTree.ParseError as error:
-        raise ValueError("its annotation is no XML") from error
+        raise ValueError("its annotation is not XML") from error
     except _DoctypeError as error:
         raise ValueError("its annotation has a DOCTYPE, which is refused") from error
     except ValueError as error:
-        raise ValueError("its annotation has a box or size that is no number") from error
+        raise ValueError("its annotation has a box or size that is not a number") from error
     if not corners:
         raise ValueError("its annotation has no box")
     boxes = [

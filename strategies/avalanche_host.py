@@ -134,7 +134,7 @@ class PluginHost:
     def enter(self, network: Network) -> bool:
         """Offer a network, whose optimizer can clear gradients only; says whether it moved to another device.
 
-        A run that goes on meets the network before it is on a GPU.
+        A resumed run calls this before the network is on a GPU.
         """
         before = vars(self).get("device", network.seen.device)
         self.device = network.seen.device
@@ -173,5 +173,5 @@ class PluginHost:
 
     def __getattr__(self, name: str) -> Any:
         raise AttributeError(
-            f"{vars(self).get('_plugin')} reads strategy.{name}, which the Lightning loop cannot give it here"
+            f"{vars(self).get('_plugin')} reads strategy.{name}, which the Lightning loop does not provide here"
         )

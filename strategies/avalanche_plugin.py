@@ -25,7 +25,7 @@ INSTALL = "pip install 'lightning_vision[avalanche]'"
 
 
 class Supported(NamedTuple):
-    """What the bridge knows of a plugin that was proved to leave the same weights as in Avalanche's own loop."""
+    """Facts about a supported plugin, whose weights equal those of Avalanche's loop in the tests."""
 
     state: tuple[str, ...]
     """The attributes that must survive a restart."""
@@ -49,7 +49,7 @@ SUPPORTED: dict[str, Supported] = {
 }
 """By class name."""
 
-_IMAGES = "it keeps copies of images and draws them with a loader of its own, and a strategy is given batches in order"
+_IMAGES = "it keeps copies of images and uses its own loader, but a strategy receives batches in order"
 _BATCHES = "it changes the loader, which the datamodule owns"
 _CLASSIFIER = "it needs a network with a second classifier for evaluation (eval_classifier)"
 _REPLAY = "strategies.Replay and strategies.DarkExperienceReplay keep a memory"
@@ -61,83 +61,86 @@ REFUSED: dict[str, tuple[str, str]] = {
     "GSS_greedyPlugin": (_BATCHES, _REPLAY),
     "MIRPlugin": (_IMAGES, _REPLAY),
     "RARPlugin": (_BATCHES, _REPLAY),
-    "GDumbPlugin": ("it puts another network and other data in place of the run's", "strategies.Retrain starts anew"),
-    "FromScratchTrainingPlugin": ("it resets the optimizer, which Lightning owns", "strategies.Retrain starts anew"),
-    "GenerativeReplayPlugin": ("it trains a generator by a strategy of its own", _REPLAY),
-    "TrainGeneratorAfterExpPlugin": ("it trains a generator by a strategy of its own", _REPLAY),
+    "GDumbPlugin": ("it replaces the network and the data of the run", "strategies.Retrain retrains from the start"),
+    "FromScratchTrainingPlugin": (
+        "it resets the optimizer, which Lightning owns",
+        "strategies.Retrain retrains from the start",
+    ),
+    "GenerativeReplayPlugin": ("it trains a generator with its own strategy", _REPLAY),
+    "TrainGeneratorAfterExpPlugin": ("it trains a generator with its own strategy", _REPLAY),
     "BiCPlugin": (
-        "it changes the loader and trains a second stage with an optimizer of its own",
+        "it changes the loader and trains a second stage with its own optimizer",
         "strategies.SLCA aligns the head in a second stage",
     ),
     "CWRStarPlugin": (
-        "it is built around the network, and resets rows of the head that stay unsaved in a checkpoint",
+        "it wraps the network, and resets rows of the head that are not saved in a checkpoint",
         "strategies.NearestMean and strategies.MoveToData move each class's row",
     ),
     "CoPEPlugin": ("it replaces the head, the loss, the loader and the predictions", "strategies.NearestMean"),
     "LFLPlugin": (
-        "it freezes the head by hand and what is trained is chosen anew for each experience",
-        "FeatureDistillationPlugin holds the features too",
+        "it freezes the head itself, but each experience selects the trained parameters",
+        "FeatureDistillationPlugin distils features too",
     ),
     "RWalkPlugin": (
-        "it scores each step on the step's own batch from the first experience on, which the base strategy learns",
-        "SynapticIntelligencePlugin, strategies.SynapticIntelligence and strategies.EWC hold weights",
+        "it scores each step on its own batch from the first experience on, which the base strategy learns",
+        "SynapticIntelligencePlugin, strategies.SynapticIntelligence and strategies.EWC penalise changes of weights",
     ),
     "EarlyStoppingPlugin": (
-        "it stops the loop by Avalanche's evaluation",
-        "trainer.callbacks takes Lightning's EarlyStopping",
+        "it stops the loop with Avalanche's evaluation",
+        "use Lightning's EarlyStopping in trainer.callbacks",
     ),
-    "LRSchedulerPlugin": ("it steps Avalanche's optimizer", "model.lr_scheduler takes a scheduler"),
-    "EvaluationPlugin": ("it measures Avalanche's own evaluation", "results.json and the loggers hold the figures"),
+    "LRSchedulerPlugin": ("it steps Avalanche's optimizer", "use model.lr_scheduler"),
+    "EvaluationPlugin": ("it measures Avalanche's evaluation", "results.json and the loggers contain the figures"),
     "CurrentDataNCMUpdate": (_CLASSIFIER, "strategies.NearestMean"),
     "MemoryNCMUpdate": (_CLASSIFIER, "strategies.NearestMean"),
     "NCMOracle": (_CLASSIFIER, "strategies.NearestMean"),
     "CurrentDataFeCAMUpdate": (_CLASSIFIER, "strategies.FeCAM"),
     "MemoryFeCAMUpdate": (_CLASSIFIER, "strategies.FeCAM"),
     "FeCAMOracle": (_CLASSIFIER, "strategies.FeCAM"),
-    "SupervisedPlugin": ("it is the class that plugins derive from and does nothing", "name one of them"),
+    "SupervisedPlugin": ("it is the base class of plugins and does nothing", "use a subclass"),
 }
 """By class name: why a plugin cannot run in the Lightning loop, and what to use in its place."""
 
 
 class AvalanchePlugin(Strategy):
-    r"""Runs a plugin of Avalanche inside the Lightning loop (A. Carta et al., JMLR 24, 2023).
+    r"""Run a plugin of Avalanche in the Lightning loop (A. Carta et al., JMLR 24, 2023).
 
     .. math:: L = CE(z, y) + P(\theta)
 
-    z (B, C) are the logits of a batch, with -1000 for classes that were not seen yet, as Avalanche's
-    ``IncrementalClassifier`` has them; CE is that of all strategies here; P is what the plugin adds to ``strategy.loss``
-    in ``before_backward``, \theta (P,) being the parameters of backbone and head. With the same batches, plain gradient
-    descent and one process the weights are those of Avalanche's own loop (``Naive`` with the plugin). ``EWCPlugin``,
-    ``SynapticIntelligencePlugin``, ``MASPlugin``, ``LwFPlugin`` and ``FeatureDistillationPlugin`` run; docs/avalanche.md
-    says why others do not.
+    z (B, C) are the logits of a batch, with -1000 for classes that were not seen yet, as in Avalanche's
+    ``IncrementalClassifier``. CE is that of all strategies here, and P is what the plugin adds to ``strategy.loss`` in
+    ``before_backward``, with the parameters \theta (P,) of backbone and head. With the same batches, plain gradient
+    descent and one process, the weights equal those of Avalanche's loop (``Naive`` with the plugin). ``EWCPlugin``,
+    ``SynapticIntelligencePlugin``, ``MASPlugin``, ``LwFPlugin`` and ``FeatureDistillationPlugin`` are supported; see
+    docs/avalanche.md for the others.
 
-    What a plugin keeps is a registered buffer of bytes (JSON and safetensors), filled when a checkpoint is written.
+    The state of a plugin is a registered buffer of bytes (JSON and safetensors), filled when a checkpoint is written.
 
     Differences from Avalanche's loop:
-        - The base strategy learns experience 0. The plugin is told of it, sees its steps and its data, and adds nothing
-          to its loss, as its penalty would be 0 there.
+        - The base strategy learns experience 0. The plugin observes its steps and data, and adds nothing to the loss,
+          because its penalty would be 0.
         - The plugin is called before and after training, experience, iteration, forward, backward and update; not around
           epochs and evaluation.
-        - Passes over an experience's data (EWC, MAS) take the evaluation transform and the stream's order, in batches of
-          ``data.batch_size`` times the processes.
-        - Optimizer and scheduler are made anew for each experience; ``strategy.optimizer`` can clear gradients only.
-        - On several processes each is given the whole data for such passes, and the mean gradient of all.
+        - Passes over an experience's data (EWC, MAS) use the evaluation transform and the stream's order, in batches of
+          ``data.batch_size`` times the number of processes.
+        - Each experience has a new optimizer and scheduler; ``strategy.optimizer`` can only clear gradients.
+        - With several processes each uses all data for such passes, and the mean gradient of all processes.
 
-    What Avalanche does and stays so: EWC squares the gradient of a batch, not of each sample; MAS runs its pass in
-    training mode, so that batch norm moves; the former network of LwF and FeatureDistillation stays in training mode; SI
-    does nothing on a CPU, but for weights in channels-last memory (a note says so).
+    Unchanged behaviour of Avalanche: EWC squares the gradient of a batch, not of each sample. MAS runs its pass in
+    training mode, which updates batch norm. The former network of LwF and FeatureDistillation stays in training mode.
+    SI has no effect on a CPU, except for weights in channels-last memory (with a message).
 
     Args:
         plugin: Name of a class in avalanche.training.plugins, or its dotted path.
-        plugin_args: What it is built with.
+        plugin_args: Arguments of the plugin.
 
     Raises:
-        ConfigError: Avalanche is not installed, the plugin is unknown, cannot run here, or is given impossible arguments.
+        ConfigError: Avalanche is not installed, or the plugin is unknown, not supported, or has invalid arguments.
     """
 
     follows_base = True
     named_classes: ClassVar[Mapping[str, str | None]] = {"plugin": "avalanche.core.BasePlugin"}
-    state: Tensor  # (n,) uint8, empty but for the time between loading and the next use
+    state: Tensor  # (n,) uint8, empty except between loading and the next use
 
     def __init__(self, plugin: str = "EWCPlugin", plugin_args: dict[str, Any] | None = None) -> None:
         super().__init__()
@@ -200,9 +203,9 @@ class AvalanchePlugin(Strategy):
         if held == len(importances):
             return []
         return [
-            f"SynapticIntelligencePlugin holds {held} of {len(importances)} weight tensors: on a CPU avalanche-lib 0.6 keeps "
-            "those that are contiguous in memory from before a step as views of themselves, so that each step seems to be 0. "
-            "strategies.SynapticIntelligence holds all."
+            f"SynapticIntelligencePlugin penalises {held} of {len(importances)} weight tensors. On a CPU, "
+            "avalanche-lib 0.6 stores contiguous weights before a step as views of themselves, so that each step "
+            "seems to be 0. strategies.SynapticIntelligence penalises all."
         ]
 
     def _enter(self, network: Network) -> PluginHost:
@@ -248,8 +251,8 @@ class AvalanchePlugin(Strategy):
                 getattr(self._plugin, callback)(self._host)
             except (AssertionError, AttributeError, LookupError, TypeError, ValueError) as error:
                 raise TrainingError(
-                    f"Avalanche's {self._name} failed in {callback}: {type(error).__name__}: {error}. Look at "
-                    f"model.strategy.plugin_args ({self.plugin_args}); it is tried with avalanche-lib 0.6."
+                    f"Avalanche's {self._name} failed in {callback}: {type(error).__name__}: {error}. Check "
+                    f"model.strategy.plugin_args ({self.plugin_args}). The plugin was tested with avalanche-lib 0.6."
                 ) from error
 
 
@@ -262,18 +265,18 @@ def _known(plugin: str) -> str:
     module, _, name = plugin.rpartition(".")
     if module and module.split(".")[0] != "avalanche":
         raise ConfigError(
-            f"model.strategy.plugin: {plugin} is not Avalanche's. Those that are proved to run here are "
-            f"{', '.join(SUPPORTED)}; one of your own is best written as a learning strategy (docs/write_a_strategy.md)."
+            f"model.strategy.plugin: {plugin} is not a plugin of Avalanche. Supported plugins: {', '.join(SUPPORTED)}. "
+            "Write your own method as a learning strategy (docs/write_a_strategy.md)."
         )
     if name in REFUSED:
         reason, instead = REFUSED[name]
         raise ConfigError(
-            f"model.strategy.plugin: {name} cannot run in the Lightning loop: {reason}. In its place: {instead}."
+            f"model.strategy.plugin: {name} cannot run in the Lightning loop: {reason}. Alternative: {instead}."
         )
     if name not in SUPPORTED:
         raise ConfigError(
-            f"model.strategy.plugin: expected a plugin that runs here, found {plugin!r}. Known, nearest first: "
-            f"{', '.join(nearest_first(name, SUPPORTED))}."
+            f"model.strategy.plugin: expected a supported plugin, found {plugin!r}. Supported plugins, similar names "
+            f"first: {', '.join(nearest_first(name, SUPPORTED))}."
         )
     return name
 
@@ -293,15 +296,15 @@ def _build(plugin: str, name: str, arguments: dict[str, Any]) -> Any:
                 f"model.strategy: AvalanchePlugin needs the package avalanche-lib: {error}. {INSTALL}"
             ) from error
         raise ConfigError(
-            f"model.strategy.plugin: {plugin} cannot be imported: {error}. Write {name} alone."
+            f"model.strategy.plugin: {plugin} cannot be imported: {error}. Use only the name {name}."
         ) from error
     except AttributeError as error:
-        raise ConfigError(f"model.strategy.plugin: {module} has no {name}. Write {name} alone.") from error
+        raise ConfigError(f"model.strategy.plugin: {module} has no {name}. Use only the name {name}.") from error
     takes = inspect.signature(found)
     try:
         takes.bind(**arguments)
     except TypeError as error:
-        raise ConfigError(f"model.strategy.plugin_args: {name}: {error}. It takes {takes}.") from error
+        raise ConfigError(f"model.strategy.plugin_args: {name}: {error}. Its arguments: {takes}.") from error
     for key, (least, most) in SUPPORTED[name].ranges.items():
         value = arguments.get(key, takes.parameters[key].default)
         optional = takes.parameters[key].default is None and value is None
@@ -311,7 +314,8 @@ def _build(plugin: str, name: str, arguments: dict[str, Any]) -> Any:
             raise ConfigError(f"model.strategy.plugin_args.{key}: expected {expected}, found {value!r}.")
     if arguments.get("mode") == "mse":
         raise ConfigError(
-            "model.strategy.plugin_args.mode: avalanche-lib 0.6 fails in mode 'mse' (mse_loss takes no dim). Use 'cosine'."
+            "model.strategy.plugin_args.mode: avalanche-lib 0.6 fails with mode 'mse' (mse_loss has no argument dim). "
+            "Use 'cosine'."
         )
     try:
         return found(**arguments)

@@ -36,7 +36,7 @@ def unpack(data: Tensor, holder: object, network: Network, device: torch.device)
 
     Args:
         data: (n,) uint8.
-        holder: Is given them. A dictionary that it has already is filled anew: it may be one with a default.
+        holder: Receives them. An existing dictionary is refilled, because it may have a default.
         network: What a ``Snapshot`` runs through.
         device: Where tensors go.
     """
@@ -69,7 +69,7 @@ def _encode(value: Any, tensors: dict[str, Tensor]) -> Any:
         return {"snapshot": _encode(value.state, tensors)}
     if type(value).__name__ == "ParamData":
         return {"parameter": [value.name, _encode(value.data, tensors)]}
-    raise TypeError(f"A {type(value).__name__} cannot be kept in a checkpoint that is safe to load.")
+    raise TypeError(f"A {type(value).__name__} cannot be stored in a checkpoint that is safe to load.")
 
 
 def _decode(kept: Any, tensors: dict[str, Tensor], network: Network) -> Any:

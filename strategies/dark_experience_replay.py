@@ -19,11 +19,11 @@ def logit_distance(h: Tensor, z: Tensor) -> Tensor:
     """The mean over the images of the mean squared distance of their logits, over the classes that z has.
 
     Args:
-        h: (M, C) logits now.
-        z: (M, C) logits then; -inf for a class that was not seen yet.
+        h: (M, C) current logits.
+        z: (M, C) stored logits; -inf for classes that were not seen yet.
 
     Returns:
-        A scalar; an image without any class counts 0.
+        A scalar; an image without seen classes counts as 0.
     """
     known = z.isfinite()
     squares = torch.where(known, h.float() - z, 0).square()
@@ -31,35 +31,35 @@ def logit_distance(h: Tensor, z: Tensor) -> Tensor:
 
 
 class DarkExperienceReplay(Replay):
-    r"""Replay, and hold the logits of remembered images where they were (DER and DER++, arXiv 2004.07211).
+    r"""Replay with a penalty on changes of stored logits (DER and DER++, arXiv 2004.07211).
 
-    With a batch B of the new data and images M of the memory, whose logits z (C,) were kept when they came in,
+    With a batch B of the new data and images M of the memory with stored logits z (C,),
 
     .. math:: L = \frac{1}{|B|} \sum_{(x,y) \in B} CE(h(x), y)
               + \alpha \frac{1}{|M|} \sum_{(x,z) \in M} \frac{1}{|S_x|} \lVert h(x) - z \rVert^2_{S_x}
               + \beta \frac{1}{|M|} \sum_{(x,y) \in M} CE(h(x), y)
 
-    h(x) (C,) are the network's logits, S_x the classes that were seen when x came in, CE is over the classes seen now.
-    beta = 0 is DER, beta > 0 DER++. The memory is that of :class:`strategies.Replay`, and its logits take 4 C bytes a
-    sample more.
+    h(x) (C,) are the network's logits, S_x are the classes seen when x was stored, and CE is over the classes seen now.
+    beta = 0 is DER, beta > 0 is DER++. The memory is that of :class:`strategies.Replay` with additional 4 C bytes per
+    sample for the logits.
 
     Differences from the paper:
-        - z is taken once x's experience is learned, in evaluation mode and with the evaluation transform; the paper takes
-          it while x is trained on, from the network and the augmented image of that moment. Beside the authors' code on
-          the same features, taking it at the end costs 2 to 3.5 points of accuracy.
-        - The distance is over the classes seen when x came in, those to come having nothing to be held to, and is divided
-          by their number; the authors' code divides by C, over all C outputs from the beginning. So alpha acts C / |S_x| times
-          as strongly as theirs on the logits of S_x: 5 times where 2 of 10 classes were seen, alike once all are. For a
-          published alpha take a smaller one in streams that bring few classes at a time.
-        - Both terms are taken on the same M (the authors' DER++ draws two), and B and M go through the network
-          together, so that batch norm sees them as one batch (theirs go one after the other).
+        - z is computed at the end of the experience of x, in evaluation mode and with the evaluation transform. The
+          paper stores it during training, from the current network and the augmented image. Compared with the authors'
+          code on the same features, this costs 2 to 3.5 points of accuracy.
+        - The distance is over the classes seen when x was stored, because later ones have no stored logits, and is
+          divided by their number. The authors' code divides by C, over all C outputs from the beginning. Therefore
+          alpha is C / |S_x| times as strong on the logits of S_x: 5 times if 2 of 10 classes were seen, and equal once
+          all were seen. Use a smaller alpha than published in streams with few classes per experience.
+        - Both terms use the same M (the authors' DER++ draws two), and B and M are one forward pass, so batch norm uses
+          them as one batch (the authors use separate passes).
         - The memory may be class-balanced; the paper's is a reservoir.
 
     Args:
-        memory_size: Samples that are kept.
-        per_class: Keep up to this many of each class, in place of ``memory_size`` and ``selection``.
+        memory_size: Number of samples in the memory.
+        per_class: Maximum number of samples per class, instead of ``memory_size`` and ``selection``.
         selection: ``reservoir`` or ``class_balanced``.
-        memory_batch_size: Images of the memory in each batch, on each process.
+        memory_batch_size: Number of memory images in each batch, on each process.
         alpha: Weight of the distance of the logits, 0 or more.
         beta: Weight of the memory's cross entropy, 0 or more.
     """
@@ -100,7 +100,7 @@ class DarkExperienceReplay(Replay):
 
     @torch.no_grad()
     def after_experience(self, network: Network, experience: Experience, batches: Iterable[Batch]) -> None:
-        """Choose anew, keep the logits of what stays and take those of what is new."""
+        """Select the memory, keep the logits of former samples, and compute those of new ones."""
         index, logits = self.index, self.logits
         super().after_experience(network, experience, batches)
         new = logits.new_zeros(len(self.index), network.num_classes)

@@ -20,11 +20,11 @@ from lightning_vision.learning.strategy import Strategy
 def squared_gradients(network: Network, image: Tensor, label: Tensor) -> Tensor:
     r"""The sum over the samples of their squared gradients, \sum_n (\partial \log p(y_n | x_n) / \partial \theta)^2.
 
-    Each sample's gradient is squared by itself: the square of a batch's gradient is another thing. p is over the classes
-    seen. Whether a parameter is frozen makes no difference, and nothing of the network is changed.
+    The gradient of each sample is squared, not that of a batch. p is over the classes seen. Frozen parameters are
+    included, and the network does not change.
 
     Args:
-        network: In evaluation mode.
+        network: The network in evaluation mode.
         image: (N, 3, H, W), normalised.
         label: (N,)
 
@@ -70,7 +70,7 @@ def add_penalty(
 
 
 class EWC(Strategy):
-    r"""Hold each weight where it was, as firmly as the past needs it (elastic weight consolidation, arXiv 1612.00796).
+    r"""Penalise changes of weights that are important for former data (elastic weight consolidation, arXiv 1612.00796).
 
     While experience t is learned, with \theta (P,) all parameters of backbone and head,
 
@@ -78,32 +78,32 @@ class EWC(Strategy):
               F^k_i = \frac{1}{N_k} \sum_{n=1}^{N_k}
                       \left(\frac{\partial \log p_{\theta^k}(y_n | x_n)}{\partial \theta_i}\right)^2
 
-    \theta^k (P,) are the weights after experience k and F^k (P,) is the diagonal of its empirical Fisher information: the
-    mean over its N_k samples of each one's squared gradient, for the labels y that they have, p over the classes seen,
-    in evaluation mode, with the evaluation transform. Mind the factor: it is lambda/2, as in the paper; Avalanche's
+    \theta^k (P,) are the weights after experience k and F^k (P,) is the diagonal of its empirical Fisher information:
+    the mean over its N_k samples of the squared gradient of each sample, for its label y, with p over the classes seen,
+    in evaluation mode and with the evaluation transform. The factor is lambda/2, as in the paper; Avalanche's
     ``ewc_lambda`` multiplies the same sum without the 1/2.
 
-    - ``separate``: the sum above. A sum of quadratic functions is one quadratic function, so that it is kept exactly in
-      (P,) importances and a (P,) center, however many experiences there are.
-    - ``online`` (arXiv 1805.06370): one importance F* <- gamma F* + F^k, around the newest weights alone.
+    - ``separate``: the sum above. A sum of quadratic functions is one quadratic function, so it is stored exactly as
+      (P,) importances and a (P,) center for any number of experiences.
+    - ``online`` (arXiv 1805.06370): one importance F* <- gamma F* + F^k, around the newest weights.
 
-    A step of plain SGD overshoots, and the loss soon is infinite, where learning rate x lambda x A_i exceeds 2: then take a smaller
-    of the two, or clip gradients.
+    A step of plain SGD overshoots, and the loss soon becomes infinite, if learning rate x lambda x A_i exceeds 2. In
+    this case reduce the learning rate or lambda, or clip gradients.
 
-    The Fisher information takes a forward and a backward pass for each sample alone; ``fisher_samples`` limits them.
+    The Fisher information needs a forward and a backward pass for each single sample; ``fisher_samples`` limits them.
 
     Differences from the papers:
-        - The first leaves open how the Fisher information is estimated; it is the empirical one here.
-        - The base's is computed too, also where the base was given as a checkpoint.
-        - Online: the second paper multiplies F* by gamma once more in the penalty, which lambda takes up here, and
-          normalises each F^k, which is not done.
-        - Running statistics of batch norm are no parameters: they move with the new data.
+        - The first does not specify the estimate of the Fisher information; here it is the empirical one.
+        - It is computed for the base too, also if the base is a given checkpoint.
+        - Online: the second paper multiplies F* by gamma once more in the penalty, which is part of lambda here, and
+          normalises each F^k, which is not done here.
+        - Running statistics of batch norm are not parameters and follow the new data.
 
     Args:
         ewc_lambda: lambda, 0 or more.
         mode: ``separate`` or ``online``.
-        gamma: What the former importance keeps in ``online``, from 0 to 1.
-        fisher_samples: At most so many samples of each experience, the first of the stream's random order. None: all.
+        gamma: Weight of the former importance in ``online``, from 0 to 1.
+        fisher_samples: Maximum number of samples per experience, the first in the stream's random order. None: all.
     """
 
     importance: Tensor  # (P,), A: the sum of the Fisher diagonals; empty before the first
@@ -141,7 +141,7 @@ class EWC(Strategy):
         return loss + self.ewc_lambda / 2 * penalty
 
     def after_experience(self, network: Network, experience: Experience, batches: Iterable[Batch]) -> None:
-        """Add the penalty of this experience to those before it."""
+        """Add the penalty of this experience to the former penalties."""
         theta = torch.cat([parameter.detach().flatten() for parameter in network.parameters()])
         fisher = torch.zeros_like(theta)
         rows = torch.as_tensor(experience.indices[: self.fisher_samples].copy(), device=theta.device)

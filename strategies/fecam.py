@@ -76,7 +76,7 @@ def class_whitening(scatter: Tensor, mean: Tensor, count: int, gamma1: float, ga
 
 
 class FeCAM(QueuedStrategy):
-    r"""Classify by Mahalanobis distances, with a covariance for each class, on a frozen backbone (FeCAM, arXiv 2309.14062).
+    r"""Classify by Mahalanobis distances with a covariance per class, on a frozen backbone (FeCAM, arXiv 2309.14062).
 
     Each class c has the mean mu_c (D,) of its penultimate features v (D,) and the covariance Sigma_c (D, D) of the features
     transformed by Tukey's power lambda, which is shrunk (:func:`shrink`) and normalised to a correlation matrix R_c:
@@ -87,32 +87,33 @@ class FeCAM(QueuedStrategy):
 
     .. math:: \text{logit}_c = -(\hat v - \hat\mu_c)^\top R_c^{-1} (\hat v - \hat\mu_c)
 
-    where a hat means: transformed, then scaled to length 1. Sums are kept in float64, of Sigma_c one
-    triangle: C * D * D * 4 bytes (100 classes: 0.1 GB at D = 512, 0.9 GB at 1,536), and as much again, not in the
-    checkpoint, to predict. The head is the same for any order of the images and any number of processes. There is no
-    gradient; the base's data counts too. A class without an image gets -inf. The logits are not calibrated: between vectors
-    of length 1 distances are small, and a softmax is nearly flat.
+    where a hat means transformed and then scaled to length 1. Sums are stored in float64, and one triangle of Sigma_c:
+    C * D * D * 4 bytes (for 100 classes 0.1 GB at D = 512, 0.9 GB at 1,536). Prediction needs the same again, which is
+    not in the checkpoint. The head does not depend on the order of images or the number of processes. There is no
+    gradient, and the data of the base is included. A class without an image has the logit -inf. The logits are not
+    calibrated: distances between vectors of length 1 are small, and a softmax is nearly flat.
 
-    Fewer images than D are what shrinkage is for; a class with a single image has R_c = I. Tukey's transform is made
-    for features that are not negative, as a ReLU leaves them. A negative entry keeps its sign here, and the run says
-    so: with such a backbone compare the form that the authors give vision transformers, ``scale_first: true, tukey: 1,
-    gamma1: 1, gamma2: 0``: features are scaled to length 1 before means and covariances are taken, and nothing after that.
+    Shrinkage is needed with fewer images than D; a class with a single image has R_c = I. Tukey's transform is for
+    features that are not negative, as after a ReLU. A negative entry keeps its sign here, and the run prints a message.
+    For such a backbone try the authors' form for vision transformers, ``scale_first: true, tukey: 1, gamma1: 1, gamma2:
+    0``: features are scaled to length 1 before means and covariances are computed, and not transformed afterwards.
 
-    By default logits are those of the authors' code (see docs/strategies.md), whose details the paper leaves open: the
-    class's mean is transformed after it was taken, and both lengths are 1.
+    By default the logits equal those of the authors' code (see docs/strategies.md) in details that the paper does not
+    specify: the mean of a class is transformed after it was computed, and both lengths are 1.
 
     Differences from the paper:
-        - V_2 is over all entries; theirs leaves out those that are exactly 0, as of features that a class never has.
-        - Its code shrinks twice with 1; a single time with 2 gamma + gamma^2 is the same, and 3 the default here.
-        - The code judges the first experience by the trained head; here the distance serves from the start.
-        - A class seen again goes on with its statistics.
+        - V_2 is over all entries; theirs excludes entries that are exactly 0, as for features that are 0 in a class.
+        - The code shrinks twice with 1, which equals shrinking once with 2 gamma + gamma^2 = 3, the default here.
+        - The code uses the trained head in the first experience; here the distance is used from the start.
+        - A class that is seen again keeps its statistics.
 
     Args:
-        tukey: lambda, above 0 and up to 1; 1 leaves the features as they are.
+        tukey: lambda, above 0 and at most 1; 1 does not change the features.
         gamma1: Shrinkage towards the mean variance, 0 or more. With 0, more images per class than D are needed.
         gamma2: Shrinkage towards the mean covariance, 0 or more.
-        mean: ``raw``: mu_c is the mean of the features, transformed after. ``transformed``: of the transformed features.
-        scale_first: Features are scaled to length 1 before all else, in place of v and mu_c after the transform.
+        mean: ``raw``: mu_c is the mean of the features, then transformed. ``transformed``: the mean of transformed
+            features.
+        scale_first: Scale features to length 1 first, instead of scaling v and mu_c after the transform.
     """
 
     draws_nothing = True
@@ -176,7 +177,7 @@ class FeCAM(QueuedStrategy):
         self.sums, self.counts = self.sums + sums, self.counts + counts
         self.negative = self.negative + (v < 0).any(dim=1).sum()
 
-    @torch.inference_mode(False)  # what is made in an evaluation goes on after it
+    @torch.inference_mode(False)  # its results are used after an evaluation
     def settle(self) -> None:
         """Invert the covariances of the classes that have new images."""
         d, c = self.sums.shape[-1], len(self.counts)
@@ -212,8 +213,8 @@ class FeCAM(QueuedStrategy):
         words = []
         if self.tukey != 1 and self.negative:
             words.append(
-                f"{int(self.negative)} of {int(self.counts.sum())} images have negative features, which Tukey's transform "
-                "is not made for: compare scale_first true, tukey 1, gamma1 1, gamma2 0"
+                f"{int(self.negative)} of {int(self.counts.sum())} images have negative features, for which Tukey's "
+                "transform is not defined: try scale_first true, tukey 1, gamma1 1, gamma2 0"
             )
         return [*words, *classes_without_data(network, self.counts)]
 
@@ -223,6 +224,6 @@ class FeCAM(QueuedStrategy):
         self.whitening, self.whitened = self.whitening.new_empty(0), self.whitened.new_empty(0)
         if self.raw_means and self.counts.numel() and not self.raw_sums.numel():
             raise CheckpointError(
-                "FeCAM: the checkpoint holds the means of transformed features alone, and was expected to hold those of the "
-                "features. Give model.strategy.mean=transformed, as it was written with."
+                "FeCAM: the checkpoint contains only the means of transformed features, but the means of features "
+                "were expected. Use model.strategy.mean=transformed, as in the run that wrote it."
             )

@@ -12,13 +12,13 @@ from lightning_vision.learning.strategy import Strategy
 
 
 class FullFineTune(Strategy):
-    """Train the whole network on the new data alone: L = mean CE(head(f(x)), y) over the seen classes.
+    """Train the whole network on the new data: L = mean CE(head(f(x)), y) over the seen classes.
 
-    The plain baseline, called "naive" or "fine-tuning" in surveys (arXiv 1909.08383). It learns best what is new and
-    does nothing against forgetting.
+    The plain baseline, called "naive" or "fine-tuning" in surveys (arXiv 1909.08383). It learns new data best and has
+    no protection against forgetting.
 
     Args:
-        backbone_lr: A learning rate for the backbone alone; the optimizer's own holds for the head. None: one for all.
+        backbone_lr: Learning rate of the backbone; the head uses the optimizer's rate. None: one rate for both.
     """
 
     def __init__(self, backbone_lr: float | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Training the head alone."""
+"""Training of the head only."""
 
 from __future__ import annotations
 

@@ -16,22 +16,22 @@ from lightning_vision.learning.strategy import Strategy
 class LinearProbeThenFineTune(Strategy):
     r"""Train the head on frozen features, then the whole network from there (LP-FT, arXiv 2202.10054).
 
-    Two stages with the same loss L(\theta, h) = mean CE(h(f_\theta(x)), y) over the seen classes, each with a fresh
-    optimizer and scheduler and with all of ``trainer.max_epochs``:
+    Two stages with the same loss L(\theta, h) = mean CE(h(f_\theta(x)), y) over the seen classes, each with a new
+    optimizer and scheduler and with ``trainer.max_epochs``:
 
-    1. ``probe``: h <- argmin_h L(\theta, h). The backbone f_\theta (B, 3, H, W) -> (B, D) keeps its parameters \theta
-       and its running statistics bit for bit; it is what ``HeadOnly`` does.
+    1. ``probe``: h <- argmin_h L(\theta, h). Parameters \theta and running statistics of the backbone f_\theta (B, 3,
+    H, W) -> (B, D) do not change, as in ``HeadOnly``.
     2. ``fine-tune``: (\theta, h) <- argmin L, from the head h (D,) -> (C,) of stage 1.
 
-    A head that already fits sends small gradients into the backbone, which therefore distorts its features less than
-    fine-tuning from a new head does. The paper fine-tunes with a smaller learning rate: give ``fine_tune_lr``.
+    A fitted head causes small gradients in the backbone, which distorts its features less than fine-tuning with a new
+    head. The paper fine-tunes with a smaller learning rate, ``fine_tune_lr``.
 
     Differences from the paper:
-        - The paper learns one data set from a pretrained backbone; here both stages are gone through in each experience.
+        - The paper learns one dataset from a pretrained backbone; here both stages run in each experience.
         - Its probe is solved on features that were computed once; here it is trained with the run's own optimizer.
 
     Args:
-        fine_tune_lr: The learning rate of the second stage. None: the optimizer's own, as in the first.
+        fine_tune_lr: Learning rate of the second stage. None: the optimizer's rate, as in the first stage.
     """
 
     def __init__(self, fine_tune_lr: float | None = None) -> None:

@@ -32,13 +32,13 @@ def distillation(logits: Tensor, teacher_logits: Tensor, temperature: float) -> 
 
 
 def frozen_state(network: Network) -> dict[str, Tensor]:
-    """What makes up a network's output in evaluation mode: parameters and running statistics, by name."""
+    """Parameters and running statistics of a network, by name."""
     return {name: value.detach() for name, value in network.state_dict().items() if value.is_floating_point()}
 
 
 @contextmanager
 def evaluation_mode(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode for a while; each submodule then goes back to the mode it was in, the frozen ones too."""
+    """Set evaluation mode, and restore the mode of each submodule on exit."""
     modes = [(each, each.training) for each in module.modules()]
     module.eval()
     try:
@@ -49,28 +49,28 @@ def evaluation_mode(module: nn.Module) -> Iterator[None]:
 
 
 class LwF(Strategy):
-    r"""Answer for the old classes as the network did before (Learning without Forgetting, LwF, arXiv 1606.09282).
+    r"""Distil the former network's predictions of old classes (Learning without Forgetting, LwF, arXiv 1606.09282).
 
-    On each batch of the new data, with logits z (B, C) of the network and z' (B, C) of the network as it was before the
-    experience, and O the classes that were seen then,
+    On each batch of the new data, with logits z (B, C) of the network, logits z' (B, C) of the network before the
+    experience, and the set O of classes seen before it,
 
     .. math:: L = CE(z, y) + \alpha \frac{1}{B} \sum_b KL\left(softmax(z'_{bO} / T) \,\|\, softmax(z_{bO} / T)\right)
 
-    with CE over the classes of the experience, if it brings new ones: the old rows are moved by the distillation alone, as in
-    the paper, whose tasks have heads of their own. Where no class is new, where there is one class alone (over one class CE
-    is 0 and nothing is learned), or with ``cross_entropy: seen``, CE is over all classes seen now, as in Mammoth's code: it
-    pushes the old classes down far more strongly than alpha = 1 holds them, and accuracy ends at that of fine-tuning
-    (docs/strategies.md has figures). The old network is frozen and in evaluation mode, its batch norm included; it sees
-    the same augmented images. It is kept as one buffer (S,) of parameters and running statistics and run through the
-    network's own modules, so that it is trained by nothing and comes back with the checkpoint. It costs one more forward
-    pass a batch, which the record's ``backbone_images`` counts.
+    with CE over the classes of the experience, if it brings new ones: the old rows change only by distillation, as in
+    the paper, whose tasks have separate heads. CE is over all classes seen so far if no class is new, if there is only
+    one class (the CE over one class is 0, so nothing would be learned), or with ``cross_entropy: seen``, as in
+    Mammoth's code. The latter reduces the old classes much more strongly than alpha = 1 keeps them, and accuracy ends
+    at that of fine-tuning (see docs/strategies.md for figures). The old network is frozen, in evaluation mode including
+    batch norm, and sees the same augmented images. It is stored as one buffer (S,) of parameters and running statistics
+    and run through the network's own modules, so it is not trained and is part of the checkpoint. It costs one more
+    forward pass per batch, which the record's ``backbone_images`` includes.
 
     Differences from the paper:
         - One head for all classes; the paper has one head for each task, and knows the task of a test image.
-        - KL in place of the cross entropy -q log p: less by the entropy of q, which is constant, so that the gradients
-          are equal and the term is 0 where nothing changed. There is no factor T^2, in the paper neither.
-        - The paper trains the new head alone at first; here all is trained from the start.
-        - Where no class was seen before (Joint), it is plain fine-tuning.
+        - KL instead of the cross entropy -q log p. They differ by the entropy of q, which is constant, so the gradients
+          are equal, and KL is 0 if nothing changed. As in the paper, there is no factor T^2.
+        - The paper first trains only the new head; here all parameters are trained from the start.
+        - If no class was seen before (Joint), it is plain fine-tuning.
 
     Args:
         alpha: Weight of the distillation, the paper's lambda_o; 0 or more.
@@ -82,7 +82,7 @@ class LwF(Strategy):
     EARLIER_DEFAULTS: ClassVar[Mapping[str, object]] = {"cross_entropy": "seen"}
     teacher: Tensor  # (S,), the old network; empty where nothing was seen before
     old: Tensor  # (C,) bool, O
-    among: Tensor  # (C,) bool, the classes of CE; found anew before each experience
+    among: Tensor  # (C,) bool, the classes of CE; determined before each experience
 
     def __init__(
         self, alpha: float = 1.0, temperature: float = 2.0, cross_entropy: Literal["new", "seen"] = "new"
@@ -91,14 +91,14 @@ class LwF(Strategy):
         if not (alpha >= 0 and temperature > 0):
             raise ConfigError(f"LwF: expected alpha >= 0 and temperature > 0, found {alpha} and {temperature}.")
         if cross_entropy not in ("new", "seen"):
-            raise ConfigError(f"LwF: expected the cross_entropy new or seen, found {cross_entropy!r}.")
+            raise ConfigError(f"LwF: expected cross_entropy new or seen, found {cross_entropy!r}.")
         self.alpha, self.temperature, self.over_new = alpha, temperature, cross_entropy == "new"
         self.register_buffer("teacher", torch.empty(0))
         self.register_buffer("old", torch.empty(0, dtype=torch.bool))
         self.register_buffer("among", torch.empty(0, dtype=torch.bool), persistent=False)
 
     def before_experience(self, network: Network, experience: Experience) -> None:
-        """Keep the network as it is, which classes it knows, and which the cross entropy is over."""
+        """Store the network, its classes, and the classes of the cross entropy."""
         own = torch.zeros_like(network.seen)
         own[list(experience.classes)] = True
         alone = self.over_new and own.sum() > 1 and (own & ~network.seen).any()

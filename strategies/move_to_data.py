@@ -17,15 +17,15 @@ DEFAULT_EPSILONS = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 
 
 def move_to_data(weight: Tensor, features: Tensor, labels: Tensor, epsilon: float | Tensor) -> Tensor:
-    r"""Move the rows of a linear classifier towards new features, one sample after the other.
+    r"""Move the rows of a linear classifier towards new features, sample by sample.
 
     For each sample n with feature v and class j, in order:
 
     .. math:: w_j \leftarrow w_j + \epsilon \left(\lVert w_j \rVert \frac{v}{\lVert v \rVert} - w_j\right)
 
-    The norm of the row is read again after each step. The arithmetic is float64 and the result is stored once at the
-    end: step by step in float32, small movements are lost to rounding. A feature of length 0 moves nothing. Rows of
-    different classes do not interact, so the classes are moved side by side, each in its samples' order.
+    The norm of the row is computed again after each step. The arithmetic is float64, and the result is rounded once at
+    the end, because float32 would lose small updates. A feature of length 0 has no effect. Rows of different classes
+    are independent, so classes are updated in parallel, each in the order of its samples.
 
     Args:
         weight: (C, D), or (E, C, D) to move E copies by E epsilons in one pass.
@@ -64,7 +64,7 @@ def move_to_data(weight: Tensor, features: Tensor, labels: Tensor, epsilon: floa
 
 
 def imprint(weight: Tensor, lengths: Tensor, features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Give each class that has no row yet the direction of its first feature that has one.
+    """Initialise each class without a row with the direction of its first nonzero feature.
 
     Args:
         weight: (E, C, D).
@@ -92,20 +92,20 @@ class MoveToData(Strategy):
     r"""Move each class's row of the classifier towards the features of its new images (arXiv 2006.07152).
 
     For a new image of class j with penultimate feature v (D,): w_j <- w_j + eps (\|w_j\| v/\|v\| - w_j), see
-    :func:`move_to_data`. Bias and backbone stay as they are; there is no gradient. After n images of a class its
-    old direction keeps (1-eps)^n, so n*eps is the figure to read an epsilon by: it is recorded per class.
+    :func:`move_to_data`. Bias and backbone do not change, and there is no gradient. After n images of a class its old
+    direction has the weight (1-eps)^n, so n*eps characterises an epsilon: it is recorded per class.
 
-    A list of epsilons costs one pass: all heads (E, C, D) are moved by the same features, each goes on from its own,
-    and after each experience the best on validation data becomes ``network.head`` (ties: the smaller epsilon).
+    A list of epsilons needs one pass: all heads (E, C, D) are updated with the same features, each from its own state.
+    After each experience the best head on validation data becomes ``network.head`` (ties: the smaller epsilon).
 
-    The equation is quoted from a public implementation of the method, not from the text of the paper. Added here:
-        - ``passes``: the new data may be gone through more than once.
-        - A class without a row so far (class-incremental, or a base without it) is imprinted: its row starts as its
-          first feature's direction, with the mean length of the rows already there (arXiv 1712.07136).
+    The equation is from a public implementation of the method, not from the text of the paper. Additions:
+        - ``passes``: several passes through the new data.
+        - A class without a row (class-incremental, or a base without the class) is imprinted: its row starts as the
+          direction of its first feature, with the mean length of the existing rows (arXiv 1712.07136).
 
     Args:
         epsilon: The step, in [0, 1]; a list is swept. The default sweeps 1e-6 to 1e-1.
-        passes: How often the new data is gone through.
+        passes: Number of passes through the new data.
     """
 
     kind = "closed_form"
@@ -127,7 +127,7 @@ class MoveToData(Strategy):
             self.register_buffer(name, torch.empty(0))
 
     def before_experience(self, network: Network, experience: Experience) -> None:
-        """Begin the sweep from the classifier as the base left it."""
+        """Start the sweep from the classifier of the base."""
         if not experience.is_base and not self.heads.numel():
             weight = network.classifier.weight.detach()
             self.heads = weight.double().repeat(len(self.variant_values), 1, 1)
@@ -158,7 +158,7 @@ class MoveToData(Strategy):
         return {name: {"n_epsilon": (self.counts * e).tolist()} for name, e in self.variant_values.items()}
 
     def notes(self, network: Network) -> list[str]:
-        """Name the epsilons that shrank class rows to next to nothing."""
+        """Report the epsilons that shrank class rows to almost zero."""
         shrunk = (self.heads.norm(dim=-1) < 0.1 * self.lengths).sum(-1).tolist() if self.heads.numel() else []
         found = zip(self.variant_values, shrunk, strict=False)
-        return [f"{name}: {n} class row(s) shrank under a tenth" for name, n in found if n]
+        return [f"{name}: {n} class row(s) shrank below a tenth" for name, n in found if n]

@@ -17,7 +17,7 @@ from lightning_vision.learning.strategy import Strategy
 def class_sums(features: Tensor, labels: Tensor, classes: int) -> tuple[Tensor, Tensor]:
     """Sum and number of the features of each class.
 
-    A product of matrices, for on a GPU ``index_add`` sums in an order that changes from run to run.
+    A matrix product is used because ``index_add`` on a GPU sums in an order that changes from run to run.
 
     Args:
         features: (N, D).
@@ -32,25 +32,25 @@ def class_sums(features: Tensor, labels: Tensor, classes: int) -> tuple[Tensor, 
 
 
 def classes_without_data(network: Network, counts: Tensor) -> list[str]:
-    """A word for the user where classes of the base can never be predicted, because no data of theirs came.
+    """A message if classes of the base cannot be predicted, because they had no data.
 
     Args:
-        network: Knows the classes seen.
-        counts: (C,), the images that a closed form was given of each class; empty before the first.
+        network: The network with the classes seen.
+        counts: (C,) number of images per class; empty before the first image.
     """
     missing = int((network.seen & (counts == 0)).sum()) if counts.numel() else 0
     if not missing:
         return []
-    return [f"{missing} known class(es) are never predicted: no image of theirs came since the base checkpoint"]
+    return [f"{missing} known class(es) are never predicted, because they had no image since the base checkpoint"]
 
 
 def similarity(features: Tensor, means: Tensor, metric: Literal["cosine", "euclidean"]) -> Tensor:
-    r"""How near features are to class means: :math:`-\lVert v-\mu_c\rVert^2` or :math:`\cos(v, \mu_c)`.
+    r"""Similarity of features and class means: :math:`-\lVert v-\mu_c\rVert^2` or :math:`\cos(v, \mu_c)`.
 
     Args:
         features: (N, D) float64.
         means: (C, D) float64.
-        metric: Which of the two. The cosine with a vector of length 0 is 0.
+        metric: euclidean or cosine. The cosine with a vector of length 0 is 0.
 
     Returns:
         (N, C) float64.
@@ -68,14 +68,15 @@ class NearestMean(Strategy):
     .. math:: \mu_c = s_c / n_c, \qquad
         \text{logit}_c = \cos(v, \mu_c) / \tau \quad\text{or}\quad -\lVert v - \mu_c \rVert^2
 
-    Sums (C, D) are kept in float64 beside counts (C,), so the means are the same for any order of the images and any
-    number of processes. There is no gradient; the base's data counts too. A class without an image gets -inf.
+    Sums (C, D) are stored in float64 with counts (C,), so the means do not depend on the order of images or the number
+    of processes. There is no gradient, and the data of the base is included. A class without an image has the logit
+    -inf.
 
     Differences from the papers:
-        - iCaRL (1611.07725) takes the mean over exemplars, of features scaled to length 1, and the Euclidean distance.
+        - iCaRL (1611.07725) uses the mean over exemplars of features scaled to length 1, and the Euclidean distance.
           Here it is the mean over all images, as in 2303.07338.
         - A cosine lies in [-1, 1], where a softmax is nearly flat. It is divided by the temperature tau, which changes
-          probabilities and no decision.
+          probabilities but not predictions.
 
     Args:
         metric: cosine or euclidean.
@@ -116,5 +117,5 @@ class NearestMean(Strategy):
         return logits.masked_fill(self.counts == 0, -torch.inf).to(features.dtype)
 
     def notes(self, network: Network) -> Sequence[str]:
-        """Say which classes cannot be predicted."""
+        """Report classes that cannot be predicted."""
         return classes_without_data(network, self.counts)

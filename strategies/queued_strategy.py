@@ -1,4 +1,4 @@
-"""Closed forms with large matrices take features in by the thousand."""
+"""Closed forms with large matrices process features in large batches."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ QUEUE = 2048
 
 
 class QueuedStrategy(Strategy, ABC):
-    """A closed form whose features wait until there are enough of them, or the experience ends.
+    """A closed form that queues features until there are enough of them, or the experience ends.
 
-    To add the products of 32 features to a matrix of 2,000 x 2,000 takes nearly as long as to add those of 2,000: the
-    matrix is read and written once. What waits is part of the checkpoint, and of what is predicted.
+    Adding the products of 32 features to a matrix of 2,000 x 2,000 takes nearly as long as adding those of 2,000,
+    because the matrix is read and written once. Queued features are part of the checkpoint and included in predictions.
 
-    A subclass fills ``absorb``, ``settle`` and ``scores`` in place of ``update``, ``after_experience`` and ``predict``.
+    A subclass overrides ``absorb``, ``settle`` and ``scores`` instead of ``update``, ``after_experience`` and
+    ``predict``.
     """
 
     kind = "closed_form"

@@ -21,12 +21,12 @@ SOLVABLE = 1e-10  # of |G|: below, rounding of G to float64 would move the solut
 
 
 def held_out(features: Tensor, direction: Tensor) -> Tensor:
-    r"""Draw a fifth of the samples, each by its own feature and nothing else.
+    r"""Select a fifth of the samples, each by its own feature only.
 
-    A sample is held out if :math:`1000\, \langle v, r \rangle / \lVert v \rVert` has a fractional part under 0.2. That
-    depends on no order, no batch and no process; copies of an image fall on one side. A hash of the feature's bytes
-    would not do: the last bits of a feature change with the size of the batch that it was computed in, and with them the
-    whole draw. Here a change of 1e-7 moves one sample in some thousands.
+    A sample is held out if :math:`1000\, \langle v, r \rangle / \lVert v \rVert` has a fractional part below 0.2. This
+    does not depend on order, batches or processes, and copies of an image are on one side. A hash of the feature's
+    bytes would not work, because the last bits of a feature change with the batch size. Here a change of 1e-7 affects
+    one sample in some thousands.
 
     Args:
         features: (N, D) float64, v.
@@ -52,28 +52,28 @@ def ridge_regression(gram: Tensor, targets: Tensor, ridge: float) -> Tensor:
         (C, M) float64.
 
     Raises:
-        ConfigError: lambda is too small to solve it in float64.
+        ConfigError: lambda is too small for a solution in float64.
     """
     factor, failed = torch.linalg.cholesky_ex(gram + ridge * torch.eye(len(gram), dtype=gram.dtype, device=gram.device))
     if failed:
         smallest = SOLVABLE * float(torch.linalg.matrix_norm(gram))
         raise ConfigError(
-            f"RanPAC: ridge {ridge:g} is too small for these features, the matrix is singular. Expected {smallest:.0e} or "
-            "more, or null: then it is picked."
+            f"RanPAC: ridge {ridge:g} is too small for these features: the matrix is singular. Expected {smallest:.0e} "
+            "or more, or null for automatic selection."
         )
     return torch.cholesky_solve(targets.T, factor).T
 
 
 def pick_ridge(gram: Tensor, targets: Tensor, held_gram: Tensor, held_targets: Tensor, held_count: int) -> float:
-    r"""The lambda whose regression on the one part has the smallest squared error on the held-out part.
+    r"""Select the lambda with the smallest squared error on the held-out part.
 
-    The error of one-hot targets Y needs none of the held-out samples, only their sums:
+    The error of one-hot targets Y needs only sums of the held-out samples:
 
     .. math:: \lVert H W_o - Y \rVert^2 = \operatorname{tr}(W_o^\top G' W_o) - 2 \operatorname{tr}(W_o^\top Q') + N'
 
-    Candidates are 10^-8, ..., 10^8. Those under 1e-10 |G| are left out, for in float64 the order of the samples would show
-    in the solution. Of the candidates whose error is within a thousandth of the smallest it is the largest: where the
-    error hardly depends on lambda, rounding must not pick.
+    Candidates are 10^-8, ..., 10^8. Candidates below 1e-10 |G| are excluded, because the solution in float64 would
+    depend on the order of samples. Of the candidates whose error is within a thousandth of the smallest, the largest is
+    selected, so that rounding has no influence if the error hardly depends on lambda.
 
     Args:
         gram: (M, M) float64, G of the samples that are not held out.
@@ -102,24 +102,24 @@ class RanPAC(QueuedStrategy):
     .. math:: h = \max(0, v^\top W), \quad G = \sum h^\top h, \quad Q = \sum h^\top y, \quad
         \text{logit} = h\,(G + \lambda I)^{-1} Q
 
-    lambda is picked after each experience among 10^-8, ..., 10^8: by the squared error on a fifth of all images so far,
-    of the regression on the others (:func:`held_out`, :func:`pick_ridge`). All of them make the head. G and Q are float64
-    sums, kept apart for the two parts: the head is the same for any order of the images and any number of processes.
-    They take 16 M^2 bytes (64 MB at M = 2,000; 1.6 GB at 10,000). There is no gradient; the base's data counts too. A
-    class without an image gets -inf. The logits are not calibrated: they regress 0 and 1, so a softmax is nearly flat.
+    lambda is selected after each experience from 10^-8, ..., 10^8 by the squared error on a fifth of all images so far,
+    of the regression on the others (:func:`held_out`, :func:`pick_ridge`). The head then uses all images. G and Q are
+    float64 sums, stored separately for the two parts, so the head does not depend on the order of images or the number
+    of processes. They take 16 M^2 bytes (64 MB at M = 2,000; 1.6 GB at 10,000). There is no gradient, and the data of
+    the base is included. A class without an image has the logit -inf. The logits are not calibrated: they regress 0 and
+    1, so a softmax is nearly flat.
 
-    Without a projection (the paper's ablation) h = v and M = D: ridge regression on the features themselves, which has no
-    rectifier either.
+    Without a projection (the paper's ablation) h = v and M = D: ridge regression on the features without a rectifier.
 
     Differences from the paper:
-        - The first session's adaptation of the backbone (its "phase 1") is left to ``base_strategy``.
-        - The authors pick lambda on the last fifth of the present experience's images alone.
+        - The adaptation of the backbone in the first session ("phase 1") is that of ``base_strategy``.
+        - The authors select lambda on the last fifth of the current experience's images.
         - M is 2,000; the paper's results are for 10,000.
 
     Args:
-        projections: M; None: no projection.
-        ridge: lambda, above 0. None: it is picked.
-        seed: Of the projection, and so of what is held out. None: it follows the run's seed; a number pins it in all runs.
+        projections: M, or None for no projection.
+        ridge: lambda, above 0, or None for automatic selection.
+        seed: Seed of the projection and of the held-out part. None: the run's seed; a number fixes it in all runs.
     """
 
     EARLIER_DEFAULTS: ClassVar[Mapping[str, object]] = {"seed": 0}
@@ -136,8 +136,8 @@ class RanPAC(QueuedStrategy):
         super().__init__()
         if (projections is not None and projections < 1) or not (ridge is None or 0 < ridge < float("inf")):
             raise ConfigError(
-                "RanPAC: expected projections >= 1 (or null: none) and a ridge above 0 (or null: it is picked); found "
-                f"{projections}, {ridge}."
+                "RanPAC: expected projections >= 1 (or null for none) and ridge > 0 (or null for automatic "
+                f"selection); found {projections}, {ridge}."
             )
         self.projections, self.ridge, self.seed = projections, ridge, seed
         self.draws_nothing = projections is None and ridge is not None  # what is held out then decides nothing
@@ -177,7 +177,7 @@ class RanPAC(QueuedStrategy):
         return ridge_regression(gram, targets, ridge), gram.new_tensor(ridge)
 
     def settle(self) -> None:
-        """Pick lambda and solve for the head."""
+        """Select lambda and solve for the head."""
         if self.counts.numel():
             self.weight, self.picked = self.solve()
 
@@ -189,7 +189,7 @@ class RanPAC(QueuedStrategy):
         return (self.regressors(v) @ weight.T).masked_fill(self.counts.sum(dim=0) == 0, -torch.inf)
 
     def notes(self, network: Network) -> Sequence[str]:
-        """Say which lambda it was and which classes cannot be predicted."""
+        """Report lambda and the classes that cannot be predicted."""
         if not self.picked.numel():
             return []
         return [

@@ -19,7 +19,7 @@ from lightning_vision.learning.strategy import Strategy
 
 
 def sample_keys(index: Rows, seed: int) -> npt.NDArray[np.uint64]:
-    """A number for each sample that looks random and never changes: the index-th output of SplitMix64 for a seed.
+    """A fixed pseudo-random number for each sample: the index-th output of SplitMix64 for a seed.
 
     Different indices always have different keys.
 
@@ -36,25 +36,25 @@ def sample_keys(index: Rows, seed: int) -> npt.NDArray[np.uint64]:
 def bottom_k(
     index: Rows, label: Rows, seed: int, *, size: int | None, balanced: bool = False, per_class: int | None = None
 ) -> npt.NDArray[np.intp]:
-    """Choose the samples to keep: those with the smallest keys.
+    """Select the samples with the smallest keys.
 
-    Every set of ``size`` samples is as likely as any other, like a reservoir's. Unlike a reservoir's it depends neither
-    on the order of the samples nor on how they come: what is chosen from the samples chosen before and from new ones is
-    what would be chosen from all of them.
+    Every set of ``size`` samples is equally likely, as with reservoir sampling. In contrast to a reservoir, the
+    selection does not depend on the order of the samples or on their batches: selecting from former selections and new
+    samples gives the same result as selecting from all samples.
 
-    Balanced, each class's sample of smallest key is taken first, then each class's second, and so on: the classes are
-    kept alike as far as they have samples, and the keys decide who is in the last, incomplete round.
+    With ``balanced``, the sample with the smallest key of each class is selected first, then the second of each class,
+    and so on. Classes have equal numbers as far as they have samples, and keys decide in the last, incomplete round.
 
     Args:
         index: (N,) distinct rows of the sample table.
-        label: (N,) their classes; looked at only if the choice is balanced.
-        seed: Of the keys.
-        size: The most samples to keep; None for no limit.
-        balanced: Keep the classes alike.
-        per_class: The most samples to keep of each class, if balanced; None for no limit.
+        label: (N,) their classes; used only if ``balanced``.
+        seed: Seed of the keys.
+        size: Maximum number of samples; None for no limit.
+        balanced: Select equally many samples of each class.
+        per_class: Maximum number of samples per class, if balanced; None for no limit.
 
     Returns:
-        Positions in ``index`` (M,), such that the indices there ascend.
+        Positions in ``index`` (M,), in ascending order of the indices.
     """
     order = np.argsort(sample_keys(index, seed))
     if balanced:
@@ -69,36 +69,36 @@ def bottom_k(
 
 
 class Replay(Strategy):
-    r"""Learn new images together with some from a memory of the past (experience replay, arXiv 1902.10486).
+    r"""Train on new images and images from a memory of the past (experience replay, arXiv 1902.10486).
 
     With a batch B of the new data and ``memory_batch_size`` images M drawn from the memory,
 
     .. math:: L = (1 - w) \frac{1}{|B|} \sum_{(x,y) \in B} CE(h(f(x)), y)
               + w \frac{1}{|M|} \sum_{(x,y) \in M} CE(h(f(x)), y)
 
-    over the seen classes, and the first mean alone while the memory is empty. w is ``memory_weight``: with 1/2 and
-    \|B\| = \|M\| it is the mean over the union of both, as in the paper. Both go through the network f, h together, so
-    that batch norm sees them as one batch.
+    over the seen classes. While the memory is empty, only the first mean is used. w is ``memory_weight``: with 1/2 and
+    \|B\| = \|M\| the loss is the mean over the union of both, as in the paper. Both are one forward pass of the network
+    f, h, so batch norm uses them as one batch.
 
-    The memory holds indices (M,) int64 in the sample table, not images: 16 bytes a sample with its class. It is filled after
-    each experience, experience 0 too:
+    The memory contains indices (M,) int64 in the sample table, not images: 16 bytes per sample including its class. It
+    is updated after each experience, including experience 0:
 
-    - ``reservoir``: a uniform sample of all that was seen, as by reservoir sampling. It is drawn by bottom-k sampling:
-      the ``memory_size`` samples with the smallest hash of (seed, index), so that it depends neither on the order of
-      the stream nor on the number of processes, and holds the same images after a restart.
-    - ``class_balanced``: the same within each class, and the classes alike. It takes one more pass over each
-      experience's images, without the network, for their labels.
+    - ``reservoir``: a uniform sample of all data so far. It is drawn by bottom-k sampling, the ``memory_size`` samples
+      with the smallest hash of (seed, index), so it does not depend on the order of the stream or the number of
+      processes, and is the same after a restart.
+    - ``class_balanced``: the same within each class, with equal numbers per class. It needs one more pass over the
+      labels of each experience, without the network.
 
     Differences from the paper:
-        - The memory is filled once an experience is learned, not after each batch, for the data is gone through more
-          than once. The paper's other memories (ring buffer, k-means, mean of features) are left out.
-        - With several processes each is given the same M beside its own part of B.
+        - The memory is updated at the end of an experience, not after each batch, because there may be several epochs.
+          The paper's other memories (ring buffer, k-means, mean of features) are not included.
+        - With several processes each uses the same M with its own part of B.
 
     Args:
-        memory_size: Samples that are kept.
-        per_class: Keep up to this many of each class, in place of ``memory_size`` and ``selection``.
+        memory_size: Number of samples in the memory.
+        per_class: Maximum number of samples per class, instead of ``memory_size`` and ``selection``.
         selection: ``reservoir`` or ``class_balanced``.
-        memory_batch_size: Images of the memory in each batch, on each process.
+        memory_batch_size: Number of memory images in each batch, on each process.
         memory_weight: w, from 0 to 1.
     """
 
@@ -135,17 +135,17 @@ class Replay(Strategy):
         self.register_buffer("seed", torch.tensor(-1))
 
     def before_experience(self, network: Network, experience: Experience) -> None:
-        """Refuse a memory too small for its classes; leave behind what a base checkpoint brings of another run."""
+        """Refuse a memory that is too small for its classes, and drop the memory of a base checkpoint from another run."""
         if self.balanced and self.size is not None and self.size < network.num_classes:
             raise ConfigError(
-                f"{type(self).__name__}: a class-balanced memory_size of {self.size} has no place for each of the "
-                f"{network.num_classes} classes. Expected {network.num_classes} or more, or selection: reservoir."
+                f"{type(self).__name__}: a class-balanced memory_size of {self.size} is smaller than the number of "
+                f"classes, {network.num_classes}. Expected {network.num_classes} or more, or selection: reservoir."
             )
         if experience.index == 0:  # before experience 0 a run has no memory, and another's names rows of another table
             self.left_behind, self.index, self.label = len(self.index), self.index[:0], self.label[:0]
 
     def memory(self) -> Tensor | None:
-        """The indices that are kept."""
+        """The indices in the memory."""
         return self.index if len(self.index) else None
 
     def loss(self, network: Network, batch: Batch) -> Tensor:
@@ -158,7 +158,7 @@ class Replay(Strategy):
         return (1 - w) * self.cross_entropy(network, new, batch) + w * self.cross_entropy(network, old, memory)
 
     def after_experience(self, network: Network, experience: Experience, batches: Iterable[Batch]) -> None:
-        """Choose anew among what is kept and what the experience brought."""
+        """Select the memory from its samples and those of the experience."""
         if self.seed < 0:
             self.seed = torch.randint(2**62, (), device="cpu").to(self.seed.device)
         rows = torch.as_tensor(experience.indices.copy(), device=self.index.device)
@@ -186,7 +186,10 @@ class Replay(Strategy):
         return self.reduce(labels)
 
     def notes(self, network: Network) -> list[str]:
-        """Say once that a base checkpoint's memory was left behind."""
+        """Report once that the memory of a base checkpoint was dropped."""
         count, self.left_behind = self.left_behind, 0
-        said = f"The base checkpoint's memory of {count} image(s) was left behind: it names rows of that run's data."
+        said = (
+            f"The base checkpoint's memory of {count} image(s) was dropped, because it refers to rows of that run's "
+            "data."
+        )
         return [said] if count else []

@@ -1,4 +1,4 @@
-"""Training anew on everything."""
+"""Retraining on all data."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from lightning_vision.learning.strategy import Strategy
 
 
 class Retrain(Strategy):
-    """Train anew, from the initial weights, on the data of all experiences so far: what incremental learning must beat.
+    """Retrain from the initial weights on the data of all experiences so far; the reference for incremental learning.
 
-    After experience t it is what ``Joint`` would be on the data of experiences 0 to t: L = mean CE(head(f(x)), y) over all
-    of it, validated on the validation parts of all of them. It keeps all data and pays the full price each time, which
-    the record shows. Also called cumulative training (arXiv 2004.07211 calls its last step the joint upper bound).
+    After experience t the result is that of ``Joint`` on the data of experiences 0 to t: L = mean CE(head(f(x)), y)
+    over all data, validated on all validation parts. It stores all data and has the full cost each time, which the
+    record shows. Also called cumulative training (arXiv 2004.07211 calls its last step the joint upper bound).
 
     Args:
-        start: initial (the pretrained or random weights that the run's network was built with; a given base then serves
-            experience 0 alone) or base (the weights after the base).
+        start: initial (the pretrained or random weights of the run's network; a given base is then used only for
+            experience 0) or base (the weights after the base).
     """
 
     learns_all_seen = True
@@ -44,8 +44,8 @@ class Retrain(Strategy):
             return
         if self.start == "initial" and experience.index == 0 and network.seen.any():
             raise ConfigError(
-                "Retrain goes back to the initial weights, and the base that this run starts from learned data that the stream "
-                "does not hold: it would be forgotten. Give model.strategy.start: base, or a stream with the base's data."
+                "Retrain restarts from the initial weights, but the base of this run learned data that is not in the "
+                "stream and would be forgotten. Use model.strategy.start=base, or a stream with the data of the base."
             )
         if not self.weights.numel():
             self._keep(network)
@@ -58,5 +58,5 @@ class Retrain(Strategy):
 
 
 def _tensors(network: Network) -> list[Tensor]:
-    """Parameters and running statistics, but for which classes were seen."""
+    """Parameters and running statistics, without the mask of seen classes."""
     return [value.detach() for name, value in network.state_dict().items() if name != "seen"]

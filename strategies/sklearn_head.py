@@ -41,18 +41,18 @@ def find_classifier(path: str) -> type:
     except (ImportError, AttributeError, ValueError, TypeError) as error:
         near = ", ".join(near_classifiers(name)) or KNOWN_TO_WORK
         raise ConfigError(
-            f"{expected}, found {path!r}, which cannot be imported ({error}). Near ones: {near}."
+            f"{expected}, found {path!r}, which cannot be imported ({error}). Similar classifiers: {near}."
         ) from error
     if not inspect.isclass(found):
-        raise ConfigError(f"{expected}, found {path!r}, which is no class but {found!r:.80}. Use {KNOWN_TO_WORK}.")
+        raise ConfigError(f"{expected}, found {path!r}, which is not a class but {found!r:.80}. Use {KNOWN_TO_WORK}.")
     if not issubclass(found, ClassifierMixin):
         near = ", ".join(near_classifiers(name.replace("Regressor", "Classifier")))
-        raise ConfigError(f"{expected}, found {path!r}, a class that is no classifier. Use {near or KNOWN_TO_WORK}.")
+        raise ConfigError(f"{expected}, found {path!r}, a class that is not a classifier. Use {near or KNOWN_TO_WORK}.")
     return found
 
 
 def near_classifiers(name: str) -> list[str]:
-    """Dotted paths of scikit-learn's classifiers with names like this one, the nearest first."""
+    """Dotted paths of scikit-learn's classifiers with similar names, the most similar first."""
     from sklearn.utils import all_estimators  # slow, and for an error only
 
     paths = {short: cls.__module__.split("._")[0] + f".{short}" for short, cls in all_estimators("classifier")}
@@ -60,33 +60,33 @@ def near_classifiers(name: str) -> list[str]:
 
 
 class SklearnHead(Strategy):
-    r"""Any scikit-learn classifier on a frozen backbone's features, a random forest if none is named (Pedregosa et al., 2011).
+    r"""Any scikit-learn classifier on features of a frozen backbone (Pedregosa et al., 2011); default: a random forest.
 
     With the penultimate feature v (D,) and the estimator's probabilities p (C,):
 
     .. math:: \text{logit}_c = \log p_c(v)
 
-    An estimator that has ``partial_fit`` (SGDClassifier, MLPClassifier, GaussianNB) is given each batch once, in the
-    stream's order, and keeps nothing of the past but itself. Any other is fitted anew after each experience, to the
-    features of all images so far. These are kept and travel with the checkpoint: 4 P D bytes for P images, which is
-    256 MB for 50,000 images of 1,280 features. There is no gradient; the base's data counts too. A class without a
-    image gets -inf; a probability of 0 counts as 1e-38. While there is one class only, it is what is predicted.
+    An estimator with ``partial_fit`` (SGDClassifier, MLPClassifier, GaussianNB) gets each batch once, in the stream's
+    order, and stores no past data. Any other estimator is fitted again after each experience to the features of all
+    images so far. These features are saved in the checkpoint: 4 P D bytes for P images, which is 256 MB for 50,000
+    images of 1,280 features. There is no gradient, and the data of the base is included. A class without an image has
+    the logit -inf, and a probability of 0 counts as 1e-38. If there is only one class, it is predicted.
 
-    Every process fits the same estimator to the same features, so its random numbers are seeded: ``random_state`` follows
-    the run's seed, unless ``seed`` or estimator_args pins it.
+    Every process fits the same estimator to the same features, so its random numbers are seeded: ``random_state``
+    follows the run's seed, unless ``seed`` or estimator_args fixes it.
 
-    The fitted estimator is kept by skops, as bytes in a uint8 buffer: a checkpoint holds no pickled object, and loading it
-    runs nothing. An estimator with parts that skops does not trust is refused before anything is trained; of those, only
-    decision trees, whose nodes are checked when they are loaded, and a few plain parts of scikit-learn's own are let pass.
+    The fitted estimator is stored by skops as bytes in a uint8 buffer: a checkpoint contains no pickled object, and
+    loading it executes nothing. An estimator with parts that skops does not trust is refused before training. The only
+    exceptions are decision trees, whose nodes are checked after loading, and a few plain parts of scikit-learn.
 
     Differences from scikit-learn:
-        - ``partial_fit`` is told all C classes at its first call. Those that have had no image are left out of the
-          prediction, whatever probability the estimator gives them.
+        - ``partial_fit`` gets all C classes at its first call. Classes without an image are excluded from predictions,
+          regardless of the estimator's probability.
 
     Args:
-        estimator: Dotted path of a classifier that has ``predict_proba``.
-        estimator_args: What it is built with.
-        seed: Its ``random_state``, and those of its parts. None: by the run's seed; a number pins it in all runs.
+        estimator: Dotted path of a classifier with ``predict_proba``.
+        estimator_args: Arguments of the estimator.
+        seed: ``random_state`` of the estimator and its parts. None: the run's seed; a number fixes it in all runs.
     """
 
     kind = "closed_form"
@@ -123,8 +123,8 @@ class SklearnHead(Strategy):
         self.draws_nothing = not any(_is_random_state(name) for name in made.get_params())
         if not hasattr(made, "predict_proba"):
             raise ConfigError(
-                f"SklearnHead: {estimator} has no predict_proba with the estimator_args {self.estimator_args}, and logits are made "
-                f"from probabilities. Use {KNOWN_TO_WORK}, or, for a linear support vector machine, "
+                f"SklearnHead: {estimator} has no predict_proba with the estimator_args {self.estimator_args}, which "
+                f"is needed for logits. Use {KNOWN_TO_WORK}, or, for a linear support vector machine, "
                 "sklearn.calibration.CalibratedClassifierCV."
             )
         self._try_out(2, TypeError)  # scikit-learn's own, of options that are out of range
@@ -148,7 +148,7 @@ class SklearnHead(Strategy):
             self._waiting.append((v.clone(), labels.clone()))
 
     def after_experience(self, network: Network, experience: Experience, batches: Iterable[Batch]) -> None:
-        """Fit the estimator anew, unless it has learned batch by batch."""
+        """Fit the estimator again, unless it learns batch by batch."""
         self._settle()
         if len(self.labels):
             self._fit(None, self.features, self.labels, network.num_classes)
@@ -165,8 +165,9 @@ class SklearnHead(Strategy):
         logits[:, np.flatnonzero(self.counts.cpu().numpy() == 0)] = -np.inf
         if np.isnan(logits).any():
             raise TrainingError(
-                f"SklearnHead: {self.estimator} gives probabilities that are no numbers. Some estimators do while a class has a "
-                f"single image, or the features are of no use. Choose other estimator_args, or {KNOWN_TO_WORK}."
+                f"SklearnHead: {self.estimator} returns probabilities that are not finite. Some estimators do so if a "
+                "class has a single image, or if the features carry no information. Use other estimator_args, or "
+                f"{KNOWN_TO_WORK}."
             )
         return torch.from_numpy(logits).to(features)
 
@@ -181,15 +182,15 @@ class SklearnHead(Strategy):
         except TypeError as error:
             known = ", ".join(inspect.signature(self._class).parameters)
             raise ConfigError(
-                f"SklearnHead: {self.estimator} cannot be built with the estimator_args {self.estimator_args}: {error}. It takes "
-                f"{known}."
+                f"SklearnHead: {self.estimator} cannot be created with the estimator_args {self.estimator_args}: "
+                f"{error}. Its arguments: {known}."
             ) from error
         if kept := [
             key for key, value in made.get_params().items() if key.split("__")[-1] == "memory" and value is not None
         ]:
             raise ConfigError(
-                f"SklearnHead: estimator_args.{kept[0]} would have scikit-learn keep pickled objects in a folder, and load what "
-                "lies there. Leave it out."
+                f"SklearnHead: estimator_args.{kept[0]} makes scikit-learn store pickled objects in a folder and load "
+                "them. Omit it."
             )
         seed = self.draw_seed("SklearnHead", self.seed)
         seed = seed % 2**32 if self.seed is None else seed  # the largest that scikit-learn takes
@@ -212,7 +213,7 @@ class SklearnHead(Strategy):
             if not isinstance(error, refused):
                 return  # perhaps of the number of classes: before the first experience it is tried with the right one
             raise ConfigError(
-                f"SklearnHead: {self.estimator} with the estimator_args {self.estimator_args} cannot be fitted, tried on "
+                f"SklearnHead: {self.estimator} with the estimator_args {self.estimator_args} cannot be fitted to "
                 f"{len(x)} random features of {classes} classes: {error}"
             ) from error
         pack(tried)
@@ -235,9 +236,9 @@ class SklearnHead(Strategy):
             self._fitted = self._learn(estimator, x, y, classes)
         except Exception as error:  # an estimator of any package, in any way
             raise TrainingError(
-                f"SklearnHead: {self.estimator} could not learn {len(y)} image(s) of {len(np.unique(y))} class(es): {error}. "
-                "The checkpoint of the last experience is kept. Choose other estimator_args, fewer and larger experiences, "
-                f"or {KNOWN_TO_WORK}."
+                f"SklearnHead: {self.estimator} could not be fitted to {len(y)} image(s) of {len(np.unique(y))} "
+                f"class(es): {error}. The checkpoint of the last experience is kept. Use other estimator_args, fewer "
+                f"and larger experiences, or {KNOWN_TO_WORK}."
             ) from error
         self._packed = False
 
@@ -253,14 +254,14 @@ class SklearnHead(Strategy):
         if not np.isfinite(x).all():
             raise TrainingError("SklearnHead: some features are not finite. Use trainer.precision=32-true.")
         if hasattr(estimator, "predict_joint_log_proba"):
-            # Naive Bayes: log p but for a constant. Its probabilities are no numbers while some class has no image.
+            # Naive Bayes: log p up to a constant. Its probabilities are not finite while a class has no image.
             with np.errstate(divide="ignore", invalid="ignore"):
                 joint: npt.NDArray[np.float64] = estimator.predict_joint_log_proba(x)
             return joint
         p: npt.NDArray[np.float64] = estimator.predict_proba(x)
         return np.log(np.maximum(p, SMALLEST))
 
-    @torch.inference_mode(False)  # what is made of the state goes on after an evaluation
+    @torch.inference_mode(False)  # its results are used after an evaluation
     def _settle(self) -> None:
         """Bring the buffers up to date."""
         if self._waiting:

@@ -40,7 +40,8 @@ def skops_io() -> Any:
         if error.name != "skops":
             raise
         raise ConfigError(
-            "SklearnHead keeps what it learned by skops, which is not installed: pip install 'lightning_vision[sklearn]'."
+            "SklearnHead stores its estimator with skops, which is not installed. Run pip install "
+            "'lightning_vision[sklearn]'."
         ) from error
 
 
@@ -58,13 +59,13 @@ def pack(estimator: Any) -> bytes:
     try:
         data = skops.dumps(estimator)
     except TypeError as error:
-        raise ConfigError(f"SklearnHead: skops cannot keep {name}: {error} Use {KNOWN_TO_WORK}.") from error
+        raise ConfigError(f"SklearnHead: skops cannot store {name}: {error} Use {KNOWN_TO_WORK}.") from error
     untrusted = sorted(set(skops.get_untrusted_types(data=data)) - set(TRUSTED))
     if untrusted:
         raise ConfigError(
-            f"SklearnHead: {name} has parts that skops does not trust, so that a checkpoint with them would not be safe to "
-            f"load: {', '.join(untrusted)}. Other estimator_args may avoid them (of KNeighborsClassifier, algorithm: brute); "
-            f"else use {KNOWN_TO_WORK}."
+            f"SklearnHead: {name} has parts that skops does not trust, so a checkpoint would not be safe to load: "
+            f"{', '.join(untrusted)}. Other estimator_args may avoid them (algorithm: brute for KNeighborsClassifier); "
+            f"otherwise use {KNOWN_TO_WORK}."
         )
     numbers: dict[int, int] = {}
     files: dict[str, str] = {}
@@ -89,7 +90,7 @@ def pack(estimator: Any) -> bytes:
 
 
 def unpack(data: bytes, expected: type, dimensions: int) -> Any:
-    """The estimator of a skops archive. Nothing in it is executed, whatever it holds.
+    """The estimator of a skops archive. Nothing in it is executed.
 
     Args:
         data: What ``pack`` returned, or what somebody put in its place.
@@ -107,13 +108,13 @@ def unpack(data: bytes, expected: type, dimensions: int) -> Any:
         check_trees(estimator, dimensions)
     except Exception as error:  # foreign bytes can go wrong in any way
         raise CheckpointError(
-            "SklearnHead: the estimator in the checkpoint is damaged, or has parts that are not trusted, so it was not used: "
+            "SklearnHead: the estimator in the checkpoint is damaged, or has untrusted parts, so it was not used: "
             f"{' '.join(str(error).split())[:300]} Use checkpoints written by lightning_vision."
         ) from error
     if type(estimator) not in (expected, DummyClassifier):
         raise CheckpointError(
             f"SklearnHead: expected an estimator of the class {expected.__name__} in the checkpoint, found "
-            f"{type(estimator).__name__}. Use the options it was written with."
+            f"{type(estimator).__name__}. Use the options of the run that wrote it."
         )
     return estimator
 
@@ -127,14 +128,14 @@ def check_trees(estimator: Any, dimensions: int) -> None:
     for tree in trees_in(estimator):
         count = tree.node_count
         if not 0 < count <= tree.capacity:
-            raise ValueError(f"A decision tree claims {count} nodes and has {tree.capacity}.")
+            raise ValueError(f"A decision tree declares {count} nodes but has {tree.capacity}.")
         inner = np.flatnonzero(tree.children_left != -1)
         children = np.stack([tree.children_left, tree.children_right])[:, inner]
         # Nodes are numbered as the tree grew: a child comes after its parent.
         if (children <= inner).any() or (children >= count).any():
             raise ValueError("A decision tree has a node with children that do not exist.")
         if (tree.feature[inner] < 0).any() or (tree.feature[inner] >= dimensions).any():
-            raise ValueError(f"A decision tree asks for features beyond the {dimensions} that there are.")
+            raise ValueError(f"A decision tree uses features beyond the {dimensions} available ones.")
 
 
 def trees_in(thing: Any) -> Iterator[Any]:

@@ -120,40 +120,38 @@ def align(
 class SLCA(Strategy):
     r"""Train the backbone slowly, then align the head on features drawn from each class's Gaussian (arXiv 2303.05118).
 
-    Slow learner: in experience t the backbone f (B, 3, H, W) -> (B, D) learns at ``backbone_lr``, the head h at the
-    optimizer's rate, and the loss is CE over the classes of the experience alone, so that the rows of the others are
-    not pushed down.
+    Slow learner: in experience t the backbone f (B, 3, H, W) -> (B, D) has the learning rate ``backbone_lr``, and the
+    head h has the optimizer's rate. The loss is CE over the classes of the experience only, so the rows of other
+    classes are not reduced.
 
-    Classifier alignment: after the experience, mean mu_c (D,) and covariance Sigma_c (D, D) of its classes' features are
-    kept, and from experience 1 on the head is trained on v ~ N(mu_c, Sigma_c) of all classes c known so far:
+    Classifier alignment: after the experience, mean mu_c (D,) and covariance Sigma_c (D, D) of its classes' features
+    are stored. From experience 1 on, the head is trained on v ~ N(mu_c, Sigma_c) of all classes c so far:
 
     .. math:: L = -\log \frac{\exp(l_y / (\tau \lVert l \rVert))}{\sum_c \exp(l_c / (\tau \lVert l \rVert))}, \qquad
               l = h(v)
 
-    in ``alignment_epochs`` epochs of 256 features a class, drawn anew in each, by SGD with momentum 0.9, a batch of 256
-    and a learning rate that falls along a cosine. \|l\| is the mean over the experiences of the length of the logits (of
-    the classes each brought), as in the authors' code. The covariances take 4 C D^2 bytes: 236 MB for 100 classes of
-    768 features.
+    in ``alignment_epochs`` epochs of 256 features per class, drawn anew in each epoch, with SGD, momentum 0.9, batches
+    of 256 and a cosine learning rate. \|l\| is the mean over experiences of the length of the logits (of the classes of
+    each), as in the authors' code. The covariances take 4 C D^2 bytes: 236 MB for 100 classes of 768 features.
 
-    The alignment serves prediction alone: before the next experience the head goes back to what it was, so that each
-    alignment starts from rows as they were trained.
+    The alignment is used for prediction only: before the next experience the head is restored, so each alignment starts
+    from the trained rows.
 
-    It is meant for a pretrained backbone. The base is learned by the base strategy: give it a slow backbone too
+    The method is for a pretrained backbone. The base strategy learns the base; use a slow backbone there too
     (``model.base_strategy: FullFineTune`` with ``backbone_lr``).
 
     Differences from the paper:
-        - A class that is seen again pools its statistics with those from before, though the features have moved since.
-        - Classes that a base checkpoint knows and no data was seen of have no statistics: alignment leaves their rows alone.
-        - The authors' code also shrinks the means of older classes by up to a tenth and decays the weights in the alignment.
-          Neither is done. With both left out there too, head and alignment agree to 3e-7.
+        - The statistics of a class that is seen again are pooled with the former ones, although features have changed.
+        - Classes of a base checkpoint without data have no statistics, and alignment does not change their rows.
+        - The authors' code also shrinks the means of older classes by up to a tenth and decays the weights in the
+          alignment. Both are omitted here; without them head and alignment agree to 3e-7.
 
     Args:
         backbone_lr: Learning rate of the backbone, 0 or more.
-        alignment_epochs: Epochs of the alignment; 0 leaves it out.
-        alignment_lr: Its learning rate at the start, above 0.
+        alignment_epochs: Number of epochs of the alignment; 0 omits it.
+        alignment_lr: Initial learning rate of the alignment, above 0.
         tau: Temperature of the normalised logits, above 0.
-        undo_alignment: The head goes back to its unaligned weights before the next experience. False: it learns on from the
-            aligned ones.
+        undo_alignment: Restore the unaligned head before the next experience. False: continue with the aligned head.
         ridge: r >= 0, added to the diagonal of each covariance (see :func:`square_root`). None: a 10,000th of its mean variance.
     """
 
@@ -182,7 +180,7 @@ class SLCA(Strategy):
                 f"{backbone_lr}, {alignment_epochs}, {alignment_lr} and {tau}."
             )
         if not (ridge is None or 0 <= ridge < math.inf):
-            raise ConfigError(f"SLCA: expected a ridge of 0 or more (or null: of the mean variance), found {ridge}.")
+            raise ConfigError(f"SLCA: expected a ridge of 0 or more (or null for the mean variance), found {ridge}.")
         self.backbone_lr, self.alignment_epochs = backbone_lr, alignment_epochs
         self.alignment_lr, self.tau = alignment_lr, tau
         self.undo_alignment, self.ridge = undo_alignment, ridge

@@ -98,14 +98,14 @@ def discriminant(
     eye = torch.eye(len(scatter), dtype=scatter.dtype, device=scatter.device)
     t = int(counts.sum())
     regularised = (1 - shrinkage) * scatter / t + shrinkage * target * eye
-    remedy = f"{t} image(s) came so far. StreamingLDA: expected a larger shrinkage (1e-4 is usual), found {shrinkage}"
+    remedy = f"{t} image(s) so far. StreamingLDA: expected a larger shrinkage (1e-4 is usual), found {shrinkage}"
     mu = sums / counts.clamp(min=1)[:, None]
     weight = torch.cholesky_solve(mu.T, cholesky_factor(regularised, remedy)).T
     return weight, (-(mu * weight).sum(dim=1) / 2).masked_fill(counts == 0, -torch.inf)
 
 
 class StreamingLDA(QueuedStrategy):
-    r"""Linear discriminant analysis, one image after the other, on a frozen backbone (Deep SLDA, arXiv 1909.01520).
+    r"""Linear discriminant analysis, image by image, on a frozen backbone (Deep SLDA, arXiv 1909.01520).
 
     Class means mu_c (D,) and one covariance Sigma (D, D), shared by all classes, are updated by each image's feature
     in the stream's order, see :func:`stream_covariance`. With the shrinkage eps and the feature v (D,):
@@ -113,24 +113,25 @@ class StreamingLDA(QueuedStrategy):
     .. math:: \Lambda = [(1-\varepsilon)\Sigma + \varepsilon I]^{-1}, \qquad
         \text{logit}_c = v^\top \Lambda \mu_c - \tfrac12 \mu_c^\top \Lambda \mu_c
 
-    By default eps is picked after each experience from the sums at hand, see
-    :func:`strategies.shrinkage.pick_shrinkage`, and I is multiplied by the mean variance, so that the unit of the features
-    plays no part. How much it takes depends on how many images there are for each feature; docs/strategies.md has figures.
+    By default eps is selected after each experience from the stored sums, see
+    :func:`strategies.shrinkage.pick_shrinkage`, and I is multiplied by the mean variance, so the scale of the features
+    has no effect. The selected value depends on the number of images per feature; see docs/strategies.md for figures.
 
-    The covariance depends on the images' order, for each is compared with the mean of those before it; it does not
-    depend on how they are cut into batches. It is kept in float64, D * D * 8 bytes. There is no gradient; the base's data
-    comes first. A class without an image gets -inf.
+    The covariance depends on the order of the images, because each is compared with the mean of those before it, but
+    not on the batches. It is stored in float64, D * D * 8 bytes. There is no gradient, and the data of the base comes
+    first. A class without an image has the logit -inf.
 
-    The authors' code is ``shrinkage: 1e-4`` with ``covariance: oas``: Sigma starts from the first experience's images about
-    their class means, shrunk by OAS (:func:`strategies.shrinkage.oas`), and goes on from there by the recursion.
+    The authors' code is ``shrinkage: 1e-4`` with ``covariance: oas``: Sigma starts from the first experience's images
+    about their class means, shrunk by OAS (:func:`strategies.shrinkage.oas`), and continues with the recursion.
 
     Differences from the paper:
-        - eps is picked, not 1e-4, and the first experience's images are streamed like all others, unless told otherwise.
-        - The class mean before a class's first image is 0, as in the authors' code: that image adds its whole
+        - By default eps is selected instead of 1e-4, and the images of the first experience are streamed like all
+          others.
+        - The mean of a class before its first image is 0, as in the authors' code: the first image adds its whole
           feature to the covariance.
 
     Args:
-        shrinkage: eps, from 0 to 1. With 0, more images than features are needed. None: it is picked.
+        shrinkage: eps, from 0 to 1. With 0, more images than features are needed. None: automatic selection.
         covariance: ``stream``: the recursion from the first image on. ``oas``: it starts from the OAS estimate of the first
             experience.
     """
@@ -150,10 +151,10 @@ class StreamingLDA(QueuedStrategy):
         super().__init__()
         if not (shrinkage is None or 0 <= shrinkage <= 1):
             raise ConfigError(
-                f"StreamingLDA: expected a shrinkage from 0 to 1 (or null: it is picked), found {shrinkage}."
+                f"StreamingLDA: expected a shrinkage from 0 to 1 (or null for automatic selection), found {shrinkage}."
             )
         if covariance not in ("stream", "oas"):
-            raise ConfigError(f"StreamingLDA: expected the covariance stream or oas, found {covariance!r}.")
+            raise ConfigError(f"StreamingLDA: expected covariance stream or oas, found {covariance!r}.")
         self.shrinkage, self.covariance = shrinkage, covariance
         for name in ("scatter", "moment", "sums", "counts", "weight", "bias", "picked"):
             self.register_buffer(name, torch.empty(0, dtype=torch.int64 if name == "counts" else torch.float64))
@@ -208,6 +209,6 @@ class StreamingLDA(QueuedStrategy):
     def notes(self, network: Network) -> Sequence[str]:
         """Say which shrinkage was picked and which classes cannot be predicted."""
         picked = (
-            [f"shrinkage {float(self.picked):.3g} picked"] if self.shrinkage is None and self.picked.numel() else []
+            [f"shrinkage {float(self.picked):.3g} selected"] if self.shrinkage is None and self.picked.numel() else []
         )
         return [*picked, *classes_without_data(network, self.counts)]

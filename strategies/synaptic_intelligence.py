@@ -20,7 +20,7 @@ def _weights(network: Network) -> Tensor:
 
 
 class SynapticIntelligence(Strategy):
-    r"""Hold each weight by what its way so far did for the loss (synaptic intelligence, SI, arXiv 1703.04200).
+    r"""Penalise changes of weights by their contribution to the loss (synaptic intelligence, SI, arXiv 1703.04200).
 
     With \theta (P,) all parameters of backbone and head, while experience t is learned,
 
@@ -31,23 +31,22 @@ class SynapticIntelligence(Strategy):
 
     .. math:: \Omega_i \leftarrow \max\left(0, \Omega_i + \frac{\omega_i}{(\theta_i - \tilde\theta_i)^2 + \xi}\right)
 
-    \tilde\theta (P,) are the weights at the start of the experience, g (P,) is the gradient of CE at a step, \Delta\theta
-    (P,) the step that the optimizer made of it, \omega (P,) the path integral: what each parameter contributed to the
-    fall of CE on its way. There is no factor 1/2 before c. As in the authors' code, g leaves out the gradient of the
+    \tilde\theta (P,) are the weights at the start of the experience, g (P,) is the gradient of CE at a step,
+    \Delta\theta (P,) the step of the optimizer, and \omega (P,) the path integral: the contribution of each parameter
+    to the decrease of CE. There is no factor 1/2 before c. As in the authors' code, g excludes the gradient of the
     penalty, 2 c \Omega (\theta - \tilde\theta), and \Omega stays at 0 or more.
 
-    It follows the training of the base too, whatever the base strategy. A base that was given as a checkpoint was
-    learned on a way that is not known: nothing of it is held, and a note says so. With gradient accumulation g is the
-    mean gradient that the step was made of; a step that mixed precision skips counts 0; gradients are taken before they
-    are clipped.
+    The training of the base is observed too, with any base strategy. The path of a base from a checkpoint is unknown,
+    so its weights are not penalised, and a message is printed. With gradient accumulation, g is the mean gradient of
+    the step. A step that mixed precision skips counts 0. Gradients are taken before clipping.
 
     Differences from the paper:
-        - Where the best epoch's weights are gone back to, \omega goes back with them.
-        - Running statistics of batch norm are no parameters: they move with the new data.
+        - If the best epoch's weights are restored, \omega is restored too.
+        - Running statistics of batch norm are not parameters and follow the new data.
 
     Args:
         c: Strength of the penalty, 0 or more.
-        xi: Keeps the division bounded where a parameter hardly moved; above 0.
+        xi: Bound of the division for parameters that hardly changed; above 0.
     """
 
     follows_base = True
@@ -82,7 +81,7 @@ class SynapticIntelligence(Strategy):
         self._g = torch.cat(gradients) - 2 * self.c * self.importance * (self._theta - self.start)
 
     def after_step(self, network: Network) -> None:
-        """Go on with the path integral: omega <- omega - g * step."""
+        """Update the path integral: omega <- omega - g * step."""
         step = _weights(network) - self._theta
         self.path = self.path - torch.where(step == 0, 0, self._g * step)  # a skipped step's gradient may be infinite
 
@@ -93,5 +92,8 @@ class SynapticIntelligence(Strategy):
 
     def notes(self, network: Network) -> list[str]:
         """Say that nothing is held."""
-        said = "SynapticIntelligence followed no training yet (the way of a base checkpoint is not known): nothing is held."
+        said = (
+            "SynapticIntelligence has observed no training yet (the path of a base checkpoint is unknown), so no "
+            "weight is penalised."
+        )
         return [] if self.importance.any() else [said]

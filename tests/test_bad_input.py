@@ -145,7 +145,7 @@ class TestData:
         more = ("--data=ImageFolder", f"--data.root={photos}", "--data.image_size=16", f"--data.num_workers={workers}")
         command = options(tmp_path, "run", *more, "--model.strategy=failing_strategies.ImagesVanish")
         command.append(f"--model.strategy.folder={photos}")
-        message = refused(capsys, command, 1, "is not there any more")
+        message = refused(capsys, command, 1, "does not exist any more")
         assert "Traceback" not in message
 
     def test_a_folder_that_is_not_there(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -325,7 +325,7 @@ def test_wandb_online_without_a_network_goes_on_offline(
     began = time.monotonic()
     assert start(tmp_path, "run", "--wandb.mode=null", "--data.stream.experiences=1") == 0
     assert time.monotonic() - began < 120
-    assert "W&B stays offline" in capsys.readouterr().out
+    assert "W&B is offline" in capsys.readouterr().out
     assert len(offline_runs(tmp_path / "run")) == 1
 
 

@@ -14,24 +14,24 @@ from lightning_vision.testing.declarations import SOURCE
 
 # Broken strategy, the test that it must fail, what the test must say.
 BROKEN = [
-    ("NoSource", "docstring_cites_a_source", "Its docstring cites no source"),
-    ("TrainsTheHeadOnly", "declared_needs_are_true", "No stage trains anything of the backbone. Declare freezes_backbone"),
+    ("NoSource", "docstring_cites_a_source", "The docstring cites no source"),
+    ("TrainsTheHeadOnly", "declared_needs_are_true", "No stage trains the backbone. Declare freezes_backbone"),
     ("WrongKind", "declared_needs_are_true", "It fills update, which is never called of kind = 'gradient'"),
-    ("SaysFollows", "declared_needs_are_true", "declares follows_base, and fills neither"),
-    ("Remembers", "declared_needs_are_true", r"memory\(\) names 4 rows, and memory_batch_size is 0"),
-    ("RemembersNothing", "declared_needs_are_true", r"declares memory_batch_size = 4, and memory\(\) names no row"),
-    ("RemembersTestImages", "declared_needs_are_true", "names rows that are no training images"),
-    ("TwoVariants", "declared_needs_are_true", "several variants, and needs_validation is False"),
-    ("OneVariant", "declared_needs_are_true", "declares needs_validation, and predict returns a single variant"),
-    ("LeavesOutTheBase", "declared_needs_are_true", "no finite logit for classes of the base. Declare needs_base_data"),
-    ("IgnoresTheBase", "declared_needs_are_true", "nothing of its state comes from the base's data"),
+    ("SaysFollows", "declared_needs_are_true", "declares follows_base, but overrides neither"),
+    ("Remembers", "declared_needs_are_true", r"memory\(\) returns 4 rows, but memory_batch_size is 0"),
+    ("RemembersNothing", "declared_needs_are_true", r"declares memory_batch_size = 4, but memory\(\) returns no rows"),
+    ("RemembersTestImages", "declared_needs_are_true", "returns rows that are not training images"),
+    ("TwoVariants", "declared_needs_are_true", "several variants, but needs_validation is False"),
+    ("OneVariant", "declared_needs_are_true", "declares needs_validation, but predict returns a single variant"),
+    ("LeavesOutTheBase", "declared_needs_are_true", "logits for classes of the base are not finite. Declare needs_base_data"),
+    ("IgnoresTheBase", "declared_needs_are_true", "its state does not depend on the data of the base"),
     ("NotJoint", "declared_needs_are_true", r"can learn in Joint, and did not:\n(.|\n)*there is no past"),
-    ("LearnsNothing", "learns_something", r"right after it: \[0.0, 0.0\]; by chance \[0.33\d*, 0.25\]"),
+    ("LearnsNothing", "learns_something", r"directly after it: \[0.0, 0.0\]; chance is \[0.33\d*, 0.25\]"),
     ("NeedsABatch", "few_images", "did not come through experience 1, of 2 images"),
-    ("KnowsThemAll", "class_seen_again", "brings a class of experience 0 again"),
-    ("WaitsForABase", "head_may_grow", "From a base checkpoint of two classes it could not learn four"),
-    ("OnlyFloat32", "bf16", "With trainer.precision=bf16-mixed it did not come to its end"),
-    ("MovesStatistics", "frozen_weights_are_untouched", r"with batch norm, it did not(.|\n)*The backbone changed"),
+    ("KnowsThemAll", "class_seen_again", "contains a class of experience 0 again"),
+    ("WaitsForABase", "head_may_grow", "from a base checkpoint of two classes failed"),
+    ("OnlyFloat32", "bf16", "With trainer.precision=bf16-mixed the run failed"),
+    ("MovesStatistics", "frozen_weights_are_untouched", r"with batch norm, the run failed(.|\n)*The backbone changed"),
     ("MovesFrozenWeights", "frozen_weights_are_untouched", r"\d+ tensors that it does not train changed .*backbone\.conv1"),
     ("ChangesImages", "inputs_are_not_mutated", r"loss changes batch\[0\].image in place"),
     ("ChangesFeatures", "inputs_are_not_mutated", "update changes features in place"),
@@ -41,10 +41,10 @@ BROKEN = [
     ("ForgetsTheCenter", "resumes_after_an_experience", "Stopped after experience 1 .* ends with another network"),
     ("ForgetsSteps", "resumes_within_an_experience", "Stopped in the midst of experience 2 .* ends with another network"),
     ("SumsAlone", "two_ranks_do_what_one_does", "ends with another strategy.total .* sum with self.reduce"),
-    ("HardcodesASeed", "seeds_differ", "Two seeds make the same of one base. .* self.draw_seed"),
-    ("SaysDrawsNothing", "seeds_differ", "declares draws_nothing, and two seeds make another .*strategy.projection"),
-    ("PinsASeed", "declared_needs_are_true", r"Its seed is 0 where none is given.* self.draw_seed"),
-    ("SaysNothingIsRandom", "declared_needs_are_true", "draws_nothing, and kind = .gradient.: the order of its batches"),
+    ("HardcodesASeed", "seeds_differ", "Two seeds give the same result from one base. .* self.draw_seed"),
+    ("SaysDrawsNothing", "seeds_differ", "declares draws_nothing, but two seeds give different values of .*strategy.projection"),
+    ("PinsASeed", "declared_needs_are_true", r"The default of its seed is 0.* self.draw_seed"),
+    ("SaysNothingIsRandom", "declared_needs_are_true", "draws_nothing and kind = .gradient., but the order of batches"),
     ("ReducesEachBatch", "two_ranks_do_what_one_does", "Reduce once, after the loop over batches"),
 ]  # fmt: skip
 # These look at one run all together.
@@ -140,7 +140,7 @@ def test_what_counts_as_a_source(words: str, cites: bool) -> None:
 def test_the_kit_says_that_it_needs_pytest(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pytest", None)
     with pytest.raises(
-        ImportError, match=r"lightning_vision\.testing needs pytest, which is not installed: pip install"
+        ImportError, match=r"lightning_vision\.testing needs pytest, which is not installed. Run pip install"
     ):
         runpy.run_path(str(Path(testing.__file__)))
 

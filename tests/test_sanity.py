@@ -43,4 +43,4 @@ def test_move_to_data_does_what_its_step_says(tmp_path: Path) -> None:
     assert after["epsilon=0.5"] < base - 0.1
     assert results.picked_variant is not None and results.picked_variant[-1] != "epsilon=0.5"
     assert (results.test_accuracy[-1] or 0) >= base - 0.02
-    assert any("epsilon=0.5: " in note and "shrank under a tenth" in note for note in results.notes)
+    assert any("epsilon=0.5: " in note and "shrank below a tenth" in note for note in results.notes)

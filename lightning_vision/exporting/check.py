@@ -1,4 +1,4 @@
-"""Whether an exported file gives what the model gives, and how fast."""
+"""Comparison of an exported file with the model, and its speed."""
 
 from __future__ import annotations
 
@@ -21,31 +21,31 @@ Run = Callable[[Images], tuple[Floats, Floats]]
 """From uint8 (N, 3, S, S) to logits (N, C) and features (N, D)."""
 
 TOLERANCE = 1e-4
-"""Of probabilities; of logits and features relative to the largest."""
+"""Tolerance of probabilities, and of logits and features relative to the largest value."""
 BATCH = 7
-"""An odd number that no exporter has seen; single images are looked at too."""
+"""A number that no exporter has seen; single images are compared too."""
 WARM_UP, REPEATS = 5, 30
 
 
 @dataclass(frozen=True)
 class Difference:
-    """How far what a file gives is from what the model gives, on N images."""
+    """Differences between the outputs of a file and of the model, on N images."""
 
     images: int
     probability: float
     """The largest difference of a probability."""
     mean_probability: float
-    """The mean difference of the probability that the model gives to the class it predicts."""
+    """The mean difference of the probability of the predicted class."""
     logit: float
     """The largest difference of a logit of a seen class, relative to the largest logit (but at least to 1)."""
     feature: float
-    """The same of features."""
+    """The same for features."""
     agreement: float
     """The share of images for which the same class is predicted."""
 
 
 def model_outputs(model: ContinualClassifier, images: Images) -> tuple[Floats, Floats]:
-    """What the PyTorch model gives: logits (N, C), -1e9 for unseen classes, and features (N, D).
+    """Outputs of the PyTorch model: logits (N, C), -1e9 for unseen classes, and features (N, D).
 
     Args:
         model: In evaluation mode, on the CPU.
@@ -58,7 +58,7 @@ def model_outputs(model: ContinualClassifier, images: Images) -> tuple[Floats, F
 
 
 def model_logits(model: ContinualClassifier, images: Images) -> Floats:
-    """The first of ``model_outputs``, by one pass."""
+    """The logits of ``model_outputs``, from one pass."""
     with torch.inference_mode():
         logits: Floats = model(torch.from_numpy(images)).float().clamp(min=UNSEEN).numpy()
     return logits
@@ -73,7 +73,7 @@ def compare(model: ContinualClassifier, run: Run, images: Images) -> Difference:
         images: uint8 (N, 3, S, S).
 
     Raises:
-        CheckpointError: The file gives other shapes, or no numbers.
+        CheckpointError: The file returns other shapes, or values that are not finite.
     """
     batches = [images[start : start + BATCH] for start in range(0, len(images), BATCH)]
     batches += [images[place : place + 1] for place in range(min(BATCH, len(images)))]
@@ -85,8 +85,9 @@ def compare(model: ContinualClassifier, run: Run, images: Images) -> Difference:
     for name, one, other in (("logits", logits, found), ("features", features, found_features)):
         if one.shape != other.shape or not np.isfinite(other).all():
             raise CheckpointError(
-                f"The exported file gives {name} {other.shape}{'' if np.isfinite(other).all() else ' that are not all numbers'}; "
-                f"expected the model's, {one.shape}. Nothing was kept of it."
+                f"The exported file returns {name} "
+                f"{other.shape}{'' if np.isfinite(other).all() else ' with values that are not finite'}; expected "
+                f"{one.shape}, as the model returns. The file was removed."
             )
     probability, found_probability = _softmax(logits), _softmax(found)
     predicted = logits.argmax(axis=1)
@@ -103,16 +104,17 @@ def compare(model: ContinualClassifier, run: Run, images: Images) -> Difference:
 
 
 def check_equal(difference: Difference, file: str) -> None:
-    """Refuse a file that is not equal to the model.
+    """Refuse a file whose outputs differ from the model's.
 
     Raises:
         CheckpointError: It differs by more than 1e-4.
     """
     if max(difference.probability, difference.logit, difference.feature) > TOLERANCE:
         raise CheckpointError(
-            f"{file} does not give what the model gives on {difference.images} test images, so it was not kept: probabilities "
-            f"differ by up to {difference.probability:.1e}, logits by {difference.logit:.1e} and features by "
-            f"{difference.feature:.1e} of the largest; expected {TOLERANCE:g} at most. Try another format or opset."
+            f"The predictions of {file} differ from the model's on {difference.images} test images, so the file was "
+            f"removed: probabilities differ by up to {difference.probability:.1e}, logits by {difference.logit:.1e} "
+            f"and features by {difference.feature:.1e} of the largest value; expected {TOLERANCE:g} at most. Try "
+            "another format or opset."
         )
 
 

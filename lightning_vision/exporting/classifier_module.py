@@ -1,4 +1,4 @@
-"""The trained classifier as a module without a framework around it: uint8 images in, logits and features out."""
+"""The trained classifier as a plain module: from uint8 images to logits and features."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from lightning_vision.exporting.prediction_graph import record_prediction
 from lightning_vision.learning.classifier import ContinualClassifier
 
 UNSEEN = -1e9
-"""The logit of a class that was never seen: its probability is 0, and arithmetic with it gives numbers."""
+"""The logit of a class that was never seen: finite, with probability 0."""
 OUTPUTS = ("logits", "features", "head_weight", "head_bias")
-"""The outputs in their order; a prediction that is no linear head has the first two."""
+"""The outputs in order; a prediction without a linear head has the first two."""
 
 
 class ClassifierModule(nn.Module):
-    """Normalisation, backbone and the learning strategy's own prediction, on the CPU, in evaluation mode.
+    """Normalisation, backbone and the prediction of the learning strategy, on the CPU, in evaluation mode.
 
-    It shares nothing with the model that it is made from, which stays as it is.
+    It shares nothing with the original model.
 
     Args:
         model: The classifier, its weights loaded.
 
     Attributes:
         linear_head: The prediction is the network's last linear layer, whose weight and bias are outputs too.
-        num_features: D, what the last linear layer is given.
+        num_features: D, the input size of the last linear layer.
 
     Raises:
-        ConfigError: The strategy's prediction cannot be written as a graph.
+        ConfigError: The strategy's prediction cannot be exported as a graph.
     """
 
     scale: Tensor
@@ -85,7 +85,7 @@ def _predicted(model: ContinualClassifier, features: Tensor) -> Tensor:
 
 @torch.no_grad()
 def _predicts_by_head(model: ContinualClassifier) -> bool:
-    """Whether the strategy predicts what the network's own head does, tried on random features."""
+    """Whether the strategy predicts like the network's head, tested on random features."""
     network = model.network
     features = torch.rand(8, network.facts.num_features, generator=torch.Generator().manual_seed(0))
     features = features.to(network.classifier.weight)

@@ -1,4 +1,4 @@
-"""``export``: the trained classifier as one file for other programs, checked against the original."""
+"""``export``: the trained classifier as one file for other programs, compared with the original."""
 
 from __future__ import annotations
 
@@ -35,18 +35,18 @@ from lightning_vision.terminal.wording import plural
 from lightning_vision.trust.kept_calibration import Trusted, read_trusted
 
 ENOUGH_AGREEMENT = 0.98
-"""Share of the images for which int8 should predict what float does; below, the user is warned."""
+"""Minimum agreement of int8 with float without a warning."""
 
 
 def export(checkpoint: LoadedCheckpoint, options: ExportOptions) -> Exported | None:
     """Write the classifier of a checkpoint to a file, with a model card beside it.
 
-    The file bears its name only once it was read again and gave what the model gives.
+    The file gets its name only after its predictions were compared with the model's.
 
     Args:
-        checkpoint: Its test images are what the file is checked on, its training images what int8 is calibrated on. The file
-            is written and checked on the CPU.
-        options: What is written.
+        checkpoint: Its test images are used for the comparison, and its training images for the calibration of int8. The
+            file is written and checked on the CPU.
+        options: Options of the file.
 
     Returns:
         What was written; None in all processes but the first.
@@ -54,7 +54,7 @@ def export(checkpoint: LoadedCheckpoint, options: ExportOptions) -> Exported | N
     Raises:
         ConfigError: An option, the network or the transforms cannot be exported.
         DataError: There are no images to check the file on.
-        CheckpointError: The file does not give what the model gives.
+        CheckpointError: The outputs of the file differ from the model's.
     """
     options.check()
     if not is_first():
@@ -84,16 +84,16 @@ def export(checkpoint: LoadedCheckpoint, options: ExportOptions) -> Exported | N
     card = write_model_card(exported, datamodule, run, experience, one_view=one_view)
     if one_view:
         remarks.append(
-            "The file predicts by one view of an image: without the test-time augmentation of the run's test figures."
+            "The file predicts from one view of an image, without the test-time augmentation of the run's test figures."
         )
     if options.int8 and exported.difference.agreement < ENOUGH_AGREEMENT:
         remarks.append(
-            f"WARNING: int8 predicts another class than float for {1 - exported.difference.agreement:.1%} of the images. Use "
-            "more --calibration_images, or the float file."
+            f"WARNING: int8 and float predict different classes for {1 - exported.difference.agreement:.1%} of the images. "
+            "Use more --calibration_images, or the float file."
         )
     if head_path(target).exists():
         remarks.append(
-            f"{head_path(target)} was learned on the file that was there before: move it away, or nothing will read the new one."
+            f"{head_path(target)} was learned with the former file. Move it to another folder, or the new file cannot be used with it."
         )
     return replace(exported, card=card, fitted=trusted is not None, remarks=tuple(remarks))
 
@@ -162,7 +162,9 @@ def _target(options: ExportOptions, run: Path) -> Path:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigError(f"--output: {target.parent} cannot be made ({error.strerror}). Choose another.") from error
+        raise ConfigError(
+            f"--output: {target.parent} cannot be created ({error.strerror}). Choose another folder."
+        ) from error
     return target
 
 
@@ -183,10 +185,10 @@ def _rows_to_check(datamodule: StreamDataModule, most: int, remarks: list[str]) 
         rows = datamodule.rows_to_evaluate("val")
         if not len(rows):
             raise DataError(
-                "There are no test and no validation images to check the exported file on. Give data.test_fraction or "
-                "data.val_fraction."
+                "There are neither test nor validation images for checking the exported file. Set data.test_fraction "
+                "or data.val_fraction."
             )
-        remarks.append("There are no test images: the file is checked on validation images.")
+        remarks.append("There are no test images, so the file is checked on validation images.")
     return rows[np.unique(np.linspace(0, len(rows) - 1, most).round().astype(np.int64))]
 
 
@@ -195,13 +197,13 @@ def _calibration(datamodule: StreamDataModule, experience: int, options: ExportO
     rows = np.concatenate([item.indices for item in list(datamodule.stream)[: experience + 1]])
     count = min(options.calibration_images, len(rows))
     if count < options.calibration_images:
-        remarks.append(f"int8 is calibrated on all {plural(count, 'training image')}: there are no more.")
+        remarks.append(f"int8 is calibrated on all {plural(count, 'training image')}; there are no more.")
     drawn = np.sort(np.random.default_rng(0).choice(rows, count, replace=False))
     return _images(datamodule, drawn, datamodule.image_size)
 
 
 def _images(datamodule: StreamDataModule, rows: Rows, size: int) -> Images:
-    """Images (N, 3, S, S) uint8 as the network is given them.
+    """Images (N, 3, S, S) uint8, the network's input.
 
     Raises:
         ConfigError: The transforms give another size.
@@ -211,6 +213,7 @@ def _images(datamodule: StreamDataModule, rows: Rows, size: int) -> Images:
     wrong = next((tuple(image.shape) for image in images if tuple(image.shape) != (3, size, size)), None)
     if wrong is not None:
         raise ConfigError(
-            f"data.eval_transforms: expected images of 3 x {size} x {size}, as data.image_size says; found {' x '.join(map(str, wrong))}."
+            f"data.eval_transforms: expected images of 3 x {size} x {size}, as given by data.image_size; found "
+            f"{' x '.join(map(str, wrong))}."
         )
     return np.asarray(torch.stack(images).numpy())

@@ -1,4 +1,4 @@
-"""What an exported file says of itself: how to prepare images, and what the numbers that come out mean."""
+"""The description of an exported file: preprocessing and outputs."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from lightning_vision.trust.kept_calibration import Trusted
 
 SCHEMA = 1
 KEY = "lightning_vision"
-"""Of this text among the metadata of a file."""
+"""Key of the description in the metadata of a file."""
 PLACEHOLDER = "0" * 64
-"""In place of the digest while it is computed."""
+"""Placeholder of the digest while it is computed."""
 
 
 @dataclass(frozen=True)
@@ -59,14 +59,14 @@ def describe(
 
     Args:
         model: The classifier.
-        module: What is exported of it.
-        datamodule: Knows how images are prepared.
+        module: The exported module.
+        datamodule: The data, for the preprocessing.
         trusted: Its temperature and threshold.
-        opset: Of ONNX's operators; None in other formats.
-        quantized: Its arithmetic is in 8-bit integers.
+        opset: Version of ONNX's operators; None in other formats.
+        quantized: Whether the arithmetic uses 8-bit integers.
 
     Raises:
-        ConfigError: Images are prepared in a way that other programs could not follow.
+        ConfigError: Other programs could not reproduce the preprocessing.
     """
     return Description(
         class_names=list(model.class_names),

@@ -1,4 +1,4 @@
-"""The formats of an exported file: how each is written, and how it is run."""
+"""The formats of exported files: writing and running."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ Name = Literal["onnx", "pt2", "pte"]
 
 
 class Format(Protocol):
-    """One of the formats."""
+    """A format of exported files."""
 
     def write(self, module: ClassifierModule, description: Description, path: Path) -> None:
         """Write the file."""
 
     def open(self, path: Path) -> Run:
-        """Read it as its users do."""
+        """Load it for prediction."""
 
 
 class Pt2:
@@ -77,7 +77,7 @@ class Onnx:
 
     Args:
         opset: Version of its operators.
-        calibration: Images, each uint8 (3, S, S), for arithmetic in 8-bit integers; none: in float32.
+        calibration: Images, each uint8 (3, S, S), for arithmetic in 8-bit integers; empty for float32.
     """
 
     opset: int
@@ -89,7 +89,7 @@ class Onnx:
         write_onnx(quantize(proto, self.calibration) if self.calibration else proto, description, path)
 
     def open(self, path: Path) -> Run:
-        """By ONNX Runtime, with as many threads as torch has, once the reader without torch has taken the file."""
+        """Load it with ONNX Runtime, after the reader without torch has accepted the file."""
         DeployedModel(path)
         session = open_session(path)
 
@@ -101,7 +101,7 @@ class Onnx:
 
 
 def open_session(path: Path) -> Any:
-    """ONNX Runtime on the CPU, with as many threads as torch has."""
+    """ONNX Runtime on the CPU, with as many threads as torch."""
     import onnxruntime  # optional
 
     options = onnxruntime.SessionOptions()

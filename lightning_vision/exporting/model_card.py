@@ -1,4 +1,4 @@
-"""The model card of an exported classifier: Markdown as Hugging Face reads it, from what the run recorded."""
+"""The model card of an exported classifier: Markdown for Hugging Face, from the run's record."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from lightning_vision.trust.report import TrustReport, read_trust_report
 
 @dataclass(frozen=True, repr=False)
 class Exported:
-    """An exported file, and what was found about it."""
+    """An exported file and the results of its check."""
 
     path: Path
     description: Description
@@ -34,7 +34,7 @@ class Exported:
     parameters: int
     difference: Difference
     calibration_images: int
-    """Training images that int8 was calibrated on; 0 for float."""
+    """Number of training images for the calibration of int8; 0 for float."""
     latency_ms: float
     """For one image, on the machine that exported it."""
     torch_latency_ms: float
@@ -61,9 +61,10 @@ class Exported:
         trust = f"temperature {about.temperature:.4g}, {threshold}"
         unseen = len(about.seen) - sum(about.seen)
         return [
-            f"Exported: {self.path} ({figure(self.size_bytes / 1e6)} MB, {figure(self.parameters / 1e6)} M parameters, {arithmetic}"
-            f"{opset}, {len(about.class_names)} classes{f', {unseen} of them never seen' if unseen else ''})",
-            f"Checked against the model on {plural(difference.images, 'image')}, in batches of 1 and 7: the same class for "
+            f"Exported: {self.path} ({figure(self.size_bytes / 1e6)} MB, {figure(self.parameters / 1e6)} M parameters, "
+            f"{arithmetic}{opset}, {len(about.class_names)} "
+            f"classes{f', {unseen} of them never seen' if unseen else ''})",
+            f"Checked with the model on {plural(difference.images, 'image')}, in batches of 1 and 7: same class for "
             f"{difference.agreement:.1%}, probabilities within {difference.probability:.1e}"
             + (f" (mean {difference.mean_probability:.1e})" if about.quantized else ""),
             f"One image takes {figure(self.latency_ms)} ms here (median of 30), PyTorch {figure(self.torch_latency_ms)} ms; "
@@ -78,7 +79,7 @@ class Exported:
 
 @dataclass(frozen=True)
 class ClassRow:
-    """One class in the table of scores; what is not known is None."""
+    """One class in the table of scores; unknown values are None."""
 
     name: str
     seen: bool
@@ -96,10 +97,10 @@ def write_model_card(
 
     Args:
         exported: The file.
-        datamodule: States source and licence of its data, if it knows them.
-        run: The run's directory; without a results.json in it the card says what is not known.
+        datamodule: The data, with its source and licence if known.
+        run: The run's directory; without a results.json the card has no scores.
         experience: The experience that the checkpoint is from.
-        one_view: The run's figures are of several views of each image, and the file predicts by one.
+        one_view: The run's figures use several views of each image, and the file predicts from one.
 
     Returns:
         The card's path, the file's with ``.md`` after it.
@@ -136,15 +137,15 @@ def card_text(
         datamodule: See ``write_model_card``.
         name: The run's.
         results: The run's; None: not recorded.
-        config: Its options, empty if they were not kept.
+        config: Its options; empty if unknown.
         experience: The experience that the checkpoint is from.
         trust: What ``test`` found about calibration and out-of-distribution images, for this experience.
         one_view: See ``write_model_card``.
     """
     if results is not None and experience >= len(results.experiences):
         raise CheckpointError(
-            f"results.json has {plural(len(results.experiences), 'experience')}, and the checkpoint is from experience {experience}: "
-            "they are not of one run. Move the checkpoint back to its run directory."
+            f"results.json has {plural(len(results.experiences), 'experience')}, but the checkpoint is from experience "
+            f"{experience}, so they belong to different runs. Move the checkpoint back to its run directory."
         )
     last = results is not None and experience == len(results.experiences) - 1
     scores = results.test if results is not None and last else None
@@ -220,14 +221,14 @@ def _class_rows(about: Description, results: Results | None, scores: Scores | No
 
 
 def _data_options(datamodule: StreamDataModule) -> list[str]:
-    """How images come from their files, by the datamodule's options of that; not where they lie."""
+    """The options of the datamodule that affect images, without paths."""
     kept = ("image_size", "train_transforms", "eval_transforms", "split", "seed", "crop_to_box", "context", "classes")
     found = init_args_of(datamodule, StreamDataModule)
     return [f"data.{key}: {found[key]}" for key in kept if found.get(key) is not None]
 
 
 def _training_options(config: Mapping[str, Any]) -> list[str]:
-    """What the network started from and how it was trained, by the run's options."""
+    """The options of initialisation and training."""
     model, trainer = config.get("model") or {}, config.get("trainer") or {}
     found = [f"model.{key}: {model[key]}" for key in ("pretrained", "base_epochs") if model.get(key) is not None]
     for key in ("strategy", "base_strategy", "optimizer", "base_optimizer", "lr_scheduler"):

@@ -24,14 +24,14 @@ LARGEST = 2**31 - 2**20
 
 
 def import_onnx() -> ModuleType:
-    """The package onnx; it and onnxscript, which torch's exporter needs, are optional and take seconds to import.
+    """The package onnx, which is optional like onnxscript, and takes seconds to import.
 
     Raises:
         ConfigError: One is not installed.
     """
     try:
         import onnx
-        import onnxscript  # noqa: F401 - torch's exporter imports it, and says less where it is missing
+        import onnxscript  # noqa: F401 - torch's exporter imports it, with a less clear error
     except ImportError as error:
         raise ConfigError(
             f"Exporting to ONNX needs the packages onnx, onnxscript and onnxruntime ({error}): pip install "
@@ -42,7 +42,7 @@ def import_onnx() -> ModuleType:
 
 
 def check_opset(opset: int) -> None:
-    """Refuse a version of ONNX's operators that cannot be written.
+    """Refuse an unsupported version of ONNX's operators.
 
     Raises:
         ConfigError: It is too low or too high.
@@ -55,7 +55,7 @@ def check_opset(opset: int) -> None:
 def make_onnx(module: ClassifierModule, image_size: int, opset: int) -> Any:
     """The classifier as an ``onnx.ModelProto``, without a description yet.
 
-    The graph is given ``image`` (N, 3, S, S) uint8 and gives what ``ClassifierModule`` does, by those names, for any N.
+    The input is ``image`` (N, 3, S, S) uint8 for any N, and the outputs are those of ``ClassifierModule``.
 
     Args:
         module: The classifier.
@@ -63,13 +63,14 @@ def make_onnx(module: ClassifierModule, image_size: int, opset: int) -> Any:
         opset: Version of ONNX's operators.
 
     Raises:
-        ConfigError: It is too large for one file, or ONNX lacks an operator, which is named with its module.
+        ConfigError: It is too large for one file, or ONNX lacks an operator; the message names it and its module.
     """
     onnx = import_onnx()
     weights = sum(tensor.nbytes for tensor in (*module.parameters(), *module.buffers()))
     if weights > LARGEST:
         raise ConfigError(
-            f"The weights take {weights / 1e9:.1f} GB, and one ONNX file holds 2.1 GB at most. Export to pt2, or a smaller backbone."
+            f"The weights take {weights / 1e9:.1f} GB, but an ONNX file can contain at most 2.1 GB. Export to pt2, or "
+            "use a smaller backbone."
         )
     program = trace(module, image_size)
     names = [name for name in OUTPUTS if module.linear_head or not name.startswith("head_")]
@@ -87,7 +88,7 @@ def write_onnx(proto: Any, description: Description, path: Path) -> None:
 
     Args:
         proto: The ``onnx.ModelProto``.
-        description: Goes into its metadata.
+        description: The description for its metadata.
         path: The file.
     """
     import_onnx().helper.set_model_props(proto, {KEY: description.to_json()})
@@ -113,12 +114,12 @@ def _converted(program: ExportedProgram, names: list[str], opset: int) -> Any:
         for logger, level in zip(chatty, before, strict=True):
             logger.setLevel(level)
     if made is None:
-        raise ConfigError("torch.onnx.export gave no model.")
+        raise ConfigError("torch.onnx.export returned no model.")
     return made.model_proto
 
 
 def _explained(error: BaseException, program: ExportedProgram) -> str:
-    """The operator that ONNX lacks, and the module that it is in."""
+    """The missing operator and its module."""
     cause: BaseException | None = error
     texts = []
     while cause is not None:
@@ -128,13 +129,15 @@ def _explained(error: BaseException, program: ExportedProgram) -> str:
     operator = re.search(r"OpOverload\(op='([\w.]+)'", text)
     node = re.search(r"translating node %(\w+)", text)
     place = module_of(program, node[1]) if node else ""
-    what = f"has no operator for {operator[1]}" if operator else f"cannot take it: {text.splitlines()[0][:300]}"
-    where = f", which the module {place} uses" if place else ""
-    return f"ONNX {what}{where}. Export to pt2, or export a run of another backbone or learning strategy."
+    what = (
+        f"has no operator for {operator[1]}" if operator else f"cannot export the network: {text.splitlines()[0][:300]}"
+    )
+    where = f", used in the module {place}" if place else ""
+    return f"ONNX {what}{where}. Export to pt2, or export a run with another backbone or learning strategy."
 
 
 def _name_batch(proto: Any) -> None:
-    """Call the number of images ``batch``, whatever the tracer called it."""
+    """Rename the number of images to ``batch``."""
     given = proto.graph.input[0].type.tensor_type.shape.dim[0].dim_param
     for value in (*proto.graph.input, *proto.graph.output, *proto.graph.value_info):
         for dimension in value.type.tensor_type.shape.dim:

@@ -12,15 +12,15 @@ from lightning_vision.exporting.onnx_file import LOWEST_OPSET, check_opset
 
 @dataclass
 class ExportOptions:
-    """The file that is written.
+    """Options of the exported file.
 
     Args:
         format: onnx (for ONNX Runtime, on phones, boards and servers), pt2 (torch.export), or pte (ExecuTorch).
-        output: The file. Default: export/<run name>.<format> in the run directory.
-        int8: Arithmetic in 8-bit integers, calibrated on training images; onnx only.
-        calibration_images: How many, drawn at random.
+        output: Path of the file. Default: export/<run name>.<format> in the run directory.
+        int8: Use arithmetic in 8-bit integers, calibrated on training images; onnx only.
+        calibration_images: Number of training images for the calibration, drawn at random.
         opset: Version of ONNX's operators.
-        check_images: Test images, spread over the test set, on which the file is compared with the model.
+        check_images: Number of test images, spread over the test set, for comparing the file with the model.
     """
 
     format: Name = "onnx"
@@ -31,10 +31,10 @@ class ExportOptions:
     check_images: int = 200
 
     def check(self) -> None:
-        """Refuse what cannot be done.
+        """Refuse invalid options.
 
         Raises:
-            ConfigError: An option, or two together.
+            ConfigError: An option or a combination is invalid.
         """
         for name, value in (
             ("calibration_images", self.calibration_images),
@@ -43,7 +43,9 @@ class ExportOptions:
             if value < 1:
                 raise ConfigError(f"--{name}: expected 1 or more, found {value}.")
         if self.int8 and self.format != "onnx":
-            raise ConfigError(f"--int8 is for onnx, found --format {self.format}. Give --format onnx, or leave it out.")
+            raise ConfigError(
+                f"--int8 needs --format onnx, found --format {self.format}. Use --format onnx, or omit --int8."
+            )
         if self.output is not None and Path(self.output).suffix != f".{self.format}":
             raise ConfigError(f"--output: expected a file that ends in .{self.format}, found {self.output}.")
         if self.format == "onnx":

@@ -18,22 +18,22 @@ BATCHES = (5, 11)
 
 
 def record_prediction(predict: Callable[[Tensor], Tensor], num_features: int, name: str) -> fx.GraphModule:
-    """Write down what a prediction does with its features; all that does not depend on them becomes a constant.
+    """Record the operators of a prediction; everything that does not depend on the features becomes a constant.
 
-    So a strategy may count, loop and choose by its own state as it likes, and what it needs to learn but not to predict is
-    left out. It is watched twice, with other features and another number of them: where an operator was given that number
-    it is given the number of rows, and if anything else differs the prediction is no fixed graph.
+    A strategy may therefore use its state in Python, and state that is not used for prediction is not exported. The
+    prediction is recorded twice, with other features and another number of them. Arguments equal to this number become
+    the number of rows; any other difference means that the prediction is not a fixed graph.
 
     Args:
         predict: From features (N, D) to logits (N, C).
         num_features: D.
-        name: Of the strategy, for messages.
+        name: Name of the strategy, for messages.
 
     Returns:
         A module from features (N, D) to logits (N, C), for any N.
 
     Raises:
-        ConfigError: The prediction is not made of tensor operators alone, or depends on its features in Python.
+        ConfigError: The prediction does not consist of tensor operators, or depends on its features in Python.
     """
     generator = torch.Generator().manual_seed(0)
     first, second = (_watch(predict, torch.rand(n, num_features, generator=generator), name) for n in BATCHES)
@@ -52,7 +52,7 @@ def _watch(predict: Callable[[Tensor], Tensor], features: Tensor, name: str) -> 
 
 
 class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own is not typed
-    """Notes each operator that is given something made of the features."""
+    """Record each operator that depends on the features."""
 
     def __init__(self, features: Tensor, name: str) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -63,7 +63,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's 
         self._made = {id(features)}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Run the operator, and note it if it depends on the features."""
+        """Run the operator, and record it if it depends on the features."""
         kwargs = kwargs or {}
         given = [value for value in tree_leaves((args, kwargs)) if isinstance(value, Tensor)]
         if not any(id(tensor) in self._made for tensor in given):
@@ -72,7 +72,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's 
             with self:
                 return _distances(args[0], args[1])
         if torch.Tag.data_dependent_output in func.tags or torch.Tag.dynamic_output_shape in func.tags:
-            raise _refusal(self.name, f"it looks at its features in Python ({func})")
+            raise _refusal(self.name, f"it reads its features in Python ({func})")
         written = [
             value
             for argument, value in zip(func._schema.arguments, args, strict=False)
@@ -94,10 +94,10 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's 
         """End the graph.
 
         Raises:
-            ConfigError: The logits do not come from the features by operators.
+            ConfigError: The logits are not computed from the features by operators.
         """
         if id(logits) not in self._made:
-            raise _refusal(self.name, "its logits are not made of its features by PyTorch's operators")
+            raise _refusal(self.name, "its logits are not computed from its features by PyTorch operators")
         self.graph.output(self._nodes[id(logits)])
 
     def _note(self, tensor: Tensor, node: fx.Node) -> None:
@@ -117,7 +117,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's 
 
 
 def _distances(one: Tensor, two: Tensor) -> Tensor:
-    """Euclidean distances (N, C) of (N, D) and (C, D), by operators that ONNX has: it has none for ``torch.cdist``."""
+    """Euclidean distances (N, C) of (N, D) and (C, D), because ONNX has no operator for ``torch.cdist``."""
     return (one[:, None] - two).square().sum(dim=2).sqrt()
 
 
@@ -131,7 +131,7 @@ def _release_batch(first: _Recorder, second: _Recorder, name: str) -> None:
     same = [(node.op, node.target) for node in nodes] == [(node.op, node.target) for node in others]
     pairs = zip(first.constants.buffers(), second.constants.buffers(), strict=False)
     if not same or not all(one.shape == two.shape and torch.equal(one, two) for one, two in pairs):
-        raise _refusal(name, "what it does depends on its features or on their number")
+        raise _refusal(name, "its operations depend on the features or on their number")
     matching = dict(zip(others, nodes, strict=True))
     features = nodes[0]
     with first.graph.inserting_after(features):
@@ -147,7 +147,7 @@ def _release_batch(first: _Recorder, second: _Recorder, name: str) -> None:
         if type(one) is int and type(two) is int and one * BATCHES[1] == two * BATCHES[0]:
             with first.graph.inserting_after(rows):
                 return rows if one == BATCHES[0] else first.graph.call_function(mul, (rows, one // BATCHES[0]))
-        raise _refusal(name, f"what it does depends on its features ({one} and {two} for other ones)")
+        raise _refusal(name, f"its operations depend on the features ({one} and {two} for other ones)")
 
     for node, other in zip(nodes, others, strict=True):
         node.args = released(node.args, other.args)

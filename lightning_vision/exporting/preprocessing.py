@@ -1,4 +1,4 @@
-"""What happens to an image before the network, as a list that programs without torch can follow."""
+"""The preprocessing of images as a list of operations for programs without torch."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from lightning_vision.errors import ConfigError
 
 Operation = dict[str, Any]
 KNOWN = (
-    "Resize (to one size or to height and width, bilinear, antialias), CenterCrop (to a square) and Identity, which the presets "
-    "resize, center_crop and fixres_test are made of"
+    "Resize (to one size or to height and width, bilinear, antialias), CenterCrop (to a square) and Identity, as used "
+    "by the presets resize, center_crop and fixres_test"
 )
 
 
@@ -21,23 +21,24 @@ def describe_preprocessing(transform: nn.Module, image_size: int) -> list[Operat
     """The evaluation transform as operations, in order.
 
     Args:
-        transform: Of the datamodule.
-        image_size: S, the side that images must have in the end.
+        transform: The evaluation transform.
+        image_size: S, the final side of images.
 
     Returns:
         ``{"op": "resize_shorter", "size": n}``, ``{"op": "resize", "height": h, "width": w}`` and
         ``{"op": "center_crop", "size": n}``, all in pixels; resizing is bilinear with antialias.
 
     Raises:
-        ConfigError: It holds another transform, or what it gives need not be S x S.
+        ConfigError: It contains another transform, or its output may not be S x S.
     """
     operations = [_described(step) for step in _steps(transform) if not isinstance(step, v2.Identity)]
     square = {"size": image_size}, {"height": image_size, "width": image_size}
     last = {key: value for key, value in operations[-1].items() if key != "op"} if operations else square[0]
     if last not in square or (operations and operations[-1]["op"] == "resize_shorter"):
         raise ConfigError(
-            f"data.eval_transforms: expected images of {image_size} x {image_size} pixels in the end, found {operations[-1]} as "
-            "the last step. End with CenterCrop or a Resize to height and width of data.image_size."
+            f"data.eval_transforms: expected images of {image_size} x {image_size} pixels at the end, found "
+            f"{operations[-1]} as the last step. End with CenterCrop or a Resize to height and width of "
+            "data.image_size."
         )
     return operations
 
@@ -59,8 +60,8 @@ def _described(step: Any) -> Operation:
     if type(step) is v2.CenterCrop and len(set(step.size)) == 1:
         return {"op": "center_crop", "size": int(step.size[0])}
     raise ConfigError(
-        f"data.eval_transforms: an exported classifier can say {KNOWN}; found {step}. A program that uses the file could not "
-        "prepare images so. Export with other data.eval_transforms, and look at the scores with these."
+        f"data.eval_transforms: an exported classifier supports only {KNOWN}; found {step}. Export with other "
+        "data.eval_transforms, and check the scores with them."
     )
 
 

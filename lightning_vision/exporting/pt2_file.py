@@ -23,11 +23,11 @@ HARMLESS = "tensor_"
 
 
 def write_pt2(program: ExportedProgram, description: Description, path: Path) -> None:
-    """Write the file, with its description and the digest of all that is in it.
+    """Write the file with its description and the digest of its content.
 
     Args:
         program: The classifier.
-        description: Goes into the archive as ``extra/lightning_vision.json``.
+        description: The content of ``extra/lightning_vision.json`` in the archive.
         path: The file.
     """
     torch.export.save(program, path)
@@ -36,9 +36,9 @@ def write_pt2(program: ExportedProgram, description: Description, path: Path) ->
 
 
 def load_pt2(path: str | Path) -> tuple[ExportedProgram, dict[str, Any]]:
-    """Read a classifier that ``export --format pt2`` wrote. A file that could run code of its own is not read.
+    """Load a classifier of ``export --format pt2``. Files that could contain code are refused.
 
-    ``program.module()(image)`` takes uint8 (N, 3, S, S) and gives the outputs by name.
+    ``program.module()(image)`` takes uint8 (N, 3, S, S) and returns the outputs by name.
 
     Args:
         path: The file.
@@ -51,7 +51,7 @@ def load_pt2(path: str | Path) -> tuple[ExportedProgram, dict[str, Any]]:
     """
     path = Path(path)
     if not path.is_file():
-        raise CheckpointError(f"Expected an exported classifier, found nothing at {path}.")
+        raise CheckpointError(f"Expected an exported classifier at {path}, which does not exist.")
     try:
         with zipfile.ZipFile(path) as archive:
             (extra,) = [name for name in archive.namelist() if name.endswith(f"/extra/{EXTRA}")]
@@ -65,12 +65,12 @@ def load_pt2(path: str | Path) -> tuple[ExportedProgram, dict[str, Any]]:
         ) from error
     if schema != SCHEMA:
         raise CheckpointError(
-            f"{path} was written by lightning_vision {facts.get(KEY)}, which describes files by schema {schema}; this version "
-            f"reads schema {SCHEMA}. Install a newer lightning_vision, or export it again."
+            f"{path} was written by lightning_vision {facts.get(KEY)}, with schema {schema}; this version reads schema "
+            f"{SCHEMA}. Install a newer lightning_vision, or export it again."
         )
     if _digest(path, text.replace(digest, PLACEHOLDER)) != digest:
         raise CheckpointError(
-            f"{path} was altered since it was exported: its content does not have the digest that it states. Export it again."
+            f"{path} was altered after the export: its content does not match its digest. Export it again."
         )
     return torch.export.load(path), facts
 
@@ -87,10 +87,10 @@ def _digest(path: Path, description: str) -> str:
 
 
 def _refuse_code(archive: zipfile.ZipFile, path: Path) -> None:
-    """Look for entries that torch.export.load would unpickle or run.
+    """Refuse entries that torch.export.load would unpickle or run.
 
     Raises:
-        CheckpointError: There are.
+        CheckpointError: There are such entries.
     """
     suspicious = []
     for name in archive.namelist():
@@ -106,9 +106,10 @@ def _refuse_code(archive: zipfile.ZipFile, path: Path) -> None:
         elif "/data/sample_inputs/" in name:
             try:
                 torch.load(io.BytesIO(archive.read(name)), weights_only=True)
-            except Exception:  # whatever it is, torch.export.load would go on to unpickle it
+            except Exception:  # in any case, torch.export.load would unpickle it
                 suspicious.append(name)
     if suspicious:
         raise CheckpointError(
-            f"{path} holds more than tensors and a graph, which could be code, so it was not loaded: {', '.join(suspicious[:5])}."
+            f"{path} contains more than tensors and a graph, which could be code, so it was not loaded: "
+            f"{', '.join(suspicious[:5])}."
         )

@@ -28,18 +28,18 @@ class _WithoutHead(nn.Module):
 
 
 def write_pte(module: ClassifierModule, description: Description, path: Path) -> None:
-    """Write the file, its convolutions and products given to XNNPACK.
+    """Write the file, with convolutions and products delegated to XNNPACK.
 
     Its method ``forward`` takes uint8 (N, 3, S, S) and gives logits (N, C) and features (N, D). The description is what the
     method ``lightning_vision`` gives, as bytes (uint8); ``head_weight`` (C, D) and ``head_bias`` (C,) those of a linear head.
 
     Args:
         module: The classifier.
-        description: Goes into the file.
+        description: The description for the file.
         path: The file.
 
     Raises:
-        ConfigError: ExecuTorch is not installed, or cannot take the network.
+        ConfigError: ExecuTorch is not installed, or cannot export the network.
     """
     exir, partitioner = _import_executorch()
     constants: dict[str, Any] = {KEY: torch.tensor(list(description.to_json().encode()), dtype=torch.uint8)}
@@ -52,13 +52,14 @@ def write_pte(module: ClassifierModule, description: Description, path: Path) ->
     except Exception as error:  # its errors have no class in common
         reason = " ".join(str(error).split())[:400]
         raise ConfigError(
-            f"ExecuTorch cannot take {description.backbone} with {description.strategy}: {reason} Export to onnx or pt2."
+            f"ExecuTorch cannot export {description.backbone} with {description.strategy}: {reason} Export to onnx or "
+            "pt2."
         ) from error
     path.write_bytes(content)
 
 
 def run_pte(path: Path) -> Any:
-    """The file's ``forward`` in ExecuTorch's own runtime: from uint8 (N, 3, S, S) to [logits, features].
+    """The file's ``forward`` in ExecuTorch's runtime: from uint8 (N, 3, S, S) to [logits, features].
 
     Raises:
         ConfigError: ExecuTorch is not installed.
@@ -76,6 +77,7 @@ def _import_executorch() -> tuple[Any, Any]:
         from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
     except ImportError as error:
         raise ConfigError(
-            f"--format pte needs ExecuTorch ({error}): pip install 'lightning_vision[executorch]'. onnx and pt2 do without."
+            f"--format pte needs ExecuTorch ({error}): pip install 'lightning_vision[executorch]'. onnx and pt2 do not "
+            "need it."
         ) from error
     return exir, XnnpackPartitioner

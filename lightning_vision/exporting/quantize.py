@@ -18,14 +18,14 @@ PRODUCTS = ("Conv", "MatMul", "Gemm")
 BETWEEN = ("Add", "Mul", "Relu", "Clip", "Sigmoid", "AveragePool", "GlobalAveragePool", "MaxPool")
 """What stands between products in convolutional networks: left in float, each would cost a conversion there and back."""
 NORMALISATION = frozenset({"scale", "shift"})
-"""Constants of the first operators, whose input is in 8 bits already."""
+"""Constants of the first operators, whose input already has 8 bits."""
 
 
 def quantize(proto: Any, images: Sequence[npt.NDArray[np.uint8]]) -> Any:
     """The same classifier with the backbone's arithmetic in 8-bit integers ("static", in ONNX's QDQ format).
 
     Each tensor's range is the one that it has on the calibration images; weights have a range for each output channel.
-    Normalisation and the prediction itself stay in float32: they cost little, and a head that goes on learning needs it.
+    Normalisation and prediction stay in float32: they cost little, and a head that continues to learn needs it.
     In transformers only the products are in integers: their normalisation layers have outliers that a range of 256 steps
     cannot hold.
 
@@ -58,7 +58,7 @@ def quantize(proto: Any, images: Sequence[npt.NDArray[np.uint8]]) -> Any:
 
 
 def _names_before(proto: Any, output: str) -> list[str]:
-    """The operators that a value is made by, but for the normalisation of images."""
+    """The operators that compute a value, without the normalisation of images."""
     wanted, names = {output}, []
     for node in reversed(proto.graph.node):
         if wanted.intersection(node.output):
@@ -87,7 +87,7 @@ def _reader(images: Sequence[npt.NDArray[np.uint8]]) -> Any:
 
 @contextmanager
 def _without_advice() -> Iterator[None]:
-    """Without the package's warnings, which go to the root logger and are about steps that torch's exporter has taken."""
+    """Suppress the package's warnings to the root logger, which concern steps that torch's exporter has done."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

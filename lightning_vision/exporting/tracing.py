@@ -1,4 +1,4 @@
-"""The classifier as a program of torch.export, which every format is made of."""
+"""The classifier as a program of torch.export, the source of every format."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def trace(module: nn.Module, image_size: int) -> ExportedProgram:
         image_size: S.
 
     Raises:
-        ConfigError: The network does something that cannot be written as a graph.
+        ConfigError: The network cannot be exported as a graph.
     """
     example = torch.zeros(
         2, 3, image_size, image_size, dtype=torch.uint8
@@ -33,8 +33,9 @@ def trace(module: nn.Module, image_size: int) -> ExportedProgram:
     except Exception as error:  # what a tracer cannot follow ends in errors of any class
         place = _where(error, module)
         raise ConfigError(
-            f"torch.export cannot write this network as a graph for any number of images: {_in_short(error)}"
-            f"{f' It happened in the module {place}.' if place else ''} Export a run of another backbone."
+            "torch.export cannot export this network as a graph for any number of images: "
+            f"{_in_short(error)}{f' It happened in the module {place}.' if place else ''} Export a run with another "
+            "backbone."
         ) from error
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)

@@ -1,4 +1,4 @@
-"""Recipes: ways of training that any gradient strategy can take, one a file. docs/recipes.md shows how."""
+"""Recipes: training techniques for any gradient strategy, one per file. See docs/recipes.md."""
 
 from lightning_vision.explanation.panel import ExplainPanel
 from lightning_vision.recipes.cam_blur import CamBlur

@@ -1,4 +1,4 @@
-"""Images of which a region is blurred before anything else is done to them."""
+"""Images with a region that is blurred before any other transform."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ NARROW = 4.0
 
 
 class BlurredImages:
-    """The images of a source, some of them blurred in part.
+    """The images of a source, some of them with a blurred region.
 
     Args:
         source: Opens the image of a row.
-        rows: (n,) which are blurred.
-        masks: (n, m, m) uint8, where: 255 blurred, 0 as it is; each is stretched over the whole image.
-        sigma: Of the blur, as a share of the image's shorter side.
+        rows: (n,) rows of the blurred images.
+        masks: (n, m, m) uint8, 255 for blurred and 0 for unchanged; each mask is resized to its image.
+        sigma: Standard deviation of the blur, as a share of the image's shorter side.
     """
 
     def __init__(self, source: ImageSource, rows: Rows, masks: Tensor, sigma: float) -> None:
@@ -50,12 +50,12 @@ class BlurredImages:
 
 
 class BlurredImage:
-    """An image that is blurred under a mask. Of a region no more is decoded, and blurred, than is asked for.
+    """An image that is blurred under a mask. Only the requested region is decoded and blurred.
 
     Args:
-        image: The sharp one.
+        image: The original image.
         mask: (m, m) uint8; see ``BlurredImages``.
-        sigma: Likewise.
+        sigma: See ``BlurredImages``.
     """
 
     def __init__(self, image: SourceImage, mask: Tensor, sigma: float) -> None:

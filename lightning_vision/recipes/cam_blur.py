@@ -1,4 +1,4 @@
-"""Blur in training what the network looked at when it was wrong."""
+"""Blur the regions that led to errors, and continue training."""
 
 from __future__ import annotations
 
@@ -37,21 +37,21 @@ SIDE = 32
 
 
 class CamBlur(Recipe):
-    """Trains on with those regions blurred that the network leans on in its errors.
+    """Continue training with those regions blurred that led to errors.
 
-    Each experience ends with a stage of its own. Before it the learner predicts its training images with the evaluation
-    transform; for those that it gets wrong a class-activation map of the predicted class, of the whole image, says what
-    it looked at. Where the map is at ``threshold`` or above the image is blurred, from now on and before any other
-    transform, so that the right class must be learned from the rest. A network that gets all its training images right
-    learns nothing new from this, and is told so.
+    Each experience ends with an additional stage. Before this stage the strategy predicts its training images with the
+    evaluation transform. For each misclassified image, a class-activation map of the predicted class for the whole
+    image shows which region led to the error. The image is blurred where the map is at least ``threshold``, before any
+    other transform, so the correct class must be learned from the rest. If all training images are correctly
+    classified, the stage has no effect, and a message is printed.
 
     Args:
-        epochs: Of that stage.
-        method: Which map: GradCAM or another one that ``explain`` knows.
-        threshold: From which value of the map on, 0 to 1, a region is blurred.
+        epochs: Number of epochs of this stage.
+        method: Method of the maps: GradCAM or another method of ``explain``.
+        threshold: Value of the map, from 0 to 1, from which a region is blurred.
         sigma: Width of the blur, as a share of the image's shorter side.
-        most: Images that are blurred: those with the surest errors.
-        layer: Whose activations are mapped; None: the last that has places.
+        most: Maximum number of blurred images; the most confident errors are used.
+        layer: Name of the target layer. None: the last layer with spatial positions.
 
     Raises:
         ConfigError: An option is out of range.
@@ -70,8 +70,8 @@ class CamBlur(Recipe):
     ) -> None:
         for name, value, right in (
             ("epochs: expected 1 or more", epochs, epochs >= 1),
-            ("threshold: expected a number above 0, up to 1", threshold, 0 < threshold <= 1),
-            ("sigma: expected a number above 0, up to 1", sigma, 0 < sigma <= 1),
+            ("threshold: expected a number above 0 and at most 1", threshold, 0 < threshold <= 1),
+            ("sigma: expected a number above 0 and at most 1", sigma, 0 < sigma <= 1),
             ("most: expected 1 or more", most, most >= 1),
         ):
             if not right:
@@ -101,7 +101,7 @@ class CamBlur(Recipe):
     # ---- what is blurred -------------------------------------------------------------------------------------------
 
     def before_stage(self, moment: Moment) -> None:
-        """Find the errors and what they lean on; a stage that is gone on with has both in its checkpoint."""
+        """Find the errors and their regions; a resumed stage has both in its checkpoint."""
         self._active = moment.stage is not None and PART in moment.stage.part.split(", ")
         self._forget()
         if not self._active or moment.resumed:
@@ -110,16 +110,16 @@ class CamBlur(Recipe):
         predicted, confidence = self._predictions(moment, rows)
         wrong = np.flatnonzero(predicted != moment.datamodule.samples["label"].to_numpy()[rows])
         if len(wrong) == 0:
-            self._told = f"CamBlur found no error among {plural(len(rows), 'training image')}, and nothing to blur."
+            self._told = f"CamBlur found no error among {plural(len(rows), 'training image')}, and blurs nothing."
             return
         taken = wrong[np.argsort(-confidence[wrong], kind="stable")[: self.most]]
         masks = self._regions(moment, rows[taken], predicted[taken])
         seen = (masks > 0).flatten(1).any(dim=1)  # a map may be empty
         self.rows, self.masks = torch.from_numpy(rows[taken])[seen], masks[seen]
         share = float((self.masks > 0).float().mean()) if len(self.masks) else 0.0
-        which = "" if len(wrong) <= self.most else " of the surest"
+        which = "" if len(wrong) <= self.most else " (the most confident errors)"
         self._told = (
-            f"CamBlur: {len(wrong)} of {len(rows)} training images are misclassified; in {len(self.rows)}{which} of them "
+            f"CamBlur: {len(wrong)} of {len(rows)} training images are misclassified; in {len(self.rows)} of them{which} "
             f"{share:.0%} of the area was blurred."
         )
 
@@ -170,10 +170,10 @@ class CamBlur(Recipe):
             moment.note(f"after experience {moment.experience.index}: {told}")
 
     def state_dict(self) -> dict[str, Any]:
-        """What is blurred, so that a run that goes on blurs the same."""
+        """The blurred rows and masks, so that a resumed run blurs the same regions."""
         return {"rows": self.rows, "masks": self.masks, "told": self._told}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on with it."""
+        """Restore them."""
         self.rows, self.masks = state_dict["rows"].cpu(), state_dict["masks"].cpu()
         self._told = state_dict["told"]

@@ -1,4 +1,4 @@
-"""Showing again what was got wrong."""
+"""Repeat misclassified training images."""
 
 from __future__ import annotations
 
@@ -39,16 +39,16 @@ def with_errors(rows: Rows, errors: Rows, cap: float, generator: np.random.Gener
 
 
 class ErrorReplay(Recipe):
-    """Training images that were got wrong are shown twice in the next epoch (cf. hard examples, arXiv 1604.03540).
+    """Show misclassified training images twice in the next epoch (cf. hard examples, arXiv 1604.03540).
 
-    An image is wrong if the largest of its first logits in training, augmented and with dropout as it was, is another
-    class than its label's (of mixed images, the one that they began with); one that was shown twice, if it was so
-    either time. An epoch keeps its length: what is repeated, at most ``cap`` of an epoch, takes the places of images that
-    were right, drawn anew each time. The first epoch of a stage shows all alike. Images out of a strategy's memory
-    are left out of account. It works on images and on the features of a frozen backbone.
+    An image is misclassified if the largest of its logits in training, with augmentation and dropout, is not that of
+    its label (for mixed images, the first label). An image that was shown twice is misclassified if one of the two
+    predictions was wrong. The length of an epoch does not change: repeated images, at most the share ``cap``, replace
+    correctly classified images, which are drawn anew each time. The first epoch of a stage shows all images once.
+    Images from a strategy's memory are not counted. The recipe works on images and on cached features.
 
     Args:
-        cap: The largest share of an epoch that is shown a second time, above 0 and at most 1.
+        cap: Maximum share of an epoch that is repeated, above 0 and at most 1.
     """
 
     def __init__(self, cap: float = 0.25) -> None:
@@ -83,8 +83,8 @@ class ErrorReplay(Recipe):
         model = _classifier(pl_module)
         if model.figures.correct is None:
             raise TrainingError(
-                f"ErrorReplay cannot tell what {type(model.learner).__name__} gets wrong: its loss makes no logits of the "
-                "batch by network.head. Leave out the recipe, or use another learning strategy."
+                f"ErrorReplay cannot find the errors of {type(model.learner).__name__}, because its loss does not "
+                "compute the logits of the batch with network.head. Omit the recipe, or use another learning strategy."
             )
         self._wrong.scatter_add_(0, batch["index"], (~model.figures.correct & batch["valid"]).int())
 
@@ -99,7 +99,7 @@ class ErrorReplay(Recipe):
         checkpoint["lightning_vision_errors"] = {"errors": errors, "so_far": self._gathered(pl_module).cpu()}
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Go on with them; what all had found so far goes on with the first process."""
+        """Restore them; the first process gets what all processes had found."""
         kept = checkpoint["lightning_vision_errors"]
         self._errors = kept["errors"].numpy()
         if pl_module.global_rank == 0:

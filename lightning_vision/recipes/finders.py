@@ -1,4 +1,4 @@
-"""A learning rate and a batch size that are looked for before each stage."""
+"""Find a learning rate and a batch size before each stage."""
 
 from __future__ import annotations
 
@@ -50,18 +50,18 @@ def steepest_descent(rates: Sequence[float], losses: Sequence[float], skip_first
 class LearningRateFinder(Recipe):
     """Train each stage with the learning rate at which a trial's loss falls fastest (range test, arXiv 1506.01186).
 
-    Before a stage Lightning's Tuner trains some steps with a rate that grows exponentially; the rate where the smoothed
-    loss falls fastest (``steepest_descent``) is that of the stage. Then all is as it was before: weights, statistics, strategy, random numbers.
-    The rate stands in for the optimizer's own: of its first group, the others keep their proportion to it, in the
-    trial too. It is in the run's record. The trial's time, energy and images count as learning.
+    Before a stage, Lightning's Tuner trains some steps with an exponentially increasing rate. The stage uses the rate
+    at which the smoothed loss falls fastest (``steepest_descent``). Weights, statistics, strategy and random state are
+    restored after the trial. The rate replaces that of the optimizer's first group; other groups keep their ratio to
+    it, also in the trial. It is saved in the run's record. Time, energy and images of the trial count as learning.
 
-    Where the loss stops being a number, or grows too soon for any descent to be seen, the trial is made again up to a
-    tenth of the rate that it had reached.
+    If the loss is not finite, or increases too early to show a descent, the trial is repeated up to a tenth of the rate
+    that it had reached.
 
     Args:
-        lowest: The rate that the trial begins with.
-        highest: The rate that it ends with, if the loss does not grow to four times its smallest before.
-        steps: Of the trial, at least 20.
+        lowest: First rate of the trial.
+        highest: Last rate of the trial, unless the loss exceeds four times its minimum before.
+        steps: Number of steps of the trial, at least 20.
     """
 
     def __init__(self, lowest: float = 1e-6, highest: float = 1.0, steps: int = 100) -> None:
@@ -73,7 +73,7 @@ class LearningRateFinder(Recipe):
         self._model: ContinualClassifier | None = None
 
     def before_stage(self, moment: Moment) -> None:
-        """Look for the rate; a stage that is gone on with has it already.
+        """Find the rate; a resumed stage has it already.
 
         Raises:
             ConfigError: There are several processes.
@@ -86,8 +86,8 @@ class LearningRateFinder(Recipe):
         moment.model.found_learning_rate = found
         if found is None:
             print_notice(
-                f"LearningRateFinder{_place(moment)}: there is no telling a rate between {self.lowest:g} and {self.highest:g}; the "
-                "optimizer's own stays."
+                f"LearningRateFinder{_place(moment)}: no suitable learning rate between {self.lowest:g} and "
+                f"{self.highest:g}; the optimizer's own is used."
             )
         else:
             print_notice(f"LearningRateFinder{_place(moment)}: a learning rate of {found:.3g}.")
@@ -128,17 +128,17 @@ class LearningRateFinder(Recipe):
 
 
 class BatchSizeFinder(Recipe):
-    """Train each stage with the largest batches that the device's memory takes, by Lightning's Tuner.
+    """Train each stage with the largest batches that fit into the device's memory, by Lightning's Tuner.
 
-    It begins with ``data.batch_size``, doubles it for as long as a few steps of training succeed, and halves it if they do
-    not from the start. Then all is as it was before: weights, statistics, strategy, random numbers. The size is in the
-    run's record, and holds for the experience's evaluation too. The learning rate is not changed with it: list
+    The trial starts with ``data.batch_size``, doubles it while a few training steps succeed, and halves it if the first
+    ones fail. Weights, statistics, strategy and random state are restored after the trial. The size is saved in the
+    run's record and also used for the evaluation of the experience. The learning rate does not change with it: list
     ``LearningRateFinder`` after this recipe.
 
     Args:
-        mode: power: doubled only. binsearch: then halfway between what succeeded and what did not, and less 5 %.
-        steps: Of training, with each size.
-        largest: The most that is tried; a batch larger than the training data of a stage is not tried either.
+        mode: power only doubles the size. binsearch then bisects between success and failure, and subtracts 5 %.
+        steps: Number of training steps with each size.
+        largest: Maximum size to try. Batches larger than the training data of a stage are not tried either.
     """
 
     def __init__(self, mode: Literal["power", "binsearch"] = "power", steps: int = 3, largest: int = 1024) -> None:
@@ -159,7 +159,7 @@ class BatchSizeFinder(Recipe):
             )
 
     def before_stage(self, moment: Moment) -> None:
-        """Look for the size; a stage that is gone on with has it already.
+        """Find the size; a resumed stage has it already.
 
         Raises:
             ConfigError: There are several processes.
@@ -184,13 +184,13 @@ class BatchSizeFinder(Recipe):
             )
         if not found:
             raise TrainingError(
-                "BatchSizeFinder: not even one image fits into the memory. Use a smaller data.image_size."
+                "BatchSizeFinder: a single image does not fit into memory. Use a smaller data.image_size."
             )
         moment.datamodule.batch_size = found
-        print_notice(f"BatchSizeFinder{_place(moment)}: {found} images a batch.")
+        print_notice(f"BatchSizeFinder{_place(moment)}: {found} images per batch.")
 
     def after_experience(self, moment: Moment) -> None:
-        """What was asked for holds again: a run that is gone on with begins the next experience with it too."""
+        """Restore the configured size, with which a resumed run starts the next experience too."""
         moment.datamodule.batch_size = self._configured
 
     def state_dict(self) -> dict[str, Any]:
@@ -208,8 +208,8 @@ def _refuse_several(recipe: Recipe, moment: Moment, option: str) -> None:
     if moment.world_size > 1:
         name = type(recipe).__name__
         raise ConfigError(
-            f"{name} looks with one process, found {moment.world_size}. Run it with trainer.devices=1 and give what it finds as "
-            f"{option} to a run without it."
+            f"{name} needs one process, found {moment.world_size}. Run it with trainer.devices=1, and pass the result "
+            f"as {option} to a run without it."
         )
 
 

@@ -1,4 +1,4 @@
-"""Train on small images, test on larger ones, then fit what lies between to the larger ones."""
+"""Train at a smaller size than in testing, then fine-tune the end of the network at the test size (FixRes)."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ BatchNorm = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d | nn.SyncBatchNorm
 
 
 class FixRes(Recipe):
-    """Trains at one size and tests at another (``data.image_size``), to which the end of the network is fitted.
+    """Train at one size and test at another (``data.image_size``), at which the end of the network is fine-tuned.
 
-    RandomResizedCrop shows things larger in training than the centre crop does in testing. Testing on larger images
-    makes them equally large again, but moves the statistics of what the classifier is given. So each experience ends with
-    a stage of its own, at the test size and with the test transform, which trains the classifier and the last batch norm
-    of the backbone (its weights and its running statistics) alone. Touvron et al., "Fixing the train-test resolution
-    discrepancy", arXiv 1906.06423.
+    RandomResizedCrop makes objects appear larger in training than a center crop does in testing. Testing on larger
+    images compensates for this, but changes the statistics of the classifier's input. Each experience therefore ends
+    with a stage at the test size and with the test transform, which trains only the classifier and the last batch norm
+    of the backbone (weights and running statistics). Touvron et al., "Fixing the train-test resolution discrepancy",
+    arXiv 1906.06423.
 
-    A stage trains nothing that the learner itself would not: where it leaves the backbone as it is, or the backbone has no
-    batch norm, it trains the classifier alone, and says so.
+    The stage trains only what the strategy trains. If the strategy freezes the backbone, or the backbone has no batch
+    norm, the stage trains only the classifier and prints a message.
 
     Args:
-        train_size: Side of the training images, in pixels, to which ``data.train_transforms`` are scaled. The paper tests
-            at 1.15 to 1.7 times this size. Default: 4/5 of ``data.image_size``, so 1.25 times.
-        epochs: Of the last stage; 0: the network is tested as it is.
-        learning_rate: Of the last stage; None: the optimizer's own.
+        train_size: Side of the training images in pixels, to which ``data.train_transforms`` are scaled. The paper
+            tests at 1.15 to 1.7 times this size. Default: 4/5 of ``data.image_size``, a factor of 1.25.
+        epochs: Number of epochs of the last stage; 0 omits it.
+        learning_rate: Learning rate of the last stage. None: that of the optimizer.
 
     Raises:
         ConfigError: An option is out of range.
@@ -45,7 +45,7 @@ class FixRes(Recipe):
 
     def __init__(self, train_size: int | None = None, epochs: int = 5, learning_rate: float | None = None) -> None:
         if train_size is not None and train_size < 1:
-            raise ConfigError(f"FixRes.train_size: expected pixels from 1 on, found {train_size}.")
+            raise ConfigError(f"FixRes.train_size: expected at least 1 pixel, found {train_size}.")
         if epochs < 0:
             raise ConfigError(f"FixRes.epochs: expected 0 or more, found {epochs}.")
         if learning_rate is not None and learning_rate <= 0:
@@ -84,8 +84,8 @@ class FixRes(Recipe):
         chosen = [group for group in chosen if group["params"]]
         if not chosen:
             raise ConfigError(
-                "FixRes fits the classifier and the last batch norm to the test size, and the learning strategy trains neither: "
-                "leave out one of the two, or set FixRes.epochs to 0."
+                "FixRes fine-tunes the classifier and the last batch norm at the test size, but the learning strategy "
+                "trains neither. Omit the recipe, use another strategy, or set FixRes.epochs to 0."
             )
         trained = {id(p) for group in chosen for p in group["params"]}
         self._classifier_alone = norm is None or not trained & {id(p) for p in norm.parameters()}
@@ -101,16 +101,17 @@ class FixRes(Recipe):
         alone, self._classifier_alone = self._classifier_alone, False
         if alone and moment.experience.index <= 1:
             moment.note(
-                f"after experience {moment.experience.index}: FixRes fitted the classifier alone to images of "
-                f"{moment.datamodule.image_size} pixels: no batch norm of {moment.model.network.facts.name} is trained here."
+                f"after experience {moment.experience.index}: FixRes fine-tuned only the classifier at "
+                f"{moment.datamodule.image_size} pixels, because no batch norm of {moment.model.network.facts.name} is "
+                "trained."
             )
 
     def state_dict(self) -> dict[str, Any]:
-        """What is told at the experience's end."""
+        """Messages for the end of the experience."""
         return {"classifier_alone": self._classifier_alone}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on with it."""
+        """Restore it."""
         self._classifier_alone = state_dict["classifier_alone"]
 
 

@@ -17,20 +17,21 @@ PART = re.compile(r"unfreezing (\d+) of (\d+)")
 
 
 class GradualUnfreezing(Recipe):
-    """The head is trained first, then the backbone's last layers with it, and at last all (arXiv 1801.06146).
+    """Train the head first, then also the last layers of the backbone, and finally all layers (arXiv 1801.06146).
 
-    Each stage of the learning strategy is cut into parts. Part k of n trains the head and the last (k - 1) / (n - 1) of
-    timm's layer groups, and of those nothing but what the strategy itself trains; what is frozen keeps its running
-    statistics too. Each part has a Trainer, an optimizer and a scheduler of its own: parameters that are unfrozen once
-    several processes share a network would never exchange their gradients.
+    Each stage of the learning strategy is divided into parts. Part k of n trains the head and the last (k - 1) / (n -
+    1) of timm's layer groups, as far as the strategy trains them. Frozen layers keep their running statistics. Each
+    part has its own Trainer, optimizer and scheduler, because DDP does not reduce gradients of parameters that are
+    unfrozen after wrapping.
 
     Differences from the paper:
-        - It unfreezes one layer group an epoch; here the groups are dealt out to the parts, and epochs to each.
-        - Its slanted triangular and discriminative rates are options of their own (``LayerDecay``, ``lr_scheduler``).
+        - It unfreezes one layer group per epoch; here groups and epochs are divided into parts.
+        - Its slanted triangular and discriminative rates are separate options (``LayerDecay``, ``lr_scheduler``).
 
     Args:
-        parts: Into how many parts a stage is cut, from 2 on.
-        epochs: Epochs of each part. None: those of the stage are dealt out evenly, the later parts taking what is over.
+        parts: Number of parts of a stage, at least 2.
+        epochs: Epochs of each part. None: an even division of the stage's epochs, with the remainder in the later
+            parts.
     """
 
     def __init__(self, parts: int = 4, epochs: list[int] | None = None) -> None:
@@ -38,8 +39,8 @@ class GradualUnfreezing(Recipe):
             raise ConfigError(f"GradualUnfreezing.parts: expected at least 2, found {parts}.")
         if epochs is not None and (len(epochs) != parts or min(epochs) < 1):
             raise ConfigError(
-                f"GradualUnfreezing.epochs: expected {parts} numbers from 1 on, one a part, found {epochs}. "
-                "Change epochs or parts."
+                f"GradualUnfreezing.epochs: expected {parts} numbers, at least 1 for each part, found {epochs}. Change "
+                "epochs or parts."
             )
         self.parts, self.epochs = parts, epochs
 
@@ -61,8 +62,8 @@ class GradualUnfreezing(Recipe):
         if epochs is None:
             if total < self.parts:
                 raise ConfigError(
-                    f"GradualUnfreezing: {total} epoch(s) cannot be dealt out to {self.parts} parts. Use more epochs "
-                    "(trainer.max_epochs, model.base_epochs), fewer parts, or give the epochs of each part."
+                    f"GradualUnfreezing: {total} epoch(s) cannot be divided into {self.parts} parts. Use more epochs "
+                    "(trainer.max_epochs, model.base_epochs), fewer parts, or set the epochs of each part."
                 )
             least, over = divmod(total, self.parts)
             epochs = [least + (number >= self.parts - over) for number in range(self.parts)]
@@ -91,8 +92,8 @@ class GradualUnfreezing(Recipe):
         kept = [group for group in kept if group["params"]]
         if not kept:
             raise ConfigError(
-                f"GradualUnfreezing: nothing of what the learning strategy trains is among the head and the last {reach} layer "
-                f"groups, so that part {number} of {parts} has nothing to train. Use fewer parts, or leave the recipe out."
+                f"GradualUnfreezing: part {number} of {parts} has nothing to train, because the learning strategy "
+                f"trains neither the head nor the last {reach} layer groups. Use fewer parts, or omit the recipe."
             )
         return kept
 

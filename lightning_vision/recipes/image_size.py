@@ -1,4 +1,4 @@
-"""The size of the images that transforms make: transforms that do the same at another one, and who can take it."""
+"""The output size of transforms: the same transforms at another size, and backbones that support it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def at_size(transform: Transform, size: int) -> v2.Compose:
     """A transform that does the same and gives square images of another size.
 
     Where the sizes in it are those of RandomResizedCrop, Resize and CenterCrop, beginning with one of the first two, they
-    are scaled, so that the rest of it works on as few pixels. Whatever else is done as it is, then resized.
+    are scaled, so that the rest of it works on as few pixels. All other transforms are applied unchanged, and the result is resized.
 
     Args:
         transform: uint8 (3, h, w) to uint8 (3, H, W).
@@ -75,8 +75,8 @@ def check_sizes(network: Network, sizes: Iterable[int], option: str) -> None:
                     network.backbone(image)
             except (RuntimeError, AssertionError, ValueError) as error:
                 raise ConfigError(
-                    f"{option}: {network.facts.name} cannot take images of {size} pixels "
-                    f"({' '.join(str(error).split())[:200]}). Choose another size, or a backbone that takes it."
+                    f"{option}: {network.facts.name} does not support images of {size} pixels "
+                    f"({' '.join(str(error).split())[:200]}). Choose another size, or a backbone that supports it."
                 ) from error
     finally:
         network.train(mode)

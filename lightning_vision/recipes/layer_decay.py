@@ -15,17 +15,17 @@ from lightning_vision.recipes.layer_groups import distances_from_head, tell_froz
 
 
 class LayerDecay(Recipe):
-    r"""The further a layer is from the head, the smaller its learning rate (ELECTRA, arXiv 2003.10555; BEiT, 2106.08254).
+    r"""Lower learning rates for layers further from the head (ELECTRA, arXiv 2003.10555; BEiT, 2106.08254).
 
     lr_l = lr * decay ** l, where l is the number of timm's layer groups between the head and the layer: 0 for the head, 1
-    for the backbone's last block. Each of the optimizer's groups is split so, and a group with a rate of its own is
-    scaled from that one. The first layers hold what all images share, and are kept closer to what they were.
+    for the backbone's last block. Each of the optimizer's groups is split in this way, and a group with its own rate is
+    scaled from that rate. The first layers contain general features and are changed less.
 
-    The grouping is that of ``timm.optim.param_groups_layer_decay``, which builds its groups from a whole timm model and
-    would leave out what the learning strategy asks for. Weight decay is left to the optimizer.
+    The grouping is that of ``timm.optim.param_groups_layer_decay``. That function builds its groups from a whole timm
+    model and would ignore the strategy's selection of parameters. Weight decay is that of the optimizer.
 
     Args:
-        decay: Above 0, at most 1.
+        decay: Factor per layer group, above 0 and at most 1.
     """
 
     def __init__(self, decay: float = 0.75) -> None:

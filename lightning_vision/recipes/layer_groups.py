@@ -1,4 +1,4 @@
-"""How far each of a backbone's layers is from the head."""
+"""The distance of a backbone's layers to the head."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def distances_from_head(network: Network, *, coarse: bool = False) -> dict[nn.Pa
     matcher = getattr(backbone, "group_matcher", None)
     if matcher is None:
         raise ConfigError(
-            f"The layers of {network.facts.name} cannot be told apart: expected a timm backbone with a group_matcher. Choose "
-            "another model.backbone, or leave out the recipe that goes by layers."
+            f"The layers of {network.facts.name} cannot be grouped: expected a timm backbone with a group_matcher. "
+            "Choose another model.backbone, or omit the recipe that uses layer groups."
         )
     classifier = (getattr(backbone, "pretrained_cfg", None) or {}).get("classifier") or "fc"
     name = f"{classifier if isinstance(classifier, str) else classifier[0]}.weight"
@@ -49,6 +49,6 @@ def tell_frozen(recipe: Recipe, moment: Moment) -> None:
     learner = moment.model.learner
     if learner.kind == "gradient" and learner.freezes_backbone:
         moment.note(
-            f"{type(recipe).__name__} changed nothing in experience {moment.experience.index}: {type(learner).__name__} trains the "
-            "head alone."
+            f"{type(recipe).__name__} had no effect in experience {moment.experience.index}: {type(learner).__name__} "
+            "trains only the head."
         )

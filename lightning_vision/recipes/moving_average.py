@@ -20,23 +20,23 @@ STATE = "lightning_vision_moving_average"
 
 
 class MovingAverage(Recipe):
-    r"""Judge, keep and end with an average of the weights over the steps (arXiv 1703.01780), not with the last of them.
+    r"""Validate and save an average of the weights over the steps (arXiv 1703.01780) instead of the last weights.
 
-    After optimizer step s of a stage, counted from 1, the average is m <- d m + (1 - d) w of the weights w and of the
-    running statistics alike. With ``warmup`` d = min(decay, 1 - s^(-2/3)), so that the first steps are soon forgotten,
-    without d = decay; after the first step m = w. It is timm's ``ModelEmaV3``.
+    After optimizer step s of a stage, counted from 1, the average is m <- d m + (1 - d) w, for weights w and running
+    statistics. With ``warmup``, d = min(decay, 1 - s^(-2/3)), which reduces the influence of the first steps; otherwise
+    d = decay. After the first step m = w. This is timm's ``ModelEmaV3``.
 
-    Training goes on from w. Validation, the best checkpoint, what an experience ends with, and with it what a strategy
-    sees in ``after_experience``, are m; each stage begins with m = w. Checkpoints within a stage hold both.
+    Training continues with w. Validation, the best checkpoint, the end of an experience and ``after_experience`` of the
+    strategy use m. Each stage begins with m = w. Checkpoints within a stage contain both.
 
     Args:
-        decay: The larger, the longer the average looks back: over about 1 / (1 - decay) steps.
+        decay: Decay d; the average covers about 1 / (1 - decay) steps.
         warmup: Begin with a smaller decay.
     """
 
     def __init__(self, decay: float = 0.999, warmup: bool = True) -> None:
         if not 0 <= decay < 1:
-            raise ConfigError(f"MovingAverage.decay: expected a number from 0 to below 1, found {decay}.")
+            raise ConfigError(f"MovingAverage.decay: expected a number of at least 0 and below 1, found {decay}.")
         self.decay, self.warmup = decay, warmup
         self._average: Any = None
         """timm's, of what ``_names`` names; None outside of training."""
@@ -52,7 +52,7 @@ class MovingAverage(Recipe):
         self._steps = 0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin with the network's weights; a stage that is gone on with was given the average by its checkpoint."""
+        """Start with the network's weights; a resumed stage has the average from its checkpoint."""
         from timm.utils.model_ema import ModelEmaV3  # takes seconds to import
 
         network = _network(pl_module)
@@ -77,7 +77,7 @@ class MovingAverage(Recipe):
             self._give(pl_module)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Training goes on from where it was."""
+        """Restore the weights of training."""
         self._take_back(pl_module)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

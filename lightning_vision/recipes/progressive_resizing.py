@@ -1,4 +1,4 @@
-"""Small images and little regularisation first, larger ones and more of it later."""
+"""Increase image size and regularisation during training."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ LIMITS: dict[str, Ends] = {"size": (1, float("inf")), "rand_augment": (0, 30), "
 
 @dataclass(frozen=True)
 class Regime:
-    """How one stage of the schedule trains; what is None stays as the configuration has it."""
+    """Options of one stage of the schedule; None keeps the configured value."""
 
     size: int
     """Side of the images, in pixels."""
@@ -45,26 +45,27 @@ class Regime:
 
 
 class ProgressiveResizing(Recipe):
-    """EfficientNetV2's progressive learning: image size and regularisation grow together, stage by stage.
+    """EfficientNetV2's progressive learning: image size and regularisation increase together in stages.
 
-    Stage i of M has size S_0 + (S_e - S_0) i / (M - 1), rounded, and so have the magnitude of RandAugment (at the end of
-    the training transform; torchvision's, whose 31 bins are the magnitudes 0 to 30), the alpha of mixup and the dropout
-    before the last linear layer. Early epochs are cheap, late ones as they would be without. Tan and Le, "EfficientNetV2:
-    Smaller Models and Faster Training", arXiv 2104.00298, algorithm 1 and table 6.
+    Stage i of M has size S_0 + (S_e - S_0) i / (M - 1), rounded. The same formula applies to the magnitude of
+    RandAugment (at the end of the training transform; torchvision's, whose 31 bins are the magnitudes 0 to 30), the
+    alpha of mixup and the dropout before the last linear layer. Early epochs are cheap, and late ones cost as much as
+    without the recipe. Tan and Le, "EfficientNetV2: Smaller Models and Faster Training", arXiv 2104.00298, algorithm 1
+    and table 6.
 
-    The stage is a function of the epoch and ``trainer.max_epochs`` alone. Where there are fewer epochs than stages some
-    are left out, never the last. Each Trainer goes through the schedule: each experience, and each part that another recipe
-    makes of one, unless it trains on images that are not augmented.
+    The stage depends only on the epoch and ``trainer.max_epochs``. With fewer epochs than stages some stages are
+    skipped, but not the last. Each Trainer runs the whole schedule, that is each experience and each part that another
+    recipe adds, unless it trains on images without augmentation.
 
     Args:
-        preset: S, M or L; null: only what is given below changes.
-        stages: M.
-        size: First and last side of the images, in pixels. Default: up to the size that the training transform has
-            (``data.image_size``, or what ``FixRes`` trains at), from as small a part of it as in the preset: 128/300 (S)
-            or 128/380 (M, L).
-        rand_augment: First and last magnitude.
-        mixup: First and last alpha.
-        dropout: First and last rate.
+        preset: S, M or L; with null only the options given below change.
+        stages: Number of stages M.
+        size: First and last side of the images in pixels. Default: the last is the size of the training transform
+            (``data.image_size``, or that of ``FixRes``), and the first is the same share of it as in the preset:
+            128/300 (S) or 128/380 (M, L).
+        rand_augment: First and last magnitude of RandAugment.
+        mixup: First and last alpha of mixup.
+        dropout: First and last dropout rate.
 
     Raises:
         ConfigError: An option is out of range, or there is nothing to change.
@@ -94,7 +95,8 @@ class ProgressiveResizing(Recipe):
         self.ends: dict[str, Ends] = {**({} if preset is None else PRESETS[preset]), **given}
         if not self.ends:
             raise ConfigError(
-                "ProgressiveResizing has nothing to change: give a preset (S, M, L), or size, rand_augment, mixup or dropout."
+                "ProgressiveResizing has nothing to change. Set a preset (S, M, L), or size, rand_augment, mixup or "
+                "dropout."
             )
         self.preset, self.count, self.size_given = preset, stages, size is not None
         self.regimes: list[Regime] = []
@@ -113,29 +115,29 @@ class ProgressiveResizing(Recipe):
         if self.size_given and self.ends["size"][1] > datamodule.image_size:
             raise ConfigError(
                 f"ProgressiveResizing.size: expected at most data.image_size ({datamodule.image_size}), found "
-                f"{self.ends['size'][1]:.0f}. Raise data.image_size, or leave size out."
+                f"{self.ends['size'][1]:.0f}. Increase data.image_size, or omit size."
             )
         hparams = model.hparams
         if self._changes("dropout") and (hparams["drop_rate"] or hparams["head_dropout"]):
             raise ConfigError(
-                "ProgressiveResizing sets the dropout itself. Leave out model.drop_rate and model.head_dropout, or name what "
-                "else it shall change, with preset: null."
+                "ProgressiveResizing sets the dropout itself. Omit model.drop_rate and model.head_dropout, or use "
+                "preset: null and set only the other options."
             )
         if self._changes("mixup") and datamodule.batch_transform.mixing is not None:
             raise ConfigError(
-                "ProgressiveResizing mixes the images itself. Leave MixUp and CutMix out of data.batch_transforms, or name "
-                "what else it shall change, with preset: null."
+                "ProgressiveResizing mixes the images itself. Remove MixUp and CutMix from data.batch_transforms, or "
+                "use preset: null and set only the other options."
             )
         if self._changes("rand_augment"):
             steps = getattr(datamodule.train_transform, "transforms", ())
             if any(isinstance(step, v2.RandAugment) for step in steps):
                 raise ConfigError(
-                    "ProgressiveResizing has a RandAugment of its own: leave rand_augment out of data.train_transforms."
+                    "ProgressiveResizing has its own RandAugment. Remove rand_augment from data.train_transforms."
                 )
             if datamodule.annotations:
                 raise ConfigError(
-                    "RandAugment cannot move boxes and saliency maps along: leave out data.annotations, or give "
-                    "ProgressiveResizing preset: null and what else it shall change."
+                    "RandAugment cannot transform boxes and saliency maps. Omit data.annotations, or use preset: null "
+                    "for ProgressiveResizing and set only the other options."
                 )
 
     def _changes(self, name: str) -> bool:
@@ -179,7 +181,7 @@ class ProgressiveResizing(Recipe):
             return
         if trainer.max_epochs is None or trainer.max_epochs < 1:
             raise ConfigError(
-                "ProgressiveResizing divides the epochs among its stages: give trainer.max_epochs a number from 1 on."
+                "ProgressiveResizing divides the epochs into stages. Set trainer.max_epochs to at least 1."
             )
         model = _classifier(pl_module)
         self._transform, self._batch_transform = training_dataset(trainer).train_transform, model.batch_transform
@@ -224,11 +226,11 @@ class ProgressiveResizing(Recipe):
             moment.note(f"after experience {moment.experience.index}: ProgressiveResizing trained at {trained}.")
 
     def state_dict(self) -> dict[str, Any]:
-        """What is told at the experience's end."""
+        """Messages for the end of the experience."""
         return {"trained": self._trained}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on with it."""
+        """Restore it."""
         self._trained = state_dict["trained"]
 
 
@@ -246,9 +248,10 @@ def between(ends: Ends, stage: int, stages: int) -> float:
 def _ends(name: str, values: Sequence[float]) -> Ends:
     low, high = LIMITS[name]
     if len(values) != 2 or not all(low <= value <= high for value in values):
-        span = f"from {low:g} to {high:g}" if high < float("inf") else f"from {low:g} on"
+        span = f"from {low:g} to {high:g}" if high < float("inf") else f"of at least {low:g}"
         raise ConfigError(
-            f"ProgressiveResizing.{name}: expected two numbers {span}, the first stage's and the last one's, found {list(values)}."
+            f"ProgressiveResizing.{name}: expected two numbers {span}, for the first and the last stage, found "
+            f"{list(values)}."
         )
     return float(values[0]), float(values[1])
 

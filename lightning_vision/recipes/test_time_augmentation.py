@@ -1,4 +1,4 @@
-"""Several views of each image in evaluation, and one prediction from them."""
+"""One prediction from several views of each image in evaluation."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ MEANS = ("logits", "probabilities")
 
 
 class TestTimeAugmentation(Recipe):
-    """Predicts each image from several views of it: their mean is what is evaluated, validated and predicted.
+    """Predict each image from several views; validation, evaluation and prediction use their mean.
 
-    Crops are taken from the four corners and the centre of an image that is 256/224 times as large as one of them (as in
-    Krizhevsky et al., NeurIPS 2012). It holds for every learning strategy, closed forms too, and for each of the variants
-    that one predicts. Evaluation takes as many times longer as there are views, and no features are kept for it.
+    Crops are taken from the four corners and the center of an image of 256/224 times their size (as in Krizhevsky et
+    al., NeurIPS 2012). The recipe works with every learning strategy, including closed forms, and with each of its
+    variants. Evaluation takes as many times longer as there are views, and does not use the feature cache.
 
     Args:
         views: flips (2 views: the image and its mirror image), five_crop, or ten_crop (these and their mirror images).
-        mean: Of the logits, or of the probabilities among the classes seen.
+        mean: logits averages logits; probabilities averages the probabilities among the classes seen.
 
     Raises:
-        ConfigError: An option is not known.
+        ConfigError: An option is unknown.
     """
 
     changes_evaluation = True

@@ -1,4 +1,4 @@
-"""Where a recipe finds the images that a Trainer trains on."""
+"""The training images of a Trainer."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lightning_vision.data.datasets import SampleDataset
 def training_dataset(trainer: Trainer) -> SampleDataset:
     """The dataset of the present training loader.
 
-    It is made anew for each stage, and its workers start with each epoch: what is changed in it before holds.
+    It is created for each stage, and its workers start with each epoch, so changes before an epoch take effect.
 
     Raises:
         TypeError: Features are trained on; a recipe that changes images declares ``needs_images``.
@@ -18,5 +18,5 @@ def training_dataset(trainer: Trainer) -> SampleDataset:
     loader = trainer.train_dataloader
     dataset = None if loader is None else loader.dataset
     if not isinstance(dataset, SampleDataset):
-        raise TypeError(f"Expected images to train on, found {type(dataset).__name__}.")
+        raise TypeError(f"Expected training images, found {type(dataset).__name__}.")
     return dataset

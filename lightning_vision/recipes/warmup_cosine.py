@@ -1,4 +1,4 @@
-"""A learning rate that rises for some epochs and then falls along a cosine."""
+"""A learning rate with linear warm-up and cosine decay."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ class WarmupCosine(LRScheduler):
     - (e + 1) / (W + 1) for e < W,
     - floor + (1 - floor) * (1 + cos(pi * (e - W) / (T - W))) / 2 from there on, and floor from T on.
 
-    It is an option of ``model.lr_scheduler`` and ``model.base_lr_scheduler``. torch has both parts, but only joined by
-    ``SequentialLR``, which is given schedulers that have their optimizer already and so cannot be named in a
-    configuration; timm's schedulers are not torch's.
+    Use it as ``model.lr_scheduler`` or ``model.base_lr_scheduler``. torch has both parts, but joins them only with
+    ``SequentialLR``, whose schedulers need an optimizer and therefore cannot be given in a configuration. timm's
+    schedulers are not torch schedulers.
 
     Args:
-        optimizer: Set by the run; the groups' rates are those that it begins with.
-        epochs: T, the epochs of a stage: as ``trainer.max_epochs``, or ``model.base_epochs`` for the base.
+        optimizer: Set by the run, with the initial learning rate of each group.
+        epochs: T, the number of epochs of a stage, as in ``trainer.max_epochs``, or ``model.base_epochs`` for the base.
         warmup_epochs: W, less than T.
-        floor: Share of the learning rate that is left in the end, from 0 to 1.
-        last_epoch: The epoch before the first; torch's.
+        floor: Share of the learning rate at the end, from 0 to 1.
+        last_epoch: See torch's schedulers.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class WarmupCosine(LRScheduler):
     ) -> None:
         if not 0 <= warmup_epochs < epochs:
             raise ConfigError(
-                f"WarmupCosine: expected fewer warmup_epochs than epochs, from 0 on, found {warmup_epochs} of {epochs}."
+                f"WarmupCosine: expected 0 <= warmup_epochs < epochs, found {warmup_epochs} and {epochs}."
             )
         if not 0 <= floor <= 1:
             raise ConfigError(f"WarmupCosine.floor: expected a share from 0 to 1, found {floor}.")

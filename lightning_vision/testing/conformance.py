@@ -1,4 +1,4 @@
-"""The tests that every learning strategy should pass, as a class to inherit from."""
+"""The tests of learning strategies, as a class to inherit from."""
 
 from __future__ import annotations
 
@@ -27,25 +27,25 @@ ABOVE_CHANCE = 0.2
 
 
 class StrategyConformance:
-    """The tests of a learning strategy, in pytest: inherit, and name the strategy.
+    """The tests of a learning strategy for pytest. Inherit from it and set ``strategy``.
 
     .. code-block:: python
 
         class TestMine(StrategyConformance):
             strategy = "my_package.Mine"
 
-    They take about ten seconds, on squares and a backbone of the kit's own, and need no files and no network. The first
-    test on two ranks in a process takes seven seconds more, for the imports of theirs.
+    They take about ten seconds, use generated images and a tiny backbone, and need no files and no network. The first
+    test on two ranks in a process takes seven seconds more for imports.
     """
 
     strategy: ClassVar[str | type[Strategy]]
     """The class, or its dotted path."""
     options: ClassVar[Mapping[str, Any]] = {}
-    """Of its constructor: limits that a tiny run reaches, such as a memory of 8 images."""
+    """Options of the constructor, such as a memory of 8 images, so that a tiny run reaches the limit."""
     arguments: ClassVar[Sequence[str]] = ()
     """Further options of the command line, such as another learning rate."""
     exempt: ClassVar[Mapping[str, str]] = {}
-    """What the strategy cannot do by its nature: the name of a test without ``test_``, and the reason."""
+    """Requirements that the strategy cannot meet: the name of a test without ``test_``, and the reason."""
 
     trial: Trial
     """The strategy and its runs."""
@@ -79,8 +79,8 @@ class StrategyConformance:
             resolve_name(dotted_path(found))
         except (ImportError, AttributeError, ValueError) as error:
             raise ValueError(
-                f"{cls.__name__}.strategy: {dotted_path(found)} cannot be imported, which a configuration must do. Define the "
-                "class at the top of a module that is on Python's path."
+                f"{cls.__name__}.strategy: {dotted_path(found)} cannot be imported, as a configuration does. Define "
+                "the class at the top level of a module on Python's path."
             ) from error
         base = None if "head_may_grow" in cls.exempt else small_base(folders)
         return Trial(found, cls.options, folders.mktemp(found.__name__), base, cls.arguments)
@@ -88,10 +88,11 @@ class StrategyConformance:
     # ---- what it says ----------------------------------------------------------------------------------------------
 
     def test_docstring_cites_a_source(self) -> None:
-        """Its own docstring says where it comes from."""
+        """The docstring cites a source."""
         if not SOURCE.search(self.trial.cls.__doc__ or ""):
             self._fail(
-                "Its docstring cites no source. Expected an arXiv number, a DOI, an ISBN, an address, or an author and a year."
+                "The docstring cites no source. Expected an arXiv number, a DOI, an ISBN, a URL, or an author and a "
+                "year."
             )
 
     def test_declared_needs_are_true(self) -> None:
@@ -100,25 +101,26 @@ class StrategyConformance:
         if not problems:
             problems = list(untrue_of_run(self.trial, self._whole()))
         if "Joint" in self.trial.cls.scenarios and not self.trial.joint.ended_well:
-            problems.append(f"It declares that it can learn in Joint, and did not:\n{self.trial.joint.last_words}")
+            problems.append(f"It declares the scenario Joint, but the run failed:\n{self.trial.joint.last_words}")
         if problems:
             self._fail("\n".join(problems))
 
     # ---- what it learns --------------------------------------------------------------------------------------------
 
     def test_learns_something(self) -> None:
-        """The images of an experience are classified better than by chance, once it is learned."""
+        """After an experience the accuracy on its classes is better than chance."""
         run = self.trial.whole
         if not run.ended_well:
-            self._fail(f"A run in {run.scenario} did not come to its end:\n{run.last_words}")
+            self._fail(f"A run in {run.scenario} failed:\n{run.last_words}")
         results, first = run.results, 0 if run.scenario == "Joint" else 1
         seen = [{c for e in results.experiences[: t + 1] for c in e.classes} for t in range(run.finished)]
         found = [results.accuracy_matrix[t][t] or 0.0 for t in range(first, run.finished)]
         chance = [1 / len(classes) for classes in seen[first:]]
         if np.mean(found) < np.mean(chance) + ABOVE_CHANCE:
             self._fail(
-                f"Accuracy on what each experience brought, right after it: {found}; by chance {chance}. Does its loss reach the "
-                "head, or its update what predict reads? `arguments` takes another learning rate, `options` weaker penalties."
+                f"Accuracy on the classes of each experience, directly after it: {found}; chance is {chance}. Does the "
+                "loss depend on the head, or does update change what predict reads? Set another learning rate in "
+                "`arguments`, or weaker penalties in `options`."
             )
 
     def test_few_images(self) -> None:
@@ -126,48 +128,49 @@ class StrategyConformance:
         run = self._few()
         if run.finished < 2:
             where = f"experience {run.finished}, of {(12, 2)[run.finished]} images"
-            self._fail(f"With batches of a single image it did not come through {where}:\n{run.last_words}")
+            self._fail(f"With batches of a single image the run failed in {where}:\n{run.last_words}")
         self._check_finite(run, 1)
 
     def test_class_seen_again(self) -> None:
         """Images of a class that was learned two experiences ago."""
         run = self._few()
         if run.finished < 2:
-            pytest.skip("The run did not come so far: see test_few_images.")
+            pytest.skip("The run failed earlier: see test_few_images.")
         if not run.ended_well:
-            self._fail(f"Experience 2 brings a class of experience 0 again, and it did not learn it:\n{run.last_words}")
+            self._fail(f"Experience 2 contains a class of experience 0 again, and the run failed:\n{run.last_words}")
         self._check_finite(run, 2)
 
     def test_head_may_grow(self) -> None:
         """From a base that knows two of the four classes, with the rows of the new ones as they were drawn."""
         run = self._many()
         if not run.finished:
-            self._fail(f"From a base checkpoint of two classes it could not learn four:\n{run.last_words}")
+            self._fail(f"A run with four classes from a base checkpoint of two classes failed:\n{run.last_words}")
         self._check_finite(run, 0)
 
     def test_bf16(self) -> None:
-        """In mixed precision it is about as good."""
+        """Mixed precision gives about the same accuracy."""
         half = self.trial.half
         full = self.trial.joint if half.scenario == "Joint" else self._whole()
         if not full.ended_well:
-            pytest.skip("Nor does it come to an end in float32: see test_declared_needs_are_true.")
+            pytest.skip("The run fails in float32 too: see test_declared_needs_are_true.")
         if not half.ended_well:
-            self._fail(f"With trainer.precision=bf16-mixed it did not come to its end:\n{half.last_words}")
+            self._fail(f"With trainer.precision=bf16-mixed the run failed:\n{half.last_words}")
         self._check_finite(half, half.finished - 1)
         one, other = full.results.test_accuracy[-1] or 0.0, half.results.test_accuracy[-1] or 0.0
         if abs(one - other) > ABOVE_CHANCE:
             self._fail(
-                f"Test accuracy is {one:.3f} in float32 and {other:.3f} in bf16-mixed. Keep sums in float32 or float64."
+                f"Test accuracy is {one:.3f} in float32 and {other:.3f} in bf16-mixed. Compute sums in float32 or "
+                "float64."
             )
 
     # ---- what it leaves alone --------------------------------------------------------------------------------------
 
     def test_frozen_weights_are_untouched(self) -> None:
-        """What no stage trains is bit-identical after an increment, batch norm's running statistics included."""
+        """What no stage trains, including running statistics, is bitwise equal after an increment."""
         self._need("DomainIncremental")
         run = self.trial.domains
         if not run.ended_well:
-            self._fail(f"In DomainIncremental, with batch norm, it did not come to its end:\n{run.last_words}")
+            self._fail(f"In DomainIncremental, with batch norm, the run failed:\n{run.last_words}")
         trial = self.trial
         model, _ = trial.load(run, 1)
         if trial.build().kind == "closed_form":
@@ -182,12 +185,13 @@ class StrategyConformance:
         moved = sorted(name for name in frozen if not torch.equal(before[name], after[name]))
         if moved:
             self._fail(
-                f"{len(moved)} tensors that it does not train changed in an increment, {moved[0]} among them. Train them "
-                "(parameters_to_train), or leave them alone: no .data, no running statistics, no train() on frozen modules."
+                f"{len(moved)} tensors that it does not train changed in an increment, including {moved[0]}. Train "
+                "them (parameters_to_train), or do not change them: no .data, no running statistics, no train() on "
+                "frozen modules."
             )
 
     def test_inputs_are_not_mutated(self) -> None:
-        """Images, labels and features that a hook is given are as they were when it is done."""
+        """Hooks do not change their images, labels and features."""
         run = self._whole()
         last = run.finished - 1
         model, data = self.trial.load(run, last - 1)
@@ -216,12 +220,10 @@ class StrategyConformance:
 
     def _check_unchanged(self, hook: str, given: Mapping[str, Any], before: Mapping[str, Tensor]) -> None:
         if names := differing(before, dict(tensors_in(given))):
-            self._fail(
-                f"{hook} changes {names[0]} in place, which others read after it. Work on a copy: no += and no x_()."
-            )
+            self._fail(f"{hook} changes {names[0]} in place, which is used later. Work on a copy: no += and no x_().")
 
     def test_evaluation_changes_nothing(self) -> None:
-        """To predict twice gives the same twice, and leaves weights, state and modes as they were."""
+        """Predicting twice gives equal results and changes neither weights nor state nor modes."""
         run = self._whole()
         model, data = self.trial.load(run, run.finished - 1)
         batch = test_batches(model, data)[0]
@@ -231,20 +233,21 @@ class StrategyConformance:
             first, second = (variants_of(model.predict_logits(batch)) for _ in range(2))
         if names := differing(before, model.state_dict()):
             self._fail(
-                f"predict changes {', '.join(names[:3])}. Evaluation may come at any time: learn in the other hooks."
+                f"predict changes {', '.join(names[:3])}. Evaluation may occur at any time. Learn in the other hooks."
             )
         if modes != [module.training for module in model.network.modules()]:
-            self._fail("predict leaves the network in another mode. Leave train() and eval() to the core.")
+            self._fail("predict changes the mode of the network. Do not call train() or eval(); the core does.")
         if differing(first, second):
             self._fail(
-                "predict gives other logits for the same features the second time. It may neither draw nor count."
+                "predict returns different logits for the same features in a second call. It must not use random "
+                "numbers or counters."
             )
 
     def test_memory_is_bounded(self) -> None:
-        """What it keeps does not grow with the number of experiences."""
+        """The state does not grow with the number of experiences."""
         run = self._many()
         if not run.ended_well:
-            pytest.skip("The run did not end: see test_head_may_grow.")
+            pytest.skip("The run failed: see test_head_may_grow.")
         sizes = [
             {k: v.numel() * v.element_size() for k, v in run.state(t).items() if k.startswith("strategy.")}
             for t in range(run.finished)
@@ -257,19 +260,20 @@ class StrategyConformance:
                 if size > early.get(name, 0)
             ]
             self._fail(
-                f"Its state grows with each experience: {', '.join(grown)}. Limit it; set `options` to a limit that a tiny run "
-                "reaches; or say why it must grow in `exempt`: {'memory_is_bounded': reason}."
+                f"The state grows with each experience: {', '.join(grown)}. Limit it, set `options` to a limit that a "
+                "tiny run reaches, or give the reason in `exempt`: {'memory_is_bounded': reason}."
             )
 
     # ---- what it keeps ---------------------------------------------------------------------------------------------
 
     def test_state_survives_a_checkpoint(self) -> None:
-        """A new strategy that reads the last checkpoint predicts what the run did."""
+        """A new strategy that loads the last checkpoint makes the same predictions."""
         run = self._whole()
         model, data = self.trial.load(run, run.finished - 1)
         if names := differing(run.state(run.finished - 1), model.state_dict()):
             self._fail(
-                f"{', '.join(names[:3])}: not as saved once it is loaded. What must survive is a registered buffer."
+                f"{', '.join(names[:3])}: different from the saved value after loading. State that must survive must "
+                "be a registered buffer."
             )
         with torch.inference_mode():
             logits = torch.cat([model(batch["image"]) for batch in test_batches(model, data)]).float()
@@ -278,41 +282,44 @@ class StrategyConformance:
         close = torch.allclose(confidence, then["confidence"].float(), atol=1e-4)
         if not (torch.equal(predicted, then["predicted"].long()) and close):
             self._fail(
-                "Read from its checkpoint it predicts otherwise than in the run. What predict reads must be a registered buffer "
-                "(register_buffer, of any shape, None at first): attributes of other kinds are lost."
+                "After loading its checkpoint, predictions differ from those in the run. What predict reads must be a "
+                "registered buffer (register_buffer, of any shape, None at first). Other attributes are lost."
             )
 
     def test_resumes_after_an_experience(self) -> None:
-        """Killed after experience 1 and resumed, a run ends as if it had not been killed."""
+        """A run that is killed after experience 1 and resumed ends like an uninterrupted run."""
         self._check_resumed(self.trial.between, "after experience 1")
 
     def test_resumes_within_an_experience(self) -> None:
-        """Killed within experience 2 and resumed, a run ends as if it had not been killed."""
-        self._check_resumed(self.trial.within, "in the midst of experience 2")
+        """A run that is killed in the middle of experience 2 and resumed ends like an uninterrupted run."""
+        self._check_resumed(self.trial.within, "in the middle of experience 2")
 
     def _check_resumed(self, run: Run | None, when: str) -> None:
         whole = self._whole()
         if run is None:
-            pytest.skip(f"{whole.scenario} has no experience 2 with several batches to be stopped in.")
+            pytest.skip(
+                f"{whole.scenario} has no experience 2 with several batches, in which the run could be stopped."
+            )
         if not run.ended_well:
-            self._fail(f"Stopped {when} it could not go on (--ckpt_path last):\n{run.last_words}")
+            self._fail(f"Stopped {when}, the run could not resume (--ckpt_path last):\n{run.last_words}")
         last = whole.finished - 1
         if names := differing(whole.state(last), run.state(last)):
             self._fail(
-                f"Stopped {when} and resumed, the run ends with another {', '.join(names[:3])} ({len(names)} in all). What "
-                "the next step depends on must be a registered buffer, and random numbers must come from torch, NumPy or random."
+                f"Stopped {when} and resumed, the run ends with different values of {', '.join(names[:3])} "
+                f"({len(names)} in total). State that the next step depends on must be a registered buffer, and random "
+                "numbers must come from torch, NumPy or random."
             )
         if without_measurements(whole.results) != without_measurements(run.results):
-            self._fail(f"Stopped {when} and resumed, the run ends with the same weights and other figures.")
+            self._fail(f"Stopped {when} and resumed, the run ends with the same weights but different figures.")
 
     def test_seeds_differ(self) -> None:
-        """Two seeds make different classifiers of one base, unless the strategy declares that it draws nothing."""
+        """Two seeds give different classifiers from one base, unless the strategy declares ``draws_nothing``."""
         whole = self._whole()
         if whole.scenario == "Joint":
-            pytest.skip("It learns in Joint alone, where two seeds differ by their initial weights.")
+            pytest.skip("It only supports Joint, where two seeds differ in their initial weights.")
         run, nothing = self.trial.reseeded, self.trial.build().draws_nothing
         if not run.ended_well:
-            self._fail(f"From a base of its own kind, with another seed, it did not come to its end:\n{run.last_words}")
+            self._fail(f"From a base of the same strategy, with another seed, the run failed:\n{run.last_words}")
         # Rounding differs from run to run, for the way through the backbone is chosen by its pace.
         one, other = ({"confidence": torch.from_numpy(each.predictions["confidence"][1])} for each in (whole, run))
         one, other = (
@@ -322,13 +329,14 @@ class StrategyConformance:
         apart = [name for name in one if name not in other or not nearly_equal(one[name], other[name])]
         if apart and nothing:
             self._fail(
-                f"It declares draws_nothing, and two seeds make another {', '.join(apart[:3])} of one base and stream. Take it out."
+                f"It declares draws_nothing, but two seeds give different values of {', '.join(apart[:3])} with one "
+                "base and stream. Remove the declaration."
             )
         if not apart and not nothing:
             self._fail(
-                "Two seeds make the same of one base. Where it has a generator of its own, seed that by self.draw_seed(name): a "
-                "comparison over seeds would otherwise look more certain than it is (and leave a seed that pins it out of the "
-                "kit's `options`). Where nothing in it is random, declare draws_nothing = True."
+                "Two seeds give the same result from one base. If it has its own generator, seed it with "
+                "self.draw_seed(name); otherwise a comparison over seeds underestimates the variance. Do not set a "
+                "fixed seed in the kit's `options`. If nothing in it is random, declare draws_nothing = True."
             )
 
     def test_two_ranks_do_what_one_does(self) -> None:
@@ -336,25 +344,26 @@ class StrategyConformance:
         whole, run = self._whole(), self.trial.ranks
         if not run.ended_well:
             self._fail(
-                f"On two ranks it did not come to its end:\n{run.last_words}\nReduce once, after the loop over batches: ranks may "
-                "have different numbers of them, or none."
+                f"On two ranks the run failed:\n{run.last_words}\nReduce once, after the loop over batches, because "
+                "ranks may have different numbers of them, or none."
             )
         one, two = whole.state(whole.finished - 1), run.state(run.finished - 1)
         apart = [name for name in one if name not in two or not nearly_equal(one[name], two[name])]
         if apart:
             self._fail(
-                f"On two ranks it ends with another {', '.join(apart[:3])} ({len(apart)} in all) than on one. The batches of "
-                "after_experience are striped over the ranks: sum with self.reduce. A loss is a mean over the batch's images."
+                f"On two ranks it ends with different values of {', '.join(apart[:3])} ({len(apart)} in total) than on "
+                "one. The batches of after_experience are distributed over the ranks, so sum with self.reduce. A loss "
+                "is a mean over the batch's images."
             )
         confidence = [torch.from_numpy(each.predictions["confidence"]) for each in (whole, run)]
         if whole.results.test.confusion_matrix != run.results.test.confusion_matrix or not nearly_equal(*confidence):
-            self._fail("On two ranks it ends with the weights of one, and predicts otherwise.")
+            self._fail("On two ranks it ends with the same weights as on one, but with different predictions.")
 
     # ---- how -------------------------------------------------------------------------------------------------------
 
     def _whole(self) -> Run:
         if not self.trial.whole.ended_well:
-            pytest.skip("The run did not end: see test_learns_something.")
+            pytest.skip("The run failed: see test_learns_something.")
         return self.trial.whole
 
     def _few(self) -> Run:
@@ -367,7 +376,7 @@ class StrategyConformance:
 
     def _need(self, scenario: str) -> None:
         if scenario not in self.trial.cls.scenarios:
-            pytest.skip(f"It declares that it cannot learn in {scenario}, which this test takes.")
+            pytest.skip(f"It does not support {scenario}, which this test uses.")
 
     def _check_finite(self, run: Run, experience: int) -> None:
         """After an experience, weights and the logits of the classes seen are numbers."""

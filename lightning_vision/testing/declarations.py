@@ -1,4 +1,4 @@
-"""What a learning strategy says about itself, against what it does."""
+"""Declarations of a learning strategy compared with its behaviour."""
 
 from __future__ import annotations
 
@@ -26,26 +26,35 @@ SOURCE = re.compile(
 
 
 def untrue_of_class(strategy: Strategy) -> Iterator[str]:
-    """Declarations that contradict each other or the hooks that the class fills."""
+    """Declarations that contradict each other or the overridden hooks."""
     cls, kind = type(strategy), strategy.kind
     if kind not in NEVER_CALLED:
         yield f"kind: expected 'gradient' or 'closed_form', found {kind!r}."
         return
     for hook in NEVER_CALLED[kind]:
         if getattr(cls, hook) is not getattr(Strategy, hook):
-            yield f"It fills {hook}, which is never called of kind = {kind!r}. Declare the other kind, or take {hook} out."
+            yield (
+                f"It overrides {hook}, which is not called for kind = {kind!r}. Declare the other kind, or remove "
+                f"{hook}."
+            )
     if kind == "closed_form" and cls.update is Strategy.update:
-        yield "It declares kind = 'closed_form' and has no update(network, features, labels)."
+        yield "It declares kind = 'closed_form' but has no update(network, features, labels)."
     if kind == "closed_form" and not strategy.freezes_backbone:
-        yield "A closed form trains nothing of the backbone. Declare freezes_backbone = True: features are then computed once."
+        yield (
+            "A closed form does not train the backbone. Declare freezes_backbone = True, so that features are "
+            "computed once."
+        )
     if kind == "gradient" and (strategy.needs_base_data or strategy.passes != 1):
-        yield "needs_base_data and passes are for closed forms, and it declares kind = 'gradient'. Take them out."
+        yield "needs_base_data and passes are for closed forms, but it declares kind = 'gradient'. Remove them."
     if kind == "gradient" and strategy.draws_nothing:
-        yield "It declares draws_nothing, and kind = 'gradient': the order of its batches follows the seed. Take it out."
+        yield (
+            "It declares draws_nothing and kind = 'gradient', but the order of batches depends on the seed. Remove "
+            "draws_nothing."
+        )
     seed = inspect.signature(cls).parameters.get("seed")
     if seed is not None and seed.default is not None:
         yield (
-            f"Its seed is {seed.default} where none is given, the same in all runs. Expected seed: int | None = None, and "
+            f"The default of its seed is {seed.default}, the same in all runs. Expected seed: int | None = None, and "
             'self.draw_seed("what is drawn", self.seed).'
         )
     if unknown := set(strategy.scenarios) - ALL_SCENARIOS:
@@ -53,11 +62,11 @@ def untrue_of_class(strategy: Strategy) -> Iterator[str]:
     if strategy.follows_base and all(
         getattr(cls, hook) is getattr(Strategy, hook) for hook in ("after_backward", "after_step")
     ):
-        yield "It declares follows_base, and fills neither after_backward nor after_step, which follow. Take it out."
+        yield "It declares follows_base, but overrides neither after_backward nor after_step. Remove follows_base."
 
 
 def untrue_of_run(trial: Trial, run: Run) -> Iterator[str]:
-    """Declarations that a run to its end contradicts."""
+    """Declarations that contradict a finished run."""
     last = run.finished - 1
     model, data = trial.load(run, last)
     strategy = model.strategy
@@ -65,40 +74,55 @@ def untrue_of_run(trial: Trial, run: Run) -> Iterator[str]:
     if strategy.kind == "gradient" and not strategy.freezes_backbone:
         names = trained_names(trial, run, last)
         if not any(name.startswith("backbone.") for name in names):
-            yield "No stage trains anything of the backbone. Declare freezes_backbone = True: features are then computed once."
+            yield "No stage trains the backbone. Declare freezes_backbone = True, so that features are computed once."
     yield from _untrue_memory(strategy, data.stream.experiences[: last + 1])
     predicted = [model.predict_logits(batch) for batch in test_batches(model, data)]
     several = isinstance(predicted[0], Mapping) and len(predicted[0]) > 1
     if several and not strategy.needs_validation:
-        yield "predict returns several variants, and needs_validation is False. Set it: one of them is picked on validation data."
+        yield (
+            "predict returns several variants, but needs_validation is False. Set it to True, because one variant "
+            "is selected on validation data."
+        )
     if strategy.needs_validation and not several:
-        yield "It declares needs_validation, and predict returns a single variant after the last experience. Take it out."
+        yield (
+            "It declares needs_validation, but predict returns a single variant after the last experience. Remove "
+            "needs_validation."
+        )
     if not strategy.needs_base_data and strategy.kind == "closed_form" and present.index and data.stream[0].is_base:
         base = list(data.stream[0].classes)
         first = [next(iter(each.values())) if isinstance(each, Mapping) else each for each in predicted]
         if not torch.isfinite(torch.cat(first)[:, base]).all():
-            yield "It has no finite logit for classes of the base. Declare needs_base_data = True: update is then given its data."
+            yield (
+                "Its logits for classes of the base are not finite. Declare needs_base_data = True, so that update "
+                "receives the data of the base."
+            )
     if strategy.needs_base_data and data.stream[0].is_base:
         fresh, _ = trial.load(run, 0)
         before = trial.build()
         before.before_experience(fresh.network, data.stream[0])
         if before.state_dict() and same(before.state_dict(), fresh.strategy.state_dict()):
-            yield "It declares needs_base_data, and nothing of its state comes from the base's data. Use it, or take it out."
+            yield (
+                "It declares needs_base_data, but its state does not depend on the data of the base. Use the data, "
+                "or remove needs_base_data."
+            )
 
 
 def _untrue_memory(strategy: Strategy, learned: tuple[Experience, ...]) -> Iterator[str]:
     memory, size = strategy.memory(), strategy.memory_batch_size
     if memory is None or not len(memory):
         if size:
-            yield f"It declares memory_batch_size = {size}, and memory() names no row after the last experience."
+            yield f"It declares memory_batch_size = {size}, but memory() returns no rows after the last experience."
         return
     if not size:
-        yield f"memory() names {len(memory)} rows, and memory_batch_size is 0: none is ever served. Set it."
+        yield (
+            f"memory() returns {len(memory)} rows, but memory_batch_size is 0, so they are not served. Set "
+            "memory_batch_size."
+        )
     rows = {int(row) for experience in learned for row in experience.indices}
     if memory.dtype != torch.int64 or memory.dim() != 1:
         yield f"memory(): expected rows (M,) int64, found {tuple(memory.shape)} {memory.dtype}."
     elif others := set(memory.tolist()) - rows:
-        yield f"memory() names rows that are no training images of experiences so far, {min(others)} among them."
+        yield f"memory() returns rows that are not training images of the experiences so far, such as {min(others)}."
 
 
 def trained_names(trial: Trial, run: Run, experience: int) -> set[str]:

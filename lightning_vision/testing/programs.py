@@ -66,7 +66,7 @@ def run_on_two_ranks(words: Sequence[str], log: Path, seconds: float = 120.0) ->
         process.join()
     said = log.read_text(encoding="utf-8") if log.exists() else ""
     if late:
-        said += f"error: {len(late)} of 2 processes did not end; most likely each waits for something else.\n"
+        said += f"error: {len(late)} of 2 processes did not end, probably because each waits for the other.\n"
     return max(abs(process.exitcode or 0) for process in ranks), said
 
 
@@ -86,7 +86,7 @@ def _rank(words: list[str], rank: int, port: int, log: str) -> None:
 
 @contextmanager
 def _small() -> Iterator[None]:
-    """Without what takes longer than a tiny run itself: threads that wait for each other, and the drawing of images."""
+    """Without threads that wait for each other and without figures, which take longer than a tiny run."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     gc.freeze()  # the run looks for garbage and need not look at all that the tests have imported

@@ -1,4 +1,4 @@
-"""What a run that is killed would leave behind."""
+"""Copies of a run directory at the moment of a kill."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ EXPERIENCE = 2
 
 
 class Snapshots(Callback):
-    """Copies the run directory twice while experience 2 is learned: a run resumes from a copy as after a kill.
+    """Copy the run directory twice during experience 2; a run resumes from a copy as after a kill.
 
     One copy is made before its first batch, the other in the midst of an epoch, with the checkpoint that a signal would
     have had the run write. In a stream of stages it is the last stage's.
@@ -47,7 +47,7 @@ class Snapshots(Callback):
 
     def _copy(self, which: str) -> Path:
         if self.folder is None:
-            raise RuntimeError("No folder was named for the copies.")
+            raise RuntimeError("No folder was set for the copies.")
         return self.folder / which
 
     def _take(self, trainer: Trainer, which: str) -> None:

@@ -1,4 +1,4 @@
-"""The runs that a learning strategy is judged by, each made when it is first asked for."""
+"""The runs of a learning strategy, each made on first access."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ class Trial:
 
     @cached_property
     def within(self) -> Run | None:
-        """Killed within experience 2 and resumed."""
+        """Killed in the middle of experience 2 and resumed."""
         return self._resumed("within")
 
     @cached_property

@@ -54,9 +54,7 @@ class TestCsv:
     def test_a_quotation_that_never_ends(self, tmp_path: Path, rest: int) -> None:
         table, problems = read(write(tmp_path, 'a,b\n1,2\n"3,4\n' + "5,6\n" * rest), "a")
         assert table.rows["a"].tolist() == ["1"]
-        assert problems == [
-            "table.csv line 3: a quotation mark is opened here and never closed; what follows was not read"
-        ]
+        assert problems == ["table.csv line 3: a quotation mark is opened here and never closed; the rest was not read"]
 
     def test_without_a_header_line(self, tmp_path: Path) -> None:
         assert read(write(tmp_path, "x.jpg,1\ny.jpg,2"), "name", "class", header=False)[0].rows["class"].tolist() == [
@@ -69,9 +67,9 @@ class TestCsv:
     @pytest.mark.parametrize(
         ("text", "match"),
         [
-            ("", r"table\.csv is empty: a table with the columns 'name', 'class'"),
-            ("name,number\n1,2", "lacks the column 'class'; its first line names 'name', 'number'"),
-            ("<html>\n", "lacks the columns 'name', 'class'; its first line names '<html>'"),
+            ("", r"table\.csv is empty. Expected a table with the columns 'name', 'class'"),
+            ("name,number\n1,2", "lacks the column 'class'; its first line has 'name', 'number'"),
+            ("<html>\n", "lacks the columns 'name', 'class'; its first line has '<html>'"),
             ("name;class\nx;1", "separated by semicolons, expected commas"),
             ("name\tclass\nx\t1", "separated by tabs"),
             ("name,class,label\nx,1,1", "has the column 'class' twice"),
@@ -86,9 +84,9 @@ class TestCsv:
             read(write(tmp_path, "x.jpg;1\n"), "name", "class", header=False)
 
     def test_other_encodings(self, tmp_path: Path) -> None:
-        with pytest.raises(DataError, match=r"no UTF-8 text: line 2 holds the byte 0xe9. Save it as CSV in UTF-8"):
+        with pytest.raises(DataError, match=r"not UTF-8 text: line 2 contains the byte 0xe9. Save it as CSV in UTF-8"):
             read(write(tmp_path, "name,class\né,1", "latin-1"), "name")
-        with pytest.raises(DataError, match="line 1 holds the byte 0xff"):
+        with pytest.raises(DataError, match="line 1 contains the byte 0xff"):
             read(write(tmp_path, "name,class\né,1", "utf-16"), "name")
 
     def test_first_line(self, tmp_path: Path) -> None:
@@ -105,7 +103,7 @@ class TestChecks:
         table = read_csv(file, findings, ["a", "b"]).whole_numbers(["a", "b"], findings)
         assert table.rows.to_numpy().tolist() == [[1, 2], [4, 5]]
         assert table.rows.dtypes.tolist() == [np.int64, np.int64]
-        assert findings.problems[0] == "t.csv line 3: a is 'x', a whole number was expected"
+        assert findings.problems[0] == "t.csv line 3: a is 'x', expected a whole number"
         assert [problem.split(" is ")[0] for problem in findings.problems[1:]] == [
             "t.csv line 4: a", "t.csv line 3: b", "t.csv line 4: b", "t.csv line 5: b",
         ]  # fmt: skip
@@ -116,9 +114,9 @@ class TestChecks:
         table = read_csv(file, findings, ["a"]).texts(["a"], findings).once("a", findings)
         assert table.rows["b"].tolist() == ["1", "3"]
         assert findings.problems == [
-            "t.csv line 3: a is '', a text was expected",
-            "t.csv line 5: a 'x' stands in line 2 already",
-            "t.csv line 6: a 'x' stands in line 2 already",
+            "t.csv line 3: a is '', expected a text",
+            "t.csv line 5: a 'x' is already in line 2",
+            "t.csv line 6: a 'x' is already in line 2",
         ]
 
 
@@ -145,8 +143,8 @@ class TestMat:
         table = read_mat_struct(file, "annotations", FIELDS).whole_numbers(["class", "x1"], findings)
         assert table.rows.empty
         assert findings.problems == [
-            "a.mat row 1: class is missing, a whole number was expected",
-            "a.mat row 2: x1 is missing, a whole number was expected",
+            "a.mat row 1: class is missing, expected a whole number",
+            "a.mat row 2: x1 is missing, expected a whole number",
         ]
 
     def test_columns(self, tmp_path: Path) -> None:
@@ -154,9 +152,9 @@ class TestMat:
         savemat(tmp_path / "l.mat", {"file_list": names, "labels": np.array([[1], [2]]), "short": np.array([1, 2, 3])})
         table = read_mat_columns(tmp_path / "l.mat", {"file_list": "path", "labels": "class"})
         assert table.rows.to_dict("list") == {"path": ["x", "y"], "class": [1, 2]}
-        with pytest.raises(DataError, match=r"of one length, found 'file_list' 2, 'short' 3"):
+        with pytest.raises(DataError, match=r"equal lengths, found 'file_list' 2, 'short' 3"):
             read_mat_columns(tmp_path / "l.mat", {"file_list": "path", "short": "class"})
-        with pytest.raises(DataError, match=r"has no 'class_names'; it has 'file_list', 'labels', 'short'"):
+        with pytest.raises(DataError, match=r"has no 'class_names', only 'file_list', 'labels', 'short'"):
             read_mat_columns(tmp_path / "l.mat", {"class_names": "name"})
         with pytest.raises(DataError, match=r"must be a struct array with the fields 'a'. It lacks 'a' and has none"):
             read_mat_struct(tmp_path / "l.mat", "labels", {"a": "a"})
@@ -168,8 +166,8 @@ class TestMat:
                 b"<!DOCTYPE html><html>Not found",
                 r"begins with b'<!DOCTYPE html><html>.*dead link may have saved a web page",
             ),
-            (b"", r"no \.mat file that can be read; it begins with b''"),
-            (b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM", r"version 7\.3 \(HDF5\).*save it with '-v7'"),
+            (b"", r"not a readable \.mat file; it begins with b''"),
+            (b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM", r"format 7\.3 \(HDF5\).*Save it with '-v7'"),
         ],
     )
     def test_no_mat_file(self, tmp_path: Path, data: bytes, match: str) -> None:
@@ -180,7 +178,7 @@ class TestMat:
     def test_cut_off_or_missing(self, tmp_path: Path) -> None:
         data = self.struct(tmp_path, [("x.jpg", 0, 3, 10)] * 20).read_bytes()
         (tmp_path / "x.mat").write_bytes(data[: len(data) // 2])
-        with pytest.raises(DataError, match=r"x\.mat is no \.mat file that can be read"):
+        with pytest.raises(DataError, match=r"x\.mat is not a readable \.mat file"):
             read_mat_struct(tmp_path / "x.mat", "annotations", FIELDS)
         with pytest.raises(DataError, match=r"y\.mat cannot be read: No such file"):
             read_mat_struct(tmp_path / "y.mat", "annotations", FIELDS)

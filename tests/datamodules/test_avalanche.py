@@ -194,7 +194,7 @@ class TestStreams:
         assert data.samples.loc[data.samples["split"] == "test"].groupby("experience")["label"].unique().map(
             sorted
         ).tolist() == [[0, 1], [2, 3]]
-        with pytest.raises(ConfigError, match=r"test_avalanche\.made is a benchmark already, nothing is called"):
+        with pytest.raises(ConfigError, match=r"test_avalanche\.made is already a benchmark and is not called"):
             read("made", {"count": 3})
 
     def test_one_test_set_for_new_instances_is_dealt(self, capsys: pytest.CaptureFixture[str]) -> None:
@@ -243,7 +243,7 @@ class TestStreams:
         assert "equal numbers" not in capsys.readouterr().err
         each = read("new_classes", order | {"class_ids_from_zero_in_each_exp": True})
         assert each.class_names == ["0", "1"]
-        assert "equal numbers are taken for one class" in capsys.readouterr().err
+        assert "equal numbers are treated as one class" in capsys.readouterr().err
 
 
 class TestImages:
@@ -291,7 +291,7 @@ class TestImages:
             read("new_classes")
 
     def test_normalised_by_the_data_set_itself(self) -> None:
-        with pytest.raises(DataError, match=r"from 0 to 1, found -2.* to .*normalises its images itself"):
+        with pytest.raises(DataError, match=r"from 0 to 1, found -2.* to .*dataset normalises its images"):
             read("tensors", {"kind": "normalised"})
 
 
@@ -299,12 +299,17 @@ class TestRefused:
     @pytest.mark.parametrize(
         ("function", "arguments", "error", "match"),
         [
-            ("new_clases", {}, ConfigError, "test_avalanche has no 'new_clases'. Near names: new_classes"),
+            ("new_clases", {}, ConfigError, "test_avalanche has no 'new_clases'. Similar names: new_classes"),
             ("tensors", {"sise": 3}, ConfigError, r"cannot be called with \{'sise': 3\}: .*'sise'\. It takes \(exp"),
-            ("nothing", {}, ConfigError, "gave a int; expected an Avalanche benchmark with a stream 'train'"),
+            ("nothing", {}, ConfigError, "returned a int; expected an Avalanche benchmark with a stream 'train'"),
             ("unfit", {}, DataError, "train experience 0 has no dataset with targets"),
             ("mismatched", {}, DataError, "the test stream has 2 experiences and the training stream 3"),
-            ("offline", {}, DataError, "could not be made with .*'dataset_root': '/data/there'.*OSError: no network"),
+            (
+                "offline",
+                {},
+                DataError,
+                "could not be created with .*'dataset_root': '/data/there'.*OSError: no network",
+            ),
         ],
     )
     def test_in_words(self, function: str, arguments: dict[str, Any], error: type[Exception], match: str) -> None:
@@ -312,7 +317,7 @@ class TestRefused:
             read(function, arguments, root="/data/there")
 
     def test_what_avalanche_refuses(self) -> None:
-        with pytest.raises(DataError, match=r"could not be made with .*ValueError: Invalid mutually exclusive"):
+        with pytest.raises(DataError, match=r"could not be created with .*ValueError: Invalid mutually exclusive"):
             both = {"class_ids_from_zero_from_first_exp": True, "class_ids_from_zero_in_each_exp": True}
             read("new_classes", both)
 

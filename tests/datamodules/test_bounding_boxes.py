@@ -90,7 +90,7 @@ class TestSequences:
         other.mkdir(parents=True)
         (other / "BowlPlace1Subject1_2_bboxes.txt").write_text("2 1 0 0 5 5\n")
         assert boxes(read(small, annotations_root=str(tmp_path / "other"))) == {2: (0, 0, 5, 5)}
-        with pytest.raises(DataError, match=r"annotations_root: .*gone is not there"):
+        with pytest.raises(DataError, match=r"annotations_root: .*gone does not exist"):
             read(small, annotations_root=str(tmp_path / "gone"))
 
     def test_two_files_with_one_name(self, small: Path, tmp_path: Path) -> None:
@@ -98,7 +98,7 @@ class TestSequences:
         for folder in ("a", "b"):
             (tmp_path / "other" / folder).mkdir(parents=True)
             (tmp_path / "other" / folder / "BowlPlace1Subject1_2_bboxes.txt").write_text(box_lines(4))
-        with pytest.raises(DataError, match=r"Bowl/BowlPlace1Subject1: which of its box files is meant is not clear"):
+        with pytest.raises(DataError, match=r"Bowl/BowlPlace1Subject1: it has several box files"):
             read(small, annotations_root=str(tmp_path / "other"))
         place = tmp_path / "other" / "c" / FILE
         place.parent.mkdir(parents=True)
@@ -126,7 +126,7 @@ class TestSequences:
             raised.value
         )
         assert "line 2: expected Frame_<ms>.png" in str(raised.value)
-        assert "line 3: there is no such frame (Frame_120.jpg)" in str(raised.value)
+        assert "line 3: frame not found (Frame_120.jpg)" in str(raised.value)
 
     def test_crops(self, tmp_path: Path) -> None:
         for number, name in enumerate(CLASSES):
@@ -151,7 +151,7 @@ class TestSequences:
         for file in small.rglob("*_bboxes.txt"):
             file.unlink()
         with pytest.raises(
-            DataError, match=r"has 3 sequences, and none of them has bounding boxes\. Expected .*SaliencyMaps"
+            DataError, match=r"has 3 sequences, but none of them has bounding boxes\. Expected .*SaliencyMaps"
         ):
             read(small)
 
@@ -179,10 +179,10 @@ class TestWrong:
                 raised.value
             )
         for reason in (
-            f"{FILE} line 4: frame 2 has a line already, {FILE} line 3",
+            f"{FILE} line 4: frame 2 already has a line, {FILE} line 3",
             f"{FILE} line 5: the box has no pixels (0 wide and 4 high)",
-            f"{FILE} line 6: there is no such frame (9; the video has 4 frames, counted from 0)",
-            f"{FILE} line 9: the box has no pixels (-4 wide and 4 high; are these corners? expected are x, y, width and height)",
+            f"{FILE} line 6: frame not found (9; the video has 4 frames, counted from 0)",
+            f"{FILE} line 9: the box has no pixels (-4 wide and 4 high; are these corners? Expected x, y, width and height)",
         ):
             assert reason in str(raised.value)
         (small / FILE).write_text("0 0\n2 1 5 5 4 4\n3 1 9 9 0 4\n9 1 5 5 4 4\n")
@@ -190,14 +190,13 @@ class TestWrong:
         assert boxes(read(small, on_bad_image="skip")) == {2: (5, 5, 9, 9)}
         told = capsys.readouterr().err
         assert (
-            "2 frames without the object, 1 frames that no line speaks of, 1 the box has no pixels, 1 there is no"
-            in told
+            "2 frames without the object, 1 frames without a line, 1 the box has no pixels, 1 frame not found" in told
         )
 
     def test_frames_that_count_from_one(self, small: Path) -> None:
         (small / FILE).write_text(box_lines(4, first=1))
         with pytest.raises(
-            DataError, match=r"the last it names is 4, the last there is 3\): off by one, frames count from 0"
+            DataError, match=r"its last frame is 4, the last existing frame is 3\); frames count from 0"
         ):
             read(small)
         (small / FILE).write_text("1 1 5 5 4 4\n2 1 5 5 4 4\n3 0\n")
@@ -219,7 +218,7 @@ class TestWrong:
     def test_options(self, small: Path) -> None:
         with pytest.raises(ConfigError, match=r"data\.context must be at least 0"):
             read(small, context=-0.1)
-        with pytest.raises(ConfigError, match="give one of them"):
+        with pytest.raises(ConfigError, match="Use one of them"):
             read(small, annotations_root="a", boxes="b")
 
 
@@ -282,13 +281,13 @@ class TestTable:
         with pytest.raises(DataError, match="7 problems") as raised:
             read(photos, boxes="boxes.csv")
         for reason in (
-            "boxes.csv line 3: the same image and box stand further up already",
-            "boxes.csv line 4: x, y, w and h must be four numbers, or all empty, found '1, b, , 9'",
+            "boxes.csv line 3: duplicate of an image and box in a previous line",
+            "boxes.csv line 4: expected four numbers x, y, w and h, or none, found '1, b, , 9'",
             "boxes.csv line 5: the box has no pixels (0 wide and 9 high)",
-            "p/9.png: there is no such file, which boxes.csv names",
-            "boxes.csv line 7: split is 'tset', expected train, val, test or nothing",
+            "p/9.png: file not found, listed in boxes.csv",
+            "boxes.csv line 7: split is 'tset', expected train, val, test or an empty field",
             "boxes.csv line 8: 7 fields, expected 8",
-            "boxes.csv line 9: class is '', a text was expected",
+            "boxes.csv line 9: class is '', expected a text",
         ):
             assert reason in str(raised.value)
 
@@ -308,6 +307,6 @@ class TestTable:
 
     def test_not_there(self, photos: Path) -> None:
         with pytest.raises(
-            DataError, match=r"data\.boxes: the file is not there; looked at 'gone\.csv', '.*gone\.csv'"
+            DataError, match=r"data\.boxes: the file does not exist; searched 'gone\.csv', '.*gone\.csv'"
         ):
             read(photos, boxes="gone.csv")

@@ -115,23 +115,23 @@ class TestSkipped:
         assert len(data.samples) == 20 and data.class_names == ["cat", "dog"]
         said = capsys.readouterr().err
         assert "skipped 7 files" in said
-        for words in ("2 hidden", "2 of another kind", "1 empty", "1 links to nothing", "1 beside the class folders"):
+        for words in ("2 hidden", "2 of another kind", "1 empty", "1 broken links", "1 beside the class folders"):
             assert words in said
-        assert "no class was made of 'empty class'" in said
+        assert "no class for 'empty class'" in said
 
     def test_folders_beside_the_splits(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         fill(tmp_path / "train" / "cat")
         fill(tmp_path / "train" / "dog")
         fill(tmp_path / "annotations")
         assert read(tmp_path).class_names == ["cat", "dog"]
-        assert "left out 'annotations', beside the split folders" in capsys.readouterr().err
+        assert "skipped 'annotations', which are beside the split folders" in capsys.readouterr().err
 
     def test_the_training_folder_alone(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         for part in ("train", "test"):
             fill(tmp_path / part / "cat")
             fill(tmp_path / part / "dog")
         assert len(read(tmp_path / "train").samples) == 20
-        assert f"lies beside 'test', which is not used; give {tmp_path} as data.root" in capsys.readouterr().err
+        assert f"is beside 'test', which is not used. To use it, set data.root to {tmp_path}" in capsys.readouterr().err
 
 
 class TestRefused:
@@ -147,18 +147,18 @@ class TestRefused:
             read(tmp_path)
         (tmp_path / "cat").mkdir()
         (tmp_path / "cat" / "a.txt").touch()
-        with pytest.raises(DataError, match=r"has the folders 'cat'\. Skipped: 1 of another kind\. Expected"):
+        with pytest.raises(DataError, match=r"contains the folders 'cat'\. Skipped: 1 of another kind\. Expected"):
             read(tmp_path)
 
     def test_one_level_too_deep(self, tmp_path: Path) -> None:
         fill(tmp_path / "photos" / "cat")
         with pytest.raises(
-            DataError, match=r"10 images directly in .*cat' and none .* give the folder above it, .*photos"
+            DataError, match=r"10 images directly in .*cat', and none .* use the folder above it, .*photos"
         ):
             read(tmp_path / "photos" / "cat")
         fill(tmp_path / "flat" / "train")
         fill(tmp_path / "flat" / "test")
-        with pytest.raises(DataError, match=r"20 images directly in '.*test', '.*train' and none in a class folder"):
+        with pytest.raises(DataError, match=r"20 images directly in '.*test', '.*train', and none in a class folder"):
             read(tmp_path / "flat")
 
     def test_one_level_too_high(self, tmp_path: Path) -> None:
@@ -166,7 +166,7 @@ class TestRefused:
             fill(tmp_path / "photos" / part / "cat")
             fill(tmp_path / "photos" / part / "dog")
         with pytest.raises(
-            DataError, match=r"one level too high: its folder 'photos' holds 'test', 'train'.* give .*photos"
+            DataError, match=r"one level too high: its folder 'photos' contains 'test', 'train'.* Use .*photos"
         ):
             read(tmp_path)
         fill(tmp_path / "high" / "photos" / "cat")
@@ -193,7 +193,7 @@ class TestRefused:
             import pillow_heif  # noqa: F401
         except ImportError:
             read(tmp_path)
-            assert "1 HEIC, which take pip install pillow-heif to read" in capsys.readouterr().err
+            assert "1 HEIC, which needs pip install pillow-heif" in capsys.readouterr().err
         else:
             assert len(read(tmp_path).samples) == 11
 
@@ -227,12 +227,12 @@ class TestMetadata:
     @pytest.mark.parametrize(
         ("text", "match"),
         [
-            ("file,group\nx,1", "about.csv lacks the column 'path'; its first line names 'file', 'group'"),
+            ("file,group\nx,1", "about.csv lacks the column 'path'; its first line has 'file', 'group'"),
             ("path,label\nx,1", "must not have the column 'label'"),
-            ("", "about.csv is empty: a table with the columns 'path' was expected"),
+            ("", "about.csv is empty. Expected a table with the columns 'path'"),
             (
                 "path,g\ncat/p0.jpg,1\ncat/p0.jpg,2\ncat/x.jpg,3",
-                r"line 3: path 'cat/p0.jpg' stands in line 2 already\n.*line 4: there is no such image \(cat/x.jpg; ",
+                r"line 3: path 'cat/p0.jpg' is already in line 2\n.*line 4: image not found \(cat/x.jpg; ",
             ),
         ],
     )
@@ -244,8 +244,8 @@ class TestMetadata:
 
     def test_missing_or_in_conflict(self, tmp_path: Path) -> None:
         self.photos(tmp_path / "train")
-        with pytest.raises(DataError, match=r"metadata file is not there; looked at 'about\.csv', '.*about\.csv'"):
+        with pytest.raises(DataError, match=r"metadata file does not exist; searched 'about\.csv', '.*about\.csv'"):
             read(tmp_path, metadata="about.csv")
         (tmp_path / "about.csv").write_text("path,split\ntrain/cat/p0.jpg,test")
-        with pytest.raises(DataError, match=r"has split folders too\. Remove one of them"):
+        with pytest.raises(DataError, match=r"has split folders\. Remove one of them"):
             read(tmp_path, metadata="about.csv")

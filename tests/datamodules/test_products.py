@@ -70,7 +70,9 @@ class TestTable:
         data = read(shop, categories=["Watches", "Baby Care"])
         assert data.class_names == ["Baby Care", "Watches"] and len(data.samples) == 20
         assert not data.findings.remarks
-        with pytest.raises(ConfigError, match=r"no top category 'Watch'\. It has, nearest first: 'Watches', '"):
+        with pytest.raises(
+            ConfigError, match=r"no top category 'Watch'\. Its categories, similar names first: 'Watches', '"
+        ):
             read(shop, categories=["Watch"])
         with pytest.raises(ConfigError, match="is an empty list"):
             read(shop, categories=[])
@@ -114,7 +116,7 @@ class TestLayouts:
         ):
             read(copy)
         assert read(copy, table="shop.csv").describe()["init_args"]["table"] == "shop.csv"
-        with pytest.raises(DataError, match=r"data\.table is not there; looked at 'none\.csv', '.*copy/none\.csv'"):
+        with pytest.raises(DataError, match=r"data\.table does not exist; searched 'none\.csv', '.*copy/none\.csv'"):
             read(copy, table="none.csv")
 
     def test_without_the_column_image(self, copy: Path) -> None:
@@ -128,11 +130,11 @@ class TestLayouts:
         ):
             read(tmp_path)
         with pytest.raises(
-            DataError, match=rf"which holds the files '0+1\.jpg'.*\. It looks too deep: give {shop}/Flipkart\."
+            DataError, match=rf"which contains the files '0+1\.jpg'.*\. This is too deep; use {shop}/Flipkart\."
         ):
             read(shop / "Flipkart" / "Images")
         (tmp_path / "shop").symlink_to(shop)
-        with pytest.raises(DataError, match=rf"It looks one level too high: give {tmp_path}/shop\."):
+        with pytest.raises(DataError, match=rf"This is one level too high; use {tmp_path}/shop\."):
             read(tmp_path)
         (tmp_path / "Images").mkdir()
         with pytest.raises(DataError, match="The table or images of Products was not found"):
@@ -149,11 +151,11 @@ class TestOdd:
         rows[7][IMAGE] = "../secret.jpg"
         said = refused(copy, rows)  # a description goes over two lines, so a record begins in every second one
         for words in (
-            f"line 4: uniq_id '{1:032d}' stands in line 2 already",
-            f"line 8: image '{3:032d}.jpg' stands in line 6 already",
+            f"line 4: uniq_id '{1:032d}' is already in line 2",
+            f"line 8: image '{3:032d}.jpg' is already in line 6",
             "line 10: product_category_tree is 'Baby Care >> Infant Wear', expected [\"A >> B >> C\"]",
-            "line 12: product_category_tree is '', a text was expected",
-            "line 14: image is '../secret.jpg', the name of a file was expected, without folders",
+            "line 12: product_category_tree is '', expected a text",
+            "line 14: image is '../secret.jpg', expected a file name without folders",
         ):
             assert f"{TABLE} {words}" in said
 
@@ -174,8 +176,11 @@ class TestOdd:
 
     def test_missing_and_unnamed_images(self, copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (copy / "Flipkart" / "Images" / f"{1:032d}.jpg").rename(copy / "Flipkart" / "Images" / "more.jpg")
-        with pytest.raises(DataError, match=rf"1 problem:\n  Flipkart/Images/{1:032d}\.jpg: there is no such file"):
+        with pytest.raises(DataError, match=rf"1 problem:\n  Flipkart/Images/{1:032d}\.jpg: file not found"):
             read(copy)
         assert len(read(copy, on_bad_image="skip").samples) == 29
         assert len(read(copy, categories=["Watches"]).samples) == 10, "what is not asked for need not be there"
-        assert f"1 image of Flipkart/Images/ not used: {TABLE} does not name 'more.jpg'." in capsys.readouterr().err
+        assert (
+            f"1 image of Flipkart/Images/ not used, because {TABLE} has no line for 'more.jpg'."
+            in capsys.readouterr().err
+        )

@@ -143,7 +143,7 @@ class TestLayouts:
         assert data.samples["group"].unique().tolist() == [f"{n}Place3Subject{s}" for s in (4, 5) for n in CLASSES]
         assert data.image(0).shape == (3, HEIGHT, WIDTH)
         Image.fromarray(draw(1)[0]).save(tmp_path / "train" / "Mug" / "cup.png")
-        with pytest.raises(DataError, match=r"train/Mug/cup\.png: its name does not tell its sequence"):
+        with pytest.raises(DataError, match=r"train/Mug/cup\.png: its name contains no sequence"):
             read(tmp_path)
 
     def test_the_nine_classes_are_in_their_order(self) -> None:
@@ -153,7 +153,7 @@ class TestLayouts:
 class TestRefused:
     def test_not_there(self, tmp_path: Path) -> None:
         with pytest.raises(
-            DataError, match=r"(?s)not found in .*nowhere, which does not exist.*Get it from https://www\.nakala"
+            DataError, match=r"(?s)not found in .*nowhere, which does not exist.*Download it from https://www\.nakala"
         ):
             read(tmp_path / "nowhere")
         with pytest.raises(
@@ -162,23 +162,25 @@ class TestRefused:
             read(tmp_path)
 
     def test_too_high_or_too_deep(self, gitw: Path) -> None:
-        with pytest.raises(DataError, match=r"one level too high: give .*GITW\."):
+        with pytest.raises(DataError, match=r"one level too high; use .*GITW\."):
             read(gitw.parent)
-        with pytest.raises(DataError, match=r"too deep: give .*train1\."):
+        with pytest.raises(DataError, match=r"too deep; use .*train1\."):
             read(gitw / "train1" / "Bowl")
-        with pytest.raises(DataError, match=r"too deep: give .*train1\."):
+        with pytest.raises(DataError, match=r"too deep; use .*train1\."):
             read(next((gitw / "train1" / "Bowl").iterdir()))
 
     def test_one_part_alone(self, gitw: Path, capsys: pytest.CaptureFixture[str]) -> None:
         cache = gitw.parent / "cache"
         assert len(read(gitw / "train1", cache_dir=cache).samples) == 18
-        assert "lies beside 'test1', 'test2', which is not used; give " in capsys.readouterr().err
+        assert "is beside 'test1', 'test2', which is not used. To use it, set data.root to " in capsys.readouterr().err
 
     def test_chosen_classes(self, gitw: Path, capsys: pytest.CaptureFixture[str]) -> None:
         data = read(gitw, classes=["Mug"])
         assert data.class_names == ["Mug"] and len(data.samples) == 30
-        assert "data.classes leaves out 'Bowl'." in capsys.readouterr().err
-        with pytest.raises(ConfigError, match=r"data\.classes: there is no class 'Cup'; there are 'Bowl', 'Mug'\."):
+        assert "data.classes excludes 'Bowl'." in capsys.readouterr().err
+        with pytest.raises(
+            ConfigError, match=r"data\.classes: there is no class 'Cup'; the classes are 'Bowl', 'Mug'\."
+        ):
             read(gitw, classes=["Mug", "Cup"])
 
     @pytest.mark.parametrize(("option", "value"), [("threshold", 255), ("threshold", -1), ("sigma", 0.0)])
@@ -190,7 +192,7 @@ class TestRefused:
         for folder in small.glob("*/*/SaliencyMaps"):
             shutil.rmtree(folder)
         with pytest.raises(
-            DataError, match=r"has 2 sequences, and none of them has saliency maps or gaze points.*BoundingBoxes"
+            DataError, match=r"has 2 sequences, but none of them has saliency maps or gaze points.*BoundingBoxes"
         ):
             read(small)
 
@@ -209,9 +211,9 @@ class TestOdd:
             read(small)
         text = str(raised.value)
         for reason in (
-            f"{SEQUENCE}/SaliencyMaps/Saliency_00001.png: the saliency map has another size than its frame (32x24 pixels, the frame 64x48)",
+            f"{SEQUENCE}/SaliencyMaps/Saliency_00001.png: the saliency map and its frame differ in size (32x24 pixels, the frame has 64x48)",
             f"{SEQUENCE}/SaliencyMaps/Saliency_00002.png: cannot be decoded (UnidentifiedImageError: ",
-            f"{SEQUENCE}/SaliencyMaps/Saliency_00009.png: there is no such frame (9; the video has 4 frames, counted from 0)",
+            f"{SEQUENCE}/SaliencyMaps/Saliency_00009.png: frame not found (9; the video has 4 frames, counted from 0)",
             "Mug/MugPlace3Subject9: the sequence has neither a video nor a folder Frames",
             "Mug/MugPlace4Subject9/MugPlace4Subject9.mp4: cannot be read (",
         ):
@@ -231,7 +233,7 @@ class TestOdd:
         for number in (3, 2, 1, 0):
             (maps / f"Saliency_{number:05d}.png").rename(maps / f"Saliency_{number + 1:05d}.png")
         with pytest.raises(
-            DataError, match=r"SaliencyMaps counts the frames from 1 \(the last it names is 4, the last there is 3\)"
+            DataError, match=r"SaliencyMaps counts frames from 1 \(its last frame is 4, the last existing frame is 3\)"
         ):
             read(small)
 
@@ -246,7 +248,9 @@ class TestOdd:
         write_video(small / SEQUENCE / "BowlPlace1Subject1.avi", draw(2))
         with pytest.raises(DataError) as raised:
             read(small)
-        assert "Bowl/MugPlace5Subject5 is a sequence of Mug by its name, in the folder of Bowl" in str(raised.value)
+        assert "Bowl/MugPlace5Subject5 is a sequence of Mug according to its name, but in the folder of Bowl" in str(
+            raised.value
+        )
         assert f"{SEQUENCE} has 2 videos, 'BowlPlace1Subject1.avi', 'BowlPlace1Subject1.mp4'" in str(raised.value)
 
     def test_parts_that_share_a_sequence_and_folders_beside_them(
@@ -260,8 +264,8 @@ class TestOdd:
         read(tmp_path)
         told = capsys.readouterr().err
         assert "4 sequences in more than one part: 'BowlPlace2Subject1', " in told
-        assert "Left out 'notes', beside the folders 'test1', 'train'" in told
-        assert "No class was made of 'Jam'" in told and "1 sequences without saliency maps and gaze points" in told
+        assert "Skipped 'notes', which are beside the folders 'test1', 'train'" in told
+        assert "No class for 'Jam'" in told and "1 sequences without saliency maps and gaze points" in told
 
 
 class TestGaze:
@@ -286,8 +290,8 @@ class TestGaze:
             read(small)
         for number, found in ((2, "1 1 20"), (3, "x 1 2 3"), (4, "2 2 5 5"), (8, "-1 0"), (9, "4 1 nan 2")):
             assert f"line {number}: expected <frame> <present: 0 or 1> <x> <y>, found '{found}'" in str(raised.value)
-        assert "line 6: frame 3 has a line already" in str(raised.value)
-        assert "fixation_points.txt frame 9: there is no such frame (9; the video has 4 frames" in str(raised.value)
+        assert "line 6: frame 3 already has a line" in str(raised.value)
+        assert "fixation_points.txt frame 9: frame not found (9; the video has 4 frames" in str(raised.value)
 
     def test_the_rectangle_is_that_of_the_drawn_gaussian(self) -> None:
         generator = np.random.default_rng(0)

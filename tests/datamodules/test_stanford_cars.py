@@ -60,7 +60,7 @@ class TestLayouts:
         assert train["label"].tolist() == [0, 1, 2] * 8
         assert data.prepared.official_test
         said = capsys.readouterr().err
-        assert "8,144 training and 8,041 test images of 196 classes; here are 24 and 9 of 3" in said
+        assert "8,144 training and 8,041 test images of 196 classes; found 24 and 9 of 3" in said
 
     def test_boxes_count_from_0_and_exclude_the_far_edge(self, devkit: Path) -> None:
         first = cars()[0]
@@ -180,11 +180,13 @@ class TestOdd:
         (root / "cars_test" / "00002.jpg").rename(root / "cars_test" / "99999.jpg")
         (root / "cars_train" / ".DS_Store").touch()
         (root / "cars_train" / "notes.txt").touch()
-        with pytest.raises(DataError, match=r"1 problem:\n  cars_test/00002\.jpg: there is no such file"):
+        with pytest.raises(DataError, match=r"1 problem:\n  cars_test/00002\.jpg: file not found"):
             read(root)
         assert len(read(root, on_bad_image="skip").samples) == 32
         said = capsys.readouterr().err
-        assert "1 image of cars_test/ not used: cars_test_annos_withlabels.mat does not name '99999.jpg'" in said
+        assert (
+            "1 image of cars_test/ not used, because cars_test_annos_withlabels.mat has no line for '99999.jpg'" in said
+        )
         assert "skipped 3 files" in said and "1 hidden" in said and "1 of another kind" in said
 
     def test_tables_that_contradict_the_folders(self, folders: Path, copy: Callable[[Path], Path]) -> None:
@@ -197,12 +199,12 @@ class TestOdd:
         with pytest.raises(DataError) as caught:
             read(root)
         for words in (
-            "the folder 'AM General Hummer SUV 2001' is no class of names.csv (where '/' becomes '-'); nearest: 'AM General",
+            "the folder 'AM General Hummer SUV 2001' is not a class of names.csv (where '/' becomes '-'); similar classes: 'AM General",
             "anno_train.csv line 4: 2 fields, expected 6",
-            "anno_train.csv line 5: x1 is 'left', a whole number was expected",
-            "anno_train.csv line 3: fname '00002.jpg' stands in line 2 already",
+            "anno_train.csv line 5: x1 is 'left', expected a whole number",
+            "anno_train.csv line 3: fname '00002.jpg' is already in line 2",
             "anno_train.csv line 1: class 0; classes count from 1 to 3",
-            f"anno_train.csv line 2: 00002.jpg has class 1 ('{CARS[0]}') and lies in the folder '{CARS[1]}'",
+            f"anno_train.csv line 2: 00002.jpg has class 1 ('{CARS[0]}') but is in the folder '{CARS[1]}'",
         ):
             assert words in str(caught.value)
 
@@ -221,9 +223,7 @@ class TestOdd:
     def test_a_missing_image_of_the_class_folders(self, folders: Path, copy: Callable[[Path], Path]) -> None:
         root = copy(folders)
         (root / "car_data/car_data/test" / CARS[1] / "00002.jpg").unlink()
-        with pytest.raises(
-            DataError, match=r"car_data/car_data/test/Acura RL Sedan 2012/00002\.jpg: there is no such file"
-        ):
+        with pytest.raises(DataError, match=r"car_data/car_data/test/Acura RL Sedan 2012/00002\.jpg: file not found"):
             read(root)
 
     def test_a_class_name_that_stands_twice(self, devkit: Path, copy: Callable[[Path], Path]) -> None:
@@ -239,8 +239,8 @@ class TestMissing:
         (root / ANNOTATIONS).unlink()
         with pytest.raises(
             DataError,
-            match=r"Missing: 'devkit/cars_test_annos_withlabels\.mat'\. cars_test_annos\.mat is no substitute, it has no "
-            r"classes\.(.|\n)*Get what is missing from https://",
+            match=r"Missing: 'devkit/cars_test_annos_withlabels\.mat'\. cars_test_annos\.mat cannot be used instead, because it has no "
+            r"classes\.(.|\n)*Download the missing files from https://",
         ):
             read(root)
 
@@ -255,15 +255,15 @@ class TestMissing:
         (tmp_path / "data" / "cars").mkdir(parents=True)
         (tmp_path / "data" / "cars" / "devkit").symlink_to(devkit / "devkit")
         with pytest.raises(
-            DataError, match=r"which holds the folder 'cars'\. It looks one level too high: give .*data/cars\."
+            DataError, match=r"which contains the folder 'cars'\. This is one level too high; use .*data/cars\."
         ):
             read(tmp_path / "data")
-        with pytest.raises(DataError, match=rf"It looks too deep: give {folders}/car_data/car_data\."):
+        with pytest.raises(DataError, match=rf"This is too deep; use {folders}/car_data/car_data\."):
             read(folders / "car_data" / "car_data" / "train")
         with pytest.raises(
-            DataError, match=r"nowhere, which does not exist\.\nExpected one of\n  <root>/devkit/(.|\n)*Get it"
+            DataError, match=r"nowhere, which does not exist\.\nExpected one of\n  <root>/devkit/(.|\n)*Download it"
         ):
             read(tmp_path / "nowhere")
         (tmp_path / "cars.zip").touch()
-        with pytest.raises(DataError, match="which is a file: if it is an archive, unpack it"):
+        with pytest.raises(DataError, match="which is a file; if it is an archive, unpack it"):
             read(tmp_path / "cars.zip")

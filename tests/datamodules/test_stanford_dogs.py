@@ -60,7 +60,7 @@ class TestLayouts:
         assert samples.loc[samples["split"] == "test", "path"].str[-5].tolist() == ["7", "8", "9"] * 3
         assert "box_xyxy" not in samples, "annotations are read only where boxes are asked for"
         said = capsys.readouterr().err
-        assert "12,000 training images and 8,580 test images of 120 breeds; here are 18 training" in said
+        assert "12,000 training images and 8,580 test images of 120 breeds; found 18 training" in said
         assert data.image(9).shape == (3, 40, 48), "a PNG called .jpg"
 
     def test_kaggle_without_lists(self, kaggle: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -70,7 +70,7 @@ class TestLayouts:
         assert set(data.samples["split"]) == {"train", "val", "test"}
         assert not data.prepared.official_test
         said = capsys.readouterr().err
-        assert "is not the official one" in said and "20,580 images of 120 breeds; here are 27 images of 3" in said
+        assert "is not the official one" in said and "20,580 images of 120 breeds; found 27 images of 3" in said
 
     def test_imagenet_is_always_spoken_of(self, original: Path, kaggle: Path) -> None:
         for root in (original, kaggle):
@@ -112,13 +112,13 @@ class TestBoxes:
     @pytest.mark.parametrize(
         ("text", "reason"),
         [
-            ("<annotation>", "is no XML"),
-            ("", "is no XML"),
+            ("<annotation>", "is not XML"),
+            ("", "is not XML"),
             ("<annotation/>", "has no box"),
             (dog_annotation([]), "has no box"),
             (dog_annotation([(9, 9, 3, 20)]), "has no area"),
             (dog_annotation([(40, 40, 50, 50)], (30, 30)), "has no area"),
-            (dog_annotation([(1, 1, 3, 20)]).replace("<xmin>1</xmin>", "<xmin>one</xmin>"), "no number"),
+            (dog_annotation([(1, 1, 3, 20)]).replace("<xmin>1</xmin>", "<xmin>one</xmin>"), "not a number"),
             (dog_annotation([(1, 1, 3, 20)]).replace("<xmin>1</xmin>", ""), "has no area"),
             ("<!DOCTYPE annotation>" + dog_annotation([(1, 1, 9, 9)]), "DOCTYPE"),
             ('<!DOCTYPE a [<!ENTITY x "1"><!ENTITY y "&x;&x;">]><annotation>&y;</annotation>', "DOCTYPE"),
@@ -138,14 +138,14 @@ class TestBoxes:
         third.write_text(dog_annotation([(44, 4, 44, 30)]))
         with pytest.raises(DataError) as caught:
             read(copy, crop_to_box=True)
-        for words in ("_1.jpg: its annotation is no XML", "_2.jpg: no annotation file", "_3.jpg: its box has no area"):
+        for words in ("_1.jpg: its annotation is not XML", "_2.jpg: no annotation file", "_3.jpg: its box has no area"):
             assert f"Images/{DOGS[0]}/n02085620{words}" in str(caught.value)
         assert len(read(copy, crop_to_box=True, on_bad_image="skip").samples) == 24
         kept = read(copy, annotations=True, on_bad_image="skip")
         assert len(kept.samples) == 25 and kept.samples["box_xyxy"].isna().sum() == 1
         assert "1 image without an annotation file." in kept.findings.remarks
         shutil.rmtree(copy / "Annotation")
-        with pytest.raises(DataError, match=r"data\.crop_to_box needs boxes, and .* holds neither Annotation/ nor"):
+        with pytest.raises(DataError, match=r"data\.crop_to_box needs boxes, and .* contains neither Annotation/ nor"):
             read(copy, crop_to_box=True)
 
     def test_context(self, original: Path) -> None:
@@ -159,7 +159,7 @@ class TestLists:
     def test_both_are_needed(self, copy: Path) -> None:
         (copy / "lists" / "test_list.mat").unlink()
         with pytest.raises(
-            DataError, match=r"train_list\.mat is there and 'test_list\.mat' is not: the official split needs"
+            DataError, match=r"train_list\.mat exists but 'test_list\.mat' does not: the official split needs"
         ):
             read(copy)
 
@@ -170,13 +170,13 @@ class TestLists:
         shutil.copy(copy / "Images" / DOGS[0] / "n02085620_1.jpg", copy / "Images" / DOGS[0] / "more.jpg")
         (copy / "Images" / DOGS[1] / "Thumbs.db").touch()
         (copy / "Images" / "notes").mkdir()
-        with pytest.raises(DataError, match=rf"1 problem:\n  Images/{DOGS[0]}/gone\.jpg: there is no such file"):
+        with pytest.raises(DataError, match=rf"1 problem:\n  Images/{DOGS[0]}/gone\.jpg: file not found"):
             read(copy)
         data = read(copy, on_bad_image="skip")
         assert len(data.samples) == 27
         said = capsys.readouterr().err
         assert all(words in said for words in ("skipped 3 files", "1 hidden", "1 in neither list"))
-        assert "The folder 'notes' was left out" in said
+        assert "The folder 'notes' was skipped" in said
 
     def test_contradictions(self, copy: Path, lists: Callable[..., None]) -> None:
         lists(
@@ -189,7 +189,7 @@ class TestLists:
             "train_list.mat row 1: class 0; classes count from 1",
             f"the folder {DOGS[0]} has more than one class in the lists: '0', '1'",
             f"the class 3 has more than one folder in the lists: '{DOGS[1]}', '{DOGS[2]}'",
-            f"test_list.mat row 10: {DOGS[0]}/n02085620_2.jpg is in the training list too",
+            f"test_list.mat row 10: {DOGS[0]}/n02085620_2.jpg is also in the training list",
         ):
             assert words in str(caught.value)
 
@@ -197,11 +197,11 @@ class TestLists:
 class TestMissing:
     def test_another_folder(self, original: Path, kaggle: Path, tmp_path: Path) -> None:
         for root in (original / "Images", kaggle / "images" / "Images" / DOGS[0]):
-            with pytest.raises(DataError, match="It looks too deep: give"):
+            with pytest.raises(DataError, match="This is too deep; use"):
                 read(root)
         (tmp_path / "above").mkdir()
         (tmp_path / "above" / "Dogs").symlink_to(original)
-        with pytest.raises(DataError, match="It looks one level too high: give"):
+        with pytest.raises(DataError, match="This is one level too high; use"):
             read(tmp_path / "above")
         (tmp_path / "empty").mkdir()
         with pytest.raises(

@@ -182,7 +182,7 @@ class TestFile:
             raise OSError(28, "No space left on device")
 
         monkeypatch.setattr(np, "savez", full)
-        with pytest.raises(TrainingError, match=r"m\.head\.npz could not be written: No space left on device"):
+        with pytest.raises(TrainingError, match=r"Cannot write .*m\.head\.npz: No space left on device"):
             classifier.save()
         assert head_path(path).read_bytes() == old and [file.name for file in path.parent.glob(".*")] == []
 

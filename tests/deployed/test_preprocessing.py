@@ -133,7 +133,7 @@ def test_refused(tmp_path: Path) -> None:
     prepare = preprocessing(PAIR)
     with pytest.raises(DataError, match=r"half\.jpg cannot be decoded .*truncated"):
         prepare(tmp_path / "half.jpg")
-    with pytest.raises(DataError, match=r"gone\.jpg is not there any more"):
+    with pytest.raises(DataError, match=r"gone\.jpg does not exist any more"):
         prepare(tmp_path / "gone.jpg")
     with pytest.raises(ValueError, match=r"Expected an image as uint8 \(height, width, 3\), found float32 \(4, 4, 3\)"):
         prepare(np.zeros((4, 4, 3), dtype=np.float32))

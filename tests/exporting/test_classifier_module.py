@@ -97,6 +97,6 @@ def test_an_estimator_is_no_graph() -> None:
     model = learned(classifier(strategies.SklearnHead("sklearn.naive_bayes.GaussianNB")))
     model.network.see(range(4))
     with pytest.raises(
-        ConfigError, match="The prediction of SklearnHead cannot be exported: its logits are not made of"
+        ConfigError, match="The prediction of SklearnHead cannot be exported: its logits are not computed from"
     ):
         ClassifierModule(model)

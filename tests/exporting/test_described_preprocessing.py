@@ -53,11 +53,11 @@ def test_compositions_are_opened() -> None:
     ids=lambda step: str(step)[:40],
 )
 def test_what_cannot_be_said_is_named(step: nn.Module) -> None:
-    with pytest.raises(ConfigError, match=f"can say Resize .* found {type(step).__name__}"):
+    with pytest.raises(ConfigError, match=f"supports only Resize .* found {type(step).__name__}"):
         describe_preprocessing(v2.Compose([step, v2.CenterCrop(SIDE)]), SIDE)
 
 
 @pytest.mark.parametrize("last", [v2.CenterCrop(200), v2.Resize(SIDE), v2.Resize([SIDE, 200])], ids=str)
 def test_images_must_have_the_networks_size_in_the_end(last: nn.Module) -> None:
-    with pytest.raises(ConfigError, match="expected images of 224 x 224 pixels in the end"):
+    with pytest.raises(ConfigError, match="expected images of 224 x 224 pixels at the end"):
         describe_preprocessing(v2.Compose([last]), SIDE)

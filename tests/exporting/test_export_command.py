@@ -95,9 +95,9 @@ class TestOnnx:
         assert re.search(
             r"Exported: .*sweep\.onnx \([\d.]+ MB, 0\.373\d? M parameters, float32, opset 18, 4 classes\)", said
         )
-        assert "on 24 images, in batches of 1 and 7: the same class for 100.0%, probabilities within" in said
+        assert "on 24 images, in batches of 1 and 7: same class for 100.0%, probabilities within" in said
         assert re.search(r"One image takes [\d.]+ ms here \(median of 30\), PyTorch [\d.]+ ms; \d threads?\n", said)
-        assert "temperature 1, nothing is rejected: none was fitted (lightning-vision test --calibrate true" in said
+        assert "temperature 1, nothing is rejected: not fitted (lightning-vision test --calibrate true" in said
         assert f"Model card: {exported.run / 'export' / 'sweep.onnx.md'}" in said
 
     def test_int8_with_temperature_threshold_and_a_former_head(
@@ -110,12 +110,12 @@ class TestOnnx:
         said = export_run(run, int8=True, calibration_images=500)
         deployed = DeployedModel(run / "export" / "sweep-int8.onnx")
         assert (deployed.facts.quantized, deployed.temperature, deployed.threshold) == (True, 2.5, 0.4)
-        assert "int8 is calibrated on all 58 training images: there are no more." in said
+        assert "int8 is calibrated on all 58 training images; there are no more." in said
         assert "int8 calibrated on 58 training images, opset 18" in said
-        assert re.search(r"the same class for [\d.]+%, probabilities within [\d.e-]+ \(mean [\d.e-]+\)", said)
-        assert "WARNING: int8 predicts another class than float for" in said
+        assert re.search(r"same class for [\d.]+%, probabilities within [\d.e-]+ \(mean [\d.e-]+\)", said)
+        assert "WARNING: int8 and float predict different classes for" in said
         assert "temperature 2.5, rejects below 0.4000\n" in said
-        assert "sweep-int8.head.npz was learned on the file that was there before: move it away" in said
+        assert "sweep-int8.head.npz was learned with the former file. Move it to another folder" in said
 
     def test_a_file_that_is_not_equal_is_not_left(
         self, exported: Done, run: Path, monkeypatch: pytest.MonkeyPatch
@@ -127,7 +127,9 @@ class TestOnnx:
         (run / "export" / "sweep.onnx").write_text("the file before")
         monkeypatch.setattr(Onnx, "write", copy)
         monkeypatch.setattr(check, "TOLERANCE", -1.0)
-        with pytest.raises(CheckpointError, match=r"\.onnx does not give what the model gives on 24 test images"):
+        with pytest.raises(
+            CheckpointError, match=r"The predictions of \.onnx differ from the model's on 24 test images"
+        ):
             export_run(run)
         assert [path.name for path in (run / "export").iterdir()] == ["sweep.onnx"]
         assert (run / "export" / "sweep.onnx").read_text() == "the file before"
@@ -141,17 +143,17 @@ def test_pt2_elsewhere(run: Path) -> None:
     assert "float32, 4 classes)" in said
     assert "on 8 images" in said
     assert (
-        "The file predicts by one view of an image: without the test-time augmentation of the run's test figures."
+        "The file predicts from one view of an image, without the test-time augmentation of the run's test figures."
         in said
     )
-    assert "this file predicts by one view" in (run.parent / "new" / "mine.pt2.md").read_text()
+    assert "this file predicts from one view" in (run.parent / "new" / "mine.pt2.md").read_text()
 
 
 class TestRefusals:
     @pytest.mark.parametrize(
         ("options", "message"),
         [
-            ({"int8": True, "format": "pt2"}, r"--int8 is for onnx, found --format pt2"),
+            ({"int8": True, "format": "pt2"}, r"--int8 needs --format onnx, found --format pt2"),
             ({"check_images": 0}, r"--check_images: expected 1 or more, found 0"),
             ({"calibration_images": -1}, r"--calibration_images: expected 1 or more, found -1"),
             ({"output": "m.pt"}, r"--output: expected a file that ends in \.onnx, found m\.pt"),
@@ -165,7 +167,7 @@ class TestRefusals:
     def test_transforms_that_cannot_be_said(self, run: Path) -> None:
         data = squares(eval_transforms=["center_crop", {"Grayscale": {"num_output_channels": 3}}])
         with pytest.raises(
-            ConfigError, match=r"data\.eval_transforms: an exported classifier can say .* found Grayscale"
+            ConfigError, match=r"data\.eval_transforms: an exported classifier supports only .* found Grayscale"
         ):
             export_run(run, data)
         assert not any((run / "export").glob("*"))
@@ -174,14 +176,14 @@ class TestRefusals:
         data = squares(eval_transforms="Identity")
         data._images = data._images.repeat_interleave(2, dim=2)
         with pytest.raises(
-            ConfigError, match=r"expected images of 3 x 16 x 16, as data\.image_size says; found 3 x 32 x 16"
+            ConfigError, match=r"expected images of 3 x 16 x 16, as given by data\.image_size; found 3 x 32 x 16"
         ):
             export_run(run, data)
 
     def test_nothing_to_check_it_on(self, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         data = squares()
         monkeypatch.setattr(data, "rows_to_evaluate", lambda part: np.empty(0, dtype=np.int64))
-        with pytest.raises(DataError, match="no test and no validation images to check the exported file on"):
+        with pytest.raises(DataError, match="neither test nor validation images for checking the exported file"):
             export_run(run, data)
 
     def test_a_folder_is_no_file(self, run: Path) -> None:

@@ -182,5 +182,5 @@ def test_without_results(run: Path) -> None:
 
 
 def test_results_of_another_run(run: Path) -> None:
-    with pytest.raises(CheckpointError, match="has 2 experiences, and the checkpoint is from experience 5"):
+    with pytest.raises(CheckpointError, match="has 2 experiences, but the checkpoint is from experience 5"):
         card_of(run, experience=5)

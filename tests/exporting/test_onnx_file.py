@@ -213,13 +213,13 @@ class TestRefusals:
     def test_an_operator_that_onnx_lacks_is_named(self) -> None:
         module = ClassifierModule(with_backbone(Odd()))
         with pytest.raises(
-            ConfigError, match=r"ONNX has no operator for \S*bessel_j0, which the module backbone\.bessel \(.*Bessel"
+            ConfigError, match=r"ONNX has no operator for \S*bessel_j0, used in the module backbone\.bessel \(.*Bessel"
         ):
             make_onnx(module, SIDE, 18)
 
     def test_a_network_that_decides_in_python_is_named(self) -> None:
         module = ClassifierModule(with_backbone(nn.Sequential(nn.Identity(), Chooser())))
-        with pytest.raises(ConfigError, match=r"cannot write this network .* in the module backbone\.1 \(Chooser\)"):
+        with pytest.raises(ConfigError, match=r"cannot export this network .* in the module backbone\.1 \(Chooser\)"):
             make_onnx(module, SIDE, 18)
 
     def test_more_weights_than_a_file_holds(
@@ -227,7 +227,7 @@ class TestRefusals:
     ) -> None:
         monkeypatch.setattr(onnx_file, "LARGEST", 1000)
         with pytest.raises(
-            ConfigError, match=r"The weights take 0\.0 GB, and one ONNX file holds 2\.1 GB at most\. Export to pt2"
+            ConfigError, match=r"The weights take 0\.0 GB, but an ONNX file can contain at most 2\.1 GB\. Export to pt2"
         ):
             make_onnx(small[1], SIDE, 18)
 

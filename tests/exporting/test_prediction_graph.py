@@ -90,12 +90,12 @@ class Keeper:
 @pytest.mark.parametrize(
     ("predict", "why"),
     [
-        (lambda f: f if f.sum() > 100 else 2 * f, "looks at its features in Python"),
-        (lambda f: f[f[:, 0] > 0.5], "looks at its features in Python"),
-        (lambda f: torch.from_numpy(f.numpy() * 2), "not made of its features by PyTorch's operators"),
-        (lambda f: f + torch.from_numpy(f.numpy()), "depends on its features or on their number"),
-        (lambda f: f * f.tolist()[0][0], "depends on its features"),
-        (lambda f: f.reshape(-1)[: len(f) + 3], "depends on its features"),
+        (lambda f: f if f.sum() > 100 else 2 * f, "reads its features in Python"),
+        (lambda f: f[f[:, 0] > 0.5], "reads its features in Python"),
+        (lambda f: torch.from_numpy(f.numpy() * 2), "not computed from its features by PyTorch operators"),
+        (lambda f: f + torch.from_numpy(f.numpy()), "depend on the features or on their number"),
+        (lambda f: f * f.tolist()[0][0], "depend on the features"),
+        (lambda f: f.reshape(-1)[: len(f) + 3], "depend on the features"),
         (Keeper(), "changes its own state"),
     ],
 )

@@ -191,7 +191,7 @@ class TestBase:
             *('--data.batch_transforms=[{"MixUp": {"num_classes": 2}}]', f"--model.base_checkpoint={finished}"),
         ]
         assert start(tmp_path, "no", *options) == 2
-        assert "MixUp has num_classes=2, and the classifier tells 3 classes apart" in capsys.readouterr().err
+        assert "MixUp has num_classes=2, but the classifier has 3 classes" in capsys.readouterr().err
         assert not (tmp_path / "no").exists()
 
     def test_what_would_be_run_counts_the_bases_classes(self, finished: Path) -> None:

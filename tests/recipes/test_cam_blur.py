@@ -82,19 +82,17 @@ def test_a_run_that_was_stopped_in_it_blurs_the_same(place: Path, whole: Path, m
     check_equal(fit(place, "stopped", *command), whole)
 
 
-def test_the_surest_errors_are_taken_first(place: Path) -> None:
+def test_the_most_confident_errors_are_taken_first(place: Path) -> None:
     run = fit(place, "surest", *COMMON, callbacks("{most: 2, epochs: 1, method: LayerCAM}"))
     (note,) = read_results(run / "results.json").notes
-    assert re.search(r"in [12] of the surest of them", note)
+    assert re.search(r"in [12] of them \(the most confident errors\)", note)
 
 
 def test_without_errors_it_says_so_and_trains_on(place: Path) -> None:
     easy = ("--data.noise=1", "--trainer.max_epochs=8", "--data.per_class=16", "--model.optimizer=torch.optim.AdamW")
     run = fit(place, "easy", *COMMON, *easy, "--model.optimizer.lr=3e-3", callbacks("{epochs: 1}"))
     results = read_results(run / "results.json")
-    assert results.notes == [
-        "after experience 0: CamBlur found no error among 38 training images, and nothing to blur."
-    ]
+    assert results.notes == ["after experience 0: CamBlur found no error among 38 training images, and blurs nothing."]
     assert [record.epochs for record in results.experiences] == [9]
 
 
@@ -106,8 +104,8 @@ def test_masks_are_in_no_finished_checkpoint(whole: Path) -> None:
     ("options", "message"),
     [
         ({"epochs": 0}, "epochs: expected 1 or more, found 0"),
-        ({"threshold": 0.0}, "threshold: expected a number above 0, up to 1, found 0.0"),
-        ({"sigma": 2.0}, "sigma: expected a number above 0, up to 1, found 2.0"),
+        ({"threshold": 0.0}, "threshold: expected a number above 0 and at most 1, found 0.0"),
+        ({"sigma": 2.0}, "sigma: expected a number above 0 and at most 1, found 2.0"),
         ({"most": 0}, "most: expected 1 or more, found 0"),
     ],
 )
@@ -120,5 +118,5 @@ def test_an_unknown_map_is_refused_before_anything_is_trained(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert start(tmp_path, "unknown", *COMMON, callbacks("{method: GradCAMM}")) == 2
-    assert "there is no 'GradCAMM'. Known are, nearest first: GradCAM" in capsys.readouterr().err
+    assert "there is no 'GradCAMM'. Known methods, similar names first: GradCAM" in capsys.readouterr().err
     assert not (tmp_path / "unknown" / "results.json").exists()

@@ -139,4 +139,7 @@ def test_a_strategy_that_makes_no_logits_is_named(tmp_path: Path, capsys: pytest
     assert (
         start(tmp_path, "run", *REPLAY[:2], "--model.strategy=test_error_replay.NoLogits", "--data.stream=Joint") == 1
     )
-    assert "ErrorReplay cannot tell what NoLogits gets wrong: its loss makes no logits" in capsys.readouterr().err
+    assert (
+        "ErrorReplay cannot find the errors of NoLogits, because its loss does not compute the logits"
+        in capsys.readouterr().err
+    )

@@ -117,7 +117,7 @@ def test_a_trial_whose_loss_stops_being_a_number_is_made_again(
     assert rate is not None and 1e-6 < rate < 100, "a thousand was reached in no trial"
     none = fit(tmp_path, "none", *RATE, *wide, "--trainer.callbacks.lowest=900", "--trainer.callbacks.highest=1000")
     assert read_results(none / "results.json").experiences[0].learning_rate is None
-    said = "LearningRateFinder: there is no telling a rate between 900 and 1000; the optimizer's own stays."
+    said = "LearningRateFinder: no suitable learning rate between 900 and 1000; the optimizer's own is used."
     assert said.replace(":", ", experience 0:", 1) in capsys.readouterr().err
 
 
@@ -168,7 +168,7 @@ def test_the_largest_batch_that_fits(
     results = read_results(run / "results.json")
     assert results.experiences[0].batch_size == size
     assert cast(Any, results.run.data)["init_args"]["batch_size"] == first
-    assert f"BatchSizeFinder, experience 0: {size} images a batch." in capsys.readouterr().err
+    assert f"BatchSizeFinder, experience 0: {size} images per batch." in capsys.readouterr().err
     if (first, most, mode) == (4, 20, "power"):
         assert same(run, fit(tmp_path, "given", *options, f"--data.batch_size={size}"))
 
@@ -217,6 +217,6 @@ def test_a_largest_size_below_the_batch_size(tmp_path: Path, capsys: pytest.Capt
 def test_several_processes_are_refused(recipe: LearningRateFinder | BatchSizeFinder) -> None:
     moment = cast(Moment, SimpleNamespace(model=None, datamodule=None, resumed=False, world_size=2))
     with pytest.raises(
-        ConfigError, match=f"{type(recipe).__name__} looks with one process, found 2. Run it with trainer.devices=1"
+        ConfigError, match=f"{type(recipe).__name__} needs one process, found 2. Run it with trainer.devices=1"
     ):
         recipe.before_stage(moment)

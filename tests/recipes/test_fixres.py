@@ -81,9 +81,11 @@ def test_without_a_last_stage_the_network_is_tested_as_it_is(small: Path) -> Non
 def test_it_says_where_there_is_no_batch_norm_to_fit(place: Path, options: tuple[str, ...], said: list[int]) -> None:
     name = options[0].rpartition("=")[2]
     run = fit(place, name, *COMMON, *options, callbacks("{train_size: 16, epochs: 1}"))
-    notes = [note for note in read_results(run / "results.json").notes if "FixRes fitted the classifier alone" in note]
+    notes = [
+        note for note in read_results(run / "results.json").notes if "FixRes fine-tuned only the classifier" in note
+    ]
     assert [note.split(":")[0] for note in notes] == [f"after experience {t}" for t in said]
-    assert all("images of 32 pixels" in note for note in notes)
+    assert all("at 32 pixels" in note for note in notes)
 
 
 def test_a_closed_form_takes_no_part_in_it(place: Path) -> None:
@@ -110,7 +112,7 @@ def test_groups_keep_their_options_and_what_the_learner_leaves_out_stays_out() -
     assert chosen[0]["params"][0] is norm.weight and chosen[0]["weight_decay"] == 0.1
     assert FixRes(8).parameters_to_train(network, FIX, groups)[1]["lr"] == 0.5
     assert FixRes(8).parameters_to_train(network, Stage(), groups) is groups
-    with pytest.raises(ConfigError, match="the learning strategy trains neither: leave out one"):
+    with pytest.raises(ConfigError, match="the learning strategy trains neither"):
         FixRes(8).parameters_to_train(network, FIX, [{"params": [linear.weight]}])
 
 
@@ -122,7 +124,7 @@ def test_nothing_is_fitted_where_nothing_was_trained() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"train_size": 0}, "train_size: expected pixels from 1 on, found 0"),
+        ({"train_size": 0}, "train_size: expected at least 1 pixel, found 0"),
         ({"train_size": 8, "epochs": -1}, "epochs: expected 0 or more, found -1"),
         ({"train_size": 8, "learning_rate": 0.0}, "learning_rate: expected a number above 0"),
     ],
@@ -134,5 +136,5 @@ def test_options_out_of_range_are_refused(options: dict[str, float], message: st
 
 def test_a_size_that_the_backbone_cannot_take_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert start(tmp_path, "tiny", *COMMON, "--model.backbone=test_convnext", callbacks("{train_size: 24}")) == 2
-    assert "FixRes.train_size: test_convnext cannot take images of 24 pixels" in capsys.readouterr().err
+    assert "FixRes.train_size: test_convnext does not support images of 24 pixels" in capsys.readouterr().err
     assert not (tmp_path / "tiny" / "results.json").exists()

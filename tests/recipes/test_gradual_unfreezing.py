@@ -81,7 +81,8 @@ def test_nothing_is_trained_that_the_learner_does_not_train(network: Network) ->
     assert recipe.parameters_to_train(network, last, asked) == asked
     assert recipe.parameters_to_train(network, Stage("", "fix"), asked) is asked, "a stage of another recipe"
     with pytest.raises(
-        ConfigError, match="among the head and the last 0 layer groups, so that part 1 of 4 has nothing"
+        ConfigError,
+        match="part 1 of 4 has nothing to train, because the learning strategy trains neither the head nor the last 0 layer groups",
     ):
         recipe.parameters_to_train(network, first, asked[:1])
 
@@ -90,8 +91,8 @@ def test_nothing_is_trained_that_the_learner_does_not_train(network: Network) ->
     ("options", "said"),
     [
         ({"parts": 1}, "GradualUnfreezing.parts: expected at least 2, found 1"),
-        ({"parts": 2, "epochs": [1, 2, 3]}, r"expected 2 numbers from 1 on, one a part, found \[1, 2, 3\]"),
-        ({"parts": 2, "epochs": [0, 2]}, r"one a part, found \[0, 2\]"),
+        ({"parts": 2, "epochs": [1, 2, 3]}, r"expected 2 numbers, at least 1 for each part, found \[1, 2, 3\]"),
+        ({"parts": 2, "epochs": [0, 2]}, r"at least 1 for each part, found \[0, 2\]"),
     ],
 )
 def test_impossible_options(options: dict[str, Any], said: str) -> None:
@@ -101,12 +102,12 @@ def test_impossible_options(options: dict[str, Any], said: str) -> None:
 
 def test_a_backbone_without_groups_and_too_few_epochs(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     tiny = tiny_network()
-    with pytest.raises(ConfigError, match="The layers of none cannot be told apart"):
+    with pytest.raises(ConfigError, match="The layers of none cannot be grouped"):
         GradualUnfreezing(2).parameters_to_train(
             tiny, Stage("", "unfreezing 1 of 2"), [{"params": [nn.Parameter(torch.zeros(1))]}]
         )
     assert start(tmp_path, "run", UNFREEZING, "--trainer.max_epochs=3") == 2
-    assert "GradualUnfreezing: 3 epoch(s) cannot be dealt out to 4 parts." in capsys.readouterr().err
+    assert "GradualUnfreezing: 3 epoch(s) cannot be divided into 4 parts." in capsys.readouterr().err
 
 
 class Witness(Callback):

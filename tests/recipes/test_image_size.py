@@ -77,7 +77,8 @@ def test_a_size_that_the_backbone_cannot_take_is_refused() -> None:
     network = Network(module, facts, 3).train()
     check_sizes(network, [32], "FixRes.train_size")
     with pytest.raises(
-        ConfigError, match=r"FixRes.train_size: vit_tiny_patch16_224 cannot take images of 48 pixels .*Choose another"
+        ConfigError,
+        match=r"FixRes.train_size: vit_tiny_patch16_224 does not support images of 48 pixels .*Choose another",
     ):
         check_sizes(network, [32, 48], "FixRes.train_size")
     assert network.training

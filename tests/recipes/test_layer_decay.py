@@ -90,7 +90,7 @@ def test_groups_of_a_strategy_keep_their_options_and_nothing_is_added() -> None:
 
 
 def test_a_backbone_that_timm_cannot_group_is_named() -> None:
-    with pytest.raises(ConfigError, match="The layers of none cannot be told apart: expected a timm backbone"):
+    with pytest.raises(ConfigError, match="The layers of none cannot be grouped: expected a timm backbone"):
         distances_from_head(tiny_network())
 
 
@@ -140,4 +140,4 @@ def test_a_run_has_these_rates_and_says_where_there_is_nothing_to_scale(
     base, increment = Witness.rates
     assert base == [0.5 * 0.5**away for away in range(len(base))] and len(base) > 3
     assert increment == [0.25]
-    assert "LayerDecay changed nothing in experience 1: HeadOnly trains the head alone." in capsys.readouterr().out
+    assert "LayerDecay had no effect in experience 1: HeadOnly trains only the head." in capsys.readouterr().out

@@ -112,5 +112,5 @@ def test_what_is_frozen_stays_bit_for_bit(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("decay", [1.0, -0.1])
 def test_an_impossible_decay(decay: float) -> None:
-    with pytest.raises(ConfigError, match=r"MovingAverage.decay: expected a number from 0 to below 1"):
+    with pytest.raises(ConfigError, match=r"MovingAverage.decay: expected a number of at least 0 and below 1"):
         MovingAverage(decay)

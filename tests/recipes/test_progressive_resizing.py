@@ -149,10 +149,10 @@ def test_nothing_of_it_is_left_in_the_checkpoint(whole: Path) -> None:
     [
         ({"preset": "XL"}, r"preset: expected S, M, L or null, found 'XL'"),
         ({"stages": 0}, r"stages: expected 1 or more, found 0"),
-        ({"size": [16]}, r"size: expected two numbers from 1 on, the first stage's and the last one's, found \[16\]"),
+        ({"size": [16]}, r"size: expected two numbers of at least 1, for the first and the last stage, found \[16\]"),
         ({"rand_augment": [0, 31]}, r"rand_augment: expected two numbers from 0 to 30"),
         ({"dropout": [0.0, 1.0]}, r"dropout: expected two numbers from 0 to 0.99"),
-        ({"mixup": [-1.0, 1.0]}, r"mixup: expected two numbers from 0 on"),
+        ({"mixup": [-1.0, 1.0]}, r"mixup: expected two numbers of at least 0"),
     ],
 )
 def test_options_out_of_range_are_refused(options: dict[str, Any], message: str) -> None:
@@ -161,7 +161,7 @@ def test_options_out_of_range_are_refused(options: dict[str, Any], message: str)
 
 
 def test_a_schedule_of_nothing_is_refused() -> None:
-    with pytest.raises(ConfigError, match="ProgressiveResizing has nothing to change: give a preset"):
+    with pytest.raises(ConfigError, match=r"ProgressiveResizing has nothing to change\. Set a preset"):
         ProgressiveResizing(None)
 
 
@@ -173,18 +173,18 @@ def model() -> ContinualClassifier:
 @pytest.mark.parametrize(
     ("recipe", "options", "message"),
     [
-        ({"size": [16, 64]}, {}, r"expected at most data.image_size \(32\), found 64. Raise data.image_size"),
-        ({}, {}, "Leave out model.drop_rate and model.head_dropout"),
-        ({"preset": "M"}, {"batch_transforms": "MixUp"}, "Leave MixUp and CutMix out of data.batch_transforms"),
-        ({}, {"train_transforms": "rand_augment"}, "leave rand_augment out of data.train_transforms"),
-        ({}, {"annotations": True}, "RandAugment cannot move boxes and saliency maps along"),
+        ({"size": [16, 64]}, {}, r"expected at most data.image_size \(32\), found 64. Increase data.image_size"),
+        ({}, {}, "Omit model.drop_rate and model.head_dropout"),
+        ({"preset": "M"}, {"batch_transforms": "MixUp"}, "Remove MixUp and CutMix from data.batch_transforms"),
+        ({}, {"train_transforms": "rand_augment"}, "Remove rand_augment from data.train_transforms"),
+        ({}, {"annotations": True}, "RandAugment cannot transform boxes and saliency maps"),
     ],
 )
 def test_what_contradicts_it_is_refused(
     recipe: dict[str, Any], options: dict[str, Any], message: str, model: ContinualClassifier
 ) -> None:
     data = ColouredSquares(per_class=4, image_size=32, **options)
-    dropout = {} if "Leave out model" in message else {"dropout": [0.0, 0.0]}
+    dropout = {} if "Omit model" in message else {"dropout": [0.0, 0.0]}
     with pytest.raises(ConfigError, match=message):
         ProgressiveResizing(**{**recipe, **dropout}).before_run(model, data)
 
@@ -192,4 +192,4 @@ def test_what_contradicts_it_is_refused(
 def test_epochs_without_number_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     steps = ("--trainer.max_epochs=-1", "--trainer.max_steps=2")
     assert start(tmp_path, "run", *COMMON, *steps, callbacks(SCHEDULE)) == 2
-    assert "give trainer.max_epochs a number from 1 on" in capsys.readouterr().err
+    assert "Set trainer.max_epochs to at least 1" in capsys.readouterr().err

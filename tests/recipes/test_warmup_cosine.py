@@ -96,4 +96,4 @@ def test_a_run_by_epochs_with_the_groups_of_layer_decay(tmp_path: Path) -> None:
 
 def test_a_bad_option_is_refused_before_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert start(tmp_path, "run", *SCHEDULED, "--model.lr_scheduler.warmup_epochs=3") == 2
-    assert "WarmupCosine: expected fewer warmup_epochs than epochs, from 0 on, found 3 of 3." in capsys.readouterr().err
+    assert "WarmupCosine: expected 0 <= warmup_epochs < epochs, found 3 and 3." in capsys.readouterr().err

@@ -301,7 +301,7 @@ def test_a_comparison_that_cannot_be_read_takes_the_names_only(tmp_path: Path, c
     ("config", "why"),
     [
         ("a: [1, 2", "cannot be read"),
-        ("[]", "holds no options"),
+        ("[]", "contains no options"),
         ("a: !!python/object/apply:os.system ['true']", "cannot be read"),
         ("a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "\n".join(f"{k}: &{k} [*{p}, *{p}, *{p}, *{p}, *{p}, *{p}, *{p}, *{p}, *{p}]" for p, k in zip("abcdefgh", "bcdefghi", strict=True)), "more than 100,000 options"),
         ("a: &a [*a]", "nested too deeply"),

@@ -184,7 +184,7 @@ def test_synaptic_intelligence_on_a_cpu_says_that_it_holds_nothing() -> None:
     learned = Learning(AvalanchePlugin(*PLUGINS["SI"]), toy_network()).everything()
     plain = Learning(Strategy(), toy_network()).everything()
     assert torch.equal(flat(learned.network), flat(plain.network))
-    assert "on a CPU avalanche-lib 0.6 keeps those that are contiguous" in learned.strategy.notes(learned.network)[0]
+    assert "On a CPU, avalanche-lib 0.6 stores contiguous weights" in learned.strategy.notes(learned.network)[0]
     assert AvalanchePlugin(*PLUGINS["EWC"]).notes(plain.network) == []
 
 
@@ -342,7 +342,7 @@ def test_a_run_by_command_line_gives_the_weights_of_avalanches_loop(name: str, t
     assert (wanted - start_of_run).abs().max() > 0.01
     results = read_results(run / "results.json")
     assert results.run.strategy.init_args["plugin"] == name
-    assert any("SynapticIntelligencePlugin holds" in note for note in results.notes) == (name == SI)
+    assert any("SynapticIntelligencePlugin penalises" in note for note in results.notes) == (name == SI)
     if name == "LwFPlugin":  # it looks at each image twice, and that is counted
         last = results.experiences[-1]
         assert last.backbone_images == 2 * (2 * last.train_samples + last.val_samples)  # in each of two epochs
@@ -406,7 +406,7 @@ def test_the_others_are_refused_by_name(name: str) -> None:
     reason, instead = (re.escape(text) for text in REFUSED[name])
     for plugin in (name, f"avalanche.training.plugins.{name}"):
         with pytest.raises(
-            ConfigError, match=rf"{name} cannot run in the Lightning loop: {reason}\. In its place: {instead}"
+            ConfigError, match=rf"{name} cannot run in the Lightning loop: {reason}\. Alternative: {instead}"
         ):
             AvalanchePlugin(plugin, {"mem_size": 10})
 
@@ -414,15 +414,18 @@ def test_the_others_are_refused_by_name(name: str) -> None:
 @pytest.mark.parametrize(
     ("plugin", "said"),
     [
-        ("LWFPlugin", "found 'LWFPlugin'. Known, nearest first: LwFPlugin, "),
-        ("EWC", "found 'EWC'. Known, nearest first: EWCPlugin, "),
-        ("", "found ''. Known, nearest first: EWCPlugin, SynapticIntelligencePlugin, MASPlugin, LwFPlugin, "),
+        ("LWFPlugin", "found 'LWFPlugin'. Supported plugins, similar names first: LwFPlugin, "),
+        ("EWC", "found 'EWC'. Supported plugins, similar names first: EWCPlugin, "),
+        (
+            "",
+            "found ''. Supported plugins, similar names first: EWCPlugin, SynapticIntelligencePlugin, MASPlugin, LwFPlugin, ",
+        ),
         (
             "my_plugins.EWCPlugin",
-            "my_plugins.EWCPlugin is not Avalanche's. Those that are proved to run here are EWCPlugin, ",
+            "my_plugins.EWCPlugin is not a plugin of Avalanche. Supported plugins: EWCPlugin, ",
         ),
         ("avalanche.plugins.EWCPlugin", "avalanche.plugins.EWCPlugin cannot be imported: "),
-        ("avalanche.training.EWCPlugin", "avalanche.training has no EWCPlugin. Write EWCPlugin alone."),
+        ("avalanche.training.EWCPlugin", "avalanche.training has no EWCPlugin. Use only the name EWCPlugin."),
     ],
 )
 def test_no_such_plugin(plugin: str, said: str) -> None:
@@ -436,12 +439,12 @@ def test_no_such_plugin(plugin: str, said: str) -> None:
         (
             "EWCPlugin",
             None,
-            "plugin_args: EWCPlugin: missing a required argument: 'ewc_lambda'. It takes (ewc_lambda, mode=",
+            "plugin_args: EWCPlugin: missing a required argument: 'ewc_lambda'. Its arguments: (ewc_lambda, mode=",
         ),
         (
             "EWCPlugin",
             {"ewc_lambda": 1.0, "c": 2},
-            "got an unexpected keyword argument 'c'. It takes (ewc_lambda, mode=",
+            "got an unexpected keyword argument 'c'. Its arguments: (ewc_lambda, mode=",
         ),
         ("EWCPlugin", {"ewc_lambda": -1.0}, "plugin_args.ewc_lambda: expected a number >= 0, found -1.0"),
         ("EWCPlugin", {"ewc_lambda": "much"}, "plugin_args.ewc_lambda: expected a number >= 0, found 'much'"),
@@ -458,7 +461,7 @@ def test_no_such_plugin(plugin: str, said: str) -> None:
         ("LwFPlugin", {"alpha": [1.0, float("nan")]}, "plugin_args.alpha: expected a number >= 0, found [1.0, nan]"),
         ("LwFPlugin", {"temperature": 0}, "plugin_args.temperature: expected a number >= 1e-06, found 0"),
         (SI, {"si_lambda": True}, "plugin_args.si_lambda: expected a number >= 0, found True"),
-        ("FeatureDistillationPlugin", {"mode": "mse"}, "plugin_args.mode: avalanche-lib 0.6 fails in mode 'mse'"),
+        ("FeatureDistillationPlugin", {"mode": "mse"}, "plugin_args.mode: avalanche-lib 0.6 fails with mode 'mse'"),
     ],
 )
 def test_impossible_arguments(plugin: str, arguments: dict[str, Any] | None, said: str) -> None:
@@ -484,7 +487,7 @@ def test_what_lightning_cannot_give_is_named() -> None:
     host.enter(toy_network())
     for name in ("dataloader", "evaluator", "train_mb_size", "mb_x"):
         with pytest.raises(
-            AttributeError, match=r"LRSchedulerPlugin reads strategy\.\w+, which the Lightning loop cannot"
+            AttributeError, match=r"LRSchedulerPlugin reads strategy\.\w+, which the Lightning loop does not"
         ):
             getattr(host, name)
     assert not hasattr(host, "stop_training")

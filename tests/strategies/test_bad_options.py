@@ -45,8 +45,8 @@ CLOSED_FORMS = sorted(name for name in strategies.__all__ if getattr(strategies,
         (lambda: NearestMean(temperature=0.0), r"NearestMean: expected .* a temperature above 0; found 'cosine', 0\.0\."),
         (lambda: NearestMean("manhattan"), r"NearestMean: expected metric cosine or euclidean .* found 'manhattan'"),  # type: ignore[arg-type]
         (lambda: StreamingLDA(-0.1), r"StreamingLDA: expected a shrinkage from 0 to 1 .*, found -0\.1\."),
-        (lambda: RanPAC(0), r"RanPAC: expected projections >= 1 .* and a ridge above 0 .*; found 0, None\."),
-        (lambda: RanPAC(ridge=0.0), r"RanPAC: expected .* a ridge above 0 \(or null: it is picked\); found 2000, 0\.0\."),
+        (lambda: RanPAC(0), r"RanPAC: expected projections >= 1 .* and ridge > 0 .*; found 0, None\."),
+        (lambda: RanPAC(ridge=0.0), r"RanPAC: expected .* ridge > 0 \(or null for automatic selection\); found 2000, 0\.0\."),
         (lambda: FeCAM(tukey=0.0), r"FeCAM: expected 0 < tukey <= 1, .*; found 0\.0, 3\.0, 3\.0\."),
         (lambda: FeCAM(gamma1=-1.0), r"FeCAM: expected .* gamma1 >= 0, gamma2 >= 0; found 0\.5, -1\.0, 3\.0\."),
         (lambda: SklearnHead("sklearn.svm.LinearSVC"), r"LinearSVC has no predict_proba .* Use sklearn\.ensemble\.RandomF"),
@@ -74,7 +74,7 @@ def test_options_out_of_range(make: Callable[[], Strategy], message: str) -> Non
 def test_a_memory_below_the_number_of_classes(kind: type[Replay]) -> None:
     """Before anything is trained; a reservoir makes no promise to any class."""
     network = bare_network(classes=4)
-    message = rf"{kind.__name__}: .* memory_size of 3 has no place for each of the 4 classes\. Expected 4 or more, or selection"
+    message = rf"{kind.__name__}: .* memory_size of 3 is smaller than the number of classes, 4\. Expected 4 or more, or selection"
     with pytest.raises(ConfigError, match=message):
         kind(memory_size=3, selection="class_balanced").before_experience(network, EXPERIENCE)
     kind(memory_size=3).before_experience(network, EXPERIENCE)

@@ -98,7 +98,7 @@ def test_a_known_class_without_data_is_told(name: str, network: Network) -> None
     features, labels = clouds(2, 40, D, negative=False)
     strategy = make(name)
     learn(strategy, network, features, labels, EXPERIENCE)
-    expected = "1 known class(es) are never predicted: no image of theirs came since the base checkpoint"
+    expected = "1 known class(es) are never predicted, because they had no image since the base checkpoint"
     assert list(strategy.notes(network))[-1] == expected
     assert (logits(strategy, network, features)[:, 2] == -torch.inf).all()
 

@@ -92,7 +92,7 @@ def test_a_checkpoint_of_before_raw_means() -> None:
     older.load_state_dict(state)
     assert torch.equal(logits(older, network, features), logits(strategy, network, features))
     assert (older.gamma1, older.gamma2, older.raw_means, older.scale_first) == (1.0, 1.0, False, False)
-    with pytest.raises(CheckpointError, match=r"Give model\.strategy\.mean=transformed"):
+    with pytest.raises(CheckpointError, match=r"Use model\.strategy\.mean=transformed"):
         FeCAM().load_state_dict(state)
 
 
@@ -129,8 +129,8 @@ def test_negative_features_are_told() -> None:
     learn(strategy, network, features, labels, EXPERIENCE)
     negative = int((features < 0).any(dim=1).sum())
     assert strategy.notes(network) == [
-        f"{negative} of 120 images have negative features, which Tukey's transform is not made for: compare "
-        "scale_first true, tukey 1, gamma1 1, gamma2 0"
+        f"{negative} of 120 images have negative features, for which Tukey's transform is not defined: try scale_first "
+        "true, tukey 1, gamma1 1, gamma2 0"
     ]
     for other, positive in ((FeCAM(tukey=1), features), (FeCAM(), features.relu())):
         learn(other, network, positive, labels, EXPERIENCE)

@@ -149,7 +149,7 @@ def test_modes_are_put_back_after_an_error() -> None:
 def test_impossible_options(options: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match="LwF: expected alpha >= 0 and temperature > 0, found"):
         LwF(**options)  # type: ignore[arg-type]
-    with pytest.raises(ConfigError, match="LwF: expected the cross_entropy new or seen, found 'all'"):
+    with pytest.raises(ConfigError, match="LwF: expected cross_entropy new or seen, found 'all'"):
         LwF(cross_entropy="all")  # type: ignore[arg-type]
 
 

@@ -249,7 +249,7 @@ class TestStrategy:
         facts = strategy.variant_facts(network)
         assert facts["epsilon=0.5"]["n_epsilon"] == [15.0, 30.0, 0.0, 0.0]
         assert facts["epsilon=1e-06"]["n_epsilon"] == pytest.approx([3e-5, 6e-5, 0.0, 0.0])
-        assert strategy.notes(network) == ["epsilon=0.5: 2 class row(s) shrank under a tenth"]
+        assert strategy.notes(network) == ["epsilon=0.5: 2 class row(s) shrank below a tenth"]
 
     def test_each_variant_goes_on_from_its_own(self) -> None:
         network, strategy = a_network(), MoveToData([0.01, 0.1])

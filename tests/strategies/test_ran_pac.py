@@ -159,5 +159,5 @@ def test_a_ridge_too_small_to_solve() -> None:
 
 @pytest.mark.parametrize(("projections", "ridge"), [(0, None), (10, 0.0), (10, -1.0), (10, float("nan"))])
 def test_impossible_options(projections: int, ridge: float | None) -> None:
-    with pytest.raises(ConfigError, match=r"RanPAC: expected projections >= 1 .* and a ridge above 0 .*; found \d+, "):
+    with pytest.raises(ConfigError, match=r"RanPAC: expected projections >= 1 .* and ridge > 0 .*; found \d+, "):
         RanPAC(projections, ridge)

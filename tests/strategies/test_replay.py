@@ -191,7 +191,7 @@ class TestMemory:
         strategy.index, strategy.label = torch.tensor([5, 900]), torch.tensor([0, 0])
         strategy.before_experience(tiny_network(), tiny_experience(0, batch))
         assert strategy.memory() is None
-        assert "memory of 2 image(s) was left behind" in strategy.notes(tiny_network())[0]
+        assert "memory of 2 image(s) was dropped" in strategy.notes(tiny_network())[0]
         assert strategy.notes(tiny_network()) == []
 
 
@@ -215,7 +215,7 @@ def test_a_balanced_memory_has_a_place_for_each_class() -> None:
     Replay(memory_size=3).before_experience(tiny_network(), experience)
     Replay(memory_size=3, per_class=1).before_experience(tiny_network(), experience)
     with pytest.raises(
-        ConfigError, match=r"memory_size of 3 has no place for each of the 4 classes\. Expected 4 or more"
+        ConfigError, match=r"memory_size of 3 is smaller than the number of classes, 4\. Expected 4 or more"
     ):
         Replay(memory_size=3, selection="class_balanced").before_experience(tiny_network(), experience)
 

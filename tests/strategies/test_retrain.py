@@ -87,5 +87,5 @@ def test_what_only_the_base_has_seen_is_not_forgotten_unsaid(
 ) -> None:
     more = ("--model.strategy=Retrain", f"--model.base_checkpoint={run}", "--data.stream.base_fraction=0")
     assert start(folder, "refused", *more) == ConfigError.exit_code
-    assert "model.strategy.start: base" in capsys.readouterr().err
+    assert "model.strategy.start=base" in capsys.readouterr().err
     assert start(folder, "accepted", *more, "--model.strategy.start=base") == 0

@@ -157,7 +157,7 @@ class TestClasses:
         strategy, features = make(kind), clouds(C, 5, D)[0]
         learn(strategy, network, features, torch.full((15,), 1), EXPERIENCE, BATCH)
         assert probabilities(strategy, network, features).tolist() == [[0.0, 1.0, 0.0]] * 15
-        told = "2 known class(es) are never predicted: no image of theirs came since the base checkpoint"
+        told = "2 known class(es) are never predicted, because they had no image since the base checkpoint"
         assert list(strategy.notes(network)) == [told]
 
     @pytest.mark.parametrize("kind", ALL)
@@ -175,7 +175,7 @@ class TestClasses:
             learn(strategy, network, features[~old], labels[~old], EXPERIENCE, BATCH)
             assert (logits(strategy, network, features).argmax(dim=1) == labels)[~old].float().mean() > 0.8
         else:
-            with pytest.raises(TrainingError, match=r"could not learn 16 image\(s\) of 1 class\(es\): "):
+            with pytest.raises(TrainingError, match=r"could not be fitted to 16 image\(s\) of 1 class\(es\): "):
                 learn(strategy, network, features[~old], labels[~old], EXPERIENCE, BATCH)
 
     @pytest.mark.parametrize("kind", ALL)
@@ -261,9 +261,7 @@ class TestState:
         data = skops.io.dumps(nn.Identity())
         state["fitted"] = torch.frombuffer(bytearray(data), dtype=torch.uint8)
         strategy.load_state_dict(state)
-        refused = (
-            r"not trusted, so it was not used: Untrusted types .*Identity.* Use checkpoints written by lightning_vision"
-        )
+        refused = r"untrusted parts, so it was not used: Untrusted types .*Identity.* Use checkpoints written by lightning_vision"
         with pytest.raises(CheckpointError, match=refused):
             logits(strategy, network, features)
         with pytest.raises(CheckpointError, match=refused):
@@ -285,28 +283,28 @@ class TestRefusals:
                     raise ModuleNotFoundError(f"No module named {name!r}", name="skops")
 
         monkeypatch.setattr(sys, "meta_path", [Hidden(), *sys.meta_path])
-        with pytest.raises(ConfigError, match=r"not installed: pip install 'lightning_vision\[sklearn\]'"):
+        with pytest.raises(ConfigError, match=r"not installed. Run pip install 'lightning_vision\[sklearn\]'"):
             SklearnHead("no.such.Estimator")
 
     @pytest.mark.parametrize(
         ("path", "options", "message"),
         [
-            ("sklearn.ensemble.RandomForrestClassifier", {}, r"cannot be imported \(.* Near ones: sklearn\.ensemble\.RandomF"),
-            ("RandomForestClassifier", {}, r"found 'RandomForestClassifier', .* Near ones: sklearn\.ensemble\.RandomF"),
-            ("no.such.Thing", {}, r"cannot be imported \(No module named 'no'\)\. Near ones: sklearn\."),
+            ("sklearn.ensemble.RandomForrestClassifier", {}, r"cannot be imported \(.* Similar classifiers: sklearn\.ensemble\.RandomF"),
+            ("RandomForestClassifier", {}, r"found 'RandomForestClassifier', .* Similar classifiers: sklearn\.ensemble\.RandomF"),
+            ("no.such.Thing", {}, r"cannot be imported \(No module named 'no'\)\. Similar classifiers: sklearn\."),
             ("", {}, r"expected estimator to be the dotted path of a scikit-learn classifier, found ''"),
-            ("sklearn.ensemble", {}, r"found 'sklearn\.ensemble', which is no class but <module"),
-            ("os.system", {}, r"found 'os\.system', which is no class but <built-in function system>"),
-            ("sklearn.ensemble.RandomForestRegressor", {"no": 1}, r"is no classifier\. Use sklearn\.ensemble\.RandomForestC"),
-            ("collections.OrderedDict", {}, r"found 'collections\.OrderedDict', a class that is no classifier\. Use sklearn"),
-            ("sklearn.ensemble.RandomForestClassifier", {"trees": 5}, r"keyword argument 'trees'\. It takes n_estimators, "),
-            ("sklearn.ensemble.VotingClassifier", {}, r"missing 1 required .* 'estimators'\. It takes estimators, "),
+            ("sklearn.ensemble", {}, r"found 'sklearn\.ensemble', which is not a class but <module"),
+            ("os.system", {}, r"found 'os\.system', which is not a class but <built-in function system>"),
+            ("sklearn.ensemble.RandomForestRegressor", {"no": 1}, r"is not a classifier\. Use sklearn\.ensemble\.RandomForestC"),
+            ("collections.OrderedDict", {}, r"found 'collections\.OrderedDict', a class that is not a classifier\. Use sklearn"),
+            ("sklearn.ensemble.RandomForestClassifier", {"trees": 5}, r"keyword argument 'trees'\. Its arguments: n_estimators, "),
+            ("sklearn.ensemble.VotingClassifier", {}, r"missing 1 required .* 'estimators'\. Its arguments: estimators, "),
             ("sklearn.svm.LinearSVC", {"C": -1}, r"no predict_proba with the estimator_args .*CalibratedClassifierCV\.$"),
             ("sklearn.linear_model.SGDClassifier", {"loss": "hinge"}, r"no predict_proba .*SGDClassifier with loss: log_loss"),
             ("sklearn.ensemble.RandomForestClassifier", {"n_estimators": -1}, r"must be an int in the range \[1, inf\)"),
-            ("sklearn.ensemble.RandomForestClassifier", {"criterion": "x"}, r"cannot be fitted, tried on .* must be a str among"),
+            ("sklearn.ensemble.RandomForestClassifier", {"criterion": "x"}, r"cannot be fitted to .* must be a str among"),
             ("sklearn.neighbors.KNeighborsClassifier", {"n_neighbors": 0}, r"'n_neighbors' .* must be an int in the range"),
-            ("sklearn.neighbors.KNeighborsClassifier", {}, r"skops does not trust, .*KDTree\..* algorithm: brute"),
+            ("sklearn.neighbors.KNeighborsClassifier", {}, r"skops does not trust, .*KDTree\..*algorithm: brute"),
         ],
     )  # fmt: skip
     def test_at_once(self, path: str, options: dict[str, Any], message: str) -> None:
@@ -316,7 +314,7 @@ class TestRefusals:
     @pytest.mark.filterwarnings("ignore::FutureWarning")
     def test_options_that_do_not_go_together_before_anything_is_trained(self, network: Network) -> None:
         strategy = SklearnHead("sklearn.linear_model.LogisticRegression", {"penalty": "l1"})
-        with pytest.raises(ConfigError, match=r"tried on 30 random features of 3 classes: Solver lbfgs supports only"):
+        with pytest.raises(ConfigError, match=r"fitted to 30 random features of 3 classes: Solver lbfgs supports only"):
             strategy.before_experience(network, EXPERIENCE)
 
     def test_options_for_each_class(self, network: Network) -> None:
@@ -345,14 +343,14 @@ class TestRefusals:
         """What an estimator says of the data is said with what to do."""
         strategy, features = make(LinearDiscriminantAnalysis), clouds()[0]
         with pytest.raises(
-            TrainingError, match=r"could not learn 3 image\(s\) of 3 class\(es\): The number of samples"
+            TrainingError, match=r"could not be fitted to 3 image\(s\) of 3 class\(es\): The number of samples"
         ):
             learn(strategy, network, features[[0, 1, 4]], torch.arange(3), EXPERIENCE)
 
     def test_probabilities_that_are_no_numbers(self, network: Network) -> None:
         strategy, (features, labels) = make(GaussianNB), clouds()
         learn(strategy, network, features[:1], labels[:1], EXPERIENCE)
-        with pytest.raises(TrainingError, match=r"GaussianNB gives probabilities that are no numbers"):
+        with pytest.raises(TrainingError, match=r"GaussianNB returns probabilities that are not finite"):
             logits(strategy, network, features)
 
     def test_features_that_are_no_numbers(self, network: Network) -> None:
@@ -419,5 +417,5 @@ class TestCommandLine:
 
     def test_a_bad_option(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert start(tmp_path, "bad", "--model.strategy=SklearnHead", "--model.strategy.estimator_args.trees=5") == 2
-        assert "unexpected keyword argument 'trees'. It takes n_estimators" in capsys.readouterr().err
+        assert "unexpected keyword argument 'trees'. Its arguments: n_estimators" in capsys.readouterr().err
         assert not (tmp_path / "bad").exists()

@@ -100,7 +100,7 @@ class TestWhatIsRefused:
     def test_parts_that_skops_does_not_trust_are_not_kept(self) -> None:
         with pytest.raises(
             ConfigError,
-            match=r"KNeighborsClassifier has parts .*_kd_tree\.KDTree\. .*algorithm: brute\); else use sklearn",
+            match=r"KNeighborsClassifier has parts .*_kd_tree\.KDTree\. .*algorithm: brute for KNeighborsClassifier\); otherwise use sklearn",
         ):
             pack(KNeighborsClassifier().fit(X, Y))
         assert pack(KNeighborsClassifier(algorithm="brute").fit(X, Y))
@@ -109,7 +109,7 @@ class TestWhatIsRefused:
         fitted = LogisticRegression().fit(X, Y)
         fitted.word = Private()
         with pytest.raises(
-            ConfigError, match=r"skops cannot keep LogisticRegression: nobody may keep this Use sklearn"
+            ConfigError, match=r"skops cannot store LogisticRegression: nobody may keep this Use sklearn"
         ):
             pack(fitted)
 
@@ -120,9 +120,7 @@ class TestWhatIsRefused:
         fitted.estimators_[0].note = Loud(1)
         data = skops.io.dumps(Loud(1) if whole else fitted)
         Loud.made.clear()
-        with pytest.raises(
-            CheckpointError, match=r"damaged, or has parts that are not trusted.*test_skops_archive\.Loud"
-        ):
+        with pytest.raises(CheckpointError, match=r"damaged, or has untrusted parts.*test_skops_archive\.Loud"):
             unpack(data, RandomForestClassifier, D)
         assert Loud.made == []
         skops.io.loads(data, trusted=["test_skops_archive.Loud", "sklearn.tree._tree.Tree"])
@@ -138,18 +136,18 @@ class TestWhatIsRefused:
         with zipfile.ZipFile(forged, "w") as archive:
             for name, content in (files | {"schema.json": json.dumps(schema).encode()}).items():
                 archive.writestr(name, content)
-        with pytest.raises(CheckpointError, match=r"not trusted, so it was not used: .*os\.abort"):
+        with pytest.raises(CheckpointError, match=r"untrusted parts, so it was not used: .*os\.abort"):
             unpack(forged.getvalue(), LogisticRegression, D)
 
     @pytest.mark.parametrize("keep", [0, 10, 200, -30])
     def test_half_an_archive(self, keep: int) -> None:
-        with pytest.raises(CheckpointError, match=r"is damaged, or has parts"):
+        with pytest.raises(CheckpointError, match=r"is damaged, or has untrusted parts"):
             unpack(pack(forest())[:keep], RandomForestClassifier, D)
 
     def test_a_changed_byte(self) -> None:
         data = bytearray(pack(forest()))
         data[100] ^= 1
-        with pytest.raises(CheckpointError, match=r"is damaged, or has parts"):
+        with pytest.raises(CheckpointError, match=r"is damaged, or has untrusted parts"):
             unpack(bytes(data), RandomForestClassifier, D)
 
     def test_another_estimator(self) -> None:
@@ -179,7 +177,7 @@ class TestTrees:
             (("right_child", 0), "children that do not exist"),  # itself: round and round
             (("feature", D), f"features beyond the {D}"),
             (("feature", -3), f"features beyond the {D}"),
-            (("node_count", 0), "claims 0 nodes"),
+            (("node_count", 0), "declares 0 nodes"),
         ],
     )
     def test_forged_ones_are_not_followed(self, change: tuple[str, int], message: str) -> None:
@@ -200,5 +198,5 @@ class TestTrees:
             unpack(pack(fitted), RandomForestClassifier, D)
 
     def test_features_that_this_network_does_not_have(self) -> None:
-        with pytest.raises(CheckpointError, match=r"beyond the 2 that there are"):
+        with pytest.raises(CheckpointError, match=r"beyond the 2 available ones"):
             unpack(pack(forest()), RandomForestClassifier, 2)

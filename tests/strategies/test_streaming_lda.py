@@ -72,7 +72,7 @@ def test_fewer_images_than_features_need_shrinkage() -> None:
     experience = ColouredSquares().stream[0]
     learn(StreamingLDA(1e-4), bare_network(), features, labels, experience)
     learn(StreamingLDA(), bare_network(), features, labels, experience)
-    found = r"12 features is singular: 9 image\(s\) came so far. StreamingLDA: expected a larger shrinkage .* found 0"
+    found = r"12 features is singular: 9 image\(s\) so far. StreamingLDA: expected a larger shrinkage .* found 0"
     with pytest.raises(ConfigError, match=found):
         learn(StreamingLDA(0.0), bare_network(), features, labels, experience)
     learn(StreamingLDA(0.0), bare_network(), *clouds(per_class=10), experience)
@@ -105,7 +105,7 @@ def test_the_shrinkage_is_picked_and_told() -> None:
         right = logits(strategy, network, features[test]).argmax(dim=1) == labels[test]
         found[shrinkage] = float(right.float().mean())
         told = strategy.notes(network)
-        assert told == ([] if shrinkage is not None else [f"shrinkage {float(strategy.picked):.3g} picked"])
+        assert told == ([] if shrinkage is not None else [f"shrinkage {float(strategy.picked):.3g} selected"])
     assert found[None] > max(found.values()) - 0.02 and found[1e-4] < found[None] - 0.3
 
 
@@ -189,8 +189,8 @@ def test_a_checkpoint_of_before_the_authors_form_goes_on() -> None:
 @pytest.mark.parametrize("shrinkage", [-0.1, 1.5, float("nan")])
 def test_impossible_options(shrinkage: float) -> None:
     with pytest.raises(
-        ConfigError, match=r"StreamingLDA: expected a shrinkage from 0 to 1 \(or null: it is picked\), found"
+        ConfigError, match=r"StreamingLDA: expected a shrinkage from 0 to 1 \(or null for automatic selection\), found"
     ):
         StreamingLDA(shrinkage)
-    with pytest.raises(ConfigError, match="StreamingLDA: expected the covariance stream or oas, found 'OAS'"):
+    with pytest.raises(ConfigError, match="StreamingLDA: expected covariance stream or oas, found 'OAS'"):
         StreamingLDA(covariance="OAS")  # type: ignore[arg-type]

@@ -111,7 +111,7 @@ def test_what_is_frozen_has_no_path() -> None:
 def test_a_path_that_is_not_known_is_told() -> None:
     network, strategy = tiny_network(), SynapticIntelligence()
     strategy.before_experience(network, tiny_experience(0, tiny_batch([0])))
-    assert "followed no training yet" in strategy.notes(network)[0]
+    assert "has observed no training yet" in strategy.notes(network)[0]
     strategy.importance = strategy.importance + 1
     assert strategy.notes(network) == []
 

@@ -49,7 +49,7 @@ def test_lists_the_images_below_in_natural_order(folder: Path, data: ColouredSqu
     assert (found.inspection.reason == "").all() and (found.inspection.height == 40).all()
     reasons = [part.partition(" ") for part in found.skipped.split(", ")]
     counts = {reason: int(count) for count, _, reason in reasons}
-    assert (counts["hidden"], counts["empty"], counts["of another kind"], counts["links to nothing"]) == (2, 1, 1, 1)
+    assert (counts["hidden"], counts["empty"], counts["of another kind"], counts["broken links"]) == (2, 1, 1, 1)
     assert sum(counts.values()) == 6, "and the one that cannot be decoded"
     assert said(found).startswith("10 images, left out: ")
 
