@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -12,14 +13,11 @@ import pandas as pd
 
 from lightning_vision.array_types import Rows
 from lightning_vision.data.inspection import SMALLEST_SIDE, Inspection
+from lightning_vision.data.near_copies import near_copies
 from lightning_vision.data.sample_table import SPLITS
 from lightning_vision.errors import DataError
 from lightning_vision.terminal.wording import plural
 
-MOST_BITS = 6
-"""Perceptual hashes of 64 bits that differ in no more may belong to near copies ..."""
-MOST_DIFFERENCE = 8.0
-"""... if their thumbnails differ by no more than so many grey levels on average."""
 MOST_COMPARISONS = 4e10
 """Beyond, near copies are not looked for: it would take more than a few minutes."""
 SIDES = (("train", "val"), ("train", "test"), ("val", "test"))
@@ -77,12 +75,13 @@ class Leaks:
         return ", ".join(words)
 
 
-def find_leaks(samples: pd.DataFrame, inspection: Inspection) -> Leaks:
+def find_leaks(samples: pd.DataFrame, inspection: Inspection, folder: Path | None = None) -> Leaks:
     """Look for everything that two sides of the split share.
 
     Args:
         samples: The sample table, every row in a split.
         inspection: The facts on its rows.
+        folder: Where near copies are kept, and looked up the next time; None: nowhere.
     """
     split = samples["split"].to_numpy(dtype=object)
     labels = samples["label"].to_numpy()
@@ -102,7 +101,7 @@ def find_leaks(samples: pd.DataFrame, inspection: Inspection) -> Leaks:
         if float(len(one)) * len(two) > MOST_COMPARISONS:
             leaks.not_compared = True
             continue
-        pairs, shared = _near(inspection, one, two)
+        pairs, shared = _near(inspection, one, two, folder)
         leaks.pairs += [pair for pair in pairs if pair.second not in paired]
         dropped[shared] = True
     pairs, shared = _disagreeing(copies, labels)
@@ -128,22 +127,14 @@ def _exact(copies: npt.NDArray[np.intp], earlier: Rows, later: Rows) -> tuple[li
     return pairs, shared
 
 
-def _near(inspection: Inspection, earlier: Rows, later: Rows, block: int = 64) -> tuple[list[LeakPair], Rows]:
+def _near(inspection: Inspection, earlier: Rows, later: Rows, folder: Path | None) -> tuple[list[LeakPair], Rows]:
     """For each later row the nearest earlier one within the limits, and all earlier rows that are within them."""
-    pairs: list[LeakPair] = []
-    shared = np.zeros(len(earlier), dtype=np.bool_)
-    hashes, thumbnails = inspection.phash, inspection.thumbnail.astype(np.int16)
-    for start in range(0, len(later) if len(earlier) else 0, block):
-        rows = later[start : start + block]
-        bits = np.bitwise_count(hashes[rows][:, None] ^ hashes[earlier][None, :])  # (block, earlier) uint8
-        nearest: dict[int, tuple[int, int]] = {}
-        for here, there in np.argwhere(bits <= MOST_BITS).tolist():
-            row, other = int(rows[here]), int(earlier[there])
-            if np.abs(thumbnails[row] - thumbnails[other]).mean() > MOST_DIFFERENCE:
-                continue
-            shared[there] = True
-            nearest[row] = min(nearest.get(row, (65, 0)), (int(bits[here, there]), other))
-        pairs += [LeakPair("near", other, row, distance) for row, (distance, other) in nearest.items()]
+    sides = [(inspection.phash[rows], inspection.thumbnail[rows]) for rows in (earlier, later)]
+    found, shared = near_copies(sides[0], sides[1], folder)
+    pairs = [
+        LeakPair("near", int(earlier[found.place[place]]), int(later[place]), int(found.bits[place]))
+        for place in np.flatnonzero(found.place >= 0)
+    ]
     return pairs, earlier[shared]
 
 
@@ -168,7 +159,7 @@ def shown(leaks: Leaks, paths: Sequence[str], limit: int = 5) -> str:
 
 
 def settle_leaks(
-    samples: pd.DataFrame, inspection: Inspection, on_leak: str, place: str
+    samples: pd.DataFrame, inspection: Inspection, on_leak: str, place: str, folder: Path | None = None
 ) -> tuple[Leaks, Rows, list[str]]:
     """Look for leaks and decide what becomes of them.
 
@@ -177,6 +168,7 @@ def settle_leaks(
         inspection: The facts on its rows.
         on_leak: warn, drop or error.
         place: The data's root, for messages.
+        folder: Where near copies are kept; None: nowhere.
 
     Returns:
         What was found, the rows to keep, and sentences for the user.
@@ -184,7 +176,7 @@ def settle_leaks(
     Raises:
         DataError: Something is shared, and ``on_leak`` is error.
     """
-    leaks = find_leaks(samples, inspection)
+    leaks = find_leaks(samples, inspection, folder)
     everything = np.arange(len(samples), dtype=np.int64)
     remarks = ["Near copies were not looked for: there are too many images."] if leaks.not_compared else []
     told = leaks.sentence()

@@ -142,7 +142,7 @@ class PreparedData:
         self.inspection = inspection.take(self.origin)
         if test_data is not None:
             self._take_test_data(test_data)
-        self.leaks = self._settle_leaks(on_leak)
+        self.leaks = self._settle_leaks(on_leak, images.folder)
         self.source: ImageSource = Joined(
             [self.own_source, *self._others], self.from_other.astype(np.int8), self.origin
         )
@@ -245,16 +245,16 @@ class PreparedData:
         tables = [own.assign(source=""), taken.assign(source=other.name, split="test")]
         self.samples = pd.concat(tables, ignore_index=True)
 
-    def _settle_leaks(self, on_leak: Literal["warn", "drop", "error"]) -> Leaks:
+    def _settle_leaks(self, on_leak: Literal["warn", "drop", "error"], folder: Path | None) -> Leaks:
         """Find what the sides of the split share, and do with it what ``on_leak`` says; returns what is left of it."""
-        leaks, kept, remarks = settle_leaks(self.samples, self.inspection, on_leak, str(self.root))
+        leaks, kept, remarks = settle_leaks(self.samples, self.inspection, on_leak, str(self.root), folder)
         self._problems.remarks += remarks
         if len(kept) == len(self.samples):
             return leaks
         self.samples = self.samples.iloc[kept].reset_index(drop=True)
         self.inspection = self.inspection.take(kept)
         self.origin, self.from_other = self.origin[kept], self.from_other[kept]
-        return find_leaks(self.samples, self.inspection)
+        return find_leaks(self.samples, self.inspection, folder)
 
 
 def read_table(
