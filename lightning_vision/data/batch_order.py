@@ -87,16 +87,13 @@ class TrainBatches(Sampler[list[Draw]]):
         self.starts = list(range(0, count, size))
         if shuffle and len(self.starts) > 1 and 2 * (count - self.starts[-1]) < size:
             self.starts[-1] = self.starts[-2] + (count - self.starts[-2] + 1) // 2
+        self.global_sizes: list[int] = np.diff([*self.starts, count]).tolist()
+        """Images of each global batch, stand-ins and memory not counted."""
 
     @property
     def sampler(self) -> TrainBatches:
         """Itself: Lightning calls ``set_epoch`` on the sampler of a batch sampler, not on the batch sampler."""
         return self
-
-    @property
-    def global_sizes(self) -> list[int]:
-        """Images of each global batch, stand-ins and memory not counted."""
-        return [int(size) for size in np.diff([*self.starts, len(self.indices)])]
 
     def set_epoch(self, epoch: int) -> None:
         """Order and augmentation of what is iterated over next."""

@@ -17,10 +17,15 @@ PATIENCE_SECONDS = 2.0
 
 @contextmanager
 def progress_bar(text: str, total: int) -> Iterator[Callable[[], None]]:
-    """A bar on standard error, from rank 0, once the work takes longer than a moment; yields what counts one more."""
+    """A bar on standard error, from rank 0, once the work takes longer than a moment; yields what counts one more.
+
+    Where standard error is not a terminal, one line says what is being done: a bar that is erased leaves blank lines there.
+    """
     began, done = time.monotonic(), 0
+    console = Console(stderr=True)
+    live = console.is_terminal or console.is_jupyter
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    progress = Progress(*columns, console=Console(stderr=True), transient=True)
+    progress = Progress(*columns, console=console, transient=True)
     task = progress.add_task(text, total=total)
     shown = False
 
@@ -28,13 +33,16 @@ def progress_bar(text: str, total: int) -> Iterator[Callable[[], None]]:
         nonlocal done, shown
         done += 1
         if not shown and speaks() and time.monotonic() - began > PATIENCE_SECONDS:
-            progress.start()
             shown = True
-        if shown:
+            if live:
+                progress.start()
+            else:
+                console.print(f"{text} ({total:,})", highlight=False)
+        if shown and live:
             progress.update(task, completed=done)
 
     try:
         yield advance
     finally:
-        if shown:
+        if shown and live:
             progress.stop()
