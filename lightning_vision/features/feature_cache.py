@@ -283,6 +283,7 @@ class FeatureCache:
                 except OSError as error:
                     return f"they cannot be kept in {self.store.folder}: {error.strerror or error}"
                 advance()
+        self.passing.check_pace()
         seconds = time.perf_counter() - begun
         self.counts.computed += len(rows)
         self.counts.seconds += seconds

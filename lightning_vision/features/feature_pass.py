@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import platform
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +22,14 @@ from lightning_vision.storage.cache_folder import keep, locked
 
 WORTH_TUNING_SECONDS = 10.0
 """A pass that would take less is not measured beforehand."""
+ROUNDS = 3
+"""In which the ways are measured in turn."""
+FAR_OFF = 1.6
+"""A way that takes so many times as long as another is not measured again, nor is a pass believed that does."""
+CLOSE = 1.1
+"""Ways that differ by no more are as good as each other."""
+ENOUGH_IMAGES = 256
+"""Fewer tell nothing about the pace of a pass."""
 MICRO_BATCHES = {"cpu": (4, 8, 16, 32), "cuda": (32, 64, 128, 256)}
 UNMEASURED = {"cpu": 8, "cuda": 128}
 """Images of a micro-batch where nothing was measured: on a CPU larger ones leave its cache, and are often slower."""
@@ -62,16 +71,22 @@ class FeaturePass:
     ) -> None:
         self.network, self.device, self.context, self.kept = network, device, context, kept
         self.way = Way(UNMEASURED.get(device.type, AT_ONCE), channels_last)
+        self._key = ""
+        self._promised = 0.0  # seconds an image; 0: nothing was measured
+        self._computed, self._computing_seconds = 0, 0.0
 
     def tune(self, images: Tensor, count: int, precision: str) -> None:
         """Choose the way by measurement, once a machine and backbone, if the pass is long enough to be worth it.
+
+        All ways are measured in turn, ROUNDS times, and each counts by its fastest round: other work on the machine slows
+        neighbouring measurements alike, and seldom all of one way's. A choice on which the rounds disagree is not kept.
 
         Args:
             images: uint8 (N, 3, H, W), AT_ONCE or more.
             count: Images that the pass will have.
             precision: ``trainer.precision``.
         """
-        key = " ".join(
+        self._key = " ".join(
             (
                 platform.node(),
                 torch.cuda.get_device_name(self.device)
@@ -80,42 +95,81 @@ class FeaturePass:
                 f"{self.network.facts.name} {tuple(images.shape[1:])} {precision} torch {torch.__version__}",
             )
         )
-        known = _read_json(self.kept)
-        if key in known:
-            self.way = Way(**known[key])
+        known = _read_json(self.kept).get(self._key)
+        if isinstance(known, dict) and set(known) == {"micro_batch", "channels_last", "seconds"}:
+            self.way, self._promised = Way(known["micro_batch"], known["channels_last"]), known["seconds"]
             return
-        seconds = {self.way: self._seconds(images, self.way)}
-        if seconds[self.way] * count < WORTH_TUNING_SECONDS:
-            return
-        for size in MICRO_BATCHES.get(self.device.type, (AT_ONCE,)):
-            way = Way(size, self.way.channels_last)
-            best = min(seconds.values())
-            if way not in seconds:
-                seconds[way] = self._seconds(images, way)
-            if size > self.way.micro_batch and seconds[way] > 1.2 * best:
-                break  # larger ones leave the cache
-        size = min(seconds, key=seconds.__getitem__).micro_batch
-        other = Way(size, not self.way.channels_last)
-        seconds[other] = self._seconds(images, other)
-        self.way = min(seconds, key=seconds.__getitem__)
-        keep("Measurements of this machine", self.kept, lambda: self._keep(key))
+        with self.in_format():
+            self._seconds(images, self.way)
+            if self._seconds(images, self.way) * count < WORTH_TUNING_SECONDS:
+                return
+        rounds = self._measure(images)
+        fastest = {way: min(found.values()) for way, found in rounds.items()}
+        self.way = min(fastest, key=fastest.__getitem__)
+        self._promised = fastest[self.way]
+        if _agree(rounds, self.way):
+            self._write({**asdict(self.way), "seconds": self._promised})
 
-    def _keep(self, key: str) -> None:
-        with locked(self.kept.parent, self.kept.name):
-            text = json.dumps({**_read_json(self.kept), key: asdict(self.way)}, indent=1)
-            write_text_atomically(self.kept, text)
+    def _measure(self, images: Tensor) -> dict[Way, dict[int, float]]:
+        """Seconds an image of each way, by the round that it was measured in."""
+        times: dict[Way, dict[int, float]] = {}
+
+        def hopeless(way: Way) -> bool:
+            """Twice far from the best, so that it was not another program that slowed it."""
+            found = times.get(way, {}).values()
+            return len(found) > 1 and min(found) > FAR_OFF * min(min(each.values()) for each in times.values())
+
+        for number in range(ROUNDS):
+            for channels_last in (self.way.channels_last, not self.way.channels_last):
+                with self.in_format(Way(AT_ONCE, channels_last)):
+                    fastest = math.inf
+                    for size in MICRO_BATCHES.get(self.device.type, (AT_ONCE,)):
+                        way = Way(size, channels_last)
+                        if way not in times:
+                            self._seconds(images, way)  # the first is slower: kernels are chosen, memory is taken
+                        if not hopeless(way):
+                            times.setdefault(way, {})[number] = self._seconds(images, way)
+                        found = min(times[way].values())
+                        if found > FAR_OFF * fastest:
+                            break  # still larger ones leave the cache too
+                        fastest = min(fastest, found)
+        return times
+
+    def _write(self, measured: dict[str, Any] | None) -> None:
+        """Keep what was measured; None: forget it."""
+
+        def write() -> None:
+            with locked(self.kept.parent, self.kept.name):
+                known = {key: value for key, value in _read_json(self.kept).items() if key != self._key}
+                write_text_atomically(
+                    self.kept, json.dumps(known if measured is None else {**known, self._key: measured}, indent=1)
+                )
+
+        keep("Measurements of this machine", self.kept, write)
+
+    def check_pace(self) -> None:
+        """Forget the measurement if the images computed so far took much more or less time than it promised."""
+        if self._promised and self._computed >= ENOUGH_IMAGES:
+            ratio = self._computing_seconds / self._computed / self._promised
+            if not 1 / FAR_OFF <= ratio <= FAR_OFF:
+                self._write(None)
+        self._computed, self._computing_seconds = 0, 0.0
 
     def compute(self, images: Tensor) -> Tensor:
         """Features (N, D) float32, on the CPU, of uint8 images (N, 3, H, W)."""
         size = self.way.micro_batch
         parts = []
+        begun = time.perf_counter()
         for start in range(0, len(images), size):
             part = images[start : start + size]
             # Always as many images: the last bits of a feature change with the size of its batch.
             filled = torch.cat([part, part[-1:].expand(size - len(part), -1, -1, -1)]) if len(part) < size else part
             parts.append(self._forward(filled, self.way)[: len(part)])
+        features = torch.cat(parts).float().cpu()
+        self._computing_seconds += time.perf_counter() - begun
+        self._computed += len(images)
         self.network.backbone_images += len(images)
-        return torch.cat(parts).float().cpu()
+        return features
 
     def cosine_to_full_precision(self, images: Tensor) -> float | None:
         """The smallest cosine between the features of images (N, 3, H, W) and those without mixed precision."""
@@ -139,18 +193,14 @@ class FeaturePass:
         return image.contiguous(memory_format=_memory_format(way))
 
     def _seconds(self, images: Tensor, way: Way) -> float:
-        """Seconds an image: the faster of two tries after one to warm up."""
+        """Seconds an image of one micro-batch; the weights are in the way's format already."""
         copies = -(-way.micro_batch // len(images))
         part = images.repeat(copies, 1, 1, 1)[: way.micro_batch]
-        with self.in_format(way):
-            times = []
-            for _ in range(3):
-                self._wait()
-                begun = time.perf_counter()
-                self._forward(part, way)
-                self._wait()
-                times.append(time.perf_counter() - begun)
-        return min(times[1:]) / len(part)
+        self._wait()
+        begun = time.perf_counter()
+        self._forward(part, way)
+        self._wait()
+        return (time.perf_counter() - begun) / len(part)
 
     @contextmanager
     def in_format(self, way: Way | None = None) -> Iterator[None]:
@@ -176,6 +226,15 @@ class FeaturePass:
 
 def _memory_format(way: Way) -> torch.memory_format:
     return torch.channels_last if way.channels_last else torch.contiguous_format
+
+
+def _agree(times: dict[Way, dict[int, float]], chosen: Way) -> bool:
+    """Whether the chosen way was the fastest, or as good as it, in most rounds."""
+    close = [
+        seconds <= CLOSE * min(found[number] for found in times.values() if number in found)
+        for number, seconds in times[chosen].items()
+    ]
+    return 2 * sum(close) > ROUNDS
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -1,8 +1,10 @@
 """A pass through the backbone: the usual features, by the fastest way, and the backbone as it was."""
 
+import json
 from contextlib import nullcontext
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -36,6 +38,7 @@ def make(network: Network, folder: Path, mixed: bool = False) -> FeaturePass:
     def context() -> torch.autocast | nullcontext[None]:
         return torch.autocast("cpu", torch.bfloat16) if mixed else nullcontext()
 
+    folder.mkdir(exist_ok=True)
     return FeaturePass(network, CPU, context, folder / "feature_pass.json", channels_last=False)
 
 
@@ -69,35 +72,91 @@ def test_features_do_not_depend_on_how_many_come_at_once(network: Network, image
         assert torch.equal(whole[[30, 3, 17]], passing.compute(images[[30, 3, 17]]))
 
 
-def test_it_is_tuned_once_a_machine_and_backbone(
+class Clock:
+    """Seconds an image of each way, in place of a measurement; every call is written down."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.asked: list[Way] = []
+        self.busy: set[int] = set()
+        monkeypatch.setattr(FeaturePass, "_seconds", lambda _, images, way: self.seconds(way))
+
+    def seconds(self, way: Way) -> float:
+        self.asked.append(way)
+        slowed = 5.0 if len(self.asked) in self.busy else 1.0
+        return slowed * {4: 0.5, 8: 0.6}.get(way.micro_batch, 1.0) * (1.0 if way.channels_last else 1.5)
+
+
+def test_the_fastest_way_is_measured_once_a_machine_and_backbone(
     network: Network, images: Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[Way] = []
-
-    def seconds(self: FeaturePass, images: Tensor, way: Way) -> float:
-        asked.append(way)
-        return {8: 0.6, 4: 0.5}.get(way.micro_batch, 1.0) * (1.0 if way.channels_last else 3.0)
-
-    monkeypatch.setattr(FeaturePass, "_seconds", seconds)
+    clock = Clock(monkeypatch)
     first = make(network, tmp_path)
     first.tune(images[:32], 2, "32-true")
-    assert asked == [Way(8, False)] and first.way == Way(8, False), "4 s are not worth it"
-    asked.clear()
+    assert set(clock.asked) == {Way(8, False)} and first.way == Way(8, False), "2 s are not worth it"
+    clock.asked.clear()
     first.tune(images[:32], 10_000, "32-true")
     assert first.way == Way(4, True)
-    assert asked == [Way(8, False), Way(4, False), Way(16, False), Way(4, True)], (
-        "once larger ones are slower, none larger is tried, and the other format at the best size alone"
+    assert {way for way in clock.asked if way.channels_last} == {Way(4, True), Way(8, True), Way(16, True)}, (
+        "both formats"
     )
-    asked.clear()
+    assert Way(32, True) not in clock.asked, "once larger ones are far slower, none larger is tried"
+    assert clock.asked.count(Way(4, True)) == 1 + feature_pass.ROUNDS
+    assert clock.asked.count(Way(16, False)) == 1 + 2, "what is far slower twice is not measured again"
+    clock.asked.clear()
     again = make(network, tmp_path)
     again.tune(images[:32], 10_000, "32-true")
-    assert again.way == Way(4, True) and not asked
+    assert again.way == Way(4, True) and not clock.asked
     again.tune(images[:32], 10_000, "bf16-mixed")
-    assert asked
-    (tmp_path / "feature_pass.json").write_text("{")
-    asked.clear()
+    assert clock.asked
+    for unreadable in ("{", json.dumps({again._key: {"micro_batch": 32, "channels_last": False}})):
+        (tmp_path / "feature_pass.json").write_text(unreadable)
+        clock.asked.clear()
+        make(network, tmp_path).tune(images[:32], 10_000, "bf16-mixed")
+        assert clock.asked, "what cannot be read is measured anew, and so is what an earlier version measured"
+
+
+def test_other_work_on_the_machine_does_not_change_the_choice(
+    network: Network, images: Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for begin in range(3, 30, 3):
+        clock = Clock(monkeypatch)
+        clock.busy = set(range(begin, begin + 6))
+        passing = make(network, tmp_path / str(begin))
+        passing.tune(images[:32], 10_000, "32-true")
+        assert passing.way == Way(4, True), f"busy from measurement {begin} on"
+
+
+def test_rounds_that_disagree_are_not_kept(
+    network: Network, images: Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw = np.random.default_rng(0)
+    monkeypatch.setattr(FeaturePass, "_seconds", lambda *_: draw.uniform(0.1, 0.15))
+    agreed = []
+    for number in range(10):
+        make(network, tmp_path / str(number)).tune(images[:32], 10_000, "32-true")
+        agreed.append((tmp_path / str(number) / "feature_pass.json").is_file())
+    assert not all(agreed)
+
+
+def test_a_pass_far_from_what_was_promised_is_measured_again(
+    network: Network, images: Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock(monkeypatch)
+    passing = make(network, tmp_path)
+    passing.tune(images[:32], 10_000, "32-true")
+    kept = json.loads((tmp_path / "feature_pass.json").read_text())
+    assert [entry["seconds"] for entry in kept.values()] == [0.5]
+    with passing.in_format():
+        passing.compute(images)
+        passing.check_pace()
+        assert json.loads((tmp_path / "feature_pass.json").read_text()) == kept, "37 images tell nothing"
+        for _ in range(8):
+            passing.compute(images)
+    passing.check_pace()
+    assert json.loads((tmp_path / "feature_pass.json").read_text()) == {}, "these images take less than 0.5 s each"
+    clock.asked.clear()
     make(network, tmp_path).tune(images[:32], 10_000, "32-true")
-    assert asked, "what cannot be read is measured anew"
+    assert clock.asked
 
 
 def test_tuning_really_measures(
