@@ -70,7 +70,7 @@ def test_it_resumes_and_takes_up_more(tmp_path: Path, capfd: pytest.CaptureFixtu
     assert capfd.readouterr() == ("", "")
     before = (tmp_path / "c/runs/HeadOnly-seed=0/results.json").read_bytes()
     comparison = compare(squares(), ["HeadOnly", LwF()], output=tmp_path / "c", **QUICK | {"progress": True})
-    assert "1 done already" in capfd.readouterr().out
+    assert "1 already done" in capfd.readouterr().out
     assert list(comparison.runs) == ["HeadOnly-seed=0", "LwF-seed=0"]
     assert (tmp_path / "c/runs/HeadOnly-seed=0/results.json").read_bytes() == before
 
