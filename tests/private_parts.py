@@ -10,8 +10,8 @@ from pathlib import Path
 OWN = ("lightning_vision", "strategies", "datamodules")
 
 
-DOCUMENTED = {"_asdict", "_field_defaults", "_fields", "_replace", "_exit"}
-"""Of named tuples and of ``os``: private by their look alone."""
+DOCUMENTED = {"_asdict", "_field_defaults", "_fields", "_replace", "_exit", "_repr_html_", "_repr_png_"}
+"""Of named tuples, of ``os``, and by which IPython shows an object: private by their look alone."""
 
 
 def is_private(name: str) -> bool:
