@@ -33,6 +33,11 @@ USED = {
         "jsonargparse",
         "a stranger's class would make a short name of ours ambiguous",
     ),
+    "._option_string_actions": (
+        "jsonargparse",
+        "which options a parser has, so that a former name becomes the present one",
+    ),
+    "._load_config_parser_mode": ("jsonargparse", "the place where a configuration is read and not yet checked"),
     "._hardware": ("codecarbon", "which counters measure the power"),
     "._mode": ("codecarbon", "which counter a processor is measured by"),
     "._tasks": ("codecarbon", "finished tasks are kept for ever"),

@@ -58,7 +58,7 @@ def test_explain_writes_the_page_and_shows_its_figures(path: Path, capsys: pytes
     for figure in explained.figures.values():
         assert figure.axes
     assert explained.measured is not None and len(explained.measured) == 10
-    assert max(len(section.cases) for section in explained.sections if section.key == "surest-errors") <= 3
+    assert max(len(section.cases) for section in explained.sections if section.key == "most-confident-errors") <= 3
 
 
 def test_export_gives_the_file_and_its_card(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
