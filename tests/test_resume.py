@@ -27,6 +27,7 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning_vision.cli import main
 from lightning_vision.errors import TrainingError
 from lightning_vision.learning.checkpoints import read_checkpoint
+from lightning_vision.learning.loaded_checkpoint import LoadedCheckpoint
 from lightning_vision.results.record import StreamRecord
 from lightning_vision.results.run_directory import RunDirectory
 from lightning_vision.results.schema import read_results, without_measurements
@@ -371,8 +372,13 @@ def test_a_checkpoints_options_do_not_go_over_those_of_the_command(
 ) -> None:
     # Lightning's _parse_ckpt_path would put drop_rate back to 0, without a word.
     run = fit(tmp_path, "run")
-    rates = []
-    monkeypatch.setattr(checkpoint_tasks, "test", lambda found: rates.append(found.model.hparams["drop_rate"]))
+    rates, evaluate = [], checkpoint_tasks.test
+
+    def seen(found: LoadedCheckpoint) -> checkpoint_tasks.Tested:
+        rates.append(found.model.hparams["drop_rate"])
+        return evaluate(found)
+
+    monkeypatch.setattr(checkpoint_tasks, "test", seen)
     options = [option for option in QUICK if not option.startswith("--keep")]
     assert main(["test", *options, f"--ckpt_path={run}", "--model.drop_rate=0.5"]) == 0
     assert rates == [0.5]

@@ -1,7 +1,6 @@
 """Loss and accuracy over all epochs of a stream, with its experiences marked."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -19,13 +18,6 @@ _LOOKS = {
     "test": ("test, whole test set", canvas.GREEN, "D", "--"),
 }
 _NAME_SIZE = 8.5  # points
-
-
-def save_curves_figure(
-    metrics: pd.DataFrame, experience_names: Sequence[str], path: str | Path, title: str = ""
-) -> None:
-    """Write ``curves_figure`` as a PNG."""
-    canvas.save(curves_figure(metrics, experience_names, title), path)
 
 
 @canvas.house_style()

@@ -1,7 +1,7 @@
 """The figures and tables of a run: confusion, accuracy matrix, learning curves, epsilon sweep, most confident errors.
 
-Each ``*_figure`` draws and returns a figure without pyplot, which need not be closed; each ``save_*_figure`` writes it
-as a PNG atomically. Accuracies are passed as shares of 1 and shown in percent.
+Each ``*_figure`` draws and returns a figure without pyplot, which need not be closed; ``canvas.save`` writes it as a PNG.
+Accuracies are passed as shares of 1 and shown in percent.
 """
 
 import math
@@ -18,7 +18,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from lightning_vision.drawing import canvas
-from lightning_vision.drawing.curves import curves_figure, save_curves_figure
+from lightning_vision.drawing.curves import curves_figure
 from lightning_vision.drawing.heatmap import heatmap
 from lightning_vision.errors import DataError
 
@@ -29,11 +29,6 @@ __all__ = [
     "confusion_figure",
     "curves_figure",
     "errors_figure",
-    "save_accuracy_matrix_figure",
-    "save_confusion_figure",
-    "save_curves_figure",
-    "save_errors_figure",
-    "save_sweep_figure",
     "sweep_figure",
 ]
 
@@ -47,11 +42,6 @@ def confusion_csv(matrix: npt.ArrayLike, class_names: Sequence[str], path: str |
     counts = _confusion(matrix, class_names)
     rows = ([name, *row] for name, row in zip(class_names, counts.tolist(), strict=True))
     canvas.write_rows(path, [["true \\ predicted", *class_names], *rows])
-
-
-def save_confusion_figure(matrix: npt.ArrayLike, class_names: Sequence[str], path: str | Path, title: str = "") -> None:
-    """Write ``confusion_figure`` as a PNG."""
-    canvas.save(confusion_figure(matrix, class_names, title), path)
 
 
 def confusion_figure(matrix: npt.ArrayLike, class_names: Sequence[str], title: str = "") -> Figure:
@@ -93,13 +83,6 @@ def accuracy_matrix_csv(accuracy: npt.ArrayLike, experience_names: Sequence[str]
     rows = (["" if math.isnan(value) else value for value in row] for row in table.tolist())
     named = ([name, *row] for name, row in zip(experience_names, rows, strict=False))
     canvas.write_rows(path, [["after learning \\ test part", *experience_names], *named])
-
-
-def save_accuracy_matrix_figure(
-    accuracy: npt.ArrayLike, experience_names: Sequence[str], path: str | Path, title: str = "", subtitle: str = ""
-) -> None:
-    """Write ``accuracy_matrix_figure`` as a PNG."""
-    canvas.save(accuracy_matrix_figure(accuracy, experience_names, title, subtitle), path)
 
 
 def accuracy_matrix_figure(
@@ -208,17 +191,6 @@ def sweep_figure(
     return figure
 
 
-def save_sweep_figure(
-    epsilons: npt.ArrayLike,
-    test_accuracy: npt.ArrayLike,
-    base_accuracy: float | None,
-    picked: float | None,
-    path: str | Path,
-) -> None:
-    """Write ``sweep_figure`` as a PNG."""
-    canvas.save(sweep_figure(epsilons, test_accuracy, base_accuracy, picked), path)
-
-
 @canvas.house_style()
 def errors_figure(images: Sequence[npt.NDArray[np.uint8]], captions: Sequence[tuple[str, str, float]]) -> Figure:
     """Draw the most confident errors, in descending order of confidence, 24 at most.
@@ -265,13 +237,6 @@ def errors_figure(images: Sequence[npt.NDArray[np.uint8]], captions: Sequence[tu
     subtitle = "✗ predicted class with its confidence, ✓ true class" + more
     canvas.headline(axes, "Errors" if shown else "No errors", subtitle if shown else "", 1.0, max(width, 4.0))
     return figure
-
-
-def save_errors_figure(
-    images: Sequence[npt.NDArray[np.uint8]], captions: Sequence[tuple[str, str, float]], path: str | Path
-) -> None:
-    """Write ``errors_figure`` as a PNG."""
-    canvas.save(errors_figure(images, captions), path)
 
 
 def _channels_last(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:

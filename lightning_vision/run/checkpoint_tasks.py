@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from lightning_vision.drawing.figures import confusion_csv, save_confusion_figure
+from lightning_vision.drawing import canvas
+from lightning_vision.drawing.figures import confusion_csv, confusion_figure
 from lightning_vision.errors import DataError
 from lightning_vision.features.feature_serving import FeatureServing
 from lightning_vision.learning.loaded_checkpoint import LoadedCheckpoint
@@ -80,12 +81,8 @@ def _write_test(checkpoint: LoadedCheckpoint, found: Predictions, scores: Scores
         rewrite_run(directory, results, datamodule, found)
         return f"Rewritten: {directory.results}, predictions.npz, and the tables and charts of both matrices"
     confusion_csv(scores.confusion_matrix, model.class_names, folder / "confusion_matrix.csv")
-    save_confusion_figure(
-        scores.confusion_matrix,
-        model.class_names,
-        folder / "confusion_matrix.png",
-        f"{folder.name}: confusion on the test set",
-    )
+    title = f"{folder.name}: confusion on the test set"
+    canvas.save(confusion_figure(scores.confusion_matrix, model.class_names, title), folder / "confusion_matrix.png")
     return f"Rewritten: {folder / 'confusion_matrix.png'} and .csv"
 
 

@@ -104,7 +104,8 @@ def draw_errors(
     predictions: Predictions, load_image: Callable[[int], Tensor], names: Sequence[str], path: Path, most: int = 24
 ) -> bool:
     """Draw the test images that were wrong with the most confidence; says whether there are any."""
-    from lightning_vision.drawing.figures import save_errors_figure
+    from lightning_vision.drawing import canvas
+    from lightning_vision.drawing.figures import errors_figure
 
     wrong = np.flatnonzero(predictions.predicted[0] != predictions.label)
     most_confident = wrong[np.argsort(-predictions.confidence[0][wrong], kind="stable")][:most]
@@ -116,5 +117,5 @@ def draw_errors(
         (names[predictions.label[row]], names[predictions.predicted[0][row]], float(predictions.confidence[0][row]))
         for row in most_confident
     ]
-    save_errors_figure(images, captions, path)
+    canvas.save(errors_figure(images, captions), path)
     return True

@@ -105,7 +105,7 @@ def test_all_196_names_stand_on_both_axes() -> None:
 
 def test_the_image_of_196_classes_is_small_and_fast(tmp_path: Path) -> None:
     began = time.process_time()
-    figures.save_confusion_figure(confusion(196), names_like_cars(196), tmp_path / "c.png", "196 classes")
+    canvas.save(figures.confusion_figure(confusion(196), names_like_cars(196), "196 classes"), tmp_path / "c.png")
     assert time.process_time() - began < 20  # 4 s on an idle core; the bound is for a machine that is not idle
     assert (tmp_path / "c.png").stat().st_size < 3e6
     width, height = Image.open(tmp_path / "c.png").size
@@ -237,11 +237,15 @@ def test_hostile_names_are_drawn_as_they_are_and_written_as_files(tmp_path: Path
         assert {"$x^2_1$", "$", "a b c", "<b>&amp;</b>", "\\frac{1}{0} %#", "? #5"} <= set(labels)
         canvas.save(figure, tmp_path / "confusion.png")
         figures.confusion_csv(confusion(len(HOSTILE)), HOSTILE, tmp_path / "confusion.csv")
-        figures.save_accuracy_matrix_figure(lower_triangle(10), HOSTILE, tmp_path / "accuracy.png", "$", "$\\x$")
+        canvas.save(
+            figures.accuracy_matrix_figure(lower_triangle(10), HOSTILE, "$", "$\\x$"), tmp_path / "accuracy.png"
+        )
         figures.accuracy_matrix_csv(lower_triangle(10), HOSTILE, tmp_path / "accuracy.csv")
-        figures.save_curves_figure(metrics([2] * 10), HOSTILE, tmp_path / "curves.png", "$a$ $\\")
-        figures.save_sweep_figure([1e-5], [0.5], None, None, tmp_path / "sweep.png")
-        figures.save_errors_figure([np.zeros((3, 3, 3), np.uint8)], [("$\\a$", "\n", 1.0)], tmp_path / "errors.png")
+        canvas.save(figures.curves_figure(metrics([2] * 10), HOSTILE, "$a$ $\\"), tmp_path / "curves.png")
+        canvas.save(figures.sweep_figure([1e-5], [0.5], None, None), tmp_path / "sweep.png")
+        canvas.save(
+            figures.errors_figure([np.zeros((3, 3, 3), np.uint8)], [("$\\a$", "\n", 1.0)]), tmp_path / "errors.png"
+        )
     assert len(list(tmp_path.iterdir())) == 7
     assert len(pd.read_csv(tmp_path / "confusion.csv")) == len(HOSTILE)
     for path in tmp_path.glob("*.png"):
@@ -271,8 +275,8 @@ def test_what_does_not_fit_together_is_named(draw: Callable[[], Figure], said: s
 
 def test_pyplot_is_never_loaded(tmp_path: Path) -> None:
     program = (
-        "import sys; from lightning_vision.drawing import figures\n"
-        f"figures.save_confusion_figure([[1, 0], [0, 1]], ['a', 'b'], {str(tmp_path / 'c.png')!r})\n"
+        "import sys; from lightning_vision.drawing import canvas, figures\n"
+        f"canvas.save(figures.confusion_figure([[1, 0], [0, 1]], ['a', 'b']), {str(tmp_path / 'c.png')!r})\n"
         "sys.exit('matplotlib.pyplot' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
