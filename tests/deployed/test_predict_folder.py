@@ -137,7 +137,7 @@ class TestTable:
         (photos / "felines").symlink_to(photos / "cats")
         walk = ImageWalk(photos)
         assert len(list(walk)) == 20
-        assert walk.counted() == "2 links to a folder above, 1 broken links, 2 of another kind"
+        assert walk.counted() == "1 broken links, 2 links to a folder above, 2 of another kind"
 
 
 class Counting:

@@ -97,7 +97,7 @@ class TestOnnx:
         )
         assert "on 24 images, in batches of 1 and 7: same class for 100.0%, probabilities within" in said
         assert re.search(r"One image takes [\d.]+ ms here \(median of 30\), PyTorch [\d.]+ ms; \d threads?\n", said)
-        assert "temperature 1, nothing is rejected: not fitted (lightning-vision test --calibrate true" in said
+        assert "temperature 1, nothing is rejected: none was fitted (lightning-vision test --calibrate true" in said
         assert f"Model card: {exported.run / 'export' / 'sweep.onnx.md'}" in said
 
     def test_int8_with_temperature_threshold_and_a_former_head(
@@ -146,7 +146,7 @@ def test_pt2_elsewhere(run: Path) -> None:
         "The file predicts from one view of an image, without the test-time augmentation of the run's test figures."
         in said
     )
-    assert "this file predicts from one view" in (run.parent / "new" / "mine.pt2.md").read_text()
+    assert "this file uses one view" in (run.parent / "new" / "mine.pt2.md").read_text()
 
 
 class TestRefusals:
