@@ -1,6 +1,6 @@
 """lightning_vision: continual learning for images with PyTorch Lightning.
 
-Names are imported when they are first used, so that the command line can answer ``--help`` without torch.
+Names are imported at their first use, so that the command line can answer ``--help`` without torch.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A configured object as a configuration names it, for the record of a run."""
+"""Class paths and constructor arguments of configured objects, for the record of a run."""
 
 import inspect
 from collections.abc import Mapping
@@ -6,17 +6,17 @@ from typing import Any, Self
 
 
 class BuiltWith:
-    """Keeps the arguments that an object was built with, of the outermost call, as they were given."""
+    """Stores the constructor arguments of an object, those of the outermost call."""
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        """Keep the arguments; lists and mappings among them are copied, so that they stay what they were."""
+        """Store the arguments; lists and mappings are copied, so that later changes do not affect them."""
         made = super().__new__(cls)
         vars(made)["_built_with"] = (_copied(args), _copied(kwargs))
         return made
 
 
 def arguments_of(thing: BuiltWith) -> dict[str, Any]:
-    """What an object was built with, by name; defaults that were not given are left out."""
+    """The constructor arguments of an object by name, without defaults that were not given."""
     args, kwargs = vars(thing)["_built_with"]
     signature = inspect.signature(type(thing))
     found = dict(signature.bind(*args, **kwargs).arguments)
@@ -38,7 +38,7 @@ def class_path(thing: object) -> str:
 
 
 def short_name(component: Any, default: str) -> str:
-    """The name of a configured component's class without its module; the default where none is configured."""
+    """The name of a configured component's class without its module; the default if none is configured."""
     return default if component is None else str(component["class_path"]).rsplit(".", 1)[-1]
 
 
@@ -46,8 +46,8 @@ def init_args_of(thing: object, base: type) -> dict[str, Any]:
     """The arguments of an object's constructor, from the attributes of the same names, as plain values.
 
     Args:
-        thing: The object; its classes up to ``base`` may hand on what they do not name themselves.
-        base: The last class whose constructor is looked at.
+        thing: The object; its classes up to ``base`` may pass on arguments that they do not name.
+        base: The last class whose constructor is inspected.
     """
     names: dict[str, None] = {}
     for cls in type(thing).__mro__:
@@ -55,13 +55,13 @@ def init_args_of(thing: object, base: type) -> dict[str, Any]:
             parameters = list(inspect.signature(cls.__init__).parameters.values())[1:]
             names |= {p.name: None for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
             if not any(p.kind is p.VAR_KEYWORD for p in parameters):
-                break  # it hands nothing on
+                break  # it passes nothing on
     kept = vars(thing)
     return {name: plain(kept[name]) for name in names if name in kept}
 
 
 def plain(value: Any) -> Any:
-    """A value as YAML would hold it."""
+    """A value in the form of YAML."""
     if value is None or isinstance(value, str | int | float | bool):
         return value
     if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""The command line's front door: it answers what needs no torch at once, and turns errors into words."""
+"""The entry point of the command line: answers at once what needs no torch, and prints errors as messages."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SUBCOMMANDS = {
     "compare": "compare learning strategies, seeds and settings on one stream, and write a report",
     "report": "write a page, tables and figures from any run directories",
     "data": "describe the data: counts, sizes, sample images, leaks, anomalies; writes a page",
-    "list": "list the installed strategies, datamodules, scenarios, recipes and configs, plugins included",
+    "list": "list the installed strategies, datamodules, scenarios, recipes and configs, including plugins",
 }
 HELP = """\
 usage: lightning-vision [--help] [--version] SUBCOMMAND ...
@@ -52,17 +52,17 @@ def main(args: list[str] | None = None) -> int:
     """Run the program.
 
     Args:
-        args: The command line without the program's name; None takes the process's own.
+        args: The command line without the program's name; None: that of the process.
 
     Returns:
-        The exit code: 0 done, 1 data, checkpoint or training, 2 usage, 128 + n stopped by signal n. A user's error
-        never raises.
+        The exit code: 0 done; 1 error of data, checkpoint or training; 2 usage error; 128 + n stopped by signal n. Errors
+        that a user can fix are never raised.
     """
-    # Idle threads of OpenMP spin: beside any other busy process a small network then trains several times slower.
+    # Idle threads of OpenMP spin: next to another busy process, a small network trains several times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     own = args is None
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):  # names from disks may hold what UTF-8 cannot: see wording.spelt
+        if isinstance(stream, TextIOWrapper):  # names from disks may be no UTF-8: see wording.spelt
             stream.reconfigure(errors="backslashreplace")
     words = sys.argv[1:] if args is None else [str(word) for word in args]
     try:
@@ -100,7 +100,7 @@ def main(args: list[str] | None = None) -> int:
 
         try:
             return run(words, own_process=own)
-        except NeedsOwnProcess:  # Lightning starts the other processes by this process's own command line
+        except NeedsOwnProcess:  # Lightning starts the other processes with this process's command line
             code = subprocess.run([sys.executable, "-m", "lightning_vision", *words], check=False).returncode
             return code if code >= 0 else 128 - code
     except UserError as error:
@@ -112,7 +112,7 @@ def main(args: list[str] | None = None) -> int:
     except SystemExit as error:
         return error.code if isinstance(error.code, int) else 0 if error.code is None else 1
     except OSError as error:
-        if error.filename is None:  # a named file says enough
+        if error.filename is None:  # a file name is sufficient
             traceback.print_exc()
         _report(f"{error.strerror or error}{'' if error.filename is None else f': {error.filename}'}")
         return 1
@@ -125,7 +125,7 @@ def main(args: list[str] | None = None) -> int:
 
 
 def _answer_at_once(words: list[str]) -> str | None:
-    """What needs no heavy import: help, version, a subcommand that does not exist.
+    """Answer what needs no heavy import: help, version, a subcommand that does not exist.
 
     Raises:
         ConfigError: The subcommand does not exist.
@@ -144,10 +144,10 @@ def _answer_at_once(words: list[str]) -> str | None:
 
 
 def _check_words(words: list[str]) -> None:
-    """Refuse options that could not be written to config.yaml; what only reads is let through.
+    """Refuse options that could not be written to config.yaml; commands that only read accept them.
 
     Raises:
-        ConfigError: A word holds bytes that are no UTF-8.
+        ConfigError: A word contains bytes that are not UTF-8.
     """
     wrong = next((word for word in words if spelt(word) != word), None)
     if wrong is not None and words[0] != "report" and not _names(words, "--model"):
@@ -158,10 +158,10 @@ def _check_words(words: list[str]) -> None:
 
 
 def _check_shadowing() -> None:
-    """Refuse to run where a folder of the working directory hides one of our packages.
+    """Refuse to run if a folder in the working directory hides one of our packages.
 
     Raises:
-        ConfigError: One does.
+        ConfigError: A folder hides one.
     """
     home = Path(__file__).resolve().parent.parent
     for name in ("strategies", "datamodules"):
@@ -173,15 +173,15 @@ def _check_shadowing() -> None:
             places = [Path(spec.origin).resolve()]
         if places and (home / name) not in places:
             raise ConfigError(
-                f"{places[0]} hides lightning_vision's own package {name!r}, since Python finds it first. Rename it, or start the "
+                f"{places[0]} hides lightning_vision's own package {name!r}, because Python finds it first. Rename it, or start the "
                 "program from another folder."
             )
 
 
 def _let_own_files_be_imported() -> None:
-    """Put the working directory on the path, last, for classes of the user's own: ``python -m`` does, a script does not.
+    """Append the working directory to the path, for the user's own classes, as ``python -m`` does and a script does not.
 
-    Not a run directory or a comparison: its files may be anyone's, and would be imported in place of a missing package.
+    A run directory or a comparison is not appended: its files, from any source, could replace a missing package.
     """
     here = str(Path.cwd())
     of_a_run = any(Path(name).exists() for name in ("results.json", "checkpoints", "comparison.json"))
@@ -190,7 +190,7 @@ def _let_own_files_be_imported() -> None:
 
 
 def _find_config(before: str, word: str) -> str:
-    """A word of the command line, the path of a config that is looked for among those that are installed put in full."""
+    """A word of the command line; the path of an installed config becomes absolute."""
     key, eq, value = word.partition("=") if word.startswith(("--config=", "-c=")) else ("", "", word)
     return f"{key}{eq}{find_config(value)}" if eq or before in ("--config", "-c") else word
 

@@ -1,23 +1,23 @@
-"""Errors that a user can mend: the program prints their text and no traceback."""
+"""Errors that a user can fix: the program prints their text and no traceback."""
 
 
 class UserError(Exception):
     """Something outside the program is wrong: an option, a file, the data.
 
-    The text says what was expected, what was found, and the ways out.
+    The message states what was expected, what was found, and what to do.
     """
 
     exit_code = 1
 
 
 class ConfigError(UserError):
-    """An option or a configuration file cannot be used as it stands."""
+    """An option or a configuration file cannot be used."""
 
     exit_code = 2
 
 
 class DataError(UserError):
-    """The data on disk is not what the datamodule or the scenario needs."""
+    """The data on the disk does not meet the needs of the datamodule or the scenario."""
 
 
 class CheckpointError(UserError):
@@ -25,4 +25,4 @@ class CheckpointError(UserError):
 
 
 class TrainingError(UserError):
-    """Training cannot go on: a loss that is not finite, a full disk."""
+    """Training cannot continue: a loss that is not finite, a full disk."""

@@ -1,6 +1,6 @@
 """Names that modules had before 0.2, so that configs, checkpoints and programs that use them still load.
 
-Every former module stands here once, with the modules that hold its contents now. An import of one gives a stand-in that
+Every former module is listed here once, with the modules that hold its contents now. Importing one gives a stand-in that
 finds each name there, with a ``DeprecationWarning``.
 """
 
@@ -98,7 +98,7 @@ FORMER_MODULES = {
     "wording": "terminal.wording",
     "words_parser": "terminal.option_parser",
 }
-"""Former module to the module that it became, both within ``lightning_vision``."""
+"""Former modules and their present names, both within ``lightning_vision``."""
 
 MOVED_NAMES: dict[str, dict[str, tuple[str, ...]]] = {
     "classifier": {
@@ -184,17 +184,17 @@ MOVED_NAMES: dict[str, dict[str, tuple[str, ...]]] = {
         "images.batch_transforms": ("BatchTransforms",),
     },
 }
-"""Names that went to another module than the one that theirs became, by former module and new home."""
+"""Names that moved to another module than the rest of theirs, by former module and new module."""
 
 
 def home_of(module: str, name: str) -> str:
-    """The module that holds a name now, of a former module; both within ``lightning_vision``."""
+    """The module that now holds a name of a former module; both within ``lightning_vision``."""
     homes = MOVED_NAMES.get(module, {})
     return next((home for home, names in homes.items() if name in names), FORMER_MODULES[module])
 
 
 def find(module: str, name: str) -> Any:
-    """The object that had this name in a former module.
+    """The object with this name in a former module.
 
     Args:
         module: The former module, within ``lightning_vision``.
@@ -213,12 +213,12 @@ def find(module: str, name: str) -> Any:
 
 
 def finder_of(module: str, names: Sequence[str] = ()) -> Callable[[str], Any]:
-    """A ``__getattr__`` that finds what a former module held.
+    """A ``__getattr__`` that finds the contents of a former module.
 
     Args:
-        module: The former module's whole name.
-        names: What is found; empty: everything. A package that took over the name of a module gives its former names, since
-            Python asks it for its own submodules too.
+        module: The former module's full name.
+        names: The names that are found; empty: all. A package with the name of a former module lists its former names,
+            because Python also asks it for its submodules.
     """
 
     def get(name: str) -> Any:
@@ -230,10 +230,10 @@ def finder_of(module: str, names: Sequence[str] = ()) -> Callable[[str], Any]:
 
 
 def present_path(path: str) -> str:
-    """The dotted path that a class has now, of one that it may have had before; nothing is imported.
+    """The present dotted path of a class, from a path that may be a former one; nothing is imported.
 
     Args:
-        path: Of a class, in a configuration, a checkpoint or results.json.
+        path: A class in a configuration, a checkpoint or results.json.
     """
     module, _, name = path.rpartition(".")
     former = module.removeprefix(PACKAGE)
@@ -245,7 +245,7 @@ def with_present_paths(value: Any) -> Any:
     """Plain values in which every ``class_path`` is the present one.
 
     Args:
-        value: Of a configuration, as YAML or JSON holds it.
+        value: Values of a configuration, from YAML or JSON.
     """
     if isinstance(value, list):
         return [with_present_paths(item) for item in value]
@@ -264,15 +264,15 @@ FORMER_OPTIONS: dict[str, dict[str, str]] = {
     },
     "lightning_vision.trust.options.TrustOptions": {"new_pictures": "new_images", "unknown_data": "ood_data"},
 }
-"""Former names of options to their present ones, by the class that takes them."""
+"""Former names of options and their present ones, by class."""
 
 
 def with_present_options(value: Any, tell: Callable[[str], object] = lambda _: None) -> Any:
     """Plain values in which the options of every class have their present names.
 
     Args:
-        value: Of a configuration, its classes under their present paths.
-        tell: Given a sentence for each former name.
+        value: Values of a configuration with the present class paths.
+        tell: Called with a sentence for each former name.
 
     Raises:
         ConfigError: An option is given by both names.
@@ -291,13 +291,13 @@ def with_present_options(value: Any, tell: Callable[[str], object] = lambda _: N
 def rename_options(
     given: dict[str, Any], present: Mapping[str, str], owner: str, tell: Callable[[str], object]
 ) -> dict[str, Any]:
-    """Options under their present names, in the order in which they were given.
+    """Options under their present names, in the given order.
 
     Args:
-        given: Some of them.
-        present: The present name of each that was renamed.
-        owner: What is put before a name in messages: ``--``, or a class and a dot.
-        tell: Given a sentence for each former name.
+        given: The options.
+        present: The present names of renamed options.
+        owner: The prefix of a name in messages: ``--``, or a class and a dot.
+        tell: Called with a sentence for each former name.
 
     Raises:
         ConfigError: An option is given by both names.
@@ -305,24 +305,24 @@ def rename_options(
     for old in given.keys() & present.keys():
         if present[old] in given:
             raise ConfigError(
-                f"{owner}{old} is the former name of {owner}{present[old]}, and both are given. Give the second alone."
+                f"{owner}{old} is the former name of {owner}{present[old]}, and both are given. Give only the second."
             )
         tell(former_option(f"{owner}{old}", f"{owner}{present[old]}"))
     return {present.get(name, name): value for name, value in given.items()}
 
 
 def former_option(old: str, new: str) -> str:
-    """What a user who gives an option by its former name is told."""
+    """The notice for an option that is given by its former name."""
     return f"{old} is now called {new}; the former name works until 0.3."
 
 
 class FormerModules(MetaPathFinder, Loader):
-    """Finds former modules once no module of that name was found."""
+    """Finds former modules if there is no module of that name."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """A stand-in for a former module; None for all else."""
+        """A stand-in for a former module; None for other names."""
         known = fullname.startswith(PACKAGE) and fullname.removeprefix(PACKAGE) in FORMER_MODULES
         return ModuleSpec(fullname, self) if known else None
 
@@ -330,11 +330,11 @@ class FormerModules(MetaPathFinder, Loader):
         """An ordinary module."""
 
     def exec_module(self, module: ModuleType) -> None:
-        """Let it find its names in the modules that hold them now."""
+        """Make it find its names in the modules that hold them now."""
         module.__getattr__ = finder_of(module.__name__)  # type: ignore[method-assign]
 
 
 def install() -> None:
-    """Let former modules be imported; once is enough."""
+    """Make former modules importable; a second call does nothing."""
     if not any(isinstance(finder, FormerModules) for finder in sys.meta_path):
         sys.meta_path.append(FormerModules())

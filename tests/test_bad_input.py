@@ -1,4 +1,4 @@
-"""Whatever a user gets wrong: a clear message, an exit code, and nothing lost that was finished."""
+"""Mistakes of users: a clear message, an exit code, and no finished work is lost."""
 
 import os
 import pickle
@@ -48,12 +48,12 @@ def paint(root: Path, classes: tuple[str, ...], count: int = 10) -> Path:
 
 
 class TestRefusedBeforeAnythingIsWritten:
-    """What cannot work leaves no folder behind: the mended command runs without --overwrite."""
+    """A command that cannot work leaves no folder: the corrected command runs without --overwrite."""
 
     @pytest.mark.parametrize(
         ("more", "code", "words"),
         [
-            (["--model.backbone=resnet81"], 2, ["Unknown backbone 'resnet81'", "Near names: resnet18"]),
+            (["--model.backbone=resnet81"], 2, ["Unknown backbone 'resnet81'", "Similar names: resnet18"]),
             (["--model.strategy=MoveToData", "--model.strategy.epsilon=-1"], 2, ["MoveToData", "epsilon", "-1.0"]),
             (["--model.strategy=MoveToData", "--model.strategy.epsilon=[]"], 2, ["MoveToData", "epsilon", "[]"]),
             (["--model.strategy=MoveToData", "--data.val_fraction=0"], 2, ["MoveToData picks one of several variants", "a single value"]),
@@ -176,7 +176,7 @@ class TestData:
 
 
 class TestInTheMiddleOfARun:
-    """The base was finished: it must stay readable, and the run go on from it."""
+    """The base was finished: it must stay readable, and the run must resume from it."""
 
     @pytest.mark.parametrize(
         ("strategy", "code", "words"),
@@ -239,7 +239,7 @@ class TestExistingRun:
         )
         assert "num_workers" not in message
 
-    def test_nothing_saved_yet_starts_afresh_with_a_word(
+    def test_nothing_saved_yet_starts_from_the_beginning_with_a_message(
         self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         assert start(tmp_path, "new", "--data.stream.experiences=1", "--ckpt_path=last") == 0
@@ -313,7 +313,7 @@ class TestCheckpoint:
         refused(capsys, self.words(finished, *more), 1, "does not fit this model", said, str(finished / "config.yaml"))
 
 
-def test_wandb_online_without_a_network_goes_on_offline(
+def test_wandb_online_without_a_network_continues_offline(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for key in [key for key in os.environ if key.startswith("WANDB_")]:

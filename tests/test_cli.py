@@ -87,7 +87,7 @@ def test_the_help_of_fit_loads_no_slow_library_and_finds_own_classes(tmp_path: P
 
 @pytest.mark.parametrize("name", ["strategies", "datamodules"])
 def test_a_folder_that_hides_one_of_our_packages_is_named(name: str, tmp_path: Path) -> None:
-    """``python -m`` looks into the working directory first, so a folder of that name would be imported without a word."""
+    """``python -m`` looks into the working directory first, so a folder of that name would silently be imported."""
     (tmp_path / name).mkdir()
     (tmp_path / name / "__init__.py").touch()
     done = started(tmp_path, sys.executable, "-m", "lightning_vision", "fit", "--help")
@@ -116,7 +116,7 @@ def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) 
 @pytest.mark.parametrize(
     ("word", "nearest"), [("tset", "test"), ("fi", "fit"), ("validat", "validate"), ("lst", "list")]
 )
-def test_a_misspelt_subcommand_is_told_the_nearest(word: str, nearest: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_misspelt_subcommand_gets_the_nearest(word: str, nearest: str, capsys: pytest.CaptureFixture[str]) -> None:
     message = refused(capsys, [word], 2, "nearest first")
     assert f"nearest first: {nearest}" in message
     assert all(name in message for name in SUBCOMMANDS)
@@ -150,7 +150,7 @@ def test_a_config_of_the_working_directory_goes_before_a_shipped_one(
 @pytest.mark.parametrize(
     ("value", "words"),
     [
-        ("configs/quickstrat.yaml", ("no file 'configs/quickstrat.yaml'", "Near names: configs/quickstart.yaml")),
+        ("configs/quickstrat.yaml", ("no file 'configs/quickstrat.yaml'", "Similar names: configs/quickstart.yaml")),
         ("nothing.yaml", ("no file 'nothing.yaml'", "`lightning-vision list`")),
         (".", ("expected a YAML file", "is a folder")),
     ],

@@ -22,16 +22,16 @@ USED = {
     "._prepare_subcommand_parser": ("lightning", SUBCOMMANDS),
     "._subcommand_method_arguments": ("lightning", SUBCOMMANDS),
     "._run_subcommand": ("lightning", "options are read, and nothing is run"),
-    "._parse_ckpt_path": ("lightning", "it puts a checkpoint's options over those of the command line without a word"),
+    "._parse_ckpt_path": ("lightning", "it silently replaces options of the command line by those of a checkpoint"),
     "._trainer": ("lightning", "whether there is a Trainer: the public property raises where there is none"),
     "jsonargparse._typehints": ("jsonargparse", "what the next two are put into"),
     "jsonargparse._typehints.discard_init_args_on_class_path_change =": (
         "jsonargparse",
-        "options of a class that was replaced stay with the next without a word",
+        "options of a replaced class silently stay with the next",
     ),
     "jsonargparse._typehints.get_all_subclass_paths =": (
         "jsonargparse",
-        "a stranger's class would make a short name of ours ambiguous",
+        "a plugin's class would make a short name of this package ambiguous",
     ),
     "._option_string_actions": (
         "jsonargparse",

@@ -1,4 +1,4 @@
-"""A run that is stopped, in whatever way and wherever, and gone on with by the same command ends as if it had not been."""
+"""A run that is stopped in any way and resumed by the same command gives the results of an uninterrupted run."""
 
 import csv
 import json
@@ -169,7 +169,7 @@ def shown(path: Path) -> list[Any]:
         ("max_steps", ("0::1:1", "1::2:1")),
     ],
 )
-def test_a_run_that_was_killed_goes_on_to_the_same_end(jobs: Jobs, job: str, points: tuple[str, ...]) -> None:
+def test_a_run_that_was_killed_resumes_to_the_same_end(jobs: Jobs, job: str, points: tuple[str, ...]) -> None:
     check_equal(jobs.interrupted(job, *points), jobs.whole(job))
 
 
@@ -192,14 +192,14 @@ def test_early_stopping_was_part_of_the_job(jobs: Jobs) -> None:
         ("max_steps", ("0::0:1", "1::1:1")),
     ],
 )
-def test_sigterm_writes_a_checkpoint_that_goes_on_with_the_images_not_yet_shown(
+def test_sigterm_writes_a_checkpoint_that_resumes_with_the_images_not_yet_shown(
     jobs: Jobs, job: str, points: tuple[str, ...]
 ) -> None:
     run, whole = jobs.interrupted(job, *points, by=signal.SIGTERM), jobs.whole(job)
     check_equal(run, whole)
     assert shown(run.with_suffix(".shown")) == shown(jobs.folder / f"{job}.shown")
     log = run.with_suffix(".log").read_text()
-    assert log.count("Stopped by SIGTERM. What was learned is kept") == len(points)
+    assert log.count("Stopped by SIGTERM. Progress is saved") == len(points)
     assert "not resumable" not in log
 
 
@@ -290,7 +290,7 @@ def test_stopped_between_the_parts_of_an_experiences_end(
 # ---- the words around it -------------------------------------------------------------------------------------------
 
 
-def test_the_same_command_starts_goes_on_and_does_nothing_on_a_complete_run(
+def test_the_same_command_starts_resumes_and_does_nothing_on_a_complete_run(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = fit(tmp_path, "run", RESUME)
@@ -347,7 +347,7 @@ def stands_still(pid: int) -> bool:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
 
 
-def test_a_moved_run_goes_on_with_its_best_weights_and_another_number_of_workers(jobs: Jobs) -> None:
+def test_a_moved_run_resumes_with_its_best_weights_and_another_number_of_workers(jobs: Jobs) -> None:
     whole = jobs.whole("head_only")
     accuracy = [float(row["val/accuracy"]) for row in rows(whole) if row["val/accuracy"]]
     assert accuracy[3:6].index(max(accuracy[3:6])) < 2, "expected experience 1 to be best before its last epoch"
@@ -370,7 +370,7 @@ def test_a_moved_run_goes_on_with_its_best_weights_and_another_number_of_workers
 def test_a_checkpoints_options_do_not_go_over_those_of_the_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Lightning's _parse_ckpt_path would put drop_rate back to 0, without a word.
+    # Lightning's _parse_ckpt_path would silently set drop_rate back to 0.
     run = fit(tmp_path, "run")
     rates, evaluate = [], checkpoint_tasks.test
 

@@ -39,31 +39,31 @@ def compare(
 ) -> Comparison:
     """Run several strategies x seeds x settings on one stream and report, as ``lightning-vision compare`` does.
 
-    Called again it resumes what was stopped and tries again what failed. The base is trained once for each seed and setting.
+    A second call resumes interrupted cells and repeats failed ones. The base is trained once for each seed and setting.
 
     Args:
-        data: As in ``fit``.
-        strategies: The learning strategies by the names that the tables show, or a list, which are named by their classes.
-        seeds: Of initialisation and stream, never the split.
+        data: See ``fit``.
+        strategies: The learning strategies by their names in tables, or a list, in which the classes are the names.
+        seeds: Seeds of initialisation and stream; the split does not depend on them.
         axes: Options of the configuration with their values, crossed: ``{"data.image_size": [32, 64]}``.
         output: The comparison's folder.
-        max_epochs: As in ``fit``, like the following.
-        trainer: Likewise.
-        wandb: Likewise.
-        energy: Likewise.
-        progress: False: nothing is printed.
+        max_epochs: See ``fit``.
+        trainer: See ``fit``.
+        wandb: See ``fit``.
+        energy: See ``fit``.
+        progress: False: print nothing.
         **options: Options of the command ``compare`` (``zip``, ``skip``, ``executor``, ``workers``, ``max_cells``, ...) and of
             ``ContinualClassifier``.
 
     Returns:
-        The comparison; ``failures`` names the cells that failed.
+        The comparison; ``failures`` has the failed cells.
 
     Raises:
-        UserError: Something that can be mended; or all cells failed.
+        UserError: Something that the user can fix; or all cells failed.
     """
     if wrong := sorted(options.keys() & set(OF_ONE_RUN)):
         raise ConfigError(
-            f"compare has no option {', '.join(wrong)}: it is of one run, see fit. It has seeds and output."
+            f"compare has no option {', '.join(wrong)}, which is for a single run (see fit). It has seeds and output."
         )
     section = {key: options.pop(key) for key in sorted(OF_COMPARE & options.keys())}
     kept = {key: options.pop(key) for key in ("keep_checkpoints",) if key in options}
@@ -86,7 +86,7 @@ def compare(
         if (shared.objects or planned.strategies) and asked.executor != "here":
             held = [*shared.objects, *planned.strategies]
             raise ConfigError(
-                f"executor={asked.executor!r} starts processes, which cannot be given {', '.join(held)}: these are objects that "
+                f"executor={asked.executor!r} starts processes, which cannot receive {', '.join(held)}: these are objects that "
                 "no configuration can hold. Use executor='here'."
             )
         run_comparison(
@@ -95,7 +95,7 @@ def compare(
     comparison = Comparison(Path(output))
     if comparison.failures and not any(run.complete for run in comparison.runs.values()):
         (name, failure), *_ = comparison.failures.items()
-        raise TrainingError(f"No cell came to its end. {name}: {failure.error}")
+        raise TrainingError(f"All cells failed. {name}: {failure.error}")
     return comparison
 
 
@@ -103,7 +103,7 @@ def _by_label(strategies: Mapping[str, Any] | Sequence[Any]) -> dict[str, Any]:
     """Strategies by their labels.
 
     Raises:
-        ConfigError: Two of a list have one name, or one is no strategy.
+        ConfigError: Two of a list have the same name, or one is not a strategy.
     """
     named = isinstance(strategies, Mapping)
     found = list(strategies.values()) if isinstance(strategies, Mapping) else list(strategies)
@@ -112,7 +112,7 @@ def _by_label(strategies: Mapping[str, Any] | Sequence[Any]) -> dict[str, Any]:
     labels = [str(label) for label in strategies] if named else [_label(strategy) for strategy in found]
     if len(set(labels)) < len(labels):
         raise ConfigError(
-            f"strategies: expected different ones, found {', '.join(labels)}. Give each a name of its own: "
+            f"strategies: expected different names, found {', '.join(labels)}. Give each a name of its own: "
             "strategies={'name': ..., 'other': ...}."
         )
     return dict(zip(labels, found, strict=True))

@@ -28,8 +28,8 @@ class Comparison:
         trust_run: See ``open_run``.
 
     Raises:
-        CheckpointError: There is no comparison, or a run of it lies elsewhere.
-        ConfigError: Its files are links to elsewhere.
+        CheckpointError: There is no comparison, or a run of it is outside the folder.
+        ConfigError: Its files are links to other places.
     """
 
     def __init__(self, path: Path, *, trust_run: bool = False) -> None:
@@ -46,8 +46,8 @@ class Comparison:
     def ranking(self) -> pd.DataFrame:
         """A row for each strategy and setting with a complete run, best first; a column for each axis.
 
-        ``verdict`` says whether the difference to the best is significant, accuracies are in percent, their 95 % intervals
-        are for new seeds and new test images.
+        ``verdict`` states whether the difference to the best is significant. Accuracies are in percent; their 95 %
+        intervals are for new seeds and new test images.
         """
         compared = gather([self.path])
         methods = {(group.name, method.label): method for group in compared.groups for method in group.methods}
@@ -60,7 +60,7 @@ class Comparison:
 
     @property
     def runs(self) -> dict[str, Run]:
-        """The Run of each cell that has begun, by its name, in the order of the plan; bases are apart."""
+        """The Run of each cell that has started, by its name, in the order of the plan, without bases."""
         return self._runs(self._found().file.cells)
 
     @property
@@ -70,14 +70,14 @@ class Comparison:
 
     @property
     def failures(self) -> dict[str, Failure]:
-        """Exit code and error of each cell that failed, by its name."""
+        """Exit code and error of each failed cell, by its name."""
         return self._found().failures
 
     def report(self, output: str | Path | None = None) -> ReportFiles:
         """Write the report; see ``lightning_vision.report``.
 
         Args:
-            output: The folder that is written. Default: ``report`` in the comparison's.
+            output: The output folder. Default: ``report`` in the comparison's folder.
         """
         return report([self.path], output)
 
@@ -92,7 +92,7 @@ class Comparison:
         return html_view(lambda console: print_report(gather([self.path]), None, console))
 
     def _found(self) -> FoundComparison:
-        """comparison.json as it is now.
+        """The present contents of comparison.json.
 
         Raises:
             CheckpointError: It cannot be read.
@@ -110,7 +110,7 @@ class Comparison:
             path = self.path / cell.directory
             if not path.resolve().is_relative_to(self.path.resolve()) and not self._trusted:
                 raise CheckpointError(
-                    f"{self.path / COMPARISON}: {cell.name}: expected a run inside of {self.path}, found {cell.directory!r}."
+                    f"{self.path / COMPARISON}: {cell.name}: expected a run inside {self.path}, found {cell.directory!r}."
                 )
             if (path / "config.yaml").is_file() or (path / "results.json").is_file():
                 runs[cell.name] = open_run(path, self._trusted)
@@ -126,6 +126,6 @@ def open_comparison(path: str | Path, trust_run: bool = False) -> Comparison:
 
     Raises:
         CheckpointError: There is no comparison.
-        ConfigError: Its files are links to elsewhere.
+        ConfigError: Its files are links to other places.
     """
     return Comparison(Path(path), trust_run=trust_run)

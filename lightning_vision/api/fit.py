@@ -48,39 +48,40 @@ def fit(
 ) -> Run:
     """Run a stream of experiences with one learning strategy, as ``lightning-vision fit`` does.
 
-    The objects that are given are not changed: the run builds its own, from the arguments that they were built with, or works
-    on copies. ``config.yaml`` in the run directory repeats the run from the command line; ``run.config.not_written`` names
-    what it cannot hold, such as a lambda.
+    The given objects are not changed: the run builds new ones from their constructor arguments, or works on copies.
+    ``config.yaml`` in the run directory repeats the run from the command line; ``run.config.not_written`` names what it
+    cannot hold, such as a lambda.
 
     Args:
         data: The data; also ``{"class_path": ..., "init_args": {...}}`` as in a configuration.
         strategy: The learning strategy, or its name; None: full fine-tuning.
-        classifier: A classifier that was built before, whose weights the run starts from, with its strategies and optimizers.
+        classifier: An existing classifier: the run starts from its weights and uses its strategies and optimizers.
         max_epochs: Epochs of each experience.
         trainer: Options of Lightning's Trainer. Callbacks are copied for each stage; loggers are used as they are.
-        seed: Of all random draws but the split, which ``data`` has a seed for.
+        seed: The seed of all random numbers except the split, for which ``data`` has a seed.
         name: The run directory's name; None: strategy, scenario and seed.
-        root: The folder that the run directory is made in.
-        resume: True: continue the run of that name, or start it where nothing is saved; ``"auto"``: continue it if there is
-            one. A finished run is returned as it is.
+        root: The folder in which the run directory is created.
+        resume: True: continue the run of that name, or start it if nothing is saved; ``"auto"``: continue it if there is
+            one. A finished run is returned unchanged.
         overwrite: Delete a run of that name first.
-        keep_checkpoints: Of finished experiences: the base and the last, all, or the number of last ones.
-        stop_after: The number of the experience after which the run stops, to be resumed.
+        keep_checkpoints: Checkpoints of finished experiences to keep: ``"last"`` (the base and the last), ``"all"``, or a
+            number n (the base and the last n).
+        stop_after: The number of the experience after which the run stops; it can be resumed.
         wandb: The mode, or ``{"mode": ..., "project": ..., "group": ...}``; None: the variable WANDB_MODE, else offline.
-        energy: False: only time is measured; ``{"country": ..., "power_watts": ...}``.
-        progress: False: nothing is printed.
+        energy: False: measure only time; otherwise ``{"country": ..., "power_watts": ...}``.
+        progress: False: print nothing.
         **model: Further options of ``ContinualClassifier``: ``backbone``, ``pretrained``, ``base_strategy``, ``optimizer``, ...
 
     Returns:
-        The run, finished unless ``stop_after`` says otherwise.
+        The run; it is finished unless ``stop_after`` is given.
 
     Raises:
-        UserError: Something that can be mended: ``lightning_vision.errors`` has the classes.
-        KeyboardInterrupt: The run was interrupted. What was learned is kept, and ``resume=True`` continues it.
+        UserError: Something that the user can fix; ``lightning_vision.errors`` has the classes.
+        KeyboardInterrupt: The run was interrupted. Progress is saved, and ``resume=True`` continues it.
     """
     if classifier is not None and (model or strategy is not None):
         raise ConfigError(
-            f"A classifier was given, and with it {', '.join(model) or 'strategy'}: give these to ContinualClassifier(...)."
+            f"Expected no other options of the model beside classifier, found {', '.join(model) or 'strategy'}: give these to ContinualClassifier(...)."
         )
     options = run_options(data, strategy, classifier, max_epochs, trainer, wandb, energy, progress, model)
     options["trainer"].setdefault("default_root_dir", root)
@@ -106,7 +107,7 @@ def fit(
             raise type(error)(str(error).replace(f"{folder / 'config.yaml'}: ", "")) from error
     if not made.launch.trained:  # the run was finished before
         return Run(made.launch.directory.path, trust_run=True, fit=fit)
-    made.model.trainer = None  # which holds callbacks and loaders
+    made.model.trainer = None  # it holds callbacks and loaders
     return Run(made.launch.directory.path, classifier=made.model.eval(), datamodule=made.datamodule, fit=fit)
 
 
@@ -121,7 +122,7 @@ def run_options(
     progress: bool,
     model: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """The options of a run by section, as in config.yaml; see ``fit`` for what they are."""
+    """The options of a run by section, as in config.yaml; see ``fit``."""
     if not isinstance(data, StreamDataModule | str | Mapping):
         raise ConfigError(f"data: expected a StreamDataModule, found {data!r}. Its docstring says how to write one.")
     check_strategy(strategy)
@@ -144,10 +145,10 @@ def run_options(
 
 
 def check_strategy(strategy: object) -> None:
-    """Refuse what is no learning strategy.
+    """Check that this is a learning strategy.
 
     Raises:
-        ConfigError: It is none.
+        ConfigError: It is not one.
     """
     is_class = isinstance(strategy, type) and issubclass(strategy, Strategy)
     if not (strategy is None or is_class or isinstance(strategy, Strategy | str | Mapping)):
@@ -156,15 +157,15 @@ def check_strategy(strategy: object) -> None:
 
 @contextmanager
 def as_in_python() -> Iterator[None]:
-    """Run the program inside another one: what it changes of the process is put back, and nothing ends it.
+    """Run the program inside another one: restore the state of the process, and do not exit.
 
     Raises:
-        ConfigError: A run is being made in this process already.
+        ConfigError: Another run is active in this process.
         KeyboardInterrupt: Ctrl-C stopped the run.
     """
     if not _ONE_AT_A_TIME.acquire(blocking=False):
         raise ConfigError(
-            "Another run is at work in this process, and both would draw from the same random state. Wait until it has ended, "
+            "Another run is active in this process, and both would use the same random state. Wait until it has ended, "
             "or start one of them in a process of its own."
         )
     try:
@@ -172,13 +173,13 @@ def as_in_python() -> Iterator[None]:
             prepare_process(own_process=False)
             yield
     except StopRequestedError as stop:
-        if stop.signum != signal.SIGINT:  # its own handlers are back, and are told
+        if stop.signum != signal.SIGINT:  # pass the signal on to the restored handlers
             signal.raise_signal(stop.signum)
-        raise KeyboardInterrupt("What was learned is kept; resume=True continues the run.") from stop
+        raise KeyboardInterrupt("Progress is saved; resume=True continues the run.") from stop
     except SystemExit as error:
-        if isinstance(error.__context__, KeyboardInterrupt):  # of a callback: Lightning would end the process
+        if isinstance(error.__context__, KeyboardInterrupt):  # from a callback: Lightning exits the process
             raise KeyboardInterrupt(*error.__context__.args) from error
-        if isinstance(error.code, int) and error.code > 128:  # a comparison that was told to stop
+        if isinstance(error.code, int) and error.code > 128:  # a comparison that was stopped by a signal
             signal.raise_signal(error.code - 128)
         raise
     finally:

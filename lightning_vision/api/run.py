@@ -1,4 +1,4 @@
-"""A run as an object: what it found, and what can be done with its classifier."""
+"""A run as an object: its results, and methods that use its classifier."""
 
 from __future__ import annotations
 
@@ -49,27 +49,27 @@ if TYPE_CHECKING:
     from lightning_vision.learning.strategy import Strategy
 
 NETWORK = ("backbone", "head_hidden", "head_dropout", "drop_rate", "drop_path_rate", "channels_last")
-"""Options of the classifier that a run which starts from another has from it."""
+"""Options of the classifier that a run takes over from the run from which it starts."""
 _Options = TypeVar("_Options", ExplainOptions, ExportOptions)
 
 
 class Run:
     """One learning strategy on one stream with one seed, finished or not; ``fit`` and ``open_run`` return it.
 
-    Tables and figures are read from the run directory at each access, so that a run that is still learning shows what it
-    has finished. Nothing in the directory is executed.
+    Tables and figures are read from the run directory at each access, so that they show the finished experiences of a run
+    that is still learning. Nothing in the directory is executed.
 
     Args:
         path: The run directory.
-        classifier: The trained classifier, where the run was made in this process.
+        classifier: The trained classifier, if the run was made in this process.
         datamodule: Its data, set up.
         config: Its options; None: those of its config.yaml.
         trust_run: See ``open_run``.
-        fit: Runs what ``learn`` asks for.
+        fit: The function that ``learn`` calls.
 
     Raises:
         CheckpointError: There is no run.
-        ConfigError: Its files are links to elsewhere.
+        ConfigError: Its files are links to other places.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class Run:
 
     @property
     def results(self) -> Results:
-        """The fields of results.json as attributes, after the last finished experience; docs/results.md says what each is.
+        """The fields of results.json as attributes, after the last finished experience; docs/results.md describes them.
 
         Raises:
             CheckpointError: No experience is finished yet, or the file is damaged.
@@ -108,7 +108,7 @@ class Run:
 
     @property
     def config(self) -> RunConfig:
-        """The options of the run: ``str()`` is the YAML that repeats it, ``not_written`` names what is not in it."""
+        """The options of the run: ``str()`` is the YAML that repeats it, ``not_written`` names the parts that it cannot hold."""
         return self._config or RunConfig.read(self.path)
 
     @property
@@ -123,7 +123,7 @@ class Run:
 
     @property
     def per_class(self) -> pd.DataFrame:
-        """A row for each class on the test set: support (images), recall, precision, F1, recall before and its change."""
+        """A row for each class on the test set: support (images), recall, precision, F1, recall before, change in recall."""
         return run_tables.class_table(self.results)
 
     @property
@@ -143,7 +143,7 @@ class Run:
 
     @property
     def figures(self) -> LazyFigures:
-        """Matplotlib Figures by name (confusion_matrix, accuracy_matrix, curves, sweep), drawn when they are asked for."""
+        """Matplotlib Figures by name (confusion_matrix, accuracy_matrix, curves, sweep), drawn at each access."""
         results = self.results
         return LazyFigures(figures_of(results, run_tables.experience_names(results), self._directory))
 
@@ -151,13 +151,13 @@ class Run:
         """The trained classifier in evaluation mode, on the CPU; see ``ContinualClassifier.forward``.
 
         Raises:
-            UserError: As ``predict``.
+            UserError: See ``predict``.
         """
         with _at_work():
             return self._open().model.cpu().eval()
 
     def predict(self, images: Any) -> pd.DataFrame:
-        """Predict images as the run's test images were, with its evaluation transform.
+        """Predict images in the same way as the run's test images, with its evaluation transform.
 
         Args:
             images: A folder, image files, uint8 arrays (N, H, W, 3) or (H, W, 3), uint8 tensors (N, 3, H, W) or (3, H, W), PIL
@@ -165,13 +165,13 @@ class Run:
 
         Returns:
             A row for each image: ``path`` (``number`` for images from memory), ``predicted``, ``confidence`` (the probability of
-            the predicted class), ``rejected``, and ``probability/<class>``. Probabilities and rejection are by the temperature
-            and the threshold that the checkpoint keeps, if ``test(calibrate=True, coverage=...)`` fitted them.
+            the predicted class), ``rejected``, and ``probability/<class>``. Probabilities and rejection use the temperature
+            and the threshold in the checkpoint, if ``test(calibrate=True, coverage=...)`` has fitted them.
 
         Raises:
             DataError: The images, or the run's data, cannot be used.
             CheckpointError: No experience is finished, or the checkpoint does not fit the run's options.
-            ConfigError: The run's configuration names classes that are not registered, and the run is not trusted.
+            ConfigError: The run's configuration names classes that are not registered, and ``trust_run`` is False.
         """
         with _at_work():
             return predict_images(self._open(), images)
@@ -186,18 +186,18 @@ class Run:
         risk: float | None = None,
         output: str | None = None,
     ) -> RunTest:
-        """Evaluate on the test set, rewrite the figures of the run's last evaluation, and assess how far it can be trusted.
+        """Evaluate on the test set, rewrite the figures of the run's last evaluation, and assess trust if options ask for it.
 
         Args:
-            ood_data: See ``TrustOptions``, as are the following.
-            new_images: New images to hold against the training set.
-            calibrate: Fit a temperature on validation images and keep it in the checkpoint.
-            coverage: Share of images to be answered: fits the threshold.
-            risk: Share of errors to be allowed among the answers, in place of ``coverage``.
-            output: The folder that is written.
+            ood_data: Out-of-distribution images; see ``TrustOptions``, also for the following.
+            new_images: New images to compare with the training set.
+            calibrate: Fit a temperature on validation images and store it in the checkpoint.
+            coverage: Share of the images to answer; fits the threshold.
+            risk: Share of errors allowed among the answers, instead of ``coverage``.
+            output: The output folder.
 
         Raises:
-            UserError: As ``predict``; or an option cannot be used.
+            UserError: See ``predict``; or an option cannot be used.
         """
         asked = TrustOptions(ood_data, new_images, calibrate, coverage, risk, output)
         asked.check()
@@ -209,53 +209,53 @@ class Run:
         return RunTest(tested.scores, tested.lines, assessed)
 
     def explain(self, n: int = 12, **options: Any) -> Explained:
-        """Show what the classifier looks at where it errs: class-activation maps, a page and galleries.
+        """Show what the classifier looks at when it is wrong: class-activation maps, a page and galleries.
 
         Args:
-            n: How many of the most confident errors are shown.
-            **options: Of ``ExplainOptions``: ``method``, ``split``, ``correct``, ``measured``, ``output``, ...
+            n: Number of the most confident errors to show.
+            **options: Fields of ``ExplainOptions``: ``method``, ``split``, ``correct``, ``measured``, ``output``, ...
 
         Raises:
-            UserError: As ``predict``; or an option cannot be used.
+            UserError: See ``predict``; or an option cannot be used.
         """
         asked = _options(ExplainOptions, {"errors": n, **options})
         with _at_work():
             return explain(self._open(evaluates=False), asked)
 
     def export(self, format: Name = "onnx", **options: Any) -> Exported:
-        """Write the classifier as a file for other programs, checked against the original, with a model card.
+        """Export the classifier for other programs, check it against the original, and write a model card.
 
         Args:
             format: onnx, pt2 (torch.export) or pte (ExecuTorch).
-            **options: Of ``ExportOptions``: ``output``, ``int8``, ``check_images``, ...
+            **options: Fields of ``ExportOptions``: ``output``, ``int8``, ``check_images``, ...
 
         Raises:
-            UserError: As ``predict``; or an option cannot be used.
+            UserError: See ``predict``; or an option cannot be used.
         """
         asked = _options(ExportOptions, {"format": format, **options})
         asked.check()
         with _at_work():
             exported = export(self._open(evaluates=False), asked)
         if exported is None:
-            raise ConfigError("export: expected to be called in the first process, found another.")
+            raise ConfigError("export: expected a call in the first process, found another process.")
         return exported
 
     def learn(self, data: StreamDataModule, strategy: Strategy | str | None = None, **options: Any) -> Run:
-        """Learn new data from where this run ended, as a run of its own beside it; this one is not changed.
+        """Learn new data, starting from the end of this run, in a new run beside it; this one is not changed.
 
         Args:
-            data: The new data. Its first experience is taken for the base, which is not trained again, unless its stream has
+            data: The new data. Its first experience counts as the base, which is not trained again, unless its stream has
                 ``base_fraction=0``.
-            strategy: The learning strategy; its state goes on if class and options are this run's.
-            **options: Of ``fit``. The network is this run's.
+            strategy: The learning strategy. It continues with this run's state if class and options are the same.
+            **options: Options of ``fit``. The network is that of this run.
 
         Raises:
             CheckpointError: No experience is finished, or the network does not fit.
-            UserError: As ``fit``.
+            UserError: See ``fit``.
         """
         if self._fit is None:
             raise ConfigError(
-                f"learn: expected a run that fit or open_run gave. Use open_run({str(self.path)!r}).learn(...)."
+                f"learn: expected a run from fit or open_run. Use open_run({str(self.path)!r}).learn(...)."
             )
         find_checkpoint(self.path)
         model = self.config.values.get("model") or {}
@@ -264,11 +264,11 @@ class Run:
         return self._fit(data, strategy, **{**same, **start, **options})
 
     def _open(self, *, evaluates: bool = True, anew: bool = False) -> LoadedCheckpoint:
-        """The last checkpoint with model and data: those of this process, or built by the run's config.yaml.
+        """The last checkpoint with model and data: those of this process, or built from the run's config.yaml.
 
         Args:
             evaluates: See ``open_checkpoint``.
-            anew: Build it by config.yaml if that holds all of the run.
+            anew: Build it from config.yaml if that holds all parts of the run.
         """
         if self._classifier is not None and self._datamodule is not None and not (anew and not self.config.not_written):
             experience = self._classifier.experience
@@ -310,14 +310,14 @@ class Run:
 
 @dataclass(frozen=True, repr=False)
 class RunTest:
-    """What ``Run.test`` found."""
+    """The result of ``Run.test``."""
 
     scores: Scores
-    """On the whole test set; shares of 1."""
+    """Scores on the whole test set, from 0 to 1."""
     lines: list[str]
-    """What the terminal says of them, and of the files that were rewritten."""
+    """The text of the terminal about the scores and the files that were rewritten."""
     assessed: Assessed | None
-    """What was found on trust, and where it was written; None if nothing of it was asked for."""
+    """The assessment of trust and its files; None if no option asked for it."""
 
     @property
     def trust(self) -> TrustReport | None:
@@ -352,14 +352,14 @@ def _options(kind: type[_Options], given: Mapping[str, Any]) -> _Options:
 
 @contextmanager
 def _at_work() -> Iterator[None]:
-    """Do what a subcommand does, without its words; the process is afterwards as it was."""
+    """Run a subcommand without its output, and restore the state of the process."""
     with muted(), process_state_restored(), explained():
         quieten()
         yield
 
 
 def _found(path: Path) -> str:
-    """What is there in place of a run."""
+    """A description of what the path is, if it is not a run."""
     if path.is_dir():
         return f"found neither file in {path}"
     return f"found the file {path}" if path.exists() else f"found nothing at {path}"

@@ -1,4 +1,4 @@
-"""The configuration of a run: the YAML that repeats it, and what of the run is not in it."""
+"""The configuration of a run: the YAML that repeats it, and the parts that it cannot hold."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lightning_vision.results.unwritten import config_text, unwritten
 
 @dataclass(frozen=True)
 class RunConfig:
-    """The options of a run, as ``fit --config`` takes them. ``str()`` is the YAML.
+    """The options of a run in the form of ``fit --config``. ``str()`` is the YAML.
 
     Args:
         values: The options in plain values, as in config.yaml: ``seed_everything``, ``trainer``, ``model``, ``data``, ...
@@ -32,7 +32,7 @@ class RunConfig:
 
     @property
     def not_written(self) -> dict[str, str]:
-        """What cannot be repeated from the YAML: the reason by option (``model.optimizer``). Empty where all can be."""
+        """The parts that the YAML cannot hold: the reason by option (``model.optimizer``). Empty if it holds all."""
         return unwritten(self.values)
 
     def __getitem__(self, key: str) -> Any:
@@ -43,9 +43,9 @@ class RunConfig:
         return value
 
     def __str__(self) -> str:
-        """The YAML; comments on top name what cannot be repeated from it."""
+        """The YAML; comments at the top name the parts that it cannot hold."""
         return config_text(self.values)
 
     def _repr_html_(self) -> str:
-        """What a notebook shows."""
+        """The view in a notebook."""
         return f"<pre>{html.escape(str(self))}</pre>"

@@ -1,1 +1,1 @@
-"""Many strategies, seeds and settings on one stream: what is run, where, and in which folder it is kept."""
+"""Comparisons of strategies, seeds and settings on one stream: the plan, its execution, and the folder."""

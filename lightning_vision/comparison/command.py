@@ -1,4 +1,4 @@
-"""The subcommand ``compare``: run what is missing of a comparison, then report."""
+"""The subcommand ``compare``: runs the missing cells of a comparison, then reports."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def compare(words: Sequence[str], main: Callable[[list[str]], int], typed: Seque
         The exit code: 0 all cells are done, 1 some failed.
 
     Raises:
-        UserError: Something the user can mend; nothing was run.
+        UserError: Something that the user can fix; nothing was run.
     """
     if {"-h", "--help"} & set(words):
         make_parser().print_help()
@@ -58,20 +58,20 @@ def run_comparison(
     console: Console,
     amend: Callable[[Plan], Plan] = lambda plan: plan,
 ) -> int:
-    """Run what is missing of a comparison, then report; the command line and Python call this.
+    """Run the missing cells of a comparison, then report; the command line and Python call this.
 
     Args:
-        options: What is compared.
-        run: From the command line of a cell to its exit code, for cells that run in this process.
-        command: What asked for the comparison, for the record.
-        console: Where it is told.
-        amend: Changes the plan before it is compared with what is there.
+        options: The options of the comparison.
+        run: Runs a cell in this process: takes its command line and returns its exit code.
+        command: The command of the comparison, for the record.
+        console: The console for messages.
+        amend: Changes the plan before it is compared with the folder.
 
     Returns:
         The exit code: 0 all cells are done, 1 some failed.
 
     Raises:
-        UserError: Something the user can mend; nothing was run.
+        UserError: Something that the user can fix; nothing was run.
     """
     plan = amend(make_plan(options))
     folder = ComparisonFolder(options.output)
@@ -100,7 +100,7 @@ class _Comparison:
         self.ended = 0
 
     def run(self) -> int:
-        """Run what is missing and report; returns the exit code."""
+        """Run the missing cells and report; return the exit code."""
         self.folder.wait_for_writers([*self.plan.bases, *self.plan.cells])
         missing = {
             kind: [run for run in runs if self.folder.state(run) != "done"]
@@ -119,7 +119,7 @@ class _Comparison:
                     self.failed[cell.name] = Done(cell.name, 1, 0.0, f"its base {cell.base} failed")
             self._round([cell for cell in missing["cells"] if cell.base not in lost])
         except (KeyboardInterrupt, SystemExit):
-            self.console.print("Stopped. What was learned is kept; the same command resumes the comparison.")
+            self.console.print("Stopped. Progress is saved; the same command resumes the comparison.")
             raise
         done = [run for run in [*self.plan.bases, *self.plan.cells] if self.folder.state(run) == "done"]
         self.folder.note_failures(self.failed, {run.name for run in done})
@@ -160,7 +160,7 @@ class _Comparison:
         self.console.print(escape(f"{head}: failed (exit code {done.exit_code}): {error}\n  its output: {log}"))
 
     def _close(self, done: Sequence[PlannedRun]) -> int:
-        """Check the cells that are done, report, and send the whole to W&B; returns the exit code."""
+        """Check the finished cells, report, and send the comparison to W&B; return the exit code."""
         unequal = self._unequal_streams(done)
         for words in unequal:
             self.console.print(f"error: {escape(words)}")
@@ -173,7 +173,7 @@ class _Comparison:
                 log_comparison(comparison, files, self.folder, done[0])
         if self.failed:
             self.console.print(
-                f"{plural(len(self.failed), 'run')} failed, named in {self.folder.failures}; the same command runs them again."
+                f"{plural(len(self.failed), 'run')} failed (see {self.folder.failures}); the same command runs them again."
             )
         return 1 if self.failed or unequal else 0
 
@@ -184,7 +184,7 @@ class _Comparison:
                 log_variants(results, cell, place)
 
     def _unequal_streams(self, done: Iterable[PlannedRun]) -> list[str]:
-        """Cells of one seed and setting whose streams differ: a strategy's config must have changed the data."""
+        """Cells of one seed and setting whose streams differ, because a strategy's config changes the data."""
         problems = []
         seen: dict[tuple[object, ...], tuple[str, str]] = {}
         for cell in done:
@@ -201,7 +201,7 @@ class _Comparison:
 
 
 def make_executor(options: CompareOptions, folder: ComparisonFolder, main: Callable[[list[str]], int]) -> Executor:
-    """The executor that was asked for.
+    """The executor of the options.
 
     Raises:
         ConfigError: It is not installed, does not answer, or has no such option.

@@ -1,4 +1,4 @@
-"""What a comparison will take, before it is run."""
+"""Estimates the cost of a comparison before it is run."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ class Cost:
     """The work of a run."""
 
     images: int
-    """Images through the network, all epochs and evaluations; a backward pass counts as two more."""
+    """Images through the network in all epochs and evaluations; a backward pass counts as two more."""
     seconds: float
 
 
 def print_estimate(plan: Plan, folder: ComparisonFolder, console: Console) -> None:
     """Print every run of a plan with its work: nothing is trained and nothing is written.
 
-    The time is that of the network alone, measured on this machine with images of zeros; loading images comes on top,
-    and what strategies with a frozen backbone save by keeping its features is not counted.
+    The time is that of the network alone, measured on this machine with images of zeros. Loading images takes additional
+    time; the savings of strategies with a frozen backbone by the feature cache are not counted.
     """
     table = Table(
         title="What will be run: images through the network, and a lower bound of the time", box=box.SIMPLE_HEAD
@@ -63,7 +63,7 @@ def print_estimate(plan: Plan, folder: ComparisonFolder, console: Console) -> No
 
 
 def _cost(run: PlannedRun, costs: dict[str, Cost], speeds: dict[tuple[str, int], float]) -> Cost:
-    """Looked at once for runs that differ by seed alone."""
+    """Computed once for runs that differ only in the seed."""
     alike = {
         key: value
         for key, value in binding(run.config).items()
@@ -71,7 +71,7 @@ def _cost(run: PlannedRun, costs: dict[str, Cost], speeds: dict[tuple[str, int],
     }
     key = repr(sorted(alike.items())) + run.kind + str(run.base is None)
     if key not in costs:
-        said = io.StringIO()  # the data's remarks are the runs' to print
+        said = io.StringIO()  # the runs print the remarks about the data
         with contextlib.redirect_stdout(said):
             prospect = look_ahead(run.dumped)
         kind = (prospect.model.network.facts.name, prospect.model.image_size)
@@ -82,7 +82,7 @@ def _cost(run: PlannedRun, costs: dict[str, Cost], speeds: dict[tuple[str, int],
 
 
 def seconds_per_image(model: ContinualClassifier, batch: int = 8) -> float:
-    """Seconds of one image's forward pass on this machine, of the processor or the first GPU."""
+    """Seconds of one image's forward pass on this machine, on the processor or the first GPU."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     network = model.network.to(device).eval()
     images = torch.zeros(batch, 3, model.image_size, model.image_size, device=device)

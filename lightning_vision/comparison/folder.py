@@ -1,4 +1,4 @@
-"""A comparison's folder: its plan, what is done, what failed."""
+"""A comparison's folder: its plan, its finished and its failed cells."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ WAY_OUT = "or give another --output"
 
 @dataclass(frozen=True)
 class ComparisonFolder:
-    """The paths below ``--output``, and what stands there."""
+    """The paths below ``--output``, and their contents."""
 
     path: Path
 
     @property
     def failures(self) -> Path:
-        """The cells that failed, with exit code and error; there is none where none did."""
+        """The failed cells, with exit code and error; the file does not exist if none failed."""
         return self.path / "failed.json"
 
     @property
@@ -47,18 +47,18 @@ class ComparisonFolder:
         return RunDirectory(self.path / run.directory)
 
     def config(self, run: PlannedRun) -> Path:
-        """The configuration that a run is started with."""
+        """The configuration of a run."""
         return self.path / "cells" / f"{run.name}.yaml"
 
     def results(self, run: PlannedRun) -> Results | None:
-        """What a run found so far; None where nothing is finished, or the file is damaged."""
+        """The results of a run so far; None if nothing is finished, or the file is damaged."""
         try:
             return read_results(self.directory(run).results)
         except CheckpointError:
             return None
 
     def state(self, run: PlannedRun) -> State:
-        """Whether a run is done; a base is when its checkpoint is there."""
+        """Whether a run is done; a base is done if its checkpoint exists."""
         directory = self.directory(run)
         if not directory.path.exists():
             return "new"
@@ -69,10 +69,10 @@ class ComparisonFolder:
         return "done" if results.run.complete or base else "begun"
 
     def check(self, plan: Plan) -> list[str]:
-        """Refuse to resume runs that were started with other options; all of them are named.
+        """Refuse to resume runs that were started with other options; the error names all of them.
 
         Returns:
-            What is to be said of options whose default has changed since.
+            A message about options whose default has changed since.
 
         Raises:
             ConfigError: Some were.
@@ -90,7 +90,7 @@ class ComparisonFolder:
         if problems:
             raise ConfigError(
                 f"{in_lines(problems, most=5, margin='')}\nA comparison must be resumed with the same options. Give another --output, or "
-                f"delete what is to be run again below {self.path}."
+                f"delete the runs to repeat below {self.path}."
             )
         return [
             f"{plural(len(names), 'run')} ({names[0]}{', ...' if len(names) > 1 else ''}) of an earlier version keep {kept}. "
@@ -99,7 +99,7 @@ class ComparisonFolder:
         ]
 
     def write(self, plan: Plan, common: Mapping[str, Any], section: Mapping[str, Any], command: str) -> None:
-        """Write the plan: what was there from an earlier call with other strategies or seeds stays part of it.
+        """Write the plan; the cells of an earlier call with other strategies or seeds stay part of it.
 
         Raises:
             TrainingError: The folder cannot be written.
@@ -133,21 +133,21 @@ class ComparisonFolder:
         return plan if isinstance(plan, dict) else {}
 
     def earlier_cells(self, plan: Plan) -> list[str]:
-        """Names of cells of earlier calls that this plan does not have; they stay in the report."""
+        """Names of cells of earlier calls that are not in this plan; they stay in the report."""
         now = {cell.name for cell in plan.cells}
         return [row["name"] for row in self._read_plan().get("cells", []) if row["name"] not in now]
 
     def job(self, run: PlannedRun) -> Job:
-        """The ``fit`` that runs it, or resumes it."""
+        """The command line of ``fit`` that runs or resumes it."""
         resume = ("--ckpt_path", "last") if self.directory(run).path.exists() else ()
         words = ("fit", "--config", str(self.config(run).resolve()), *resume)
         return Job(run.name, words, (self.path / "logs" / f"{run.name}.log").resolve())
 
     def note_failures(self, failed: Mapping[str, Done], succeeded: set[str]) -> None:
-        """Keep what failed, and forget what has succeeded since."""
+        """Write the failed cells, without those that have succeeded since."""
         try:
             before: dict[str, Any] = json.loads(self.failures.read_text(encoding="utf-8"))
-        except (FileNotFoundError, ValueError):  # none yet, or cut short: what failed before is tried again anyway
+        except (FileNotFoundError, ValueError):  # none yet, or truncated: failed cells are run again anyway
             before = {}
         now = {name: row for name, row in before.items() if name not in succeeded}
         now |= {name: {"exit_code": done.exit_code, "error": done.error} for name, done in failed.items()}
@@ -163,15 +163,15 @@ class ComparisonFolder:
             command: The command line of this one.
 
         Raises:
-            ConfigError: One is at work there.
+            ConfigError: Another one is using the folder.
         """
         return only_writer(self.path, command, way_out=WAY_OUT)
 
     def wait_for_writers(self, runs: Iterable[PlannedRun]) -> None:
-        """Wait for runs that an earlier call started and that have not noticed yet that it is gone.
+        """Wait for runs of an earlier call that has ended, until they end too.
 
         Raises:
-            ConfigError: One is still being written.
+            ConfigError: A run is still being written.
         """
         wait_for_writers([self.directory(run).path for run in runs], way_out=WAY_OUT)
 

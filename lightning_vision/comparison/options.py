@@ -1,4 +1,4 @@
-"""What is compared: strategies, seeds and axes, from the command line and from the section ``compare`` of a config."""
+"""The options of ``compare``: strategies, seeds and axes, from the command line and the section ``compare`` of a config."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from lightning_vision.terminal.option_parser import WordsParser
 MAX_CELLS = 200
 EXECUTORS = ("here", "local", "slurm", "ray")
 Settings = dict[str, Any]
-"""Values by dotted key of the configuration; a label alone (an option of an axis that changes nothing) has none."""
+"""Values by dotted key of the configuration; a label without values changes nothing."""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """One point of an axis, or one learning strategy: what it is called, and what it sets."""
+    """One point of an axis, or one learning strategy: its label and its settings."""
 
     label: str
     settings: Settings
@@ -37,7 +37,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class CompareOptions:
-    """Everything that ``compare`` is told; docs/compare.md describes each."""
+    """All options of ``compare``; docs/compare.md describes them."""
 
     configs: tuple[str, ...]
     strategies: tuple[Choice, ...]
@@ -55,10 +55,10 @@ class CompareOptions:
     dry_run: bool = False
     trust_run: bool = False
     fit_words: tuple[str, ...] = ()
-    """Options of ``fit`` that hold for every cell."""
+    """Options of ``fit`` for every cell."""
 
     def points(self) -> list[dict[str, Choice]]:
-        """The settings of the axes that are run: crossed, but for those that are zipped."""
+        """The combinations of the axes: crossed, except for zipped axes."""
         groups = [*self.zipped, *((name,) for name in self.axes if not any(name in zipped for zipped in self.zipped))]
         moves = []
         for group in groups:
@@ -67,13 +67,13 @@ class CompareOptions:
         return [{name: choice for part in parts for name, choice in part.items()} for parts in product(*moves)]
 
     def left_out(self, strategy: Choice, seed: int, point: Mapping[str, Choice]) -> bool:
-        """Whether a condition of ``skip`` leaves out this cell: all that it names must be so."""
+        """Whether a condition of ``skip`` leaves out this cell: all parts of it must match."""
         facts: dict[str, Any] = {"strategy": strategy.label, "seed": seed}
         facts |= {name: _values_of(name, choice) for name, choice in point.items()}
         return any(all(_matches(facts[key], value) for key, value in condition.items()) for condition in self.skip)
 
     def plain(self) -> dict[str, Any]:
-        """The section ``compare`` that asks for the same."""
+        """The section ``compare`` with the same options."""
         section = {
             "strategies": [_plain_choice(choice) for choice in self.strategies],
             "seeds": list(self.seeds),
@@ -86,7 +86,7 @@ class CompareOptions:
 
 
 def _values_of(name: str, choice: Choice) -> tuple[Any, ...]:
-    """What a condition may call a point of an axis: its label, or the value that it sets."""
+    """The names of a point of an axis in a condition: its label, or the value that it sets."""
     return (choice.label, *([choice.settings[name]] if name in choice.settings else []))
 
 
@@ -106,13 +106,13 @@ def _plain_choice(choice: Choice) -> Any:
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """The options of ``compare`` itself; all others are handed on to each cell's ``fit``."""
+    """The options of ``compare`` itself; all others are passed on to each cell's ``fit``."""
     parser = WordsParser(
         prog="lightning-vision compare",
         allow_abbrev=False,
         description="Compare learning strategies, seeds and settings on one stream, and write a report. The base is "
-        "trained once for each seed and setting. The same command resumes what was killed, and runs nothing twice.",
-        epilog="All options of `lightning-vision fit` (--data.root, --trainer.max_epochs, ...) hold for every cell. A config "
+        "trained once for each seed and setting. The same command resumes an interrupted comparison, and runs nothing twice.",
+        epilog="All options of `lightning-vision fit` (--data.root, --trainer.max_epochs, ...) apply to every cell. A config "
         "may hold these options in a section `compare`.",
     )
     parser.add_argument("--config", action="append", default=[], metavar="FILE", help="as in fit; several are combined")
@@ -159,16 +159,16 @@ def make_parser() -> argparse.ArgumentParser:
         nargs="?",
         const="true",
         choices=("true", "false"),
-        help="trust the source of the comparison's folder: its files may be links to elsewhere",
+        help="trust the source of the comparison's folder: its files may be links to other places",
     )
     return parser
 
 
 def read_options(words: Sequence[str]) -> CompareOptions:
-    """The options from the words after ``compare``; those of the command line win over those of configs.
+    """The options from the words after ``compare``; the command line takes precedence over configs.
 
     Raises:
-        ConfigError: One cannot be used.
+        ConfigError: An option cannot be used.
     """
     given, fit_words = make_parser().parse_known_args(list(words))
     section: dict[str, Any] = {}
@@ -207,7 +207,7 @@ def options_of(section: Mapping[str, Any], configs: Sequence[str], **more: Any) 
         more: Fields of ``CompareOptions`` that no section has.
 
     Raises:
-        ConfigError: One cannot be used.
+        ConfigError: An option cannot be used.
     """
     axes = {str(name): _read_axis(str(name), v) for name, v in _mapping(section.get("axes", {}), "axes").items()}
     options = CompareOptions(
@@ -296,7 +296,7 @@ def _read_strategy(item: Any) -> Choice:
 
 
 def _name_of_config(path: str) -> str:
-    """The short name of the learning strategy that a config chooses; the file's own where it chooses none."""
+    """The short name of the learning strategy that a config chooses; the name of the file if it chooses none."""
     model = read_yaml(path).get("model")
     strategy = model.get("strategy") if isinstance(model, Mapping) else None
     chosen = strategy.get("class_path") if isinstance(strategy, Mapping) else strategy
@@ -326,7 +326,7 @@ def _read_axis(name: str, values: Any) -> tuple[Choice, ...]:
 
 
 def _label(value: Any) -> str:
-    """A value as a name for it; that of a class is its short name."""
+    """A name for a value; that of a class is its short name."""
     if isinstance(value, Mapping) and "class_path" in value:
         return str(value["class_path"]).rsplit(".", 1)[-1]
     return value if isinstance(value, str) else json.dumps(value)
@@ -342,7 +342,7 @@ def _condition(text: str) -> dict[str, Any]:
 
 
 def yaml_value(text: str, where: str) -> Any:
-    """A value as YAML reads it, numbers such as 1e-3 included.
+    """Parse a value as YAML, including numbers such as 1e-3.
 
     Raises:
         ConfigError: It cannot be read.
@@ -354,7 +354,7 @@ def yaml_value(text: str, where: str) -> Any:
 
 
 def _with_numbers(value: Any) -> Any:
-    """YAML 1.1 takes 1e-3 for a text; everyone else for a number."""
+    """Parse numbers such as 1e-3, which YAML 1.1 reads as text."""
     if isinstance(value, list):
         return [_with_numbers(item) for item in value]
     if isinstance(value, dict):
@@ -385,5 +385,5 @@ def words_of(settings: Mapping[str, Any]) -> list[str]:
 
 
 def command_of(words: Sequence[str]) -> str:
-    """The command line that asked for a comparison."""
+    """The command line of a comparison."""
     return shlex.join(["lightning-vision", "compare", *words])

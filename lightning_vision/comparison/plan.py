@@ -26,7 +26,7 @@ from lightning_vision.terminal.wording import spelt
 
 RUNS, BASES = "runs", "bases"
 OF_THE_BASE = ("data.", "model.backbone", "model.pretrained")
-"""Settings of a learning strategy that its base must share: with another network or other data it could not go on."""
+"""Settings of a learning strategy that its base must share: it cannot continue with another network or other data."""
 
 
 @dataclass(frozen=True)
@@ -35,40 +35,40 @@ class PlannedRun:
 
     name: str
     method: str
-    """What runs that differ by seed alone have in common."""
+    """A key that runs which differ only in the seed have in common."""
     strategy: str
     seed: int
     settings: dict[str, str]
     """The label of its point on each axis."""
     config: dict[str, Any]
-    """The whole configuration of ``fit``, as plain values."""
+    """The whole configuration of ``fit`` as plain values."""
     dumped: str
-    """The same, as the YAML that ``fit --config`` takes."""
+    """The same as YAML for ``fit --config``."""
     kind: str = RUNS
     base: str | None = None
-    """The name of the base that it starts from; None: it trains its own, or has none."""
+    """The name of the base from which it starts; None: it trains its own, or has none."""
     label: str = ""
-    """What the comparison calls its learning strategy; empty of a base."""
+    """The label of its learning strategy; empty for a base."""
 
     @property
     def directory(self) -> str:
-        """Its run directory, within the comparison's folder."""
+        """Its run directory in the comparison's folder."""
         return f"{self.kind}/{self.name}"
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be run."""
+    """The runs of a comparison."""
 
     cells: list[PlannedRun]
     bases: list[PlannedRun]
     remarks: list[str]
     common: dict[str, Any]
-    """The configuration that all cells share, without learning strategy where several are compared."""
+    """The configuration that all cells share, without the learning strategy if several are compared."""
 
 
 def make_plan(options: CompareOptions) -> Plan:
-    """The cells and their bases; every configuration is read, so that no mistake waits for its turn.
+    """Plan the cells and their bases. Every configuration is parsed, so that errors appear before anything runs.
 
     Raises:
         ConfigError: An option of a cell cannot be used, no cell is left, or there are more than ``max_cells``.
@@ -86,8 +86,8 @@ def make_plan(options: CompareOptions) -> Plan:
     if len(wanted) > options.max_cells:
         factors = f"{max(1, len(options.strategies))} strategies x {len(options.seeds)} seeds x {len(points)} settings"
         raise ConfigError(
-            f"This comparison has {len(wanted):,} cells ({factors}), and at most {options.max_cells} are run unless more are "
-            f"asked for. If that is intended, give --max_cells {len(wanted)}; otherwise fewer values, --zip or --skip."
+            f"This comparison has {len(wanted):,} cells ({factors}); the maximum is {options.max_cells}. "
+            f"If this is intended, give --max_cells {len(wanted)}; otherwise use fewer values, --zip or --skip."
         )
     with _stripped(options.configs, drop_strategy=bool(options.strategies)) as configs:
         planner = _Planner(options, configs)
@@ -103,7 +103,7 @@ def make_plan(options: CompareOptions) -> Plan:
 
 
 class _Planner:
-    """Reads the configuration of each cell, and of the base it starts from."""
+    """Reads the configuration of each cell, and of its base."""
 
     def __init__(self, options: CompareOptions, configs: Sequence[str]) -> None:
         self.options = options
@@ -112,10 +112,10 @@ class _Planner:
         self.remarks: dict[str, None] = {}  # each once, in order
         self._known: dict[tuple[int, tuple[str, ...]], ReadConfig] = {}
         self._streams: dict[tuple[str, ...], Literal["given", "default", "own"]] = {}
-        """Where the stream of a configuration of data comes from."""
+        """The source of the stream in a configuration of data."""
 
     def common(self) -> dict[str, Any]:
-        """What is the same for all cells, as a config."""
+        """The options that all cells share, as a config."""
         config = read_fit_config([*self.configs, *self.options.fit_words]).config
         return {
             key: value for key, value in config.items() if key not in ("config", "ckpt_path", "overwrite", "run_name")
@@ -149,7 +149,7 @@ class _Planner:
         where: str,
         made: type | None,
     ) -> PlannedRun | None:
-        """The base of a cell, the same for all cells whose bases are trained alike; None where none is shared."""
+        """The base of a cell, the same for all cells whose bases are trained with the same options; None if none is shared."""
         if not self._shares_base(cell, made):
             return None
         own = without_strategy([*self.options.fit_words, *settings])
@@ -162,7 +162,7 @@ class _Planner:
         return self.bases[key]
 
     def _earlier_base(self, config: Mapping[str, Any], seed: int) -> str | None:
-        """The base of an earlier call that is trained alike: an earlier version, with other options, named it otherwise."""
+        """The equal base of an earlier call: an earlier version with other options may have named it differently."""
         for path in sorted((self.options.output / BASES).glob(f"base-seed={seed}-*")):
             directory = RunDirectory(path)
             if directory.config.is_file() and is_same_base(directory.read_config(), config):
@@ -170,7 +170,7 @@ class _Planner:
         return None
 
     def _shares_base(self, cell: ReadConfig, made: type | None) -> bool:
-        """Whether a cell can start from a base that was trained apart; what stands against it is remarked."""
+        """Whether a cell can start from a shared base; a remark names the reason if not."""
         stream = cell.config["data"].get("init_args", {}).get("stream") or {}
         options = stream.get("init_args") or {}
         one = options.get("experiences") == 1 or str(stream.get("class_path", "")).endswith(".Joint")
@@ -180,7 +180,7 @@ class _Planner:
         strategy = made or cell.strategy_class
         follows = strategy is not None and issubclass(strategy, Strategy) and strategy.follows_base
         if strategy is not None and follows:
-            remark = f"{strategy.__name__} observes the training of the base, so each of its cells trains the base itself, in the same way."
+            remark = f"{strategy.__name__} observes the training of the base, so each of its cells trains the base itself, with the same options."
             self.remarks[remark] = None
         return not follows
 
@@ -195,13 +195,13 @@ class _Planner:
         return self._known[key]
 
     def _moved_stream(self, words: Sequence[str], seed: int) -> list[str]:
-        """The options that make the stream follow the seed."""
+        """The options by which the stream depends on the seed."""
         of_data = tuple(word for word in words if not word.startswith(("--seed", "--model.", "--trainer.")))
         if of_data not in self._streams:
             read = read_fit_config(list(words))
             own = inspect.signature(read.data_class).parameters if read.data_class is not None else {}
             given = read.config["data"].get("init_args", {}).get("stream") is not None
-            # One that a datamodule names itself would be handed on among the options otherwise.
+            # A datamodule that names ``stream`` itself would pass it on among the options otherwise.
             self._streams[of_data] = "given" if given else "own" if "stream" in own else "default"
             if self._streams[of_data] == "own":
                 data = short_name(read.config["data"], "")
@@ -215,9 +215,9 @@ class _Planner:
         self, read: ReadConfig, name: str, kind: str, method: str, strategy: str, seed: int,
         settings: dict[str, str], base: PlannedRun | None,
     ) -> PlannedRun:  # fmt: skip
-        """The run with its place in the comparison's folder written into its configuration."""
+        """The run, with its place in the comparison's folder in its configuration."""
         output = self.options.output.resolve()
-        if spelt(str(output)) != str(output):  # its runs are told their whole path in a configuration
+        if spelt(str(output)) != str(output):  # the configurations of its runs contain the whole path
             raise ConfigError(f"--output: expected a path in UTF-8, found {spelt(str(output))}.")
         changes: dict[str, Any] = {"run_name": name, "trainer.default_root_dir": str(output / kind)}
         if kind == BASES:
@@ -232,18 +232,18 @@ class _Planner:
 
 
 def base_key(config: Mapping[str, Any]) -> str:
-    """A hash of the options that decide how the base is trained: the learning strategy's own are not among them."""
+    """A hash of the options that determine the training of the base, without those of the learning strategy."""
     kept = {key: value for key, value in binding(dict(config)).items() if not _is_no_matter(key, config)}
     return hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def is_same_base(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
-    """Whether a base that was trained with a configuration, perhaps of an earlier version, is the one that is wanted now."""
+    """Whether a base that was trained with a configuration, possibly of an earlier version, equals the wanted one."""
     return all(_is_no_matter(each.key, now) or isinstance(each, Kept) for each in compare_options(before, now))
 
 
 def _is_no_matter(key: str, config: Mapping[str, Any]) -> bool:
-    """Whether an option changes nothing of how the base is trained."""
+    """Whether an option has no effect on the training of the base."""
     model = config["model"]
     ignored = ["model.strategy"]
     if model["base_optimizer"] is not None:
@@ -254,7 +254,7 @@ def _is_no_matter(key: str, config: Mapping[str, Any]) -> bool:
 
 
 def without_strategy(words: Sequence[str]) -> list[str]:
-    """Options of ``fit`` without those of the learning strategy, written as ``--key=value`` or as ``--key value``."""
+    """Options of ``fit`` without those of the learning strategy, written as ``--key=value`` or ``--key value``."""
     kept, drops = [], False
     for word in words:
         if word.startswith("--"):
@@ -266,17 +266,17 @@ def without_strategy(words: Sequence[str]) -> list[str]:
 
 
 def is_fold(choice: Choice) -> bool:
-    """Whether a point of an axis is one fold of a cross-validation: the folds repeat a method, as seeds do."""
+    """Whether a point of an axis is one fold of a cross-validation: folds are repetitions, like seeds."""
     split = choice.settings.get("data.split")
     return len(choice.settings) == 1 and isinstance(split, dict) and "folds" in split
 
 
 @contextmanager
 def _stripped(configs: Sequence[str], drop_strategy: bool) -> Iterator[list[str]]:
-    """The configs without what is the comparison's own.
+    """The configs without the options of the comparison.
 
-    Without the learning strategy too where others are asked for: options of one would stay for the next that has some of
-    the same name.
+    If the comparison names learning strategies, that of the configs is left out too: its options would stay for a
+    strategy that has options with the same names.
     """
     with tempfile.TemporaryDirectory(prefix="lightning_vision-") as folder:
         paths = []

@@ -29,11 +29,11 @@ from lightning_vision.results.unwritten import config_text
 
 @dataclass
 class PythonCells:
-    """What of a comparison is given as objects, and the cells that it belongs to.
+    """The parts of a comparison that are objects, and their cells.
 
     Args:
         shared: The options of all cells.
-        strategies: The learning strategies that cannot be written, by label.
+        strategies: The learning strategies that cannot be written to a configuration, by label.
         cells: The options of each planned run, by name.
     """
 
@@ -42,7 +42,7 @@ class PythonCells:
     cells: dict[str, PythonOptions] = field(default_factory=dict)
 
     def choices(self, strategies: Mapping[str, Any]) -> list[Choice]:
-        """The strategies as a section ``compare`` has them."""
+        """The strategies in the form of a section ``compare``."""
         found = []
         for label, strategy in strategies.items():
             text = written(strategy)
@@ -57,7 +57,7 @@ class PythonCells:
         """The axes in plain values.
 
         Raises:
-            ConfigError: A value cannot be written, or an axis changes what is given as an object.
+            ConfigError: A value cannot be written, or an axis changes a part that is an object.
         """
         found = {
             key: written(
@@ -76,7 +76,7 @@ class PythonCells:
         return found
 
     def amend(self, plan: Plan) -> Plan:
-        """The plan with what config.yaml shows of the objects, and the objects of each run noted."""
+        """The plan with the objects as config.yaml shows them; stores the objects of each run."""
         return replace(
             plan,
             cells=[self._amended(run) for run in plan.cells],
@@ -98,7 +98,7 @@ class PythonCells:
         )
 
     def run(self, words: list[str]) -> int:
-        """Run a cell in this process; its errors are printed into its log, as the program prints them.
+        """Run a cell in this process; its errors are printed to its log, as on the command line.
 
         Args:
             words: Its command line: ``fit --config CELL.yaml ...``.
@@ -122,7 +122,7 @@ class PythonCells:
 
 
 def _with_stream_of(data: StreamDataModule, seed: int) -> StreamDataModule | partial[StreamDataModule]:
-    """What builds the data again with the stream of a seed; the data itself where its class has a stream of its own."""
+    """A partial that builds the data with the stream of a seed; the data itself if its class has its own stream."""
     scenario = arguments_of(data).get("stream")
     if scenario is None and "stream" in inspect.signature(type(data)).parameters:
         return data

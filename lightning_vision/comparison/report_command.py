@@ -12,7 +12,7 @@ from lightning_vision.terminal.option_parser import WordsParser
 
 
 def report(words: Sequence[str]) -> int:
-    """Build a report.
+    """Run the subcommand ``report``.
 
     Args:
         words: The command line after ``report``.
@@ -27,7 +27,7 @@ def report(words: Sequence[str]) -> int:
         prog="lightning-vision report",
         allow_abbrev=False,
         description="Write a self-contained page (report.html), its charts as PNG and its tables as CSV and Markdown, from run "
-        "directories or folders of them, unfinished ones too.",
+        "directories or folders of them, including unfinished ones.",
     )
     parser.add_argument(
         "folders", nargs="+", type=Path, metavar="DIR", help="run directories, or folders with run directories"

@@ -1,4 +1,4 @@
-"""Builds the report, with images where the data is there, and prints the ranking."""
+"""Builds the report, with images if the data is available, and prints the ranking."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def report(paths: Sequence[str | Path] | str | Path, output: str | Path | None =
     """Write a self-contained page (report.html), its charts as PNG and its tables as CSV and Markdown.
 
     Args:
-        paths: Run directories, or folders with several at any depth; unfinished runs too.
-        output: The folder that is written. Default: ``report`` in the first of ``paths``.
+        paths: Run directories, or folders that contain some at any depth; runs may be unfinished.
+        output: The output folder. Default: ``report`` in the first of ``paths``.
 
     Returns:
         The files that were written.
@@ -40,7 +40,7 @@ def report(paths: Sequence[str | Path] | str | Path, output: str | Path | None =
 def build_report(
     paths: Sequence[str | Path] | str | Path, output: str | Path | None = None
 ) -> tuple[GatheredRuns, ReportFiles]:
-    """The same, with what the report is made of."""
+    """The same, with the comparison that the report shows."""
     folders = [Path(paths)] if isinstance(paths, str | Path) else [Path(path) for path in paths]
     if not folders:
         raise ConfigError("report: expected at least one run directory, found an empty list.")
@@ -53,12 +53,12 @@ def build_report(
 
 
 def print_report(comparison: GatheredRuns, files: ReportFiles | None, console: Console) -> None:
-    """Print the answer: the ranking of each group, what was left out, and where the report is.
+    """Print the results: the ranking of each group, what was left out, and the path of the report.
 
     Args:
-        comparison: What was gathered.
-        files: What was written; None where nothing was.
-        console: Where to.
+        comparison: The comparison.
+        files: The files that were written; None if there are none.
+        console: The console to which it is printed.
     """
     for group in comparison.groups:
         print_ranking(group, console)
@@ -69,7 +69,7 @@ def print_report(comparison: GatheredRuns, files: ReportFiles | None, console: C
 
 
 def print_ranking(group: Group, console: Console) -> None:
-    """Print the answer and its table."""
+    """Print the result and its table."""
     table = Table(title=escape(group.name), box=box.SIMPLE_HEAD)
     for heading in (
         "learning strategy",

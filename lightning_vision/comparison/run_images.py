@@ -1,4 +1,4 @@
-"""Test images of runs, for a report: read from the data that a run was on, where it is still as it was."""
+"""Test images of runs for a report, read from the data of a run if it has not changed."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from lightning_vision.results.run_directory import RunDirectory
 SIDE = 96
 """Longest side of a thumbnail, in pixels."""
 OF_PREPARATION = ("train_transforms", "eval_transforms", "batch_transforms", "test_data")
-"""Options of a datamodule that a thumbnail does without."""
+"""Options of a datamodule that thumbnails do not need."""
 
 
 class ImagesOfRuns:
-    """Gives the JPEG of a test image by run and row; None where the data is gone, was changed, or is another's format."""
+    """Gives the JPEG of a test image by run and row; None if the data is missing, has changed, or is of an unknown class."""
 
     def __init__(self) -> None:
         self._data: dict[str, StreamDataModule | None] = {}
@@ -34,7 +34,7 @@ class ImagesOfRuns:
             return None
         try:
             return jpeg_thumbnail(data.image(row), SIDE)[0]
-        except UserError:  # deleted since: the report does without it
+        except UserError:  # deleted since: the report omits it
             return None
 
     def _data_of(self, run: ReportRun) -> StreamDataModule | None:
@@ -51,17 +51,17 @@ def _open(run: ReportRun) -> StreamDataModule | None:
     kept: dict[str, Any] = {key: value for key, value in options.items() if key not in OF_PREPARATION}
     try:
         taken = take_foreign_data({**asked, "init_args": kept}, RunDirectory(run.path).config)
-    except UserError:  # the page does without the images of such data
+    except UserError:  # the page omits the images of such data
         return None
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(StreamDataModule, "data")
-    said = io.StringIO()  # the data's own remarks were printed by the run
+    said = io.StringIO()  # the run has printed the remarks about the data
     try:
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
             parsed = parser.parse_object({"data": taken})
             data = cast(StreamDataModule, cast(Namespace, parser.instantiate_classes(parsed)).data)
             if data.class_names != run.results.class_names:
                 data.use_class_names(run.results.class_names)
-    except Exception:  # whatever is wrong with it, the report does without its images, and says that there are none
+    except Exception:  # on any problem the report omits its images, and says that there are none
         return None
     return data if data.split_hash == run.results.run.split_hash else None

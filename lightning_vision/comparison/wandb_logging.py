@@ -1,4 +1,4 @@
-"""What a comparison sends to W&B beside its cells: the whole as a run of its own, and variants as runs of their own."""
+"""Logs a comparison to W&B in addition to its cells: one run for the comparison, and one for each variant."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def log_comparison(comparison: GatheredRuns, files: ReportFiles, folder: Compari
     """Log the ranking as a table, the charts as images and the report as an artifact: one run in the cells' group.
 
     Args:
-        comparison: What was compared.
+        comparison: The comparison.
         files: The report.
-        folder: Where the W&B run is kept.
-        cell: Any of the cells, for how W&B is used.
+        folder: The folder of the W&B run.
+        cell: Any of the cells, for its W&B options.
     """
     name = folder.path.resolve().name
     logger = _start(folder.path, f"{name}: comparison", cell, "comparison", {"command": comparison.command})
@@ -39,7 +39,7 @@ def log_comparison(comparison: GatheredRuns, files: ReportFiles, folder: Compari
 
 
 def log_variants(results: Results, cell: PlannedRun, directory: Path) -> None:
-    """Log each variant of a cell, such as one epsilon of a sweep, as a run of its own, under the keys of any other run."""
+    """Log each variant of a cell, such as one epsilon of a sweep, as a separate run with the same keys as other runs."""
     for variant, found in results.variants.items():
         place = directory / "variants" / re.sub(r"[^\w.=+-]+", "-", variant)
         config = {**cell.config, "variant": variant, **({} if found.key is None else {found.key: found.value})}
@@ -55,7 +55,7 @@ def log_variants(results: Results, cell: PlannedRun, directory: Path) -> None:
 
 
 def _start(place: Path, name: str, cell: PlannedRun, job_type: str, config: dict[str, Any]) -> StreamWandbLogger:
-    """A W&B run in the group of the cells; one that is there already is resumed."""
+    """A W&B run in the group of the cells; an existing one is resumed."""
     wandb = cell.config["wandb"]
     return make_wandb_logger(
         place,

@@ -1,1 +1,1 @@
-"""From a sample table to batches: inspection, splits, scenarios, the stream, loaders, and the base of all datamodules."""
+"""From a sample table to batches: inspection, splits, scenarios, the stream, loaders, and the base of datamodules."""

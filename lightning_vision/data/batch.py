@@ -1,4 +1,4 @@
-"""What one batch holds: the keys carry the convention."""
+"""The contents of a batch."""
 
 import warnings
 from typing import Any, NotRequired, TypedDict
@@ -9,13 +9,13 @@ from torch import Tensor
 class Batch(TypedDict):
     """A batch of labelled images, B of them: the images themselves or, with a frozen backbone, their features.
 
-    ``network(batch)`` takes whichever is there.
+    ``network(batch)`` takes both.
     """
 
     image: NotRequired[Tensor]
     """(B, 3, H, W): uint8 from the loader, float32 and normalised once it is on the device."""
     features: NotRequired[Tensor]
-    """(B, D) float32, computed before, in place of ``image``."""
+    """(B, D) float32, computed before; replaces ``image``."""
     label: Tensor
     """(B,) int64, the class."""
     index: Tensor
@@ -23,21 +23,21 @@ class Batch(TypedDict):
     experience: Tensor
     """(B,) int64, the experience that the image belongs to."""
     valid: Tensor
-    """(B,) bool. False marks a stand-in on a rank that has no image of a global batch; it counts nowhere."""
+    """(B,) bool. False marks a stand-in on a rank that has no image of a global batch; it is not counted."""
     target: NotRequired[Tensor]
-    """(B, C) float32: the share of each class, where images were mixed (MixUp, CutMix)."""
+    """(B, C) float32: the share of each class in mixed images (MixUp, CutMix)."""
     box_xyxy: NotRequired[Tensor]
-    """(B, 4) float32, in pixels of ``image``; NaN without a box. With ``data.annotations`` only, as ``saliency``."""
+    """(B, 4) float32, in pixels of ``image``; NaN without a box. Only with ``data.annotations``, like ``saliency``."""
     saliency: NotRequired[Tensor]
-    """(B, 1, H, W) uint8; all 0 without a map."""
+    """(B, 1, H, W) uint8; 0 everywhere without a map."""
     memory: NotRequired["Batch"]
-    """Images of the past that the learning strategy asked for, the same on every rank."""
+    """Images of the past for the learning strategy, the same on every rank."""
 
 
 class FeatureBatch(dict[str, Any]):
-    """A ``Batch`` with ``features`` that answers to ``image`` too, for strategies written when that was the key of both.
+    """A ``Batch`` with ``features`` that has them as ``image`` too, for strategies from before ``features`` had a key.
 
-    Copies of its own kind are made of it wherever a batch is moved to a device, pinned or handed to a process.
+    Moving a batch to a device, pinning it or sending it to a process makes copies of the same type.
     """
 
     def __missing__(self, key: str) -> Any:

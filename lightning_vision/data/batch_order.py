@@ -13,27 +13,27 @@ from lightning_vision.seeding import derive_seed
 
 
 class Draw(NamedTuple):
-    """One image that a batch asks for."""
+    """One image of a batch."""
 
-    index: int  # type: ignore[assignment]  # hides tuple.index, which no one needs of a draw
+    index: int  # type: ignore[assignment]  # hides tuple.index, which draws do not use
     """Row in the sample table."""
     experience: int
     seed: int
-    """Of the augmentation; -1 for the evaluation transform."""
+    """The seed of the augmentation; -1 for the evaluation transform."""
     valid: bool
-    """False for a stand-in, which counts nowhere."""
+    """False for a stand-in, which is not counted."""
     memory: bool
-    """From the learning strategy's memory of the past."""
+    """Whether it comes from the learning strategy's memory of the past."""
 
 
 class TrainBatches(Sampler[list[Draw]]):
     """The batches of one process in an epoch of training.
 
     Global batch b holds the images ``order[b * B * W : (b + 1) * B * W]`` for B images on each of W processes, and
-    process r takes every W-th of them from the r-th on. Batch norm cannot train on an image or two, so a last global
-    batch of less than half the size is shared evenly with the one before; that does not depend on the number of
-    processes, as long as B * W is the same. A process left without an image is given one as a stand-in (``valid``
-    False), alone in its batch: what the strategy makes of it is weighted by zero.
+    process r takes every W-th of them from the r-th on. Batch norm cannot train on one or two images, so the last
+    two global batches are split evenly if the last one has less than half the size; this does not depend on the number
+    of processes, as long as B * W is the same. A process without an image is given one stand-in (``valid`` False), alone
+    in its batch, whose loss has weight zero.
 
     Args:
         indices: (N,) training rows in the stream's order.
@@ -41,15 +41,15 @@ class TrainBatches(Sampler[list[Draw]]):
         batch_size: Images of a batch on one process.
         rank: Number of this process.
         world_size: Number of processes.
-        seed: What order, augmentation and memory derive from, beside experience and epoch.
+        seed: Order, augmentation and memory derive from it, the experience and the epoch.
         experience: Number of the experience that is learned.
         shuffle: A new order each epoch, and the training transform; otherwise the stream's order and the evaluation
             transform, for strategies in closed form.
-        memory: (M,) rows to draw from for each batch, the same on every process.
-        memory_size: How many of them a batch is given.
-        labels: (R,) the label of every row of the sample table: an epoch then shows each class as often, small ones
-            repeatedly and large ones in part, another part each epoch. None: every row once.
-        augment: False: the evaluation transform, with a new order each epoch all the same.
+        memory: (M,) rows from which images are drawn for each batch, the same on every process.
+        memory_size: Number of these images in each batch.
+        labels: (R,) the label of every row of the sample table: an epoch then shows all classes equally often, small
+            ones repeatedly and a different part of large ones each epoch. None: every row once.
+        augment: False: the evaluation transform, still with a new order each epoch.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class TrainBatches(Sampler[list[Draw]]):
         self.labels = labels
         self.augment = augment and shuffle
         self.choose: Callable[[Rows, np.random.Generator], Rows] | None = None
-        """Puts other rows in the place of some of an epoch's, as many; set by a recipe between epochs."""
+        """Replaces some rows of an epoch by as many others; set by a recipe between epochs."""
         self.epoch = 0
         self._start = 0
         size, count = batch_size * world_size, len(self.indices)
@@ -96,11 +96,11 @@ class TrainBatches(Sampler[list[Draw]]):
         return self
 
     def set_epoch(self, epoch: int) -> None:
-        """Order and augmentation of what is iterated over next."""
+        """Set the epoch, which determines the order and augmentation of the next iteration."""
         self.epoch = epoch
 
     def set_start(self, batch: int) -> None:
-        """Leave out the first batches of the next epoch that is iterated over, and of that one only."""
+        """Skip the first batches of the next epoch that is iterated over, and of that one only."""
         self._start = batch
 
     def __len__(self) -> int:
@@ -128,7 +128,7 @@ class TrainBatches(Sampler[list[Draw]]):
             yield draws + self._memory_draws(epoch, number)
 
     def _draw(self, row: np.int64, epoch: int, place: int, valid: bool) -> Draw:
-        """A row at a place in the epoch's order; one that is there repeatedly is augmented anew each time."""
+        """The draw at a position of the epoch's order; a repeated row is augmented differently each time."""
         again = [] if self.labels is None and self.choose is None else [place]
         seed = derive_seed(self.seed, "augment", self.experience, epoch, int(row), *again) if self.augment else -1
         return Draw(int(row), int(self.experiences[row]), seed, valid, memory=False)
@@ -147,15 +147,15 @@ class TrainBatches(Sampler[list[Draw]]):
 
 
 def balanced_order(rows: Rows, labels: Rows, generator: np.random.Generator) -> Rows:
-    """As many rows as there are, with every class as often as the others, give or take one.
+    """N rows in which all classes are equally frequent, up to a difference of one.
 
-    Each class is repeated whole, in a new order, as often as its share allows, and once more in part: no image is shown
-    more than one time more often than another of its class.
+    Each class is repeated as a whole, in a new order each time, and the rest of its share is a part of it: the images of
+    a class are shown equally often, up to a difference of one.
 
     Args:
         rows: (N,)
         labels: (N,) their labels.
-        generator: What the order is drawn with.
+        generator: Draws the order.
     """
     classes = np.unique(labels)
     shares = np.full(len(classes), len(rows) // len(classes))
@@ -171,8 +171,8 @@ def balanced_order(rows: Rows, labels: Rows, generator: np.random.Generator) -> 
 class EvalBatches(Sampler[list[Draw]]):
     """The batches of one process in an evaluation: over all processes each row exactly once, without padding.
 
-    Every process has the same number of batches, so that they can wait for each other; one that has too few rows is
-    given a stand-in (``valid`` False) as a batch. Without any row there is no batch on any process.
+    Every process has the same number of batches, so that they can wait for each other; a process with too few rows is
+    given a stand-in (``valid`` False) as a batch. Without rows, no process has a batch.
 
     Args:
         indices: (N,) rows to evaluate.
@@ -187,7 +187,7 @@ class EvalBatches(Sampler[list[Draw]]):
         self.experiences = experiences
         self.rank = rank
         self.world_size = world_size
-        most = -(-len(self.indices) // world_size)  # rows on the process that has most
+        most = -(-len(self.indices) // world_size)  # rows of the process with the most rows
         self.batches = -(-most // batch_size)
 
     def __len__(self) -> int:

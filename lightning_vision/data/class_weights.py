@@ -1,4 +1,4 @@
-"""How much each class counts in the loss."""
+"""The weights of the classes in the loss."""
 
 from collections.abc import Sequence
 
@@ -20,10 +20,10 @@ def weights_by_name(
         class_names: The C names.
 
     Returns:
-        None where all count alike.
+        None if all classes count equally.
 
     Raises:
-        ConfigError: There is not one number for each class, or none above 0.
+        ConfigError: The numbers do not match the classes, or none is above 0.
     """
     if asked == "none":
         return None

@@ -1,4 +1,4 @@
-"""What a datamodule met on disk that is not as it should be: collected, so that all of it is said at once."""
+"""Problems that a datamodule finds on the disk, collected so that one error reports them all."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -13,28 +13,28 @@ class DataProblems:
     """Problems, unusable images and skipped files of one data source."""
 
     problems: list[str] = field(default_factory=list)
-    """What must be repaired before anything can be learned, in whole sentences without a full stop."""
+    """Problems that must be repaired before training, as whole sentences without a full stop."""
     unusable: list[tuple[str, str]] = field(default_factory=list)
-    """Path and reason of images that cannot be used; ``on_bad_image`` says whether the others are."""
+    """Path and reason of images that cannot be used; ``on_bad_image`` decides whether the others are used."""
     skipped: list[tuple[str, str]] = field(default_factory=list)
-    """Path and reason of files that are no images of the data, or were asked to be left out."""
+    """Path and reason of files that are not images of the data, or that an option leaves out."""
     remarks: list[str] = field(default_factory=list)
-    """Whole sentences that a user should read."""
+    """Whole sentences for the user."""
 
     def problem(self, text: str) -> None:
-        """Something that no option makes good: a table that contradicts itself, a list without its folder."""
+        """Add a problem that no option resolves: a table that contradicts itself, a list without its folder."""
         self.problems.append(text)
 
     def bad(self, path: str, reason: str) -> None:
-        """An image that cannot be used. Leave its row out of the table."""
+        """Add an image that cannot be used. Leave its row out of the table."""
         self.unusable.append((path, reason))
 
     def skip(self, path: str, reason: str) -> None:
-        """A file that is rightly left out; it is counted."""
+        """Add a file that is left out on purpose; it is counted."""
         self.skipped.append((path, reason))
 
     def remark(self, text: str) -> None:
-        """A sentence for the user, in the terminal and on the data page."""
+        """Add a sentence for the user, for the terminal and the data page."""
         self.remarks.append(text)
 
     def check(self, place: object, on_bad_image: str = "error") -> None:
@@ -51,14 +51,14 @@ class DataProblems:
         if not problems:
             return
         way_out = (
-            "\nMend or remove them, or leave them out and counted by data.on_bad_image=skip." if self.unusable else ""
+            "\nRepair or remove them, or skip and count them with data.on_bad_image=skip." if self.unusable else ""
         )
         raise DataError(f"{place}: {plural(len(problems), 'problem')}:\n{in_lines(problems)}{way_out}")
 
     def counted(self) -> str:
-        """How many files were skipped for which reason, the most frequent first; empty if none was.
+        """The number of skipped files by reason, the most frequent first; empty if none was skipped.
 
-        What stands in brackets after a reason is about one file and left out.
+        Text in brackets after a reason is about one file and is left out.
         """
         reasons = Counter(reason.partition(" (")[0] for _, reason in self.skipped)
         return ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())

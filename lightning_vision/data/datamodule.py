@@ -1,4 +1,4 @@
-"""The base of all datamodules: a concrete one reads a disk layout into a sample table, and all else is shared here."""
+"""The base of all datamodules: a concrete one reads a disk layout into a sample table, this class does the rest."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -35,9 +35,9 @@ from lightning_vision.storage.cache_folder import cache_folder
 class StreamDataModule(LightningDataModule, BuiltWith, ABC):
     """A stream of experiences from a sample table.
 
-    A concrete datamodule writes ``read_samples``; one whose rows are not image files writes ``load_image`` too.
-    What these need must be set before ``super().__init__(...)``, which reads the table, splits it and builds the
-    stream. Options that it does not name itself it hands on as keywords.
+    A concrete datamodule implements ``read_samples``, and ``load_image`` if its rows are not image files. Attributes
+    that these use must be set before ``super().__init__(...)``, which reads the table, splits it and builds the stream.
+    It passes other options on as keyword arguments.
 
     Args:
         root: Folder of the data; paths in the table are relative to it.
@@ -46,42 +46,43 @@ class StreamDataModule(LightningDataModule, BuiltWith, ABC):
         image_size: Side of the square images, in pixels.
         val_fraction: Share of the training data cut off for validation, where there is no official validation set.
         test_fraction: Share of all data cut off for testing, where there is no official test set.
-        seed: Alone moves these cuts, and draws the ``views``.
+        seed: The only seed of these cuts; it also draws the ``views``.
         stream: How the training data becomes experiences; None is ``InstanceIncremental()``.
         train_transforms: Replace ``default_train_transforms()``: a list of presets, torchvision v2 classes, or modules by
             dotted path, from uint8 (3, h, w) to uint8 (3, H, W).
-        eval_transforms: Replace ``default_eval_transforms()``, likewise.
-        batch_transforms: Of a whole training batch on the device, likewise: MixUp, CutMix, photometric ones.
+        eval_transforms: Replace ``default_eval_transforms()``, in the same form.
+        batch_transforms: Transforms of a whole training batch on the device, in the same form: MixUp, CutMix,
+            photometric transforms.
         split: official, ratio, 70/30, 70/15/15, {folds: 5, fold: 0}, or roles of the data's own parts ({base: train1,
             increments: test2, test: test1}).
         test_data: Another datamodule with the same classes, whose test images are the test set.
-        on_leak: What is done about images that are on two sides of the split: warn, drop (from training), or error.
-        on_bad_image: What is done about images that cannot be used: error, or skip (and count).
-        sampler: balanced: every class is shown as often in an epoch; none: every image once.
+        on_leak: How to handle images that are on two sides of the split: warn, drop (from training), or error.
+        on_bad_image: How to handle images that cannot be used: error, or skip (and count).
+        sampler: balanced: an epoch shows all classes equally often; none: every image once.
         class_weights: Weights of the classes in the loss: none, balanced (by their number of training images), or a
             list of C numbers.
-        annotations: Give each batch the boxes and saliency maps of its images, moved along with them.
+        annotations: Add the boxes and saliency maps of its images to each batch, transformed with the images.
         cache: decoded keeps decoded images, reduced to the resolution of training, in a file for later epochs.
-        cache_gb: The most that such files may take; the least recently used make room, and what does not fit is decoded.
-        cache_dir: Where caches are kept; None: beside the data, or in the user's cache folder where that is read-only.
-        views: What a frozen backbone is trained on: None: images augmented anew each epoch; 0: images with the
-            evaluation transform; k: k augmented views of each, drawn once by ``seed``, so that runs of all seeds share them.
-            Except with None, each is run through the backbone once.
-        feature_cache_gb: The most that features of frozen backbones may take on the disk; 0 keeps none.
+        cache_gb: Maximum size of these files; the least recently used are deleted, and images that do not fit are decoded.
+        cache_dir: The folder of the caches; None: beside the data, or the user's cache folder if that is read-only.
+        views: The training images of a frozen backbone: None: images augmented differently each epoch; 0: images with
+            the evaluation transform; k: k augmented views of each image, drawn once by ``seed`` and shared by runs of all
+            seeds. Except with None, each view passes the backbone once.
+        feature_cache_gb: Maximum size of the features of frozen backbones on the disk; 0: no features are cached.
 
     Attributes:
         scenario: How the stream was cut.
-        findings: What was met on disk that is not as it should be.
+        findings: Problems that were found on the disk.
     """
 
     EARLIER_DEFAULTS: ClassVar[Mapping[str, object]] = {}
     """See ``Strategy``."""
     crop_to_box: bool = False
-    """Images are what lies in their ``box_xyxy``; a concrete datamodule sets it."""
+    """Crop images to their ``box_xyxy``; set by a concrete datamodule."""
     box_context: float = 0.0
-    """Share of a box's sides by which it is widened in all."""
+    """The total by which a box is widened, as a share of its sides."""
     prepared: PreparedData
-    """The sample table, and what is kept of each row."""
+    """The sample table, and the facts about each row."""
     named_classes: ClassVar[Mapping[str, str | None]] = {}
     """See ``Strategy.named_classes``."""
 
@@ -124,9 +125,9 @@ class StreamDataModule(LightningDataModule, BuiltWith, ABC):
         self.views, self.feature_cache_gb = views, feature_cache_gb
         _check_options(self)
         self.test_transform: v2.Compose | None = None
-        """In place of the evaluation transform where images are evaluated: a recipe may look at more of each."""
+        """Replaces the evaluation transform in evaluations: set by recipes that evaluate several views of each image."""
         self.read_features: Callable[[Rows, Rows], Tensor] | None = None
-        """Set by the run while the backbone is frozen: loaders then serve features (see ``FeatureDataset``)."""
+        """Set by the run while the backbone is frozen; loaders then serve features (see ``FeatureDataset``)."""
         self.train_transform = composed("train_transforms", train_transforms, self.default_train_transforms, image_size)
         self.eval_transform = composed("eval_transforms", eval_transforms, self.default_eval_transforms, image_size)
         self.batch_transform = BatchTransforms(batch_transforms, image_size)
@@ -162,10 +163,10 @@ class StreamDataModule(LightningDataModule, BuiltWith, ABC):
     def read_samples(self) -> tuple[pd.DataFrame, list[str]]:
         """Read the disk layout: the sample table (see ``lightning_vision.data.sample_table``) and the class names.
 
-        What is odd goes to ``self.findings``, which refuses or counts it when all is read.
+        Add problems to ``self.findings``, which refuses or counts them when everything is read.
 
         Raises:
-            DataError: The layout is not there: which was expected, where it looked, where to get the data.
+            DataError: The layout is not found. The message says what was expected, where, and where to get the data.
         """
 
     def load_image(self, index: int) -> Tensor:
@@ -177,7 +178,7 @@ class StreamDataModule(LightningDataModule, BuiltWith, ABC):
         return self.prepared.own_source.open(index).pixels()
 
     def image(self, index: int) -> Tensor:
-        """The image of a row of ``samples``: uint8 RGB (3, h, w), upright, cut to its box where that is asked for."""
+        """The image of a row of ``samples``: uint8 RGB (3, h, w), upright, cropped to its box if ``crops_to_box``."""
         return self.prepared.source.open(index).pixels()
 
     def default_train_transforms(self) -> list[nn.Module]:
@@ -185,7 +186,7 @@ class StreamDataModule(LightningDataModule, BuiltWith, ABC):
         return [v2.RandomResizedCrop(self.image_size, antialias=True), v2.RandomHorizontalFlip()]
 
     def default_eval_transforms(self) -> list[nn.Module]:
-        """The shorter side to 256/224 of ``image_size``, then its centre."""
+        """Resize the shorter side to 256/224 of ``image_size``, then crop the centre."""
         return [v2.Resize(int(256 / 224 * self.image_size), antialias=True), v2.CenterCrop(self.image_size)]
 
     @property
@@ -195,7 +196,7 @@ class StreamDataModule(LightningDataModule, BuiltWith, ABC):
 
     @property
     def class_names(self) -> list[str]:
-        """The C names; a label is a position among them."""
+        """The C names; a label is a position in this list."""
         return self.prepared.class_names
 
     @property
@@ -210,12 +211,12 @@ class StreamDataModule(LightningDataModule, BuiltWith, ABC):
 
     @property
     def inspection(self) -> Inspection:
-        """What was found in the file of each row of ``samples``."""
+        """Facts about the file of each row of ``samples``."""
         return self.prepared.inspection
 
     @property
     def leaks(self) -> Leaks:
-        """What the sides of the split share."""
+        """Images and groups that are on several sides of the split."""
         return self.prepared.leaks
 
     @property
@@ -224,7 +225,7 @@ class StreamDataModule(LightningDataModule, BuiltWith, ABC):
         return self.prepared.split_hash
 
     def use_class_names(self, names: Sequence[str]) -> None:
-        """Take over another class list, longer or in another order, and relabel by name; the split stays.
+        """Use another class list, longer or in another order, and relabel by name; the split does not change.
 
         Raises:
             DataError: A class of this data is not on the list.
@@ -234,7 +235,7 @@ class StreamDataModule(LightningDataModule, BuiltWith, ABC):
 
     @property
     def current_experience(self) -> Experience:
-        """What a plain ``Trainer`` trains and evaluates: the first experience, or the one that was chosen."""
+        """The experience that a plain ``Trainer`` trains and evaluates: the first, or the one that was chosen."""
         return self.stream[self._entered.experience]
 
     def use_experience(self, number: int) -> None:
@@ -250,11 +251,11 @@ class StreamDataModule(LightningDataModule, BuiltWith, ABC):
         self._entered = Entered(experience, seed, **how)
 
     def train_dataloader(self) -> DataLoader[Any]:
-        """The training data of the entered experience; its batch sampler is a ``TrainBatches``."""
+        """The training data of the chosen experience; its batch sampler is a ``TrainBatches``."""
         return self._loaders().training(self._entered)
 
     def val_dataloader(self) -> DataLoader[Any]:
-        """The validation part of the entered experience; in ``Trainer.validate`` those of all experiences up to it."""
+        """The validation part of the chosen experience; in ``Trainer.validate`` those of all experiences up to it."""
         alone = self.trainer is not None and self.trainer.state.fn == TrainerFn.VALIDATING
         rows = self.rows_to_evaluate("val", self._entered.experience) if alone else self.rows_to_validate()
         return self._loaders().evaluation(rows, self.test_transform)
@@ -268,7 +269,7 @@ class StreamDataModule(LightningDataModule, BuiltWith, ABC):
         return self.test_dataloader()
 
     def rows_to_train(self) -> Rows:
-        """The rows that ``train_dataloader`` serves, in the stream's order; those of the memory are not among them."""
+        """The rows that ``train_dataloader`` serves, in the stream's order, without those of the memory."""
         return self._entered.rows_to_train(self.stream)
 
     def rows_to_validate(self) -> Rows:
@@ -290,7 +291,7 @@ class StreamDataModule(LightningDataModule, BuiltWith, ABC):
         return self._loaders(rank, world_size).ordered(experience)
 
     def describe(self) -> dict[str, Any]:
-        """Facts for the record: the class, its options, what was found on disk."""
+        """Facts for the record: the class, its options, and what was found on the disk."""
         return {
             "class_path": class_path(self),
             "init_args": {**init_args_of(self, StreamDataModule), "stream": self.scenario.describe()},
@@ -298,25 +299,25 @@ class StreamDataModule(LightningDataModule, BuiltWith, ABC):
         }
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without the trainer: worker processes that are spawned need this object and cannot be sent that one."""
+        """The state without the trainer: spawned worker processes get this object, and a trainer cannot be pickled."""
         return {**self.__dict__, "trainer": None, "read_features": None}
 
     def class_weight_values(self) -> list[float] | None:
-        """(C,) the weight of each class in the loss; None where all count alike. A class that the data lacks has 1."""
+        """(C,) the weight of each class in the loss; None if all count equally. A class without data has weight 1."""
         return None if self._class_weight is None else [self._class_weight.get(name, 1.0) for name in self.class_names]
 
     def facts(self) -> pd.DataFrame:
-        """One row a row of ``samples``: height and width in pixels, bytes of the file, its format and mode."""
+        """One row for each row of ``samples``: height and width in pixels, bytes of the file, its format and mode."""
         return self.inspection.table()
 
     def preview(self, row: int, seed: int | None = None) -> Tensor:
-        """A row's image as the network is given it, uint8 (3, H, W): augmented by a seed, or transformed for evaluation."""
+        """The network's input for a row, uint8 (3, H, W): augmented with a seed, or with the evaluation transform."""
         draw = Draw(row, 0, -1 if seed is None else seed, valid=True, memory=False)
         image: Tensor = self.image_dataset()[draw]["image"]
         return image
 
     def feature_folder(self) -> Path:
-        """The folder for features of frozen backbones; it is made."""
+        """The folder for features of frozen backbones; it is created if it does not exist."""
         return self.cache_path or cache_folder(None, self.cache_dir)
 
     def image_dataset(self, eval_transform: v2.Compose | None = None) -> SampleDataset:
@@ -325,7 +326,7 @@ class StreamDataModule(LightningDataModule, BuiltWith, ABC):
         return SampleDataset(self.prepared.opened, labels, self.train_transform, evaluated, self.annotations)
 
     def _loaders(self, *place: int) -> StreamLoaders:
-        """The loaders of a rank among so many processes, as options are now; else of this process."""
+        """The loaders of a rank among ``world_size`` processes, with the current options; by default of this process."""
         if not place and self.trainer is not None:
             place = (self.trainer.global_rank, self.trainer.world_size)
         return StreamLoaders(
@@ -334,10 +335,10 @@ class StreamDataModule(LightningDataModule, BuiltWith, ABC):
 
 
 def _check_options(data: StreamDataModule) -> None:
-    """Refuse options that make no sense, before anything is read.
+    """Check the options before anything is read.
 
     Raises:
-        ConfigError: An option and what it must be.
+        ConfigError: An option has a value that it cannot have.
     """
     smallest = {"batch_size": 1, "num_workers": 0, "image_size": 1, "views": 0, "feature_cache_gb": 0}
     for name, least in smallest.items():
@@ -346,6 +347,6 @@ def _check_options(data: StreamDataModule) -> None:
     if data.box_context < 0:
         raise ConfigError(f"data.context must be 0 or more, not {data.box_context}.")
     if data.cache == "decoded" and data.annotations:
-        raise ConfigError("data.cache=decoded keeps no boxes and maps: leave out data.annotations or the cache.")
+        raise ConfigError("data.cache=decoded does not store boxes and maps: remove data.annotations or data.cache.")
     if data.cache == "decoded" and data.cache_gb <= 0:
         raise ConfigError(f"data.cache_gb must be above 0, not {data.cache_gb}.")

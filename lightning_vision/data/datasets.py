@@ -1,7 +1,7 @@
-"""From rows to batches: the order of a stream and its augmentation as pure functions of seed, experience and epoch.
+"""From rows to batches: order and augmentation are pure functions of seed, experience and epoch.
 
-Nothing here depends on the number of workers, on how often an iterator was made, or on a generator's state, so a run
-that was interrupted resumes with the same images, and any number of processes sees the same global batches.
+Nothing here depends on the number of workers, on how often an iterator was created, or on a generator's state. So an
+interrupted run resumes with the same images, and any number of processes gets the same global batches.
 """
 
 from collections.abc import Callable, Sequence
@@ -26,14 +26,14 @@ Item = dict[str, Any]
 class SampleDataset(Dataset[Item]):
     """Loads, transforms and labels one image. The augmentation is a pure function of the draw's seed.
 
-    Transforms draw from the generators of torch or Python, as torchvision's do; NumPy's takes too long to set.
+    Transforms draw from the generators of torch or Python, as torchvision's do; seeding NumPy's takes too long.
 
     Args:
         source: Opens the image of a row.
         labels: (N,) the label of each row.
         train_transform: For draws with a seed; uint8 (3, h, w) to uint8 (3, H, W).
-        eval_transform: For draws without.
-        annotations: Give boxes and saliency maps with the images, moved along with them.
+        eval_transform: For draws without a seed.
+        annotations: Add boxes and saliency maps, transformed with the images.
     """
 
     def __init__(
@@ -54,16 +54,16 @@ class SampleDataset(Dataset[Item]):
         return len(self.labels)
 
     def describe(self, augmented: bool) -> dict[str, Any]:
-        """All that is done to a row's image on its way to the network, as plain values: the key of what is kept of it.
+        """Everything that determines the network's input for a row, as plain values: a key for caches.
 
         Args:
-            augmented: With the training transform; otherwise with that of evaluation.
+            augmented: With the training transform; otherwise with the evaluation transform.
         """
         transform = self.train_transform if augmented else self.eval_transform
         return {**self.source.describe(), "transform": describe_transform(transform), "annotated": self.annotations}
 
     def __getitem__(self, draw: Draw) -> Item:
-        """The draw's fields, with ``image`` and ``label``, and the annotations if they are asked for."""
+        """The draw's fields with ``image`` and ``label``, and the annotations if there are any."""
         transform = self.eval_transform if draw.seed < 0 else self.train_transform
         source = self.source.open(draw.index)
         if self.annotations:
@@ -82,7 +82,7 @@ class SampleDataset(Dataset[Item]):
 
 
 def collate(items: Sequence[Item]) -> Batch:
-    """Stack items to a batch; what was drawn from memory becomes the batch under ``memory``."""
+    """Stack items to a batch; items from memory form a batch of their own under ``memory``."""
     batch = _stack([item for item in items if not item["memory"]])
     remembered = [item for item in items if item["memory"]]
     if remembered:
@@ -110,7 +110,7 @@ class FeatureDataset(Dataset[Item]):
         return {**self._batch([draw])}
 
     def __getitems__(self, draws: Sequence[Draw]) -> Batch:
-        """The batch of these draws: features (B, D); what is from memory under ``memory``."""
+        """The batch of these draws: features (B, D); those from memory are under ``memory``."""
         batch = self._batch([draw for draw in draws if not draw.memory])
         remembered = [draw for draw in draws if draw.memory]
         if remembered:

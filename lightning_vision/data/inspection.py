@@ -1,6 +1,6 @@
-"""A look at every image before anything is trained: does it decode, how large is it, what else looks like it.
+"""Inspects every image before training: whether it decodes, its size, and hashes by which copies are found.
 
-What was found is kept beside the data, so that only new and changed files are looked at the next time.
+The results are stored beside the data, so that the next inspection reads only new and changed files.
 """
 
 from __future__ import annotations
@@ -25,57 +25,57 @@ from lightning_vision.storage.cache_folder import keep, locked
 from lightning_vision.terminal.progress_bar import progress_bar
 
 VERSION = 1
-"""Of what is computed: facts of another version are computed again."""
+"""Version of the facts: those of another version are computed again."""
 SMALLEST_SIDE = 32
-"""Images below have too little in them for a perceptual hash: everything would look alike."""
+"""Smallest side, in pixels, for a perceptual hash: smaller images would all look alike."""
 THUMBNAIL = 8
 """Side of the thumbnails, in pixels."""
 
 
 @dataclass(frozen=True)
 class Inspection:
-    """Facts on N images."""
+    """Facts about N images."""
 
     height: npt.NDArray[np.int32]
-    """(N,) upright and cut to its box; 0 where it cannot be read. As ``width``."""
+    """(N,) in pixels, upright and cropped to the box; 0 if it cannot be read. As is ``width``."""
     width: npt.NDArray[np.int32]
     bytes: npt.NDArray[np.int64]
-    """(N,) size of the file; 0 where there is none."""
+    """(N,) size of the file; 0 without a file."""
     format: npt.NDArray[np.str_]
-    """(N,) as Pillow names it: JPEG, PNG, ...; empty where there is no file."""
+    """(N,) Pillow's format: JPEG, PNG, ...; empty without a file."""
     mode: npt.NDArray[np.str_]
     """(N,) Pillow's mode: RGB, L, CMYK, ..."""
     digest: npt.NDArray[np.uint8]
-    """(N, 16) hash of the file and of what is cut out of it, or of the pixels: equal for exact copies."""
+    """(N, 16) hash of the file and the crop, or of the pixels: equal for exact copies."""
     phash: npt.NDArray[np.uint64]
     """(N,) perceptual hash; images that look alike differ in few bits."""
     thumbnail: npt.NDArray[np.uint8]
     """(N, 8, 8, 3) RGB."""
     reason: npt.NDArray[np.str_]
-    """(N,) why it cannot be used; empty where it can."""
+    """(N,) why it cannot be used; empty if it can."""
 
     def __len__(self) -> int:
         return len(self.height)
 
     def table(self) -> pd.DataFrame:
-        """One row an image: height and width in pixels, bytes of the file, its format and mode."""
+        """One row for each image: height and width in pixels, bytes of the file, its format and mode."""
         names = ("height", "width", "bytes", "format", "mode")
         return pd.DataFrame({name: getattr(self, name) for name in names})
 
     def take(self, rows: Rows) -> Inspection:
-        """The facts on some rows, in their order."""
+        """The facts about some rows, in the given order."""
         return Inspection(**{item.name: getattr(self, item.name)[rows] for item in fields(self)})
 
     @staticmethod
     def joined(parts: Sequence[Inspection]) -> Inspection:
-        """The rows of several, one after another."""
+        """Concatenate the rows of several inspections."""
         names = [item.name for item in fields(Inspection)]
         return Inspection(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
 
 
 @dataclass
 class _Found:
-    """The same on one image."""
+    """The facts about one image."""
 
     height: int = 0
     width: int = 0
@@ -89,17 +89,17 @@ class _Found:
 
 
 def inspect_files(files: FileImages, workers: int, kept: Path | None) -> Inspection:
-    """Look at every image file.
+    """Inspect every image file.
 
     Args:
         files: The images.
-        workers: Threads; decoders leave Python's lock alone.
-        kept: File in which an earlier inspection is looked up and this one is kept; None keeps nothing.
+        workers: Number of threads; decoders release the GIL.
+        kept: File with an earlier inspection, in which this one is stored; None stores nothing.
     """
     keys = [_key(files, row) for row in range(len(files))]
     if kept is None:
         return _inspect(lambda row: _look_at_file(files, row), len(files), workers)
-    with locked(kept.parent, kept.name):  # other processes of the run wait, then find all of it done
+    with locked(kept.parent, kept.name):  # other processes of the run wait, then read the result
         before = _read(kept)
         known = {} if before is None else {bytes(key): row for row, key in enumerate(before[0])}
         missing = np.array([row for row, key in enumerate(keys) if key not in known], dtype=np.int64)
@@ -120,7 +120,7 @@ def inspect_files(files: FileImages, workers: int, kept: Path | None) -> Inspect
 
 
 def inspect_loaded(source: ImageSource, count: int, workers: int) -> Inspection:
-    """Look at images that are not files; nothing is kept."""
+    """Inspect images that are not files; nothing is stored."""
     return _inspect(lambda row: _look_at_pixels(source, row), count, workers)
 
 
@@ -193,19 +193,19 @@ def _describe(found: _Found, pixels: npt.NDArray[np.uint8]) -> None:
     image = Image.fromarray(pixels)
     found.thumbnail = np.asarray(image.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX))
     if min(found.height, found.width) >= SMALLEST_SIDE:
-        from imagehash import phash  # draws in scipy and PyWavelets, which takes most of a second
+        from imagehash import phash  # imports scipy and PyWavelets, which takes most of a second
 
         bits = phash(image).hash.reshape(-1)  # (64,) bool
         found.phash = int.from_bytes(np.packbits(bits).tobytes(), "big")
 
 
 def _short(error: Exception, path: Path) -> str:
-    """An error's reason without the path, which stands beside it."""
+    """An error's reason without the path, which is shown beside it."""
     if isinstance(error, PermissionError):
         return "no permission to read it"
     if isinstance(error, FileNotFoundError):
         return "file not found"
-    if isinstance(error, OSError):  # its own text holds the path, so that equal reasons would not be counted together
+    if isinstance(error, OSError):  # its own text holds the path, and equal reasons are counted together
         return f"cannot be read ({error.strerror or error})"
     text = str(error).replace(f"The image {path} ", "").removesuffix(" Repair or remove it.").rstrip(".")
     return " ".join(text.split()).replace(str(path), path.name)[:300]
@@ -228,7 +228,7 @@ def _key(files: FileImages, row: int) -> bytes:
 
 
 def _read(kept: Path) -> tuple[npt.NDArray[np.uint8], Inspection] | None:
-    """An earlier inspection with the keys of its rows; None if there is none that can be read: it is made anew then."""
+    """An earlier inspection with the keys of its rows; None if none can be read."""
     try:
         with np.load(kept, allow_pickle=False) as arrays:
             return arrays["key"], Inspection(**{item.name: arrays[item.name] for item in fields(Inspection)})

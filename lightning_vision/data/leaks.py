@@ -1,4 +1,4 @@
-"""What training and test data share and should not: copies, near copies, groups; and copies whose labels disagree."""
+"""Finds leaks: copies, near copies and groups on two sides of the split; and copies with different labels."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from lightning_vision.errors import DataError
 from lightning_vision.terminal.wording import plural
 
 MOST_COMPARISONS = 4e10
-"""Beyond, near copies are not looked for: it would take more than a few minutes."""
+"""With more images, near copies are not searched: it would take more than a few minutes."""
 SIDES = (("train", "val"), ("train", "test"), ("val", "test"))
-"""Sides that must share nothing: what is dropped is on the first."""
+"""Pairs of sides that must share nothing: images are dropped from the first."""
 
 Kind = Literal["exact", "near", "label"]
 
 
 @dataclass(frozen=True)
 class LeakPair:
-    """Two rows of the sample table that show the same."""
+    """Two rows of the sample table with the same content."""
 
     kind: Kind
-    """exact or near: on two sides of the split. label: copies with two labels."""
+    """exact or near: on two sides of the split. label: copies with different labels."""
     first: int
     second: int
     distance: int = 0
@@ -43,21 +43,21 @@ class Leaks:
     """All that was found."""
 
     pairs: list[LeakPair] = field(default_factory=list)
-    """For each row on a later side (validation, test) the nearest copy on an earlier one; for labels one a copy."""
+    """For each row on a later side (validation, test) the nearest copy on an earlier one; for labels one pair per copy."""
     groups: list[str] = field(default_factory=list)
-    """Names of groups that lie on two sides."""
+    """Names of groups on two sides."""
     drop: Rows = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     """Rows to leave out so that nothing is shared: training before validation before test data."""
     not_compared: bool = False
-    """Near copies were not looked for: too many images."""
+    """Near copies were not searched: there are too many images."""
 
     def counts(self) -> dict[str, int]:
-        """How many there are of each kind."""
+        """The number of leaks of each kind."""
         kinds = [pair.kind for pair in self.pairs]
         return {kind: kinds.count(kind) for kind in ("exact", "near", "label")} | {"groups": len(self.groups)}
 
     def sentence(self) -> str:
-        """What was found, in words; empty if nothing was."""
+        """What was found, in words; empty if nothing was found."""
         count = self.counts()
         words = []
         if count["exact"]:
@@ -76,12 +76,12 @@ class Leaks:
 
 
 def find_leaks(samples: pd.DataFrame, inspection: Inspection, folder: Path | None = None) -> Leaks:
-    """Look for everything that two sides of the split share.
+    """Find everything that two sides of the split share.
 
     Args:
         samples: The sample table, every row in a split.
-        inspection: The facts on its rows.
-        folder: Where near copies are kept, and looked up the next time; None: nowhere.
+        inspection: The facts about its rows.
+        folder: The folder that stores near copies for the next time; None: they are not stored.
     """
     split = samples["split"].to_numpy(dtype=object)
     labels = samples["label"].to_numpy()
@@ -139,7 +139,7 @@ def _near(inspection: Inspection, earlier: Rows, later: Rows, folder: Path | Non
 
 
 def _disagreeing(copies: npt.NDArray[np.intp], labels: npt.NDArray[np.int64]) -> tuple[list[LeakPair], Rows]:
-    """Copies of an image, on any side, that have another label than its first copy; and all rows concerned."""
+    """Copies of an image, on any side, with another label than its first copy; and all rows concerned."""
     table = pd.DataFrame({"copy": copies, "label": labels})
     several = table.groupby("copy")["label"].transform("nunique") > 1
     pairs = []
@@ -161,31 +161,31 @@ def shown(leaks: Leaks, paths: Sequence[str], limit: int = 5) -> str:
 def settle_leaks(
     samples: pd.DataFrame, inspection: Inspection, on_leak: str, place: str, folder: Path | None = None
 ) -> tuple[Leaks, Rows, list[str]]:
-    """Look for leaks and decide what becomes of them.
+    """Find leaks and handle them as ``on_leak`` says.
 
     Args:
         samples: The sample table, every row in a split.
-        inspection: The facts on its rows.
+        inspection: The facts about its rows.
         on_leak: warn, drop or error.
         place: The data's root, for messages.
-        folder: Where near copies are kept; None: nowhere.
+        folder: The folder that stores near copies; None: they are not stored.
 
     Returns:
-        What was found, the rows to keep, and sentences for the user.
+        What was found, the rows to keep, and messages for the user.
 
     Raises:
         DataError: Something is shared, and ``on_leak`` is error.
     """
     leaks = find_leaks(samples, inspection, folder)
     everything = np.arange(len(samples), dtype=np.int64)
-    remarks = ["Near copies were not looked for: there are too many images."] if leaks.not_compared else []
+    remarks = ["Near copies were not searched: there are too many images."] if leaks.not_compared else []
     told = leaks.sentence()
     if not told:
         return leaks, everything, remarks
     if on_leak == "error":
         raise DataError(
-            f"{place}: training and test data are not apart: {told}.{shown(leaks, samples['path'].tolist())}\nTake them "
-            "out, or use data.on_leak=drop (leaves out training images) or data.on_leak=warn."
+            f"{place}: training and test data overlap: {told}.{shown(leaks, samples['path'].tolist())}\nRemove "
+            "them, or use data.on_leak=drop (leaves out training images) or data.on_leak=warn."
         )
     if on_leak == "warn":
         way_out = "data.on_leak=drop leaves the training images out; `lightning-vision data` shows them."

@@ -1,4 +1,4 @@
-"""The loaders of a stream: one factory for all of them."""
+"""The data loaders of a stream."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from lightning_vision.errors import UserError
 
 
 class StreamLoader(DataLoader[Any]):
-    """A DataLoader that starts when its first batch is asked for, and whose workers' errors keep their own text.
+    """A DataLoader that starts with its first batch, and that raises the errors of workers with their own text.
 
-    Lightning makes the iterator before it calls ``set_epoch``; workers that started then would fetch the batches of
-    epoch 0 in a run that is resumed in a later one.
+    Lightning creates the iterator before it calls ``set_epoch``; workers that started then would load the batches of
+    epoch 0 in a run that resumes in a later epoch.
     """
 
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
         """The batches.
 
         Raises:
-            UserError: What went wrong in a worker, without the traceback that torch puts around it.
+            UserError: A worker raised it; the text is without the traceback that torch adds.
         """
         try:
             yield from super().__iter__()
@@ -35,7 +35,7 @@ class StreamLoader(DataLoader[Any]):
 
 
 def make_feature_loader(dataset: FeatureDataset, batches: Iterable[list[Draw]]) -> DataLoader[Any]:
-    """A loader of features: without workers, which would take longer to send a batch than it takes to read it."""
+    """A loader of features, without workers: sending a batch between processes takes longer than reading it."""
     generator = torch.Generator()
     return StreamLoader(dataset, batch_sampler=batches, collate_fn=_as_it_is, generator=generator)
 
@@ -45,7 +45,7 @@ def _as_it_is(batch: Any) -> Any:
 
 
 def make_loader(dataset: SampleDataset, batches: Iterable[list[Draw]], num_workers: int) -> DataLoader[Any]:
-    """The project's one way to make a loader of images."""
+    """A loader of images."""
     return StreamLoader(
         dataset,
         batch_sampler=batches,
@@ -53,6 +53,6 @@ def make_loader(dataset: SampleDataset, batches: Iterable[list[Draw]], num_worke
         collate_fn=collate,
         pin_memory=torch.cuda.is_available(),
         persistent_workers=False,
-        # The loader draws a seed for its workers; from torch's own generator it would move dropout.
+        # The loader draws a seed for its workers; drawn from torch's own generator, it would change dropout.
         generator=torch.Generator(),
     )

@@ -1,4 +1,4 @@
-"""Near copies: for each image of one side the most similar one of another, by perceptual hash and thumbnail."""
+"""Finds near copies: for each image of one side the most similar one of another, by perceptual hash and thumbnail."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from lightning_vision.storage.atomic_write import write_atomically
 from lightning_vision.storage.cache_folder import keep
 
 VERSION = 1
-"""Of the search: another one makes kept pairs worthless."""
+"""Version of the search: stored pairs of another version are not used."""
 MOST_BITS = 6
 """Perceptual hashes of 64 bits that differ in no more may belong to near copies ..."""
 MOST_DIFFERENCE = 8.0
-"""... if their thumbnails differ by no more than so many grey levels on average."""
+"""... if their thumbnails differ by no more than this many grey levels on average."""
 VALUES = THUMBNAIL * THUMBNAIL * 3
-"""Of a thumbnail."""
+"""Number of values of a thumbnail."""
 WORTH_KEEPING = 1_000_000
-"""Fewer comparisons take less time than a look at the disk."""
+"""Fewer comparisons take less time than reading stored ones."""
 BLOCK = 128
 """Images that are compared with all others at once: (BLOCK, M) bytes."""
 MOST_AT_ONCE = 100_000
@@ -39,13 +39,13 @@ class Nearest(NamedTuple):
     """For each of N images the nearest of M others."""
 
     place: Rows
-    """(N,) its place among the others, the first of equals; -1 where none is within the limits."""
+    """(N,) its position among the others, the first of equals; -1 if none is within the limits."""
     bits: npt.NDArray[np.uint8]
-    """(N,) in which the two hashes differ; 0 where there is none."""
+    """(N,) number of bits in which the two hashes differ; 0 if there is none."""
 
 
 class NearCopies(NamedTuple):
-    """What two sides share."""
+    """Near copies of two sides."""
 
     later: Nearest
     """For each image of the later side the nearest one of the earlier side."""
@@ -63,7 +63,7 @@ def near_copies(
     Args:
         earlier: M images of one side.
         later: N images of the other.
-        folder: Where the result is kept, and looked up the next time; None: nowhere.
+        folder: The folder that stores the result for the next time; None: it is not stored.
     """
     if folder is None or len(earlier[0]) * len(later[0]) < WORTH_KEEPING:
         return _search(earlier, later)
@@ -108,7 +108,7 @@ def nearest(
         if len(similar) == 0:
             continue
         bits, rows = bits[similar], start + similar
-        # Two sums differ by no more than the thumbnails themselves: a bound that leaves out most of what is not alike.
+        # The sums of two thumbnails differ by no more than the thumbnails do: this bound excludes most pairs.
         bits[np.abs(sums[rows, None] - other_sums[None]) > limit] = 65
         candidates = (bits <= MOST_BITS).sum(axis=1)
         order = np.argsort(bits, axis=1, kind="stable")  # by bits, then by place
@@ -128,7 +128,7 @@ def nearest(
 
 
 def _read(kept: Path, later: int, earlier: int) -> NearCopies | None:
-    """What was found before; None if there is nothing that can be read."""
+    """The stored result; None if none can be read."""
     try:
         with np.load(kept, allow_pickle=False) as arrays:
             found = NearCopies(Nearest(arrays["place"], arrays["bits"]), arrays["shared"])

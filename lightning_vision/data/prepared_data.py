@@ -1,4 +1,4 @@
-"""What a datamodule makes of its sample table before anything is learned: inspected, split, and free of leaks."""
+"""Prepares the sample table of a datamodule before training: inspection, split and leaks."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ from lightning_vision.terminal.wording import listed, plural
 
 
 class TableImages:
-    """The images of a sample table as it was read, by row.
+    """The images of a sample table before it is filtered, by row.
 
     Args:
         samples: The table.
         root: Its paths are relative to it.
-        workers: Processes that look at the images.
-        cut: Images are what lies in their ``box_xyxy``.
-        context: Share of a box's sides by which it is widened in all.
-        folder: Where facts on files are kept; None where ``load`` gives the images.
-        load: Gives the image of a row, uint8 (3, h, w), where rows are not image files.
+        workers: Number of threads that inspect the images.
+        cut: Crop images to their ``box_xyxy``.
+        context: The total by which a box is widened, as a share of its sides.
+        folder: The folder that stores facts about files; None if ``load`` gives the images.
+        load: Gives the image of a row, uint8 (3, h, w), if rows are not image files.
     """
 
     def __init__(
@@ -61,11 +61,11 @@ class TableImages:
         self.source = FileImages(files, boxes_of(samples), saliency, cut, context)
 
     def inspect(self, name: str, problems: DataProblems) -> Inspection:
-        """Look at every image.
+        """Inspect every image.
 
         Args:
-            name: Of the datamodule's class, whose own inspections are kept.
-            problems: Is told of images that cannot be used.
+            name: The name of the datamodule's class, which has its own stored inspections.
+            problems: Collects the images that cannot be used.
         """
         if self.folder is None or isinstance(self.source, Loaded):
             inspection = inspect_loaded(self.source, len(self.samples), self.workers)
@@ -77,31 +77,31 @@ class TableImages:
         for row in np.flatnonzero(inspection.reason != ""):
             path = self.samples["path"].iloc[row]
             if self.root / str(path) in self._failed:
-                continue  # said once for all its frames
+                continue  # reported once for all its frames
             frame = self.samples["frame"].iloc[row] if "frame" in self.samples else -1
             problems.bad(f"{path}{f' frame {frame}' if frame >= 0 else ''}", str(inspection.reason[row]))
         return inspection
 
 
 class PreparedData:
-    """A sample table in which every row can be used and is in a split, and what is kept of each row.
+    """A sample table in which every row can be used and is in a split, with the facts about each row.
 
     Args:
-        images: Of the table as it was read.
-        name: Of the datamodule's class.
+        images: The images of the table before it is filtered.
+        name: The name of the datamodule's class.
         class_names: The C names.
-        problems: Collects what is odd.
-        on_bad_image: See ``StreamDataModule``, as ``on_leak``.
-        split: ``apply_split`` with what the options ask for; it is given the table and what to stratify by.
+        problems: Collects problems.
+        on_bad_image: See ``StreamDataModule``, as for ``on_leak``.
+        split: ``apply_split`` with the options; it is given the table and the values to stratify by.
         scenario: Cuts the stream.
         test_data: Its test images replace those of the table; its labels must mean the same classes.
-        on_leak: What is done about images that are on two sides of the split.
+        on_leak: How to handle images that are on two sides of the split.
 
     Attributes:
         samples: The table.
-        inspection: Of its images.
-        source: Opens them.
-        leaks: What the sides of the split still share.
+        inspection: The facts about its images.
+        source: Opens the images.
+        leaks: Images and groups that are still on several sides of the split.
         official_test: The data has a test set of its own.
         split_hash: Identifies the split.
     """
@@ -120,7 +120,7 @@ class PreparedData:
     ) -> None:
         self.root, self.name, self.class_names = images.root, name, list(class_names)
         self.own_source = images.source
-        """Opens images by row of the table as it was read, which itself is not kept."""
+        """Opens images by row of the table before it was filtered, which itself is not kept."""
         self._problems, self._scenario = problems, scenario
         self._stream: Stream | None = None
         self.decoded: DecodedImages | None = None
@@ -136,9 +136,9 @@ class PreparedData:
         if told := left_out(table, rows):
             problems.remark(told)
         self.origin: Rows = usable[rows]
-        """(N,) the row of each in the table as it was read, its own or the other's."""
+        """(N,) the row of each in the table before it was filtered, of this data or of ``test_data``."""
         self.from_other = np.zeros(len(rows), dtype=np.bool_)
-        """(N,) the rows that are of ``test_data``."""
+        """(N,) whether a row is of ``test_data``."""
         self.inspection = inspection.take(self.origin)
         if test_data is not None:
             self._take_test_data(test_data)
@@ -149,7 +149,7 @@ class PreparedData:
         self.split_hash = split_hash(self.samples)
 
     def use_class_names(self, names: Sequence[str]) -> None:
-        """Take over another class list, longer or in another order, and relabel by name; the split stays.
+        """Use another class list, longer or in another order, and relabel by name; the split does not change.
 
         Raises:
             DataError: A class of this data is not on the list.
@@ -167,7 +167,7 @@ class PreparedData:
         self.split_hash = split_hash(self.samples)
 
     def describe(self) -> dict[str, Any]:
-        """Facts for the record: images of each part of the split, and what was found on disk."""
+        """Facts for the record: images of each part of the split, and what was found on the disk."""
         counts = count_images(self.samples, len(self.class_names))
         per_class = {
             name: dict(zip(SPLITS, row, strict=True))
@@ -182,12 +182,12 @@ class PreparedData:
         }
 
     def keep_decoded(self, side: int, folder: Path, gigabytes: float) -> None:
-        """Keep the decoded images, reduced, in a file.
+        """Store the decoded images, reduced, in a file.
 
         Args:
-            side: The shorter side that they are reduced to, in pixels.
-            folder: Where the file lies.
-            gigabytes: The most that such files may take in it.
+            side: The shorter side to which they are reduced, in pixels.
+            folder: The folder of the file.
+            gigabytes: Maximum size of all such files in it.
         """
         sizes = np.stack([self.inspection.height, self.inspection.width], axis=1)
         self.decoded = DecodedImages(self.source, sizes, self.inspection.digest, side, folder, int(gigabytes * 1e9))
@@ -199,19 +199,19 @@ class PreparedData:
 
     @property
     def decoded_side(self) -> int:
-        """The shorter side that images are reduced to before any transform; 0 where they are not."""
+        """The shorter side to which images are reduced before any transform; 0 if they are not."""
         return 0 if self.decoded is None else self.decoded.side
 
     @property
     def opened(self) -> ImageSource:
-        """Opens the images of the table, those that were kept decoded where there are some."""
+        """Opens the images of the table, from the cache of decoded images if there is one."""
         return self.source if self.decoded is None else self.decoded
 
     @property
     def stream(self) -> Stream:
         """The experiences.
 
-        They are built when they are first asked for: data that another datamodule tests on need not be enough for them.
+        They are built at the first access: the test data of another datamodule may be too small for them.
         """
         return self.build_stream() if self._stream is None else self._stream
 
@@ -225,7 +225,7 @@ class PreparedData:
         return self._stream
 
     def _take_test_data(self, other: PreparedData) -> None:
-        """Replace the test rows by the other's: its official test set, or all of it."""
+        """Replace the test rows by those of ``test_data``: its official test set, or all of it."""
         taken = other.samples
         if other.official_test:
             taken = taken[taken["split"] == "test"]
@@ -246,7 +246,7 @@ class PreparedData:
         self.samples = pd.concat(tables, ignore_index=True)
 
     def _settle_leaks(self, on_leak: Literal["warn", "drop", "error"], folder: Path | None) -> Leaks:
-        """Find what the sides of the split share, and do with it what ``on_leak`` says; returns what is left of it."""
+        """Find leaks and handle them as ``on_leak`` says; return those that remain."""
         leaks, kept, remarks = settle_leaks(self.samples, self.inspection, on_leak, str(self.root), folder)
         self._problems.remarks += remarks
         if len(kept) == len(self.samples):
@@ -272,7 +272,7 @@ def read_table(
         samples, names = read()
     except PermissionError as error:
         raise DataError(
-            f"data.root: no permission to read {error.filename or root}. Allow it to be read, or take it out of the data."
+            f"data.root: no permission to read {error.filename or root}. Allow it to be read, or remove it from the data."
         ) from error
     samples, names = spell_names(samples, names)
     problems.check(root, on_bad_image)
@@ -291,7 +291,7 @@ def check_same_classes(mine: Sequence[str], its: Sequence[str]) -> None:
     """Refuse ``data.test_data`` that has other classes than the training data.
 
     Raises:
-        DataError: Some are on one side only; they are named.
+        DataError: Some classes are on one side only; they are named.
     """
     if set(mine) == set(its):
         return

@@ -1,4 +1,4 @@
-"""Tensors of all processes of a run together. A process without others is a group of one."""
+"""Collective operations over all processes of a run. A single process is a group of one."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from torchmetrics.utilities.distributed import gather_all_tensors
 
 
 def in_group() -> bool:
-    """Whether this process can talk to others."""
+    """Whether a process group exists."""
     return torch.distributed.is_available() and torch.distributed.is_initialized()
 
 
 def sum_over_processes(value: Tensor) -> Tensor:
-    """The sum of a tensor of one shape over all processes; the given one is left as it is."""
+    """The sum of a tensor of one shape over all processes; the input is not changed."""
     if in_group():
         value = value.clone()
         torch.distributed.all_reduce(value)
@@ -21,7 +21,7 @@ def sum_over_processes(value: Tensor) -> Tensor:
 
 
 def gather_from_processes(value: Tensor) -> list[Tensor]:
-    """The tensor of each process, in the order of the ranks; no gradient passes.
+    """The tensor of each process, in the order of the ranks, without gradients.
 
     Args:
         value: (n, ...), n may differ between processes.
@@ -36,12 +36,12 @@ def equal_on_processes(value: Tensor) -> bool:
 
 
 def wait_for_processes() -> None:
-    """Return once every process is here."""
+    """Wait until every process has called this."""
     if in_group():
         torch.distributed.barrier()
 
 
 def leave_group() -> None:
-    """Leave the others, if there are some."""
+    """Leave the process group if there is one."""
     if in_group():
         torch.distributed.destroy_process_group()

@@ -1,9 +1,9 @@
-"""The sample table: one row a labelled image, checked, split and identified by a hash.
+"""The sample table: one row for each labelled image, checked, split and identified by a hash.
 
 It is a pandas DataFrame with a RangeIndex and the columns ``path`` (text, relative to the data's root with ``/``),
 ``label`` (int64, a position in the list of class names) and ``split`` (``"train"``, ``"val"``, ``"test"``, or ``""``
-where it is not yet assigned). ``box_xyxy``, ``saliency``, ``frame``, ``group``, ``domain`` and any further columns are
-optional. Rows of one ``group`` are near copies of each other: no cut ever parts them.
+if it is not yet assigned). ``box_xyxy``, ``saliency``, ``frame``, ``group``, ``domain`` and any further columns are
+optional. Rows of one ``group`` are near copies of each other: they are never split.
 """
 
 import hashlib
@@ -22,13 +22,13 @@ SPLITS = ("train", "val", "test")
 
 
 def row_keys(samples: pd.DataFrame) -> list[str]:
-    """What tells one row from another, as text: its path and, where the columns are there, source, frame and box."""
+    """A key for each row, as text: its path and, if the columns exist, source, frame and box."""
     columns = [samples[name].map(str) for name in ("source", "path", "frame", "box_xyxy") if name in samples]
     return ["\t".join(values) for values in zip(*columns, strict=True)]
 
 
 def check_samples(samples: pd.DataFrame, class_names: Sequence[str]) -> None:
-    """Refuse a table that cannot be trained on.
+    """Refuse a table that cannot be used for training.
 
     Raises:
         DataError: All problems at once: the first 20 and the count.
@@ -71,9 +71,9 @@ def check_samples(samples: pd.DataFrame, class_names: Sequence[str]) -> None:
 
 
 def spell_names(samples: pd.DataFrame, class_names: Sequence[str]) -> tuple[pd.DataFrame, list[str]]:
-    """Class names and the texts of the table as they can be written anywhere: see ``wording.spelt``.
+    """Class names and the texts of the table in a form that can be written anywhere: see ``wording.spelt``.
 
-    Columns of files keep their bytes, for they open them. Two names that are spelt alike are refused by ``check_samples``.
+    Columns of files keep their bytes, which open the files. ``check_samples`` refuses two names with the same spelling.
     """
     for name in samples.columns.difference([*FILE_COLUMNS, "label", "split"]):
         if any(isinstance(value, str) and not value.isascii() for value in samples[name]):
@@ -83,13 +83,13 @@ def spell_names(samples: pd.DataFrame, class_names: Sequence[str]) -> tuple[pd.D
 
 
 def count_images(samples: pd.DataFrame, classes: int) -> npt.NDArray[np.intp]:
-    """Images of each class in each part, (C, 3) in the order of ``SPLITS``; those of no part count nowhere."""
+    """Images of each class in each part, (C, 3) in the order of ``SPLITS``; images of no part are not counted."""
     labels, split = samples["label"].to_numpy(), samples["split"].to_numpy(dtype=object)
     return np.stack([np.bincount(labels[split == part], minlength=classes) for part in SPLITS], axis=1)
 
 
 def split_hash(samples: pd.DataFrame) -> str:
-    """A sha256 over path, label and split of every row, in order."""
+    """A SHA-256 over path, label and split of every row, in order."""
     digest = hashlib.sha256()
     for key, label, split in zip(row_keys(samples), samples["label"], samples["split"], strict=True):
         digest.update(f"{key}\t{label}\t{split}\n".encode("utf-8", "surrogateescape"))
@@ -101,7 +101,7 @@ def _repeated(names: Sequence[str]) -> list[str]:
 
 
 def _where(samples: pd.DataFrame, wrong: "pd.Series[bool]", column: str = "path") -> list[tuple[int, object, object]]:
-    """Row number, path and the column's value where a condition holds."""
+    """Row number, path and the column's value of the rows that meet a condition."""
     rows = np.flatnonzero(wrong.to_numpy())
     found = samples.iloc[rows]
     return list(zip(rows.tolist(), found["path"].tolist(), found[column].tolist(), strict=True))

@@ -1,4 +1,4 @@
-"""Scenarios: how the training data is cut into a stream of experiences."""
+"""Scenarios: ways to divide the training data into a stream of experiences."""
 
 import hashlib
 from abc import ABC, abstractmethod
@@ -19,11 +19,11 @@ from lightning_vision.terminal.wording import few, listed, natural_key, near, ne
 
 
 class Scenario(BuiltWith, ABC):
-    """Deals the rows of a split sample table to experiences. ``seed`` alone moves the stream's order."""
+    """Assigns the rows of a split sample table to experiences. Only ``seed`` changes the stream's order."""
 
     full_matrix: ClassVar[bool] = True
     has_base: bool = True
-    """Experience 0 is the base; otherwise every experience is learned by the learning strategy."""
+    """Experience 0 is the base; otherwise the learning strategy learns every experience."""
 
     def __init__(self, seed: int = 0) -> None:
         self.seed = seed
@@ -34,7 +34,7 @@ class Scenario(BuiltWith, ABC):
         return type(self).__name__
 
     def key_column(self, samples: pd.DataFrame) -> pd.Series | None:
-        """The column that names each row's experience, so that validation and test cuts hold every value alike."""
+        """The column that names each row's experience: validation and test cuts are stratified by it too."""
         return None
 
     @abstractmethod
@@ -42,11 +42,11 @@ class Scenario(BuiltWith, ABC):
         """The experiences' names, and the number of the experience of each row, training or not: (N,) int64."""
 
     def build(self, samples: pd.DataFrame, class_names: Sequence[str]) -> Stream:
-        """The stream on a table whose ``split`` is filled.
+        """Build the stream from a table whose ``split`` is filled.
 
         Raises:
             ConfigError: An option of the scenario does not fit the data.
-            DataError: A class or an experience lacks training data.
+            DataError: A class or an experience has no training data.
         """
         _check_every_class_is_trained(samples, class_names)
         names, experience_of = self.assign(samples, class_names)
@@ -81,13 +81,13 @@ class Scenario(BuiltWith, ABC):
         return Stream(self.name, tuple(experiences), self.full_matrix, _stream_hash(samples, experiences))
 
     def describe(self) -> dict[str, Any]:
-        """Class path and options, as a configuration file names them."""
+        """Class path and options, as in a configuration file."""
         options = {key: value for key, value in vars(self).items() if not key.startswith("_") and key != "has_base"}
         return {"class_path": class_path(self), "init_args": options}
 
 
 class Joint(Scenario):
-    """All data at once, in one experience that the learning strategy learns: the upper bound of the others."""
+    """All data at once, in one experience of the learning strategy: the upper bound for the other scenarios."""
 
     has_base = False
 
@@ -99,13 +99,13 @@ class Joint(Scenario):
 class InstanceIncremental(Scenario):
     """New images of known classes: a base, then increments, each with every class and with whole groups.
 
-    Training and validation data are dealt in the same shares, so that an experience's validation part is cut from its
-    own data; the test set is dealt in equal shares, so that the columns of the accuracy matrix are equally noisy.
+    Training and validation data are divided in the same shares, so that an experience's validation part belongs to its
+    own data; the test set is divided in equal shares, so that the columns of the accuracy matrix are equally noisy.
 
     Args:
-        experiences: How many, the base included.
+        experiences: Number of experiences, including the base.
         base_fraction: Share of the training data in the base; 0 makes every experience an increment on a given base.
-        seed: Moves the dealing and the order.
+        seed: Seed of the division and the order.
     """
 
     def __init__(self, experiences: int = 5, base_fraction: float = 0.5, seed: int = 0) -> None:
@@ -121,7 +121,7 @@ class InstanceIncremental(Scenario):
         self.has_base = base_fraction > 0
 
     def assign(self, samples: pd.DataFrame, class_names: Sequence[str]) -> tuple[list[str], Rows]:
-        """Deal each split, stratified by class and by group where the column is there."""
+        """Divide each split, stratified by class and, if the column exists, by group."""
         count, labels, split = self.experiences, samples["label"].to_numpy(), samples["split"].to_numpy()
         trained = int((split == "train").sum())
         if count > trained:
@@ -145,7 +145,7 @@ class InstanceIncremental(Scenario):
         return (["base", *names[1:]] if self.has_base else names), experience_of
 
     def _deal_increments(self, samples: pd.DataFrame, rows: Rows, part: str) -> Rows:
-        """The base is what ``data.split`` says, and the rest is dealt to the increments in equal shares."""
+        """The base is given by ``data.split``, and the rest is divided between the increments in equal shares."""
         if not self.has_base or self.experiences < 2:
             raise ConfigError(
                 "InstanceIncremental: data.split names a base and increments, so it needs a base_fraction above 0 (whose "
@@ -161,14 +161,14 @@ class InstanceIncremental(Scenario):
 
 
 class ClassIncremental(Scenario):
-    """New classes: each experience brings its own, and no class comes back.
+    """New classes: each experience has its own classes, and no class returns.
 
     Args:
-        experiences: How many, the base included.
+        experiences: Number of experiences, including the base.
         base_classes: Number of classes of experience 0; the others share the rest. None: equal shares.
-        class_order: The class names in the order in which they come, "random" for an order drawn with the seed,
+        class_order: The class names in the order in which they appear, "random" for an order drawn with the seed,
             or None for the order of the class list.
-        seed: Moves the order of the images, and of the classes where it is random.
+        seed: Seed of the order of the images, and of a random order of the classes.
     """
 
     full_matrix = False
@@ -193,7 +193,7 @@ class ClassIncremental(Scenario):
         self.class_order = class_order
 
     def assign(self, samples: pd.DataFrame, class_names: Sequence[str]) -> tuple[list[str], Rows]:
-        """Cut the ordered classes into runs; a class without training images is left out."""
+        """Divide the ordered classes into consecutive parts, without classes that have no training images."""
         order = self._ordered(samples, class_names)
         base, rest = self.base_classes, self.experiences - 1
         if len(order) < self.experiences or (base is not None and len(order) - base < rest):
@@ -245,7 +245,7 @@ class ClassIncremental(Scenario):
 
 
 class _ByColumn(Scenario):
-    """One experience a value of a column."""
+    """One experience for each value of a column."""
 
     _column: str
 
@@ -273,7 +273,7 @@ class _ByColumn(Scenario):
         return column
 
     def assign(self, samples: pd.DataFrame, class_names: Sequence[str]) -> tuple[list[str], Rows]:
-        """The values in ascending order: numbers by size, text with its digits read as numbers."""
+        """The values in ascending order: numbers by size, text with its digits as numbers."""
         column = self.key_column(samples)
         values = list(column.unique())
         if len(values) == 1:
@@ -298,11 +298,11 @@ class _ByColumn(Scenario):
 
 
 class DomainIncremental(_ByColumn):
-    """The same classes in new surroundings: one experience a domain, in ascending order of its name.
+    """The same classes in new domains: one experience for each domain, in ascending order of its name.
 
     Args:
         by: The column that names the domain.
-        seed: Moves the order of the images.
+        seed: Seed of the order of the images.
     """
 
     def __init__(self, by: str = "domain", seed: int = 0) -> None:
@@ -311,11 +311,11 @@ class DomainIncremental(_ByColumn):
 
 
 class FromColumn(_ByColumn):
-    """The user's own order: one experience a value of a column, for instance a date.
+    """The user's own order: one experience for each value of a column, for instance a date.
 
     Args:
-        column: The column; numbers are sorted by size, text with its digits read as numbers.
-        seed: Moves the order of the images.
+        column: The column; numbers are sorted by size, text with its digits as numbers.
+        seed: Seed of the order of the images.
     """
 
     full_matrix = False

@@ -1,4 +1,4 @@
-"""How a sample table is cut into training, validation and test data: ``data.split`` of a configuration."""
+"""The option ``data.split``: how a sample table is divided into training, validation and test data."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ ROLES = ("base", "increments", "train", "val", "test")
 
 @dataclass(frozen=True)
 class Official:
-    """The data's own split; what is missing is cut from its training data."""
+    """The data's own split; missing parts are cut from its training data."""
 
     def describe(self) -> Any:
         """As a configuration names it."""
@@ -31,10 +31,10 @@ class Official:
 
 @dataclass(frozen=True)
 class Ratio:
-    """All data anew, stratified by class, by group where there are groups.
+    """A new split of all data, stratified by class and, if there are groups, by group.
 
     Args:
-        train: Share of the training data, validation included where ``val`` is None.
+        train: Share of the training data, including validation if ``val`` is None.
         val: Share of the validation data; None: ``val_fraction`` of the training data.
         test: Share of the test data.
     """
@@ -65,7 +65,7 @@ class Parts:
     """The data's own parts by name (the column ``part``), each with a role."""
 
     roles: Mapping[str, tuple[str, ...]]
-    """Role (base, increments, train, val, test) to the names of parts."""
+    """The names of the parts of each role (base, increments, train, val, test)."""
 
     def describe(self) -> Any:
         """As a configuration names it."""
@@ -76,11 +76,11 @@ Split = Official | Ratio | Folds | Parts
 
 
 def read_split(asked: str | Mapping[str, Any], test_fraction: float) -> Split:
-    """What an option asks for.
+    """Parse the option ``data.split``.
 
     Args:
         asked: One of ``FORMS``.
-        test_fraction: Share of the test data where ``ratio`` names none.
+        test_fraction: Share of the test data if ``ratio`` names none.
 
     Raises:
         ConfigError: It is none of them.
@@ -157,17 +157,17 @@ def apply_split(
     """Fill the ``split`` column.
 
     Args:
-        split: What is asked for.
+        split: The parsed option.
         samples: The checked table.
-        class_names: One name a label.
-        val_fraction: Share of the training data that becomes validation data where there is none.
-        test_fraction: Share of all data that becomes test data, for ``Official`` where there is none.
-        seed: Alone moves the cuts.
-        stratify_by: A second value, beside the label, that every part should hold alike.
+        class_names: One name for each label.
+        val_fraction: Share of the training data that becomes validation data if there is none.
+        test_fraction: Share of all data that becomes test data, for ``Official`` if there is none.
+        seed: The only seed of the split.
+        stratify_by: A second value, beside the label, by which the split is stratified.
 
     Returns:
         The table with ``split`` filled, and the rows of the given one that it keeps: parts without a role are left out.
-        With ``base`` and ``increments`` it has the column ``role`` too.
+        With ``base`` and ``increments`` it also has the column ``role``.
 
     Raises:
         ConfigError: The data has no such parts.
@@ -178,7 +178,7 @@ def apply_split(
     if isinstance(split, Parts):
         chosen, rows = _choose_parts(split, samples)
         kept = None if stratify_by is None else stratify_by.iloc[rows].reset_index(drop=True)
-        if "role" in chosen:  # base and increments each give their own share of the validation data
+        if "role" in chosen:  # validation data is cut from the base and from the increments separately
             kept = chosen["role"].where(chosen["role"] == "base", "increments") if kept is None else kept
         return split_samples(chosen, class_names, val_fraction, 0.0, seed, kept), rows
     strata = samples["label"].to_numpy()
@@ -231,7 +231,7 @@ def _choose_parts(split: Parts, samples: pd.DataFrame) -> tuple[pd.DataFrame, Ro
 
 
 def left_out(samples: pd.DataFrame, rows: Rows) -> str:
-    """A sentence on the parts that have no role; empty if there are none."""
+    """A sentence about the parts without a role; empty if there are none."""
     gone = samples[~samples.index.isin(rows)]
     if gone.empty:
         return ""

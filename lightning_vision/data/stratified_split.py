@@ -1,4 +1,4 @@
-"""Splitting samples by class, whole groups together."""
+"""Splits samples by class, keeping groups whole."""
 
 from __future__ import annotations
 
@@ -20,17 +20,18 @@ def deal(
     seed_words: tuple[int | str, ...],
     groups: npt.ArrayLike | None = None,
 ) -> Rows:
-    """Deal rows out to parts like cards: in the given shares, every label alike, by a generator of its own.
+    """Divide rows between parts in the given shares, stratified by label, with a generator of its own.
 
-    Without groups each part is given the whole number of rows below or above its share of each label, and of all rows
-    together. What is too little for every part goes to the largest first, so a single image of a class is trained
-    on. With groups, whole groups go to where they fit, large ones first, and else to the part that is most behind.
+    Without groups, the number of rows of each part is its share of each label, and of all rows together, rounded down or
+    up. If there are too few rows for every part, the largest part is served first, so a single image of a class is
+    used for training. With groups, whole groups are assigned to parts in which they fit, large ones first, and
+    otherwise to the part that is furthest below its share.
 
     Args:
         labels: (N,) integers to stratify by.
         fractions: The shares of the P parts; their sum is 1.
-        seed_words: What the generator's seed is derived from.
-        groups: (N,) anything that can be compared; a missing value is a group of its own.
+        seed_words: The words from which the generator's seed is derived.
+        groups: (N,) values that can be compared; a missing value is a group of its own.
 
     Returns:
         (N,) int64, the part of each row, 0 to P - 1.
@@ -54,15 +55,15 @@ def split_samples(
     seed: int,
     stratify_by: pd.Series | None = None,
 ) -> pd.DataFrame:
-    """Fill the ``split`` column: an official split stays, what is missing is cut from the training data.
+    """Fill the ``split`` column: an official split is kept, missing parts are cut from the training data.
 
     Args:
         samples: The checked table.
-        class_names: One name a label.
+        class_names: One name for each label.
         val_fraction: Share of the training data that becomes validation data, in [0, 1).
-        test_fraction: Share of all data that becomes test data where there is no official test set, in [0, 1).
-        seed: Alone moves the cuts; the test set does not depend on ``val_fraction``.
-        stratify_by: (N,) a second value, beside the label, that every part should hold alike.
+        test_fraction: Share of all data that becomes test data if there is no official test set, in [0, 1).
+        seed: The only seed of the split; the test set does not depend on ``val_fraction``.
+        stratify_by: (N,) a second value, beside the label, by which the split is stratified.
 
     Returns:
         A copy with ``split`` one of "train", "val", "test" in every row.
@@ -90,7 +91,7 @@ def split_samples(
 
 def _deal_rows(codes: npt.NDArray[np.intp], shares: npt.NDArray[np.float64], generator: np.random.Generator) -> Rows:
     parts = np.empty(len(codes), dtype=np.int64)
-    behind = np.zeros(len(shares))  # rows that each part is short of its share of all labels so far
+    behind = np.zeros(len(shares))  # rows by which each part is below its share of all labels so far
     largest = _single_largest(shares)
     for code in range(codes.max(initial=-1) + 1):
         rows = generator.permutation(np.flatnonzero(codes == code))
@@ -111,7 +112,7 @@ def _deal_groups(
     codes: npt.NDArray[np.intp], shares: npt.NDArray[np.float64], generator: np.random.Generator, groups: Rows
 ) -> Rows:
     sizes = np.bincount(groups)
-    wanting = shares[:, None] * np.bincount(codes)[None, :]  # (P, C) rows that each part still lacks
+    wanting = shares[:, None] * np.bincount(codes)[None, :]  # (P, C) rows that are still missing in each part
     held = np.zeros(wanting.shape, dtype=bool)
     given = np.zeros(len(shares))
     largest = _single_largest(shares)
@@ -139,12 +140,12 @@ def _deal_groups(
 
 
 def _best(allowed: npt.NDArray[np.bool_], first: npt.NDArray[np.float64], second: npt.NDArray[np.float64]) -> int:
-    """The allowed part with the greatest first figure; among equals the greatest second, then the first part."""
+    """The allowed part with the greatest first value; among equals the greatest second value, then the first part."""
     parts = np.flatnonzero(allowed)
     return int(parts[np.lexsort((-np.round(second[parts], 6), -np.round(first[parts], 6)))[0]])
 
 
 def _single_largest(shares: npt.NDArray[np.float64]) -> int | None:
-    """The one part with the largest share, or none if several are equal."""
+    """The part with the largest share, or none if several are equal."""
     first = int(shares.argmax())
     return first if np.isclose(shares, shares[first]).sum() == 1 else None

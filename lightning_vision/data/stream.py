@@ -1,4 +1,4 @@
-"""The stream: experiences in their order."""
+"""The stream: an ordered list of experiences."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ class Experience:
     index: int
     name: str
     is_base: bool
-    """The classifier is first trained here, by the base strategy."""
+    """The base strategy trains the classifier on it first."""
     classes: tuple[int, ...]
-    """In its training data, ascending."""
+    """The labels in its training data, ascending."""
     new_classes: tuple[int, ...]
-    """Those that no experience before it had."""
+    """The labels that no earlier experience has."""
     seen_classes: tuple[int, ...]
-    """Those of this experience and all before it."""
+    """The labels of this experience and all earlier ones."""
     indices: Rows
     """(N,) int64, its training rows in the stream's order."""
     val_indices: Rows
     test_indices: Rows
 
     def place(self, epoch: int) -> str:
-        """Where in the stream an epoch is, for a message that begins with its batch."""
+        """The position of an epoch in the stream, for a message that begins with its batch."""
         return f" of epoch {epoch} of experience {self.index} ({self.name})"
 
 
@@ -43,9 +43,9 @@ class Stream:
     scenario: str
     experiences: tuple[Experience, ...]
     full_matrix: bool
-    """Every test part can be evaluated after every experience: no class of it is still to come."""
+    """Every test part can be evaluated after every experience: all its classes have been seen."""
     hash: str
-    """sha256 over the experiences' rows, by path and label, in order."""
+    """A SHA-256 over the experiences' rows, by path and label, in order."""
 
     def experience(self, number: int) -> Experience:
         """An experience by its position.

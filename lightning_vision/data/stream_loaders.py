@@ -1,4 +1,4 @@
-"""What the loaders of a stream serve: the choice of a stage, and the loaders that are made of it."""
+"""The data that a stage uses, and the loaders that serve it."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ from lightning_vision.data.stream import Experience, Stream
 
 
 class HowEntered(TypedDict, total=False):
-    """How an experience is served, beside its number and the seed."""
+    """Options for serving an experience, beside its number and the seed."""
 
     shuffle: bool
     """A new order each epoch and augmentation (default); otherwise the stream's order and neither."""
     memory: Tensor | None
-    """(M,) rows of the past to draw from for each batch."""
+    """(M,) rows of the past from which images are drawn for each batch."""
     memory_size: int
-    """How many of them a batch is given."""
+    """Number of these images in each batch."""
     epoch: int
-    """The epoch that training begins with, for a run that is resumed."""
+    """The first epoch of training, for a run that resumes."""
     start_batch: int
-    """The batches of that epoch that were trained already."""
+    """Number of batches of that epoch that are done already."""
     all_seen: bool
     """Serve the data of all experiences up to this one."""
     features: bool
-    """Serve features for training too, where ``read_features`` is set."""
+    """Serve features for training too, if ``read_features`` is set."""
     augment: bool
-    """False: the evaluation transform in training too."""
+    """False: use the evaluation transform in training too."""
 
 
 @dataclass(frozen=True)
 class Entered:
-    """What the training and validation loaders serve; see ``HowEntered``."""
+    """The data that the training and validation loaders serve; see ``HowEntered``."""
 
     experience: int
     seed: int
@@ -59,7 +59,7 @@ class Entered:
         return list(stream)[0 if self.all_seen else self.experience : self.experience + 1]
 
     def rows_to_train(self, stream: Stream) -> Rows:
-        """The training rows, in the stream's order; those of the memory are not among them."""
+        """The training rows, in the stream's order, without those of the memory."""
         rows: Rows = np.concatenate([item.indices for item in self.served(stream)])
         return rows
 
@@ -71,7 +71,7 @@ class Entered:
 
 @dataclass(frozen=True)
 class StreamLoaders:
-    """Makes the loaders of one process.
+    """Creates the loaders of one process.
 
     Args:
         stream: The experiences.
@@ -79,7 +79,7 @@ class StreamLoaders:
         read_features: Features of rows, given the seed of each draw (see ``FeatureDataset``); None: images are served.
         batch_size: Images of a batch on one process.
         num_workers: Processes that load images.
-        sampler: balanced: training shows every class as often in an epoch.
+        sampler: balanced: an epoch of training shows all classes equally often.
         rank: Number of this process.
         world_size: Number of processes.
     """
@@ -137,7 +137,7 @@ class StreamLoaders:
         return self._loader(batches, transform)
 
     def _experience_of_row(self) -> Rows:
-        """(N,) the experience of each row of the sample table; -1 for a row that belongs to none."""
+        """(N,) the experience of each row of the sample table; -1 for a row without one."""
         experience_of: Rows = np.full(len(self.labels), -1, dtype=np.int64)
         for item in self.stream:
             for rows in (item.indices, item.val_indices, item.test_indices):

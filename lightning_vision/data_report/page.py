@@ -205,7 +205,7 @@ def _bars(histogram: Histogram) -> list[Bar]:
     bars = []
     for number, count in enumerate(counts.tolist()):
         height = PLOT_HEIGHT * count / most
-        height = max(height, 1.5) if count else 0.0  # a single image among thousands is to be seen
+        height = max(height, 1.5) if count else 0.0  # a single image among thousands must be visible
         low, high = histogram.edges[number], histogram.edges[number + 1]
         title = f"{figure(low)} to {figure(high)} {histogram.unit}: {count:,}"
         bars.append(

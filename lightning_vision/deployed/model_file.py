@@ -175,7 +175,7 @@ class DeployedModel:
 def _check_digest(path: Path) -> str:
     """The digest that a file contains, if its bytes match it.
 
-    It is the SHA-256 of the file in which its own 64 digits are zeros. The rule is the same whatever the schema.
+    It is the SHA-256 of the file in which its own 64 digits are zeros. The rule is the same for all schemas.
 
     Raises:
         CheckpointError: They do not match, or there is none.

@@ -1,1 +1,1 @@
-"""The feature cache: what a frozen backbone computes of an image is computed once, and served wherever it is asked for."""
+"""The feature cache: the features of a frozen backbone are computed once for each image, and reused everywhere."""

@@ -1,8 +1,8 @@
-"""Features computed once: what a frozen backbone makes of an image is the same in every epoch, evaluation and run.
+"""Features that are computed once: those of a frozen backbone are the same in every epoch, evaluation and run.
 
-Where the learner freezes the backbone, batches hold ``features`` (B, D) in place of images: ``network(batch)``
-takes both, so a strategy does not need to know. They come from a ``FeatureStore``; what it lacks is computed by all
-processes together in a pass of its own.
+If the learner freezes the backbone, batches hold ``features`` (B, D) instead of images: ``network(batch)`` takes both,
+so a strategy does not need to know. They come from a ``FeatureStore``; all processes compute missing features together,
+in a separate pass.
 """
 
 from __future__ import annotations
@@ -38,43 +38,43 @@ if TYPE_CHECKING:
     from lightning_vision.data.datamodule import StreamDataModule
 
 VERSION = 2
-"""Of how features are computed: those of another version are computed again."""
+"""Version of the computation: features of another version are computed again."""
 PACKAGES = ("lightning_vision", "torch", "torchvision", "timm")
 
 
 @dataclass
 class FeatureCounts:
-    """How many features a run computed and reused, in images; an image with several views counts once a view."""
+    """Numbers of features that a run computed and reused, in images; each view of an image counts."""
 
     computed: int = 0
     reused: int = 0
-    """There already when the run first needed them: another run had computed them."""
+    """Features that another run had computed."""
     seconds: float = 0.0
     """Of computing."""
     saved_seconds: float = 0.0
-    """What computing took where features were reused."""
+    """Time that computing the reused features took."""
     cosine: float | None = None
-    """In mixed precision: the smallest cosine between a few features and those in full precision."""
+    """In mixed precision: the smallest cosine similarity between a few features and those in full precision."""
 
 
 @dataclass
 class _View:
-    """One table of features, and where in it each row of the sample table lies."""
+    """One table of features, and the position in it of each row of the sample table."""
 
     table: FeatureTable
     place: Rows
     """(N,)"""
     asked: npt.NDArray[np.bool_] = field(init=False)
-    """(N,) the rows that were asked for."""
+    """(N,) bool, the rows that were requested."""
 
     def __post_init__(self) -> None:
         self.asked = np.zeros(len(self.place), dtype=np.bool_)
 
 
 def image_key(datamodule: StreamDataModule, view: int) -> dict[str, Any]:
-    """All that is done to the images of a datamodule before a frozen backbone is given them, as plain values.
+    """Everything that determines the input of a frozen backbone, as plain values.
 
-    Together with a row's digest it says what the backbone sees: equal keys and digests, equal pixels.
+    Together with a row's digest it identifies the input: equal keys and digests mean equal pixels.
 
     Args:
         datamodule: The images.
@@ -85,14 +85,14 @@ def image_key(datamodule: StreamDataModule, view: int) -> dict[str, Any]:
 
 
 def view_seed(datamodule: StreamDataModule, row: int, view: int) -> int:
-    """What a row's augmentation in a view is drawn with: by its content, so that it is the same in any table and run."""
+    """The seed of a row's augmentation in a view, derived from its content: it is the same in any table and run."""
     if view < 0:
         return -1
     return derive_seed(datamodule.seed, "view", view, datamodule.inspection.digest[row].tobytes().hex())
 
 
 def weights_hash(module: nn.Module) -> str:
-    """A hash of all that a module's state dict holds."""
+    """A hash of a module's state dict."""
     digest = hashlib.sha256()
     for name, value in module.state_dict().items():
         value = value.detach().cpu().contiguous()
@@ -105,16 +105,16 @@ class FeatureCache:
     """The features of a run's images, by row of its sample table.
 
     Args:
-        network: Has the backbone; its weights may change between two calls of ``ensure``, and are looked at anew.
+        network: Has the backbone; its weights may change between two calls of ``ensure``, which checks them.
         datamodule: The images.
-        folder: Where the store lies.
+        folder: The folder of the store.
         rank: Number of this process.
-        world_size: Number of processes; all must call ``ensure`` alike.
-        device: Where this process computes.
+        world_size: Number of processes; all must make the same calls of ``ensure``.
+        device: The device of this process.
         precision: ``trainer.precision``.
-        context: Of mixed precision.
-        channels_last: The memory format to begin with.
-        counts: Is added to.
+        context: The context of mixed precision.
+        channels_last: The initial memory format.
+        counts: Is incremented.
     """
 
     def __init__(
@@ -137,21 +137,21 @@ class FeatureCache:
         self.passing = FeaturePass(network, device, context, folder / "feature_pass.json", channels_last)
         self.counts = counts
         self._views: dict[int, _View] = {}
-        self._weights = self._hashed = ""  # of the tables, and of the tensors when they were last looked at
+        self._weights = self._hashed = ""  # of the tables, and of the tensors at the last check
         self._seen: list[tuple[int, int]] = []
         self._state: list[Tensor] = []
-        """The backbone's tensors, listed anew for each stage: listing takes longer than looking whether they changed."""
+        """The backbone's tensors, listed once for each stage: listing takes longer than checking whether they changed."""
         self._prepared = False
 
     def ensure(self, rows: Rows, training: bool = False) -> str:
         """Compute the features that are missing for these rows.
 
         Args:
-            rows: Of the sample table.
-            training: The views of training, where there are several; otherwise that of evaluation.
+            rows: Rows of the sample table.
+            training: The views of training, if there are several; otherwise that of evaluation.
 
         Returns:
-            Why they cannot be cached; empty if they are.
+            The reason why they cannot be cached; empty if they are.
         """
         self._state = [*self.network.backbone.parameters(), *self.network.backbone.buffers()]
         if (weights := self._weights_now()) != self._weights:
@@ -164,16 +164,15 @@ class FeatureCache:
         return ""
 
     def take(self, rows: Rows, seeds: Rows) -> Tensor:
-        """Features (N, D) of rows (N,); the seed (N,) of each draw chooses among its views, a negative one is evaluation.
+        """Features (N, D) of rows (N,); the seed (N,) of each draw selects a view, a negative one the evaluation transform.
 
         Raises:
-            TrainingError: The backbone is no longer the one that they were computed with; or ``ensure`` was not asked for
-                these rows.
+            TrainingError: The backbone has changed since they were computed, or ``ensure`` was not called for these rows.
         """
         if self._weights_now() != self._weights:
             raise TrainingError(
-                "The backbone changed while features that were computed before were learned from, or predicted with. A strategy "
-                "that declares freezes_backbone must leave its weights and running statistics as they are."
+                "The backbone changed while cached features were in use for training or prediction. A strategy "
+                "that declares freezes_backbone must not change its weights and running statistics."
             )
         count = self.datamodule.views or 0
         views = np.where(seeds < 0, -1, seeds % count) if count else np.full(len(rows), -1)
@@ -189,13 +188,13 @@ class FeatureCache:
         return torch.from_numpy(features)
 
     def _never_computed(self, rows: Rows, view: int) -> TrainingError:
-        """Of rows that a loader was asked for and this stage was not."""
+        """The error for rows that a loader requested and ``ensure`` did not prepare."""
         which = "" if view < 0 else f" in augmented view {view}"
         return TrainingError(
-            f"The features of {plural(len(rows), 'image')}{which} were asked for and never computed "
-            f"({listed(self.datamodule.samples['path'].iloc[rows], 5)}): they belong neither to what this stage trains on or "
-            "evaluates nor to the memory of its strategy. A recipe that serves other rows must declare needs_images, and so "
-            "must a strategy; or set data.feature_cache_gb=0."
+            f"The features of {plural(len(rows), 'image')}{which} were requested and never computed "
+            f"({listed(self.datamodule.samples['path'].iloc[rows], 5)}): they belong neither to the data of this stage "
+            "nor to the memory of its strategy. A recipe or strategy that serves other rows must declare needs_images; "
+            "or set data.feature_cache_gb=0."
         )
 
     def close(self) -> None:
@@ -205,7 +204,7 @@ class FeatureCache:
         self._views = {}
 
     def _weights_now(self) -> str:
-        """The hash of the backbone as it is. Tensors count their changes, so that it is taken only after one."""
+        """The hash of the backbone. Tensors count their changes, so it is computed only after a change."""
         seen = [(tensor.data_ptr(), tensor._version) for tensor in self._state]
         if seen != self._seen:
             self._seen, self._hashed = seen, weights_hash(self.network.backbone)
@@ -224,16 +223,16 @@ class FeatureCache:
         self.counts.reused += len(found)
         self.counts.saved_seconds += len(found) * view.table.pace
         view.asked[rows] = True
-        wait_for_processes()  # or a fast process would have written what a slow one finds there already
+        wait_for_processes()  # or a slow process would find features that a fast one has just written
         for mine in (missing[self.rank :: self.world_size], missing):
-            # The second time for machines that do not see each other's files: each computes what it still lacks.
+            # The second pass is for machines with separate disks: each computes what is still missing on its own.
             lacking = mine[view.table.missing(view.place[mine])]
             if reason := self._agreed(self._compute(lacking, view, number)):
                 return reason
         return ""
 
     def _view(self, number: int) -> _View | None:
-        """The table of a view, a negative one being that of evaluation; None if there is no room for it."""
+        """The table of a view (negative: evaluation); None if there is no room for it."""
         if number not in self._views:
             datamodule, network = self.datamodule, self.network
             description = {
@@ -281,7 +280,7 @@ class FeatureCache:
                 try:
                     view.table.write(view.place[batch["index"].numpy()], features.numpy())
                 except OSError as error:
-                    return f"they cannot be kept in {self.store.folder}: {error.strerror or error}"
+                    return f"they cannot be stored in {self.store.folder}: {error.strerror or error}"
                 advance()
         self.passing.check_pace()
         seconds = time.perf_counter() - begun
@@ -291,9 +290,9 @@ class FeatureCache:
         return ""
 
     def _prepare(self, images: Tensor) -> None:
-        """Before the first images of this run: choose the way, and see what mixed precision does to features.
+        """Before the first images of this run, choose how to compute, and measure the effect of mixed precision.
 
-        The way is for all images of the table: a stream asks for them part by part.
+        The choice is made for all images of the table: a stream requests them part by part.
         """
         if self._prepared:
             return
@@ -303,7 +302,7 @@ class FeatureCache:
         self._prepared = True
 
     def _check(self, features: Tensor, index: Tensor) -> None:
-        """Refuse what nothing can be learned from.
+        """Refuse features from which nothing can be learned.
 
         Raises:
             TrainingError: Features are not finite.
@@ -313,11 +312,11 @@ class FeatureCache:
             paths = self.datamodule.samples["path"].iloc[wrong.numpy()]
             raise TrainingError(
                 f"The backbone gives features that are not finite for {plural(len(wrong), 'image')} ({listed(paths, 5)}), so "
-                "nothing can be learned from them. What was learned before is kept. Look at the base's training, or use "
+                "nothing can be learned from them. Earlier checkpoints are kept. Check the training of the base, or use "
                 "trainer.precision=32-true."
             )
 
     def _agreed(self, failure: str) -> str:
-        """Why some process cannot go on, the same on all."""
+        """The reason why a process cannot continue, the same on all processes."""
         failed = sum_over_processes(torch.tensor(float(bool(failure)), device=self.device))
-        return "another process cannot keep them" if failed and not failure else failure
+        return "another process cannot store them" if failed and not failure else failure

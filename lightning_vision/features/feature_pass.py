@@ -1,4 +1,4 @@
-"""Images through a frozen backbone, in the memory format and the micro-batches that are fastest on this machine."""
+"""Runs images through a frozen backbone, with the memory format and micro-batches that are fastest on this machine."""
 
 from __future__ import annotations
 
@@ -21,44 +21,44 @@ from lightning_vision.storage.atomic_write import write_text_atomically
 from lightning_vision.storage.cache_folder import keep, locked
 
 WORTH_TUNING_SECONDS = 10.0
-"""A pass that would take less is not measured beforehand."""
+"""A pass that takes less time is not measured beforehand."""
 ROUNDS = 3
-"""In which the ways are measured in turn."""
+"""Number of rounds in which all ways are measured."""
 FAR_OFF = 1.6
-"""A way that takes so many times as long as another is not measured again, nor is a pass believed that does."""
+"""A way that is slower than another by this factor is not measured again; a pass that differs by it drops the choice."""
 CLOSE = 1.1
-"""Ways that differ by no more are as good as each other."""
+"""Ways whose times differ by no more than this factor count as equal."""
 ENOUGH_IMAGES = 256
-"""Fewer tell nothing about the pace of a pass."""
+"""Fewer images do not determine the speed of a pass."""
 MICRO_BATCHES = {"cpu": (4, 8, 16, 32), "cuda": (32, 64, 128, 256)}
 UNMEASURED = {"cpu": 8, "cuda": 128}
-"""Images of a micro-batch where nothing was measured: on a CPU larger ones leave its cache, and are often slower."""
+"""Default images of a micro-batch on a CPU: larger ones exceed its cache and are often slower."""
 AT_ONCE = 32
-"""Images of a micro-batch on other devices."""
+"""Default images of a micro-batch on other devices."""
 
 
 def handed_over(device: torch.device) -> int:
-    """Images that a loader hands over at once: whole micro-batches, for a part of one is filled up."""
+    """Images that a loader passes at once: a multiple of the micro-batches, because incomplete ones are padded."""
     return max(MICRO_BATCHES.get(device.type, (AT_ONCE,)))
 
 
 @dataclass(frozen=True)
 class Way:
-    """How images go through the backbone; the features do not depend on it but for rounding."""
+    """A way to run images through the backbone; the features depend on it only by rounding."""
 
     micro_batch: int
     channels_last: bool
 
 
 class FeaturePass:
-    """Images through a backbone in evaluation mode, in the memory format and micro-batch that are fastest here.
+    """Runs images through a backbone in evaluation mode, with the fastest memory format and micro-batch.
 
     Args:
         network: Has the backbone.
-        device: Where it computes.
-        context: Of mixed precision.
-        kept: File in which the measurements of this machine are kept.
-        channels_last: The format to begin with.
+        device: The device of the computation.
+        context: The context of mixed precision.
+        kept: File that stores the measurements of this machine.
+        channels_last: The initial memory format.
     """
 
     def __init__(
@@ -72,18 +72,18 @@ class FeaturePass:
         self.network, self.device, self.context, self.kept = network, device, context, kept
         self.way = Way(UNMEASURED.get(device.type, AT_ONCE), channels_last)
         self._key = ""
-        self._promised = 0.0  # seconds an image; 0: nothing was measured
+        self._promised = 0.0  # seconds per image; 0: nothing was measured
         self._computed, self._computing_seconds = 0, 0.0
 
     def tune(self, images: Tensor, count: int, precision: str) -> None:
-        """Choose the way by measurement, once a machine and backbone, if the pass is long enough to be worth it.
+        """Choose the fastest way by measurement, once per machine and backbone, if the pass is long enough.
 
-        All ways are measured in turn, ROUNDS times, and each counts by its fastest round: other work on the machine slows
-        neighbouring measurements alike, and seldom all of one way's. A choice on which the rounds disagree is not kept.
+        All ways are measured in turn, ROUNDS times, and the fastest round of each counts: other work on the machine slows
+        neighbouring measurements, and seldom all of one way. A choice on which the rounds disagree is not stored.
 
         Args:
             images: uint8 (N, 3, H, W), AT_ONCE or more.
-            count: Images that the pass will have.
+            count: Number of images in the pass.
             precision: ``trainer.precision``.
         """
         self._key = " ".join(
@@ -111,11 +111,11 @@ class FeaturePass:
             self._write({**asdict(self.way), "seconds": self._promised})
 
     def _measure(self, images: Tensor) -> dict[Way, dict[int, float]]:
-        """Seconds an image of each way, by the round that it was measured in."""
+        """Seconds per image of each way, by round."""
         times: dict[Way, dict[int, float]] = {}
 
         def hopeless(way: Way) -> bool:
-            """Twice far from the best, so that it was not another program that slowed it."""
+            """Whether it was far from the best twice, so that another program was not the cause."""
             found = times.get(way, {}).values()
             return len(found) > 1 and min(found) > FAR_OFF * min(min(each.values()) for each in times.values())
 
@@ -126,17 +126,17 @@ class FeaturePass:
                     for size in MICRO_BATCHES.get(self.device.type, (AT_ONCE,)):
                         way = Way(size, channels_last)
                         if way not in times:
-                            self._seconds(images, way)  # the first is slower: kernels are chosen, memory is taken
+                            self._seconds(images, way)  # the first is slower: it chooses kernels and allocates memory
                         if not hopeless(way):
                             times.setdefault(way, {})[number] = self._seconds(images, way)
                         found = min(times[way].values())
                         if found > FAR_OFF * fastest:
-                            break  # still larger ones leave the cache too
+                            break  # larger ones exceed the cache too
                         fastest = min(fastest, found)
         return times
 
     def _write(self, measured: dict[str, Any] | None) -> None:
-        """Keep what was measured; None: forget it."""
+        """Store the measurement; None: delete it."""
 
         def write() -> None:
             with locked(self.kept.parent, self.kept.name):
@@ -148,7 +148,7 @@ class FeaturePass:
         keep("Measurements of this machine", self.kept, write)
 
     def check_pace(self) -> None:
-        """Forget the measurement if the images computed so far took much more or less time than it promised."""
+        """Delete the measurement if the images so far took much more or less time than it predicts."""
         if self._promised and self._computed >= ENOUGH_IMAGES:
             ratio = self._computing_seconds / self._computed / self._promised
             if not 1 / FAR_OFF <= ratio <= FAR_OFF:
@@ -162,7 +162,7 @@ class FeaturePass:
         begun = time.perf_counter()
         for start in range(0, len(images), size):
             part = images[start : start + size]
-            # Always as many images: the last bits of a feature change with the size of its batch.
+            # Always the same number of images: the last bits of a feature depend on the size of its batch.
             filled = torch.cat([part, part[-1:].expand(size - len(part), -1, -1, -1)]) if len(part) < size else part
             parts.append(self._forward(filled, self.way)[: len(part)])
         features = torch.cat(parts).float().cpu()
@@ -172,7 +172,7 @@ class FeaturePass:
         return features
 
     def cosine_to_full_precision(self, images: Tensor) -> float | None:
-        """The smallest cosine between the features of images (N, 3, H, W) and those without mixed precision."""
+        """The smallest cosine similarity between features of images (N, 3, H, W) with and without mixed precision."""
         if not torch.is_autocast_enabled(self.device.type):
             with self.context():
                 if not torch.is_autocast_enabled(self.device.type):
@@ -193,7 +193,7 @@ class FeaturePass:
         return image.contiguous(memory_format=_memory_format(way))
 
     def _seconds(self, images: Tensor, way: Way) -> float:
-        """Seconds an image of one micro-batch; the weights are in the way's format already."""
+        """Seconds per image of one micro-batch; the weights already have the way's format."""
         copies = -(-way.micro_batch // len(images))
         part = images.repeat(copies, 1, 1, 1)[: way.micro_batch]
         self._wait()
@@ -204,7 +204,7 @@ class FeaturePass:
 
     @contextmanager
     def in_format(self, way: Way | None = None) -> Iterator[None]:
-        """The backbone in evaluation mode and its weights in the memory format of a way, and both as before afterwards."""
+        """Set the backbone to evaluation mode and to the memory format of a way, and restore both afterwards."""
         backbone = self.network.backbone
         training = [module for module in backbone.modules() if module.training]
         weights = [(parameter, parameter.data) for parameter in backbone.parameters() if parameter.dim() == 4]
@@ -229,7 +229,7 @@ def _memory_format(way: Way) -> torch.memory_format:
 
 
 def _agree(times: dict[Way, dict[int, float]], chosen: Way) -> bool:
-    """Whether the chosen way was the fastest, or as good as it, in most rounds."""
+    """Whether the chosen way was the fastest, or equal to it, in most rounds."""
     close = [
         seconds <= CLOSE * min(found[number] for found in times.values() if number in found)
         for number, seconds in times[chosen].items()
@@ -240,6 +240,6 @@ def _agree(times: dict[Way, dict[int, float]], chosen: Way) -> bool:
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # it is measured anew
+    except (OSError, ValueError):  # it is measured again
         return {}
     return content if isinstance(content, dict) else {}

@@ -1,4 +1,4 @@
-"""Whether the images of a run pass through the backbone in every epoch, or once, with their features cached."""
+"""Decides whether images pass through the backbone in every epoch, or once, with cached features."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from lightning_vision.results import schema
 
 
 def why_images(learner: Strategy, datamodule: StreamDataModule, precision: str, *, training: bool) -> str:
-    """Why a learner must be given images and not features; empty if it need not.
+    """The reason why a learner needs images and not features; empty if it does not need them.
 
     Args:
-        learner: The strategy that learns, or predicts.
+        learner: The strategy that learns or predicts.
         datamodule: Its data.
         precision: ``trainer.precision``.
-        training: For training; otherwise for evaluation.
+        training: True for training, False for evaluation.
     """
     if not learner.freezes_backbone:
         return "the strategy trains the backbone"
@@ -45,12 +45,12 @@ def why_images(learner: Strategy, datamodule: StreamDataModule, precision: str, 
     if datamodule.batch_transform:
         return "data.batch_transforms change the images of each batch"
     if datamodule.views is None and not same_transform(datamodule.train_transform, datamodule.eval_transform):
-        return "each epoch augments them anew (data.views=0 trains on the features of evaluation, data.views=4 on those of 4 augmented views drawn once)"
+        return "each epoch augments them differently (data.views=0 trains on the features of evaluation, data.views=4 on those of 4 augmented views drawn once)"
     return ""
 
 
 class FeatureServing:
-    """Lets the loaders of a run serve features in place of images wherever the backbone does not change.
+    """Lets the loaders of a run serve features instead of images while the backbone does not change.
 
     Args:
         model: The classifier.
@@ -62,22 +62,22 @@ class FeatureServing:
         self.model, self.datamodule, self.say = model, datamodule, say
         self.cache: FeatureCache | None = None
         self.record: schema.Features | None = None
-        """For results.json, over all processes, as of the last finished experience."""
+        """For results.json, over all processes, up to the last finished experience."""
         self._before: schema.Features | None = None
         self._why = self._failure = ""
         self._told: set[str] = set()
         self.counts = FeatureCounts()
-        """Of this process, since it began."""
+        """The counts of this process since it started."""
         self.by_learning = 0
-        """How many of those computed were for learning; the run counts them."""
+        """Number of computed features that were for learning; the run counts them."""
         self._by_evaluation = 0
 
     def open(self, trainer: Trainer, device: torch.device, before: schema.Features | None) -> None:
         """Open the feature cache, if any strategy of this run freezes the backbone.
 
         Args:
-            trainer: Knows the processes and the precision.
-            device: Where this process computes.
+            trainer: Gives the processes and the precision.
+            device: The device of this process.
             before: The record of an earlier part of this run.
         """
         self.record = self._before = before
@@ -103,14 +103,14 @@ class FeatureServing:
         )
 
     def for_training(self, learner: Strategy, changed_by: str = "") -> bool:
-        """Choose what a stage is served, and print it.
+        """Choose between images and features for a stage, and print the choice.
 
         Args:
             learner: The strategy that learns.
             changed_by: The recipes that change its training images, if any do.
 
         Returns:
-            Whether its training is to be served features; its validation may be, even if not.
+            Whether its training uses features; validation may use features even if training does not.
         """
         self.for_evaluation(learner)
         reason = why_images(learner, self.datamodule, self.precision, training=True) or self._failure
@@ -118,27 +118,27 @@ class FeatureServing:
             reason = f"{changed_by} changes the images"
         name = type(learner).__name__
         if reason:
-            self._tell(f"{name}: images are run through the backbone in every epoch, because {reason}.")
+            self._tell(f"{name}: images pass through the backbone in every epoch, because {reason}.")
         else:
             self._tell(
-                f"{name} does not change the backbone: each image is run through it once, and its features are cached."
+                f"{name} does not change the backbone: each image passes through it once, and its features are cached."
             )
         if learner is self.model.strategy:
             self._why = reason
         return not reason
 
     def for_evaluation(self, learner: Strategy, stays: bool = True) -> None:
-        """Choose what the prediction of a strategy is served.
+        """Choose between images and features for the prediction of a strategy.
 
         Args:
             learner: The strategy.
-            stays: The backbone is by now the one that it keeps.
+            stays: The backbone does not change any more.
         """
         images = self.cache is None or not stays or why_images(learner, self.datamodule, self.precision, training=False)
         self.datamodule.read_features = None if images or self.cache is None else self.cache.take
 
     def backbone_stays(self) -> bool:
-        """Whether the backbone is by now the one that the learning strategy keeps to the end."""
+        """Whether the learning strategy does not change the backbone any more."""
         model, first = self.model, self.datamodule.stream[0]
         given = not first.is_base or model.base_checkpoint is not None or model.base_strategy.freezes_backbone
         return given or model.experience is not None
@@ -147,8 +147,8 @@ class FeatureServing:
         """Compute the features that the entered stage needs.
 
         Args:
-            learner: Who learns.
-            training: Its training is served features.
+            learner: The strategy that learns.
+            training: Its training uses features.
             validates: It has a validation part.
         """
         validation: Rows = self.datamodule.rows_to_validate() if validates else np.empty(0, dtype=np.int64)
@@ -161,31 +161,31 @@ class FeatureServing:
         if learner.kind == "gradient" and self.datamodule.views:
             self.compute(validation)
             self.compute(rows, views=True)
-        else:  # of one view: in one go, for loaders that start take a third of a second each
+        else:  # of one view: in one pass, because starting a loader takes a third of a second
             self.compute(np.concatenate([validation, rows]))
 
     def compute(self, rows: Rows, views: bool = False) -> None:
         """Compute the features that are missing for these rows; serve images if they cannot be cached.
 
         Args:
-            rows: Of the sample table.
-            views: Those of the augmented views, where there are some; otherwise those of evaluation.
+            rows: Rows of the sample table.
+            views: Features of the augmented views, if there are some; otherwise of evaluation.
         """
         if self.cache is None or self.datamodule.read_features is None or len(rows) == 0:
             return
         reason = self.cache.ensure(rows, views)
         if reason:
-            self._tell(f"From now on images are run through the backbone in every epoch: {reason}.")
+            self._tell(f"From now on images pass through the backbone in every epoch: {reason}.")
             self._why = self._failure = reason
             self.cache.close()
             self.cache = self.datamodule.read_features = None
 
     def evaluated(self) -> int | None:
-        """Take in what an experience came to, on all processes together; ``record`` has it then.
+        """Add the counts of an experience over all processes to ``record``.
 
         Returns:
-            Images that passed the backbone for its evaluation, those for the level of chance before the first experience
-            among them; None if every evaluated image did.
+            Images that passed the backbone for its evaluation, including those for the chance level before the first
+            experience; None if every evaluated image did.
         """
         new = self.counts.computed - self.by_learning - self._by_evaluation
         self._by_evaluation += new
@@ -214,7 +214,7 @@ class FeatureServing:
             self.cache.close()
 
     def _tell(self, text: str) -> None:
-        """Print a text once."""
+        """Print a text unless it was printed before."""
         if text not in self._told:
             self._told.add(text)
             self.say(text)

@@ -1,13 +1,14 @@
-"""Features of images on the disk: what one run has computed with a backbone, no other run computes again.
+"""Features of images on the disk: all runs with the same backbone share them.
 
-A store is a folder with a table a backbone, transform and precision. A table is three files that only grow:
+A store is a folder with a table for each backbone, transform and precision. A table consists of three files that only
+grow:
 
-- ``table.json`` says what the features are of; its hash is the table's name;
-- ``keys.bin`` holds 16 bytes an image, the hash of its content; an image's row is its place in this file;
-- ``rows.bin`` holds for each image its feature vector and a checksum of it.
+- ``table.json`` describes the features; its hash is the table's name;
+- ``keys.bin`` holds 16 bytes for each image, the hash of its content; an image's row is its position in this file;
+- ``rows.bin`` holds the feature vector of each image and a checksum of it.
 
-A row counts as there if its checksum fits. So a process that is killed, a file that is cut short and two processes that
-write the same row at once leave nothing behind that could be taken for a feature, and nothing needs to be repaired.
+A row is valid if its checksum fits. So nothing that a killed process, a truncated file or two processes that write the
+same row leave is ever read as a feature, and nothing needs to be repaired.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ class FeatureTable:
     """The feature vectors of one backbone with one transform, by image. It stays valid while the object lives.
 
     Args:
-        folder: Where its files lie; it is there.
+        folder: The existing folder of its files.
         dimension: D, the length of a vector.
     """
 
@@ -48,21 +49,21 @@ class FeatureTable:
         self.folder, self.dimension = folder, dimension
         self.row = np.dtype([("values", np.float32, (dimension,)), ("checksum", np.uint32)])
         self._row_of: dict[bytes, int] = {}
-        self._there = np.zeros(0, dtype=np.bool_)  # the rows whose checksum was found to fit
+        self._there = np.zeros(0, dtype=np.bool_)  # the rows whose checksum fits
         self._rows = np.zeros(0, dtype=self.row)
-        # Whoever clears up leaves a table alone that others hold open: a lock that many share, which filelock has not.
+        # A table that others hold open is not deleted: this needs a shared lock, which filelock does not have.
         self._in_use = (folder / "in_use.lock").open("ab")
         fcntl.flock(self._in_use, fcntl.LOCK_SH)
 
     def places(self, keys: npt.NDArray[np.uint8]) -> Rows:
-        """The rows (N,) of images with these keys (N, 16); new images are given one."""
+        """The rows (N,) of images with these keys (N, 16); new images get a row."""
         wanted = [bytes(key) for key in keys]
         if any(key not in self._row_of for key in wanted):
             self._add(wanted)
         return np.array([self._row_of[key] for key in wanted], dtype=np.int64)
 
     def missing(self, rows: Rows) -> npt.NDArray[np.bool_]:
-        """Which of these rows (N,) hold no feature vector yet."""
+        """Whether each of these rows (N,) has no feature vector yet."""
         unsure = np.unique(rows[~self._there[rows]])
         for row in unsure[self._rows["checksum"][unsure] != 0]:
             values, checksum = self._rows[row]
@@ -71,16 +72,16 @@ class FeatureTable:
         return absent
 
     def write(self, rows: Rows, values: npt.NDArray[np.float32]) -> None:
-        """Keep the vectors (N, D) of these rows (N,).
+        """Write the vectors (N, D) of these rows (N,).
 
         Raises:
-            OSError: The disk is full, or cannot be written to.
+            OSError: The disk is full, or cannot be written.
         """
         records = np.empty(len(rows), dtype=self.row)
         records["values"] = values
         records["checksum"] = [_checksum(vector) for vector in records["values"]]
         with (self.folder / "rows.bin").open("r+b", buffering=0) as file:
-            # Not through the mapping: a disk that is full would end the process there.
+            # Not through the memory map: a full disk would kill the process there.
             for row, record in zip(rows, records, strict=True):
                 if os.pwrite(file.fileno(), record.tobytes(), int(row) * self.row.itemsize) < self.row.itemsize:
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -90,7 +91,7 @@ class FeatureTable:
         """The vectors (N, D) of rows (N,).
 
         Raises:
-            LookupError: Some of them hold none: a file's hole reads as zeros, which are no features.
+            LookupError: Some rows have none: a hole in a file reads as zeros, which are not features.
         """
         if not self._there[rows].all() and (absent := self.missing(rows)).any():
             raise LookupError(f"{self.folder}: the rows {listed(np.unique(rows[absent]), 5)} hold no features.")
@@ -99,7 +100,7 @@ class FeatureTable:
 
     @property
     def pace(self) -> float:
-        """Seconds that an image took when features were last computed; 0 if that is not known."""
+        """Seconds per image when features were last computed; 0 if unknown."""
         try:
             return float((self.folder / "pace.txt").read_text(encoding="ascii"))
         except (OSError, ValueError):
@@ -114,7 +115,7 @@ class FeatureTable:
             write_text_atomically(self.folder / "pace.txt", repr(seconds))
 
     def close(self) -> None:
-        """Let others clear it up."""
+        """Allow others to delete the table."""
         self._in_use.close()
 
     def _add(self, wanted: list[bytes]) -> None:
@@ -125,12 +126,12 @@ class FeatureTable:
             self._row_of = {data[KEY_BYTES * row : KEY_BYTES * (row + 1)]: row for row in range(known)}
             new = [key for key in dict.fromkeys(wanted) if key not in self._row_of]
             with path.open("ab") as file:
-                file.truncate(known * KEY_BYTES)  # a key that was not written to its end is no key
+                file.truncate(known * KEY_BYTES)  # an incomplete key is not a key
                 file.write(b"".join(new))
             self._row_of |= {key: known + place for place, key in enumerate(new)}
             with (self.folder / "rows.bin").open("ab") as rows:
                 count = max(len(self._row_of), rows.seek(0, os.SEEK_END) // self.row.itemsize)
-                rows.truncate(count * self.row.itemsize)  # a hole costs no space; what was cut short is absent
+                rows.truncate(count * self.row.itemsize)  # a hole takes no space; truncated rows are absent
         there = np.zeros(count, dtype=np.bool_)
         there[: len(self._there)] = self._there
         self._there = there
@@ -141,23 +142,23 @@ class FeatureStore:
     """The tables in one folder, within a limit.
 
     Args:
-        folder: Where the tables lie; it is there.
-        most_bytes: What all tables together may take on the disk; those not used for longest make room.
+        folder: The existing folder of the tables.
+        most_bytes: Maximum size of all tables on the disk; the least recently used are deleted.
     """
 
     def __init__(self, folder: Path, most_bytes: int) -> None:
         self.folder, self.most_bytes = folder, most_bytes
 
     def open(self, description: Mapping[str, Any], dimension: int, count: int) -> FeatureTable | None:
-        """The table of what is described; it is made if there is none.
+        """The table with a description; it is created if it does not exist.
 
         Args:
-            description: All that a feature depends on beside the image, as plain values.
+            description: Everything on which a feature depends beside the image, as plain values.
             dimension: D.
-            count: Images for which there must be room.
+            count: Number of images for which there must be room.
 
         Returns:
-            None if so many features are more than the limit.
+            None if this many features exceed the limit.
         """
         text = json.dumps({**description, "dimension": dimension, "dtype": "float32"}, sort_keys=True, indent=1)
         folder = self.folder / f"{PREFIX}{hashlib.sha256(text.encode()).hexdigest()[:32]}"
@@ -165,14 +166,14 @@ class FeatureStore:
             if not self._make_room(count * 4 * (dimension + 1), folder):
                 return None
             told = folder / "table.json"
-            if folder.is_dir() and not _says(told, text):  # another's features, whatever they are
+            if folder.is_dir() and not _says(told, text):  # features of another origin
                 shutil.rmtree(folder)
             folder.mkdir(exist_ok=True)
             write_text_atomically(told, text)
             return FeatureTable(folder, dimension)
 
     def _make_room(self, needed: int, wanted: Path) -> bool:
-        """Drop the tables that were opened longest ago until the wanted one fits."""
+        """Delete the least recently opened tables until the wanted one fits."""
         tables = sorted(self.folder.glob(f"{PREFIX}*/table.json"), key=lambda path: path.stat().st_mtime_ns)
         others = [path.parent for path in tables if path.parent != wanted]
         if needed > self.most_bytes:
@@ -197,7 +198,7 @@ def _says(path: Path, text: str) -> bool:
 
 @contextmanager
 def _unused(folder: Path) -> Iterator[bool]:
-    """Whether nobody holds a table open; nobody can open it meanwhile."""
+    """Whether no process holds a table open; none can open it during the check."""
     file: BinaryIO
     with (folder / "in_use.lock").open("ab") as file:
         try:
@@ -213,5 +214,5 @@ def _bytes_on_disk(folder: Path) -> int:
 
 
 def _checksum(vector: npt.NDArray[np.float32]) -> int:
-    """Never 0, which is what a row holds that was not written."""
+    """Never 0, which is the checksum of an unwritten row."""
     return zlib.crc32(np.ascontiguousarray(vector).tobytes()) or 1

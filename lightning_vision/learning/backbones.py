@@ -1,6 +1,6 @@
-"""Where backbones come from: timm by name, and the few that timm lacks.
+"""Builds backbones: those of timm by name, and the few that timm does not have.
 
-timm is imported when a backbone is built, not before: it takes seconds that ``--help`` must not pay for.
+timm is imported when a backbone is built, not before: importing it takes seconds, which ``--help`` should not cost.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def build_backbone(
     drop_rate: float = 0.0,
     drop_path_rate: float = 0.0,
 ) -> tuple[nn.Module, BackboneFacts]:
-    """Build a backbone without its classifier.
+    """Build a backbone without its classification layer.
 
     Args:
         name: A timm model name, or a name in ``RESNEXT``.
@@ -65,7 +65,7 @@ def build_backbone(
         The module, whose ``forward`` maps (N, 3, H, W) to features (N, D), and its facts.
 
     Raises:
-        ConfigError: The name is unknown, the weights cannot be had, or the options do not fit the backbone.
+        ConfigError: The name is unknown, the weights are not available, or the options do not fit the backbone.
     """
     import timm
     from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
@@ -81,7 +81,7 @@ def build_backbone(
         known = [*timm.list_models(), *RESNEXT]
         raise ConfigError(
             f"Unknown backbone {name!r}: expected a timm model name or one of {', '.join(RESNEXT)}. "
-            f"Near names: {', '.join(near(name, known, 5)) or 'none'}. `python -c 'import timm; print(timm.list_models())'` prints all {len(known)}."
+            f"Similar names: {', '.join(near(name, known, 5)) or 'none'}. `python -c 'import timm; print(timm.list_models())'` prints all {len(known)}."
         )
     options: dict[str, Any] = {"num_classes": 0, "drop_rate": drop_rate}
     if drop_path_rate:
@@ -106,7 +106,7 @@ def build_backbone(
 
 
 def _measure_features(model: nn.Module, name: str, image_size: int) -> int:
-    """D, measured: timm's ``num_features`` is the width before a last hidden layer that some backbones have.
+    """Measure D: timm's ``num_features`` is the width before the last hidden layer that some backbones have.
 
     Raises:
         ConfigError: The backbone cannot take images of this size, or gives no feature vector.
@@ -123,7 +123,7 @@ def _measure_features(model: nn.Module, name: str, image_size: int) -> int:
         model.train(training)
     if features.dim() != 2:
         raise ConfigError(
-            f"{name} gives features of shape {tuple(features.shape)}, one vector an image was expected. Choose another backbone."
+            f"{name} gives features of shape {tuple(features.shape)}; expected one vector per image. Choose another backbone."
         )
     return int(features.shape[1])
 
@@ -156,7 +156,7 @@ def _build_resnext(name: str, pretrained: bool, weights: str | Path | None, drop
 
 
 class _quick_to_give_up:  # noqa: N801 - reads as a word in a with statement
-    """Look whether the hub can be reached before timm asks it: its own retries take most of a minute."""
+    """Check that the hub can be reached before timm asks it: its own retries take most of a minute."""
 
     def __init__(self, needed: bool) -> None:
         self.needed = needed
@@ -172,7 +172,7 @@ class _quick_to_give_up:  # noqa: N801 - reads as a word in a with statement
         try:
             socket.create_connection(("huggingface.co", 443), timeout=5).close()
         except OSError:
-            # The cache is still asked: weights that were fetched before load without a network.
+            # The cache is still used: weights that were downloaded before load without a network.
             constants.HF_HUB_OFFLINE = True
 
     def __exit__(self, *_: object) -> None:

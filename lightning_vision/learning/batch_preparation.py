@@ -10,7 +10,7 @@ from lightning_vision.learning.network import Network
 
 
 def normalised(batch: Batch, network: Network, channels_last: bool) -> Batch:
-    """The batch with its images, those of the memory too, as the backbone expects them."""
+    """The batch with its images, including those of the memory, as the backbone expects them."""
     if "features" not in batch:
         image = network.normalise(batch["image"])
         batch["image"] = image.contiguous(memory_format=torch.channels_last) if channels_last else image

@@ -1,4 +1,4 @@
-"""What a checkpoint says of itself: where its weights fit, and where in the stream they are from."""
+"""The identity that a checkpoint holds: what its weights fit, and from which experience they are."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from lightning_vision.learning.network import Network
 from lightning_vision.learning.strategy import Strategy
 
 CHECKPOINT_SCHEMA = 1
-"""Of the checkpoints that are written; raised when an older version could no longer read them."""
+"""Schema of the checkpoints that are written. It increases when an older version could no longer read them."""
 SUMS = ("train_loss.", "train_accuracy.")
-"""Beginnings of the keys of a state that are sums over an epoch of one process."""
+"""Prefixes of the state keys that hold the sums of one process over an epoch."""
 
 
 class Identified(Protocol):
-    """What a classifier's identity is made of."""
+    """The attributes that form a classifier's identity."""
 
     network: Network
     strategy: Strategy
@@ -39,7 +39,7 @@ class Identified(Protocol):
 
 
 def identity_of(model: Identified) -> dict[str, Any]:
-    """What must be equal for weights to fit, and where in the stream they are from, as plain values."""
+    """What must be equal for weights to fit, and from which experience they are, as plain values."""
     network, experience = model.network, model.experience
     return {
         "schema": CHECKPOINT_SCHEMA,
@@ -93,14 +93,14 @@ def check_loadable(checkpoint: Mapping[str, Any], here: Mapping[str, Any], state
 
 
 def shortened(value: Any) -> str:
-    """A value for a message; of a long list the beginning."""
+    """A value for a message; a long list is cut."""
     if isinstance(value, list) and len(value) > 8:
         return f"[{', '.join(map(str, value[:8]))}, ... {len(value)} in all]"
     return str(value)
 
 
 def add_up_sums(state: dict[str, Tensor]) -> None:
-    """A checkpoint holds what rank 0 has: put the sums of all processes into its state."""
+    """Put the sums of all processes into the state of rank 0, which writes the checkpoint."""
     for key in _sums(state):
         state[key] = sum_over_processes(state[key])
 

@@ -1,4 +1,4 @@
-"""Reading checkpoints safely, and telling whether one fits."""
+"""Reads checkpoints safely, and checks whether one fits a model."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     """Read a checkpoint of this program; nothing in it is executed.
 
     Raises:
-        CheckpointError: It is missing, damaged, holds code, or was written by another program or a later version of this one.
+        CheckpointError: It is missing or damaged, holds code, or was written by another program or a later version of this one.
     """
     path = Path(path)
     if not path.is_file():
@@ -48,7 +48,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         raise CheckpointError(
             f"{path} was not written by lightning_vision. Weights of a bare backbone are given as model.backbone_weights."
         )
-    schema = checkpoint["lightning_vision"].get("schema", 1)  # the first ones did not say
+    schema = checkpoint["lightning_vision"].get("schema", 1)  # the first ones had no such key
     if schema > CHECKPOINT_SCHEMA:
         raise CheckpointError(
             f"{path} was written by a later version of lightning_vision: expected a checkpoint of schema {CHECKPOINT_SCHEMA} "
@@ -58,30 +58,30 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
 
 
 def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
-    """Write a checkpoint, whole or not at all.
+    """Write a checkpoint atomically.
 
     Raises:
         TrainingError: It cannot be written.
     """
     try:
         write_atomically(path, lambda temporary: torch.save(checkpoint, temporary))
-    except RuntimeError as error:  # torch's writer reports a full disk so
+    except RuntimeError as error:  # torch reports a full disk this way
         path.with_name(f".{path.stem}.tmp{path.suffix}").unlink(missing_ok=True)
         raise TrainingError(
-            f"{path} could not be written: {error}. Is the disk full? What was kept before is unchanged; free some space and "
+            f"{path} could not be written: {error}. Is the disk full? Earlier checkpoints are unchanged; free some space and "
             "resume with --ckpt_path last."
         ) from error
 
 
 class WholeCheckpoints(TorchCheckpointIO):
-    """Lets a Trainer write its checkpoints as the run does: beside the old one first, then in its place.
+    """Lets a Trainer write its checkpoints as the run does: to a file beside the old one, which it then replaces.
 
     Lightning's own writes to the temporary folder and moves the file, which is a copy if that is on another disk: a
     kill in between would leave half a checkpoint where a whole one had been.
     """
 
     def save_checkpoint(self, checkpoint: Checkpoint, path: str | Path, storage_options: Any | None = None) -> None:
-        """See ``save_checkpoint``; another system's path (``s3://...``) is left to Lightning."""
+        """See ``save_checkpoint``; Lightning handles the paths of other file systems (``s3://...``)."""
         if "://" in str(path):
             super().save_checkpoint(checkpoint, path, storage_options)
             return
@@ -90,7 +90,7 @@ class WholeCheckpoints(TorchCheckpointIO):
 
 
 def find_checkpoint(path: str | Path) -> Path:
-    """The checkpoint that a user means: a file, or the newest finished experience of a run directory.
+    """The checkpoint at a path: the file itself, or that of the newest finished experience of a run directory.
 
     Raises:
         CheckpointError: There is none.
@@ -108,7 +108,7 @@ def find_checkpoint(path: str | Path) -> Path:
 
 
 def check_fits(checkpoint: Checkpoint, model: ContinualClassifier, path: Path, *, class_names: bool = True) -> None:
-    """Compare what a checkpoint was written for with a model.
+    """Check that a checkpoint fits a model.
 
     Raises:
         CheckpointError: They differ; the differing properties are named.
@@ -142,7 +142,7 @@ def check_same_strategies(checkpoint: Checkpoint, model: ContinualClassifier, pa
     for key in ("strategy", "base_strategy"):
         if present_path(saved[key]) != here[key]:
             differing.append(f"  model.{key}: {saved[key]} in the checkpoint, {here[key]} here")
-        elif options.get(key) and model.hparams.get(key):  # neither was built in Python
+        elif options.get(key) and model.hparams.get(key):  # none of the two was built in Python
             differing += [
                 f"  {option_name(each.key)}: {shortened(each.before)} in the checkpoint, {shortened(each.now)} here"
                 for each in _other_options(options[key], model, key)
@@ -172,7 +172,7 @@ def load_into(model: ContinualClassifier, stream: Stream, checkpoint: Checkpoint
 
     Args:
         model: The classifier, as it was built.
-        stream: Its data's. It may be shorter than the one that was learned, as new data to predict often is; the
+        stream: The stream of its data. It may be shorter than the one that was learned, as with new data to predict; the
             experiences beyond its end are then like its last, without new classes.
         checkpoint: What the file holds.
         path: The file, for the error.
@@ -201,10 +201,10 @@ def load_into(model: ContinualClassifier, stream: Stream, checkpoint: Checkpoint
 
 
 def match_classes(base: list[str], data: list[str], path: Path) -> list[str]:
-    """The class list of a run that starts from a base: the base's order, then what is new in the data.
+    """The class list of a run that starts from a base: the base's classes in their order, then the new ones of the data.
 
     Raises:
-        CheckpointError: Each has classes that the other lacks: one of the two is most likely misspelt or wrong.
+        CheckpointError: Each has classes that the other does not have: a name is probably misspelt, or the base is wrong.
     """
     missing, new = [name for name in base if name not in data], [name for name in data if name not in base]
     if missing and new:
@@ -217,7 +217,7 @@ def match_classes(base: list[str], data: list[str], path: Path) -> list[str]:
 
 
 def use_classes(model: ContinualClassifier, datamodule: StreamDataModule, names: list[str]) -> None:
-    """Give data and model one class list; a head that had another is made anew, a network that is not there yet is built.
+    """Give data and model one class list; a head with another list is built again, and so is a network that is missing.
 
     Raises:
         DataError: A class of the data is not on the list.
@@ -233,13 +233,13 @@ def use_classes(model: ContinualClassifier, datamodule: StreamDataModule, names:
 
 
 def match_base(model: ContinualClassifier, datamodule: StreamDataModule) -> tuple[Path, Checkpoint]:
-    """Give data and model the class list of ``model.base_checkpoint`` with what is new in the data.
+    """Give data and model the class list of ``model.base_checkpoint``, extended by the new classes of the data.
 
     Returns:
         The base's path and what it holds.
 
     Raises:
-        CheckpointError: It is not there, or its classes differ from the data's.
+        CheckpointError: It does not exist, or its classes differ from the data's.
     """
     path = find_checkpoint(str(model.base_checkpoint))
     checkpoint = read_checkpoint(path)
@@ -249,7 +249,7 @@ def match_base(model: ContinualClassifier, datamodule: StreamDataModule) -> tupl
 
 
 def load_backbone(model: ContinualClassifier, checkpoint: Checkpoint) -> None:
-    """Load a base's backbone alone."""
+    """Load only the backbone of a base."""
     prefix = "network.backbone."
     state = {
         key.removeprefix(prefix): value for key, value in checkpoint["state_dict"].items() if key.startswith(prefix)
@@ -258,10 +258,10 @@ def load_backbone(model: ContinualClassifier, checkpoint: Checkpoint) -> None:
 
 
 def load_base(model: ContinualClassifier, checkpoint: Checkpoint, path: Path) -> list[str]:
-    """Load a base into a model whose classes were matched already; rows are matched by class name.
+    """Load a base into a model that has its class list already; the head's rows are matched by class name.
 
     Returns:
-        What the user should be told.
+        Notes for the user.
     """
     saved = checkpoint["lightning_vision"]
     notes = []

@@ -1,4 +1,4 @@
-"""The LightningModule: it gives a learning strategy its batches and measures what comes of them."""
+"""The LightningModule: passes batches to a learning strategy and measures the results."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ Predict = Callable[[Tensor], Tensor | Mapping[str, Tensor]]
 class ContinualClassifier(LightningModule, BuiltWith):
     """A classifier that learns a stream of experiences with a learning strategy.
 
-    In a plain Trainer, ``Trainer(max_epochs=2).fit(classifier, datamodule)`` learns the datamodule's current experience, and
+    With a plain Trainer, ``Trainer(max_epochs=2).fit(classifier, datamodule)`` learns the datamodule's current experience, and
     ``predict`` returns a ``Prediction`` for each batch. See "Plain Lightning" in docs/python.md.
 
     Args:
@@ -48,8 +48,8 @@ class ContinualClassifier(LightningModule, BuiltWith):
         backbone_weights: A local weight file for the backbone, instead of a download.
         strategy: The learning strategy, by name (MoveToData) or dotted path. Default: full fine-tuning.
         base_strategy: How experience 0 is learned. Default: full fine-tuning.
-        optimizer: The optimizer, built anew for each experience.
-        lr_scheduler: The learning-rate scheduler, built anew for each experience.
+        optimizer: The optimizer, created for each experience.
+        lr_scheduler: The learning-rate scheduler, created for each experience.
         base_optimizer: The optimizer of experience 0. Default: as ``optimizer``.
         base_lr_scheduler: The scheduler of experience 0. Default: as ``lr_scheduler`` if ``base_optimizer`` is not given.
         base_epochs: Epochs of experience 0. Default: trainer.max_epochs.
@@ -61,9 +61,9 @@ class ContinualClassifier(LightningModule, BuiltWith):
         label_smoothing: Share of each training target that is spread evenly over the classes seen.
         channels_last: Keep images and weights in the channels-last memory format.
         compile: Compile the backbone with torch.compile.
-        restore_best: After each experience go back to the epoch that was best on its own validation part.
-        monitor: What "best" means: val/accuracy or val/loss.
-        class_names: The C classes. Default: the datamodule's; the network is then built once that is known.
+        restore_best: After each experience, restore the weights of the epoch that was best on its own validation part.
+        monitor: The metric that decides which epoch is best: val/accuracy or val/loss.
+        class_names: The C classes. Default: the datamodule's; the network is then built when a Trainer is given both.
         image_size: Side of the images in pixels. Default: the datamodule's; without a datamodule 224.
     """
 
@@ -93,7 +93,7 @@ class ContinualClassifier(LightningModule, BuiltWith):
         image_size: int | None = None,
     ) -> None:
         super().__init__()
-        with warnings.catch_warnings(action="ignore"):  # that a strategy is a module, whose state is saved anyway
+        with warnings.catch_warnings(action="ignore"):  # of a strategy being a module: its state is saved anyway
             self.save_hyperparameters()
         keep_plain(self.hparams)
         check_options(class_names, monitor, base_epochs, label_smoothing)
@@ -109,16 +109,16 @@ class ContinualClassifier(LightningModule, BuiltWith):
         self.strategy = strategy or Strategy()
         self.base_strategy = base_strategy or Strategy()
         self.found_learning_rate: float | None = None
-        """In place of the optimizer's own, in the present stage: its first group is given it, the others in proportion."""
+        """Replaces the optimizer's own in the current stage: the first group is given it, the others in proportion."""
         self.stage_optimizer = StageOptimizer(optimizer, lr_scheduler, base_optimizer, base_lr_scheduler)
         self.experience: Experience | None = None
         self.base_statistics = False
-        """The base is trained, and a closed form now gathers its data's statistics."""
+        """The base is trained, and a closed form now gathers the statistics of the base's data."""
         self.seed = 0
         self.picked_variant = ""
-        """The variant of the strategy's prediction that is the network's head; empty where there are none."""
+        """The variant of the strategy's prediction that is the network's head; empty without variants."""
         self.batch_transform: BatchTransforms | None = None
-        """Of whole training batches, on the device; set from the datamodule."""
+        """Transforms whole training batches on the device; set from the datamodule."""
         self.augmented_prediction: Callable[[Predict, Tensor], Tensor | Mapping[str, Tensor]] | None = None
         """Predicts images (N, 3, H', W') from several views of each, by a function that predicts (N, 3, H, W)."""
         self.collectors: list[Collector] = []
@@ -131,7 +131,7 @@ class ContinualClassifier(LightningModule, BuiltWith):
         self.val_loss, self.val_accuracy = self.evaluation.loss, self.evaluation.accuracy
 
     def build_network(self, class_names: list[str], image_size: int) -> None:
-        """Build the network for C classes and square images of so many pixels a side."""
+        """Build the network for C classes and square images with sides of ``image_size`` pixels."""
         self.network = self._network_options.build(len(class_names), image_size)
         self.network.head.register_forward_hook(self._keep_logits)
         self.class_names, self.image_size = list(class_names), image_size
@@ -139,7 +139,7 @@ class ContinualClassifier(LightningModule, BuiltWith):
 
     @property
     def seed(self) -> int:
-        """``seed_everything`` of the run, from which all random numbers derive; the strategies are told."""
+        """``seed_everything`` of the run, from which all random numbers derive; the strategies get it too."""
         return self._seed
 
     @seed.setter
@@ -150,13 +150,13 @@ class ContinualClassifier(LightningModule, BuiltWith):
 
     @property
     def learner(self) -> Strategy:
-        """The strategy that learns the present experience."""
+        """The strategy that learns the current experience."""
         base = self.experience is not None and self.experience.is_base and not self.base_statistics
         return self.base_strategy if base else self.strategy
 
     @property
     def followers(self) -> list[Strategy]:
-        """Whose ``after_backward`` and ``after_step`` run: the learner's, and the learning strategy's if it follows the base."""
+        """The strategies whose ``after_backward`` and ``after_step`` run: the learner, and the learning strategy if it follows the base."""
         learner, strategy = self.learner, self.strategy
         follows = strategy is not learner and strategy.follows_base and learner.kind == "gradient"
         return [learner, strategy] if follows else [learner]
@@ -170,7 +170,7 @@ class ContinualClassifier(LightningModule, BuiltWith):
         self.network.see(experience.classes)
 
     def begin_stage(self, stage: str, change: Callable[[Groups], Groups] | None = None) -> list[nn.Parameter]:
-        """Choose what a stage of the learner trains by gradient; ``change`` makes other groups of the optimizer's."""
+        """Choose what a stage of the learner trains by gradient; ``change`` rewrites the optimizer's groups."""
         learner = self.learner
         learner.stage = stage
         self.figures.begin_stage()
@@ -183,16 +183,16 @@ class ContinualClassifier(LightningModule, BuiltWith):
         return trained
 
     def configure_optimizers(self) -> Any:
-        """Optimizer and scheduler, anew for each stage of each experience."""
+        """New optimizer and scheduler for each stage of each experience."""
         base = self.experience is not None and self.experience.is_base
         return self.stage_optimizer.build(self.learner, base, self.found_learning_rate)
 
     def configure_callbacks(self) -> list[Callback]:
-        """Under a plain Trainer, what begins and ends the datamodule's current experience; a run does so by itself."""
+        """The callback that begins and ends the datamodule's current experience under a plain Trainer."""
         return [] if isinstance(self.trainer, RunTrainer) else one_experience_of(self, self.trainer)
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Normalise on the device; a batch that is to be changed as a whole is left to ``training_step``, which is seeded."""
+        """Normalise on the device; ``training_step``, which is seeded, does so for batches with a batch transform."""
         return batch if self._changes_batches() else self.normalised(batch)
 
     def _changes_batches(self) -> bool:
@@ -204,18 +204,18 @@ class ContinualClassifier(LightningModule, BuiltWith):
         return normalised(batch, self.network, self.channels_last)
 
     def on_train_start(self) -> None:
-        """An epoch that is resumed half-way has no start of its own; a loss left by another Trainer was looked at there."""
+        """Reset here too, for an epoch that resumes half-way has no start; another Trainer has checked its own last loss."""
         self.figures.begin_trainer()
         self.on_train_epoch_start()
 
     def on_train_epoch_start(self) -> None:
-        """Training mode, but for what is frozen: its running statistics must not move."""
+        """Training mode, except for frozen modules: their running statistics must not change."""
         self.network.train(self.learner.kind == "gradient")
         for module in frozen_children(self.network):
             module.eval()
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        """Random numbers as a function of the position alone, so that a resumed run draws the same."""
+        """Seed by the position alone, so that a resumed run draws the same random numbers."""
         experience = self.experience.index if self.experience is not None else -1
         words = (self.seed, "step", experience, self.learner.stage, self.current_epoch, batch_idx, self.global_rank)
         seed_generators(derive_seed(*words), self.device)
@@ -236,7 +236,7 @@ class ContinualClassifier(LightningModule, BuiltWith):
         mine = int(batch["valid"].sum()) if self.trainer.world_size > 1 else len(batch["label"])
         self.figures.add(self.network, batch, batch_idx, loss, mine)
         self.log("train/loss_step", loss.detach(), on_step=True, on_epoch=False)
-        # DDP averages over the ranks: weighted so, the average is the mean over the images of the global batch.
+        # DDP averages over the ranks: with these weights the average is the mean over the images of the global batch.
         return loss * (mine * self.trainer.world_size / total) if self.trainer.world_size > 1 else loss
 
     def update_closed_form(self, batch: Batch, batch_idx: int, total: int) -> None:
@@ -248,12 +248,12 @@ class ContinualClassifier(LightningModule, BuiltWith):
             self.figures.keep_logits(logits)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """The strategy's turn once all gradients are there."""
+        """Call the strategies' ``after_backward`` once all gradients are computed."""
         for strategy in self.followers:
             strategy.after_backward(self.network)
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
-        """The strategy's turn after a step: before any callback may write a checkpoint of it."""
+        """Call the strategies' ``after_step``, before any callback may write a checkpoint."""
         super().optimizer_step(*args, **kwargs)
         for strategy in self.followers:
             strategy.after_step(self.network)
@@ -267,7 +267,7 @@ class ContinualClassifier(LightningModule, BuiltWith):
         self.figures.step_plateaus(self.trainer.lr_scheduler_configs, self.trainer.callback_metrics)
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any | None) -> None:
-        """Step a scheduler, but for those that look at a metric: see ``TrainingFigures``."""
+        """Step a scheduler that needs no metric; for the others see ``TrainingFigures``."""
         if metric is None:
             scheduler.step()
 
@@ -288,7 +288,7 @@ class ContinualClassifier(LightningModule, BuiltWith):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Loss and accuracy on the experience's own validation part."""
-        # In training none is picked yet; a finished checkpoint is judged by the one that was.
+        # In training no variant is picked yet; a finished checkpoint is evaluated with the picked one.
         variant = self.picked_variant if self.trainer.state.fn == TrainerFn.VALIDATING else ""
         self.evaluation.add(self.network, batch, pick_variant(self.predict_logits(batch), variant))
 
@@ -297,7 +297,7 @@ class ContinualClassifier(LightningModule, BuiltWith):
         self.evaluation.log(self.log, "val")
 
     def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Collect the predictions of an evaluation of a run; without collectors, count loss and accuracy."""
+        """Collect the predictions of a run's evaluation; without collectors, measure loss and accuracy."""
         logits = self.predict_logits(batch)
         if self.collectors:
             self.collectors[dataloader_idx].add(batch, logits, self.network.mask_unseen)
@@ -305,27 +305,27 @@ class ContinualClassifier(LightningModule, BuiltWith):
             self.evaluation.add(self.network, batch, pick_variant(logits, self.picked_variant))
 
     def predict_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> Prediction:
-        """Logits, probabilities and class of each image of a batch, the stand-ins of several processes left out."""
+        """Logits, probabilities and class of each image of a batch, without the stand-ins of several processes."""
         logits = pick_variant(self.predict_logits(batch), self.picked_variant)
         return Prediction.of(self.network.mask_unseen(logits.float()), batch)
 
     def forward(self, image: Tensor) -> Tensor:
         """Logits (N, C) of images (N, 3, H, W), uint8 or normalised, as the learning strategy predicts them.
 
-        Of several variants it is the picked one; classes never seen get -inf.
+        With several variants, those of the picked one; classes that were never seen get -inf.
         """
         logits = self._predict(self.network.normalise(image))
         return self.network.mask_unseen(pick_variant(logits, self.picked_variant))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep beside the weights what says where they fit."""
+        """Add the classifier's identity to the checkpoint."""
         self.figures.check_loss()
         checkpoint["lightning_vision"] = self.identity()
         checkpoint["lightning_vision_measured"] = dict(self.measured)
         add_up_sums(checkpoint["state_dict"])
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse what does not fit; take up the figures that a scheduler may look at, and where training stands."""
+        """Refuse a checkpoint that does not fit; load the figures that schedulers use, and the position of training."""
         check_loadable(checkpoint, self.identity(), list(self.state_dict()))
         self.figures.take_measured(checkpoint["lightning_vision_measured"])
         if self.global_rank:  # the sums of the epoch continue on rank 0

@@ -1,4 +1,4 @@
-"""Which options of the classifier are refused, and which a checkpoint keeps."""
+"""Checks the options of the classifier, and selects those that a checkpoint keeps."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from lightning_vision.errors import ConfigError
 
 
 def check_options(class_names: list[str] | None, monitor: str, base_epochs: int | None, label_smoothing: float) -> None:
-    """Refuse values that options of ``ContinualClassifier`` cannot have.
+    """Check the options of ``ContinualClassifier``.
 
     Raises:
         ConfigError: There is one.
@@ -33,7 +33,7 @@ def keep_plain(hparams: MutableMapping[str, Any]) -> None:
 
 
 def is_plain(value: Any) -> bool:
-    """Whether a value is made of what a safe checkpoint may hold."""
+    """Whether a value holds nothing but what a safe checkpoint may hold."""
     if isinstance(value, dict):
         return all(isinstance(key, str) and is_plain(item) for key, item in value.items())
     if isinstance(value, (list, tuple)):

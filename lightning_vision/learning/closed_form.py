@@ -1,4 +1,4 @@
-"""A batch of a strategy in closed form."""
+"""One batch of a closed-form strategy."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def closed_form_step(network: Network, learner: Strategy, batch: Batch, total: i
     """Let a closed form learn the features of a global batch.
 
     Args:
-        network: Makes the features.
+        network: Computes the features.
         learner: The strategy.
         batch: This process's part of the global batch.
         total: Images of the global batch.
@@ -32,7 +32,7 @@ def closed_form_step(network: Network, learner: Strategy, batch: Batch, total: i
     if not torch.isfinite(features).all():
         raise TrainingError(
             f"The features of {place()} are not finite, so nothing can be learned from them. The checkpoint of the "
-            "last experience is kept. Look at the base's training, or use trainer.precision=32-true."
+            "last experience is kept. Check the training of the base, or use trainer.precision=32-true."
         )
     labels = batch["label"][batch["valid"]]
     with full_precision(features):
@@ -40,5 +40,5 @@ def closed_form_step(network: Network, learner: Strategy, batch: Batch, total: i
 
 
 def full_precision(features: Tensor) -> torch.autocast:
-    """The head without mixed precision: bfloat16 cannot tell the heads of a sweep apart, and the head costs little."""
+    """Run the head without mixed precision: in bfloat16 the heads of a sweep give equal logits, and the head costs little."""
     return torch.autocast(features.device.type, enabled=False)

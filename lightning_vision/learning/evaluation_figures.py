@@ -17,7 +17,7 @@ class EvaluationFigures:
     """Loss and accuracy over the images of one pass.
 
     Args:
-        measured: Is given the newest mean of each figure.
+        measured: Receives the newest mean of each figure.
     """
 
     def __init__(self, measured: dict[str, float]) -> None:
@@ -25,12 +25,12 @@ class EvaluationFigures:
         self.loss, self.accuracy = MeanMetric(), MeanMetric()
 
     def begin(self) -> None:
-        """Forget the evaluation before. Its sums may be tensors of inference mode, which training could not add to."""
+        """Reset the sums. They may be tensors of inference mode, to which training cannot add."""
         self.loss.reset()
         self.accuracy.reset()
 
     def add(self, network: Network, batch: Batch, logits: Tensor) -> None:
-        """Take in the logits (B, C) of a batch, before the mask."""
+        """Add the logits (B, C) of a batch, before the mask."""
         logits = network.mask_unseen(logits.float())
         labels, valid = batch["label"], batch["valid"]
         self.accuracy.update((logits.argmax(dim=1) == labels)[valid].float())

@@ -1,4 +1,4 @@
-"""Declarations of plugins that have another name now."""
+"""Renamed class attributes of plugins."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ FORMER_DECLARATIONS = {"needs_pictures": "needs_images"}
 
 
 def honour_former_declarations(plugin: type) -> None:
-    """Give a plugin's class under its present name what it declares under a former one.
+    """Copy what a plugin's class declares under a former name to the present name.
 
-    To be called by ``__init_subclass__``: the warning then points at the class statement.
+    ``__init_subclass__`` calls it, so that the warning points at the class statement.
 
     Args:
         plugin: A class that was just defined.

@@ -1,4 +1,4 @@
-"""What is refused before a strategy learns."""
+"""Checks that are made before a strategy learns."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ def check_classes(class_names: Sequence[str], batch_transform: BatchTransforms) 
 
     Args:
         class_names: The classifier's C classes.
-        batch_transform: Of the training batches.
+        batch_transform: The transform of the training batches.
 
     Raises:
-        DataError: There is nothing to tell apart.
+        DataError: There is only one class.
         ConfigError: The transforms do not fit.
     """
     if len(class_names) < 2:
         raise DataError(
             f"There is one class, '{class_names[0]}', and a classifier needs at least 2. Give images of another "
-            "class too, or model.base_checkpoint: a run that knows other classes."
+            "class too, or model.base_checkpoint with a run that has learned other classes."
         )
     batch_transform.check_classes(len(class_names))
 
 
 def check_learner(strategy: Strategy, scenario: str, experiences: Iterable[Experience], val_fraction: float) -> None:
-    """Refuse a strategy that cannot learn what it is to learn.
+    """Refuse a strategy that cannot learn a stream.
 
     Args:
-        strategy: Who learns.
-        scenario: The name of the stream's.
-        experiences: What it learns.
+        strategy: The learning strategy.
+        scenario: The name of the stream's scenario.
+        experiences: The experiences that it learns.
         val_fraction: The share of the training data that was cut off for validation, for a message.
 
     Raises:
-        ConfigError: The strategy cannot learn in this scenario, or lacks what it declares to need.
+        ConfigError: The strategy cannot learn in this scenario, or something that it declares to need is missing.
     """
     name = type(strategy).__name__
     if scenario not in strategy.scenarios and scenario in ALL_SCENARIOS:

@@ -13,7 +13,7 @@ from lightning_vision.results.run_directory import RunDirectory
 
 @dataclass(frozen=True)
 class LoadedCheckpoint:
-    """A classifier with the weights of a checkpoint, its data, and what evaluates it.
+    """A classifier with the weights of a checkpoint, its data, and a factory of Trainers.
 
     Args:
         model: The classifier, at the end of the checkpoint's experience.

@@ -1,4 +1,4 @@
-"""The classifier's network: a backbone that makes features and a head that makes logits."""
+"""The classifier's network: a backbone that computes features and a head that computes logits."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Network(nn.Module):
         self.label_smoothing = 0.0
         """Share of a training target that is spread evenly over the classes seen."""
         self.backbone_images = 0
-        """Images that went through the backbone in this process, counted for the record and the tests."""
+        """Number of images that passed the backbone in this process, for the record and the tests."""
         d = facts.num_features
         if head_hidden:
             self.head: nn.Linear | nn.Sequential = nn.Sequential(
@@ -62,18 +62,18 @@ class Network(nn.Module):
         self.register_buffer("class_weights", None, persistent=False)  # (C,), or None where all classes count alike
 
     def inputs(self, given: Batch | Tensor) -> Tensor:
-        """What is learned from in a batch: its features (N, D) if it was served any, else its images (N, 3, H, W).
+        """The input of the network in a batch: its features (N, D) if it has some, else its images (N, 3, H, W).
 
-        A tensor is taken as it is.
+        A tensor is returned unchanged.
         """
         if isinstance(given, Tensor):
             return given
         return given["features"] if "features" in given else given["image"]
 
     def features(self, given: Batch | Tensor) -> Tensor:
-        """Features (N, D) of a batch, or of normalised images (N, 3, H, W); features are handed on as they are.
+        """Features (N, D) of a batch, or of normalised images (N, 3, H, W); features are returned unchanged.
 
-        Where the learner leaves the backbone as it is, batches hold features that were computed once.
+        With a frozen backbone, batches hold features that were computed once.
         """
         inputs = self.inputs(given)
         if inputs.dim() == 2:
@@ -92,22 +92,22 @@ class Network(nn.Module):
         """The last linear layer: the whole head, or the end of it."""
         last = self.head[-1] if isinstance(self.head, nn.Sequential) else self.head
         if not isinstance(last, nn.Linear):
-            raise TypeError(f"The head ends in {type(last).__name__}, a linear layer was expected.")
+            raise TypeError(f"The head ends in {type(last).__name__}; expected a linear layer.")
         return last
 
     def penultimate(self, features: Tensor) -> Tensor:
-        """What the last linear layer is given (N, D'): the features themselves if the head is linear."""
+        """The input (N, D') of the last linear layer: the features themselves if the head is linear."""
         return self.head[:-1](features) if isinstance(self.head, nn.Sequential) else features
 
     def normalise(self, image: Tensor) -> Tensor:
-        """uint8 images (N, 3, H, W) as the backbone expects them; float ones are taken as they are."""
+        """uint8 images (N, 3, H, W) as the backbone expects them; float images are returned unchanged."""
         if image.is_floating_point():
             return image
-        # (x / 255 - mean) / std, in place in the one copy that the change of type makes: on a CPU memory is what it waits for.
+        # (x / 255 - mean) / std, in place on the copy of the type conversion: on a CPU memory bandwidth limits the speed.
         return image.to(self.mean.dtype).mul_(1 / (255 * self.std)).sub_(self.mean / self.std)
 
     def mask_unseen(self, logits: Tensor) -> Tensor:
-        """Logits (..., C) with -inf for the classes that were not seen yet."""
+        """Logits (..., C) with -inf for the classes that have not been seen yet."""
         return logits.masked_fill(~self.seen, -torch.inf)
 
     def see(self, classes: Iterable[int]) -> None:
@@ -130,7 +130,7 @@ class Network(nn.Module):
                 new.weight[row] = old.weight[source]
                 new.bias[row] = old.bias[source]
                 seen[row] = self.seen[source]
-        # The layer itself stays: whoever follows the head by a hook goes on doing so.
+        # The layer object is kept, and with it the hooks that are registered on it.
         old.weight, old.bias, old.out_features = new.weight, new.bias, len(sources)
         self.seen = seen
         self.num_classes = len(sources)
@@ -143,13 +143,13 @@ def freeze(module: nn.Module) -> None:
 
 
 def unfreeze(module: nn.Module) -> None:
-    """Let a module's parameters learn again."""
+    """Make a module's parameters trainable again."""
     module.requires_grad_(True)
 
 
 @dataclass(frozen=True)
 class NetworkOptions:
-    """What a network is built of; see ``ContinualClassifier``."""
+    """The options from which a network is built; see ``ContinualClassifier``."""
 
     backbone: str
     pretrained: bool
@@ -163,10 +163,10 @@ class NetworkOptions:
     compile: bool
 
     def build(self, num_classes: int, image_size: int) -> Network:
-        """The network for C classes and square images of so many pixels a side.
+        """Build the network for C classes and square images with sides of ``image_size`` pixels.
 
         Raises:
-            ConfigError: The backbone cannot be built so.
+            ConfigError: The backbone cannot be built with these options.
         """
         module, facts = build_backbone(
             self.backbone,
@@ -186,7 +186,7 @@ class NetworkOptions:
 
 
 class _NoNetwork(nn.Module):
-    """Stands for a network that cannot be built yet; whatever is asked of it is refused."""
+    """Placeholder for a network that cannot be built yet; every use raises an error."""
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):  # Python and torch look for hooks of their own
@@ -198,9 +198,9 @@ class _NoNetwork(nn.Module):
 
 
 def no_network() -> Network:
-    """In place of a network whose classes are not known yet.
+    """Placeholder for a network whose classes are not known yet.
 
     Raises:
-        ConfigError: When an attribute of it is used.
+        ConfigError: An attribute of it is used.
     """
     return cast(Network, _NoNetwork())

@@ -1,4 +1,4 @@
-"""What one image through the network costs."""
+"""The cost of one image in the network."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from lightning_vision.learning.classifier import ContinualClassifier
 
 
 def count_macs(model: ContinualClassifier) -> int | None:
-    """Multiply-adds of the network for one image; None where torch cannot count them."""
+    """Multiply-adds of the network for one image; None if torch cannot count them."""
     network = model.network
     mode = network.training
     network.eval()

@@ -1,4 +1,4 @@
-"""Lets a plain Trainer train and evaluate one experience: a stream run does these things by itself, and more."""
+"""Lets a plain Trainer train and evaluate one experience, without a stream run."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ from lightning_vision.results.predictions import Collector
 from lightning_vision.seeding import derive_seed
 
 SEED_VARIABLE = "PL_GLOBAL_SEED"
-"""Where Lightning's ``seed_everything`` leaves its seed."""
+"""The environment variable in which Lightning's ``seed_everything`` stores its seed."""
 
 
 class Learner(Protocol):
-    """What is needed of a ``ContinualClassifier``."""
+    """The parts of a ``ContinualClassifier`` that are used here."""
 
     class_names: list[str]
     image_size: int
@@ -64,10 +64,10 @@ class Learner(Protocol):
 
     @property
     def learner(self) -> Strategy:
-        """Who learns the present experience."""
+        """The strategy that learns the current experience."""
 
     def build_network(self, class_names: list[str], image_size: int) -> None:
-        """Once the data is known."""
+        """Build the network, once the data is known."""
 
     def begin_experience(self, experience: Experience) -> None:
         """Let the strategies prepare."""
@@ -82,14 +82,14 @@ class Learner(Protocol):
         """One batch of a closed form."""
 
     def predict_logits(self, batch: Batch) -> Tensor | Mapping[str, Tensor]:
-        """Of the learner's prediction."""
+        """The variant of the learner's prediction that is used."""
 
 
 class OneExperience(Callback):
     """Begins and ends a datamodule's current experience under a plain Trainer.
 
     Args:
-        model: The classifier that the Trainer is given.
+        model: The Trainer's classifier.
     """
 
     def __init__(self, model: Learner) -> None:
@@ -106,7 +106,7 @@ class OneExperience(Callback):
         model.evaluation.begin()
         fits = trainer.state.fn == TrainerFn.FITTING
         if datamodule is None and model.class_names and not fits:
-            return  # loaders of the user's own
+            return  # the user's own loaders
         if not isinstance(datamodule, StreamDataModule):
             found = "dataloaders alone" if datamodule is None else type(datamodule).__name__
             raise ConfigError(
@@ -153,20 +153,20 @@ class OneExperience(Callback):
 
 
 def one_experience_of(model: Learner, trainer: Trainer) -> list[Callback]:
-    """The callback that a Trainer needs for a classifier; none if it has it from a call before."""
+    """The callback that a Trainer needs for a classifier; empty if the Trainer has it from an earlier call."""
     present: list[Callback] = trainer.callbacks  # type: ignore[attr-defined] # set by Lightning from outside
     known = any(isinstance(callback, OneExperience) and callback.model is model for callback in present)
     return [] if known else [OneExperience(model)]
 
 
 class OrderedBatches:
-    """Batches in their order, on the device, without those of stand-ins alone; loaded as often as they are asked for."""
+    """Iterates over batches in their order, on the device, without those that hold stand-ins only."""
 
     def __init__(self, model: Learner, trainer: Trainer, loader: DataLoader[Any]) -> None:
         self.model, self.trainer, self.loader = model, trainer, loader
 
     def all(self) -> Iterator[Batch]:
-        """Those of stand-ins too: as many on each process."""
+        """Include those that hold stand-ins only: the number is the same on each process."""
         for batch in self.loader:
             moved: Batch = move_data_to_device(batch, self.trainer.strategy.root_device)
             yield self.model.normalised(moved)
@@ -181,10 +181,10 @@ def data_of(trainer: Trainer) -> Any:
 
 
 def take_data(model: Learner, class_names: list[str], image_size: int) -> None:
-    """Give a classifier the classes and the image size of the data where it was given none.
+    """Give a classifier the classes and the image size of the data if it has none.
 
     Raises:
-        ConfigError: The image size is another.
+        ConfigError: The image sizes differ.
     """
     if not model.class_names:
         model.build_network(class_names, model.image_size if model.image_size_given else image_size)
@@ -192,7 +192,7 @@ def take_data(model: Learner, class_names: list[str], image_size: int) -> None:
         model.image_size = image_size
     if model.image_size != image_size:
         raise ConfigError(
-            f"The classifier takes images of {model.image_size} pixels a side, and the datamodule makes them of {image_size}. "
+            f"The classifier takes images of {model.image_size} pixels a side, and the datamodule gives images of {image_size}. "
             "Give both the same image_size."
         )
     model.image_size_given = True
@@ -200,15 +200,15 @@ def take_data(model: Learner, class_names: list[str], image_size: int) -> None:
 
 
 def take_place(model: Learner, trainer: Trainer | None, checkpoint: Mapping[str, Any]) -> None:
-    """Take over where a checkpoint stands: training continues after the batches of its epoch that are done.
+    """Continue training where a checkpoint was written: after the batches of its epoch that are done.
 
     Args:
-        model: The classifier that its state is about to be loaded into.
+        model: The classifier into which its state is about to be loaded.
         trainer: The plain Trainer that loads it; None: ``load_from_checkpoint``.
         checkpoint: What the file holds.
 
     Raises:
-        CheckpointError: It was written while another experience was learned than the one that is to be trained.
+        CheckpointError: It was written during another experience than the current one.
     """
     saved: Mapping[str, Any] = checkpoint["lightning_vision"]
     model.loaded, model.picked_variant, model.seed = saved, saved["picked_variant"], saved.get("seed", 0)
@@ -222,8 +222,8 @@ def take_place(model: Learner, trainer: Trainer | None, checkpoint: Mapping[str,
     if saved["experience"] != index:
         raise CheckpointError(
             f"The checkpoint was written in experience {saved['experience']}, and the datamodule's current experience is "
-            f"{index}. Choose the checkpoint's to continue it, or load_from_checkpoint(path) and fit that without ckpt_path "
-            "to learn another."
+            f"{index}. Choose the checkpoint's experience to continue it, or fit load_from_checkpoint(path) without ckpt_path "
+            "to learn another one."
         )
     _enter(model, datamodule, *place_in_epoch(checkpoint))
 
@@ -240,7 +240,7 @@ def _match_data(model: Learner, datamodule: StreamDataModule) -> Experience:
 
 
 def _stand_at(model: Learner, datamodule: StreamDataModule, saved: Mapping[str, Any]) -> None:
-    """Let the strategies of a loaded checkpoint predict, none of whose hooks runs again."""
+    """Prepare the strategies of a loaded checkpoint for prediction; none of their hooks runs again."""
     if saved["experience"] >= 0:
         stream = datamodule.stream
         at = stream[min(saved["experience"], len(stream) - 1)]
@@ -249,18 +249,18 @@ def _stand_at(model: Learner, datamodule: StreamDataModule, saved: Mapping[str, 
 
 
 def _needs_base_data(strategy: Strategy) -> bool:
-    """Whether a strategy gathers the statistics of the base's data, and predicts by them from then on."""
+    """Whether a strategy gathers the statistics of the base's data and predicts with them afterwards."""
     return strategy.kind == "closed_form" and strategy.needs_base_data
 
 
 def _check(model: Learner, trainer: Trainer, datamodule: StreamDataModule, experience: Experience) -> None:
-    """Refuse what cannot work, before anything is changed."""
+    """Refuse what cannot work, before anything changes."""
     learner = model.base_strategy if experience.is_base else model.strategy
     name = type(learner).__name__
     if model.base_checkpoint and model.loaded is None:
         raise ConfigError(
             f"base_checkpoint={model.base_checkpoint!r} is loaded by a stream run only. With a plain Trainer use "
-            "ContinualClassifier.load_from_checkpoint(path), and fit what it returns."
+            "ContinualClassifier.load_from_checkpoint(path), and fit the classifier that it returns."
         )
     check_learner(learner, datamodule.stream.scenario, [experience], datamodule.val_fraction)
     stages = learner.stages(experience)
@@ -276,7 +276,7 @@ def _check(model: Learner, trainer: Trainer, datamodule: StreamDataModule, exper
 
 
 def _begin(model: Learner, datamodule: StreamDataModule, experience: Experience) -> None:
-    """Begin an experience as a run does, all of whose training is in one stage."""
+    """Begin an experience as a run does, with one stage."""
     if SEED_VARIABLE in os.environ:
         model.seed = int(os.environ[SEED_VARIABLE])
     if model.experience is None and model.loaded is None:
@@ -294,7 +294,7 @@ def _begin(model: Learner, datamodule: StreamDataModule, experience: Experience)
 
 
 def _enter(model: Learner, datamodule: StreamDataModule, epoch: int = 0, start_batch: int = 0) -> None:
-    """Let the datamodule serve what the classifier learns now, from a batch of an epoch on."""
+    """Select the experience in the datamodule, starting at a batch of an epoch."""
     learner = model.learner
     datamodule.enter(
         datamodule.current_experience.index if model.experience is None else model.experience.index,
@@ -310,7 +310,7 @@ def _enter(model: Learner, datamodule: StreamDataModule, epoch: int = 0, start_b
 
 @torch.no_grad()
 def _pick(model: Learner, trainer: Trainer, validation: OrderedBatches) -> None:
-    """Make the variant that is best on the validation parts so far the network's head; the first of equals."""
+    """Use the variant that is best on the validation parts so far as the network's head; the first of equals."""
     weight = model.network.classifier.weight
     tried = model.learner.predict(model.network, weight.new_zeros(1, model.network.facts.num_features))
     if not isinstance(tried, Mapping):

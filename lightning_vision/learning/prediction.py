@@ -32,7 +32,7 @@ class Prediction(NamedTuple):
 
 
 def pick_variant(logits: Tensor | Mapping[str, Tensor], variant: str) -> Tensor:
-    """The logits of a variant, if there are several; the first's if none is named."""
+    """The logits of a variant if there are several; the first one if none is named."""
     if not isinstance(logits, Mapping):
         return logits
     return logits[variant] if variant else next(iter(logits.values()))

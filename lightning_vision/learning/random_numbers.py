@@ -1,4 +1,4 @@
-"""The generators of random numbers."""
+"""Seeds the random number generators."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 
 def seed_generators(seed: int, device: torch.device) -> None:
     """Seed torch on the CPU and on a device, NumPy and Python."""
-    # torch.manual_seed would format the stack once for each kind of device that is not there: a millisecond a batch.
+    # torch.manual_seed formats the stack for each kind of device that is missing, which takes a millisecond per batch.
     torch.default_generator.manual_seed(seed)
     if device.type != "cpu":
         torch.get_device_module(device).manual_seed(seed)

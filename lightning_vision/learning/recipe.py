@@ -1,4 +1,4 @@
-"""Recipes: ways of training that any gradient strategy can take, named among ``trainer.callbacks``."""
+"""Recipes: training methods for any gradient strategy, listed in ``trainer.callbacks``."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from lightning_vision.tracking.stream_position import StreamPosition
 
 @dataclass(frozen=True)
 class Moment:
-    """Where a run stands when a recipe is called."""
+    """The state of a run when a recipe is called."""
 
     model: ContinualClassifier
     datamodule: StreamDataModule
@@ -35,34 +35,34 @@ class Moment:
     position: StreamPosition
     experience: Experience
     stage: Stage | None
-    """What is about to be trained; None once the experience is finished."""
+    """The stage that is about to be trained; None once the experience is finished."""
     resumed: bool
-    """The stage goes on from a checkpoint: Lightning will give the recipe its state back."""
+    """The stage resumes from a checkpoint: Lightning will restore the recipe's state."""
     device: torch.device
     rank: int
     world_size: int
     seed: int
     """``seed_everything``."""
     note: Callable[[str], None]
-    """Says a sentence to the user and keeps it in the record."""
+    """Prints a sentence for the user and adds it to the record."""
 
 
 class Recipe(Callback, BuiltWith):
-    """A way of training that any gradient strategy can take.
+    """A training method for any gradient strategy.
 
-    A recipe is a Lightning callback. Other callbacks are built anew for each stage; of a recipe there is one for the
-    whole run, which hears of the run besides: what is trained, in which stages, and when an experience is over. Its
-    state (``state_dict``) travels in the checkpoints, so it must be tensors and plain values. Closed forms take no
-    recipe: their data is gone through once, in order.
+    A recipe is a Lightning callback. Other callbacks are created for each stage; a recipe is created once for the
+    whole run and has additional hooks: they decide what is trained and in which stages, and run before each stage and
+    after each experience. Its state (``state_dict``) is saved in the checkpoints, so it must consist of tensors and
+    plain values. Closed forms take no recipe: they read their data once, in order.
     """
 
     EARLIER_DEFAULTS: ClassVar[Mapping[str, object]] = {}
     """See ``Strategy``."""
     needs_images: ClassVar[bool] = False
-    """It changes images: none of the features that a frozen backbone's are kept as can be trained on."""
+    """It changes images, so that the cached features of a frozen backbone cannot be used for training."""
 
     changes_evaluation: ClassVar[bool] = False
-    """It changes how images are evaluated: figures with and without it are not of one kind."""
+    """It changes how images are evaluated: results with and without it are not comparable."""
 
     def __init_subclass__(cls, **options: Any) -> None:
         """Take former names of what a plugin declares."""
@@ -70,10 +70,10 @@ class Recipe(Callback, BuiltWith):
         honour_former_declarations(cls)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Run by each Trainer before it begins.
+        """Called by each Trainer before it begins.
 
         Raises:
-            ConfigError: It is a plain Trainer, which calls none of a recipe's own hooks.
+            ConfigError: It is a plain Trainer, which does not call the hooks of recipes.
         """
         if not isinstance(trainer, RunTrainer):
             raise ConfigError(
@@ -82,43 +82,43 @@ class Recipe(Callback, BuiltWith):
             )
 
     def before_run(self, model: ContinualClassifier, datamodule: StreamDataModule) -> None:
-        """Run once, before anything is learned; and before a checkpoint is evaluated."""
+        """Called once before training, and before a checkpoint is evaluated."""
 
     def stages(self, learner: Strategy, stages: list[Stage], max_epochs: int) -> list[Stage]:
-        """The stages of an experience, from those that the learner and the recipes before this one ask for.
+        """The stages of an experience, made from those of the learner and of the recipes before this one.
 
-        It depends on the configuration alone: a run that goes on calls it again.
+        The result must depend on the configuration alone: a resumed run calls it again.
 
         Args:
             learner: The gradient strategy that learns.
-            stages: So far; those without epochs of their own take ``max_epochs``.
+            stages: The stages so far; those without a number of epochs take ``max_epochs``.
             max_epochs: Epochs of the experience.
         """
         return stages
 
     def parameters_to_train(self, network: Network, stage: Stage, groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """The optimizer's groups, from those that the learner and the recipes before this one ask for.
+        """The optimizer's groups, made from those of the learner and of the recipes before this one.
 
         Args:
-            network: What is trained.
-            stage: The present one.
-            groups: ``{"params": [...]}``, with options of their own where they have some. ``lr_scale`` multiplies the
-                group's learning rate once the optimizer is built, before the scheduler is.
+            network: The network that is trained.
+            stage: The current stage.
+            groups: ``{"params": [...]}`` and any options of the group. ``lr_scale`` multiplies the group's learning
+                rate after the optimizer is built and before the scheduler is.
         """
         return groups
 
     def before_stage(self, moment: Moment) -> None:
-        """Run on every process before a stage is trained: what belongs to the one before is over.
+        """Called on every process before a stage is trained.
 
         The network is on its device, in evaluation mode.
         """
 
     def after_experience(self, moment: Moment) -> None:
-        """Run on every process once an experience was learned and evaluated, and before it is kept."""
+        """Called on every process after an experience was learned and evaluated, and before it is saved."""
 
 
 def take_recipes(trainers: TrainerFactory) -> list[Recipe]:
-    """The recipes among the user's callbacks, which stand for all Trainers from now on.
+    """The recipes among the user's callbacks, which all Trainers of the run share.
 
     Raises:
         ConfigError: One is listed twice.
@@ -134,13 +134,13 @@ def take_recipes(trainers: TrainerFactory) -> list[Recipe]:
 
 
 def plan_stages(learner: Strategy, experience: Experience, recipes: Sequence[Recipe], max_epochs: int) -> list[Stage]:
-    """The stages in which a learner is trained, after all recipes had their say.
+    """The stages in which a learner is trained, after all recipes have changed them.
 
     Args:
-        learner: Who learns.
-        experience: What.
-        recipes: In the order in which they are asked.
-        max_epochs: Epochs of a stage that has none of its own.
+        learner: The gradient strategy that learns.
+        experience: The experience that it learns.
+        recipes: The recipes, in the order of their calls.
+        max_epochs: Epochs of a stage that names none.
     """
     planned = [Stage(name) for name in learner.stages(experience)]
     if learner.kind == "closed_form":

@@ -6,7 +6,7 @@ from lightning.pytorch import Trainer
 
 
 class RunTrainer(Trainer):
-    """A Trainer of a stream run, which itself says what the classifier learns.
+    """A Trainer of a stream run, in which the run chooses what the classifier learns.
 
-    With any other Trainer the classifier begins the datamodule's current experience.
+    With any other Trainer the classifier learns the datamodule's current experience.
     """

@@ -12,9 +12,9 @@ class Stage:
     name: str = ""
     """The learner's stage, one of ``Strategy.stages``."""
     part: str = ""
-    """What a recipe made of it, for the user: "fix", "2 of 4"."""
+    """The part that a recipe made of it, for messages: "fix", "2 of 4"."""
     epochs: int | None = None
-    """None: ``trainer.max_epochs``, or ``model.base_epochs`` where the base is trained."""
+    """None: ``trainer.max_epochs``, or ``model.base_epochs`` for the base."""
     augment: bool = True
     """False: the training images, shuffled, with the evaluation transform."""
     base_statistics: bool = False

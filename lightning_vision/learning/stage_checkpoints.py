@@ -9,13 +9,13 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 
 class MovableCheckpoint(ModelCheckpoint):
-    """A ModelCheckpoint that goes on with its best score when the run directory was moved in between.
+    """A ModelCheckpoint that keeps its best score when the run directory was moved in between.
 
-    Lightning's own forgets what was best when the folder has another name, with a warning.
+    Lightning's own drops its best score, with a warning, if the folder has another name.
     """
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up the state as if it had been written here."""
+        """Load the state as if it had been written in this folder."""
         here = {**state_dict, "dirpath": self.dirpath}
         for key in ("best_model_path", "last_model_path", "kth_best_model_path"):
             if here.get(key):
@@ -28,7 +28,7 @@ class MovableCheckpoint(ModelCheckpoint):
 
 
 def last_checkpoint(path: Path) -> ModelCheckpoint:
-    """Rewrites one file at the end of each epoch. ``save_last`` would do so only when the monitored value improves."""
+    """Rewrites one file at the end of each epoch. ``save_last`` does so only if the monitored value improves."""
     return MovableCheckpoint(
         dirpath=path.parent,
         filename=path.stem,
@@ -42,7 +42,7 @@ def last_checkpoint(path: Path) -> ModelCheckpoint:
 
 
 def best_checkpoint(path: Path, monitor: str) -> ModelCheckpoint:
-    """Keeps the epoch that is best on the experience's own validation part; the first of equals."""
+    """Keeps the checkpoint of the epoch that is best on the experience's own validation part; the first of equals."""
     return MovableCheckpoint(
         dirpath=path.parent,
         filename=path.stem,

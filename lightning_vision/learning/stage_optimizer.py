@@ -1,4 +1,4 @@
-"""What a stage trains: its parameters, their groups, and the optimizer and scheduler."""
+"""The parameters that a stage trains, their groups, and the optimizer and scheduler."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Groups = list[dict[str, Any]]
 
 
 class StageOptimizer:
-    """Chooses the parameters of a stage, and builds the optimizer and the scheduler anew for each.
+    """Chooses the parameters of each stage, and builds its optimizer and scheduler.
 
     Args:
         optimizer: Builds the optimizer of each experience from its groups.
@@ -44,19 +44,19 @@ class StageOptimizer:
         """Choose what is trained in a stage; everything else is frozen.
 
         Args:
-            network: What is trained.
-            learner: Names the parameters.
-            change: Makes other groups of the optimizer's.
+            network: The network that is trained.
+            learner: The strategy that names the parameters.
+            change: Rewrites the optimizer's groups.
 
         Returns:
             The parameters that are trained by gradient.
 
         Raises:
-            ConfigError: There are none, or they contradict what the learner declares.
+            ConfigError: There are none, or they contradict the learner's declarations.
         """
         network.requires_grad_(False)
         if learner.kind == "closed_form":
-            # DistributedDataParallel refuses a module with nothing to train: the head stands in, no gradient reaches it.
+            # DistributedDataParallel refuses a module without trainable parameters: use the head, which gets no gradient.
             self._groups, flat = trainable(network.head.parameters())
         else:
             self._groups, flat = trainable(learner.parameters_to_train(network))
@@ -66,7 +66,7 @@ class StageOptimizer:
             parameter.requires_grad_(True)
         if learner.freezes_backbone and any(p.requires_grad for p in network.backbone.parameters()):
             raise ConfigError(
-                f"{type(learner).__name__} declares freezes_backbone and trains backbone parameters: mend one of the two."
+                f"{type(learner).__name__} declares freezes_backbone and trains backbone parameters: change one of the two."
             )
         if not flat:
             raise ConfigError(f"{type(learner).__name__}.parameters_to_train returned nothing to train.")
@@ -78,23 +78,23 @@ class StageOptimizer:
         Args:
             learner: The strategy that learns.
             base: It learns experience 0.
-            learning_rate: In place of the optimizer's own: its first group is given it, the others in proportion.
+            learning_rate: Replaces the optimizer's own: the first group is given it, the others in proportion.
         """
         if learner.kind == "closed_form":
-            # Stepped once a batch so that Lightning counts steps; without gradients it changes nothing.
+            # Stepped for each batch so that Lightning counts steps; without gradients it changes nothing.
             return torch.optim.SGD(self._groups, lr=0.0)
         optimizer, scheduler = self._make(0 if base else 1, self._groups, learning_rate)
         if scheduler is None:
             return optimizer
         entry: dict[str, Any] = {"scheduler": scheduler}
         if isinstance(scheduler, ReduceLROnPlateau):
-            entry |= {"monitor": scheduler.monitor, "strict": False}  # on_train_epoch_end says what is missing
+            entry |= {"monitor": scheduler.monitor, "strict": False}  # on_train_epoch_end reports a missing metric
         elif isinstance(scheduler, torch.optim.lr_scheduler.OneCycleLR):
             entry["interval"] = "step"
         return {"optimizer": optimizer, "lr_scheduler": entry}
 
     def check(self) -> None:
-        """Build both optimizers once for a stand-in, so that bad options are refused before anything is trained.
+        """Build both optimizers once for a dummy parameter, so that bad options are refused before training.
 
         Raises:
             ConfigError: Their options are refused.
@@ -110,7 +110,7 @@ class StageOptimizer:
         """
         make_scheduler = self._scheduler_makers[which]
         try:
-            # An optimizer writes its options into the groups that it is given; another may be built of them.
+            # An optimizer writes its options into its groups, and another one may be built from the same groups.
             optimizer = self._optimizer_makers[which]([dict(g) if isinstance(g, dict) else g for g in groups])
             _scale_rates(optimizer, learning_rate)
             return optimizer, None if make_scheduler is None else make_scheduler(optimizer)
@@ -120,7 +120,7 @@ class StageOptimizer:
 
 
 def _scale_rates(optimizer: torch.optim.Optimizer, learning_rate: float | None) -> None:
-    """Put the learning rate that was found in place of the optimizer's own, then each group's ``lr_scale`` on it."""
+    """Replace the optimizer's learning rate by the given one, then apply each group's ``lr_scale``."""
     groups = optimizer.param_groups
     found = 1.0 if learning_rate is None else learning_rate / groups[0]["lr"]
     for group in groups:

@@ -1,4 +1,4 @@
-"""How much of an unfinished experience was trained, kept with each checkpoint."""
+"""The part of an unfinished experience that was trained, saved with each checkpoint."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lightning_vision.tracking.energy import EnergyMeter, Task, Usage
 
 @dataclass
 class Trained:
-    """What the finished stages of one experience came to."""
+    """Totals over the finished stages of one experience."""
 
     epochs: int = 0
     steps: int = 0
@@ -24,7 +24,7 @@ class Trained:
     stopped_early: bool = False
 
     def add(self, trainer: Trainer, parameters: int, samples: int) -> None:
-        """Count a stage that has ended."""
+        """Add a stage that has ended."""
         epochs: int = trainer.fit_loop.epoch_progress.current.processed  # type: ignore[attr-defined] # of a subclass
         self.epochs += epochs
         self.steps += trainer.global_step
@@ -41,17 +41,17 @@ TALLY = "lightning_vision_tally"
 
 
 class TallyInCheckpoint(Callback):
-    """Keeps in a stage's checkpoints what its experience came to so far: a resumed run goes on counting from there.
+    """Saves the totals of the experience so far in a stage's checkpoints: a resumed run continues them.
 
-    It also keeps whether training was told to stop. Lightning does not: a run that is killed between early stopping
+    It also saves whether training was told to stop. Lightning does not: a run that is killed between early stopping
     and the end of the experience would train for one more epoch.
 
     Args:
-        meter: Measures the task.
+        meter: Measures the energy of the task.
         task: The learning of this experience.
-        images: Images that went through the backbone for it so far, over all processes.
+        images: Images that passed the backbone for it so far, over all processes.
         trained: Its finished stages.
-        every_seconds: A lap (a row of emissions.csv) is taken at a checkpoint if the last is older.
+        every_seconds: A checkpoint adds a lap (a row of emissions.csv) if the last one is older than this.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class TallyInCheckpoint(Callback):
         self.every_seconds = every_seconds
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Add the sums, as plain values."""
+        """Add the totals, as plain values."""
         if self.meter.since_lap() >= self.every_seconds:
             self.meter.lap()
         used = {"seconds": self.task.seconds, "energy_kwh": self.task.energy_kwh, "co2eq_kg": self.task.co2eq_kg}
@@ -78,23 +78,23 @@ class TallyInCheckpoint(Callback):
         }
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """What was told to stop does not go on."""
+        """Stop again if training was told to stop before."""
         trainer.should_stop = checkpoint[TALLY]["should_stop"]
 
 
 @dataclass
 class Unfinished:
-    """What an interrupted attempt at an experience left behind."""
+    """What an interrupted attempt at an experience left."""
 
     used: Usage = field(default_factory=Usage)
     images: int = 0
-    """Images that had gone through the backbone, over all processes."""
+    """Images that had passed the backbone, over all processes."""
     trained: Trained = field(default_factory=Trained)
-    """The stages that were finished."""
+    """The number of finished stages."""
     stage: int = 0
-    """The stage to go on with."""
+    """The stage to resume."""
     path: Path | None = None
-    """Its checkpoint; None to begin with it."""
+    """Its checkpoint; None: the stage starts from its beginning."""
     epoch: int = 0
     batch: int = 0
     """Batches of that epoch that are done."""
@@ -103,7 +103,7 @@ class Unfinished:
 
     @classmethod
     def read(cls, path: Path, stage: int, checkpoint: Mapping[str, Any]) -> Unfinished:
-        """Where a checkpoint stands."""
+        """The position of a checkpoint in training."""
         tally = checkpoint[TALLY]
         epoch, batch = place_in_epoch(checkpoint)
         return cls(

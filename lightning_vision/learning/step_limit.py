@@ -10,7 +10,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 class StepLimit(Callback):
     """Ends a stage after a number of optimizer steps.
 
-    Lightning does so too, but counts an epoch twice if it goes on from a checkpoint while trainer.max_steps is set.
+    Lightning does so too, but counts an epoch twice if it resumes from a checkpoint while trainer.max_steps is set.
 
     Args:
         steps: trainer.max_steps.
@@ -20,13 +20,13 @@ class StepLimit(Callback):
         self.steps = steps
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """There may be nothing left to do."""
+        """Stop at once if no step is left."""
         self._check(trainer)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """The limit goes before trainer.min_epochs and trainer.min_steps, as it does in Lightning."""
+        """The limit takes precedence over trainer.min_epochs and trainer.min_steps, as in Lightning."""
         self._check(trainer)
 
     def _check(self, trainer: Trainer) -> None:

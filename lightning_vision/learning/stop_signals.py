@@ -1,4 +1,4 @@
-"""Signals that end a run in good order."""
+"""Signals that stop a run after it has written a checkpoint."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 
 class StopRequestedError(BaseException):
-    """The run was asked to stop. Not an Exception, so that nothing on the way takes it for a failure of its own."""
+    """The run was asked to stop. Not an ``Exception``, so that no ``except Exception`` on the way catches it."""
 
     def __init__(self, signum: int) -> None:
         super().__init__(signal.Signals(signum).name)
@@ -21,17 +21,17 @@ class StopRequestedError(BaseException):
 
 
 class StopSignals(Callback):
-    """Turns SIGTERM, Ctrl-C and SLURM's warning (SIGUSR1) into a checkpoint and an orderly end.
+    """On SIGTERM, Ctrl-C and SLURM's warning (SIGUSR1), writes a checkpoint and stops the run.
 
-    While batches are trained the handler only takes note; at the end of the batch all processes agree and write the
-    checkpoint, and once that batch is logged they stop. Elsewhere what is on the disk is enough to go on from, and the run stops at once.
-    Lightning's own handler is replaced when its loops start: it broadcasts from inside a signal handler.
+    During training the handler only sets a flag; at the end of the batch all processes agree and write the checkpoint,
+    and they stop after that batch is logged. At other times the files on the disk suffice to resume, and the run stops
+    at once. Lightning's own handler is replaced when its loops start: it broadcasts from inside a signal handler.
     """
 
     def __init__(self) -> None:
         self.received: int | None = None
         self.path: Path | None = None
-        """Where the checkpoint of the present stage is written."""
+        """The path of the current stage's checkpoint."""
         self._training = self._saved = False
         self._owner = os.getpid()
         self._before: dict[int, Any] = {}
@@ -43,29 +43,29 @@ class StopSignals(Callback):
             signals.append(signal.SIGUSR1)
         try:
             self._before = {signum: signal.signal(signum, self._note) for signum in signals}
-        except ValueError:  # not in the main thread: signals stay with whoever runs there
+        except ValueError:  # not in the main thread, which alone can set handlers
             self._before = {}
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Put the former handlers back."""
+        """Restore the former handlers."""
         for signum, handler in self._before.items():
             signal.signal(signum, handler)
 
     def _note(self, signum: int, _: FrameType | None) -> None:
-        if os.getpid() != self._owner:  # a loader's worker inherited the handler; its parent decides
+        if os.getpid() != self._owner:  # a loader's worker inherited the handler; its parent stops it
             return
         again, self.received = self.received is not None, signum
         if not self._training or (again and signum == signal.SIGINT):
             raise StopRequestedError(signum)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """From here on only take note."""
+        """From here on, only set a flag."""
         self._take_over()
         self._training, self._saved = True, False
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """An evaluation is stopped at once: it is short, and done again."""
+        """An evaluation is stopped at once: it is short, and it is repeated."""
         self._take_over()
 
     def _take_over(self) -> None:
@@ -80,7 +80,7 @@ class StopSignals(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Write the checkpoint after an optimizer step; at the end of an epoch its own comes first."""
+        """Write the checkpoint after an optimizer step; the end of an epoch writes its own before that."""
         between_steps = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
         if trainer.is_last_batch or not between_steps or _validates_now(trainer, batch_idx):
             return
@@ -89,12 +89,12 @@ class StopSignals(Callback):
             self._saved = True
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """The batch before is in the checkpoint and, by now, in the loggers."""
+        """Stop: the previous batch is in the checkpoint and now in the loggers too."""
         if self._saved:
             self.stop()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """From here on stop at once."""
+        """From here on, stop at once."""
         self._training = False
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
@@ -106,7 +106,7 @@ class StopSignals(Callback):
         return stop if trainer.world_size == 1 else trainer.strategy.reduce_boolean_decision(stop, all=False)
 
     def stop(self) -> NoReturn:
-        """Stop here.
+        """Stop the run.
 
         Raises:
             StopRequestedError: Always.
@@ -116,7 +116,7 @@ class StopSignals(Callback):
 
 
 def _validates_now(trainer: Trainer, batch_idx: int) -> bool:
-    """Whether validation follows a batch. Lightning leaves it out where it goes on from a checkpoint of that batch."""
+    """Whether validation follows a batch. Lightning skips it if it resumes from a checkpoint of that batch."""
     every = trainer.val_check_batch
     if not trainer.enable_validation or every is None:
         return False

@@ -1,4 +1,4 @@
-"""The plugin interface: what a learning strategy declares and the few hooks it may fill."""
+"""The plugin interface: the declarations of a learning strategy and the hooks that it may implement."""
 
 from __future__ import annotations
 
@@ -21,58 +21,60 @@ ALL_SCENARIOS = frozenset({"Joint", "InstanceIncremental", "ClassIncremental", "
 
 
 class Strategy(nn.Module, BuiltWith):
-    """How the network learns from one experience. The defaults are full fine-tuning.
+    """Defines how the network learns from one experience. The default is full fine-tuning.
 
-    A strategy is a module so that its buffers travel with the checkpoint. It holds no optimizer, no device, no
-    logger and no loader: the core owns those. What must survive a restart is a registered buffer; a buffer may be
-    registered as None and filled later, with whatever shape it then has.
+    A strategy is a module, so that its buffers are saved in the checkpoint. It holds no optimizer, device, logger or
+    loader: the core owns these. State that must survive a restart is a registered buffer; a buffer may be registered
+    as None and filled later, with any shape.
 
     Class attributes declare what the strategy needs; the core refuses a run that cannot work before it starts.
     """
 
     EARLIER_DEFAULTS: ClassVar[Mapping[str, object]] = {}
-    """What options of the constructor had for a value before they were there, or for a default before it changed, where that
-    is not the present default. A run of an earlier version goes on with it, or is refused by its name: no run changes its
-    behaviour on the way. An option that is gone may be named too, with the value that is what the class does now."""
+    """Values that options of the constructor had in earlier versions: before the option existed, or before its default
+    changed, where this differs from the present default. A run of an earlier version resumes with them or is refused, and
+    the option is named: no run changes its behaviour when it resumes. A removed option may be listed too, with the value
+    that corresponds to the present behaviour."""
     kind: ClassVar[Literal["gradient", "closed_form"]] = "gradient"
-    """``gradient``: ``loss`` is called on each batch. ``closed_form``: ``update`` is, without gradients, for one
-    pass in the stream's order."""
+    """``gradient``: ``loss`` is called on each batch. ``closed_form``: ``update`` is called on each batch, without
+    gradients, in one pass in the stream's order."""
     freezes_backbone: ClassVar[bool] = False
-    """The backbone, its running statistics included, stays as it is."""
+    """The backbone does not change, and neither do its running statistics."""
     needs_images: ClassVar[bool] = False
-    """With a frozen backbone, batches must hold images (B, 3, H, W), ``batch["image"]``, all the same. Otherwise they may hold
+    """Batches must hold images (B, 3, H, W), ``batch["image"]``, even with a frozen backbone. Otherwise they may hold
     features (B, D), ``batch["features"]``, computed once. ``network(batch)`` and ``network.features(batch)`` take both."""
     scenarios: ClassVar[frozenset[str]] = ALL_SCENARIOS
-    """The scenarios that it can learn in, by class name."""
+    """The scenarios that it can learn, by class name."""
     needs_base_data: ClassVar[bool] = False
-    """A closed form whose ``update`` must see the data of experience 0 once the base is trained."""
+    """A closed form whose ``update`` must see the data of experience 0 after the base is trained."""
     learns_all_seen: ClassVar[bool] = False
     """Each experience is trained on the data of all experiences so far, and validated on their validation parts."""
     follows_base: ClassVar[bool] = False
-    """Its ``after_backward`` and ``after_step`` run while the base strategy learns experience 0 too."""
+    """Its ``after_backward`` and ``after_step`` also run while the base strategy learns experience 0."""
     LATER_BUFFERS: ClassVar[frozenset[str]] = frozenset()
-    """Buffers that came with a later version: a checkpoint without one is loaded, and leaves it empty."""
+    """Buffers that a later version added: a checkpoint without them can be loaded and leaves them empty."""
     needs_validation: bool = False
-    """It picks one of several variants, which takes validation data."""
+    """It picks one of several variants, which requires validation data."""
     passes: int = 1
-    """How often a closed form goes through the data."""
+    """Number of passes of a closed form over the data."""
     memory_batch_size: int = 0
-    """Images of the past in each batch, drawn from ``memory()``."""
+    """Number of images of the past in each batch, drawn from ``memory()``."""
     draws_nothing: bool = False
-    """Nothing in it is random: of one base and one stream all seeds make the same. A gradient strategy never is so, for
-    the order of its batches follows the seed."""
+    """It uses no random numbers: with the same base and stream, all seeds give the same result. This is never true of a
+    gradient strategy, because the order of its batches depends on the seed."""
     variant_key: ClassVar[str] = ""
-    """What the variants of ``predict`` differ in, such as ``epsilon``; results.json has it beside each variant's value."""
+    """The parameter in which the variants of ``predict`` differ, such as ``epsilon``; results.json stores it with each
+    variant's value."""
     variant_values: Mapping[str, Any] = {}
     """The value of ``variant_key``, a number or a text, in each variant of ``predict`` by its name."""
     named_classes: ClassVar[Mapping[str, str | None]] = {}
-    """Arguments that name something by dotted path, each with the base class of all that a configuration that came with a
-    run may name there; it must be in that class's package. None: nothing."""
+    """Arguments that name a class by dotted path. Each is given with the base class of everything that the configuration
+    of a loaded run may name there; a named class must also be in the package of the base class. None: nothing."""
 
     stage: str = ""
-    """The stage that is being trained, one of ``stages(experience)``; set by the core."""
+    """The stage that is trained now, one of ``stages(experience)``; set by the core."""
     run_seed: int = 0
-    """``seed_everything`` of the run; set by the core before it calls any hook, after a checkpoint is read too."""
+    """``seed_everything`` of the run; set by the core before it calls any hook, also after a checkpoint is read."""
 
     def __init_subclass__(cls, **options: Any) -> None:
         """Take former names of what a plugin declares."""
@@ -80,45 +82,45 @@ class Strategy(nn.Module, BuiltWith):
         honour_former_declarations(cls)
 
     def stages(self, experience: Experience) -> Sequence[str]:
-        """The phases in which this experience is trained, each with a Trainer, optimizer and scheduler of its own."""
+        """The stages in which this experience is trained, each with its own Trainer, optimizer and scheduler."""
         return ("",)
 
     def before_stream(self, network: Network) -> None:
-        """Run once, before anything is learned and before a given base is loaded; not when a run is gone on with."""
+        """Called once, before training and before a given base is loaded; not when a run resumes."""
 
     def before_experience(self, network: Network, experience: Experience) -> None:
-        """Run before each experience, experience 0 too, and again before a checkpoint is loaded.
+        """Called before each experience, including experience 0, and again before a checkpoint is loaded.
 
         It may depend only on the experience's metadata and on the strategy's own state.
         """
 
     def parameters_to_train(self, network: Network) -> Iterable[nn.Parameter] | Iterable[dict[str, Any]]:
-        """Called once a stage: parameters, or groups with options of their own, that the optimizer is built on.
+        """The parameters, or groups of parameters with options, of the optimizer. Called once for each stage.
 
-        What is not returned is not trained. The default is the whole network, or its head if the backbone is frozen.
+        Only these are trained. The default is the whole network, or its head if the backbone is frozen.
         """
         return network.head.parameters() if self.freezes_backbone else network.parameters()
 
     def loss(self, network: Network, batch: Batch) -> Tensor:
-        """The whole objective of a gradient strategy on one batch: a scalar, the mean over the batch's B images.
+        """The objective of a gradient strategy on one batch: a scalar, the mean over the batch's B images.
 
         The default is cross entropy over the classes seen so far.
         """
         return self.cross_entropy(network, network(batch), batch)
 
     def cross_entropy(self, network: Network, logits: Tensor, batch: Batch, classes: Tensor | None = None) -> Tensor:
-        """Cross entropy over the classes seen so far, as the data asks for it: a scalar, the mean over the images.
+        """Cross entropy over the classes seen so far: a scalar, the mean over the images.
 
-        Each image counts by its class's weight (``data.class_weights``); where images were mixed, the target is
-        ``batch["target"]``; ``model.label_smoothing`` s makes of a target q (1 - s) q + s / K over the K classes seen
-        (arXiv 1512.00567, section 7). With weights w it is the mean over b of -sum_c w_c q_bc log p_bc: divided by the
-        number of images, not by the sum of their weights, so that several processes give the same gradient as one.
+        Each image is weighted by its class (``data.class_weights``). The target of mixed images is
+        ``batch["target"]``. ``model.label_smoothing`` s changes a target q to (1 - s) q + s / K over the K classes seen
+        (arXiv 1512.00567, section 7). With weights w the result is the mean over b of -sum_c w_c q_bc log p_bc: divided
+        by the number of images, not by the sum of their weights, so that several processes give the same gradient as one.
 
         Args:
-            network: Knows the classes seen and their weights.
+            network: Holds the classes seen and their weights.
             logits: (B, C) of the batch's images.
-            batch: Has their labels.
-            classes: (C,) bool, to have it over these classes, all labels of the batch among them, in place of those seen.
+            batch: Holds their labels.
+            classes: (C,) bool. Use these classes instead of those seen; all labels of the batch must be among them.
         """
         among = network.seen if classes is None else classes
         masked = logits.masked_fill(~among, -torch.inf)
@@ -131,32 +133,32 @@ class Strategy(nn.Module, BuiltWith):
             losses = F.cross_entropy(masked, batch["label"], weight=weights, reduction="none")
             return losses.mean()
         shares = target if weights is None else target * weights
-        # A class that is left out has -inf and a share of 0, and their product is no number.
+        # A class that is left out has -inf and a share of 0, and their product is NaN.
         return -(shares * F.log_softmax(masked, dim=1).masked_fill(~among, 0.0)).sum(dim=1).mean()
 
     def update(self, network: Network, features: Tensor, labels: Tensor) -> None:
         """One batch of a closed-form strategy: features (N, D) and labels (N,), in the stream's order.
 
-        Under several processes it is given the global batch, the same on each.
+        With several processes it is given the global batch, the same on each.
         """
         raise TypeError(
             f"{type(self).__name__} declares kind = 'closed_form' and has no update(network, features, labels)."
         )
 
     def after_backward(self, network: Network) -> None:
-        """Run after each backward pass, once the gradients are there and before they are clipped."""
+        """Called after each backward pass, before the gradients are clipped."""
 
     def after_step(self, network: Network) -> None:
-        """Run after each optimizer step."""
+        """Called after each optimizer step."""
 
     def after_experience(self, network: Network, experience: Experience, batches: Iterable[Batch]) -> None:
-        """Run after each experience, experience 0 too.
+        """Called after each experience, including experience 0.
 
         Args:
-            network: The trained network, its best weights restored, in evaluation mode.
-            experience: What was learned.
+            network: The trained network with its best weights, in evaluation mode.
+            experience: The experience that was learned.
             batches: The experience's training data with the evaluation transform, in the stream's order, striped over
-                the processes; ``self.reduce`` sums over them. It is read only if it is iterated over.
+                the processes; ``self.reduce`` sums over them. Data is loaded only when this is iterated over.
         """
 
     def predict(self, network: Network, features: Tensor) -> Tensor | Mapping[str, Tensor]:
@@ -165,39 +167,39 @@ class Strategy(nn.Module, BuiltWith):
         return logits
 
     def select_variant(self, network: Network, variant: str) -> None:
-        """Take up the variant of ``predict`` that was best on validation data after an experience."""
+        """Use the variant of ``predict`` that was best on validation data after an experience."""
 
     def variant_facts(self, network: Network) -> Mapping[str, Mapping[str, Sequence[float]]]:
-        """Per variant, named figures per class (C,) that belong in the record."""
+        """Named figures per class (C,) of each variant, for the record."""
         return {}
 
     def notes(self, network: Network) -> Sequence[str]:
-        """What a user should be told after an experience; printed and kept in the record."""
+        """Messages for the user after an experience; they are printed and added to the record."""
         return ()
 
     def memory(self) -> Tensor | None:
-        """Sample indices (M,) int64 from which each batch is given ``memory_batch_size`` images."""
+        """Sample indices (M,) int64 from which ``memory_batch_size`` images are drawn for each batch."""
         return None
 
     def memory_bytes(self) -> int:
-        """Bytes of the state that it carries from one experience to the next, for the record.
+        """Bytes of the state that it keeps from one experience to the next, for the record.
 
-        The default counts what a checkpoint keeps of it: its parameters and persistent buffers. Images that it replays count
-        by what is kept of them: eight bytes where that is an index (int64) into the sample table.
+        The default counts what a checkpoint holds: its parameters and persistent buffers. Replayed images count by what
+        is stored of them: eight bytes for an index (int64) into the sample table.
         """
         return sum(value.nbytes for value in self.state_dict().values() if isinstance(value, Tensor))
 
     def draw_seed(self, name: str, pinned: int | None = None) -> int:
-        """The seed of something that the strategy draws with a generator of its own.
+        """A seed for a generator of the strategy's own.
 
-        It follows the run's seed, so that what is drawn is part of the spread over seeds, and it is the same on every
-        process. What the hooks draw from the generators of torch, NumPy and Python's ``random`` follows the run's seed
-        anyway; but ``loss`` and ``update`` then draw other numbers on each process.
+        It depends on the run's seed, so that the spread over seeds includes these draws, and it is the same on every
+        process. Numbers that the hooks draw from the generators of torch, NumPy and Python's ``random`` depend on the
+        run's seed anyway, but in ``loss`` and ``update`` they differ between processes.
 
         Args:
-            name: What is drawn, after the strategy: two draws must not share a name, or they share their numbers.
-            pinned: The user's own seed, the same in all runs; None: none. The constructor's argument is to be called
-                ``seed`` and to be None by default: a report then says where it was pinned.
+            name: What is drawn, prefixed by the strategy; draws with the same name get the same numbers.
+            pinned: A seed set by the user, the same in all runs; None: not set. Call the constructor's argument ``seed``
+                with default None: reports then show where it was set.
 
         Returns:
             A seed from 0 to 2^63 - 1, or the pinned one.
@@ -209,7 +211,7 @@ class Strategy(nn.Module, BuiltWith):
         return sum_over_processes(tensor)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        """Give own buffers the shape that the checkpoint has for them before it is loaded."""
+        """Give the buffers the shapes that they have in the checkpoint, before it is loaded."""
         for name in self.LATER_BUFFERS:
             state_dict.setdefault(prefix + name, torch.empty(0, dtype=getattr(self, name).dtype))
         for name, buffer in list(self._buffers.items()):
@@ -220,7 +222,7 @@ class Strategy(nn.Module, BuiltWith):
 
 
 def trainable(groups: Iterable[nn.Parameter] | Iterable[dict[str, Any]]) -> tuple[list[Any], list[nn.Parameter]]:
-    """What ``parameters_to_train`` returned, as a list to build an optimizer on, and flat."""
+    """The result of ``parameters_to_train``, as a list for an optimizer, and flat."""
     listed: list[Any] = list(groups)
     flat: list[nn.Parameter] = []
     for group in listed:
@@ -233,7 +235,7 @@ def trainable(groups: Iterable[nn.Parameter] | Iterable[dict[str, Any]]) -> tupl
 
 
 def grouped(groups: Iterable[Any]) -> list[dict[str, Any]]:
-    """What ``trainable`` listed as groups of an optimizer: single parameters make one together."""
+    """The list of ``trainable`` as groups of an optimizer: single parameters form one group."""
     listed = list(groups)
     if any(isinstance(group, dict) for group in listed):
         return listed
@@ -241,7 +243,7 @@ def grouped(groups: Iterable[Any]) -> list[dict[str, Any]]:
 
 
 def frozen_children(network: Network) -> Iterator[nn.Module]:
-    """The modules without a parameter to train among their own: their statistics must not move either."""
+    """The modules without trainable parameters of their own: their running statistics must not change either."""
     for module in network.modules():
         own = [*module.parameters(recurse=True)]
         if own and not any(parameter.requires_grad for parameter in own):

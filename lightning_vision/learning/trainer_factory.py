@@ -1,4 +1,4 @@
-"""A fresh Trainer for each experience, from one configuration; and which of Lightning's options a stream can take."""
+"""Builds a new Trainer for each experience from one configuration."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from lightning_vision.learning.trainer_options import STRATEGIES
 
 
 class TrainerFactory:
-    """Builds Trainers that differ in nothing but what is asked for.
+    """Builds Trainers from one configuration.
 
     Args:
-        build: Instantiates the trainer configuration anew: keyword arguments of a Trainer, with fresh callbacks.
-        root: Where Lightning writes what it writes by itself.
-        loggers: Shared by all of them.
+        build: Instantiates the trainer configuration: keyword arguments of a Trainer, with new callbacks.
+        root: The folder for files that Lightning writes by default.
+        loggers: Loggers that all Trainers share.
     """
 
     def __init__(self, build: Callable[[], dict[str, Any]], root: Path, loggers: Sequence[Logger]) -> None:
@@ -34,18 +34,18 @@ class TrainerFactory:
         self.root = root
         self.loggers = list(loggers)
         self.standing: dict[int, Callback] = {}
-        """Callbacks of which there is one for all Trainers, by their place among the user's."""
+        """Callbacks that all Trainers share, by their position among the user's."""
 
     def options(self) -> dict[str, Any]:
-        """Keyword arguments of a Trainer, with fresh callbacks but for those that stand."""
+        """Keyword arguments of a Trainer, with new callbacks except for the shared ones."""
         options = self.build()
         options["callbacks"] = _listed(options.get("callbacks"))
         for place, callback in self.standing.items():
             options["callbacks"][place] = callback
-        options["default_root_dir"] = str(self.root)  # a leftover hpc_ckpt_* elsewhere is never picked up
+        options["default_root_dir"] = str(self.root)  # so that Lightning finds no old hpc_ckpt_* elsewhere
         options["logger"] = self.loggers or False
         options["use_distributed_sampler"] = False
-        options["enable_progress_bar"] = False  # the run shows its own, over the whole stream
+        options["enable_progress_bar"] = False  # the run has its own, for the whole stream
         plugins = _listed(options.get("plugins"))
         if SLURMEnvironment.detect() and not any(isinstance(plugin, SLURMEnvironment) for plugin in plugins):
             plugins.append(SLURMEnvironment(auto_requeue=False))  # the run writes its own checkpoint, see StopSignals
@@ -67,9 +67,9 @@ class TrainerFactory:
 
         Args:
             callbacks: Added to the user's.
-            best: Added where there is validation to choose by.
-            closed_form_passes: For a closed form: the number of passes; what only gradients need is then left out.
-            validates: The experience has a validation part to look at between epochs.
+            best: Added if the experience has a validation part.
+            closed_form_passes: For a closed form, the number of passes; options of gradient training are then left out.
+            validates: The experience has a validation part, which is evaluated between epochs.
             changes: Options that differ from the user's.
         """
         options = {**self.options(), **changes}
@@ -84,7 +84,7 @@ class TrainerFactory:
                 "gradient_clip_val": None,
                 "gradient_clip_algorithm": None,
             }
-            recipes = self.standing.values()  # which train by gradient
+            recipes = self.standing.values()  # recipes are for gradient training
             own = [callback for callback in own if not _watches(callback) and callback not in recipes]
             validates = False
         steps = options.get("max_steps", -1)
@@ -99,7 +99,7 @@ class TrainerFactory:
         return _make(options)
 
     def evaluation(self, callbacks: Sequence[Callback] = ()) -> Trainer:
-        """A Trainer for a pass over images, without the user's callbacks for training."""
+        """A Trainer for an evaluation, without the user's callbacks for training."""
         options = self.options()
         options |= {"callbacks": list(callbacks), "max_epochs": 1, "profiler": None, "gradient_clip_val": None}
         options["enable_checkpointing"] = False
@@ -121,6 +121,6 @@ def _listed(value: Any) -> list[Any]:
 
 
 def _watches(callback: Callback, prefix: str = "") -> bool:
-    """Stock callbacks that fail where no metric is logged whose name begins so."""
+    """Lightning's callbacks that fail if no metric is logged whose name has this prefix."""
     monitor = getattr(callback, "monitor", None)
     return isinstance(callback, (EarlyStopping, ModelCheckpoint)) and monitor is not None and monitor.startswith(prefix)

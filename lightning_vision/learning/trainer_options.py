@@ -1,4 +1,4 @@
-"""The options of Lightning's Trainer: defaults, and those that are refused with a reason."""
+"""The options of Lightning's Trainer: the defaults, and the refused options with the reasons."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from lightning_vision.errors import ConfigError
 
-# What the program sets where the user says nothing.
+# Defaults where the user sets nothing.
 TRAINER_DEFAULTS: dict[str, Any] = {
     "default_root_dir": "runs",
     "max_epochs": 10,
@@ -24,9 +24,9 @@ STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_true", "ddp_find_unused
 PRECISIONS = ("32", "32-true", "64", "64-true", "bf16-mixed", "16-mixed", "bf16", "16")
 
 
-# Option, the values that change nothing, and why others are refused.
+# Option, the values that have no effect, and the reason why others are refused.
 REFUSED: tuple[tuple[str, tuple[Any, ...], str], ...] = (
-    ("barebones", (False, None), "it switches off the checkpoints and metrics that a run is made of"),
+    ("barebones", (False, None), "it switches off the checkpoints and metrics that a run needs"),
     (
         "fast_dev_run",
         (False, None, 0),
@@ -38,28 +38,28 @@ REFUSED: tuple[tuple[str, tuple[Any, ...], str], ...] = (
         (0, 0.0, None),
         "it trains and validates on the same images; use trainer.limit_train_batches",
     ),
-    ("enable_checkpointing", (True, None), "best weights, going on after a kill and the results need checkpoints"),
+    ("enable_checkpointing", (True, None), "best weights, resuming and the results need checkpoints"),
     (
         "use_distributed_sampler",
         (False, None),
-        "it pads and reorders; the stream's own sampler deals every image once",
+        "it pads and reorders; the stream's own sampler serves every image once",
     ),
     (
         "limit_test_batches",
         (None, 1.0),
-        "results.json speaks of the whole test set; use data.test_fraction for a smaller one",
+        "results.json is about the whole test set; use data.test_fraction for a smaller one",
     ),
     ("limit_predict_batches", (None, 1.0), "predict writes every image"),
-    ("reload_dataloaders_every_n_epochs", (0, None), "loaders are built anew for each experience already"),
+    ("reload_dataloaders_every_n_epochs", (0, None), "new loaders are built for each experience anyway"),
     ("model_registry", (None,), "checkpoints are kept in the run directory"),
 )
 
 
 def check_trainer_options(options: Mapping[str, Any]) -> None:
-    """Refuse the trainer options that a stream of experiences cannot take.
+    """Refuse the trainer options that do not work with a stream of experiences.
 
     Raises:
-        ConfigError: An option is refused, with the reason and what to do instead.
+        ConfigError: An option is refused; the message has the reason and an alternative.
     """
     for key, harmless, reason in REFUSED:
         value = options.get(key)

@@ -1,4 +1,4 @@
-"""A Trainer that runs nothing and tells the number of processes and the device."""
+"""A Trainer that runs nothing, from which the number of processes and the device are read."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lightning_vision.errors import ConfigError
 
 
 def probe_trainer(options: dict[str, Any], trainer_class: type[Trainer] = Trainer) -> Trainer:
-    """A Trainer of these options, without what writes or shows something.
+    """A Trainer with these options, without loggers, callbacks and output.
 
     Args:
         options: Keyword arguments of a Trainer.
@@ -33,6 +33,6 @@ def probe_trainer(options: dict[str, Any], trainer_class: type[Trainer] = Traine
 
 
 def starts_processes(trainer: Trainer) -> bool:
-    """Whether Lightning would start the other processes itself, as it does except under torchrun and SLURM."""
+    """Whether Lightning would start the other processes itself, as it does without torchrun and SLURM."""
     environment = getattr(trainer.strategy, "cluster_environment", None)
     return trainer.strategy.launcher is not None and not getattr(environment, "creates_processes_externally", True)

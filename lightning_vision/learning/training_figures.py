@@ -1,4 +1,4 @@
-"""Loss and accuracy of training: what is logged for each step and epoch."""
+"""Loss and accuracy of training, logged for each step and epoch."""
 
 from __future__ import annotations
 
@@ -19,54 +19,54 @@ class TrainingFigures:
     """Loss and accuracy of the training images, summed over an epoch.
 
     Args:
-        measured: Is given the newest mean of each figure.
-        place: Where in the stream a batch is, for a message.
+        measured: Receives the newest mean of each figure.
+        place: The position of a batch in the stream, for a message.
     """
 
     def __init__(self, measured: dict[str, float], place: Callable[[int], str]) -> None:
         self.measured, self._place = measured, place
         self.loss, self.accuracy = MeanMetric(), MeanMetric()
         for metric in (self.loss, self.accuracy):
-            metric.persistent(True)  # an epoch that is resumed half-way keeps its sums
+            metric.persistent(True)  # so that an epoch that resumes half-way keeps its sums
         self.correct: Tensor | None = None
-        """(B,) bool: which of the newest training batch's images its first logits got right; None if the loss made none."""
+        """(B,) bool: whether the first logits of the newest training batch classified each image correctly; None without logits."""
         self._pending: tuple[int, Tensor] | None = None
         self._logits: Tensor | None = None
 
     def begin_stage(self) -> None:
-        """Forget the stage before: the weights that were gone back to bring the sums of their epoch."""
+        """Reset the sums: restored weights bring those of their epoch."""
         self.measured.clear()
         for metric in (self.loss, self.accuracy):
             metric.reset()
 
     def take_measured(self, measured: Mapping[str, float]) -> None:
-        """Take up the figures of a checkpoint."""
+        """Load the figures of a checkpoint."""
         self.measured.clear()
         self.measured.update(measured)
 
     def begin_trainer(self) -> None:
-        """A loss that is left by another Trainer was looked at there."""
+        """Drop the last loss of another Trainer, which has checked it."""
         self._pending = None
 
     def begin_batch(self) -> None:
-        """Look at the loss of the batch before, and wait for the first logits of this one."""
+        """Check the loss of the previous batch, and wait for the first logits of this one."""
         self.check_loss()
         self._logits = None
 
     def keep_logits(self, logits: Tensor) -> None:
-        """Take the head's output if it is the first for this batch."""
+        """Keep the head's output if it is the first for this batch."""
         if self._logits is None:
             self._logits = logits.detach()
 
     def add(self, network: Network, batch: Batch, batch_idx: int, loss: Tensor, images: int) -> None:
-        """Take in a batch.
+        """Add a batch.
 
         Args:
-            network: Knows the classes seen.
+            network: Holds the classes seen.
             batch: The batch.
             batch_idx: Its number in the epoch.
             loss: Its loss (), the mean over its images.
-            images: How many of them count; 0: only stand-ins.
+            images: How many of them are no stand-ins.
         """
         self._pending = (batch_idx, loss.detach())
         self.correct = self._correct(network, batch)
@@ -76,14 +76,14 @@ class TrainingFigures:
                 self.accuracy.update(self.correct.float())
 
     def _correct(self, network: Network, batch: Batch) -> Tensor | None:
-        """Which images (B,) were correctly classified by the first logits that the loss made, of which the first B are the batch's."""
+        """Which images (B,) the first logits of the loss classified correctly; their first B rows belong to the batch."""
         labels, logits = batch["label"], self._logits
         if logits is None or logits.dim() != 2 or len(logits) < len(labels):
             return None
         return network.mask_unseen(logits[: len(labels)]).argmax(dim=1) == labels
 
     def check_loss(self) -> None:
-        """Look at the last loss one step late, when a GPU need not be waited for.
+        """Check the last loss one step late, so that nothing waits for the GPU.
 
         Raises:
             TrainingError: It is NaN or infinite.
@@ -94,8 +94,8 @@ class TrainingFigures:
         if not torch.isfinite(loss):
             raise TrainingError(
                 f"The loss is {loss.item()} in {self._place(batch)}. "
-                "Training stopped; the checkpoints from before are kept. Ways out: a smaller learning rate, "
-                "trainer.gradient_clip_val=1.0, trainer.precision=32-true, or look at that batch's images."
+                "Training stopped; the earlier checkpoints are kept. Try a smaller learning rate, "
+                "trainer.gradient_clip_val=1.0 or trainer.precision=32-true, or check the images of that batch."
             )
 
     def log_epoch(self, log: Callable[[str, Tensor], None]) -> None:
@@ -106,11 +106,11 @@ class TrainingFigures:
     def step_plateaus(self, configs: Sequence[LRSchedulerConfig], logged: Mapping[str, Any]) -> None:
         """Step the schedulers that depend on a metric.
 
-        Lightning does so after the epoch's checkpoint and leaves it out where an epoch was resumed half-way, so that a
-        resumed run would continue with another learning rate.
+        Lightning does so after the epoch's checkpoint, and not at all if the epoch resumed half-way: a resumed run would
+        continue with another learning rate.
 
         Args:
-            configs: All schedulers, those that depend on a metric with its name.
+            configs: All schedulers; those that depend on a metric come with its name.
             logged: The metrics of callbacks and strategies.
 
         Raises:
@@ -128,13 +128,13 @@ class TrainingFigures:
 
 
 def log_mean(log: Callable[[str, Tensor], None], key: str, metric: MeanMetric, measured: dict[str, float]) -> None:
-    """Log the mean of a figure over all processes, if anything was counted, and let it start anew.
+    """Log the mean of a figure over all processes, if anything was counted, and reset it.
 
     Args:
-        log: Of the LightningModule.
+        log: The method ``log`` of the LightningModule.
         key: The figure's name.
         metric: Its sum.
-        measured: Is given the mean.
+        measured: Receives the mean.
     """
     value = metric.compute()
     if not torch.isnan(value):

@@ -1,1 +1,1 @@
-"""The command line: options, parsers, the fit command, what is done with a checkpoint, and errors in words."""
+"""The command line: options, parsers, the fit command, the commands for checkpoints, and readable errors."""

@@ -1,4 +1,4 @@
-"""The argument parser, whose errors name the options that were near."""
+"""The argument parser, whose errors suggest similar options."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lightning_vision.results.unwritten import MARK, unwritten
 
 
 class StreamArgumentParser(LightningArgumentParser):
-    """A parser that raises instead of exiting, in words that a user can act on."""
+    """A parser that raises instead of exiting, with messages for users."""
 
     def parse_path(self, cfg_path: Any, *args: Any, **kwargs: Any) -> Namespace:
         """Parse a configuration file; errors name it.
@@ -39,13 +39,13 @@ class StreamArgumentParser(LightningArgumentParser):
         return super().parse_args(args, *others, **options)
 
     def _load_config_parser_mode(self, *args: Any, **options: Any) -> Namespace:
-        """Read a configuration file, in which options may have their former names. There is no public hook for it; a test holds the behaviour."""
+        """Read a configuration file, in which options may have their former names. It overrides a private method; a test checks it."""
         config: Namespace = super()._load_config_parser_mode(*args, **options)
         use_present_keys(config, self._option_string_actions)
         return config
 
     def explain(self, error: ConfigError) -> str:
-        """What was wrong, with the names that were near."""
+        """The problem, with similar names."""
         if isinstance(error, parser_errors.ExplainedError):
             return str(error)
         defaults = self.get_defaults(skip_validation=True).keys()
@@ -63,10 +63,10 @@ class StreamArgumentParser(LightningArgumentParser):
 
 
 def _refuse_unwritten(path: Path) -> None:
-    """Refuse a configuration with options that it cannot hold.
+    """Refuse a configuration in which options could not be written.
 
     Raises:
-        ConfigError: There are some; each is named with the reason.
+        ConfigError: There are such options; each is named with the reason.
     """
     text = path.read_text(encoding="utf-8")
     if MARK in text:

@@ -1,4 +1,4 @@
-"""What the types of a class's arguments say about the values that they take."""
+"""Inspects the types of a class's arguments."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 from lightning_vision.program.known_classes import KINDS
 
 PLAIN: tuple[Any, ...] = (str, int, float, bool, type(None), Any, object, inspect.Parameter.empty, timedelta)
-"""Leaves of a type that are no class to be built."""
+"""Leaf types of which no object is built."""
 
 
 def hints_of(cls: type) -> dict[str, Any]:
-    """The arguments of a class and their types, those too that it hands on to its bases."""
+    """The arguments of a class and their types, including those that it passes on to its bases."""
     hints: dict[str, Any] = {}
     for owner in cls.__mro__:
         init: Any = vars(owner).get("__init__")
@@ -26,7 +26,7 @@ def hints_of(cls: type) -> dict[str, Any]:
         parameters = inspect.signature(init).parameters.values()
         try:
             types = get_type_hints(init, include_extras=True)
-        except Exception:  # a name that a third party's module imports for its type checker alone
+        except Exception:  # a name that a third-party module imports only for type checkers
             types = {parameter.name: Callable for parameter in parameters if isinstance(parameter.annotation, str)}
         for parameter in parameters:
             hints.setdefault(parameter.name, types.get(parameter.name, parameter.annotation))
@@ -36,7 +36,7 @@ def hints_of(cls: type) -> dict[str, Any]:
 
 
 def leaves_of(hint: Any) -> list[Any]:
-    """The types that a type is made of; of a callable what it returns, for a class with its arguments can be given for it."""
+    """The types in a type; of a callable its return type, because a class with arguments can be given for it."""
     origin, inner = get_origin(hint), get_args(hint)
     if origin is Annotated:
         return leaves_of(inner[0])
@@ -54,7 +54,7 @@ def leaves_of(hint: Any) -> list[Any]:
 
 
 def is_plain(leaf: Any) -> bool:
-    """Whether values of a type are plain: nothing is built or imported for them."""
+    """Whether values of a type are plain, so that nothing is built or imported for them."""
     if any(leaf is each for each in PLAIN):
         return True
     return inspect.isclass(leaf) and (issubclass(leaf, Enum | os.PathLike) or leaf in (list, dict, tuple, set))

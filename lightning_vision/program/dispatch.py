@@ -1,4 +1,4 @@
-"""From a command line to a subcommand, and from its end to an exit code."""
+"""Runs the subcommand of a command line and returns its exit code."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from lightning_vision.terminal.messages import print_line, print_notice
 
 
 def prepare_process(own_process: bool) -> None:
-    """What is done once before anything is read: quieten libraries, load plugins.
+    """Silence libraries and load plugins, once and before anything is read.
 
     Args:
-        own_process: The command line is this process's own.
+        own_process: The command line is that of this process.
     """
     quieten()
     if own_process:
@@ -32,22 +32,20 @@ def run(args: list[str], own_process: bool) -> int:
 
     Args:
         args: The command line.
-        own_process: It is this process's own command line.
+        own_process: The command line is that of this process.
 
     Returns:
         The exit code.
 
     Raises:
-        UserError: Something the user can mend.
-        NeedsOwnProcess: See there.
+        UserError: Something that the user can fix.
+        NeedsOwnProcess: The run needs a process of its own.
     """
     prepare_process(own_process)
     try:
         with explained(), nullcontext() if own_process else without_own_words(), with_run_config(args) as words:
             StreamCLI(words, own_process)
     except StopRequestedError as stop:
-        print_line(
-            f"Stopped by {stop}. What was learned is kept; the same command with --ckpt_path last resumes the run."
-        )
+        print_line(f"Stopped by {stop}. Progress is saved; the same command with --ckpt_path last resumes the run.")
         return 128 + stop.signum
     return 0

@@ -1,4 +1,4 @@
-"""``fit``: from its options to a run, and from the run to the terminal."""
+"""``fit``: builds a run from its options, and prints its results."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from lightning_vision.tracking.options import EnergyOptions, WandbOptions
 def run_request(
     config: Namespace, plain_config: dict[str, Any], parser: LightningArgumentParser, words: list[str]
 ) -> RunRequest:
-    """The run that the options of ``fit`` ask for.
+    """Build the request for a run from the options of ``fit``.
 
     Args:
         config: The options, parsed.
@@ -63,7 +63,7 @@ def run_request(
 
 
 def keep(config: Namespace, kept: Kept) -> None:
-    """Give an option the value that the run was started with."""
+    """Set an option to the value with which the run was started."""
     node: Any = config
     *parents, last = kept.key.split(".")
     for name in parents:
@@ -78,17 +78,17 @@ def fit(
     trainer_options: Callable[[], dict[str, Any]],
     probe: Trainer,
 ) -> None:
-    """Run the stream, or resume it, and print what it came to; see ``RunLaunch.run``."""
+    """Run the stream, or resume it, and print the results; see ``RunLaunch.run``."""
     results = launch.run(model, datamodule, trainer_options, probe)
     if launch.trained and is_first():
         from lightning_vision.run.summary import print_summary
 
         print_summary(results, launch.progress.console)
-        launch.progress.say(f"Everything is in {launch.directory.path}")
+        launch.progress.say(f"All results are in {launch.directory.path}")
 
 
 def run_name(config: Mapping[str, Any]) -> str:
-    """The run directory's name: the one that was given, or strategy, scenario and seed.
+    """The run directory's name: the given one, or strategy, scenario and seed.
 
     Args:
         config: The options in plain values.
@@ -101,13 +101,13 @@ def run_name(config: Mapping[str, Any]) -> str:
         short_name(scenario, "InstanceIncremental"),
         f"seed={config['seed_everything']}",
     ]
-    if "WANDB_SWEEP_ID" in os.environ:  # the runs of a W&B sweep differ in options that are not in the name
+    if "WANDB_SWEEP_ID" in os.environ:  # the runs of a W&B sweep differ in options that the name does not contain
         words.append(os.environ.get("WANDB_RUN_ID", ""))
     return safe_name("-".join(words))
 
 
 def _config_text(parser: LightningArgumentParser, config: Namespace) -> str:
-    """config.yaml, which starts the same run again: neither resumes this one nor deletes it."""
+    """The contents of config.yaml: it repeats the run, without options that resume or delete one."""
     config = config.clone()
     config.ckpt_path, config.overwrite, config.trust_run = None, False, False
     return str(parser.dump(config, skip_none=False))

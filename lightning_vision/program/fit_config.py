@@ -1,4 +1,4 @@
-"""The configuration of a fit, read without running it."""
+"""Reads the configuration of a fit without running it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lightning_vision.program.stream_cli import StreamCLI, without_own_words
 
 @dataclass(frozen=True)
 class ReadConfig:
-    """The options of a ``fit`` that was read and not run."""
+    """The options of a ``fit`` that was not run."""
 
     config: dict[str, Any]
     """All of them, as plain values."""
@@ -24,7 +24,7 @@ class ReadConfig:
 
     @property
     def strategy_class(self) -> type | None:
-        """The class of the learning strategy; None is the default one."""
+        """The class of the learning strategy; None: the default."""
         return _class_of(self.namespace.model.strategy)
 
     @property
@@ -33,7 +33,7 @@ class ReadConfig:
         return _class_of(self.namespace.data)
 
     def with_changes(self, changes: dict[str, Any]) -> tuple[dict[str, Any], str]:
-        """With other values for some options: as plain values, and as the YAML that ``fit --config`` takes."""
+        """The options with some changed: as plain values, and as YAML for ``fit --config``."""
         config = self.namespace.clone()
         for key, value in changes.items():
             config[key] = value
@@ -49,13 +49,13 @@ def _class_of(component: Any) -> type | None:
 
 
 class ReadCLI(StreamCLI):
-    """Reads the options of ``fit`` and stops there."""
+    """Reads the options of ``fit`` and does nothing else."""
 
     def instantiate_classes(self) -> None:
-        """Nothing is built."""
+        """Build nothing."""
 
     def _run_subcommand(self, subcommand: str) -> None:
-        """Nothing is run."""
+        """Run nothing."""
 
 
 def read_fit_config(words: list[str]) -> ReadConfig:

@@ -1,4 +1,4 @@
-"""The configuration that a user did not name: data, of which a run's model and data are rebuilt, from known classes alone."""
+"""Checks a configuration that the user did not name: model and data are built from it with known classes only."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ from lightning_vision.program.known_classes import KINDS, TORCHVISION, Family, r
 from lightning_vision.storage.cache_folder import foreign_cache
 
 NOT_TAKEN = ("run_name", "overwrite", "keep_checkpoints", "stop_after", "energy", "wandb", "ckpt_path", "trust_run")
-"""Options of ``fit`` that say nothing of model and data."""
+"""Options of ``fit`` that do not concern model and data."""
 TRAINER_NOT_TAKEN = ("default_root_dir", "logger", "profiler")
-"""Options of a Trainer that no evaluation uses: where and to whom it would write."""
+"""Options of a Trainer for its output, which no evaluation uses."""
 STOCK_CALLBACKS = ("lightning.pytorch.callbacks.", "pytorch_lightning.callbacks.")
-"""Callbacks that watch training: a Trainer that evaluates is not given them."""
+"""Callbacks for training, which a Trainer for evaluation does not get."""
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps", "tpu", "hpu")
 TRANSFORMS = ("train_transforms", "eval_transforms", "batch_transforms")
 _SPEC = {"class_path", "init_args", "dict_kwargs"}
 
 
 class UntrustedError(ConfigError):
-    """A configuration that the user did not name asks for more than model and data of known classes."""
+    """A configuration that the user did not name contains more than model and data of known classes."""
 
 
 def take_foreign(config: Mapping[str, Any], source: Path, named: Collection[str] = ()) -> dict[str, Any]:
-    """What is rebuilt of a configuration that the user did not name.
+    """Extract the safe part of a configuration that the user did not name.
 
-    Model and data are, from classes that are registered (built in, or of installed plugins by entry point), torch.optim's
-    optimizers and schedulers and torchvision's transforms, with plain arguments. Of the trainer's options those are that an
-    evaluation needs. Nothing is written where the configuration says: caches lie beside the data if they do already, else in
-    the user's cache folder. The network's weights are those of a checkpoint, so that none are fetched.
+    The result contains model and data, built from registered classes (of this package, or of installed plugins by entry
+    point), torch.optim's optimizers and schedulers and torchvision's transforms, with plain arguments; and the trainer's
+    options that an evaluation needs. Nothing is written to folders that the configuration names: caches are beside the data
+    if they exist there, otherwise in the user's cache folder. The weights come from a checkpoint, so none are downloaded.
 
     Args:
         config: The configuration as plain values. It is not changed.
@@ -49,10 +49,10 @@ def take_foreign(config: Mapping[str, Any], source: Path, named: Collection[str]
         named: Dotted paths of classes that the user named on the command line: these are trusted.
 
     Returns:
-        A configuration that holds nothing else.
+        A configuration that contains nothing else.
 
     Raises:
-        UntrustedError: It asks for more; the key and what was found there are named.
+        UntrustedError: It contains something else; the message names the key and the value.
     """
     return _Taking(source, frozenset(named)).whole(config)
 
@@ -61,14 +61,14 @@ def take_foreign_data(data: Any, source: Path) -> Any:
     """The same for the section ``data`` alone.
 
     Raises:
-        UntrustedError: It asks for more than a datamodule of known classes.
+        UntrustedError: It contains more than a datamodule of known classes.
     """
     return _Taking(source, frozenset()).component(data, StreamDataModule, "data")
 
 
 @dataclass
 class _Taking:
-    """One pass through a configuration."""
+    """Checks one configuration."""
 
     source: Path
     named: frozenset[str]
@@ -134,18 +134,18 @@ class _Taking:
     def find(self, path: str, kind: type, key: str) -> type:
         """The registered class that a path names."""
         found = registered(path, kind)
-        if found is None and path in self.named:  # the command line has it imported anyway
+        if found is None and path in self.named:  # the command line imports it anyway
             module, _, name = path.rpartition(".")
             try:
                 found = getattr(import_module(module), name, None)
             except ImportError as error:
                 raise ConfigError(f"{key}: {path} cannot be imported: {error}.") from error
         if not (inspect.isclass(found) and issubclass(found, kind)):
-            raise self.refused(key, path, f"a {kind.__name__} that is built in or of an installed plugin")
+            raise self.refused(key, path, f"a {kind.__name__} of this package or of an installed plugin")
         return found
 
     def arguments(self, cls: type, given: Any, key: str) -> dict[str, Any]:
-        """A class's arguments, each by what the class says that it takes."""
+        """A class's arguments, each checked by its type."""
         if not isinstance(given, Mapping):
             raise self.refused(key, given, f"the options of {cls.__name__}")
         hints, families = self.hints(cls), self.families(cls)
@@ -171,13 +171,13 @@ class _Taking:
             return items if several else items[0]
         if all(is_plain(leaf) for leaf in leaves):
             return self.plain(value, key, tuple(each for each in families if each), is_text(leaves))
-        if _holds_text(value) or isinstance(value, Mapping):  # it would be imported by its name
+        if _holds_text(value) or isinstance(value, Mapping):  # its name would be imported
             raise self.refused(key, value, "numbers, or nothing")
         return self.plain(value, key)
 
     def class_name(self, value: Any, family: Family | None, key: str) -> Any:
         """An argument that names a class or function by dotted path."""
-        if value is None or (isinstance(value, str) and value.isidentifier()):  # its owner looks it up among its own
+        if value is None or (isinstance(value, str) and value.isidentifier()):  # a name of its own package
             return value
         if family is None or not (isinstance(value, str) and family.has(value)):
             wanted = "a value that imports nothing" if family is None else f"a {family.base} of {family.package}"
@@ -196,10 +196,10 @@ class _Taking:
         """Numbers, text, lists and mappings; a class within them must be of one of the families.
 
         Args:
-            value: Where the type of an argument does not say what is in it.
+            value: The value of an argument whose type does not determine its contents.
             key: Its name.
-            families: What may be named.
-            text: Text is taken as it stands, so that it cannot stand for anything else.
+            families: The classes that it may name.
+            text: Text is used literally, so it cannot name anything.
         """
         if value is None or isinstance(value, bool | int | float):
             return value

@@ -1,4 +1,4 @@
-"""Options under their former names, on the command line and in configuration files."""
+"""Former names of options, on the command line and in configuration files."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _said: set[str] = set()
 
 
 def forget() -> None:
-    """Say everything again, for the next command of this process."""
+    """Allow all notices to be printed again, for the next command of this process."""
     _said.clear()
 
 
 def with_present_words(words: list[str], known: Collection[str]) -> list[str]:
-    """A command line with the present names of the options that a parser knows.
+    """Replace former names of options in a command line by their present names.
 
     Args:
         words: ``--option=value`` or ``--option value``.
@@ -44,7 +44,7 @@ def with_present_words(words: list[str], known: Collection[str]) -> list[str]:
 
 
 def use_present_keys(config: Namespace, known: Collection[str]) -> None:
-    """As ``with_present_words``, of a configuration file.
+    """The same as ``with_present_words`` for a configuration file.
 
     Raises:
         ConfigError: An option is given by both names.
@@ -81,7 +81,7 @@ def _rename(options: Namespace, renamed: dict[str, str], owner: str) -> None:
 
 
 def _tell(notice: str) -> None:
-    """Print a notice once; the parser comes by several times."""
+    """Print a notice once; the parser parses several times."""
     if notice not in _said:
         _said.add(notice)
         print_notice(notice)

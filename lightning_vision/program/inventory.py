@@ -1,4 +1,4 @@
-"""What is installed: learning strategies, datamodules, scenarios, recipes, configs, with one line each."""
+"""Lists the installed learning strategies, datamodules, scenarios, recipes and configs, with one line each."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lightning_vision.program.plugins import load_plugins
 
 
 def print_inventory(configs: Path) -> None:
-    """Print what is installed, plugins with their package and version, and the YAML files in the folder of configs."""
+    """Print what is installed: classes, plugins with package and version, and the YAML files in the folder of configs."""
     console = Console(soft_wrap=True, highlight=False)
     plugins = load_plugins()
     own_scenarios = [cls for _, cls in inspect.getmembers(scenarios, inspect.isclass) if _is_scenario(cls)]

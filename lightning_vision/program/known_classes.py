@@ -1,4 +1,4 @@
-"""The classes that a configuration may name though the user did not: built in, of installed plugins, of torch and torchvision."""
+"""The classes that an untrusted configuration may name: of this package, installed plugins, torch and torchvision."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ KINDS: tuple[type, ...] = (
     torch.optim.Optimizer,
     torch.optim.lr_scheduler.LRScheduler,
 )
-"""What a class may be of; anything else is never built from a configuration that the user did not name."""
+"""The allowed base classes; nothing else is built from a configuration that the user did not name."""
 
 
 @dataclass(frozen=True)
 class Family:
-    """Classes of one package that are of one base class."""
+    """Subclasses of one base class in one package."""
 
     package: str
     base: str
@@ -41,7 +41,7 @@ class Family:
         return cls(base.split(".")[0], base)
 
     def has(self, path: str) -> bool:
-        """Whether a dotted path names one of them. Nothing outside of the package is imported."""
+        """Whether a dotted path names one of them. Nothing outside the package is imported."""
         module, _, name = path.rpartition(".")
         if not f"{module}.".startswith(f"{self.package}."):
             return False
@@ -63,7 +63,7 @@ TORCHVISION = Family("torchvision.transforms", "torch.nn.Module")
 
 
 def registered(path: str, kind: type) -> type | None:
-    """The class of a kind that a path or a short name means; None if it is not registered."""
+    """The registered class of a kind with a path or a short name; None if there is none."""
     module, _, name = path.rpartition(".")
     if not module:
         known = [cls for cls in _subclasses(kind) if cls.__name__ == name]
@@ -72,7 +72,7 @@ def registered(path: str, kind: type) -> type | None:
     found = (
         member_of(module, name) if own or (kind in FAMILIES_OF_TORCH and FAMILIES_OF_TORCH[kind].has(path)) else None
     )
-    if found is None and module in sys.modules:  # a plugin's, which is imported already, or Lightning's one scheduler
+    if found is None and module in sys.modules:  # of a plugin that is already imported, or Lightning's only scheduler
         found = getattr(sys.modules[module], name, None)
     return found if inspect.isclass(found) and _is_known(found, kind) else None
 
@@ -94,7 +94,7 @@ def _subclasses(cls: type) -> list[type]:
 
 
 def member_of(module: str, name: str) -> Any:
-    """What a module of an installed package has under a name; None if there is no such thing."""
+    """The object with a name in a module of an installed package; None if there is none."""
     if any(part.startswith("__") for part in module.split(".")):
         return None
     try:

@@ -1,4 +1,4 @@
-"""Errors and warnings of libraries, in words that a user can act on."""
+"""Translates errors of libraries into messages for users, and filters their warnings."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from lightning_vision.errors import ConfigError, DataError, TrainingError, UserE
 
 @contextmanager
 def explained() -> Iterator[None]:
-    """What a library raises inside and a user can mend becomes an error of ours, in words.
+    """Translate errors of libraries that a user can fix into ``UserError``.
 
     Raises:
-        UserError: Something that the user can mend.
+        UserError: Something that the user can fix.
     """
     try:
         yield
@@ -34,7 +34,7 @@ def explained() -> Iterator[None]:
 
 
 def in_words(error: Exception) -> UserError | None:
-    """What a library reports in its own way and a user can mend."""
+    """The ``UserError`` for a library's error that a user can fix."""
     cause: BaseException | None = error
     while cause is not None:  # jsonargparse wraps what a constructor raised
         if isinstance(cause, UserError):
@@ -54,7 +54,7 @@ def in_words(error: Exception) -> UserError | None:
         )
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return TrainingError(
-            f"The disk is full: {error}. What was finished is kept; free some space and resume with --ckpt_path last."
+            f"The disk is full: {error}. Finished experiences are kept; free some space and resume with --ckpt_path last."
         )
     refused = re.search(r"Given value: Namespace\(class_path='([\w.]+)'", text)
     if isinstance(error, ValueError) and refused and isinstance(error.__cause__, ValueError | TypeError):
@@ -63,7 +63,7 @@ def in_words(error: Exception) -> UserError | None:
 
 
 def _explain_runtime_error(text: str) -> UserError | None:
-    """What Lightning and torch report as RuntimeError and a user can mend."""
+    """The ``UserError`` for a RuntimeError of Lightning or torch that a user can fix."""
     if "Early stopping conditioned on metric" in text or "ModelCheckpoint(monitor=" in text:
         return ConfigError(
             f"{text.splitlines()[0].split(' Pass in')[0]} The metrics are val/loss and val/accuracy (unless data.val_fraction "
@@ -75,7 +75,7 @@ def _explain_runtime_error(text: str) -> UserError | None:
         )
     if "DataLoader worker" in text:
         return DataError(
-            f"A process that loads images ended: {text.splitlines()[0]} Try data.num_workers=0 to see why."
+            f"A process that loads images ended: {text.splitlines()[0]} Use data.num_workers=0 to see the reason."
         )
     if "No space left on device" in text or "file write failed" in text or "unexpected pos" in text:
         return TrainingError(
@@ -85,7 +85,7 @@ def _explain_runtime_error(text: str) -> UserError | None:
 
 
 def quieten() -> None:
-    """Lightning repeats itself with each Trainer; what matters of it is said once by the run itself."""
+    """Silence messages that Lightning repeats for each Trainer; the run prints the important ones once."""
     for name in (
         "lightning.pytorch.utilities.rank_zero",
         "lightning.pytorch.accelerators.cuda",
@@ -100,9 +100,9 @@ def quieten() -> None:
         ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",
         ".*The dirpath has changed from.*",
         ".*was called before the ``update`` method.*",
-        ".*It is recommended to use `self.log.*sync_dist=True.*",  # the metrics are over all processes already
-        ".*your dataloader is not resumable.*",  # the order is a function of the seed: the stream continues where it was
-        ".*Encountered `nan` values in tensor.*",  # the loss is looked at by the classifier, which stops there
+        ".*It is recommended to use `self.log.*sync_dist=True.*",  # the metrics already cover all processes
+        ".*your dataloader is not resumable.*",  # the order is a function of the seed, so the stream continues at the right place
+        ".*Encountered `nan` values in tensor.*",  # the classifier checks the loss and stops
         ".*`training_step` returned `None`.*",
         ".*Starting from v1.9.0, `tensorboardX`.*",
         ".*You have overridden `on_after_batch_transfer`.*",

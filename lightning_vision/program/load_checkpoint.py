@@ -1,4 +1,4 @@
-"""A checkpoint's weights in a model that was built of options."""
+"""Loads a checkpoint's weights into a model that was built from options."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ def load_checkpoint(
     seed: int,
     evaluates: bool = True,
 ) -> LoadedCheckpoint:
-    """Match the classes of model and data with a checkpoint's, and load its weights.
+    """Match the classes of model and data with those of a checkpoint, and load its weights.
 
     Args:
         model: The classifier, as it was built.
         datamodule: Its data.
-        trainer_options: Builds fresh keyword arguments of Lightning's Trainer each time.
+        trainer_options: Builds new keyword arguments of Lightning's Trainer at each call.
         ckpt_path: A checkpoint's file or a run directory.
-        seed: Of a run whose checkpoint does not say it, as the first ones did not.
-        evaluates: Images are evaluated as in the run, with what its recipes do to them.
+        seed: The seed of the run, for early checkpoints that do not contain it.
+        evaluates: Images are evaluated as in the run, including its recipes.
 
     Raises:
         CheckpointError: The checkpoint cannot be read, or does not fit the model and the data.
@@ -52,7 +52,7 @@ def load_checkpoint(
     check_same_strategies(checkpoint, model, path)
     model.seed = int(checkpoint["lightning_vision"].get("seed", seed))
     experience = load_into(model, datamodule.stream, checkpoint, path)
-    strategy = model.strategy  # after the base too its prediction is the one, if it was given the base's data
+    strategy = model.strategy  # it also predicts after the base, if it has seen the base's data
     model.base_statistics = strategy.kind == "closed_form" and strategy.needs_base_data
     trainers = TrainerFactory(trainer_options, path.parent.parent, [])
     for recipe in take_recipes(trainers) if evaluates else []:

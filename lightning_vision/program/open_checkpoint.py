@@ -1,4 +1,4 @@
-"""A run directory or a checkpoint, opened without a command line."""
+"""Opens a run directory or a checkpoint without a command line."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ONE_PROCESS = {"trainer.devices": 1, "trainer.num_nodes": 1}
 
 
 class _CheckpointCLI(StreamCLI):
-    """Builds model and data of a checkpoint, loads the weights, and stops there."""
+    """Builds model and data of a checkpoint, and loads the weights."""
 
     def __init__(self, args: list[str], evaluates: bool) -> None:
         self.evaluates = evaluates
@@ -34,23 +34,22 @@ class _CheckpointCLI(StreamCLI):
 def open_checkpoint(
     path: str | Path, overrides: Mapping[str, Any] | None = None, trust_run: bool = False, evaluates: bool = True
 ) -> LoadedCheckpoint:
-    """Build the classifier and the data of a run by its config.yaml, and load a checkpoint's weights.
+    """Build the classifier and the data of a run from its config.yaml, and load a checkpoint's weights.
 
-    The state of the process is restored afterwards: random numbers, environment, filters. One process and one device are used,
-    unless the overrides say otherwise.
+    The state of the process is restored afterwards: random numbers, environment, filters. One process and one device are
+    used by default.
 
     Args:
-        path: A run directory, whose newest finished experience is taken, or a checkpoint's file in one.
+        path: A run directory (its newest finished experience is used), or a checkpoint's file in one.
         overrides: Values of other options, by their names on the command line without dashes: ``{"data.root": "elsewhere"}``;
-            ``config`` is a file that is read in place of the run's config.yaml.
-        trust_run: Whoever made the run directory is trusted: its config.yaml may name any class, which is code that is
-            run, and its files may be links to elsewhere.
-        evaluates: Images are evaluated as in the run, with what its recipes do to them.
+            ``config`` is a file that replaces the run's config.yaml.
+        trust_run: Trust the source of the run directory: its config.yaml may name any class, whose code is then run, and
+            its files may be links to other places.
+        evaluates: Images are evaluated as in the run, including its recipes.
 
     Raises:
         CheckpointError: There is no checkpoint or no config.yaml, or they do not fit each other.
-        ConfigError: The run's configuration asks for more than is taken of one that is not trusted, or an override cannot
-            be used.
+        ConfigError: The run's configuration contains something that requires trust, or an override cannot be used.
         DataError: The images cannot be read.
     """
     options = {**ONE_PROCESS, **(overrides or {})}
@@ -58,7 +57,7 @@ def open_checkpoint(
     directory = RunDirectory(place if place.is_dir() else place.parent.parent)
     if place.exists() and not directory.config.is_file() and "config" not in options:
         raise CheckpointError(
-            f"Expected {directory.config}, which says how the classifier was built; found none. Give a run directory, or a file "
+            f"Expected {directory.config}, with the options of the classifier; found none. Give a run directory, or a file "
             'with its options: overrides={"config": FILE}.'
         )
     options |= {"trust_run": trust_run, "ckpt_path": path}
@@ -69,10 +68,10 @@ def open_checkpoint(
             return _CheckpointCLI(args, evaluates).loaded
         except NeedsOwnProcess as error:
             raise ConfigError(
-                "A checkpoint is opened in one process: give trainer.devices=1 and trainer.num_nodes=1."
+                "A checkpoint can be opened in one process only: give trainer.devices=1 and trainer.num_nodes=1."
             ) from error
 
 
 def _word(value: Any) -> str:
-    """A value as the command line takes it."""
+    """A value in the form of the command line."""
     return str(value) if isinstance(value, str | Path) else json.dumps(value)

@@ -1,4 +1,4 @@
-"""The options that a subcommand has of its own, beside those of the model, the data and the trainer."""
+"""The options of single subcommands, besides those of the model, the data and the trainer."""
 
 from __future__ import annotations
 
@@ -10,4 +10,4 @@ FROM_CHECKPOINT = ("validate", "test", "predict", "explain", "export")
 
 
 OPTIONS: dict[str, type] = {"test": TrustOptions, "explain": ExplainOptions, "export": ExportOptions}
-"""Options of a subcommand beside those that all have."""
+"""Options of a subcommand besides those of all."""

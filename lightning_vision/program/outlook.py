@@ -1,4 +1,4 @@
-"""What a fit would do: its model and its work, without running it."""
+"""Builds the model of a fit and counts its work, without running it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lightning_vision.run.work_plan import work
 
 @dataclass(frozen=True)
 class Prospect:
-    """What a ``fit`` would do."""
+    """The model and the work of a ``fit``."""
 
     model: ContinualClassifier
     images: int
@@ -26,10 +26,10 @@ class Prospect:
 
 
 class _ProspectCLI(ReadCLI):
-    """Builds model and data of a ``fit`` and stops there."""
+    """Builds model and data of a ``fit``."""
 
     def instantiate_classes(self) -> None:
-        """Model and data; a base that is still to be trained is not looked for."""
+        """Build model and data without loading the base, which may not exist yet."""
         config = self.config.fit
         self.trainer = self._probe()
         self.config_init = self.parser.instantiate_classes(self.config)
@@ -43,13 +43,13 @@ class _ProspectCLI(ReadCLI):
 
 
 def look_ahead(config: str) -> Prospect:
-    """Build what a ``fit`` would run, and count its work.
+    """Build the model and data of a ``fit``, and count its work.
 
     Args:
         config: The whole configuration, as YAML.
 
     Raises:
-        UserError: The run could not be started.
+        UserError: The run cannot be started.
     """
     with tempfile.TemporaryDirectory(prefix="lightning_vision-") as folder, without_own_words():
         path = Path(folder) / "config.yaml"

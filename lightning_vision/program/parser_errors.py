@@ -1,4 +1,4 @@
-"""Turns what jsonargparse says into what a user can act on: near names of options and classes."""
+"""Translates the messages of jsonargparse for users, and suggests similar options and classes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from lightning_vision.program.former_options import forget, use_present_options
 from lightning_vision.terminal.messages import print_notice
 from lightning_vision.terminal.wording import few, near, nearest_first
 
-# The last part of an option's key: what it takes, and the class that it must be of.
+# The last part of an option's key: what it takes, and the base class of its values.
 KINDS: dict[str, tuple[str, type]] = {
     "strategy": ("learning strategy", Strategy),
     "base_strategy": ("learning strategy", Strategy),
@@ -37,15 +37,15 @@ KINDS: dict[str, tuple[str, type]] = {
 
 
 class ExplainedError(ConfigError):
-    """A parser's error whose text is in a user's words already."""
+    """A parser's error whose text is for users already."""
 
 
 def explain(message: str, options: Iterable[str]) -> str:
-    """A parser's message in a user's words.
+    """Translate a parser's message.
 
     Args:
-        message: What jsonargparse said.
-        options: The option strings that the parser knows.
+        message: The message of jsonargparse.
+        options: The option strings of the parser.
     """
     keys: list[str] = re.findall(r'[Pp]arser key "([\w.]+)"', message)
     said = _Said(message, ".".join(keys), *KINDS.get((keys or [""])[-1].rsplit(".", 1)[-1], ("class", object)))
@@ -59,15 +59,15 @@ def explain(message: str, options: Iterable[str]) -> str:
 
 @dataclass(frozen=True)
 class _Said:
-    """A parser's message, and which option it is about."""
+    """A parser's message and its option."""
 
     message: str
     key: str
-    """Dotted; empty where the message names none."""
+    """Dotted; empty if the message names none."""
     kind: str
     """What the option takes, in words."""
     base: type
-    """The class that its value must be of; object where it is no class."""
+    """The base class of its value; object if it is not a class."""
 
     def find(self, pattern: str) -> str | None:
         """The first group of the pattern's last match."""
@@ -119,12 +119,12 @@ def _unknown_class(said: _Said) -> str | None:
 
 
 def _import_problem(name: str) -> str | None:
-    """Why a dotted path leads nowhere: jsonargparse keeps it to itself."""
+    """The reason why a dotted path cannot be imported, which jsonargparse does not report."""
     if "." not in name:
         return None
     try:
         resolve_name(name)
-    except Exception as error:  # whatever a user's module raises when it is imported
+    except Exception as error:  # a user's module may raise anything when it is imported
         return f"{name} cannot be imported: {type(error).__name__}: {error}."
     return None
 
@@ -219,7 +219,7 @@ def _known(name: str, base: type) -> str:
 
 def _near(word: str, known: Iterable[str]) -> str:
     names = near(word, known)
-    return f"Near names: {', '.join(names)}." if names else "No name is near it."
+    return f"Similar names: {', '.join(names)}." if names else "No name is similar."
 
 
 def _init_options(cls: type) -> list[str]:
@@ -228,15 +228,15 @@ def _init_options(cls: type) -> list[str]:
 
 _said: set[str] = set()
 _original: Any = typehints.discard_init_args_on_class_path_change
-# Data is described by options that all datamodules share, and keeps those; elsewhere a name shared by two classes is chance.
+# All datamodules share the options of data, so data keeps them; in other classes equal names mean different things.
 _DROPPED = (Strategy, Scenario, torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler, Callback)
 
 
 def _drop_init_args(parser_or_action: Any, before: Any, now: Any) -> None:
-    """When a later config names another class, its options start from that class's defaults.
+    """When a later config names another class, use the defaults of that class.
 
-    jsonargparse keeps the former class's options of the same name without a word: ``experiences: 5`` of one scenario
-    would go on in the next. What is dropped is said.
+    jsonargparse silently keeps options of the former class that have the same name: ``experiences: 5`` of one scenario
+    would apply to the next. A notice names the dropped options.
     """
     use_present_options(now)
     if before and "init_args" in before and before["class_path"] != now["class_path"]:
@@ -249,7 +249,7 @@ def _drop_init_args(parser_or_action: Any, before: Any, now: Any) -> None:
                     f"{key}={value}" for key, value in options.items() if not _is_default(before, key, value)
                 )
                 notice = f"{old} is replaced by {new}: its options are dropped ({said})."
-                if said and notice not in _said:  # the parser comes by several times
+                if said and notice not in _said:  # the parser parses several times
                     _said.add(notice)
                     print_notice(notice)
             before.pop("init_args")
@@ -258,7 +258,7 @@ def _drop_init_args(parser_or_action: Any, before: Any, now: Any) -> None:
 
 
 def _is_default(spec: Any, key: str, value: Any) -> bool:
-    """Whether an optimizer or scheduler would have this value without anybody's word: the parser fills all of them in."""
+    """Whether this is the default value of an optimizer or scheduler: the parser fills in all defaults."""
     cls = resolve_name(spec["class_path"])
     if not (isinstance(cls, type) and issubclass(cls, (torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler))):
         return value is None
@@ -267,7 +267,7 @@ def _is_default(spec: Any, key: str, value: Any) -> bool:
 
 
 def install() -> None:
-    """Make jsonargparse drop a replaced class's options. There is no public hook for it; a test holds the behaviour."""
+    """Make jsonargparse drop a replaced class's options. This patches a private function; a test checks it."""
     _said.clear()
     forget()
     typehints.discard_init_args_on_class_path_change = _drop_init_args

@@ -10,7 +10,7 @@ from jsonargparse import Namespace
 
 
 def use_plain_values(config: Any) -> None:
-    """Members of enumerations of words, as some of Lightning's callbacks have for defaults, cannot be dumped: words can."""
+    """Replace members of string enumerations, the defaults of some of Lightning's callbacks: YAML cannot dump them."""
     for holder in [config] if isinstance(config, Namespace) else config:
         if isinstance(holder, Namespace):
             for key, value in vars(holder).items():

@@ -1,4 +1,4 @@
-"""Strategies and datamodules of other packages, found through entry points."""
+"""Finds strategies and datamodules of other packages through entry points."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import jsonargparse._typehints as typehints
 from lightning_vision.data.datamodule import StreamDataModule
 from lightning_vision.learning.strategy import Strategy
 
-# Entry-point group, and the class that its plugins are of.
+# Entry-point group, and the base class of its plugins.
 GROUPS: dict[str, type] = {"lightning_vision.strategies": Strategy, "lightning_vision.datamodules": StreamDataModule}
 OWN = ("lightning_vision", "strategies", "datamodules")
-"""The packages whose classes keep their short names, whatever else is installed."""
+"""The packages whose classes always keep their short names."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Plugin:
     """One entry point of another package."""
 
     name: str
-    """The class's, which is what a user writes; the entry point's own if there is no class."""
+    """The name of the class, which users write; that of the entry point if there is no class."""
     group: str
     package: str
     version: str
@@ -33,10 +33,9 @@ class Plugin:
 
 
 def load_plugins() -> list[Plugin]:
-    """Import every installed plugin. One that fails is named with its reason and does not stop the program.
+    """Import every installed plugin. A plugin that fails is reported with the reason and does not stop the program.
 
-    A short name belongs to the class of this package that has it; of two plugins with the same name neither has it. Both
-    are used by their dotted path then.
+    Short names of this package take precedence. If two plugins have the same short name, both need their dotted path.
     """
     typehints.get_all_subclass_paths = _subclass_paths
     plugins = [_load(entry, group) for group in GROUPS for entry in metadata.entry_points(group=group)]
@@ -48,7 +47,7 @@ _installed: set[type] = set()
 
 
 def installed_plugins() -> frozenset[type]:
-    """The classes that were found through entry points, those too whose short name another has."""
+    """The classes that were found through entry points, including those without a short name."""
     return frozenset(_installed)
 
 
@@ -58,7 +57,7 @@ def _load(entry: metadata.EntryPoint, group: str) -> Plugin:
     plugin, base = Plugin(entry.name, group, package, version, None), GROUPS[group]
     try:
         found = entry.load()
-    except (Exception, SystemExit) as error:  # whatever a plugin's module raises when it is imported
+    except (Exception, SystemExit) as error:  # a plugin's module may raise anything when it is imported
         return replace(plugin, problem=f"{type(error).__name__}: {error}")
     if not (isinstance(found, type) and issubclass(found, base)):
         return replace(plugin, problem=f"expected a subclass of lightning_vision.{base.__name__}, found {entry.value}")
@@ -66,7 +65,7 @@ def _load(entry: metadata.EntryPoint, group: str) -> Plugin:
 
 
 def _check_name(plugin: Plugin, plugins: list[Plugin]) -> Plugin:
-    """The plugin, or who else has its name."""
+    """The plugin, or a copy with the problem that its name is taken."""
     name, dotted = plugin.name, f"{plugin.found.__module__}.{plugin.found.__qualname__}"
     for cls in _subclasses(GROUPS[plugin.group]):
         if cls.__name__ == name and _is_own(cls.__module__):
@@ -94,10 +93,10 @@ _original: Any = typehints.get_all_subclass_paths
 
 
 def _subclass_paths(*args: Any, **options: Any) -> list[str]:
-    """The classes that a short name may mean: where one of this package has the name, it alone.
+    """The classes with a short name; only that of this package if there is one.
 
-    jsonargparse refuses a short name that two classes have, so that a plugin's class, once imported, would make that of
-    this package unusable. There is no public hook for it; a test holds the behaviour.
+    jsonargparse refuses a short name that two classes have, so a plugin's class would make the name of this package's
+    class unusable. This patches a private function; a test checks it.
     """
     paths: list[str] = _original(*args, **options)
     own = {path.rsplit(".", 1)[-1] for path in paths if _is_own(path)}

@@ -1,4 +1,4 @@
-"""A ``fit`` whose options come from Python: as the command line reads them, with objects in place of what YAML cannot hold."""
+"""A ``fit`` with options from Python: read as on the command line, with objects for what YAML cannot hold."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ from lightning_vision.storage.atomic_write import write_text_atomically
 from lightning_vision.tracking.progress import StreamProgress
 
 STAND_IN = {"class_path": "datamodules.Digits"}
-"""What the parser reads in place of a datamodule that is given as an object."""
+"""The placeholder for a datamodule that is given as an object."""
 
 
 @dataclass
 class PythonOptions:
-    """The options of a ``fit``, apart by whether YAML can hold them.
+    """The options of a ``fit``, separated by whether YAML can hold them.
 
     Args:
-        plain: Those that the parser reads.
+        plain: Options that the parser reads.
         objects: The others, by dotted option: ``data`` (or a partial that builds it), ``model.optimizer``,
             ``trainer.callbacks``.
-        marked: These as config.yaml shows them, with reasons in place of what cannot be written.
+        marked: The same as in config.yaml, with reasons in place of parts that cannot be written.
     """
 
     plain: dict[str, Any] = field(default_factory=dict)
@@ -52,7 +52,7 @@ class PythonOptions:
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> PythonOptions:
-        """Take the options of ``fit`` apart.
+        """Separate the options of ``fit``.
 
         Args:
             options: By section, as in config.yaml; values may be objects.
@@ -84,7 +84,7 @@ class PythonOptions:
         self.objects[key], self.marked[key] = value, text
 
     def mark(self, config: dict[str, Any]) -> dict[str, Any]:
-        """A configuration that was read, with what ``config.yaml`` shows of the objects in it."""
+        """A parsed configuration, with the objects as ``config.yaml`` shows them."""
         config = deepcopy(config)
         for key, value in self.marked.items():
             section, _, name = key.rpartition(".")
@@ -96,7 +96,7 @@ class PythonOptions:
         return replace(self, objects=self.objects | {key: value}, marked=self.marked | {key: written(value)})
 
     def words(self, folder: Path) -> list[str]:
-        """The command line that reads the plain options, from a file that is written into a folder."""
+        """Write the plain options to a file in a folder; return the command line that reads it."""
         return _words(self.plain, folder)
 
     def words_from(self, config: Path, folder: Path) -> list[str]:
@@ -109,17 +109,17 @@ class PythonOptions:
 
 
 class PythonFit(StreamCLI):
-    """Reads the words of a ``fit``, puts copies of the objects in their places and runs it.
+    """Parses the command line of a ``fit``, inserts copies of the objects and runs it.
 
     Args:
         words: The command line.
         options: The objects.
-        classifier: In place of one that is built from ``model``; the run works on a copy.
-        quiet: The run tells nothing of its progress, and no summary.
+        classifier: Replaces one that is built from ``model``; the run works on a copy.
+        quiet: Print no progress and no summary.
         resume_if_there: Resume the run if its directory holds one.
 
     Raises:
-        UserError: Something that the user can mend.
+        UserError: Something that the user can fix.
     """
 
     def __init__(
@@ -136,7 +136,7 @@ class PythonFit(StreamCLI):
         super().__init__(words, own_process=False)
 
     def instantiate_classes(self) -> None:
-        """Look at the run directory, then build model and data, from the same random state as on the command line."""
+        """Check the run directory, then build model and data from the same random state as on the command line."""
         config = self.config.fit
         self.trainer = self._probe()
         request = self._request(config)
@@ -182,7 +182,7 @@ class PythonFit(StreamCLI):
         return replace(request, resume=resume)
 
     def _build_trainer_options(self) -> dict[str, Any]:
-        """Keyword arguments of a Trainer; callbacks are copied anew each time, loggers are the user's own."""
+        """Keyword arguments of a Trainer, with new copies of the callbacks and the user's own loggers."""
         options = super()._build_trainer_options()
         for key, value in self.options.objects.items():
             section, _, name = key.rpartition(".")
@@ -191,10 +191,10 @@ class PythonFit(StreamCLI):
         return options
 
     def _refuse_processes(self, request: RunRequest) -> None:
-        """Several processes need a command line of their own.
+        """Refuse several processes, which need the command line.
 
         Raises:
-            ConfigError: Always, with the command.
+            ConfigError: Always; the message has the command.
         """
         asked = f"trainer.devices and trainer.num_nodes ask for {self.trainer.world_size} processes; "
         missing = unwritten(request.config)
@@ -208,16 +208,16 @@ class PythonFit(StreamCLI):
         write_text_atomically(file, request.config_text)
         raise ConfigError(
             f"{asked}they are started from the command line: lightning-vision fit --config {file}\n"
-            "lightning_vision.open_run opens the run then. Here use trainer={'devices': 1}."
+            "Open the run with lightning_vision.open_run afterwards. Here use trainer={'devices': 1}."
         )
 
 
 def build_again(data: Any, **changes: Any) -> partial[Any]:
-    """What builds data again, from the arguments that it was built with: a partial of its class, or what is one already.
+    """A partial that builds data again from its arguments; a partial is returned with the changes.
 
     Args:
         data: The data.
-        changes: Other arguments.
+        changes: Changed arguments.
     """
     if isinstance(data, partial):
         return data
@@ -233,6 +233,6 @@ def _words(options: dict[str, Any], folder: Path) -> list[str]:
 
 @contextlib.contextmanager
 def config_folder() -> Iterator[Path]:
-    """A folder for a configuration that is read and not kept; errors do not name it."""
+    """A temporary folder for a configuration; errors do not name it."""
     with tempfile.TemporaryDirectory(prefix="lightning_vision-") as folder:
         yield Path(folder)

@@ -1,4 +1,4 @@
-"""The configuration of a run, for what is done with its checkpoints."""
+"""The configuration of a run, for the tasks of its checkpoints."""
 
 from __future__ import annotations
 
@@ -22,12 +22,11 @@ from lightning_vision.terminal.messages import print_notice
 
 @contextmanager
 def with_run_config(args: list[str]) -> Iterator[list[str]]:
-    """What is done with a checkpoint takes the configuration of its run, where none is given: what of it can be trusted.
+    """Use the configuration of the checkpoint's run if none is given: the part of it that needs no trust.
 
     Raises:
-        CheckpointError: There is nothing where it is said to be.
-        ConfigError: The run's configuration asks for more than is taken of one that the user did not name, or its files are
-            links to elsewhere.
+        CheckpointError: The path does not exist.
+        ConfigError: The run's configuration contains something that requires trust, or its files are links to other places.
     """
     words = [word for arg in args for word in (arg.split("=", 1) if arg.startswith("--") else [arg])]
     given = [value for key, value in pairwise(words) if key == "--ckpt_path"]
@@ -51,7 +50,7 @@ def with_run_config(args: list[str]) -> Iterator[list[str]]:
         yield [args[0], "--config", str(directory.config), *args[1:]]
         return
     with tempfile.TemporaryDirectory(prefix="lightning_vision-") as folder:
-        file = Path(folder) / "config.yaml"  # what was looked at, not what another reader might make of the run's own
+        file = Path(folder) / "config.yaml"  # the checked copy, which another parser cannot read differently
         file.write_text(yaml.safe_dump(taken, sort_keys=False), encoding="utf-8")
         try:
             yield [args[0], "--config", str(file), *args[1:]]
@@ -60,6 +59,6 @@ def with_run_config(args: list[str]) -> Iterator[list[str]]:
 
 
 def is_given(words: list[str], option: str) -> bool:
-    """Whether a flag is on, however it is written; the last of several counts."""
+    """Whether a flag is on, in any of its spellings; the last one counts."""
     values = [after for word, after in pairwise([*words, "--"]) if word == option]
     return bool(values) and values[-1].lower() not in ("false", "no")

@@ -1,4 +1,4 @@
-"""The configs that are installed with the package, and how one is found by its name."""
+"""Finds the configs that are installed with the package."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from lightning_vision.terminal.wording import near
 
 
 def find_config(value: str) -> str:
-    """A ``configs/...`` that is not in the working directory is looked for among those that are installed.
+    """The path of a config: in the working directory, otherwise among the installed ones.
 
     Raises:
-        ConfigError: It is nowhere.
+        ConfigError: It does not exist.
     """
     if Path(value).is_dir():
         raise ConfigError(f"--config: expected a YAML file, {value!r} is a folder.")
@@ -25,8 +25,8 @@ def find_config(value: str) -> str:
         f"configs/{path.relative_to(config_folder()).as_posix()}" for path in config_folder().rglob("*.yaml")
     )
     raise ConfigError(
-        f"--config: there is no file {value!r}, neither in {Path.cwd()} nor among the configs that are installed. "
-        f"Near names: {', '.join(near(value, known, most=3) or known[:5])}. `lightning-vision list` shows all."
+        f"--config: there is no file {value!r}, neither in {Path.cwd()} nor among the installed configs. "
+        f"Similar names: {', '.join(near(value, known, most=3) or known[:5])}. `lightning-vision list` shows all."
     )
 
 

@@ -1,4 +1,4 @@
-"""The program behind the command line: LightningCLI with subcommands that walk a stream."""
+"""The command line: LightningCLI with subcommands for a stream."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ from lightning_vision.tracking.options import EnergyOptions, WandbOptions
 from lightning_vision.trust.options import TrustOptions
 
 
-class NeedsOwnProcess(Exception):  # noqa: N818 - a message between two functions, not an error
-    """Several processes are asked for, and Lightning starts them by a command line that is not this process's."""
+class NeedsOwnProcess(Exception):  # noqa: N818 - a signal between two functions, not an error
+    """Several processes are requested, and Lightning would start them with a command line that is not this process's."""
 
 
 class StreamTrainer(Trainer):
-    """Lightning's Trainer, which subcommands are looked up in, with one that it does not know."""
+    """Lightning's Trainer, in which subcommands are looked up, with additional ones."""
 
     def data(self) -> None:
         """Describe the data; ``StreamCLI.data`` does."""
@@ -57,7 +57,7 @@ class StreamTrainer(Trainer):
         """
 
     def export(self, ckpt_path: str | None = None) -> None:
-        """Write a checkpoint's classifier for other machines; ``StreamCLI.export`` does.
+        """Export a checkpoint's classifier; ``StreamCLI.export`` does.
 
         Args:
             ckpt_path: A checkpoint file or a run directory.
@@ -65,7 +65,7 @@ class StreamTrainer(Trainer):
 
 
 class StreamCLI(LightningCLI):
-    """``fit`` walks the stream; the rest are Lightning's subcommands for a checkpoint of it."""
+    """``fit`` runs a stream; the other subcommands work on a checkpoint of a run."""
 
     def __init__(self, args: list[str], own_process: bool) -> None:
         self.own_process = own_process
@@ -79,7 +79,7 @@ class StreamCLI(LightningCLI):
             trainer_defaults=TRAINER_DEFAULTS,
             seed_everything_default=0,
             parser_class=StreamArgumentParser,
-            # An abbreviation would be taken for an option that a later version names so.
+            # No abbreviations: a later version may add an option of that name.
             parser_kwargs={"prog": "lightning-vision", "allow_abbrev": False},
             subclass_mode_data=True,
             auto_configure_optimizers=False,
@@ -87,9 +87,9 @@ class StreamCLI(LightningCLI):
         )
 
     def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]  # a static method of the base, called on self
-        """The subcommand asked for, or all; and the arguments of Lightning's methods that are not options.
+        """The subcommand, or all; and the arguments of Lightning's methods that are not options.
 
-        A parser for each takes a tenth of a second to make.
+        Building a parser takes a tenth of a second.
         """
         loaders = {
             "model",
@@ -112,7 +112,7 @@ class StreamCLI(LightningCLI):
         return {self.asked: known[self.asked]} if self.asked in known else known
 
     def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
-        """As LightningCLI does, but that the method ``data`` cannot have a group of options of its own name."""
+        """As in LightningCLI, but the method ``data`` cannot have a group of options of its own name."""
         if subcommand != "data":
             prepared = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
             if subcommand in OPTIONS:
@@ -128,8 +128,8 @@ class StreamCLI(LightningCLI):
         return parser
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Our own options, and what the datamodule tells the model."""
-        self.subparser = cast(StreamArgumentParser, parser)  # of the subcommand: no other is made
+        """Add the options of this program, and the links from the datamodule to the model."""
+        self.subparser = cast(StreamArgumentParser, parser)  # of the subcommand: no other is built
         parser.add_argument(
             "--run_name",
             type=str | None,
@@ -150,7 +150,7 @@ class StreamCLI(LightningCLI):
         parser.add_argument(
             "--trust_run", action=ActionYesNo, nargs="?", default=False,
             help="Trust the source of the run directory: its config.yaml may name any class, whose code is then run, and its files "
-            "may be links to elsewhere.",
+            "may be links to other places.",
         )  # fmt: skip
         parser.add_class_arguments(EnergyOptions, "energy")
         parser.add_class_arguments(WandbOptions, "wandb")
@@ -158,7 +158,7 @@ class StreamCLI(LightningCLI):
         parser.link_arguments("data.image_size", "model.image_size", apply_on="instantiate")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        """Parse; errors name the options and classes that were near.
+        """Parse; errors suggest similar options and classes.
 
         Raises:
             ConfigError: An option cannot be used.
@@ -175,10 +175,10 @@ class StreamCLI(LightningCLI):
             )
 
     def _parse_ckpt_path(self) -> None:
-        """Nothing: Lightning would put a checkpoint's options over those of the command line without a word."""
+        """Do nothing: Lightning would silently replace options of the command line by those of a checkpoint."""
 
     def before_instantiate_classes(self) -> None:
-        """Refuse what cannot work before anything is loaded, and leave several processes to a process of their own."""
+        """Refuse what cannot work before anything is loaded; several processes need a process of their own."""
         config = self.config[str(self.subcommand)]
         check_trainer_options(config.trainer.as_dict())
         check_run_options(config.energy.country, config.keep_checkpoints, config.stop_after)
@@ -203,7 +203,7 @@ class StreamCLI(LightningCLI):
         self.datamodule, self.model = built.data, built.model
 
     def _probe(self) -> Trainer:
-        """A Trainer of these options that tells the number of processes and the device.
+        """A Trainer with these options, from which the number of processes and the device are read.
 
         Raises:
             ConfigError: Lightning refuses an option.
@@ -220,7 +220,7 @@ class StreamCLI(LightningCLI):
     # ---- fit -------------------------------------------------------------------------------------------------------
 
     def _check_directory(self, config: Namespace) -> RunLaunch:
-        """Look at the run directory; options that the run was started with before their default changed are kept."""
+        """Check the run directory; keep former defaults with which the run was started."""
         launch = RunLaunch(self._request(config))
         kept = launch.check()
         for each in kept:
@@ -250,7 +250,7 @@ class StreamCLI(LightningCLI):
         ckpt_path: str | None = None,
         **options: Any,
     ) -> None:
-        """Evaluate on the test set and rewrite the final metrics; then whether the classifier can be trusted, if asked."""
+        """Evaluate on the test set and rewrite the final metrics; then assess trust if options ask for it."""
         from lightning_vision.run.checkpoint_tasks import test
 
         asked = TrustOptions(**options)
@@ -275,7 +275,7 @@ class StreamCLI(LightningCLI):
         ckpt_path: str | None = None,
         **options: Any,
     ) -> None:
-        """Show what the classifier looks at where it errs."""
+        """Show what the classifier looks at when it is wrong."""
         from lightning_vision.explanation.command import explain
 
         for line in explain(self.load(ckpt_path, evaluates=False), ExplainOptions(**options)).lines:
@@ -288,7 +288,7 @@ class StreamCLI(LightningCLI):
         ckpt_path: str | None = None,
         **options: Any,
     ) -> None:
-        """Write the classifier for other machines, checked against the original."""
+        """Export the classifier and check it against the original."""
         from lightning_vision.exporting.command import export
 
         exported = export(self.load(ckpt_path, evaluates=False), ExportOptions(**options))
@@ -333,7 +333,7 @@ class StreamCLI(LightningCLI):
 
 @contextmanager
 def without_own_words() -> Iterator[None]:
-    """LightningCLI warns where both it and sys.argv hold words."""
+    """LightningCLI warns if both it and sys.argv have arguments."""
     argv, sys.argv = sys.argv, sys.argv[:1]
     try:
         yield

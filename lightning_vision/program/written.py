@@ -1,4 +1,4 @@
-"""Python objects as a configuration has them, with the reason in place of those that it cannot hold."""
+"""Python objects in the form of a configuration, with a reason in place of those that it cannot hold."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from lightning_vision.terminal.wording import spelt
 
 
 def written(value: Any) -> Any:
-    """A value as plain values; text that begins with ``MARK`` stands in place of a part that has none.
+    """A value as plain values; text that begins with ``MARK`` replaces parts that cannot be written.
 
-    Objects of our own classes are written as ``class_path`` and ``init_args``, by the arguments that they were built with;
-    classes, and ``functools.partial`` of a class, by the path that they are imported from.
+    Objects of our own classes are written as ``class_path`` and ``init_args``, with the arguments of their constructors;
+    classes, and ``functools.partial`` of a class, by their import path.
     """
     if isinstance(value, str | PurePath):
         text = str(value)
@@ -53,7 +53,7 @@ def written(value: Any) -> Any:
 
 
 def is_written(value: Any) -> bool:
-    """Whether ``written`` found plain values for all parts of a value, by which any process can build it."""
+    """Whether ``written`` found plain values for all parts of a value, so that any process can build it."""
     if isinstance(value, Mapping):
         return all(is_written(item) for item in value.values())
     if isinstance(value, list):
@@ -66,7 +66,7 @@ def _component(made_by: type, arguments: Mapping[str, Any]) -> Any:
 
 
 def _path(cls: type) -> str:
-    """Where a class is imported from: the shortest path, as the command line writes it."""
+    """The import path of a class: the shortest one, as on the command line."""
     parts = cls.__module__.split(".")
     for package in (".".join(parts[:end]) for end in range(1, len(parts) + 1)):
         if getattr(sys.modules.get(package), cls.__qualname__, None) is cls:

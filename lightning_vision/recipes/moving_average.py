@@ -86,7 +86,7 @@ class MovingAverage(Recipe):
         self._average = self._trained = None
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Keep the average as the network, and what is needed to go on training beside it."""
+        """Keep the average as the network, and what is needed to continue training beside it."""
         if self._average is None:
             return
         trained = self._state(_network(pl_module)) if self._trained is None else self._trained

@@ -61,7 +61,7 @@ class Kept:
 def compare_options(
     before: Mapping[str, Any], now: Mapping[str, Any], owner: type | None = None, key: str = ""
 ) -> Iterator[Difference | Kept]:
-    """The differences between the options that a run was started with and those that it is to be resumed with.
+    """The differences between the options with which a run was started and those with which it should resume.
 
     An option that was not written had its present default, or what its class says in ``EARLIER_DEFAULTS``: then no
     version knew it. One whose written value is the earlier default that its class names, and that has its present default

@@ -105,7 +105,7 @@ def accuracy(confusion: Counts, classes: Sequence[int] | None = None) -> float |
 
     Args:
         confusion: (C, C) counts.
-        classes: only the images of these true classes; None: all. None is returned if there is no image.
+        classes: only the images of these true classes; None: all. None is returned without images.
     """
     rows = slice(None) if classes is None else list(classes)
     support = int(confusion[rows].sum())

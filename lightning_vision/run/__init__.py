@@ -1,1 +1,1 @@
-"""The walk over the experiences of a stream, and what is done with a checkpoint afterwards."""
+"""Runs a stream of experiences, and the tasks of a checkpoint afterwards."""

@@ -1,4 +1,4 @@
-"""What is done with a checkpoint after a run: validate, test, predict."""
+"""The tasks of a checkpoint after a run: validate, test, predict."""
 
 from __future__ import annotations
 
@@ -38,16 +38,16 @@ def validate(checkpoint: LoadedCheckpoint) -> None:
 
 @dataclass(frozen=True)
 class Tested:
-    """What ``test`` found, and what it wrote."""
+    """The result of ``test``, and the files that it wrote."""
 
     checkpoint: Path
     scores: Scores
     written: str
-    """Which files were rewritten, or why none was."""
+    """The files that were rewritten, or the reason why none was."""
 
     @property
     def lines(self) -> list[str]:
-        """What the terminal says."""
+        """The text for the terminal."""
         scores, images = self.scores, sum(map(sum, self.scores.confusion_matrix))
         return [
             f"{self.checkpoint}: test accuracy {scores.accuracy:.4f}, macro F1 {scores.macro_f1:.4f}, ECE {scores.ece:.4f} on {images} images.",
@@ -58,7 +58,7 @@ class Tested:
 def test(checkpoint: LoadedCheckpoint) -> Tested:
     """Evaluate on the whole test set; in a run directory rewrite all figures of the evaluation after the last experience.
 
-    The first process alone writes.
+    Only the first process writes.
     """
     model = checkpoint.model
     found = _one_pass(checkpoint, keep_probability=False)
@@ -70,14 +70,14 @@ def test(checkpoint: LoadedCheckpoint) -> Tested:
 
 
 def _write_test(checkpoint: LoadedCheckpoint, found: Predictions, scores: Scores) -> str:
-    """Rewrite what a run keeps of its last evaluation, and say so."""
+    """Rewrite the files of a run's last evaluation, and return a message."""
     model, datamodule = checkpoint.model, checkpoint.datamodule
     directory, folder = checkpoint.directory, checkpoint.directory.path
     if directory.results.is_file():
         results = read_results(directory.results)
         why = why_another(directory, results, datamodule, checkpoint.trainers, checkpoint.experience)
         if why:
-            return f"{directory.results} is left as it is: {why}."
+            return f"{directory.results} is not changed: {why}."
         rewrite_run(directory, results, datamodule, found)
         return f"Rewritten: {directory.results}, predictions.npz, and the tables and charts of both matrices"
     confusion_csv(scores.confusion_matrix, model.class_names, folder / "confusion_matrix.csv")
@@ -108,13 +108,13 @@ def predict(checkpoint: LoadedCheckpoint) -> None:
 
 
 def _one_pass(checkpoint: LoadedCheckpoint, keep_probability: bool) -> Predictions:
-    """The predictions of the network as it stands for the whole test set, all variants, on every process."""
+    """The predictions of the network for the whole test set, all variants, on every process."""
     model, datamodule = checkpoint.model, checkpoint.datamodule
     trainer = checkpoint.trainers.evaluation()
     collector = Collector(keep_probability, task_of_class(datamodule.stream, len(model.class_names)))
     model.collectors = [collector]
     features = FeatureServing(model, datamodule, print_line)
-    if trainer.world_size == 1:  # several processes do not know each other yet
+    if trainer.world_size == 1:  # several processes have no process group yet
         device = trainer.strategy.root_device
         model.to(device)
         features.open(trainer, device, None)

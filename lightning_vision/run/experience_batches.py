@@ -1,4 +1,4 @@
-"""The batches of an experience, as strategies are given them after it."""
+"""The batches that strategies receive after an experience."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from lightning_vision.run.run_context import RunContext
 
 
 class ExperienceBatches:
-    """The batches that ``after_experience`` is given: in the stream's order, on the device, without augmentation.
+    """The batches for ``after_experience``: in the stream's order, on the device, without augmentation.
 
-    They are loaded only if they are iterated over, and as often as they are.
+    Each iteration loads them; nothing is loaded before.
     """
 
     def __init__(self, context: RunContext, experience: Experience) -> None:

@@ -1,4 +1,4 @@
-"""How a finished experience is kept: in the record, the loggers and the run directory."""
+"""Saves a finished experience: in the record, the loggers and the run directory."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from lightning_vision.tracking.loggers import log_experience
 
 
 class ExperienceCommit:
-    """Keeps what a run has found.
+    """Saves the results of a run.
 
     Args:
         context: The run.
@@ -37,9 +37,9 @@ class ExperienceCommit:
         """Add an experience to the record; nothing is written yet.
 
         Args:
-            experience: It was learned and evaluated.
-            learned: What its learning took.
-            evaluated: What its evaluation found.
+            experience: The experience that was learned and evaluated.
+            learned: The costs of its learning.
+            evaluated: The results of its evaluation.
         """
         context, model = self.context, self.context.model
         for note in model.learner.notes(model.network):
@@ -81,7 +81,7 @@ class ExperienceCommit:
         )
 
     def keep(self, experience: Experience) -> schema.Results:
-        """Write weights and predictions first, results.json last, for it says what is finished."""
+        """Write weights and predictions first and results.json last, because it states what is finished."""
         context, model, directory = self.context, self.context.model, self.context.directory
         checkpoint = {
             "pytorch-lightning_version": lightning.__version__,
@@ -91,7 +91,7 @@ class ExperienceCommit:
         }
         model.on_save_checkpoint(checkpoint)
         results = self.results(complete=False)
-        self._log(results)  # before results.json says that the experience is finished: what is finished is logged
+        self._log(results)  # before results.json marks the experience as finished: every finished experience is logged
         if context.process.rank == 0:
             save_checkpoint(checkpoint, directory.finished(experience.index))
             tested = context.datamodule.samples.iloc[context.record.test_index]
@@ -104,10 +104,10 @@ class ExperienceCommit:
         return results
 
     def results(self, complete: bool) -> schema.Results:
-        """What the run has found so far, as results.json holds it.
+        """The results so far, as in results.json.
 
         Args:
-            complete: The stream's last experience is finished, and so is all that is made of it.
+            complete: The stream's last experience is finished, and so are its figures.
         """
         context, model, datamodule = self.context, self.context.model, self.context.datamodule
         options, meter = context.options, context.meter
@@ -142,7 +142,7 @@ class ExperienceCommit:
         )
 
     def _log(self, results: schema.Results) -> None:
-        """One row an experience in every logger, and the most frequent confusions as a table."""
+        """Log one row for each experience in every logger, and the most frequent confusions as a table."""
         record = results.experiences[-1]
         scalars: dict[str, float | None] = {
             "test/accuracy": results.test_accuracy[-1],
@@ -167,7 +167,7 @@ class ExperienceCommit:
 
 
 def _peak_memory(device: torch.device) -> int:
-    """The most memory that this process held, in bytes: on the GPU if it trains there."""
+    """Peak memory of this process in bytes: on the GPU if it trains there."""
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

@@ -1,4 +1,4 @@
-"""The learning of one experience: all its stages, and what the strategy does after them."""
+"""The learning of one experience: all its stages, and the hooks of the strategies after them."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from lightning_vision.tracking.loggers import resume_loggers
 
 @dataclass(frozen=True)
 class Learned:
-    """What the learning of an experience took, interrupted attempts included."""
+    """The costs of learning an experience, including interrupted attempts."""
 
     used: Usage
     """Time, and the energy of all nodes."""
     trained: Trained
     backbone_images: int
-    """Images that went through the backbone, over all processes."""
+    """Images that passed the backbone, over all processes."""
 
 
 class ExperienceLearning:
@@ -39,7 +39,7 @@ class ExperienceLearning:
 
     Args:
         context: The run.
-        training: Trains a stage.
+        training: Trains one stage.
     """
 
     def __init__(self, context: RunContext, training: StageTraining) -> None:
@@ -49,8 +49,8 @@ class ExperienceLearning:
         """Learn an experience, or resume it.
 
         Args:
-            experience: What is learned.
-            resumed: An interrupted attempt at it is resumed, if there was one.
+            experience: The experience.
+            resumed: Resume an interrupted attempt at it, if there is one.
 
         Raises:
             CheckpointError: The checkpoint of the interrupted attempt does not fit.
@@ -82,7 +82,7 @@ class ExperienceLearning:
         return learned
 
     def _stages(self, experience: Experience) -> list[Stage]:
-        """The stages of an experience; a base that was given needs no training."""
+        """The stages of an experience; a given base needs no training."""
         context, model = self.context, self.context.model
         stages: list[Stage] = []
         if not (experience.is_base and model.base_checkpoint is not None):
@@ -93,7 +93,7 @@ class ExperienceLearning:
         return stages
 
     def _after_experience(self, experience: Experience) -> None:
-        """Let the strategies do what they do once the last stage is trained."""
+        """Call the hooks of the strategies after the last stage."""
         context, model = self.context, self.context.model
         model.to(context.process.device)
         model.network.eval()
@@ -105,7 +105,7 @@ class ExperienceLearning:
         model.network.eval()
 
     def _unfinished(self, t: int) -> Unfinished:
-        """What an interrupted attempt at an experience left; the loggers' rows beyond it are dropped."""
+        """Find what an interrupted attempt at an experience left; delete the loggers' rows after it."""
         context = self.context
         found = context.directory.last_within(t)
         begun = Unfinished()

@@ -1,4 +1,4 @@
-"""A run from its request to its results: whoever asks for one, the command line or Python, launches it here."""
+"""Launches a run, for the command line and for Python."""
 
 from __future__ import annotations
 
@@ -31,28 +31,28 @@ from lightning_vision.tracking.progress import StreamProgress
 from lightning_vision.tracking.wandb_logger import earlier_run_id, make_wandb_logger
 
 PARTS = {"train": "training", "val": "validation", "test": "test"}
-"""What the parts of the split are called."""
+"""The names of the parts of the split."""
 
 
 class RunLaunch:
-    """Checks what a run would write into, then runs it, with other processes kept out of its directory.
+    """Checks the run directory, then runs, with other processes kept out of the directory.
 
     Args:
-        request: What is asked for.
+        request: The requested run.
     """
 
     def __init__(self, request: RunRequest) -> None:
         self.request, self.directory = request, request.directory
         self.progress = StreamProgress(enabled=request.progress)
         self.trained = False
-        """Whether ``run`` trained something; False after one that found the run complete."""
+        """Whether ``run`` trained something; False if the run was complete already."""
 
     def check(self) -> list[Kept]:
-        """Look at what is in the run directory, before model and data are built; nothing is changed.
+        """Check the run directory before model and data are built; nothing is changed.
 
         Returns:
-            The options that a resumed run was started with and whose default has changed since. Whoever builds model and
-            data gives them the former value, and launches a request that has it too.
+            The options of a resumed run whose default has changed since it started. The caller builds model and data
+            with the former values, and launches a request that has them too.
 
         Raises:
             UserError: The directory cannot be used for this run.
@@ -80,39 +80,39 @@ class RunLaunch:
         trainer_options: Callable[[], dict[str, Any]],
         probe: Trainer,
     ) -> Results:
-        """Run the stream to its end, or from where an earlier part of the run stopped.
+        """Run the stream to its end, starting where an earlier part of the run stopped.
 
         Args:
             model: The classifier.
             datamodule: Its data.
-            trainer_options: Builds fresh keyword arguments of Lightning's Trainer each time, logger and callbacks among them.
-            probe: A Trainer of these options; see ``probe_trainer``.
+            trainer_options: Builds new keyword arguments of Lightning's Trainer, including logger and callbacks.
+            probe: A Trainer with these options; see ``probe_trainer``.
 
         Returns:
-            What is in results.json; of a run that is complete already too.
+            The contents of results.json, also if the run is complete already.
 
         Raises:
-            UserError: Something that the user can mend.
+            UserError: Something that the user can fix.
             StopRequestedError: A signal stopped the run, which can be resumed.
         """
         done = self._complete()
         if done is not None:
             return done
         with self._held():
-            # Again: another process may have had it meanwhile.
+            # Checked again: another process may have used it in the meantime.
             if self.check():
                 raise ConfigError(
-                    f"Another process has started {self.directory.path} meanwhile. Give the same command again."
+                    f"Another process has started {self.directory.path} in the meantime. Repeat the command."
                 )
             done = self._complete()
             return self._run(model, datamodule, trainer_options, probe) if done is None else done
 
     def _held(self) -> AbstractContextManager[None]:
-        """Keep other processes out of a run directory; of this run's own, rank 0 alone writes."""
+        """Keep other processes out of a run directory; of this run's own processes, only rank 0 writes."""
         return self.directory.held(self.request.command) if is_first() else nullcontext()
 
     def _complete(self) -> Results | None:
-        """The results of a run that is to be resumed and has come to its end; then it says so."""
+        """The results of a run that is complete, after printing so; None if it can be resumed."""
         if not (self.request.resume and self.directory.results.is_file()):
             return None
         results = read_results(self.directory.results)
@@ -130,7 +130,7 @@ class RunLaunch:
         trainer_options: Callable[[], dict[str, Any]],
         probe: Trainer,
     ) -> Results:
-        """Run the stream; the directory is this process's own."""
+        """Run the stream; this process has the lock on the directory."""
         request, directory, progress = self.request, self.directory, self.progress
         self._say_where_it_resumes()
         meter = EnergyMeter(
@@ -173,7 +173,7 @@ class RunLaunch:
             run.close()
 
     def _say_where_it_resumes(self) -> None:
-        """A line where a run is to be resumed of which no experience is finished."""
+        """Print a line if the run resumes and no experience is finished."""
         if self.request.resume and not self.directory.results.is_file():
             found = any(self.directory.checkpoints.glob("*.ckpt"))
             self.progress.say(
@@ -183,7 +183,7 @@ class RunLaunch:
             )
 
     def _loggers(self, asked: Any) -> list[Logger]:
-        """metrics.csv always; W&B, or whatever the user asked for, beside it.
+        """The loggers: metrics.csv always, and W&B or the user's own.
 
         Args:
             asked: The Trainer's ``logger``.
@@ -211,7 +211,7 @@ class RunLaunch:
 def opening_lines(
     model: ContinualClassifier, datamodule: StreamDataModule, trainer: Trainer, meter: EnergyMeter
 ) -> list[str]:
-    """What is about to happen, in a few lines."""
+    """Print an overview of the run in a few lines."""
     stream = datamodule.stream
     parts = datamodule.samples["split"].value_counts()
     counts = ", ".join(f"{parts.get(part, 0)} {name}" for part, name in PARTS.items())

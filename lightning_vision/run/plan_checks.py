@@ -1,4 +1,4 @@
-"""What is refused before a run starts."""
+"""Checks that are made before a run starts."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ def check_plan(model: ContinualClassifier, datamodule: StreamDataModule) -> None
     """Refuse a run that cannot work, before it starts.
 
     Raises:
-        ConfigError: The strategy cannot learn in this scenario, or lacks what it declares to need.
-        DataError: There is nothing to tell apart.
+        ConfigError: The strategy cannot learn in this scenario, or something that it declares to need is missing.
+        DataError: There is only one class.
     """
     stream = datamodule.stream
     check_classes(model.class_names, datamodule.batch_transform)

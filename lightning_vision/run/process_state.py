@@ -1,4 +1,4 @@
-"""What a run changes in its process, put back afterwards."""
+"""Restores what a run changes in its process."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ import torch
 
 @contextmanager
 def process_state_restored() -> Iterator[None]:
-    """Leave the process as it was, whatever the block does and however it ends.
+    """Restore the state of the process after the block, also after an error.
 
-    Restored are the random states of Python, NumPy (the global generator), torch and CUDA; the warnings filters;
-    ``os.environ``; the levels of loggers and ``logging.disable``; signal handlers, in the main thread; and what
-    ``trainer.deterministic`` and ``trainer.benchmark`` set in torch. The state is the process's, not the thread's: other
-    threads see what the block does while it lasts.
+    This restores the random states of Python, NumPy (the global generator), torch and CUDA; the warnings filters;
+    ``os.environ``; the levels of loggers and ``logging.disable``; signal handlers, in the main thread; and the settings
+    of torch that ``trainer.deterministic`` and ``trainer.benchmark`` change. The state belongs to the process, not to the
+    thread: other threads see the changes while the block runs.
     """
     environment, handlers = dict(os.environ), _handlers()
     levels, disabled = {logger: logger.level for logger in _loggers()}, logging.root.manager.disable
@@ -39,7 +39,7 @@ def process_state_restored() -> Iterator[None]:
         finally:
             random.setstate(python)
             np.random.set_state(numpy)
-            if not cuda:  # its generators would have begun from this seed, or will
+            if not cuda:  # its generators start from this seed when they are created
                 torch.cuda.manual_seed_all(seed)
             torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
             torch.backends.cudnn.benchmark = benchmark
@@ -54,13 +54,13 @@ def process_state_restored() -> Iterator[None]:
 
 
 def _loggers() -> list[logging.Logger]:
-    """All loggers that have been asked for by name, and the root."""
+    """All named loggers that exist, and the root."""
     named = [logging.root.manager.loggerDict[name] for name in list(logging.root.manager.loggerDict)]
     return [logging.root, *(logger for logger in named if isinstance(logger, logging.Logger))]
 
 
 def _handlers() -> dict[int, Any]:
-    """The handlers that Python knows; none outside the main thread, where nobody can set them."""
+    """The handlers that Python knows; empty outside the main thread, which alone can set them."""
     if threading.current_thread() is not threading.main_thread():
         return {}
     found = {int(signum): signal.getsignal(signum) for signum in signal.valid_signals()}

@@ -1,4 +1,4 @@
-"""The processes of a run: which of them this one is, and what becomes of it when another ends."""
+"""The processes of a run: how they start, and how they end when one of them fails."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ PARENT = "LIGHTNING_VISION_PARENT"
 OWNER = "LIGHTNING_VISION_OWNER"
 """Environment variable: the process that started this one as a run of a comparison."""
 GRACE_SECONDS = 30.0
-"""How long a process may take to notice by itself that another has ended: its own error says more."""
+"""Time for a process to notice by itself that another has ended: its own error says more."""
 
 
 class StartedProcesses:
     """The processes that this one started as the other ranks of its run on this machine.
 
-    They are watched, and end with it. Lightning's own observer kills all within five seconds when one ends, while
-    this one may be closing its files; it is given nothing to observe.
+    They are watched, and end with it. Lightning's own observer kills all processes within five seconds when one ends,
+    while this one may be closing its files, so the observer gets an empty list.
 
     Args:
-        launched: What Lightning's launcher started, in the order of the ranks from 1 on; emptied.
+        launched: The processes of Lightning's launcher, in the order of the ranks from 1 on; the list is emptied.
     """
 
     def __init__(self, launched: list[subprocess.Popen[bytes]]) -> None:
@@ -37,7 +37,7 @@ class StartedProcesses:
             _watch(self._failed, self._kill, self._closing)
 
     def close(self) -> None:
-        """Wait for the others; whoever has not ended after a while is killed."""
+        """Wait for the others; kill those that have not ended after a while."""
         self._closing.set()
         until = time.monotonic() + GRACE_SECONDS
         for process in self._processes:
@@ -46,7 +46,7 @@ class StartedProcesses:
             except subprocess.TimeoutExpired:
                 self._kill()
                 process.wait()
-        if any(process.returncode < 0 for process in self._processes):  # it could not say so itself
+        if any(process.returncode < 0 for process in self._processes):  # it could not report this itself
             _say(f"{self._failed()}")
 
     def _failed(self) -> str | None:
@@ -63,7 +63,7 @@ class StartedProcesses:
 
 
 def start_processes(launcher: Any) -> StartedProcesses:
-    """Let Lightning's launcher start the other ranks, if it is the one to do so; each is told who started it."""
+    """Let Lightning's launcher start the other ranks, unless they run already; each gets the id of this process."""
     os.environ[PARENT] = str(os.getpid())
     try:
         launcher.launch(_nothing)
@@ -73,13 +73,13 @@ def start_processes(launcher: Any) -> StartedProcesses:
 
 
 def _nothing() -> None:
-    """What the other processes are started for: to be there."""
+    """The function for Lightning's launcher, which does nothing."""
 
 
 def end_with_parent() -> None:
     """End when the process that started this one has ended.
 
-    If it is another rank, waiting for it may never end. If it is a comparison, the next one may resume this run.
+    If that is another rank, waiting for it may never end. If it is a comparison, the next one may resume this run.
     """
     parent, owner = os.environ.pop(PARENT, None), os.environ.pop(OWNER, None)
     if parent is not None:
@@ -91,7 +91,7 @@ def end_with_parent() -> None:
 
 
 def _stop(owner: int) -> str:
-    """Stop this run, and say why."""
+    """Stop this run, and print the reason."""
     os.kill(os.getpid(), signal.SIGTERM)
     return f"The comparison that started this run ({owner}) has ended."
 
@@ -99,7 +99,7 @@ def _stop(owner: int) -> str:
 def _watch(
     failed: Callable[[], str | None], clean_up: Callable[[], None], closing: threading.Event | None = None
 ) -> None:
-    """In a thread: once another process failed, say so, and end this one if it does not end by itself."""
+    """In a thread: when another process has failed, print so, and end this one if it does not end by itself."""
     closing = closing or threading.Event()
 
     def watch() -> None:

@@ -1,4 +1,4 @@
-"""The evaluation after a run's last experience, done again: whether it is the run's own, and the figures that follow from it."""
+"""Repeats the evaluation after a run's last experience, and rewrites the figures that depend on it."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ LEARNING = {
     *("train_transforms", "batch_transforms", "sampler", "class_weights", "annotations", "on_leak", "on_bad_image"),
     *("cache_dir", "cache_gb", "views", "feature_cache_gb"),
 }
-"""Options of the data that do not change what a test image looks like; which images there are is told by the hashes."""
+"""Options of the data that do not change a test image; hashes identify the set of images."""
 
 
 def why_another(
     directory: RunDirectory, results: Results, datamodule: StreamDataModule, trainers: TrainerFactory, experience: int
 ) -> str:
-    """Why a pass over the test set is not the one that a run's last figures came from; empty if it is.
+    """The reason why an evaluation differs from the run's last one; empty if it does not.
 
-    The rows of the accuracy matrix before the last were measured on the run's test set and in the run's way. A last row
-    from another would be compared with them.
+    The earlier rows of the accuracy matrix were measured on the run's test set and with the run's options. A last row
+    from another evaluation would not be comparable with them.
 
     Args:
-        directory: The run's.
+        directory: The run directory.
         results: Its results.json.
-        datamodule: The data now, with the classifier's classes.
-        trainers: Know the recipes that evaluate now.
-        experience: The checkpoint's.
+        datamodule: The present data, with the classifier's classes.
+        trainers: Hold the present recipes.
+        experience: The experience of the checkpoint.
     """
     same = results.run.split_hash == datamodule.split_hash and results.run.stream_hash == datamodule.stream.hash
     if not same:
@@ -48,11 +48,11 @@ def why_another(
     differing = [f"data.{key}" for key in sorted(before.keys() & now.keys()) if before[key] != now[key]]
     then, here = _recipes_of_run(directory), _recipes_here(trainers)
     differing += [name for name in sorted(then.keys() | here.keys()) if then.get(name) != here.get(name)]
-    return f"images are evaluated differently than in the run ({', '.join(differing)})" if differing else ""
+    return f"images are evaluated differently from the run ({', '.join(differing)})" if differing else ""
 
 
 def evaluation_options(described: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of described data that change what a test image looks like; other data for testing by its own."""
+    """The options of described data that change a test image; ``test_data`` is described by its own options."""
     options = {}
     for key, value in (described.get("init_args") or {}).items():
         if key not in LEARNING:
@@ -64,18 +64,19 @@ def evaluation_options(described: Mapping[str, Any]) -> dict[str, Any]:
 def rewrite_run(
     directory: RunDirectory, results: Results, datamodule: StreamDataModule, predictions: Predictions
 ) -> Results:
-    """Put another pass over the test set in place of the last one, in all files that hold figures of it.
+    """Replace the last evaluation by another one, in all files that hold figures of it.
 
-    Rows of earlier experiences belong to earlier checkpoints and stay. What is computed from the last row is computed anew.
+    Rows of earlier experiences belong to earlier checkpoints and are kept. Everything that depends on the last row is
+    computed again.
 
     Args:
-        directory: The run's.
+        directory: The run directory.
         results: Its results.json.
         datamodule: The run's data.
-        predictions: The last checkpoint's, all variants.
+        predictions: The predictions of the last checkpoint, all variants.
 
     Raises:
-        CheckpointError: predictions.npz does not go with results.json, or with the pass.
+        CheckpointError: predictions.npz does not match results.json or the evaluation.
     """
     record = StreamRecord(datamodule.stream, results.class_names, test_parts(datamodule.stream))
     record.restore(results, directory)
@@ -101,7 +102,7 @@ def _recipes_here(trainers: TrainerFactory) -> dict[str, Any]:
 
 
 def _recipes_of_run(directory: RunDirectory) -> dict[str, Any]:
-    """Options of each recipe that the run was evaluated with, as its config.yaml names them."""
+    """Options of each recipe of the run's evaluation, from its config.yaml."""
     if not directory.config.is_file():
         return {}
     known = {cls.__name__: cls for cls in _subclasses(Recipe) if cls.changes_evaluation}

@@ -1,4 +1,4 @@
-"""What the parts of a run share."""
+"""The state that the parts of a run share."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from lightning_vision.tracking.stream_position import StreamPosition
 
 @dataclass(frozen=True)
 class RunProcess:
-    """Which process of a run this is, and where it computes."""
+    """The rank and the device of a process of a run."""
 
     device: torch.device
     rank: int
@@ -35,9 +35,9 @@ class RunProcess:
 
 @dataclass
 class RunContext:
-    """What a run was given, and where it stands.
+    """The inputs and the state of a run.
 
-    ``process``, ``record`` and ``macs`` are there once the run has started.
+    ``process``, ``record`` and ``macs`` are set when the run has started.
     """
 
     model: ContinualClassifier
@@ -54,7 +54,7 @@ class RunContext:
     process: RunProcess = field(init=False)
     record: StreamRecord = field(init=False)
     macs: int | None = None
-    """Multiply-adds of the network for one image, where they can be counted."""
+    """Multiply-adds of the network for one image, if they can be counted."""
 
     def __post_init__(self) -> None:
         self.recipes = take_recipes(self.trainers)
@@ -62,16 +62,16 @@ class RunContext:
 
     @property
     def max_epochs(self) -> int:
-        """The Trainer's; one that is told steps or a time alone counts for one."""
+        """The Trainer's ``max_epochs``; 1 if it limits only steps or time."""
         return self.trainers.build().get("max_epochs") or 1
 
     def note(self, text: str) -> None:
-        """Say a sentence to the user and keep it in the record."""
+        """Print a sentence for the user and add it to the record."""
         self.record.notes.append(text)
         self.progress.say(text)
 
     def moment(self, experience: Experience, stage: Stage | None, resumed: bool = False) -> Moment:
-        """What a recipe is told."""
+        """The state of the run for a recipe."""
         return Moment(
             model=self.model,
             datamodule=self.datamodule,

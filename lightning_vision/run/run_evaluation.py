@@ -1,4 +1,4 @@
-"""The evaluation of a run's network: passes over validation and test images, and the choice of a variant."""
+"""Evaluates a run's network on validation and test images, and chooses a variant."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lightning_vision.run.usage_of_nodes import usage_of_nodes
 
 @dataclass(frozen=True)
 class Evaluated:
-    """What the evaluation after an experience found."""
+    """The results of the evaluation after an experience."""
 
     validation: Predictions
     """On the validation parts of the experiences so far, all variants."""
@@ -30,7 +30,7 @@ class Evaluated:
 
 
 class RunEvaluation:
-    """Evaluates the network of a run as it stands.
+    """Evaluates the network of a run.
 
     Args:
         context: The run.
@@ -40,7 +40,7 @@ class RunEvaluation:
         self.context = context
 
     def evaluate(self, experience: Experience) -> Evaluated:
-        """Evaluate after an experience, measure what that takes, and pick a variant."""
+        """Evaluate after an experience, measure the cost, and pick a variant."""
         context = self.context
         with context.meter.task(f"experience {experience.index}: evaluation") as task:
             validation, test = self.predictions(["val", "test"], experience.index)
@@ -56,10 +56,10 @@ class RunEvaluation:
         return Evaluated(validation, test, self._pick(validation, test), cost)
 
     def predictions(self, parts: Sequence[Literal["val", "test"]], t: int) -> list[Predictions]:
-        """One pass over each part.
+        """Evaluate each part once.
 
         Args:
-            parts: "val" is the validation parts of experiences 0 to ``t``, "test" the whole test set.
+            parts: "val": the validation parts of experiences 0 to ``t``; "test": the whole test set.
             t: Index of the last experience so far.
         """
         context, model, datamodule = self.context, self.context.model, self.context.datamodule
@@ -81,7 +81,7 @@ class RunEvaluation:
         return [collector.result(context.process.device) for collector in collectors]
 
     def _pick(self, validation: Predictions, test: Predictions) -> str:
-        """The variant that is best on validation data, the first of equals; it becomes the network's head."""
+        """Pick the variant that is best on validation data, the first of equals; it becomes the network's head."""
         model, names = self.context.model, test.variants
         model.picked_variant = ""
         if names == ("",):

@@ -26,7 +26,7 @@ LOGGED_AS = {
     "curves": "stream/curves",
     "sweep": "stream/sweep",
 }
-"""What W&B calls each figure."""
+"""The name of each figure in W&B."""
 
 
 def draw_run(
@@ -38,18 +38,18 @@ def draw_run(
     loggers: Sequence[Logger] = (),
     position: StreamPosition | None = None,
 ) -> None:
-    """Draw what a run directory holds, and send it to W&B.
+    """Draw the figures of a run directory, and send them to W&B.
 
     Args:
-        results: The run after its last experience, or the one that it stopped after.
-        experiences: The names of all that the stream has.
+        results: The run after its last experience, or the one after which it stopped.
+        experiences: The names of all experiences of the stream.
         predictions: The last ones on the test set, of the picked variant.
         load_image: The image of a row, uint8 (3, h, w).
-        directory: Where to.
-        loggers: W&B's is given the figures too.
-        position: The last experience; only loggers ask for it.
+        directory: The run directory.
+        loggers: A W&B logger gets the figures too.
+        position: The last experience, for the loggers.
     """
-    # matplotlib takes a second to load: only a run that ends needs it.
+    # matplotlib takes a second to load, and is needed only at the end of a run.
     from lightning_vision.drawing import canvas, figures
 
     folder, names = directory.path, results.class_names
@@ -70,11 +70,11 @@ def draw_run(
 def figures_of(
     results: Results, experiences: Sequence[str], directory: RunDirectory
 ) -> dict[str, Callable[[], Figure]]:
-    """What draws each figure that a run's results and training curves give, by the name of its file.
+    """Functions that draw the figures of a run, by the name of the file.
 
     Args:
         results: The run after an experience.
-        experiences: The names of all that the stream has.
+        experiences: The names of all experiences of the stream.
         directory: Has the training curves, if there are any.
     """
     from lightning_vision.drawing import figures
@@ -103,7 +103,7 @@ def figures_of(
 def draw_errors(
     predictions: Predictions, load_image: Callable[[int], Tensor], names: Sequence[str], path: Path, most: int = 24
 ) -> bool:
-    """Draw the test images that were wrong with the most confidence; says whether there are any."""
+    """Draw the most confident errors on the test set; return whether there are any."""
     from lightning_vision.drawing import canvas
     from lightning_vision.drawing.figures import errors_figure
 

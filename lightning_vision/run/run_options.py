@@ -1,4 +1,4 @@
-"""What a run is told beside model, data and trainer."""
+"""Options of a run besides model, data and trainer."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Any
 
 @dataclass
 class RunOptions:
-    """What a run is told beside model, data and trainer."""
+    """Options of a run besides model, data and trainer."""
 
     name: str
     seed: int = 0
     resume: bool = False
     keep_checkpoints: str | int = "last"
     stop_after: int | None = None
-    """The experience after which the run stops, to be resumed later; None: the last."""
+    """The experience after which the run stops; it can be resumed later. None: the last."""
     strategy_config: dict[str, Any] = field(default_factory=dict)
-    """class_path and init_args of the learning strategy, for the record."""
+    """``class_path`` and ``init_args`` of the learning strategy, for the record."""
     base_strategy_config: dict[str, Any] | None = None
     config_hash: str = ""

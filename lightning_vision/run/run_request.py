@@ -1,4 +1,4 @@
-"""A run as it is asked for."""
+"""The request for a run."""
 
 from __future__ import annotations
 
@@ -19,24 +19,25 @@ from lightning_vision.tracking.options import EnergyOptions, WandbOptions
 
 @dataclass(frozen=True)
 class RunRequest:
-    """A run as it is asked for, on the command line or from Python.
+    """The request for a run, from the command line or from Python.
 
     Args:
         name: The run's name.
         root: The run directory is ``root / name``.
-        config: The whole configuration in plain values, as ``fit`` has it (``model``, ``data``, ``trainer``, ...): it is
-            recorded, compared when the run is resumed, and given to W&B.
-        config_text: What config.yaml holds: the same run again, which neither resumes this one nor deletes it.
-        seed: Of all random draws.
+        config: The whole configuration of ``fit`` in plain values (``model``, ``data``, ``trainer``, ...): it is
+            recorded, compared when the run resumes, and sent to W&B.
+        config_text: The contents of config.yaml: they repeat the run, without options that resume or delete one.
+        seed: The seed of all random numbers.
         resume: Continue the run of that name; if nothing of it is saved, start it.
         overwrite: Delete a run of that name first.
-        keep_checkpoints: Of finished experiences: ``last`` (the base and the last), ``all``, or the number of last ones.
+        keep_checkpoints: Checkpoints of finished experiences to keep: ``last`` (the base and the last), ``all``, or a number n
+            (the base and the last n).
         stop_after: The number of the experience after which the run stops; None: the last.
-        trust_run: The files of a run directory that is resumed may be links to elsewhere.
-        energy: How energy is measured.
-        wandb: Where W&B's run goes.
-        progress: A live line in a terminal, else a line an epoch.
-        command: What another process is told that wants the run directory meanwhile.
+        trust_run: The files of a resumed run directory may be links to other places.
+        energy: Options of the energy measurement.
+        wandb: Options of the W&B run.
+        progress: A live line in a terminal, otherwise a line for each epoch.
+        command: The command line, shown to another process that needs the run directory at the same time.
     """
 
     name: str
@@ -55,26 +56,26 @@ class RunRequest:
     command: str = ""
 
     def __post_init__(self) -> None:
-        """Refuse values that no run can have.
+        """Check the values.
 
         Raises:
-            ConfigError: One is such.
+            ConfigError: A value cannot be used.
         """
         check_run_options(self.energy.country, self.keep_checkpoints, self.stop_after)
 
     @property
     def directory(self) -> RunDirectory:
-        """Where the run is kept."""
+        """The run directory."""
         return RunDirectory(self.root / self.name)
 
     @property
     def base_checkpoint(self) -> str | None:
-        """The file or run directory that the run starts from, if it does."""
+        """The file or run directory from which the run starts, if there is one."""
         return self.config["model"].get("base_checkpoint") or None
 
     @property
     def config_hash(self) -> str:
-        """SHA-256 of the options that decide the result."""
+        """SHA-256 of the options that determine the result."""
         return hashlib.sha256(json.dumps(binding(self.config), sort_keys=True, default=str).encode()).hexdigest()
 
     def component(self, key: str, thing: object) -> dict[str, Any]:
@@ -82,7 +83,7 @@ class RunRequest:
 
         Args:
             key: ``strategy`` or ``base_strategy``.
-            thing: The part itself, where none is configured.
+            thing: The part itself, used if none is configured.
         """
         config = self.config["model"].get(key)
         if isinstance(config, dict):
@@ -92,10 +93,10 @@ class RunRequest:
 
 
 def check_run_options(country: str, keep_checkpoints: str | int, stop_after: int | None) -> None:
-    """Refuse values of options that no run can have.
+    """Check values of options.
 
     Raises:
-        ConfigError: One is such.
+        ConfigError: A value cannot be used.
     """
     check_country(country)
     if isinstance(keep_checkpoints, int) and keep_checkpoints < 1:

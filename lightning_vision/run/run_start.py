@@ -1,4 +1,4 @@
-"""Where a run starts from: afresh, from a base checkpoint, or from its last finished experience."""
+"""Starts a run: from the beginning, from a base checkpoint, or after its last finished experience."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class RunStart:
 
     Args:
         context: The run.
-        evaluation: Evaluates what it starts from.
+        evaluation: Evaluates the initial network.
     """
 
     def __init__(self, context: RunContext, evaluation: RunEvaluation) -> None:
@@ -46,16 +46,16 @@ class RunStart:
         self.saved: Results | None = None
         """results.json of an earlier part of the run."""
         self.base: tuple[Path, Checkpoint] | None = None
-        """The base checkpoint, if it is still to be loaded."""
+        """The base checkpoint, if it has not been loaded yet."""
         self._processes = StartedProcesses([])
         self._makes_group = False
-        """None existed before the run: the one that DDP makes, of a single process too, ends with it."""
+        """No process group existed before the run: the one that DDP creates, also for a single process, ends with the run."""
         self._prepared = False
 
     # ---- before anything is written --------------------------------------------------------------------------------
 
     def prepare(self) -> None:
-        """Read what is to be resumed, and refuse what cannot work before anything is written. A second call does nothing.
+        """Read an earlier part of the run, and refuse what cannot work before anything is written. A second call does nothing.
 
         Raises:
             UserError: The plan, the base checkpoint or the earlier part of the run does not fit.
@@ -90,20 +90,20 @@ class RunStart:
         return saved
 
     def _match_classes(self) -> tuple[Path, Checkpoint] | None:
-        """Give data and model one class list, and return the base checkpoint if it is still to be loaded."""
+        """Give data and model one class list, and return the base checkpoint if it has not been loaded yet."""
         model, datamodule = self.context.model, self.context.datamodule
         if self.saved is None and model.base_checkpoint:
             return match_base(model, datamodule)
         use_classes(model, datamodule, datamodule.class_names if self.saved is None else self.saved.class_names)
         return None
 
-    # ---- from here on ----------------------------------------------------------------------------------------------
+    # ---- the start -------------------------------------------------------------------------------------------------
 
     def begin(self) -> Results | None:
-        """Start the other processes and bring model, strategies and record to where the next experience begins.
+        """Start the other processes and prepare model, strategies and record for the next experience.
 
         Returns:
-            What an earlier part of the run found; None if nothing is finished.
+            The results of an earlier part of the run; None if nothing is finished.
 
         Raises:
             CheckpointError: The checkpoint of the last finished experience does not fit.
@@ -133,7 +133,7 @@ class RunStart:
         return self.saved
 
     def close(self) -> None:
-        """Let go of the loggers, leave the other processes and wait until they have ended."""
+        """Close the loggers, leave the process group and wait until the other processes have ended."""
         for logger in self.context.trainers.loggers:
             leave_stream(logger)
         if self._makes_group:
@@ -141,7 +141,7 @@ class RunStart:
         self._processes.close()
 
     def _start_processes(self) -> RunProcess:
-        """Start the other processes of this run now, so that from here on all can talk to each other."""
+        """Start the other processes of this run, and the process group."""
         self._makes_group = not in_group()
         trainer = self.context.trainers.evaluation()
         if trainer.world_size > 1:
@@ -160,21 +160,21 @@ class RunStart:
         facts = environment(_device_name(device), trainer.world_size, str(trainer.precision))
         return RunProcess(device, trainer.global_rank, trainer.world_size, facts)
 
-    # ---- afresh, with or without a base ----------------------------------------------------------------------------
+    # ---- a new run, with or without a base -------------------------------------------------------------------------
 
     def _start_afresh(self) -> None:
-        """Measure the level of chance, then load the base if there is one."""
+        """Measure the chance level, then load the base if there is one."""
         model = self.context.model
         for strategy in (model.base_strategy, model.strategy):
             strategy.before_stream(model.network)
-        if self.base is not None:  # chance is then that of a new head on its features, which are needed anyway
+        if self.base is not None:  # chance level of a new head on its features, which are needed anyway
             load_backbone(model, self.base[1])
         self._measure_chance()
         if self.base is not None:
             self._load_base(*self.base)
 
     def _measure_chance(self) -> None:
-        """Accuracy of the untrained classifier on each test part, all classes allowed; its backbone is the given base's."""
+        """Accuracy of the untrained classifier on each test part over all classes, with the backbone of a given base."""
         network, record = self.context.model.network, self.context.record
         seen = network.seen.clone()
         network.seen.fill_(True)
@@ -198,7 +198,7 @@ class RunStart:
     # ---- resumed ---------------------------------------------------------------------------------------------------
 
     def _resume(self, saved: Results) -> None:
-        """Bring model, strategies and record to the end of the last finished experience."""
+        """Restore model, strategies and record to the end of the last finished experience."""
         context = self.context
         context.record.restore(saved, context.directory)
         done, stream = context.record.done, context.datamodule.stream
@@ -207,11 +207,11 @@ class RunStart:
         check_fits(checkpoint, context.model, path)
         load_into(context.model, stream, checkpoint, path)
         context.position.step_offset = checkpoint["lightning_vision_steps"]
-        if context.process.rank == 0:  # what a kill right after the experience was finished left
+        if context.process.rank == 0:  # leftovers of a run that was killed right after the experience
             for t in range(done):
                 context.directory.drop_within(t)
             context.directory.prune(context.options.keep_checkpoints)
-        if done == len(stream):  # rows that a finished run would not have
+        if done == len(stream):  # rows after its end
             resume_loggers(context.trainers.loggers, context.position.step_offset)
 
 

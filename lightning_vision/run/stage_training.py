@@ -21,7 +21,7 @@ from lightning_vision.seeding import derive_seed
 
 
 class StageTraining:
-    """Trains one stage with a Trainer of its own, from its start or from its checkpoint.
+    """Trains one stage with its own Trainer, from its start or from its checkpoint.
 
     Args:
         context: The run.
@@ -36,11 +36,11 @@ class StageTraining:
         """Train one stage, or resume it.
 
         Args:
-            experience: What is learned.
-            number: The stage's among those of the experience.
-            stage: What is trained.
+            experience: The experience.
+            number: The position of the stage among those of the experience.
+            stage: The stage.
             tally: Counts the experience's training; the stage is added to it.
-            begun: Where an interrupted attempt at this stage stopped.
+            begun: The position at which an interrupted attempt at this stage stopped.
 
         Raises:
             TrainingError: Training failed, or left the processes with different weights.
@@ -80,7 +80,7 @@ class StageTraining:
             features=features,
             augment=stage.augment,
         )
-        if begun.path is not None:  # features are those of the weights that the stage is resumed with
+        if begun.path is not None:  # features must match the weights with which the stage resumes
             model.load_state_dict(read_checkpoint(begun.path)["state_dict"])
         context.features.compute_for_stage(learner, features, validates)
         if context.recipes and not closed_form:
@@ -99,7 +99,7 @@ class StageTraining:
         context.position.step_offset += trainer.global_step
 
     def _epochs(self, experience: Experience, stage: Stage) -> dict[str, Any]:
-        """The Trainer's ``max_epochs``, where the stage or the base has its own."""
+        """The Trainer's ``max_epochs`` if the stage or the base has its own."""
         if stage.epochs is not None:
             return {"max_epochs": stage.epochs}
         if experience.is_base and self.context.model.base_epochs is not None:
@@ -107,13 +107,13 @@ class StageTraining:
         return {}
 
     def _change_groups(self, stage: Stage, groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """The optimizer's groups after all recipes had their say."""
+        """The optimizer's groups after all recipes have changed them."""
         for recipe in self.context.recipes:
             groups = recipe.parameters_to_train(self.context.model.network, stage, groups)
         return groups
 
     def _check_equal_heads(self) -> None:
-        """Weights that no gradient moved are the same on every process, or DDP would spread rank 0's without a word.
+        """Check that weights that no gradient has changed are equal on all processes: DDP would silently use those of rank 0.
 
         Raises:
             TrainingError: They differ.

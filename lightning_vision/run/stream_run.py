@@ -1,4 +1,4 @@
-"""The main job: walk the stream, learn each experience with a fresh Trainer, evaluate, and keep what was found."""
+"""Runs a stream: learns each experience with a new Trainer, evaluates, and saves the results."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ class StreamRun:
         model: The classifier.
         datamodule: Its data.
         trainers: Builds the Trainers.
-        directory: Where the run is kept; prepared already.
+        directory: The run directory, prepared already.
         meter: Measures time and energy.
-        signals: Turns signals into an orderly end.
-        progress: Shows where the run is.
-        options: The rest.
+        signals: Stops the run on signals.
+        progress: Shows the progress of the run.
+        options: Other options.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class StreamRun:
         self.commit = ExperienceCommit(self.context)
 
     def prepare(self) -> None:
-        """Read what is to be resumed, and refuse what cannot work before anything is written.
+        """Read an earlier part of the run, and refuse what cannot work before anything is written.
 
         Raises:
             UserError: The plan, the base checkpoint or the earlier part of the run does not fit.
@@ -70,13 +70,13 @@ class StreamRun:
         self.start.prepare()
 
     def fit(self) -> schema.Results:
-        """Run the stream to its end, from wherever the run directory stands.
+        """Run the stream to its end, starting after the last finished part in the run directory.
 
         Returns:
-            What was found; it is in results.json as well.
+            The results; they are in results.json as well.
 
         Raises:
-            UserError: The run cannot start, or training failed. What was finished before is kept.
+            UserError: The run cannot start, or training failed. Finished experiences are kept.
         """
         self.start.prepare()
         results = self.start.begin()
@@ -92,7 +92,7 @@ class StreamRun:
         return results
 
     def _experience(self, experience: Experience, may_resume: bool) -> schema.Results:
-        """Learn one experience, evaluate, and keep what was found."""
+        """Learn one experience, evaluate, and save the results."""
         context = self.context
         context.position.experience = experience.index
         context.progress.experience(experience)
@@ -109,13 +109,13 @@ class StreamRun:
         return results
 
     def _stop_if_asked(self) -> None:
-        """Stop if any process was asked to."""
+        """Stop if any process has received a signal."""
         asked = torch.tensor(int(self.context.signals.received is not None), device=self.context.process.device)
         if sum_over_processes(asked):
             self.context.signals.stop()
 
     def draw_figures(self) -> None:
-        """Draw what the run directory holds, once the last experience is finished."""
+        """Draw the figures of the run directory if the last experience is finished."""
         context = self.context
         if context.process.rank == 0:
             context.position.experience = context.record.done - 1
@@ -130,7 +130,7 @@ class StreamRun:
             )
 
     def finish(self) -> schema.Results:
-        """Mark the run as complete if it came to the stream's end; to be called once its figures are there too."""
+        """Mark the run as complete if all experiences are finished; called after its figures are drawn."""
         context = self.context
         results = self.commit.results(complete=context.record.done == len(context.datamodule.stream))
         if context.process.rank == 0:
@@ -138,7 +138,7 @@ class StreamRun:
         return results
 
     def close(self) -> None:
-        """Let go of feature cache and loggers, leave the other processes and wait until they have ended."""
+        """Close feature cache and loggers, leave the process group and wait until the other processes have ended."""
         self.context.features.close()
         self.start.close()
 
@@ -147,9 +147,9 @@ class StreamRun:
 def _prompt_collection() -> Iterator[Callable[[], object]]:
     """Free each experience's Trainer at once.
 
-    A Trainer is a cycle of few objects that hold many megabytes. Python looks for cycles by the number of objects, so
-    over a long stream they would pile up. What is there already is left out, which makes a collection take milliseconds;
-    where the caller has seen to that, it stays so.
+    A Trainer is a reference cycle of few objects that hold many megabytes. Python's garbage collector starts by the number
+    of objects, so Trainers would accumulate over a long stream. Existing objects are frozen, which makes a collection take
+    milliseconds; if the caller has frozen objects, they stay frozen.
     """
     own = gc.get_freeze_count() == 0
     if own:

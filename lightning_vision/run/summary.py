@@ -15,8 +15,8 @@ def print_summary(results: Results, console: Console, most_classes: int = 20) ->
 
     Args:
         results: A finished run.
-        console: Where to.
-        most_classes: With more classes only those that changed most are shown, and the others are counted.
+        console: The console to which it is printed.
+        most_classes: With more classes, only those that changed most are shown, and the others are counted.
     """
     run, totals = results.run, results.totals
     strategy = run.strategy.class_path.rsplit(".", 1)[-1]

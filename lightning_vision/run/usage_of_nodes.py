@@ -1,4 +1,4 @@
-"""What a task took on all nodes of a run together."""
+"""Time and energy of a task over all nodes of a run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The work of each experience, for the time left."""
+"""The work of each experience, for the estimate of the remaining time."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lightning_vision.learning.strategy import Strategy
 
 
 def epochs_of(model: ContinualClassifier, experience: Experience, max_epochs: int) -> int:
-    """Epochs of a stage of an experience that has none of its own."""
+    """Epochs of an experience's stage that names none."""
     return model.base_epochs if experience.is_base and model.base_epochs is not None else max_epochs
 
 
@@ -23,14 +23,14 @@ def work(
     recipes: Sequence[Recipe] = (),
     stop_after: int | None = None,
 ) -> list[float]:
-    """The work of each experience, in images through the network, for the time left; a backward pass counts as two more.
+    """The work of each experience in images through the network; a backward pass counts as two more.
 
     Args:
         model: The classifier with its strategies.
         datamodule: The stream.
-        max_epochs: The Trainer's.
-        recipes: May train further stages.
-        stop_after: The last experience that is learned; None: the stream's.
+        max_epochs: The Trainer's ``max_epochs``.
+        recipes: The recipes, which may add stages.
+        stop_after: The last experience that is learned; None: the last of the stream.
     """
     stream = list(datamodule.stream)
     plan, val = [], 0
@@ -52,12 +52,12 @@ def work(
 
 
 def served(datamodule: StreamDataModule, learner: Strategy, experience: Experience) -> tuple[int, int]:
-    """Training and validation images that a strategy is given for an experience."""
+    """Numbers of training and validation images of a strategy in an experience."""
     first = 0 if learner.learns_all_seen else experience.index
     given = list(datamodule.stream)[first : experience.index + 1]
     return sum(len(e.indices) for e in given), sum(len(e.val_indices) for e in given)
 
 
 def cost(learner: Strategy) -> float:
-    """Work of training on one image, in forward passes: a backward pass costs about two."""
+    """Cost of training on one image in forward passes: a backward pass costs about two."""
     return 1.0 if learner.freezes_backbone else 3.0

@@ -1,1 +1,1 @@
-"""What is said in the terminal: wording, the progress bar, lines from the first rank alone, and the parser that refuses."""
+"""The terminal: wording, the progress bar, messages of the first rank, and the parser of small subcommands."""

@@ -1,4 +1,4 @@
-"""Which of several processes is the first."""
+"""Finds out whether this process is the first of several."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import os
 import sys
 
 VARIABLES = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
-"""Where Lightning looks for the rank before a process group is there, in this order."""
+"""The environment variables in which Lightning looks for the rank before there is a process group, in this order."""
 
 
 def is_first() -> bool:
-    """Whether this is rank 0, known from the environment before any process group is there. Lightning is not imported."""
+    """Whether this is rank 0, from the environment, before there is a process group. Does not import Lightning."""
     lightning = sys.modules.get("lightning.fabric.utilities.rank_zero")
     if lightning is not None:
         return int(getattr(lightning.rank_zero_only, "rank", 0)) == 0

@@ -1,4 +1,4 @@
-"""What the terminal shows, as HTML for notebooks."""
+"""The output of the terminal as HTML for notebooks."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ PRE = "<pre style=\"white-space:pre;overflow-x:auto;line-height:normal;font-fami
 
 
 def html_view(draw: Callable[[Console], None], width: int = 110) -> str:
-    """The HTML of what a function prints; nothing reaches the terminal. Text is escaped.
+    """The output of a function as HTML, without printing it in the terminal. Text is escaped.
 
     Args:
-        draw: Prints to the console that it is given.
+        draw: The function; it prints to the given console.
         width: Characters of a line.
     """
     console = Console(record=True, file=StringIO(), width=width, force_jupyter=False, highlight=False)

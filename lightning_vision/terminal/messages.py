@@ -1,4 +1,4 @@
-"""Lines for the user. Where several processes run, the first alone prints them."""
+"""Lines for the user. Of several processes, only the first prints them."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ _muted: ContextVar[bool] = ContextVar("muted", default=False)
 
 
 def print_line(text: str) -> None:
-    """Print a line of what a command answers, on standard output."""
+    """Print a line of a command's result on standard output."""
     if speaks():
         print(text, flush=True)
 
 
 def print_notice(text: str) -> None:
-    """Print what the user should know beside the answer, on standard error."""
+    """Print other information for the user on standard error."""
     if speaks():
         print(text, file=sys.stderr, flush=True)
 
@@ -31,10 +31,10 @@ def speaks() -> bool:
 
 @contextmanager
 def muted(silent: bool = True) -> Iterator[None]:
-    """Print nothing inside.
+    """Print nothing inside the block.
 
     Args:
-        silent: False: print as before.
+        silent: False: print as usual.
     """
     token = _muted.set(_muted.get() or silent)
     try:

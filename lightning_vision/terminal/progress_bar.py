@@ -1,4 +1,4 @@
-"""The bar that is shown where something takes longer than a moment."""
+"""A progress bar for work that takes several seconds."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ PATIENCE_SECONDS = 2.0
 
 @contextmanager
 def progress_bar(text: str, total: int) -> Iterator[Callable[[], None]]:
-    """A bar on standard error, from rank 0, once the work takes longer than a moment; yields what counts one more.
+    """Show a bar on standard error, on rank 0, if the work takes several seconds; yields a function that advances it by one.
 
-    Where standard error is not a terminal, one line says what is being done: a bar that is erased leaves blank lines there.
+    If standard error is not a terminal, one line describes the work: erasing a bar leaves blank lines there.
     """
     began, done = time.monotonic(), 0
     console = Console(stderr=True)

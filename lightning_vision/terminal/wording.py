@@ -1,4 +1,4 @@
-"""How texts from elsewhere and numbers are written where a person reads them."""
+"""Formats numbers, lists and foreign text for messages."""
 
 import difflib
 import re
@@ -7,13 +7,13 @@ from collections.abc import Iterable
 from typing import Any
 
 INVISIBLE = {*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0xFFFE, 0xFFFF}
-"""Characters that turn the direction of what follows, so that a name could pass for another, and two that are none."""
+"""Characters that reverse the direction of text, so that a name could look like another, and two noncharacters."""
 
 
 def printable(text: object) -> str:
-    """A text that can be shown anywhere: what is no character, moves the cursor or turns the direction is spelt out.
+    """A text that can be shown anywhere: surrogates, control characters and changes of direction are escaped.
 
-    Names come from disks: one may hold bytes that are no UTF-8 (lone surrogates), line breaks, or a terminal's commands.
+    Names come from disks: one may hold bytes that are not UTF-8 (lone surrogates), line breaks, or commands for terminals.
     """
     plain = str(text)
     if plain.isascii() and plain.isprintable():
@@ -27,16 +27,16 @@ def printable(text: object) -> str:
 
 
 def spelt(text: str) -> str:
-    r"""A name from a disk as it is kept, shown and written: bytes that are no UTF-8 are spelt out, byte E9 as ``\udce9``.
+    r"""A name from a disk in the form in which it is stored and shown: bytes that are not UTF-8 are escaped, E9 as ``\udce9``.
 
-    Python holds such bytes as lone surrogates, which no UTF-8 file can. ``printable`` and the error handler
-    ``backslashreplace`` spell them alike. The name that opens a file must stay as it was.
+    Python holds such bytes as lone surrogates, which a UTF-8 file cannot contain. ``printable`` and the error handler
+    ``backslashreplace`` escape them in the same way. To open a file, use its original name.
     """
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def figure(value: float) -> str:
-    """A number as a person writes it: three or four digits."""
+    """A number with three or four significant digits."""
     return f"{value:,.0f}" if abs(value) >= 100 or float(value).is_integer() else f"{value:.4g}"
 
 
@@ -65,26 +65,26 @@ def plural(count: int, noun: str) -> str:
 
 
 def few(texts: Iterable[str], most: int = 6, separator: str = ", ") -> str:
-    """The first texts, and how many more there are: ``a, b and 3 more``."""
+    """The first texts and the number of the others: ``a, b and 3 more``."""
     all_texts = list(texts)
     left = len(all_texts) - most
     return separator.join(all_texts[:most]) + (f" and {left} more" if left > 0 else "")
 
 
 def listed(items: Iterable[object], most: int = SHOWN) -> str:
-    """The first items in quotes, and how many more there are: ``'a', 'b' and 3 more``."""
+    """The first items in quotes and the number of the others: ``'a', 'b' and 3 more``."""
     return few((f"'{item}'" for item in items), most)
 
 
 def in_lines(texts: Iterable[str], most: int = SHOWN, margin: str = "  ") -> str:
-    """The first texts, a line each behind the margin, and how many more there are in a line of its own."""
+    """The first texts, each on an indented line, and the number of the others on a further line."""
     all_texts = list(texts)
     left = len(all_texts) - most
     return "\n".join(margin + text for text in [*all_texts[:most], *([f"... and {left} more"] if left > 0 else [])])
 
 
 def near(name: str, known: Iterable[str], most: int = 4) -> list[str]:
-    """The known names that a misspelt name may mean, the most similar first; upper and lower case are the same."""
+    """The known names that are similar to a misspelt name, the most similar first; case is ignored."""
     spellings: dict[str, list[str]] = {}
     for each in dict.fromkeys(known):
         spellings.setdefault(each.casefold(), []).append(each)
@@ -93,6 +93,6 @@ def near(name: str, known: Iterable[str], most: int = 4) -> list[str]:
 
 
 def nearest_first(name: str, known: Iterable[str]) -> list[str]:
-    """All known names: first the few that a misspelt one may mean, then the others as they come."""
+    """All known names: first those that are similar to a misspelt name, then the others in their order."""
     names = list(known)
     return list(dict.fromkeys([*near(name, names), *names]))

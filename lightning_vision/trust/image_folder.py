@@ -59,7 +59,7 @@ def read_image_folder(root: str | Path, datamodule: StreamDataModule, option: st
         option: Its name, for messages.
 
     Raises:
-        DataError: The folder is not there, or holds no image; or bad images, unless they are to be skipped.
+        DataError: The folder does not exist or contains no image; or an image cannot be used, unless they are skipped.
     """
     root = Path(root).expanduser()
     if not root.is_dir():

@@ -9,18 +9,18 @@ from lightning_vision.errors import ConfigError
 
 @dataclass
 class TrustOptions:
-    """How far the classifier may be trusted; with any of these, ``test`` writes a page beside its figures.
+    """Options of ``test`` that assess how far the classifier can be trusted; with any of them, it writes an additional page.
 
     Args:
-        ood_data: A folder of images of no known class, or a list of folders: how well strangers are told from the
-            known, before and after learning.
-        new_images: A folder of new images, in sub-folders named after their classes or not: what they have and training
-            images have not, and whether training and test images come from one shoot.
-        calibrate: Fit a temperature on validation images, and keep it in the checkpoint.
-        coverage: Share of the images that are to be answered: fits the threshold of the calibrated confidence below which
-            the others are rejected, on validation images, and keeps it in the checkpoint.
-        risk: Share of errors to be allowed among the answers; as coverage, and in its place.
-        output: The folder that is written. Default: trust in the run directory.
+        ood_data: A folder of images of no known class, or a list of folders: measures how well the classifier separates
+            out-of-distribution from in-distribution images, before and after learning.
+        new_images: A folder of new images, with or without sub-folders named after their classes: shows how they differ
+            from training images, and whether training and test images come from one shoot.
+        calibrate: Fit a temperature on validation images, and store it in the checkpoint.
+        coverage: Share of the images to answer: fits, on validation images, the threshold of the calibrated confidence
+            below which images are rejected, and stores it in the checkpoint.
+        risk: Share of errors allowed among the answers; fits the threshold like ``coverage``, and replaces it.
+        output: The output folder. Default: trust in the run directory.
     """
 
     ood_data: list[str] | str | None = None
@@ -37,7 +37,7 @@ class TrustOptions:
 
     @property
     def asked(self) -> bool:
-        """Whether anything is to be assessed."""
+        """Whether any option asks for an assessment."""
         return self.fits or bool(self.ood_data) or self.new_images is not None
 
     def check(self) -> None:

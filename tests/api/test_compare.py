@@ -61,7 +61,7 @@ def test_cells_and_bases_are_those_of_the_command_line(tmp_path: Path) -> None:
         assert len(python) == count and matrices(python) == matrices(command)
     assert set(comparison.runs) == results_of(tmp_path / "command").keys()
     assert len(comparison.ranking) == 4 and comparison.failures == {}
-    # The command goes on with what Python began: nothing is left to do, nothing differs.
+    # The command resumes what Python began: nothing is left to do, nothing differs.
     assert main(["compare", *words[:4], "--output", str(tmp_path / "python"), OFF]) == 0
 
 
@@ -112,7 +112,7 @@ def test_a_cell_that_fails_leaves_the_others(tmp_path: Path) -> None:
     comparison = compare(squares(), {"fails": Fails(), "head": "HeadOnly"}, output=tmp_path / "c", **QUICK)
     assert list(comparison.failures) == ["fails-seed=0"] and "as it must" in comparison.failures["fails-seed=0"].error
     assert comparison.runs["head-seed=0"].complete
-    with pytest.raises(TrainingError, match=r"No cell came to its end. fails-seed=0: .*as it must"):
+    with pytest.raises(TrainingError, match=r"All cells failed\. fails-seed=0: .*as it must"):
         compare(squares(), {"fails": Fails()}, output=tmp_path / "d", **QUICK)
 
 
@@ -120,16 +120,16 @@ def test_what_cannot_work_is_refused(tmp_path: Path) -> None:
     options = QUICK | {"output": tmp_path / "c"}
     with pytest.raises(ConfigError, match=r"data.imge_size"):
         compare(squares(), ["HeadOnly"], axes={"data.imge_size": [16, 32]}, **options)
-    with pytest.raises(ConfigError, match=r"expected different ones, found MoveToData, MoveToData"):
+    with pytest.raises(ConfigError, match=r"expected different names, found MoveToData, MoveToData"):
         compare(squares(), [MoveToData([1e-3]), MoveToData([1e-2])], **options)
-    with pytest.raises(ConfigError, match=r"compare has no option name, seed: it is of one run"):
+    with pytest.raises(ConfigError, match=r"compare has no option name, seed, which is for a single run"):
         compare(squares(), ["HeadOnly"], name="run", seed=3, **options)
     with pytest.raises(ConfigError, match=r"axes: model.optimizer: expected values that a configuration can hold"):
         compare(squares(), ["HeadOnly"], axes={"model.optimizer": [lambda p: None]}, **options)
     moved = squares(train_transforms=[v2.RandomHorizontalFlip()])
     with pytest.raises(ConfigError, match=r"axes: data.noise cannot be changed"):
         compare(moved, ["HeadOnly"], axes={"data.noise": [1.0, 2.0]}, **options)
-    with pytest.raises(ConfigError, match=r"executor='local' starts processes, which cannot be given data"):
+    with pytest.raises(ConfigError, match=r"executor='local' starts processes, which cannot receive data"):
         compare(moved, ["HeadOnly"], executor="local", **options)
     with pytest.raises(ConfigError, match=r"at least one strategy and one seed, found \{\}"):
         compare(squares(), {}, **options)

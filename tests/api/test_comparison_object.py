@@ -16,7 +16,7 @@ from lightning_vision.report.gather import gather
 
 
 def write_comparison(folder: Path) -> Path:
-    """Two strategies, two seeds and two settings, from a base a setting; a cell that failed, one that has not begun."""
+    """Two strategies, two seeds and two settings, from a base for each setting; a cell that failed, one that has not started."""
     cells, bases = [], []
     for size in (16, 32):
         base = make_run(
@@ -109,7 +109,7 @@ def test_runs_that_lie_elsewhere_are_refused(folder: Path, tmp_path: Path) -> No
     text = (copy / "comparison.json").read_text(encoding="utf-8")
     elsewhere = text.replace("runs/HeadOnly-16-seed=0", "../elsewhere")
     (copy / "comparison.json").write_text(elsewhere, encoding="utf-8")
-    with pytest.raises(CheckpointError, match=r"expected a run inside of .*, found '\.\./elsewhere'"):
+    with pytest.raises(CheckpointError, match=r"expected a run inside .*, found '\.\./elsewhere'"):
         _ = lv.open_comparison(copy).runs
     (copy / "comparison.json").write_text(text, encoding="utf-8")
     (copy / "runs" / "HeadOnly-16-seed=0" / "results.json").unlink()

@@ -195,7 +195,7 @@ class RunsAnother(Callback):
         self.root, self.strategy = root, strategy
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
-        with pytest.raises(ConfigError, match="Another run is at work in this process"):
+        with pytest.raises(ConfigError, match="Another run is active in this process"):
             fit(squares(), self.strategy, name="inner", root=self.root, **QUICK)
         (self.root / "refused").touch()
 
@@ -374,7 +374,7 @@ def test_nothing_is_printed_without_progress_and_lines_with_it(
     assert capfd.readouterr() == ("", "")
     fit(squares(), "NearestMean", name="told", root=tmp_path, **QUICK | {"progress": True})
     out, err = capfd.readouterr()
-    assert "experience 3 of 3" in out and "Everything is in" in out and err == ""
+    assert "experience 3 of 3" in out and "All results are in" in out and err == ""
 
 
 def test_inside_a_running_event_loop(tmp_path: Path) -> None:

@@ -173,7 +173,7 @@ def test_fits_follow_each_other_here(tmp_path: Path) -> None:
     runs = [read_offline_run(tmp_path / name) for name in ("first", "second")]
     assert all(run.ended and run.group == "both" for run in runs)
     assert runs[0].run_id != runs[1].run_id
-    assert "Everything is in" in text(jobs[1])
+    assert "All results are in" in text(jobs[1])
 
 
 # ---- local ----------------------------------------------------------------------------------------------------------
@@ -265,18 +265,18 @@ def test_a_job_that_does_not_listen_is_killed(tmp_path: Path, notes: Notes, monk
     assert not alive(notes.read()[0]["pid"])
 
 
-def test_a_fit_that_is_stopped_has_saved_and_goes_on(tmp_path: Path, notes: Notes) -> None:
+def test_a_fit_that_is_stopped_has_saved_and_resumes(tmp_path: Path, notes: Notes) -> None:
     endless = fit_job(tmp_path, "run", f"--trainer.max_epochs={MANY_EPOCHS}", "--model.base_epochs=1")
     running = Local(1, gpus=[]).run([endless])
     once(lambda: list((tmp_path / "run").glob("checkpoints/experience=0001-*-last.ckpt")), stop_me)
     with pytest.raises(SystemExit):
         next(running)
-    assert "Stopped by SIGTERM. What was learned is kept" in text(endless)
+    assert "Stopped by SIGTERM. Progress is saved" in text(endless)
     assert list((tmp_path / "run").glob("checkpoints/experience=0001-*-last.ckpt"))
 
 
 def test_a_fit_ends_with_the_process_that_started_it(tmp_path: Path, notes: Notes) -> None:
-    """Else the next comparison would go on with a run that is still going on."""
+    """Otherwise the next comparison would resume a run that is still active."""
     assert job_process.OWNER == processes.OWNER
     endless = fit_job(tmp_path, "run", f"--model.base_epochs={MANY_EPOCHS}")
     program = (
@@ -291,7 +291,7 @@ def test_a_fit_ends_with_the_process_that_started_it(tmp_path: Path, notes: Note
     owner.wait()
     wait_for(lambda: not alive(child), seconds=15)
     assert f"The comparison that started this run ({owner.pid}) has ended." in text(endless)
-    assert "What was learned is kept" in text(endless)
+    assert "Progress is saved" in text(endless)
 
 
 @pytest.mark.parametrize(
@@ -322,7 +322,7 @@ def test_submitits_debug_executor_runs_them(tmp_path: Path, notes: Notes) -> Non
     assert (done["wrong"].exit_code, done["right"].exit_code) == (2, 0)
 
 
-def test_a_fit_whose_time_is_up_goes_back_to_the_queue_and_goes_on(tmp_path: Path, notes: Notes) -> None:
+def test_a_fit_whose_time_is_up_is_queued_again_and_resumes(tmp_path: Path, notes: Notes) -> None:
     """In submitit's own hands: it handles the signal, starts the job again, and takes its result."""
     long = fit_job(tmp_path, "run", "--trainer.max_epochs=80", "--model.base_epochs=1", "--data.stream.experiences=2")
 
@@ -335,7 +335,7 @@ def test_a_fit_whose_time_is_up_goes_back_to_the_queue_and_goes_on(tmp_path: Pat
     (done,) = Slurm(tmp_path / "slurm", cluster="local", workers=1).run([long])
     assert (done.exit_code, done.error) == (0, "")
     assert text(long).count("$ lightning-vision fit") == 2
-    assert "Stopped by SIGTERM. What was learned is kept" in text(long)
+    assert "Stopped by SIGTERM. Progress is saved" in text(long)
     results = read_results(tmp_path / "run" / "results.json")
     assert results.run.complete
     assert [experience.epochs for experience in results.experiences] == [1, 80]
@@ -379,7 +379,7 @@ echo Submitted batch job 7""",
         assert f"#SBATCH {line}\n" in batch
 
 
-def test_only_a_fit_goes_on() -> None:
+def test_only_a_fit_resumes() -> None:
     assert resuming(("fit", "--config", "x")) == ("fit", "--config", "x", "--ckpt_path", "last")
     assert resuming(("fit", "--ckpt_path=last")) == ("fit", "--ckpt_path=last")
     assert resuming(("data", "--config", "x")) == ("data", "--config", "x")

@@ -94,7 +94,7 @@ class Skipped:
 
 @dataclass(frozen=True)
 class Fine:
-    """It is read, whatever it looks like."""
+    """It is read in any form."""
 
     check: Check
     words: tuple[str, ...] = ()
@@ -311,7 +311,7 @@ def one_is_trained(data: StreamDataModule) -> None:
 
 # ---- the cases -----------------------------------------------------------------------------------------------------
 
-WAY_OUT = "Mend or remove them, or leave them out and counted by data.on_bad_image=skip"
+WAY_OUT = "Repair or remove them, or skip and count them with data.on_bad_image=skip"
 NO_FILE = "file not found"
 
 

@@ -40,7 +40,7 @@ class NeedsImages(Strategy):
 
 
 class ReadsTheBatch(Strategy):
-    """A head that is trained on whatever the batch holds."""
+    """A head that is trained on images or features."""
 
     freezes_backbone = True
     memory_batch_size = 4
@@ -196,7 +196,7 @@ def test_views_are_drawn_once(base: Path, tmp_path: Path) -> None:
     ("options", "reason"),
     [
         (("--model.strategy=FullFineTune",), "the strategy trains the backbone"),
-        (("--model.strategy=HeadOnly",), "each epoch augments them anew"),
+        (("--model.strategy=HeadOnly",), "each epoch augments them differently"),
         (("--model.strategy=HeadOnly", "--data.views=0", "--data.batch_transforms=[{MixUp: {alpha: 0.4}}]"), "data.batch_transforms"),
         (("--model.strategy=MoveToData", "--data.annotations=true"), "data.annotations"),
         (("--model.strategy=MoveToData", "--trainer.precision=64-true"), "trainer.precision is 64-true"),
@@ -211,7 +211,7 @@ def test_the_long_way_is_said_with_its_reason(
     _, features = after(base, tmp_path, "run", *options)
     said = capsys.readouterr()
     assert not features.cached and reason in features.reason
-    assert "are run through the backbone in every epoch, because" in said.out + said.err and reason in " ".join(
+    assert "pass through the backbone in every epoch, because" in said.out + said.err and reason in " ".join(
         (said.out + said.err).split()
     )
 
@@ -248,8 +248,8 @@ def test_a_disk_that_fills_up_costs_the_features_and_not_the_run(
 
     monkeypatch.setattr(FeatureTable, "write", on_a_full_disk)
     results, features = after(base, tmp_path, "run", "--model.strategy=MoveToData")
-    assert results.run.complete and not features.cached and "they cannot be kept in" in features.reason
-    assert "From now on images are run through the backbone in every epoch" in "".join(capsys.readouterr())
+    assert results.run.complete and not features.cached and "they cannot be stored in" in features.reason
+    assert "From now on images pass through the backbone in every epoch" in "".join(capsys.readouterr())
     monkeypatch.undo()
     whole, found = after(base, tmp_path, "again", "--model.strategy=MoveToData")
     assert found.cached and found.computed + found.reused == 67
@@ -287,7 +287,7 @@ def test_rows_that_were_never_computed_are_never_served(
     options = (f"--model.base_checkpoint={base}", "--model.strategy=HeadOnly", "--data.views=0")
     assert start(tmp_path, "run", *options, "--trainer.callbacks=test_feature_serving.TrainsOnLaterImages") == 1
     said = " ".join(capsys.readouterr().err.split())
-    assert "The features of 3 images were asked for and never computed" in said
+    assert "The features of 3 images were requested and never computed" in said
     assert "must declare needs_images" in said and "data.feature_cache_gb=0" in said
 
 
@@ -296,7 +296,7 @@ def test_features_of_another_backbone_are_never_served(
 ) -> None:
     options = ("--model.strategy=test_feature_serving.MovesTheBackbone", f"--model.base_checkpoint={base}")
     assert start(tmp_path, "run", *options, "--data.batch_size=4") == 1
-    assert "declares freezes_backbone must leave its weights" in " ".join(capsys.readouterr().err.split())
+    assert "declares freezes_backbone must not change its weights" in " ".join(capsys.readouterr().err.split())
 
 
 class TestFingerprint:

@@ -63,10 +63,10 @@ def test_a_backbone_of_fixed_size_is_built_for_the_images() -> None:
 
 def test_an_unknown_name_lists_the_near_ones() -> None:
     with pytest.raises(
-        ConfigError, match=r"Unknown backbone 'resnet_18': expected a timm model name.*Near names: .*resnet18"
+        ConfigError, match=r"Unknown backbone 'resnet_18': expected a timm model name.*Similar names: .*resnet18"
     ):
         build_backbone("resnet_18", pretrained=False, image_size=32)
-    with pytest.raises(ConfigError, match="Near names: resnext101_32x48d"):
+    with pytest.raises(ConfigError, match="Similar names: resnext101_32x48d"):
         build_backbone("resnext101_32x48", pretrained=False, image_size=32)
 
 

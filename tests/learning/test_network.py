@@ -30,7 +30,7 @@ def test_classifier_and_penultimate_make_the_head(hidden: int, dropout: float, w
 def test_a_head_that_ends_otherwise_is_named() -> None:
     found = network()
     found.head = nn.Sequential(nn.Linear(12, 3), nn.Softmax(dim=1))
-    with pytest.raises(TypeError, match="The head ends in Softmax, a linear layer was expected"):
+    with pytest.raises(TypeError, match="The head ends in Softmax; expected a linear layer"):
         _ = found.classifier
 
 

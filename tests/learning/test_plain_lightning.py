@@ -27,7 +27,7 @@ SIZE = 16
 
 @pytest.fixture(autouse=True)
 def no_seed_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PL_GLOBAL_SEED", "0")  # put back as it was, whatever a test makes of it
+    monkeypatch.setenv("PL_GLOBAL_SEED", "0")  # restored after each test
     monkeypatch.delenv("PL_GLOBAL_SEED")
 
 
@@ -186,7 +186,7 @@ def test_a_subset_of_the_classes_is_relabelled() -> None:
             {"image_size": 64},
             1,
             ConfigError,
-            "takes images of 64 pixels a side, and the datamodule makes them of 16",
+            "takes images of 64 pixels a side, and the datamodule gives images of 16",
         ),
         ({}, {"base_strategy": NearestMean()}, 2, ConfigError, r"expected Trainer\(max_epochs=1\), found 2"),
         ({}, {"base_strategy": LinearProbeThenFineTune()}, 1, ConfigError, "trains in 2 stages"),

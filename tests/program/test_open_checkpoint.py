@@ -92,7 +92,8 @@ def test_what_is_not_there(run: Path, tmp_path: Path) -> None:
     checkpoint.parent.mkdir(parents=True)
     checkpoint.write_bytes((run / "checkpoints" / "experience=0002.ckpt").read_bytes())
     with pytest.raises(
-        CheckpointError, match=r"Expected .*alone/config\.yaml, which says how .* overrides=\{\"config\": FILE\}"
+        CheckpointError,
+        match=r"Expected .*alone/config\.yaml, with the options of the classifier .* overrides=\{\"config\": FILE\}",
     ):
         open_checkpoint(checkpoint, DATA)
     assert open_checkpoint(checkpoint, {"config": run / "config.yaml"}).experience == 2
@@ -101,7 +102,7 @@ def test_what_is_not_there(run: Path, tmp_path: Path) -> None:
 def test_an_option_that_does_not_fit_the_checkpoint(run: Path) -> None:
     with pytest.raises(CheckpointError, match="test_vit"):
         open_checkpoint(run, {**DATA, "model.backbone": "test_vit"})
-    with pytest.raises(ConfigError, match=r"Unknown configuration key 'nois' of data\. Near names: noise"):
+    with pytest.raises(ConfigError, match=r"Unknown configuration key 'nois' of data\. Similar names: noise"):
         open_checkpoint(run, {**DATA, "data.nois": 5})
     with pytest.raises(ConfigError, match="opened in one process"):
         open_checkpoint(run, {**DATA, "trainer.devices": 2})

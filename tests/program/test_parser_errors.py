@@ -57,15 +57,15 @@ def test_an_unknown_class_lists_the_known_ones_nearest_first(
         (["--model.bckbone=x"], ["Unknown option --model.bckbone", "--model.backbone"]),
         (["--trainer.max_epoch=1"], ["Unknown option --trainer.max_epoch", "--trainer.max_epochs"]),
         (["--epsilon=1"], ["Unknown option --epsilon"]),
-        (["--model.strategy=MoveToData", "--model.strategy.epsilom=1"], ["'epsilom' of model.strategy", "Near names: epsilon"]),
+        (["--model.strategy=MoveToData", "--model.strategy.epsilom=1"], ["'epsilom' of model.strategy", "Similar names: epsilon"]),
         (["--model.strategy=HeadOnly", "--model.strategy.epsilon=1"], ["not an option of the class chosen", "MoveToData"]),
         (["--data.batch_sice=4"], ["'batch_sice' of data", "batch_size"]),
-        (["--data.stream.experience=4"], ["'experience' of data.stream", "Near names: experiences"]),
-        (["--model.optimizer=SGD", "--model.optimizer.momentun=0.5"], ["'momentun'", "Near names: momentum"]),
+        (["--data.stream.experience=4"], ["'experience' of data.stream", "Similar names: experiences"]),
+        (["--model.optimizer=SGD", "--model.optimizer.momentun=0.5"], ["'momentun'", "Similar names: momentum"]),
         (["photos"], ["Unexpected word 'photos'", "--config FILE"]),
     ],
 )  # fmt: skip
-def test_an_unknown_option_is_told_near_names(
+def test_an_unknown_option_gets_similar_names(
     options: list[str], words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     refused(capsys, ["fit", *QUICK, *options], 2, *words)
@@ -156,7 +156,7 @@ def test_a_seed_that_is_none(value: str, said: str, capsys: pytest.CaptureFixtur
     refused(capsys, ["fit", *QUICK, f"--seed_everything={value}"], 2, "seed_everything: expected a number from 0", said)
 
 
-def test_a_module_with_a_mistake_of_its_own_is_told_so(
+def test_a_module_with_an_error_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """jsonargparse takes it for a name that does not exist."""
@@ -170,7 +170,7 @@ def test_a_message_that_nobody_foresaw_is_kept() -> None:
 
 
 class TestReplacedClass:
-    """jsonargparse lets a former class's options go on in the next if their names are equal, without a word."""
+    """jsonargparse silently keeps options of a former class if the next has options with the same names."""
 
     def composed(self, capsys: pytest.CaptureFixture[str], *words: str) -> tuple[dict[str, Any], str]:
         capsys.readouterr()

@@ -124,7 +124,7 @@ class TestTest:
         before = {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()}
         assert task("test", run, f"--data.cache_dir={tmp_path / 'cache'}", *options) == 0
         shown = capsys.readouterr().out
-        assert f"left as it is: images are evaluated differently than in the run ({named})" in shown
+        assert f"is not changed: images are evaluated differently from the run ({named})" in shown
         assert {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()} == before
 
     def test_a_run_with_several_views_is_rewritten_with_the_same(self, tmp_path: Path) -> None:
@@ -141,7 +141,7 @@ class TestTest:
         assert main(["test", *plain]) == 0
         assert json.loads((run / "results.json").read_text()) == json.loads(before)
 
-    def test_predictions_of_another_test_set_are_told(self, run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_predictions_of_another_test_set_are_reported(self, run: Path, capsys: pytest.CaptureFixture[str]) -> None:
         with np.load(run / "predictions.npz") as file:
             arrays = {key: file[key] for key in file.files}
         np.savez(run / "predictions.npz", **(arrays | {"label": (arrays["label"] + 1) % 4}))
@@ -163,7 +163,7 @@ class TestTest:
         assert task("test", run / "checkpoints" / "experience=0000.ckpt") == 0
         shown = capsys.readouterr().out
         assert f"test accuracy {read_results(run / 'results.json').test_accuracy[0]:.4f}" in shown
-        assert "left as it is: the checkpoint is from experience 0, not the last" in shown
+        assert "is not changed: the checkpoint is from experience 0, not the last" in shown
         assert {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()} == before
 
     @pytest.mark.parametrize(
@@ -182,7 +182,7 @@ class TestTest:
         """Figures of other images among those of the run would be compared with them."""
         before = {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()}
         assert task("test", run, *options) == 0
-        assert "left as it is: the test data differs" in capsys.readouterr().out
+        assert "is not changed: the test data differs" in capsys.readouterr().out
         assert {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()} == before
 
 

@@ -124,7 +124,7 @@ def test_a_run_without_a_terminal_prints_a_line_an_epoch_and_one_an_experience(
         == "ColouredSquares: 4 classes, 58 training, 14 validation, 24 test images; InstanceIncremental with 2 experiences"
     )
     assert re.fullmatch(r"FullFineTune|Strategy on test_resnet \(0\.\d\d M parameters\), 1 process on CPU", lines[1])
-    assert lines[-1] == f"Everything is in {tmp_path / 'run'}"
+    assert lines[-1] == f"All results are in {tmp_path / 'run'}"
 
 
 def test_switched_off_it_leaves_the_opening_and_the_summary(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
