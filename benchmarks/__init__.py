@@ -1,7 +1,7 @@
-"""Benchmarks: each a script that prints a table, ours against a peer or a limit in the same run.
+"""Benchmarks: each is a script that prints a table, ours against a peer or a limit in the same run.
 
-Idle threads of OpenMP wait without spinning, as ``lightning_vision.cli`` arranges for every run: it must be said before torch
-is loaded. Otherwise loaders and torch's threads would hinder each other, on both sides of a table.
+Idle threads of OpenMP wait without spinning, as in every run of ``lightning_vision.cli``: this must be set before torch is
+loaded. Otherwise loaders and torch's threads would slow each other down, on both sides of a table.
 """
 
 import os

@@ -1,9 +1,9 @@
-"""What a comparison takes beside its runs done one by one, each a command of its own.
+"""The time of a comparison against that of its runs one by one, each with its own command.
 
     python -m benchmarks.comparison
 
-Five learning strategies and three seeds on the quickstart's stream: one ``compare``, its report included, against fifteen
-``fit``, each of which trains its own base. Both are timed as processes, as a user starts them, with empty caches of features.
+Five learning strategies and three seeds on the quickstart's stream: one ``compare``, including its report, against fifteen
+``fit``, each of which trains its own base. Both are timed as processes, with empty feature caches.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""How fast images come from the disk, against torchvision's own way and against decoding alone.
+"""The speed of loading images from the disk, against torchvision's ImageFolder and against decoding alone.
 
     python benchmarks/data_loading.py [--repeats 5] [--images 1200]
 
@@ -51,7 +51,7 @@ class ManyRows(StreamDataModule):
         )
 
     def read_samples(self) -> tuple[pd.DataFrame, list[str]]:
-        """Paths as long as real ones."""
+        """Paths of realistic length."""
         rows = np.arange(self.rows)
         paths = [
             f"a folder of images/class {row % 100:03d}/an image with a name of its own {row:07d}.jpg" for row in rows
@@ -64,7 +64,7 @@ class ManyRows(StreamDataModule):
 
 
 def make_images(folder: Path, width: int, height: int, count: int) -> float:
-    """Cuttings of a mosaic of two photographs at their own resolution; returns the mean size of a file in kB."""
+    """Write crops of a mosaic of two photographs at their own resolution; return the mean size of a file in kB."""
     images = Path(sklearn.datasets.__file__).parent / "images"
     tiles = [np.asarray(Image.open(images / name)) for name in ("china.jpg", "flower.jpg")]
     row = np.concatenate([tiles[0], tiles[1], tiles[0][:, ::-1], tiles[1][:, ::-1]], axis=1)
@@ -81,7 +81,7 @@ def make_images(folder: Path, width: int, height: int, count: int) -> float:
 
 
 def seconds(call: Callable[[], object]) -> float:
-    """Of one call."""
+    """Seconds of one call."""
     began = time.perf_counter()
     call()
     return time.perf_counter() - began

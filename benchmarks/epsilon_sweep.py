@@ -1,4 +1,4 @@
-"""What a sweep of epsilons costs beside one epsilon: Move-to-Data's update alone, features given.
+"""The cost of a sweep of epsilons against one epsilon: only Move-to-Data's update, with given features.
 
     python benchmarks/epsilon_sweep.py
 

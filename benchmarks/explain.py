@@ -1,4 +1,4 @@
-"""Grad-CAM in batches of 32 against one image at a time: images a second, and the same maps.
+"""Grad-CAM in batches of 32 against one image at a time: images per second, and the difference of the maps.
 
     python -m benchmarks.explain
     python -m benchmarks.explain --device cuda

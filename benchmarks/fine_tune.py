@@ -2,10 +2,10 @@
 
     python -m benchmarks.fine_tune
 
-The usual loop is float32 and contiguous. Ours is ``fit`` as it comes (channels-last), and with configs/trainer/bf16_cpu.yaml
-where the CPU has the instructions; W&B offline, metrics.csv, energy and all else that a run does while it trains are on. Same
-network, images of noise in memory, batch, AdamW. Timed is an epoch, from its first to its last batch; the first of each
-run warms up.
+The usual loop is float32 and contiguous. Ours is ``fit`` with its defaults (channels-last), and with configs/trainer/bf16_cpu.yaml
+if the CPU has the instructions; W&B offline, metrics.csv, energy and everything else that a run does during training are on.
+Both have the same network, images of noise in memory, batch size and AdamW. An epoch is timed from its first to its last
+batch; the first one of each run warms up.
 """
 
 import argparse

@@ -4,9 +4,9 @@
 
 Five experiences, the test part of each evaluated after each; same images, decoded by the same code, same starting weights,
 optimizer (AdamW, 1e-3), batch, epochs, and no augmentation on either side. Ours is the whole of ``fit`` with an empty
-feature cache, but for the first look at the data, which is kept beside it whatever the strategy. Theirs is training and
-evaluation alone. Energy and W&B are off, as the peer has neither. The base is fully fine-tuned on other images of the
-same classes, so that its features are worth something.
+feature cache, without the inspection of the data, which all strategies share. Theirs is training and evaluation only. Energy
+and W&B are off, because the peer has neither. The base is fully fine-tuned on other images of the same classes, so that its
+features are useful.
 """
 
 import argparse
@@ -84,7 +84,7 @@ class Frozen(nn.Module):
         return logits
 
     def train(self, mode: bool = True) -> "Frozen":
-        """Avalanche sets the mode of the whole network: running statistics must not move all the same."""
+        """Avalanche sets the mode of the whole network, but running statistics must not change."""
         super().train(mode)
         self.backbone.eval()
         return self

@@ -1,12 +1,12 @@
-"""Kills runs with SIGKILL at random moments, goes on with them by the same command, and compares with an untouched run.
+"""Kills runs with SIGKILL at random moments, resumes them with the same command, and compares with an uninterrupted run.
 
     python benchmarks/kill_and_resume.py [--kills 20] [--seed 0]
 
-Each case (1 or 2 processes, a gradient or a closed form) runs once untouched. Then runs of the same command are killed
-at moments drawn evenly over the time that is left of it, its start-up apart, until there were enough kills; a run that
-comes to its end is compared, and the next begins. With 2 processes one of the two is killed, either; the other must end
-by itself. Everything but time and energy must be equal: results.json, predictions.npz, the last weights. The lock of the
-run directory must be free as soon as the process of rank 0, which holds it, is gone.
+Each case (1 or 2 processes, a gradient strategy or a closed form) runs once without interruption. Then runs of the same
+command are killed at moments drawn uniformly from their remaining time, excluding the start-up, until the number of kills
+is reached; a run that finishes is compared, and the next starts. With 2 processes one of them is killed at random, and the
+other must end by itself. Everything except time and energy must be equal: results.json, predictions.npz, the last weights.
+The lock of the run directory must be free as soon as the process of rank 0, which holds it, has ended.
 """
 
 from __future__ import annotations
@@ -55,18 +55,18 @@ CASES = {
 
 @dataclass
 class Case:
-    """One command, and what became of it."""
+    """One command and its results."""
 
     name: str
     options: list[str]
     folder: Path
     kills: int = 0
     places: dict[str, int] = field(default_factory=dict)
-    """Kills by where the run then stood."""
+    """Kills by the state of the run."""
     slowest_end: float = 0.0
     """Seconds that the other process took to end by itself."""
     held: int = 0
-    """Locks that were still held once their process was gone."""
+    """Locks that were still held after their process had ended."""
     resumed: int = 0
     equal: int = 0
 
@@ -84,7 +84,7 @@ class Case:
         return len(read_results(results).experiences) if results.is_file() else 0
 
     def place(self, run: str) -> str:
-        """Where a run stands, by what is on the disk."""
+        """The state of a run, from its files."""
         done = self.done(run)
         within = list((self.folder / run / "checkpoints").glob(f"experience={done:04d}-*-last.ckpt"))
         if done == EXPERIENCES:
@@ -122,7 +122,7 @@ def is_held(run: Path) -> bool:
 
 
 def kill_one(process: subprocess.Popen[bytes], run: Path, chance: random.Random) -> tuple[float, bool]:
-    """Kill one process of a run; the seconds until the others had ended, and whether the lock outlived rank 0."""
+    """Kill one process of a run; return the seconds until the others ended, and whether the lock outlived rank 0."""
     pids = [process.pid, *children(process.pid)]
     victim = chance.choice(pids)
     begin = time.monotonic()
@@ -137,7 +137,7 @@ def kill_one(process: subprocess.Popen[bytes], run: Path, chance: random.Random)
 
 
 def equal(one: Path, other: Path) -> bool:
-    """Whether two runs found the same, but for their names, time and energy."""
+    """Whether two runs have the same results, except for names, time and energy."""
     found = [without_measurements(read_results(run / "results.json")) for run in (one, other)]
     for figures in found:
         figures["run"].pop("name")
@@ -161,7 +161,7 @@ def try_case(case: Case, kills: int, chance: random.Random) -> None:
         while True:
             process = case.start(run, log)
             wait_for_opening(process, log)
-            # A run that was killed three times is let be, so that each case has several ends to compare.
+            # A run that was killed three times may finish, so that each case has several results to compare.
             if killed < 3 and case.kills < kills:
                 time.sleep(chance.uniform(0, seconds * (1 - case.done(run) / EXPERIENCES)))
             else:

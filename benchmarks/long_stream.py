@@ -24,7 +24,7 @@ from lightning_vision.results.schema import Results
 
 
 class Noise(StreamDataModule):
-    """Four images of noise an experience, in four classes; 100 test images whatever the stream's length."""
+    """Four images of noise in each experience, in four classes; 100 test images for any length of the stream."""
 
     def read_samples(self) -> tuple[pd.DataFrame, list[str]]:
         """A table without files."""

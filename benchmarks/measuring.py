@@ -1,4 +1,4 @@
-"""What several benchmarks share: images, runs of the program, Avalanche's loop, two sides in turn, the words of a table."""
+"""Shared parts of the benchmarks: images, runs of the program, Avalanche's loop, alternating measurements, tables."""
 
 import contextlib
 import os
@@ -31,16 +31,16 @@ from lightning_vision.tracking.progress import StreamProgress
 T = TypeVar("T")
 CPU = ("--trainer.accelerator=cpu", "--trainer.devices=1", "--trainer.enable_progress_bar=false")
 QUIET = (*CPU, "--wandb.mode=disabled", "--energy.enabled=false")
-"""A peer measures no energy and keeps no record: where it is the other side, ours does neither."""
+"""A peer measures no energy and writes no record, so ours does neither when compared with it."""
 
 
 # ---- data ------------------------------------------------------------------------------------------------------------
 
 
 def make_images(folder: Path, count: int, seed: int = 0) -> None:
-    """JPEG of 256 x 256 in ten classes, at random from two photographs: of which and where they are cut is the class.
+    """JPEG of 256 x 256 in ten classes, random crops of two photographs: the class is the photograph and the region.
 
-    No two are the same: features of equal images would be found and not computed.
+    No two are equal: features of equal images would be computed only once.
     """
     from sklearn.datasets import load_sample_images
 
@@ -64,11 +64,11 @@ class InMemory(StreamDataModule):
     images: ClassVar[Tensor]  # uint8 (N, 3, H, W), those for training first
     labels: ClassVar[Tensor]  # (N,)
     trained: ClassVar[int]
-    """How many of them are for training; the others are for testing."""
+    """Number of images for training; the others are for testing."""
 
     @classmethod
     def hold(cls, images: Tensor, labels: Tensor, test_images: Tensor, test_labels: Tensor) -> None:
-        """Choose what every instance made from now on serves."""
+        """Set the images of all later instances."""
         cls.images, cls.labels = torch.cat([images, test_images]), torch.cat([labels, test_labels])
         cls.trained = len(labels)
 
@@ -105,7 +105,7 @@ def hold_noise(count: int, size: int, classes: int = 10, test_count: int | None 
 
 
 def start(*words: str) -> None:
-    """The program, in this process; what it says goes to stderr, so that stdout is the table."""
+    """Run the program in this process; its output goes to stderr, so that stdout has only the table."""
     with contextlib.redirect_stdout(sys.stderr):
         code = main([*words])
     if code:
@@ -140,7 +140,7 @@ def photo_options(backbone: str, size: int) -> list[str]:
 def train_base(folder: Path, backbone: str, size: int) -> Path:
     """The checkpoint of a network that was fully fine-tuned for a moment, on other images of the same classes.
 
-    A frozen backbone of random weights makes features that are worth nothing.
+    The features of a frozen backbone with random weights are useless.
     """
     make_images(folder / "base images", 200, seed=1)
     fit(
@@ -161,7 +161,7 @@ def network_of(checkpoint: Path, backbone: str, size: int) -> Network:
 
 
 class EpochClock(Callback):
-    """Times each epoch between its first and last batch, what is written in between included."""
+    """Times each epoch between its first and last batch, including what is written in between."""
 
     seconds: ClassVar[list[float]] = []
 
@@ -235,14 +235,14 @@ def stream_accuracy(metrics: Mapping[str, Any]) -> float:
 
 
 def timed(work: Callable[[], T]) -> tuple[float, T]:
-    """Seconds of a call, and what it gave."""
+    """Seconds of a call, and its result."""
     begun = time.perf_counter()
     given = work()
     return time.perf_counter() - begun, given
 
 
 def in_turn(sides: Mapping[str, Callable[[int], T]], repeats: int) -> dict[str, list[T]]:
-    """What each side gives for each number of a repeat; who begins changes, so that a slow minute favours neither."""
+    """The result of each side for each repeat; the sides take turns to start, so that a slow minute favours neither."""
     found: dict[str, list[T]] = {name: [] for name in sides}
     for repeat in range(repeats):
         for name in sorted(sides, key=list(sides).index, reverse=repeat % 2 == 1):
@@ -256,11 +256,11 @@ def ratios(theirs: Sequence[float], ours: Sequence[float]) -> list[float]:
     return [their / our for their, our in zip(theirs, ours, strict=True)]
 
 
-# ---- words -----------------------------------------------------------------------------------------------------------
+# ---- texts -----------------------------------------------------------------------------------------------------------
 
 
 def has_bf16() -> bool:
-    """Whether the CPU computes in bfloat16 by instructions of its own."""
+    """Whether the CPU has instructions for bfloat16."""
     known = torch.cpu.get_capabilities()
     return bool(known.get("avx512_bf16") or known.get("amx_bf16"))
 

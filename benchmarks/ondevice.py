@@ -76,7 +76,7 @@ if __name__ == "__main__":
     parser.add_argument("--repeats", type=int, default=900, help="at most 1000")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        # A copy: what is learned here is of no use.
+        # A copy, because what is learned here is not needed.
         file = Path(shutil.copy(options.model, folder)) if options.model else export(Path(folder))
         device = OnDeviceClassifier(file)
         shape = " x ".join(map(str, device.head.weight.shape))

@@ -1,4 +1,4 @@
-"""What a comparison of strategies on a frozen backbone costs beside one bare pass of its images through it.
+"""The cost of comparing strategies on a frozen backbone, relative to one bare pass of its images through the backbone.
 
     python -m benchmarks.one_pass --images 3000
 
@@ -42,7 +42,7 @@ MORE = {
 
 
 def run(folder: Path, name: str, *options: str) -> tuple[float, Results]:
-    """Seconds of a run, and what it found."""
+    """Seconds of a run, and its results."""
     return timed(
         lambda: fit(
             folder, name, *photo_options(BACKBONE, 224), f"--data.root={folder / 'images'}",
@@ -52,7 +52,7 @@ def run(folder: Path, name: str, *options: str) -> tuple[float, Results]:
 
 
 def bare_pass(folder: Path, cache: Path) -> tuple[float, int, str]:
-    """Seconds for all images through the backbone, decoded by the project's own loader; the way that was taken."""
+    """Seconds for all images through the backbone, decoded by the project's own loader; the chosen way."""
     from datamodules import ImageFolder
     from lightning_vision.data.batch_order import Draw
     from lightning_vision.data.loaders import make_loader
@@ -95,7 +95,7 @@ if __name__ == "__main__":
         for repeat in range(options.repeats):
             cache_folder = folder / f"cache-{repeat}"
             cache = f"--data.cache_dir={cache_folder}"
-            # What is looked at before training, whatever the strategy, is kept beside the data: not part of the question.
+            # The inspection before training, which all strategies share, is stored beside the data and not measured.
             page = f"--output={folder / 'data.html'}"
             start("data", "--data=ImageFolder", f"--data.root={folder / 'images'}", cache, page)
             seconds: dict[str, float] = {}

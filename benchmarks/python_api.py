@@ -1,4 +1,4 @@
-"""Runs from Python, one after another in one process: is anything left behind?
+"""Runs from Python, one after another in one process: what remains after them.
 
     python -m benchmarks.python_api
 
@@ -25,7 +25,7 @@ from lightning_vision.testing import ColouredSquares
 
 
 class Left(NamedTuple):
-    """What a process holds."""
+    """The resources of a process."""
 
     rss: int
     threads: int
@@ -37,7 +37,7 @@ class Left(NamedTuple):
 
 
 def left() -> Left:
-    """Count what this process holds now."""
+    """Count the resources of this process."""
     gc.collect()
     process = psutil.Process()
     loggers = [

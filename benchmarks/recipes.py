@@ -1,4 +1,4 @@
-"""The recipes that change images, each against training without it: accuracy, seconds, and where the network looks.
+"""The recipes that change images, each against training without it: accuracy, seconds, and the place of the maps.
 
     python -m benchmarks.recipes --photos CIFAR10
 
@@ -34,7 +34,7 @@ from lightning_vision.learning.strategy import Strategy
 
 Recipes = Mapping[str, Mapping[str, Any]]
 Side = tuple[Recipes, int, tuple[str, ...]]
-"""Recipes, epochs, and options of its own."""
+"""Recipes, epochs, and further options."""
 COLOURS = ((220, 60, 60), (60, 220, 60), (70, 70, 230), (210, 200, 50))
 
 
@@ -96,7 +96,7 @@ class Cued(StreamDataModule):
 
 
 class TrainOn(Recipe):
-    """A stage that changes nothing, with an optimizer of its own as CamBlur's has.
+    """A stage that changes nothing, with an optimizer of its own like that of CamBlur.
 
     Args:
         epochs: Of that stage.
@@ -141,11 +141,11 @@ def compare(
     """Run each side with each seed and print a table.
 
     Args:
-        folder: Where the runs are kept.
-        about: What is compared.
-        sides: What is compared with each other.
-        common: Options of all.
-        options: The command line's.
+        folder: The folder of the runs.
+        about: The title of the table.
+        sides: The sides of the comparison.
+        common: Options of all sides.
+        options: The options of the command line.
     """
     rows = []
     data = Cued(root=".", num_workers=0, image_size=64, val_fraction=0) if "Cued" in " ".join(common) else None

@@ -1,4 +1,4 @@
-"""How often equal methods are called different, and intervals hold the truth: the report's statistics on simulated runs.
+"""The error rates of the report's tests and the coverage of its intervals on simulated runs.
 
     python -m benchmarks.significance
 
@@ -60,13 +60,13 @@ class Share:
 
     @property
     def percent(self) -> float:
-        """How often, of all times."""
+        """The share of all times."""
         return 100 * self.times / self.of
 
 
 @dataclass(frozen=True)
 class Shares:
-    """What came of a cell, by the report's rule and by the peer's."""
+    """The results of a cell, by the report's rule and by the peer's."""
 
     different: Share = field(default_factory=Share)
     holds: Share = field(default_factory=Share)
@@ -77,7 +77,7 @@ class Shares:
 
 
 def runs(generator: np.random.Generator, right: Correct, cell: Cell) -> Correct:
-    """The runs of a method: ``right`` (N,) is what it has right but for the luck of a seed. (S, N)."""
+    """The runs (S, N) of a method: ``right`` (N,) is what it classifies correctly, apart from the effect of seeds."""
     shift = generator.normal(0, cell.spread, (cell.seeds, 1)) if cell.spread else np.zeros((cell.seeds, 1))
     lost = cell.flip + np.maximum(-shift, 0) / RIGHT
     won = 3 * cell.flip + np.maximum(shift, 0) / (1 - RIGHT)
@@ -86,7 +86,7 @@ def runs(generator: np.random.Generator, right: Correct, cell: Cell) -> Correct:
 
 
 def two_methods(generator: np.random.Generator, cell: Cell) -> tuple[Correct, Correct, Groups | None]:
-    """Runs of two methods on one test set that is drawn anew, and the group of each image."""
+    """Runs of two methods on a newly drawn test set, and the group of each image."""
     kind, groups = generator.random(cell.images, dtype=np.float32), None
     both = np.full(1, RIGHT - DIFFER / 2)  # how often both have an image right
     first = np.full(1, 0.5 + cell.ahead / (2 * DIFFER))  # the first's share of those that one has
@@ -121,14 +121,14 @@ def peer_interval(correct: Correct) -> Interval:
 
 
 def holds(interval: Interval, truth: float) -> bool:
-    """Whether the truth is within the interval, which needs one."""
+    """Whether the truth is within the interval, if there is one."""
     if interval.low is None or interval.high is None:
         return False
     return interval.low - 1e-9 <= truth <= interval.high + 1e-9
 
 
 def simulate(cell: Cell, draws: int, seed: int) -> Shares:
-    """Draw test sets and seeds anew, and judge each draw."""
+    """Draw test sets and seeds repeatedly, and apply both rules to each draw."""
     generator = np.random.default_rng(seed)
     shares = Shares()
     for _ in range(draws):

@@ -1,4 +1,4 @@
-"""How long the program takes to answer, against ``python -c "import lightning.pytorch"`` in the same round.
+"""The response time of the program, against ``python -c "import lightning.pytorch"`` in the same round.
 
 python benchmarks/start_up.py --repeats 5
 """

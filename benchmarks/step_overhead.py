@@ -1,9 +1,9 @@
-"""The price of the loop: full fine-tuning of resnet18 at 64 px in batches of 32, against a bare PyTorch loop.
+"""The overhead of the training loop: full fine-tuning of resnet18 at 64 px in batches of 32, against a bare PyTorch loop.
 
     python -m benchmarks.step_overhead --repeats 5
 
-Both train the same network on the same images in memory, forward, backward and AdamW step; ours with W&B offline,
-metrics.csv and everything else that a run does while it trains. The two take turns, and the ratio is taken pair by pair.
+Both train the same network on the same images in memory, with forward, backward and AdamW step; ours with W&B offline,
+metrics.csv and everything else that a run does during training. The two take turns, and the ratio is computed pair by pair.
 """
 
 import argparse

@@ -4,9 +4,9 @@
 
 By hand is the method as it is usually written: for each epsilon every image alone through the backbone (float32,
 contiguous), and the classifier's row moved; then the test set in batches of 32, once. Ours is the whole of ``fit`` with an
-empty feature cache, tested after each of two experiences, but for the first look at the data, which is kept beside it
-whatever the strategy. Both decode by the same code, start from the same base and see the images in the same order, so that
-heads and test accuracies must be equal but for rounding.
+empty feature cache, tested after each of two experiences, without the inspection of the data, which all strategies share.
+Both decode with the same code, start from the same base and see the images in the same order, so that heads and test
+accuracies must be equal up to rounding.
 """
 
 import argparse
@@ -83,7 +83,7 @@ if __name__ == "__main__":
         )  # fmt: skip
 
         def ours(repeat: int) -> tuple[float, list[Learned]]:
-            """Seconds, and what became of each epsilon."""
+            """Seconds, and the results of each epsilon."""
             cache = f"--data.cache_dir={folder / f'cache-{repeat}'}"
             start("data", "--data=ImageFolder", root, cache, f"--output={folder / 'data.html'}")
             seconds, results = timed(

@@ -43,7 +43,7 @@ class Cell:
 
 
 def finish(cell: Cell, images: Path, folder: Path) -> Path:
-    """The directory of a cell's complete run: it is begun, gone on with, or there already.
+    """The directory of a cell's complete run, which is started, resumed, or already complete.
 
     Raises:
         CellError: The run failed.
@@ -57,7 +57,7 @@ def finish(cell: Cell, images: Path, folder: Path) -> Path:
     words += [f"--data.cache_dir={folder / 'caches' / run.name}", f"--trainer.default_root_dir={folder}"]
     code = main([*words, f"--run_name={run.name}", "--ckpt_path=last"])
     if code:
-        raise CellError(f"{run.name} ended with {code}; the same command goes on with it.")
+        raise CellError(f"{run.name} ended with {code}; the same command resumes it.")
     return run
 
 
