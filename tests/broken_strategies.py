@@ -155,7 +155,7 @@ class LearnsNothing(Strategy):
 
 
 class NeedsABatch(Strategy):
-    """Divides by the spread of a batch (arXiv 1502.03167), which a single image has not."""
+    """Divides by the spread of a batch (arXiv 1502.03167), which a single image does not have."""
 
     def loss(self, network: Network, batch: Batch) -> Tensor:
         v = network.features(batch)
@@ -207,7 +207,7 @@ class OnlyFloat32(Strategy):
 
 
 class MovesStatistics(Strategy):
-    """Trains the head (arXiv 1610.01644), with a batch norm that goes on counting."""
+    """Trains the head (arXiv 1610.01644), with a batch norm that continues to update its statistics."""
 
     freezes_backbone = True
 
@@ -217,7 +217,7 @@ class MovesStatistics(Strategy):
 
 
 class MovesFrozenWeights(Strategy):
-    """Trains head and last block (arXiv 1610.01644), and moves what comes before by hand."""
+    """Trains head and last block (arXiv 1610.01644), and changes earlier layers by hand."""
 
     def parameters_to_train(self, network: Network) -> Iterable[nn.Parameter]:
         yield from list(network.backbone.parameters())[-2:]

@@ -12,7 +12,7 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 RUN_THE_PROGRAM = {"command_line", "lightning_vision.cli", "lightning_vision.testing.conformance", "test_configs"}
-# Drawing takes a third of a small run. Modules that run the program leave it out, but for those that look at what is drawn.
+# Drawing takes a third of a small run. Modules that run the program omit it, except those that check the drawings.
 DRAWN = {"test_checkpoint_tasks", "test_data_options", "test_loggers", "test_stream_cli", "test_resume", "test_run"}
 # The modules that take longest, longest first, so that no worker begins one of them when the others have nothing left to do.
 # They were found by `pytest -n 0 --durations=0`; the options in pyproject.toml keep this order.
@@ -69,7 +69,7 @@ def own_caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(autouse=True, scope="module")
 def no_trace_of_other_processes() -> Iterator[None]:
-    """Lightning tells the processes that it starts where they are, and goes on telling this one; schedulers and W&B do too."""
+    """Lightning, schedulers and W&B set environment variables for the processes that they start, which stay set in this one."""
     before = dict(os.environ)
     yield
     os.environ.clear()

@@ -62,7 +62,7 @@ def write_image(
     x1, y1, x2, y2 = box or (0, 0, width, height)
     pixels = np.zeros((height, width, 3))
     pixels[y1:y2, x1:x2] = COLOURS[kind % len(COLOURS)]
-    blocks = generator.normal(0, 25, (5, 6, 1))  # coarse enough to be told apart from a near copy
+    blocks = generator.normal(0, 25, (5, 6, 1))  # coarse enough to differ from a near copy
     pixels += np.kron(blocks, np.ones((8, 8, 1))) * (pixels > 0)
     image = Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
     (image.convert("L") if grey else image).save(file, kind_of_file, quality=95)

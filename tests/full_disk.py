@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def as_much_disk_as_before() -> Iterator[None]:
-    """Lift whatever limit is set within."""
+    """Remove a limit that is set inside the block."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     try:
         yield

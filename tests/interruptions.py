@@ -20,7 +20,7 @@ POINT, SIGNAL, SHOWN = "INTERRUPT_AT", "INTERRUPT_BY", "SHOWN_TO"
 
 
 def interrupt(point: str, by: int = signal.SIGKILL) -> dict[str, str]:
-    """The environment for a run that is to be interrupted.
+    """The environment for a run that will be interrupted.
 
     Args:
         point: "experience:stage:epoch:batch", after that batch; or "after:experience", "evaluation:experience".

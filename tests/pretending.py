@@ -1,7 +1,7 @@
 """Commands of the program that take no second: a module that Python loads first plays them, in the real processes.
 
 ``pretend SECONDS`` writes down when it begins and ends, prints what it may use, and sleeps. On SIGTERM it ends with 143,
-or goes on if it is called ``pretend SECONDS deaf``.
+or continues if it is called ``pretend SECONDS deaf``.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Whatever changes an image changes the keys of all that is kept of it: every argument of every datamodule is tried.
+"""Everything that changes an image changes the keys of its caches: every argument of every datamodule is tried.
 
 An argument that is not tried here fails, by name: give it another valid value in ``COMMON`` or in its datamodule's case.
 """
@@ -58,7 +58,7 @@ CHANGES_NO_IMAGE = {
     "split", "test_data", "on_leak", "on_bad_image", "sampler", "class_weights", "cache_gb", "cache_dir", "views",
     "feature_cache_gb", "classes", "level", "categories", "table", "metadata", "domains",
 }  # fmt: skip
-"""Of evaluation: what is kept by one run serves the others, whatever they use of it and how they use it."""
+"""Options of evaluation: the caches of one run serve the others for any use."""
 
 
 WALK_ALL = ("BoundingBoxes", "Darkened")
@@ -104,7 +104,7 @@ def other_value(case: Case, name: str, folder: Path) -> Any:
 
 
 def names_of(data: StreamDataModule) -> list[tuple[object, ...]]:
-    """What tells an image from the others, whatever is done to it; how often its file came before, for several boxes."""
+    """An identity of an image, independent of transforms; the number of earlier boxes of its file."""
     columns = [name for name in ("source", "path", "frame") if name in data.samples]
     table = data.samples[columns].fillna("")
     return list(zip(*(table[name] for name in columns), table.groupby(columns).cumcount(), strict=True))
@@ -124,7 +124,7 @@ def seen(data: StreamDataModule, view: int) -> Seen:
 
 
 def served_as_made(data: StreamDataModule) -> None:
-    """Whatever the caches hold from before, what they serve is what is made without them."""
+    """For any earlier contents, the caches serve what is computed without them."""
     if data.prepared.decoded is not None:
         for row in range(min(len(data.samples), MOST_ROWS)):
             kept = data.prepared.decoded.open(row).tensor
@@ -210,7 +210,7 @@ def test_all_that_a_file_is_opened_with_is_in_its_digest() -> None:
 
 
 class BrightensLargeImages(nn.Module):
-    """Does nothing to the images of noise that transforms are told apart by, and says nothing of its option."""
+    """Does not change the images of noise by which transforms are compared, and does not describe its option."""
 
     def __init__(self, by: int) -> None:
         super().__init__()

@@ -61,7 +61,7 @@ def words(options: dict[str, Any]) -> list[str]:
 
 
 def fit(folder: Path, name: str, configs: list[str], options: dict[str, Any]) -> Results:
-    """A run that must succeed; what the configs say, but for the options, must be in the run's own config."""
+    """A run that must succeed; the values of the configs, except for the options, must be in the run's own config."""
     asked = [word for config in configs for word in ("--config", config)]
     quiet = ["--energy.enabled=false", "--wandb.mode=disabled"]
     place = [f"--trainer.default_root_dir={folder}", f"--run_name={name}"]
@@ -143,7 +143,7 @@ def test_an_increment_learns_a_folder_with_yesterdays_run(base: Results, folder:
     assert results.notes == [], "a base is what is expected, so nothing is said of it"
 
 
-def test_training_curves_go_on_with_a_given_base(base: Results, folder: Path) -> None:
+def test_training_curves_continue_with_a_given_base(base: Results, folder: Path) -> None:
     """The head of a base is put into place when it is loaded: its logits must still be looked at."""
     options = {**SMALL, **SMALL_PHOTOS, "data.root": folder / "new_photos", "model.base_checkpoint": folder / "base"}
     configs = ["configs/image_folder/increment.yaml", "configs/strategy/head_only.yaml"]

@@ -69,7 +69,7 @@ class TestTestData:
         data = read(folders[0], test_data=read(tmp_path / "both"))
         assert (data.samples["split"] == "test").sum() == 7
 
-    def test_own_test_images_are_left_out_and_told(
+    def test_own_test_images_are_left_out_and_reported(
         self, folders: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         paint(tmp_path / "both" / "train", {"ant": 4, "bee": 4, "cat": 4}, seed=2)
@@ -287,7 +287,7 @@ class TestAnnotations:
         data.enter(0, seed=0)
         assert "box_xyxy" not in next(iter(data.train_dataloader()))
 
-    def test_what_lies_beside_the_image_is_told_though_nothing_is_cut(self, rectangles: Path) -> None:
+    def test_boxes_outside_the_image_are_reported_even_without_a_crop(self, rectangles: Path) -> None:
         (rectangles / "maps" / "3.png").unlink()
         Image.new("L", (8, 8), 9).save(rectangles / "4.png")
         with pytest.raises(DataError) as caught:

@@ -1,4 +1,4 @@
-"""The page of the data: complete, on its own, harmless whatever names are on disk, and readable by machines."""
+"""The page of the data: complete, self-contained, harmless for any names on the disk, and machine-readable."""
 
 import base64
 import io

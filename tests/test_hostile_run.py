@@ -1,4 +1,4 @@
-"""A run directory from a stranger: no command executes what is in it, nor reads or writes beyond it."""
+"""A run directory from an untrusted source: no command executes its contents, or reads or writes outside it."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from small_comparison import OFF, words, write_config
 from lightning_vision.cli import main
 
 FROM_CHECKPOINT = ("validate", "test", "predict", "explain", "export")
-COMMANDS = (*FROM_CHECKPOINT, "report", "go on", "start from", "compare")
+COMMANDS = (*FROM_CHECKPOINT, "report", "resume", "start from", "compare")
 POPEN = {"class_path": "subprocess.Popen", "init_args": {"args": ["touch", "canary"]}}
 EVIL = {"class_path": "evil.Evil"}
 
@@ -88,7 +88,7 @@ class Stage:
         same = ["--model.strategy=NearestMean", "--data.stream.experiences=2"]
         if name == "report":
             return ["report", str(self.run)]
-        if name == "go on":
+        if name == "resume":
             place = (f"--trainer.default_root_dir={self.run.parent}", "--run_name=run")
             return ["fit", *QUICK, *same, *place, "--ckpt_path=last"]
         if name == "start from":
@@ -113,7 +113,7 @@ def stage(valid: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
     monkeypatch.setenv("CANARY", str(made.run / "canary"))
     monkeypatch.syspath_prepend(made.run)  # its modules can be imported, as from the working directory
     monkeypatch.chdir(made.run)
-    sys.modules.pop("evil", None)  # it is to be executed by whoever imports it
+    sys.modules.pop("evil", None)  # an import executes it
     before = made.seen()
     yield made
     assert not (made.run / "canary").exists(), "code of the run was executed"
@@ -130,7 +130,7 @@ def exit_code(capsys: pytest.CaptureFixture[str], words: list[str]) -> tuple[int
 
 
 @pytest.mark.parametrize("poison", CONFIGS)
-def test_a_configuration_that_names_strangers_is_refused_with_the_way_to_allow_it(
+def test_a_configuration_with_unknown_classes_is_refused_with_the_way_to_allow_it(
     stage: Stage, poison: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     stage.change(CONFIGS[poison])

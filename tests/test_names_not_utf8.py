@@ -38,7 +38,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def run(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that stopped after its base, logged by W&B too, and was gone on with."""
+    """A run that stopped after its base, logged by W&B too, and was resumed."""
     root = tmp_path_factory.mktemp("runs")
     (root / "order.yaml").write_text(ORDER)
     words = ["fit", *PHOTOS, f"--config={root / 'order.yaml'}", f"--data.root={photos}", "--run_name=run"]

@@ -59,7 +59,7 @@ def test_one_that_fails_is_described_and_stops_nothing(installed: Path) -> None:
     assert plugins["broken"].problem == "ModuleNotFoundError: No module named 'no_such_library'"
 
 
-def test_an_installed_strategy_is_named_short_and_a_broken_one_is_skipped_with_a_word(
+def test_an_installed_strategy_has_a_short_name_and_a_broken_one_is_skipped_with_a_message(
     installed: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert start(installed, "run", "--model.strategy=Halves", "--data.stream.experiences=2") == 0

@@ -207,7 +207,7 @@ def test_two_processes_that_are_killed_and_stopped_end_where_they_would_have(
 
         return there
 
-    # Rank 1 is killed: rank 0 says why it cannot go on, and ends.
+    # Rank 1 is killed: rank 0 prints why it cannot continue, and ends.
     first = launch("lightning_vision", *words, log=log, **{SHOWN: str(tmp_path / "shown")})
     wait_for(checkpoint_of_epoch(1), 120, "the second epoch")
     os.kill(children(first.pid)[0], signal.SIGKILL)

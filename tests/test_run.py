@@ -206,7 +206,7 @@ def test_the_step_never_runs_backwards_and_the_axes_are_the_streams_own(logged: 
 
 
 def test_the_config_starts_the_same_run_again(run: Path, folder: Path) -> None:
-    """The same options give the same results, but for what is measured; nothing in it goes on with or deletes the first."""
+    """The same options give the same results, except for measurements; its config neither resumes nor deletes the first."""
     config = yaml.safe_load((run / "config.yaml").read_text())
     assert config["ckpt_path"] is None
     assert config["overwrite"] is False

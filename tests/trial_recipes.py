@@ -11,7 +11,7 @@ from lightning_vision.learning.stage import Stage
 
 
 class Watching(Recipe):
-    """Writes down when it is called, in the order of the calls; a resumed run goes on with its list."""
+    """Records its calls in their order; a resumed run continues its list."""
 
     seen: list["Watching"] = []  # noqa: RUF012 - of the class, so that a test finds the instances of a run
 

@@ -29,7 +29,7 @@ def opened(checkpoint: Path, *options: str) -> LoadedCheckpoint:
     return found[0]
 
 
-def write_strangers(root: Path, names: Sequence[str] = tuple(ODD), count: int = 20, side: int = 48) -> Path:
+def write_ood_images(root: Path, names: Sequence[str] = tuple(ODD), count: int = 20, side: int = 48) -> Path:
     """Noisy squares in colours that no class has, a folder a colour; returns the folder."""
     generator = np.random.default_rng(5)
     for name in names:

@@ -1,4 +1,4 @@
-"""A run directory of a stranger, opened from Python: nothing in it is executed unless it is trusted."""
+"""A run directory from an untrusted source, opened from Python: nothing in it is executed unless it is trusted."""
 
 import shutil
 import sys
@@ -50,7 +50,7 @@ def change(run: Path, section: str, key: str, value: Any) -> None:
 
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize(("section", "key"), [("model", "strategy"), ("trainer", "callbacks"), ("model", "optimizer")])
-def test_a_configuration_that_names_strangers_is_refused(
+def test_a_configuration_with_unknown_classes_is_refused(
     hostile: Path, tmp_path: Path, section: str, key: str, call: str
 ) -> None:
     change(hostile, section, key, [EVIL] if key == "callbacks" else EVIL)

@@ -123,9 +123,7 @@ def server() -> Iterator[ForkServer]:
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_killed_and_gone_on_with_it_ends_in_the_same_table(
-    workers: int, folder: Path, done: Path, server: ForkServer
-) -> None:
+def test_killed_and_resumed_it_gives_the_same_table(workers: int, folder: Path, done: Path, server: ForkServer) -> None:
     """In a cell; the report is that of a comparison that nothing happened to."""
     executor = () if workers == 1 else ("--executor", "local", "--workers", str(workers))
     strategies = ("HeadOnly", "NearestMean")

@@ -90,7 +90,7 @@ def test_it_runs_to_a_report(name: str, place: Path) -> None:
 
 
 def test_what_the_tables_ask_for() -> None:
-    """The settings of the experiments, whatever a test makes small."""
+    """The settings of the experiments, apart from what a test makes small."""
     options = {name: read_options(["--config", str(config_folder() / "compare" / f"{name}.yaml")]) for name in TABLES}
     cells = {name: len(o.points()) * len(o.strategies) * len(o.seeds) for name, o in options.items()}
     assert cells["quickstart"] == 15 and cells["gitw_strategies"] == 12 and cells["stanford_dogs_sizes"] == 27

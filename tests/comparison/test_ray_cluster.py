@@ -82,7 +82,7 @@ def test_resources_that_make_no_sense(number: object) -> None:
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Notes]]:
-    """The address of a cluster that is gone afterwards, whatever happens, and what its jobs wrote down."""
+    """The address of a cluster that always ends with the test, and what its jobs wrote."""
     folder = tmp_path_factory.mktemp("cluster")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -139,7 +139,7 @@ class TestParts:
         with pytest.raises(ConfigError, match="names a base and increments"):
             InstanceIncremental(1, base_fraction=1.0).build(samples, NAMES)
 
-    def test_parts_without_a_role_are_left_out_and_told(self) -> None:
+    def test_parts_without_a_role_are_left_out_and_reported(self) -> None:
         samples = table(90, parts=("train1", "test1", "test2"))
         kept, rows = apply_split(Parts({"train": ("train1",), "test": ("test1",)}), samples, NAMES, 0.1, 0.2, 0)
         assert len(kept) == len(rows) == 60

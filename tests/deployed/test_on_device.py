@@ -203,7 +203,7 @@ while True:
 
 
 def test_a_kill_while_saving_leaves_a_whole_head(tmp_path: Path) -> None:
-    """A process that learns and saves in a loop is killed at any moment; the next one goes on from what is there."""
+    """A process that learns and saves in a loop is killed at any moment; the next one continues from the saved file."""
     names = [f"class {number}" for number in range(50)]
     path = write_model(tmp_path / "m.onnx", class_names=names, features=512)
     by_hand = OnDeviceClassifier(path)

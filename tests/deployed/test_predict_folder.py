@@ -88,7 +88,7 @@ class TestTable:
         assert "Skipped: 1 empty, 1 hidden, 1 of another kind." in said
         assert "Page" not in said and not (tmp_path / "out.html").exists()
 
-    def test_images_that_are_none_are_listed_and_the_rest_goes_on(
+    def test_files_that_are_not_images_are_listed_and_the_others_predicted(
         self, model: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         write_cut_short(photos / "cats" / "half.jpg")
@@ -176,7 +176,7 @@ def test_no_more_than_a_few_batches_are_in_memory(model: Path, tmp_path: Path) -
 
 
 class TestPage:
-    def test_it_stands_alone_whatever_names_are_on_disk(self, tmp_path: Path) -> None:
+    def test_the_page_is_self_contained_for_any_file_names(self, tmp_path: Path) -> None:
         names = ["birds", "cats", HOSTILE[1]]
         model = write_model(tmp_path / "m.onnx", class_names=names, temperature=2.0, threshold=0.5)
         photos = write_photos(tmp_path / "photos <b>", per_class=3)

@@ -29,7 +29,7 @@ def test_a_name_is_one_line_of_printable_characters(name: str, shown: str) -> No
     assert canvas.fit_name(name, 8, 210) == shown
 
 
-def test_names_that_the_cut_makes_alike_are_told_apart() -> None:
+def test_shortened_names_stay_different() -> None:
     names = [f"{'a' * 60}{middle}{'z' * 60}" for middle in "xyz"]
     assert len(set(canvas.fit_names(names, 8, 80))) == 3
 

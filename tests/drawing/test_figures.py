@@ -221,7 +221,7 @@ def test_errors_of_any_size_and_layout_stand_side_by_side(number: int) -> None:
     assert len(figure.axes[0].images) == min(number, 24)
 
 
-def test_the_surest_error_comes_first() -> None:
+def test_the_most_confident_error_comes_first() -> None:
     images = [np.full((4, 4), shade, np.uint8) for shade in (10, 20, 30)]
     figure = figures.errors_figure(images, [("a", "b", 0.5), ("a", "c", 0.9), ("a", "d", 0.7)])
     axes = figure.axes[0]

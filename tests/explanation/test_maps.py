@@ -119,7 +119,7 @@ def test_grad_cam_by_hand(backbone: str) -> None:
 
 
 def test_grad_cam_pp_by_hand() -> None:
-    """Equation 19 of the paper; torchcam 0.5.0 leaves out its denominator without a word."""
+    """Equation 19 of the paper; torchcam 0.5.0 silently omits its denominator."""
     model, image, classes = classifier("vit_tiny_patch16_224"), noise(6), torch.arange(6)
     a, g = parts_by_hand(model, image, classes)
     below = 2 * g**2 + g**3 * a.sum(dim=(2, 3), keepdim=True)

@@ -133,7 +133,7 @@ def test_how_other_formats_are_used(run: Path, suffix: str, use: str) -> None:
     assert "opset" not in text
 
 
-def test_trust_is_told_for_the_same_experience(run: Path) -> None:
+def test_trust_is_reported_for_the_same_experience(run: Path) -> None:
     accepted = Accepted(images=24, accepted=12, coverage=0.5, risk=0.25, risk_bound=0.5)
     report = TrustReport(
         checkpoint="c", experience=1, backbone="test_resnet", strategy="HeadOnly", class_names=NAMES,

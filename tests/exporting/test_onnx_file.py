@@ -88,7 +88,7 @@ def shallow(name: str) -> nn.Module:
 
 
 def with_backbone(backbone: nn.Module) -> ContinualClassifier:
-    """A classifier whose logits differ from image to image, for other ones would agree whatever was exported."""
+    """A classifier whose logits differ between images: with equal logits any export would agree."""
     model = classifier(image_size=SIDE)
     with torch.no_grad():
         features = backbone.eval()((torch.from_numpy(images(16)) / 127.5) - 1)

@@ -1,4 +1,4 @@
-"""Features on the disk: what is there is whole, whatever happens to processes, files and disks."""
+"""Features on the disk stay valid when processes are killed, files are truncated and disks are full."""
 
 import json
 import multiprocessing
@@ -191,7 +191,7 @@ def test_two_processes_that_fill_it_at_once(tmp_path: Path) -> None:
 
 
 class TestStore:
-    def test_tables_are_told_apart_by_all_that_is_described(self, tmp_path: Path) -> None:
+    def test_tables_differ_by_every_part_of_the_description(self, tmp_path: Path) -> None:
         filled(tmp_path)
         other = opened(tmp_path, weights="1")
         assert other.missing(other.places(keys(8))).all()

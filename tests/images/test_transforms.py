@@ -103,7 +103,7 @@ class TestBatchTransforms:
         # An image of grey level c is of class c: its mean is the expectation of the target.
         torch.testing.assert_close(mixed.mean(dim=(1, 2, 3)), target @ torch.tensor([0.0, 1.0, 2.0]))
 
-    def test_how_many_classes_there_are_is_told_with_each_batch(self) -> None:
+    def test_each_batch_comes_with_the_number_of_classes(self) -> None:
         """A base may know more of them than the data that the transform was made for."""
         torch.manual_seed(1)
         transform = BatchTransforms(["MixUp", v2.CutMix()], 8)

@@ -1,4 +1,4 @@
-"""Frames of real, short videos: decoded once, whatever happens meanwhile."""
+"""Frames of real, short videos: decoded once, also after interruptions."""
 
 import fcntl
 import json
@@ -161,7 +161,9 @@ class TestExtract:
         assert grey(frame_path(tmp_path, tmp_path, first, 0)) == pytest.approx(level(0), abs=4)
         assert grey(frame_path(tmp_path, tmp_path, second, 0)) == pytest.approx(level(2), abs=4)
 
-    def test_what_cannot_be_decoded_is_told_by_video(self, library: Path, videos: list[Path], tmp_path: Path) -> None:
+    def test_what_cannot_be_decoded_is_reported_by_video(
+        self, library: Path, videos: list[Path], tmp_path: Path
+    ) -> None:
         root = tmp_path / "data"
         good = write_video(root / "good.mp4", draw(4))
         broken, gone = root / "broken.mp4", root / "gone.mp4"
@@ -223,7 +225,7 @@ class TestSeveralAtOnce:
             "both had some to do"
         )
 
-    def test_killed_and_gone_on_with(self, library: Path, videos: list[Path], tmp_path: Path, watched: Watched) -> None:
+    def test_killed_and_resumed(self, library: Path, videos: list[Path], tmp_path: Path, watched: Watched) -> None:
         watched.seconds = 0.1
         process = FORK.Process(target=extract_frames, args=({videos[0]: range(10)}, tmp_path, library))
         process.start()

@@ -115,8 +115,8 @@ class TestLoadInto:
 
 
 class TestBase:
-    def test_a_finished_run_goes_on_and_says_so(self, finished: Path, tmp_path: Path) -> None:
-        """More data of the same classes: the strategy's state goes on, and no base is trained."""
+    def test_a_finished_run_continues_and_says_so(self, finished: Path, tmp_path: Path) -> None:
+        """More data of the same classes: the strategy continues with its state, and no base is trained."""
         options = ["--data.classes=[green,red,blue]", "--data.stream.base_fraction=0", "--data.stream.experiences=2"]
         run = fit(tmp_path, "on", *options, f"--model.base_checkpoint={finished}", "--model.strategy=MoveToData")
         results, before = read_results(run / "results.json"), read_results(finished / "results.json")

@@ -85,7 +85,7 @@ def test_each_experience_has_its_own_early_stopping(stopped: Path) -> None:
 
 
 def test_a_stream_with_early_stopping_learns_by_closed_form_too(tmp_path: Path) -> None:
-    """What stops gradient training has nothing to watch in a closed form, whatever it watches."""
+    """Callbacks that stop gradient training are left out in a closed form, for any monitored metric."""
     options = ["--trainer.callbacks=EarlyStopping", "--trainer.callbacks.monitor=train/loss", "--trainer.max_epochs=2"]
     run = fit(tmp_path, "closed", *options, "--model.strategy=MoveToData")
     assert [e.epochs for e in read_results(run / "results.json").experiences] == [2, 1, 1]
@@ -284,7 +284,7 @@ class TestCheckpoint:
 
 
 def test_evaluation_shows_each_image_to_the_backbone_once() -> None:
-    """Whatever the number of variants: a sweep's heads share the features."""
+    """For any number of variants: the heads of a sweep share the features."""
     model = classifier(strategy=MoveToData([0.1, 0.2, 0.3]), base_strategy=HeadOnly()).eval()
     model.strategy.heads = torch.randn(3, 4, 96)
     index = torch.arange(5)

@@ -1,4 +1,4 @@
-"""Recipes: stages, groups and images of their own for whatever gradient strategy learns."""
+"""Recipes: their stages, groups and images, for any gradient strategy."""
 
 from pathlib import Path
 
@@ -50,7 +50,7 @@ def test_what_a_recipe_leaves_out_is_not_trained(tmp_path: Path) -> None:
     assert changed(before, after) == {"network.head.weight", "network.head.bias"}
 
 
-def test_a_stage_of_a_recipe_is_gone_on_with(tmp_path: Path) -> None:
+def test_a_stage_of_a_recipe_resumes(tmp_path: Path) -> None:
     options = (listed("Watching", "HeadAtTheEnd"), "--model.strategy=FullFineTune", "--trainer.max_epochs=2")
     whole = fit(tmp_path, "whole", *options)
     fit(tmp_path, "parted", *options, "--stop_after=1")

@@ -245,7 +245,7 @@ def test_strategies_and_precisions_that_lose_weights_are_refused(options: dict[s
         check_trainer_options(options)
 
 
-def test_a_trainer_is_fresh_each_time_but_for_the_loggers(tmp_path: Path) -> None:
+def test_a_trainer_is_new_each_time_except_for_the_loggers(tmp_path: Path) -> None:
     made: list[Callback] = []
 
     def build() -> dict[str, Any]:

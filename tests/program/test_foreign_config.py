@@ -116,9 +116,9 @@ def test_transforms_are_torchvisions() -> None:
     asked = ["resize", {"ColorJitter": {"hue": 0.1}}, component("torchvision.transforms.v2.RandomApply", transforms=[component("torchvision.transforms.v2.RandomGrayscale")])]  # fmt: skip
     data = component("datamodules.Digits", eval_transforms=asked)
     assert take_foreign_data(data, HERE)["init_args"]["eval_transforms"] == asked
-    for stranger in ("os.system", {"Lambda": {"lambd": component("os.system")}}, component("torch.nn.Linear")):
+    for unknown in ("os.system", {"Lambda": {"lambd": component("os.system")}}, component("torch.nn.Linear")):
         with pytest.raises(UntrustedError, match="eval_transforms"):
-            take_foreign_data(component("datamodules.Digits", eval_transforms=[stranger]), HERE)
+            take_foreign_data(component("datamodules.Digits", eval_transforms=[unknown]), HERE)
 
 
 def test_caches_are_made_only_where_they_are_the_users(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 from command_line import QUICK, fit
-from trusting import write_strangers
+from trusting import write_ood_images
 
 from lightning_vision.cli import main
 
@@ -72,7 +72,7 @@ def test_a_run_directory_with_former_names_resumes_and_is_evaluated(
 
 
 def test_options_of_test_in_either_form(copied: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    odd, new = write_strangers(tmp_path / "odd", count=6), write_strangers(tmp_path / "new", count=6)
+    odd, new = write_ood_images(tmp_path / "odd", count=6), write_ood_images(tmp_path / "new", count=6)
     given = ["--unknown_data", str(odd), f"--new_pictures={new}"]
     assert main(["test", f"--ckpt_path={copied}", DATA, *given]) == 0
     shown, said = capsys.readouterr()

@@ -21,7 +21,7 @@ def test_everything_that_is_installed_has_a_line(capsys: pytest.CaptureFixture[s
     shipped = {f"configs/{path.relative_to(config_folder()).as_posix()}" for path in config_folder().rglob("*.yaml")}
     scenarios = {"Joint", "InstanceIncremental", "ClassIncremental", "DomainIncremental", "FromColumn"}
     assert {*strategies.__all__, *datamodules.__all__, *scenarios, *shipped} <= set(rows)
-    assert all(text and len(text[0]) > 10 for text in rows.values()), "a name alone tells a stranger nothing"
+    assert all(text and len(text[0]) > 10 for text in rows.values()), "a name without a description does not help"
     assert not [name for name in rows if name.startswith("_")], "what is internal is nothing to choose"
     assert "Move-to-Data" in rows["configs/quickstart.yaml"][0]
 

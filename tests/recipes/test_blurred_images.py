@@ -59,7 +59,7 @@ def test_a_region_has_the_mask_of_its_place() -> None:
 
 
 def test_a_crop_is_blurred_as_the_image_is() -> None:
-    """But for the crop's own border, beyond which it knows nothing."""
+    """Except at the border of the crop, outside of which it has no pixels."""
     image, mask = noise(80, 80), torch.full((4, 4), 255, dtype=torch.uint8)
     blurred = BlurredImages(Loaded(lambda row: image), np.array([0]), mask[None], 0.02).open(0)
     whole, part = blurred.pixels(), blurred.pixels(Region(10, 20, 40, 50))

@@ -1,4 +1,4 @@
-"""CamBlur: what is blurred, and that a run that goes on blurs the same."""
+"""CamBlur: what is blurred, and that a resumed run blurs the same."""
 
 import re
 import signal
@@ -83,7 +83,7 @@ def test_a_run_that_was_stopped_in_it_blurs_the_same(place: Path, whole: Path, m
 
 
 def test_the_most_confident_errors_are_taken_first(place: Path) -> None:
-    run = fit(place, "surest", *COMMON, callbacks("{most: 2, epochs: 1, method: LayerCAM}"))
+    run = fit(place, "confident", *COMMON, callbacks("{most: 2, epochs: 1, method: LayerCAM}"))
     (note,) = read_results(run / "results.json").notes
     assert re.search(r"in [12] of them \(the most confident errors\)", note)
 

@@ -138,7 +138,7 @@ class Fragile(Strategy):
 
 
 class Hungry(Strategy):
-    """Has memory for some images, on whatever device."""
+    """Has memory for some images, on any device."""
 
     def __init__(self, most: int) -> None:
         super().__init__()

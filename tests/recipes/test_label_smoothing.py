@@ -46,7 +46,7 @@ def test_it_is_torchs_over_the_classes_seen(smoothing: float, weights: torch.Ten
 
 
 def test_by_hand() -> None:
-    """Two classes at equal logits but for one: 0.9 of the label and 0.05 more on each."""
+    """Equal logits for two classes but one: 0.9 of the label and 0.05 more on each."""
     network = tiny_network(classes=3, seen=[0, 2])
     network.label_smoothing = 0.1
     logits = torch.tensor([[1.0, 9.0, 0.0]])

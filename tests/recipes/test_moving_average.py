@@ -1,4 +1,4 @@
-"""The average, step by step in float64; what is validated, kept and gone on from."""
+"""The average, step by step in float64; what is validated, saved and resumed."""
 
 from pathlib import Path
 from typing import Any, ClassVar
@@ -76,7 +76,7 @@ def test_the_average_by_hand_and_training_beside_it(tmp_path: Path) -> None:
     for step, state in Witness.validated:
         check_near(state, by_hand(Witness.trained[:step], 0.9, warmup=False))
     last = Witness.trained[-1]
-    assert all(torch.equal(last[name], plain[name]) for name in last), "training goes on as if there were no average"
+    assert all(torch.equal(last[name], plain[name]) for name in last), "training continues as without an average"
     assert changed(end, plain)
 
 

@@ -128,7 +128,7 @@ def test_a_run_that_was_stopped_anywhere_ends_the_same(
 
 
 def test_a_fixed_training_size_is_where_the_sizes_end(place: Path) -> None:
-    """And a stage that is not augmented is left alone, in whatever order the two are listed."""
+    """A stage without augmentation is not changed, in any order of the two recipes."""
     fixres = "{class_path: lightning_vision.recipes.FixRes, init_args: {train_size: 24, epochs: 1}}"
     Shown.seen.clear()
     schedule = callbacks("{preset: M, stages: 2}", fixres)

@@ -44,7 +44,7 @@ def test_without_warm_up_it_is_torchs_cosine() -> None:
             scheduler.step()
 
 
-def test_it_goes_on_from_its_state() -> None:
+def test_it_resumes_from_its_state() -> None:
     made = optimizer(0.5)
     scheduler = WarmupCosine(made, epochs=5)
     made.step()

@@ -1,4 +1,4 @@
-"""From folders to groups: what is ranked together, what is not and why, what is left out, whatever lies there."""
+"""From folders to groups: what is ranked together, what is not and why, and what is left out."""
 
 import json
 import os
@@ -253,7 +253,7 @@ def test_measured_and_estimated_energy_are_remarked(tmp_path: Path) -> None:
     assert any("energy of some runs is estimated and of others measured" in r for r in only_group(tmp_path).remarks)
 
 
-def test_what_is_damaged_is_left_out_and_the_others_go_on(tmp_path: Path) -> None:
+def test_damaged_runs_are_left_out_and_the_others_kept(tmp_path: Path) -> None:
     make_run(tmp_path / "good")
     whole = (tmp_path / "good" / "results.json").read_text()
     contents = {
@@ -327,7 +327,7 @@ def test_hostile_names_are_carried_as_text(tmp_path: Path) -> None:
     assert all(len(method.label) <= 120 for method in group.methods)
 
 
-def test_no_run_directory_is_refused_in_words(tmp_path: Path) -> None:
+def test_no_run_directory_is_refused_with_a_message(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"Expected run directories \(folders with a results.json\).*found none"):
         gather([tmp_path])
     with pytest.raises(ConfigError, match="nowhere does not exist"):

@@ -65,7 +65,7 @@ def test_labels(tmp_path: Path, runs: list[dict[str, Any]], labels: list[str]) -
     assert labels_of(tmp_path, *runs) == labels
 
 
-def test_options_that_move_together_are_told_once(tmp_path: Path) -> None:
+def test_options_that_change_together_are_named_once(tmp_path: Path) -> None:
     together = [
         {"options": {"model.optimizer.init_args.lr": lr, "trainer.max_epochs": n}} for lr, n in ((0.1, 1), (0.2, 2))
     ]
@@ -73,7 +73,7 @@ def test_options_that_move_together_are_told_once(tmp_path: Path) -> None:
     assert len(first.split()) == len(second.split()) == 2
 
 
-def test_crossed_options_are_both_told(tmp_path: Path) -> None:
+def test_crossed_options_are_both_named(tmp_path: Path) -> None:
     crossed = [
         {"options": {"model.optimizer.init_args.lr": lr, "trainer.max_epochs": n}} for lr in (0.1, 0.2) for n in (1, 2)
     ]
@@ -144,7 +144,7 @@ def test_what_differs_beside_the_strategy_is_remarked(tmp_path: Path) -> None:
     )
 
 
-def test_long_and_odd_values_are_cut_and_told_apart(tmp_path: Path) -> None:
+def test_long_and_odd_values_are_cut_and_stay_different(tmp_path: Path) -> None:
     odd = [{"init_args": {"text": text}} for text in ("a" * 5000 + "\n\x1b[31mred", "a" * 5000 + "\n\x1b[31mblue", "a" * 9000)]  # fmt: skip
     labels = labels_of(tmp_path, *odd)
     assert len(set(labels)) == 3

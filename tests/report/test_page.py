@@ -1,4 +1,4 @@
-"""The report's page: complete and in order, on its own, and harmless whatever the run directories hold."""
+"""The report's page: complete, in order, self-contained, and harmless for any contents of the run directories."""
 
 import base64
 import hashlib

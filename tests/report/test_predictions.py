@@ -138,7 +138,7 @@ def test_classes_are_matched_by_name(tmp_path: Path) -> None:
 
 
 def test_frames_of_one_video_keep_their_places(tmp_path: Path) -> None:
-    """Several test images of one path are told apart by their rows."""
+    """Several test images of one path differ by their rows."""
     index = np.array([5, 3, 4, 9])
     path = spoilt(
         tmp_path, index=index, path_hash=np.array(["b", "a", "a", "a"]), label=np.array([0, 1, 2, 0]),

@@ -220,7 +220,7 @@ class TestRestore:
         schema.write_results(results_of(found), directory.results)
         return found, directory
 
-    def test_a_record_goes_on_where_it_was(self, saved: tuple[StreamRecord, RunDirectory]) -> None:
+    def test_a_record_continues(self, saved: tuple[StreamRecord, RunDirectory]) -> None:
         before, directory = saved
         after = record(InstanceIncremental(experiences=3))[0]
         after.restore(schema.read_results(directory.results), directory)

@@ -90,8 +90,8 @@ class TestConfig:
             "callbacks.1.class_path": "Y",
         }
 
-    def test_what_decides_the_result_is_told_from_what_does_not(self) -> None:
-        """Workers, paths and logging may differ when a run is gone on with; nothing else may."""
+    def test_options_that_decide_the_result_are_separated_from_others(self) -> None:
+        """Workers, paths and logging may differ when a run resumes; nothing else may."""
         config = {
             "ckpt_path": "last", "run_name": "x", "keep_checkpoints": "all", "wandb": {"mode": "online"}, "seed_everything": 0,
             "energy": {"country": "FRA"}, "trainer": {"default_root_dir": "runs", "max_epochs": 3, "logger": None},

@@ -1,4 +1,4 @@
-"""A run of an earlier version goes on where no option changes what it does; where one does, it is named."""
+"""A run of an earlier version resumes if no option changes its behaviour; otherwise the option is named."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -144,7 +144,7 @@ class TestFit:
         rewrite(run, change)
         return run
 
-    def test_the_same_command_goes_on_with_what_was_written(
+    def test_the_same_command_resumes_with_the_recorded_options(
         self, older: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         assert start(older.parent, "run", LATER, RESUME) == 0

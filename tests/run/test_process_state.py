@@ -1,4 +1,4 @@
-"""Whatever a block does to its process, nothing of it is left."""
+"""All changes that a block makes to its process are undone."""
 
 import logging
 import os

@@ -110,7 +110,7 @@ def global_hooks() -> int:
 
 
 def hooks_of(model: nn.Module) -> dict[str, int]:
-    """The hooks on any part of a model, by kind, but for those that its class puts there itself."""
+    """The hooks on all parts of a model, by kind, except those that its class registers itself."""
     return {name: sum(len(getattr(part, name)) for part in model.modules()) for name in HOOKS}
 
 

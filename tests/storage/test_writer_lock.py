@@ -1,4 +1,4 @@
-"""One folder, one writer: who holds it is named, and a lock dies with its process, whatever that has started."""
+"""One folder, one writer: the holder is named, and a lock ends with its process, even if that has started others."""
 
 import errno
 import fcntl
@@ -104,7 +104,7 @@ class TestOnlyWriter:
             (tmp_path / "some" / "figures").touch()
         assert [path.name for path in (tmp_path / "some").iterdir()] == ["figures"]
 
-    def test_a_file_system_without_locks_is_told_and_used(
+    def test_a_file_system_without_locks_is_reported_and_used(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
     ) -> None:
         def flock(*_: object) -> None:

@@ -55,7 +55,7 @@ def flat(values: dict[str, Any]) -> Tensor:
 
 @pytest.mark.parametrize(("mode", "gamma"), [("separate", None), ("online", 0.6)])
 def test_ewc(mode: str, gamma: float | None) -> None:
-    """At importance batches of one, for it squares a batch's gradient; its lambda is without our 1/2."""
+    """At importance batches of one, because it squares a batch's gradient; its lambda is without our 1/2."""
     plugin = EWCPlugin(1.5, mode=mode, decay_factor=gamma)
     strategy = EWC(ewc_lambda=3.0, mode=mode, gamma=1.0 if gamma is None else gamma)  # type: ignore[arg-type]
     total = torch.zeros(())

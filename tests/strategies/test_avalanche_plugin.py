@@ -192,7 +192,7 @@ def test_synaptic_intelligence_on_a_cpu_says_that_it_holds_nothing() -> None:
 
 
 def restarted(learning: Learning, case: str, t: int) -> Learning:
-    """Go on in new objects from what a checkpoint holds, as the core does."""
+    """Resume in new objects from a checkpoint, as the core does."""
     file = io.BytesIO()
     torch.save({"strategy": learning.strategy.state_dict(), "network": learning.network.state_dict()}, file)
     new = Learning(AvalanchePlugin(*PLUGINS[case]), toy_network(norm=True))

@@ -36,7 +36,7 @@ def make(name: str) -> Strategy:
 
 
 def close(one: torch.Tensor, other: torch.Tensor) -> bool:
-    """Equal but for 1e-5 of the largest logit: a logit near 0 is a difference of larger ones."""
+    """Equal up to 1e-5 of the largest logit: a logit near 0 is a difference of larger ones."""
     return bool((one - other).abs().max() < 1e-5 * other.abs().max())
 
 
@@ -70,7 +70,7 @@ def test_the_same_head_for_any_order(name: str, per_class: int, network: Network
 @pytest.mark.usefixtures("short_queue")
 @pytest.mark.parametrize("name", ALL)
 def test_any_cut_into_batches_and_experiences(name: str, network: Network) -> None:
-    """Classes seen again go on with what was known of them; an experience of one image is one."""
+    """Classes that are seen again continue from their statistics; an experience may have one image."""
     features, labels = clouds(C, 30, D, negative=False)
     whole, parts = make(name), make(name)
     learn(whole, network, features, labels, EXPERIENCE, batch_size=90)
@@ -94,7 +94,7 @@ def test_before_the_first_update_the_networks_own_head_predicts(name: str, netwo
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_a_known_class_without_data_is_told(name: str, network: Network) -> None:
+def test_a_known_class_without_data_is_reported(name: str, network: Network) -> None:
     features, labels = clouds(2, 40, D, negative=False)
     strategy = make(name)
     learn(strategy, network, features, labels, EXPERIENCE)
@@ -206,7 +206,7 @@ def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(
 
 
 def test_the_classifier_itself_predicts_as_the_strategy_does(tmp_path: Path) -> None:
-    """Whatever calls the model, and not the loop, must not be given a head that was never trained."""
+    """Callers of the model outside the loop must not get a head that was never trained."""
     run = fit(tmp_path, "means", "--model.strategy=strategies.nearest_mean.NearestMean", "--data.stream=Joint")
     checkpoint = checkpoint_of(run)
     model = ContinualClassifier(

@@ -132,7 +132,7 @@ class TestPenalty:
         assert torch.equal(EWC().loss(network, batch), F.cross_entropy(network(batch["image"]), batch["label"]))
 
     def test_of_a_part_of_the_samples(self, parts: list[tuple[Network, Batch]]) -> None:
-        """The first of the stream's order, whatever the batches."""
+        """The first in the stream's order, for any batches."""
         network, batch = parts[2]
         strategy = EWC(fisher_samples=3)
         pieces = [part_of(batch, slice(1, None, 2)), part_of(batch, slice(0, None, 2))]

@@ -83,7 +83,7 @@ def test_scaled_first_is_the_authors_form_for_transformers() -> None:
 
 
 def test_a_checkpoint_of_before_raw_means() -> None:
-    """Goes on as it was with the value that options had then; with the default it is refused in words."""
+    """It resumes with the former values of the options; with the default it is refused with a message."""
     features, labels = clouds(negative=False)
     network = bare_network()
     strategy, older = (FeCAM(**FeCAM.EARLIER_DEFAULTS) for _ in range(2))  # type: ignore[arg-type]
@@ -123,7 +123,7 @@ def test_tukey() -> None:
     assert tukey_transform(v, 1.0) is v
 
 
-def test_negative_features_are_told() -> None:
+def test_negative_features_are_reported() -> None:
     network, strategy = bare_network(), FeCAM()
     features, labels = clouds()
     learn(strategy, network, features, labels, EXPERIENCE)

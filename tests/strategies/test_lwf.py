@@ -154,7 +154,7 @@ def test_impossible_options(options: dict[str, float]) -> None:
 
 
 def test_a_kill_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The teacher is the base, and is so again when the run goes on in the middle of the increment."""
+    """The teacher is the base, and again when the run resumes in the middle of the increment."""
     options = ["--data.stream=ClassIncremental", "--data.stream.experiences=2", "--data.batch_size=8"]
     options += ["--trainer.max_epochs=2", "--trainer.callbacks=interruptions.Interrupt", "--keep_checkpoints=all"]
     options += ["--model.strategy=strategies.lwf.LwF", "--model.head_dropout=0.2"]

@@ -60,7 +60,7 @@ class TestEquation:
         assert ((moved - expected).norm(dim=1) < 1e-5 * expected.norm(dim=1)).all()
 
     def test_batch_after_batch_loses_nothing_to_rounding(self) -> None:
-        """Rounded to float32 after each batch, 88 % of the movement at 1e-8 would be lost without a word."""
+        """Rounded to float32 after each batch, 88 % of the movement at 1e-8 would silently be lost."""
         weight, features, labels = data()
         network, strategy = a_network(C), MoveToData([1e-8, 1e-6])
         network.classifier.weight.data.copy_(weight)
@@ -251,7 +251,7 @@ class TestStrategy:
         assert facts["epsilon=1e-06"]["n_epsilon"] == pytest.approx([3e-5, 6e-5, 0.0, 0.0])
         assert strategy.notes(network) == ["epsilon=0.5: 2 class row(s) shrank below a tenth"]
 
-    def test_each_variant_goes_on_from_its_own(self) -> None:
+    def test_each_variant_continues_from_its_own(self) -> None:
         network, strategy = a_network(), MoveToData([0.01, 0.1])
         start_weight = network.classifier.weight.detach().clone()
         batches = [(torch.randn(20, D), torch.arange(20) % 4) for _ in range(2)]

@@ -55,7 +55,7 @@ def test_of_one_base_two_seeds_differ_unless_the_draw_is_pinned(base: Path, name
 
 
 @pytest.mark.parametrize("name", STRATEGIES)
-def test_a_run_that_began_with_seed_0_by_default_goes_on_with_it(
+def test_a_run_that_began_with_seed_0_by_default_resumes_with_it(
     base: Path, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """By the command as it was, which names no seed of the strategy; and a checkpoint that does not say its run's is read."""

@@ -76,7 +76,7 @@ class TestRoundTrip:
         assert pack(MAKERS[name]().fit(X[:20], Y[:20])) != pack(one)
 
     @pytest.mark.parametrize("name", ["sgd", "mlp"])
-    def test_what_goes_on_after_it_ends_as_if_it_had_not_been(self, name: str) -> None:
+    def test_a_restored_strategy_ends_like_an_uninterrupted_one(self, name: str) -> None:
         whole = MAKERS[name]().partial_fit(X, Y, classes=np.unique(Y))
         again = unpack(pack(whole), type(whole), D)
         for each in (whole, again):

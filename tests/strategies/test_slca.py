@@ -81,7 +81,7 @@ class TestStatistics:
             assert (root.diagonal() > 0).all()
 
     def test_of_experiences(self) -> None:
-        """A class that comes back pools its images of both, whatever the batches and the processes."""
+        """A class that returns pools its images of both, for any batches and processes."""
         network, strategy = tiny_network(norm=True), SLCA(alignment_epochs=0)
         first, second = tiny_batch([0, 1, 0, 0, 1]), tiny_batch([1, 2, 2, 2, 1, 3], seed=2)
         for t, batch in enumerate((first, second)):
@@ -199,7 +199,7 @@ class TestUndoing:
             assert all(p.requires_grad and p.is_leaf for p in network.head.parameters())
 
     def test_after_a_restart(self) -> None:
-        """As a run goes on: the hooks of what was learned are called, then the checkpoint is loaded."""
+        """As a run resumes: the hooks of what was learned are called, then the checkpoint is loaded."""
         strategy = SLCA()
         network, trained = self.aligned(strategy)
         other, fresh = tiny_network(seed=8), SLCA()

@@ -92,7 +92,7 @@ def test_a_class_without_a_image() -> None:
     assert not weight[2].any() and bias[2] == -torch.inf and torch.isfinite(bias[:2]).all()
 
 
-def test_the_shrinkage_is_picked_and_told() -> None:
+def test_the_shrinkage_is_picked_and_reported() -> None:
     """With as many images as features it comes near the best that the test images would pick, from which 1e-4 is far."""
     generator, labels = torch.Generator().manual_seed(1), torch.arange(3).repeat(600)
     centres = 0.8 * torch.linspace(1, 0.3, 60) * torch.randn(3, 60, generator=generator)
@@ -174,7 +174,7 @@ def test_within_the_first_experience_the_authors_form_predicts_from_what_came() 
     torch.testing.assert_close(part.scatter, whole.scatter)
 
 
-def test_a_checkpoint_of_before_the_authors_form_goes_on() -> None:
+def test_a_checkpoint_from_before_the_authors_form_resumes() -> None:
     features, labels = clouds()
     network, strategy, older = bare_network(), StreamingLDA(1e-4), StreamingLDA(1e-4)
     learn(strategy, network, features[:60], labels[:60], ColouredSquares().stream[0])

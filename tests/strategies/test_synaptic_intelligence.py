@@ -108,7 +108,7 @@ def test_what_is_frozen_has_no_path() -> None:
     assert not strategy.path[:-head].any()
 
 
-def test_a_path_that_is_not_known_is_told() -> None:
+def test_an_unknown_path_is_reported() -> None:
     network, strategy = tiny_network(), SynapticIntelligence()
     strategy.before_experience(network, tiny_experience(0, tiny_batch([0])))
     assert "has observed no training yet" in strategy.notes(network)[0]

@@ -1,4 +1,4 @@
-"""A folder of images as a person has it: nested, with all that is no image."""
+"""A realistic folder of images: nested, with files that are not images."""
 
 from pathlib import Path
 
@@ -54,7 +54,7 @@ def test_lists_the_images_below_in_natural_order(folder: Path, data: ColouredSqu
     assert said(found).startswith("10 images, left out: ")
 
 
-def test_a_image_that_is_none_is_an_error_unless_it_is_to_be_skipped(folder: Path) -> None:
+def test_a_file_that_is_not_an_image_is_an_error_unless_it_is_skipped(folder: Path) -> None:
     with pytest.raises(
         DataError, match=r"(?s)1 problem:\n  cats/broken\.jpg: cannot be decoded.*data\.on_bad_image=skip"
     ):

@@ -53,7 +53,7 @@ def test_all_else_in_the_checkpoint_stays(run: Path) -> None:
     assert read_trusted(path) == Trusted(2.0, None, None, None)
 
 
-def test_a_run_goes_on_from_it(tmp_path: Path) -> None:
+def test_a_run_resumes_from_it(tmp_path: Path) -> None:
     """The entry of an earlier experience neither hinders the next nor is taken for its own."""
     run = fit(tmp_path, "run", *OPTIONS, "--stop_after=0")
     keep_trusted(Trusted(1.5, 0.7, 0.95, 0.02), run / "checkpoints" / "experience=0000.ckpt")

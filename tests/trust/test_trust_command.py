@@ -1,4 +1,4 @@
-"""Strangers, calibration and rejection of a finished run, from the options to the files."""
+"""Out-of-distribution images, calibration and rejection of a finished run, from the options to the files."""
 
 import csv
 import json
@@ -10,7 +10,7 @@ import pytest
 import torch
 from command_line import checkpoint_of, fit
 from PIL import Image
-from trusting import opened, write_strangers
+from trusting import opened, write_ood_images
 
 from lightning_vision.errors import CheckpointError, ConfigError, DataError
 from lightning_vision.trust.command import assess
@@ -36,8 +36,8 @@ def run(finished: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def strangers(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_strangers(tmp_path_factory.mktemp("strangers") / "odd")
+def ood_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_ood_images(tmp_path_factory.mktemp("ood_images") / "odd")
 
 
 def look(run: Path, options: TrustOptions, *others: str) -> TrustReport:
@@ -46,11 +46,11 @@ def look(run: Path, options: TrustOptions, *others: str) -> TrustReport:
     return read_trust_report(Path(options.output or run / "trust") / "trust.json")
 
 
-class TestStrangers:
+class TestOutOfDistribution:
     @pytest.fixture(scope="class")
-    def report(self, finished: Path, strangers: Path, tmp_path_factory: pytest.TempPathFactory) -> TrustReport:
+    def report(self, finished: Path, ood_images: Path, tmp_path_factory: pytest.TempPathFactory) -> TrustReport:
         copied = shutil.copytree(finished, tmp_path_factory.mktemp("copied") / "run")
-        return look(copied, TrustOptions(ood_data=str(strangers)))
+        return look(copied, TrustOptions(ood_data=str(ood_images)))
 
     def test_every_checkpoint_and_every_score(self, report: TrustReport) -> None:
         found = report.out_of_distribution
@@ -71,13 +71,13 @@ class TestStrangers:
         assert report.calibration is None and report.rejection is None and report.shift is None
 
     def test_the_figures_are_those_of_the_predictions(
-        self, finished: Path, report: TrustReport, strangers: Path
+        self, finished: Path, report: TrustReport, ood_images: Path
     ) -> None:
-        """The strangers' confidence, computed here from the classifier itself."""
+        """The confidence of out-of-distribution images, computed here from the classifier itself."""
         given = opened(finished, *NOISY, *STREAM, "--model.strategy=NearestMean")
         model, data = given.model, given.datamodule
         images = [
-            torch.from_numpy(np.array(Image.open(path))).permute(2, 0, 1) for path in sorted(strangers.rglob("*.png"))
+            torch.from_numpy(np.array(Image.open(path))).permute(2, 0, 1) for path in sorted(ood_images.rglob("*.png"))
         ]
         model.eval()
         with torch.no_grad():
@@ -87,20 +87,20 @@ class TestStrangers:
         assert last.mean_confidence_ood == pytest.approx(float(confidence.mean()), abs=1e-4)
         assert last.accepted_ood == pytest.approx(float((confidence >= last.threshold).float().mean()), abs=0.03)
 
-    def test_each_image_passes_the_backbone_once(self, run: Path, strangers: Path) -> None:
+    def test_each_image_passes_the_backbone_once(self, run: Path, ood_images: Path) -> None:
         given = opened(run / "checkpoints" / "experience=0000.ckpt", *NOISY, *STREAM, "--model.strategy=NearestMean")
         model, data = given.model, given.datamodule
         before, modes = model.network.backbone_images, [module.training for module in model.modules()]
         weights = {name: value.clone() for name, value in model.state_dict().items()}
-        assess(given, TrustOptions(ood_data=str(strangers)))
+        assess(given, TrustOptions(ood_data=str(ood_images)))
         first = data.stream[0]
         passed = len(first.indices) + len(first.val_indices) + 60 + 40
         assert model.network.backbone_images - before == passed
         assert [module.training for module in model.modules()] == modes
         assert all(torch.equal(value, weights[name]) for name, value in model.state_dict().items())
 
-    def test_the_same_again(self, run: Path, strangers: Path, report: TrustReport) -> None:
-        again = look(run, TrustOptions(ood_data=[str(strangers)]))
+    def test_the_same_again(self, run: Path, ood_images: Path, report: TrustReport) -> None:
+        again = look(run, TrustOptions(ood_data=[str(ood_images)]))
         assert again.out_of_distribution == report.out_of_distribution
 
     def test_the_table(self, report: TrustReport) -> None:
@@ -110,8 +110,8 @@ class TestStrangers:
         assert report.out_of_distribution is not None
         assert float(rows[5]["auroc"]) == report.out_of_distribution.checkpoints[1].detectors["maximum softmax"].auroc
 
-    def test_without_validation_images_there_is_no_threshold(self, run: Path, strangers: Path) -> None:
-        report = look(run, TrustOptions(ood_data=str(strangers)), "--data.val_fraction=0")
+    def test_without_validation_images_there_is_no_threshold(self, run: Path, ood_images: Path) -> None:
+        report = look(run, TrustOptions(ood_data=str(ood_images)), "--data.val_fraction=0")
         assert report.out_of_distribution is not None
         assert [(item.threshold, item.accepted_ood) for item in report.out_of_distribution.checkpoints] == [
             (None, None)
@@ -121,7 +121,7 @@ class TestStrangers:
 
 class TestOverlap:
     def test_a_folder_with_the_name_of_a_class(self, run: Path, tmp_path: Path) -> None:
-        folder = write_strangers(tmp_path / "odd", ("yellow", "purple"), count=2)
+        folder = write_ood_images(tmp_path / "odd", ("yellow", "purple"), count=2)
         (folder / "purple").rename(folder / "Grey")
         with pytest.raises(DataError, match=r"found a folder in .*odd with the name of a class: 'Grey'"):
             look(run, TrustOptions(ood_data=str(folder)))
@@ -133,12 +133,12 @@ class TestOverlap:
         """One file is the same byte for byte, another was saved smaller."""
         photos = tmp_path / "photos"
         for name in ("cats", "dogs"):
-            write_strangers(photos / name, ("yellow",), count=12)
+            write_ood_images(photos / name, ("yellow",), count=12)
         for number, path in enumerate(sorted(photos.rglob("*.png"))):
             Image.fromarray(np.roll(np.array(Image.open(path)), 7 * number, axis=0)).save(path)
         options = ("--data=ImageFolder", f"--data.root={photos}", "--data.image_size=32", "--data.on_leak=warn", "--data.stream.experiences=1")  # fmt: skip
         run = fit(tmp_path, "run", *options)
-        odd = write_strangers(tmp_path / "odd", ("purple",), count=3)
+        odd = write_ood_images(tmp_path / "odd", ("purple",), count=3)
         shutil.copy(photos / "cats" / "yellow" / "3.png", odd / "copy.png")
         Image.open(photos / "dogs" / "yellow" / "5.png").resize((44, 44)).save(odd / "purple" / "smaller.png")
         with pytest.raises(DataError, match=r"2 images of .*odd are in the data too:") as caught:
@@ -203,9 +203,9 @@ class TestCalibration:
             with Image.open(calibrated / "trust" / name) as image:
                 assert image.width > 500
 
-    def test_a_risk_with_strangers_and_then_a_new_temperature(self, run: Path, strangers: Path) -> None:
+    def test_a_risk_with_ood_images_and_then_a_new_temperature(self, run: Path, ood_images: Path) -> None:
         """The second call lets go of what belongs to the first: its threshold and its files."""
-        report = look(run, TrustOptions(risk=0.1, ood_data=str(strangers)))
+        report = look(run, TrustOptions(risk=0.1, ood_data=str(ood_images)))
         assert report.rejection is not None and report.rejection.validation.risk is not None
         assert report.rejection.target == "risk" and report.rejection.validation.risk <= 0.1
         assert report.rejection.ood_accepted is not None

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import pytest
 from command_line import fit
-from trusting import opened, write_strangers
+from trusting import opened, write_ood_images
 
 from lightning_vision.trust.command import assess
 from lightning_vision.trust.options import TrustOptions
@@ -26,11 +26,11 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """All sections, and a folder whose name would like to be a page of its own."""
     folder = tmp_path_factory.mktemp("page")
     run = fit(folder, "run", *OPTIONS)
-    strangers = write_strangers(folder / "odd", ("yellow", "purple"), count=12)
-    (strangers / "purple").rename(strangers / HOSTILE.replace("/", ""))
-    new = write_strangers(folder / "new", ("yellow",), count=12)
+    ood_images = write_ood_images(folder / "odd", ("yellow", "purple"), count=12)
+    (ood_images / "purple").rename(ood_images / HOSTILE.replace("/", ""))
+    new = write_ood_images(folder / "new", ("yellow",), count=12)
     (new / "yellow").rename(new / "red")
-    options = TrustOptions(str(strangers), str(new), calibrate=True, coverage=0.9, output=str(folder / "elsewhere"))
+    options = TrustOptions(str(ood_images), str(new), calibrate=True, coverage=0.9, output=str(folder / "elsewhere"))
     assess(opened(run, *OPTIONS), options)
     return folder / "elsewhere" / "trust.html"
 

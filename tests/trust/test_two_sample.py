@@ -1,4 +1,4 @@
-"""Two sets of features: told apart or not, and how surely."""
+"""Two sets of features: whether they differ significantly, and by how much."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ def cloud(count: int, seed: int, shift: float = 0.0, dimensions: int = 64) -> np
     return features
 
 
-def test_equal_sets_are_not_told_apart() -> None:
+def test_equal_sets_are_not_significantly_different() -> None:
     """Of twenty tests one may come to 5 % by chance, and few to less."""
     found = [classifier_two_sample_test(cloud(80, seed), cloud(60, 100 + seed), seed) for seed in range(20)]
     chances = [each.p_value for each in found if each is not None]

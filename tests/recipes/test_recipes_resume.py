@@ -1,4 +1,4 @@
-"""All recipes of the optimisation in one run: interrupted and gone on with, and on two processes."""
+"""All recipes of the optimisation in one run: interrupted and resumed, and on two processes."""
 
 import json
 import signal
