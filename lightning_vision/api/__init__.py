@@ -1,1 +1,1 @@
-"""The Python API: what the command line does, as functions and objects."""
+"""The Python API: the tasks of the command line as functions and objects."""

@@ -184,7 +184,7 @@ class _Comparison:
                 log_variants(results, cell, place)
 
     def _unequal_streams(self, done: Iterable[PlannedRun]) -> list[str]:
-        """Cells of one seed and setting whose streams differ, because a strategy's config changes the data."""
+        """Messages about cells of one seed and setting whose streams differ, because a strategy's config changes the data."""
         problems = []
         seen: dict[tuple[object, ...], tuple[str, str]] = {}
         for cell in done:

@@ -64,7 +64,7 @@ class DataProblems:
         return ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
 
     def report(self, place: object) -> None:
-        """Print what was left out, and the remarks."""
+        """Print the skipped files and the remarks."""
         if self.skipped:
             print_notice(f"{place}: skipped {plural(len(self.skipped), 'file')} ({self.counted()}).")
         for remark in self.remarks:

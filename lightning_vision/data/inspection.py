@@ -115,7 +115,7 @@ def inspect_files(files: FileImages, workers: int, kept: Path | None) -> Inspect
                 for row, key in enumerate(keys)
             ]
             found = Inspection.joined([before[1], fresh]).take(np.array(places, dtype=np.int64))
-        keep("Facts on the images", kept, lambda: _write(kept, keys, found))
+        keep("Facts about the images", kept, lambda: _write(kept, keys, found))
         return found
 
 

@@ -151,7 +151,7 @@ def _disagreeing(copies: npt.NDArray[np.intp], labels: npt.NDArray[np.int64]) ->
 
 
 def shown(leaks: Leaks, paths: Sequence[str], limit: int = 5) -> str:
-    """The first pairs by path, for a message."""
+    """The paths of the first pairs, for a message."""
     names = {"exact": "is a copy of", "near": "looks like", "label": "has another label than its copy"}
     lines = [f"\n  {paths[pair.second]} {names[pair.kind]} {paths[pair.first]}" for pair in leaks.pairs[:limit]]
     lines += [f"\n  the group '{group}' is on two sides" for group in leaks.groups[: max(0, limit - len(lines))]]

@@ -299,6 +299,6 @@ def load_base(model: ContinualClassifier, checkpoint: Checkpoint, path: Path) ->
             notes.append(f"The state of {here} was loaded from the checkpoint.")
         else:
             notes.append(
-                f"The learning strategy starts anew: the checkpoint's state is of {saved['strategy']} with other options or classes."
+                f"The learning strategy starts from the beginning: the checkpoint's state is of {saved['strategy']} with other options or classes."
             )
     return notes

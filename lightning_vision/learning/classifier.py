@@ -272,7 +272,7 @@ class ContinualClassifier(LightningModule, BuiltWith):
             scheduler.step()
 
     def _place(self, batch: int) -> str:
-        """Where in the stream a batch is, for a message."""
+        """The position of a batch in the stream, for a message."""
         return f"batch {batch}" + ("" if self.experience is None else self.experience.place(self.current_epoch))
 
     def predict_logits(self, batch: Batch) -> Tensor | Mapping[str, Tensor]:

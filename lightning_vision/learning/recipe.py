@@ -65,7 +65,7 @@ class Recipe(Callback, BuiltWith):
     """It changes how images are evaluated: results with and without it are not comparable."""
 
     def __init_subclass__(cls, **options: Any) -> None:
-        """Take former names of what a plugin declares."""
+        """Apply former names of class attributes."""
         super().__init_subclass__(**options)
         honour_former_declarations(cls)
 

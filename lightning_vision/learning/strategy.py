@@ -77,7 +77,7 @@ class Strategy(nn.Module, BuiltWith):
     """``seed_everything`` of the run; set by the core before it calls any hook, also after a checkpoint is read."""
 
     def __init_subclass__(cls, **options: Any) -> None:
-        """Take former names of what a plugin declares."""
+        """Apply former names of class attributes."""
         super().__init_subclass__(**options)
         honour_former_declarations(cls)
 

@@ -220,7 +220,7 @@ class _Taking:
         return {name: self.plain(item, f"{key}.{name}", families, text) for name, item in value.items()}
 
     def hints(self, cls: type) -> dict[str, Any]:
-        """The arguments of a class and their types, those too that it hands on to its bases."""
+        """The arguments of a class and their types, including those that it passes on to its bases."""
         if cls not in self._hints:
             self._hints[cls] = hints_of(cls)
         return self._hints[cls]

@@ -167,4 +167,4 @@ def test_stopping_reaches_the_nodes(cluster: tuple[str, Notes], tmp_path: Path) 
 @needs_ray
 def test_what_no_node_has_is_said(cluster: tuple[str, Notes], capsys: pytest.CaptureFixture[str]) -> None:
     Ray(cluster[0], gpus_per_cell=4)
-    assert "has the 1 CPUs and 4 GPUs that a cell asks for; cells wait until one does" in capsys.readouterr().err
+    assert "has the 1 CPUs and 4 GPUs that a cell needs; cells wait until one does" in capsys.readouterr().err

@@ -142,7 +142,10 @@ class TestBase:
     def test_a_strategy_with_other_options_starts_anew(self, finished: Path, tmp_path: Path) -> None:
         options = ["--data.classes=[green,red,blue]", "--model.strategy=MoveToData", "--model.strategy.epsilon=0.01"]
         run = fit(tmp_path, "anew", *options, f"--model.base_checkpoint={finished}")
-        assert any("The learning strategy starts anew" in note for note in read_results(run / "results.json").notes)
+        assert any(
+            "The learning strategy starts from the beginning" in note
+            for note in read_results(run / "results.json").notes
+        )
         assert weights_of(run)["strategy.heads"].shape == (1, 3, 96)
 
     def test_new_classes_make_the_head_grow(self, finished: Path, tmp_path: Path) -> None:

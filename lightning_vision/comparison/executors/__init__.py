@@ -1,1 +1,1 @@
-"""Where the runs of a comparison are run: in this process, in several, on a SLURM or on a Ray cluster."""
+"""Executors of comparisons: in this process, in several processes, on a SLURM or on a Ray cluster."""

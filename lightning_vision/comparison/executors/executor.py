@@ -1,4 +1,4 @@
-"""An executor runs jobs wherever it does, and says what became of each."""
+"""The base of executors, which run jobs and return their results."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from types import FrameType
 from typing import NoReturn
 
 GRACE_SECONDS = 60.0
-"""How long a job that is told to stop may take to write its checkpoint; it is killed then."""
+"""Time for a stopped job to write its checkpoint before it is killed."""
 
 
 @dataclass(frozen=True)
@@ -22,9 +22,9 @@ class Job:
     """One command of the program.
 
     Args:
-        name: What it is called.
+        name: The name of the job.
         words: The command line after the program's name, such as ``("fit", "--config", "cells/x.yaml")``.
-        log: The file that all it prints is appended to.
+        log: The file to which its output is appended.
     """
 
     name: str
@@ -34,13 +34,13 @@ class Job:
 
 @dataclass(frozen=True)
 class Done:
-    """What became of a job.
+    """The result of a job.
 
     Args:
-        name: The job's.
-        exit_code: As a shell tells it: 0 done, 1 or 2 an error, 128 + n ended by signal n.
-        seconds: What it took, without the time that it waited for its turn.
-        error: The last error in its log, or what else is known; empty if the exit code is 0.
+        name: The name of the job.
+        exit_code: The exit code as in a shell: 0 done, 1 or 2 an error, 128 + n ended by signal n.
+        seconds: Its duration, without the time in a queue.
+        error: The last error in its log, or another reason; empty if the exit code is 0.
     """
 
     name: str
@@ -57,28 +57,28 @@ class Executor(ABC):
         """Run jobs; one that fails does not stop the others.
 
         Ctrl-C and SIGTERM raise KeyboardInterrupt and ``SystemExit(143)`` here, or where its items are used.
-        On any exception, and when the generator is closed, what runs is told to stop, by SIGTERM: ``fit`` then writes a
-        checkpoint and ends. It is waited for, so nothing is left behind. Whoever may leave it early closes it, as
-        ``contextlib.closing`` does.
+        On any exception, and when the generator is closed, running jobs get SIGTERM: ``fit`` then writes a checkpoint and
+        ends. This function waits for them, so no process remains. Callers that may leave early must close the generator,
+        for example with ``contextlib.closing``.
 
         Args:
-            jobs: What to run; their names differ.
+            jobs: The jobs, with different names.
 
         Yields:
-            What became of each, as they end.
+            The result of each job when it ends.
         """
 
 
 class Started(ABC):
-    """A job that has been started elsewhere."""
+    """A job that runs in another process or on another machine."""
 
     @abstractmethod
     def done(self) -> Done | None:
-        """What became of it; None while it waits or runs."""
+        """Its result; None while it waits or runs."""
 
     @abstractmethod
     def stop(self) -> None:
-        """Tell it to write a checkpoint and end. Nothing happens if it has ended."""
+        """Make it write a checkpoint and end. Does nothing if it has ended."""
 
     @abstractmethod
     def kill(self) -> None:
@@ -86,18 +86,18 @@ class Started(ABC):
 
 
 class WatchingExecutor(Executor):
-    """Starts jobs elsewhere and watches them."""
+    """Starts jobs in other processes or on other machines, and watches them."""
 
     at_once: int
-    """Jobs that are started and not done, at most."""
+    """Maximum number of started jobs that are not done."""
     poll_seconds = 0.1
 
     @abstractmethod
     def start(self, jobs: Sequence[Job]) -> Iterator[Started]:
-        """Start some jobs, or hand them to a scheduler."""
+        """Start some jobs, or submit them to a scheduler."""
 
     def opened(self) -> AbstractContextManager[object]:
-        """What must be there while jobs run, such as a connection."""
+        """A context for running jobs, such as a connection."""
         return nullcontext()
 
     def run(self, jobs: Sequence[Job]) -> Generator[Done, None, None]:
@@ -123,7 +123,7 @@ class WatchingExecutor(Executor):
 
 
 def end_all(running: Sequence[Started], poll_seconds: float) -> None:
-    """Stop what still runs and wait for it; what takes too long is killed, as is all at a second Ctrl-C."""
+    """Stop running jobs and wait for them; kill those that take too long, and all at a second Ctrl-C."""
     try:
         for started in running:
             started.stop()
@@ -138,12 +138,12 @@ def end_all(running: Sequence[Started], poll_seconds: float) -> None:
 
 @contextmanager
 def on_sigterm(handler: Callable[[int, FrameType | None], object] | None = None) -> Iterator[None]:
-    """Within it SIGTERM is handled otherwise.
+    """Replace the handler of SIGTERM inside the block.
 
     Args:
-        handler: What is called; None raises ``SystemExit(143)``, which makes it as orderly an end as Ctrl-C is.
+        handler: The handler; None raises ``SystemExit(143)``, so that the program ends in the same way as with Ctrl-C.
     """
-    if threading.current_thread() is not threading.main_thread():  # signals are the main thread's
+    if threading.current_thread() is not threading.main_thread():  # only the main thread can set handlers
         yield
         return
     before = signal.signal(signal.SIGTERM, handler or _raise)

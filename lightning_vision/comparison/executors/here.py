@@ -15,15 +15,15 @@ from lightning_vision.comparison.executors.executor import Done, Executor, Job, 
 from lightning_vision.comparison.executors.job_log import JobLog
 
 STOPPED = tuple(128 + signum for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1))
-"""Exit codes of a run that took a signal for itself: it was meant for this process."""
+"""Exit codes of a run that handled a signal for this process."""
 
 
 class Here(Executor):
-    """In this process, one after another: what they import is imported once.
+    """Runs jobs in this process, one after another, so that imports are done once.
 
     Args:
-        main: ``lightning_vision.cli.main``: from a command line to an exit code. It is handed in because it stands above
-            all that imports this.
+        main: ``lightning_vision.cli.main``, from a command line to an exit code. It is an argument because this module must
+            not import it.
     """
 
     def __init__(self, main: Callable[[list[str]], int]) -> None:
@@ -49,7 +49,7 @@ class Here(Executor):
 
 @contextmanager
 def _own_surroundings() -> Iterator[None]:
-    """Put back what a run changes of the process: environment variables and filters of warnings."""
+    """Restore what a run changes in the process: environment variables and filters of warnings."""
     environment = dict(os.environ)
     with warnings.catch_warnings():
         try:
@@ -61,7 +61,7 @@ def _own_surroundings() -> Iterator[None]:
 
 @contextmanager
 def _printed_into(file: BinaryIO) -> Iterator[None]:
-    """Send all that is printed into a file: by Python, by libraries in C and by processes that are started."""
+    """Redirect all output to a file: of Python, of libraries in C and of child processes."""
     _flush()
     with ExitStack() as stack:
         for descriptor, redirect in ((1, redirect_stdout), (2, redirect_stderr)):
@@ -78,7 +78,7 @@ def _printed_into(file: BinaryIO) -> Iterator[None]:
 
 
 def _flush() -> None:
-    """Write out what Python and C hold back for the standard streams."""
+    """Flush the standard streams of Python and C."""
     sys.stdout.flush()
     sys.stderr.flush()
     ctypes.CDLL(None).fflush(None)

@@ -1,4 +1,4 @@
-"""A job's log, and what it says about how the job ended."""
+"""A job's log, from which the reason of a failure is read."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ from pathlib import Path
 from lightning_vision.comparison.executors.executor import Done, Job
 
 ERROR = re.compile(r"^(?:\[rank \d+\] )?error: ", re.MULTILINE)
-"""How ``lightning_vision.cli`` begins what a user can mend."""
+"""The prefix of errors that ``lightning_vision.cli`` prints."""
 END = 100_000
-"""Bytes of a log's end that are read: a progress bar can fill millions."""
+"""Number of bytes that are read from a log's end: a progress bar can write millions."""
 
 
 class JobLog:
-    """All that a job prints in one attempt, after what it printed in earlier ones.
+    """The output of a job in one attempt, appended to that of earlier ones.
 
     Args:
-        job: The job, which begins now.
+        job: The job, which starts now.
     """
 
     def __init__(self, job: Job) -> None:
         self.job = job
         job.log.parent.mkdir(parents=True, exist_ok=True)
         self.file = job.log.open("ab")
-        """To write into."""
+        """The open file."""
         self.file.write(f"$ lightning-vision {shlex.join(job.words)}\n".encode())
         self.file.flush()
         self._begin = self.file.tell()
         self._started = time.monotonic()
 
     def close(self, code: int) -> Done:
-        """The job has ended.
+        """The result of the job, which has ended.
 
         Args:
             code: Its exit code, or minus the number of the signal that killed it.
@@ -53,7 +53,7 @@ class JobLog:
         if errors:
             return "\n".join(printed[errors[-1].end() :].strip().splitlines()[:20])
         if code in (128 + signal.SIGINT, 128 + signal.SIGTERM):
-            return f"stopped by {signal.Signals(code - 128).name}; what was learned is kept"
+            return f"stopped by {signal.Signals(code - 128).name}; progress is saved"
         last = printed.strip().splitlines()[-1:] or ["it printed nothing"]
         return f"exit code {code} without an error message; the last line of {self.job.log}: {last[0]}"
 

@@ -1,4 +1,4 @@
-"""A job in a process of its own."""
+"""A job in its own process."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from lightning_vision.comparison.executors.executor import Done, Job, Started
 from lightning_vision.comparison.executors.job_log import JobLog
 
 OWNER = "LIGHTNING_VISION_OWNER"
-"""Environment variable of ``lightning_vision.run.rank_processes``: the process that started this one, and that it ends with."""
+"""Environment variable of ``lightning_vision.run.rank_processes``: the process that started this one, with which it ends."""
 
 
 class JobProcess(Started):
     """``python -m lightning_vision`` with a job's words; it ends soon after the process that started it.
 
-    Its processes are a group of their own: Ctrl-C in the terminal reaches this process, which tells them to stop.
+    Its processes form a separate process group: Ctrl-C in the terminal reaches only this process, which stops them.
 
     Args:
-        job: What to run.
-        environment: Environment variables to set, beside this process's own.
-        folder: The working directory; None: this process's own.
+        job: The job.
+        environment: Environment variables to set, in addition to those of this process.
+        folder: The working directory; None: that of this process.
     """
 
     def __init__(self, job: Job, environment: Mapping[str, str] | None = None, folder: Path | None = None) -> None:
         self._log = JobLog(job)
-        own = {"PYTHONUNBUFFERED": "1", OWNER: str(os.getpid())}  # unbuffered: a kill takes no line of the log
+        own = {"PYTHONUNBUFFERED": "1", OWNER: str(os.getpid())}  # unbuffered: a kill loses no line of the log
         variables = {**os.environ, **(environment or {}), **own}
         variables.pop("WANDB_SERVICE", None)  # W&B's helper process of this process would end with it
         self._process = subprocess.Popen(
@@ -44,15 +44,15 @@ class JobProcess(Started):
         self._done: Done | None = None
 
     def done(self) -> Done | None:
-        """What became of it; None while it runs."""
+        """Its result; None while it runs."""
         if self._done is None and (code := self._process.poll()) is not None:
             if code < 0:
-                self._kill_group()  # other ranks and loaders, which it could not end any more
+                self._kill_group()  # other ranks and loaders, which it could not stop
             self._done = self._log.close(code)
         return self._done
 
     def wait(self) -> Done:
-        """What became of it, once it has ended."""
+        """Its result, after it has ended."""
         self._process.wait()
         done = self.done()
         if done is None:
@@ -72,4 +72,4 @@ class JobProcess(Started):
         try:
             os.killpg(self._process.pid, signal.SIGKILL)
         except ProcessLookupError:
-            return  # nobody is left in it
+            return  # the group has ended

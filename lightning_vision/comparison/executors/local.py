@@ -15,12 +15,12 @@ GPUS, THREADS = "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS"
 
 
 class Local(WatchingExecutor):
-    """Several processes at once on this machine.
+    """Runs jobs in several processes on this machine.
 
     Args:
-        workers: How many.
-        gpus: Numbers of the GPUs that are dealt out; None: all that this process may use. Each job sees as many as every
-            worker can have (of four, two workers have two each), and where there are fewer than workers, they share them.
+        workers: Number of processes.
+        gpus: Numbers of the GPUs to use; None: all that this process may use. They are divided equally (of four, each of
+            two workers gets two); if there are fewer GPUs than workers, workers share them.
 
     Raises:
         ConfigError: There is no such number of workers or GPUs.
@@ -37,11 +37,11 @@ class Local(WatchingExecutor):
         visible = _visible_gpus() if gpus is None else [str(gpu) for gpu in gpus]
         threads = {} if THREADS in os.environ else {THREADS: str(max(1, _cores() // workers))}
         self.environments = [{**threads, GPUS: ",".join(dealt)} for dealt in gpus_of_workers(visible, workers)]
-        """The environment variables of each worker's jobs."""
+        """The environment variables for the jobs of each worker."""
         self._workers: list[JobProcess | None] = [None] * workers
 
     def start(self, jobs: Sequence[Job]) -> Iterator[Started]:
-        """Start a process for each."""
+        """Start a process for each job."""
         for job in jobs:
             free = next(n for n, last in enumerate(self._workers) if last is None or last.done() is not None)
             process = self._workers[free] = JobProcess(job, self.environments[free])
@@ -59,9 +59,9 @@ def gpus_of_workers(gpus: Sequence[str], workers: int) -> list[list[str]]:
 
 
 def _visible_gpus() -> list[str]:
-    """What CUDA_VISIBLE_DEVICES names, or the numbers of all GPUs.
+    """The GPUs in CUDA_VISIBLE_DEVICES, or the numbers of all GPUs.
 
-    torch counts them, in a process of its own: here it would take hold of the GPU, and seconds to import.
+    torch counts them in a separate process: here it would initialise the GPU and take seconds to import.
     """
     if GPUS in os.environ:
         return [name.strip() for name in os.environ[GPUS].split(",") if name.strip()]

@@ -21,9 +21,9 @@ from lightning_vision.comparison.executors.job_process import JobProcess
 from lightning_vision.errors import ConfigError
 
 TCP_SECONDS, ANSWER_SECONDS = 3.0, 11.0
-"""How long a port may take to accept a connection, and a cluster to say what it has."""
+"""Time for a port to accept a connection, and for a cluster to report its resources."""
 TRAVELLING = ("HF_", "OMP_NUM_THREADS", "PYTHONPATH", "TORCH_", "WANDB_", "XDG_CACHE_HOME")
-"""Beginnings of the environment variables that a job takes along: a cluster's nodes have an environment of their own."""
+"""Prefixes of the environment variables that are passed to jobs: the nodes of a cluster have their own environment."""
 ASK = """\
 import json, sys, ray
 ray.init(address=sys.argv[1], logging_level="ERROR", log_to_driver=False)
@@ -32,14 +32,14 @@ print(json.dumps([node["Resources"] for node in ray.nodes() if node["Alive"]]))
 
 
 class Ray(WatchingExecutor):
-    """A Ray task for each, which runs a process on its node; all GPUs of a job are on that node.
+    """Runs each job in a Ray task, which starts a process on its node; all GPUs of a job are on that node.
 
-    All nodes must see the data and the run directories at the same path, and have the same environment installed.
+    The data and the run directories must have the same paths on all nodes, and the same environment must be installed.
 
     Args:
-        address: ``auto`` for the cluster that this machine is part of, ``host:port``, or ``ray://host:port``.
-        gpus_per_cell: GPUs that a job asks for; two jobs share one at 0.5, and see none at 0.
-        cpus_per_cell: Processor cores that a job asks for.
+        address: ``auto`` for the cluster of this machine, ``host:port``, or ``ray://host:port``.
+        gpus_per_cell: GPUs of each job; with 0.5 two jobs share one, with 0 they see none.
+        cpus_per_cell: Processor cores of each job.
 
     Raises:
         ConfigError: ray is not installed, or nothing answers at the address.
@@ -57,7 +57,7 @@ class Ray(WatchingExecutor):
         if not any(all(node.get(what, 0.0) >= need for what, need in self.resources.items()) for node in nodes):
             need = f"{cpus_per_cell:g} CPUs and {gpus_per_cell:g} GPUs"
             print(
-                f"No node of the Ray cluster {self.address} has the {need} that a cell asks for; cells wait until one does.",
+                f"No node of the Ray cluster {self.address} has the {need} that a cell needs; cells wait until one does.",
                 file=sys.stderr,
             )
 
@@ -69,14 +69,14 @@ class Ray(WatchingExecutor):
         before = signal.getsignal(signal.SIGTERM)
         ray.init(address=self.address, logging_level=logging.ERROR, log_to_driver=False)
         if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, before)  # ray puts one of its own there
+            signal.signal(signal.SIGTERM, before)  # ray replaces it
         try:
             yield
         finally:
             ray.shutdown()
 
     def start(self, jobs: Sequence[Job]) -> Iterator[Started]:
-        """Hand them to Ray."""
+        """Submit the jobs to Ray."""
         import ray
 
         task = ray.remote(num_cpus=self.resources["CPU"], num_gpus=self.resources["GPU"], max_retries=0, max_calls=1)(
@@ -88,7 +88,7 @@ class Ray(WatchingExecutor):
 
 
 class _Task(Started):
-    """A job in Ray's hands."""
+    """A job that was submitted to Ray."""
 
     def __init__(self, job: Job, reference: Any) -> None:
         self._job, self._reference = job, reference
@@ -96,7 +96,7 @@ class _Task(Started):
         self._done: Done | None = None
 
     def done(self) -> Done | None:
-        """What became of it; None while it waits or runs."""
+        """Its result; None while it waits or runs."""
         import ray
 
         if self._done is None and ray.wait([self._reference], timeout=0)[0]:
@@ -117,14 +117,14 @@ class _Task(Started):
         ray.cancel(self._reference)
 
     def kill(self) -> None:
-        """Cancel it and its worker; its process ends with that."""
+        """Cancel it and its worker, with which its process ends."""
         import ray
 
         ray.cancel(self._reference, force=True)
 
 
 def run_on_node(job: Job, folder: Path, environment: Mapping[str, str]) -> Done:
-    """What Ray calls on a node: the job in a process of its own, in the folder where the comparison was started."""
+    """Called by Ray on a node: run the job in its own process, in the folder where the comparison was started."""
     process = JobProcess(job, environment, folder)
     try:
         while (done := process.done()) is None:
@@ -137,7 +137,7 @@ def run_on_node(job: Job, folder: Path, environment: Mapping[str, str]) -> Done:
 def _ask(address: str) -> list[dict[str, float]]:
     """The resources of each node of the cluster.
 
-    In a process that can be given up: Ray tries for a minute to reach what does not answer, and then ends its process.
+    They are read in a separate process: Ray tries for a minute to reach an address, and then ends its process.
 
     Raises:
         ConfigError: There is none, or it does not answer in time.
@@ -165,7 +165,7 @@ _WAYS = " Start one with `ray start --head` and give its --address host:port, or
 
 
 def _check_port(address: str) -> None:
-    """Look whether anything listens at a ``host:port``, which takes a moment; ``auto`` names none."""
+    """Check that something listens at a ``host:port``, which is fast; ``auto`` names none."""
     host, _, port = address.rpartition("://")[2].rpartition(":")
     if address == "auto":
         return

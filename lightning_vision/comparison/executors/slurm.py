@@ -23,29 +23,29 @@ CLUSTERS = ("slurm", "local", "debug")
 DEFAULTS = {"name": "lightning_vision", "timeout_min": 240}
 """submitit's own limit is five minutes."""
 REQUEUES = 100
-"""How often a job may run out of time. submitit gives up after three, but a run resumes where it stopped."""
+"""How often a job may run out of time. submitit's limit is three, but a run resumes where it stopped."""
 PREEMPTION_SECONDS = 35.0
-"""How long a job that got SIGTERM stays: SLURM sends it before it preempts or cancels, and kills within KillWait (30 s)."""
+"""Time for a job after SIGTERM: SLURM sends it before it preempts or cancels a job, and kills within KillWait (30 s)."""
 
 
 class Slurm(WatchingExecutor):
-    """A SLURM job for each, as one array.
+    """Runs the jobs as one array of SLURM jobs.
 
-    A job is one task on one node; several GPUs of it are used by the processes that ``fit`` starts itself. When its time
-    is up, it writes a checkpoint, goes back to the queue, and resumes from there.
+    A job is one task on one node; ``fit`` starts the processes for several GPUs itself. When its time is up, a job writes a
+    checkpoint, is queued again, and resumes.
 
     Args:
-        folder: Where submitit keeps its files; all nodes must see it, and the run directories, at the same path.
+        folder: The folder for submitit's files; it and the run directories must have the same paths on all nodes.
         cluster: ``slurm``; ``local``: submitit's processes on this machine; ``debug``: in this process.
         workers: Jobs that run at once.
         parameters: submitit's: ``timeout_min``, ``gpus_per_node``, ``cpus_per_task``, ``mem_gb``, and those of SLURM with
             ``slurm_`` before them, such as ``slurm_partition``.
 
     Raises:
-        ConfigError: submitit is not installed, there is no SLURM here, or a parameter is not known.
+        ConfigError: submitit is not installed, there is no SLURM on this machine, or a parameter is unknown.
     """
 
-    poll_seconds = 1.0  # each look at a job touches files that may be on a slow disk
+    poll_seconds = 1.0  # each poll of a job reads files that may be on a slow disk
 
     def __init__(
         self,
@@ -81,7 +81,7 @@ class Slurm(WatchingExecutor):
                 f"submitit refuses an option of the executor: {error}\nThose of SLURM, with slurm_ before them: "
                 f"{', '.join(of_slurm)}."
             ) from error
-        # SLURM holds back an array's jobs itself; submitit's other executors start all at once.
+        # SLURM limits an array's jobs itself; submitit's other executors start all at once.
         self.at_once = 10**6 if cluster == "slurm" else workers if cluster == "local" else 1
 
     def start(self, jobs: Sequence[Job]) -> Iterator[Started]:
@@ -96,12 +96,12 @@ def _check_one_task(parameters: Mapping[str, Any]) -> None:
         if parameters.get(name, 1) != 1:
             raise ConfigError(
                 f"{name}: a run of a comparison is one task on one node, found {parameters[name]}. For a run on several "
-                "GPUs ask for gpus_per_node, and give fit --trainer.devices."
+                "GPUs give gpus_per_node, and fit --trainer.devices."
             )
 
 
 class _Submitted(Started):
-    """A job in submitit's hands."""
+    """A job that was submitted with submitit."""
 
     def __init__(self, job: Job, submission: Submission[Done], local: bool) -> None:
         self._job, self._submission, self._local = job, submission, local
@@ -110,7 +110,7 @@ class _Submitted(Started):
         self._stopped = False
 
     def done(self) -> Done | None:
-        """What became of it; None while it waits, runs, or waits again."""
+        """Its result; None while it waits, runs, or waits again."""
         from submitit.core.utils import FailedJobError, UncompletedJobError  # optional
 
         try:
@@ -120,12 +120,12 @@ class _Submitted(Started):
             seconds = time.monotonic() - self._begun
             last = str(error).strip().splitlines()[-1]
             words = f"its job {self._submission.job_id} ended as {self._submission.state}: {last}"
-            more = f"\nMore is in {self._submission.paths.stderr}"
+            more = f"\nFor details see {self._submission.paths.stderr}"
             self._done = Done(self._job.name, 1, seconds, words + more)
         return self._done
 
     def stop(self) -> None:
-        """Cancel it. SLURM sends SIGTERM; submitit's local executor would kill within a second, so it is told itself."""
+        """Cancel it. SLURM sends SIGTERM; submitit's local executor would kill within a second, so it gets SIGTERM here."""
         self._stopped = True
         if not self._local:
             self._submission.cancel(check=False)
@@ -133,12 +133,12 @@ class _Submitted(Started):
             os.kill(int(self._submission.job_id), signal.SIGTERM)
 
     def kill(self) -> None:
-        """Cancel it once more; whoever runs it then kills it."""
+        """Cancel it a second time, which kills it."""
         self._submission.cancel(check=False)
 
 
 class Attempt:
-    """What submitit calls on the node: the job, in a process of its own, from where it stood.
+    """Called by submitit on the node: run the job in its own process, resuming where it stopped.
 
     Args:
         job: The job.
@@ -152,7 +152,7 @@ class Attempt:
     def __call__(self) -> Done:
         """Run it."""
         job = Job(self.job.name, resuming(self.job.words), self.job.log)
-        # SLURM signals every process of a task, and submitit's signal would end this one before it has saved.
+        # SLURM signals every process of a task, and submitit's signal would end this one before it saves.
         not_for_it = {signal.SIGUSR1, signal.SIGUSR2}
         # A name that makes Lightning start the processes of several GPUs itself.
         environment = {"SLURM_JOB_NAME": "interactive"}
@@ -171,7 +171,7 @@ class Attempt:
         return done
 
     def _wait(self, process: JobProcess) -> Done:
-        """Wait in a thread: submitit's handler of the signal waits as well, in the midst of this, and locks nothing."""
+        """Wait in a thread: submitit's signal handler interrupts this and waits as well, without a lock."""
 
         def wait() -> None:
             self._done = process.wait()
@@ -182,7 +182,7 @@ class Attempt:
         return self._done
 
     def checkpoint(self) -> DelayedSubmission:
-        """What submitit calls when the time is up: let it save, then put the same back into the queue."""
+        """Called by submitit when the time is up: let the job save, then submit it again."""
         from submitit.helpers import DelayedSubmission  # optional
 
         if self._process is not None:
@@ -193,7 +193,7 @@ class Attempt:
 
 
 def resuming(words: tuple[str, ...]) -> tuple[str, ...]:
-    """The words of a ``fit`` that resumes what is there; with nothing there it starts."""
+    """The words of a ``fit`` that resumes an existing run, or starts a new one."""
     if words[:1] != ("fit",) or any(word.startswith("--ckpt_path") for word in words):
         return words
     return (*words, "--ckpt_path", "last")
