@@ -19,6 +19,24 @@ from lightning_vision.learning.strategy import Strategy
 from lightning_vision.results import schema
 
 
+def why_no_cache(datamodule: StreamDataModule, precision: str) -> str:
+    """Why features of this data cannot be cached, whatever the backbone; empty if they can.
+
+    Args:
+        datamodule: The data.
+        precision: ``trainer.precision``.
+    """
+    if datamodule.feature_cache_gb == 0:
+        return "data.feature_cache_gb is 0"
+    if datamodule.annotations:
+        return "data.annotations are served with the images"
+    if datamodule.test_transform is not None:
+        return "each image is evaluated in several views"
+    if precision.startswith("64"):
+        return f"trainer.precision is {precision}"
+    return ""
+
+
 def why_images(learner: Strategy, datamodule: StreamDataModule, precision: str, *, training: bool) -> str:
     """The reason why a learner needs images and not features; empty if it does not need them.
 
@@ -32,14 +50,8 @@ def why_images(learner: Strategy, datamodule: StreamDataModule, precision: str, 
         return "the strategy trains the backbone"
     if learner.needs_images:
         return "the strategy needs the images themselves"
-    if datamodule.feature_cache_gb == 0:
-        return "data.feature_cache_gb is 0"
-    if datamodule.annotations:
-        return "data.annotations are served with the images"
-    if datamodule.test_transform is not None:
-        return "each image is evaluated in several views"
-    if precision.startswith("64"):
-        return f"trainer.precision is {precision}"
+    if reason := why_no_cache(datamodule, precision):
+        return reason
     if not training or learner.kind == "closed_form":
         return ""
     if datamodule.batch_transform:
@@ -56,10 +68,17 @@ class FeatureServing:
         model: The classifier.
         datamodule: Its data.
         say: Shows a line to the user.
+        ends_with_base: The run only trains the base, from which others start.
     """
 
-    def __init__(self, model: ContinualClassifier, datamodule: StreamDataModule, say: Callable[[str], None]) -> None:
-        self.model, self.datamodule, self.say = model, datamodule, say
+    def __init__(
+        self,
+        model: ContinualClassifier,
+        datamodule: StreamDataModule,
+        say: Callable[[str], None],
+        ends_with_base: bool = False,
+    ) -> None:
+        self.model, self.datamodule, self.say, self.ends_with_base = model, datamodule, say, ends_with_base
         self.cache: FeatureCache | None = None
         self.record: schema.Features | None = None
         """For results.json, over all processes, up to the last finished experience."""
@@ -68,12 +87,9 @@ class FeatureServing:
         self._told: set[str] = set()
         self.counts = FeatureCounts()
         """The counts of this process since it started."""
-        self.by_learning = 0
-        """Number of computed features that were for learning; the run counts them."""
-        self._by_evaluation = 0
 
     def open(self, trainer: Trainer, device: torch.device, before: schema.Features | None) -> None:
-        """Open the feature cache, if any strategy of this run freezes the backbone.
+        """Open the feature cache, if a strategy of this run freezes the backbone or other runs have the same one.
 
         Args:
             trainer: Gives the processes and the precision.
@@ -82,7 +98,7 @@ class FeatureServing:
         """
         self.record = self._before = before
         self.device, self.precision = device, str(trainer.precision)
-        if not any(strategy.freezes_backbone for strategy in (self.model.strategy, self.model.base_strategy)):
+        if not (self._freezes() or self.ends_with_base or self.model.base_checkpoint is not None):
             return
         try:
             folder = self.datamodule.feature_folder()
@@ -127,21 +143,42 @@ class FeatureServing:
             self._why = reason
         return not reason
 
-    def for_evaluation(self, learner: Strategy, stays: bool = True) -> None:
-        """Choose between images and features for the prediction of a strategy.
+    def for_evaluation(self, learner: Strategy) -> None:
+        """Choose between images and features for a strategy that does not change the backbone any more, except in training."""
+        self._serve(not why_images(learner, self.datamodule, self.precision, training=False))
 
-        Args:
-            learner: The strategy.
-            stays: The backbone does not change any more.
+    def for_predictions(self) -> None:
+        """Choose between images and features for the evaluation of the network, whether or not its strategy trains the backbone.
+
+        The backbone is in evaluation mode there, so its features are those of all runs with the same weights.
         """
-        images = self.cache is None or not stays or why_images(learner, self.datamodule, self.precision, training=False)
-        self.datamodule.read_features = None if images or self.cache is None else self.cache.take
+        images = self.model.learner.needs_images or why_no_cache(self.datamodule, self.precision)
+        self._serve(not images and self._needed_again())
 
-    def backbone_stays(self) -> bool:
-        """Whether the learning strategy does not change the backbone any more."""
-        model, first = self.model, self.datamodule.stream[0]
-        given = not first.is_base or model.base_checkpoint is not None or model.base_strategy.freezes_backbone
-        return given or model.experience is not None
+    def _serve(self, features: bool) -> None:
+        """Let the loaders serve features, or images."""
+        self.datamodule.read_features = self.cache.take if features and self.cache is not None else None
+
+    def _freezes(self) -> bool:
+        """Whether a strategy of this run freezes the backbone."""
+        return self.model.strategy.freezes_backbone or self.model.base_strategy.freezes_backbone
+
+    def _needed_again(self) -> bool:
+        """Whether features of the backbone as it is are needed again, by this run or by others with the same weights.
+
+        Those of weights that are only passed through on the way would take the place of others on the disk.
+        """
+        model, first, learned = self.model, self.datamodule.stream[0], self.model.experience
+        trains_base = first.is_base and model.base_checkpoint is None
+        keeps_base = not trains_base or model.base_strategy.freezes_backbone
+        if model.strategy.freezes_backbone and (keeps_base or learned is not None):
+            return True
+        if learned is not None and self.ends_with_base:
+            return True
+        options = model.hparams  # a subclass may have others
+        loaded = model.base_checkpoint or options.get("pretrained") or options.get("backbone_weights")
+        unchanged = learned is None or (keeps_base and (learned.is_base or model.strategy.freezes_backbone))
+        return unchanged and bool(loaded or (trains_base and keeps_base))
 
     def compute_for_stage(self, learner: Strategy, training: bool, validates: bool) -> None:
         """Compute the features that the entered stage needs.
@@ -173,29 +210,24 @@ class FeatureServing:
         """
         if self.cache is None or self.datamodule.read_features is None or len(rows) == 0:
             return
+        self.model.to(self.device)
         reason = self.cache.ensure(rows, views)
         if reason:
-            self._tell(f"From now on images pass through the backbone in every epoch: {reason}.")
-            self._why = self._failure = reason
+            self._failure = reason
+            if self._freezes():
+                self._tell(f"From now on images pass through the backbone in every epoch: {reason}.")
+                self._why = reason
             self.cache.close()
             self.cache = self.datamodule.read_features = None
 
-    def evaluated(self) -> int | None:
-        """Add the counts of an experience over all processes to ``record``.
-
-        Returns:
-            Images that passed the backbone for its evaluation, including those for the chance level before the first
-            experience; None if every evaluated image did.
-        """
-        new = self.counts.computed - self.by_learning - self._by_evaluation
-        self._by_evaluation += new
-        sums = torch.tensor([new, self.counts.computed], device=self.device)
-        sums = sum_over_processes(sums)
+    def update_record(self) -> None:
+        """Add the counts of an experience over all processes to ``record``."""
+        computed = sum_over_processes(torch.tensor(self.counts.computed, device=self.device))
         before = self._before
         self.record = schema.Features(
             cached=not self._why,
             reason=self._why,
-            computed=int(sums[1]) + (before.computed if before else 0),
+            computed=int(computed) + (before.computed if before else 0),
             reused=self.counts.reused + (before.reused if before else 0),
             seconds=self.counts.seconds + (before.seconds if before else 0.0),
             saved_seconds=self.counts.saved_seconds + (before.saved_seconds if before else 0.0),
@@ -205,7 +237,6 @@ class FeatureServing:
             if before
             else None,
         )
-        return None if self.datamodule.read_features is None else int(sums[0])
 
     def close(self) -> None:
         """Close the feature cache; loaders serve images again."""

@@ -62,7 +62,6 @@ class ExperienceLearning:
         model.begin_experience(experience)
         begun = self._unfinished(t) if resumed else Unfinished()
         images_before = model.network.backbone_images
-        computed_before = context.features.counts.computed
 
         def backbone_images() -> int:
             own = torch.tensor(model.network.backbone_images - images_before, device=context.process.device)
@@ -77,9 +76,7 @@ class ExperienceLearning:
                     self.training.train(experience, number, stage, tally, from_here)
             self._after_experience(experience)
         used = usage_of_nodes(task.used, context.process.device)
-        learned = Learned(used, tally.trained, backbone_images())
-        context.features.by_learning += context.features.counts.computed - computed_before
-        return learned
+        return Learned(used, tally.trained, backbone_images())
 
     def _stages(self, experience: Experience) -> list[Stage]:
         """The stages of an experience; a given base needs no training."""

@@ -58,7 +58,8 @@ class RunContext:
 
     def __post_init__(self) -> None:
         self.recipes = take_recipes(self.trainers)
-        self.features = FeatureServing(self.model, self.datamodule, self.progress.say)
+        ends_with_base = self.options.stop_after == 0
+        self.features = FeatureServing(self.model, self.datamodule, self.progress.say, ends_with_base)
 
     @property
     def max_epochs(self) -> int:

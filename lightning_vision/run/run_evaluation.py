@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import torch
 
+from lightning_vision.data.process_group import sum_over_processes
 from lightning_vision.data.stream import Experience
 from lightning_vision.results import schema
 from lightning_vision.results.predictions import Collector, Predictions
@@ -38,6 +40,8 @@ class RunEvaluation:
 
     def __init__(self, context: RunContext) -> None:
         self.context = context
+        self._passed = 0
+        """Images that passed this process's backbone in passes that no experience's record has yet."""
 
     def evaluate(self, experience: Experience) -> Evaluated:
         """Evaluate after an experience, measure the cost, and pick a variant."""
@@ -45,13 +49,15 @@ class RunEvaluation:
         with context.meter.task(f"experience {experience.index}: evaluation") as task:
             validation, test = self.predictions(["val", "test"], experience.index)
         used = usage_of_nodes(task.used, context.process.device)
-        images, computed = len(validation.index) + len(test.index), context.features.evaluated()
+        passed = sum_over_processes(torch.tensor(self._passed, device=context.process.device))
+        self._passed = 0
+        context.features.update_record()
         cost = schema.Evaluation(
             seconds=used.seconds,
             energy_kwh=used.energy_kwh,
             co2eq_kg=used.co2eq_kg,
-            images=images,
-            backbone_images=images if computed is None else computed,
+            images=len(validation.index) + len(test.index),
+            backbone_images=int(passed),
         )
         return Evaluated(validation, test, self._pick(validation, test), cost)
 
@@ -64,7 +70,8 @@ class RunEvaluation:
         """
         context, model, datamodule = self.context, self.context.model, self.context.datamodule
         trainer = context.trainers.evaluation([context.progress, context.signals])
-        context.features.for_evaluation(model.strategy, stays=context.features.backbone_stays())
+        passed_before = model.network.backbone_images
+        context.features.for_predictions()
         for part in parts:
             context.features.compute(datamodule.rows_to_evaluate(part, t if part == "val" else None))
         loaders = [
@@ -78,6 +85,8 @@ class RunEvaluation:
         if filled:
             trainer.test(model, dataloaders=[loaders[number] for number in filled], verbose=False)
         model.to(context.process.device)
+        self._passed += model.network.backbone_images - passed_before
+        context.features.for_evaluation(model.strategy)  # what recipes are given next
         return [collector.result(context.process.device) for collector in collectors]
 
     def _pick(self, validation: Predictions, test: Predictions) -> str:

@@ -37,9 +37,7 @@ def print_summary(results: Results, console: Console, most_classes: int = 20) ->
             if features.reused
             else ""
         )
-        console.print(
-            f"Features of the frozen backbone: {features.computed} computed in {features.seconds:.1f} s{reused}."
-        )
+        console.print(f"Features: {features.computed} computed in {features.seconds:.1f} s{reused}.")
     energy = results.energy
     if energy is not None:
         how = "measured" if energy.mode == "measured" else "estimated from the load (no power counter was found)"

@@ -3,12 +3,13 @@
 import os
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pandas as pd
 import pytest
 import torch
 from command_line import checkpoint_of, fit, start, weights_of
+from lightning.pytorch import Callback, LightningModule, Trainer
 from timm.models import register_model
 from torch import nn
 
@@ -314,4 +315,29 @@ def test_evaluation_images_do_not_depend_on_the_number_of_experiences(experience
         assert record.backbone_images == record.train_samples + record.val_samples, (
             "an epoch, and a look at its validation part"
         )
-    assert results.totals.backbone_images == sum(e.backbone_images + e.evaluation.images for e in results.experiences)
+    passed = sum(e.backbone_images + e.evaluation.images for e in results.experiences)
+    assert results.totals.backbone_images == passed + test, "those for the level of chance are among them"
+
+
+class LossesOfSteps(Callback):
+    """Every step's loss, and at the end of each epoch what a callback is told of the last."""
+
+    losses: ClassVar[list[float]] = []
+    told: ClassVar[list[tuple[float, float]]] = []
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, *_: Any) -> None:
+        self.losses.append(float(outputs["loss"]))
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.told.append((self.losses[-1], float(trainer.callback_metrics["train/loss_step"])))
+
+
+def test_a_callback_is_told_the_loss_of_an_epochs_last_step_however_seldom_steps_are_logged(tmp_path: Path) -> None:
+    callback = "--trainer.callbacks=test_classifier.LossesOfSteps"
+    run = fit(
+        tmp_path, "run", callback, "--trainer.log_every_n_steps=3", "--data.batch_size=8", "--trainer.max_epochs=2"
+    )
+    assert len(LossesOfSteps.told) == 6 and all(last == told for last, told in LossesOfSteps.told)
+    logged = pd.read_csv(run / "metrics.csv")["train/loss_step"].dropna()
+    assert 2 <= len(logged) < len(LossesOfSteps.losses)
+    assert set(logged.round(4)) <= {round(loss, 4) for loss in LossesOfSteps.losses}
