@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -122,16 +122,24 @@ class TrainBatches(Sampler[list[Draw]]):
             together = order[self.starts[number] : ends[number]]
             own = together[self.rank :: self.world_size]
             place = self.starts[number] + self.rank
-            draws = [
-                self._draw(row, epoch, place + self.world_size * step, valid=True) for step, row in enumerate(own)
-            ] or [self._draw(together[0], epoch, place, valid=False)]
+            if len(own):
+                draws = self._draws(own, epoch, range(place, place + self.world_size * len(own), self.world_size))
+            else:
+                draws = [self._draws(together[:1], epoch, [place])[0]._replace(valid=False)]
             yield draws + self._memory_draws(epoch, number)
 
-    def _draw(self, row: np.int64, epoch: int, place: int, valid: bool) -> Draw:
-        """The draw at a position of the epoch's order; a repeated row is augmented differently each time."""
-        again = [] if self.labels is None and self.choose is None else [place]
-        seed = derive_seed(self.seed, "augment", self.experience, epoch, int(row), *again) if self.augment else -1
-        return Draw(int(row), int(self.experiences[row]), seed, valid, memory=False)
+    def _draws(self, rows: Rows, epoch: int, places: Iterable[int]) -> list[Draw]:
+        """The draws at positions of the epoch's order; a repeated row is augmented differently each time."""
+        if self.augment:
+            words = (self.seed, "augment", self.experience, epoch)
+            again = self.labels is not None or self.choose is not None
+            seeds = [
+                derive_seed(*words, int(row), *([place] if again else []))
+                for row, place in zip(rows, places, strict=True)
+            ]
+        else:
+            seeds = [-1] * len(rows)
+        return listed_draws(rows, self.experiences, seeds)
 
     def _memory_draws(self, epoch: int, number: int) -> list[Draw]:
         if self.memory_size == 0:
@@ -140,10 +148,15 @@ class TrainBatches(Sampler[list[Draw]]):
         generator = np.random.default_rng(derive_seed(*words))
         rows = generator.choice(self.memory, self.memory_size, replace=self.memory_size > len(self.memory))
         seeds = [derive_seed(*words, place) if self.augment else -1 for place in range(len(rows))]
-        return [
-            Draw(int(row), int(self.experiences[row]), seed, valid=True, memory=True)
-            for row, seed in zip(rows, seeds, strict=True)
-        ]
+        return listed_draws(rows, self.experiences, seeds, memory=True)
+
+
+def listed_draws(
+    rows: Rows, experiences: Rows, seeds: Iterable[int], valid: bool = True, memory: bool = False
+) -> list[Draw]:
+    """Draws of rows (B,), given the experience of every row of the sample table and the seed of each draw."""
+    found = zip(rows.tolist(), experiences[rows].tolist(), seeds, strict=True)
+    return [Draw(row, experience, seed, valid, memory) for row, experience, seed in found]
 
 
 def balanced_order(rows: Rows, labels: Rows, generator: np.random.Generator) -> Rows:
@@ -199,4 +212,4 @@ class EvalBatches(Sampler[list[Draw]]):
         for rows in np.array_split(self.indices[self.rank :: self.world_size], self.batches):
             valid = len(rows) > 0
             chunk = rows if valid else self.indices[:1]
-            yield [Draw(int(row), int(self.experiences[row]), -1, valid, memory=False) for row in chunk]
+            yield listed_draws(chunk, self.experiences, [-1] * len(chunk), valid)

@@ -329,8 +329,9 @@ class StreamDataModule(LightningDataModule, BuiltWith, ABC):
         """The loaders of a rank among ``world_size`` processes, with the current options; by default of this process."""
         if not place and self.trainer is not None:
             place = (self.trainer.global_rank, self.trainer.world_size)
+        served = (self.read_features, self.views or 0)
         return StreamLoaders(
-            self.stream, self.image_dataset, self.read_features, self.batch_size, self.num_workers, self.sampler, *place
+            self.stream, self.image_dataset, *served, self.batch_size, self.num_workers, self.sampler, *place
         )
 
 

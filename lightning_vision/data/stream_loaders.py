@@ -77,6 +77,7 @@ class StreamLoaders:
         stream: The experiences.
         images: The dataset of images, with another evaluation transform if one is given.
         read_features: Features of rows, given the seed of each draw (see ``FeatureDataset``); None: images are served.
+        views: Of each row, among which the seed of a draw chooses its features; 0: there is but one.
         batch_size: Images of a batch on one process.
         num_workers: Processes that load images.
         sampler: balanced: an epoch of training shows all classes equally often.
@@ -87,6 +88,7 @@ class StreamLoaders:
     stream: Stream
     images: Callable[[v2.Compose | None], SampleDataset]
     read_features: Callable[[Rows, Rows], Tensor] | None
+    views: int
     batch_size: int
     num_workers: int
     sampler: Literal["none", "balanced"]
@@ -112,7 +114,8 @@ class StreamLoaders:
             None if now.memory is None else now.memory.detach().cpu().numpy().astype(np.int64),
             now.memory_size,
             self.labels if self.sampler == "balanced" else None,
-            now.augment,
+            # A seed for each row takes longer than all else of a batch of features, and chooses nothing where there is one view.
+            now.augment and not (self._serves_features(now.features) and not self.views),
         )
         batches.set_epoch(now.epoch)
         batches.set_start(now.start_batch)
@@ -144,9 +147,13 @@ class StreamLoaders:
                 experience_of[rows] = item.index
         return experience_of
 
+    def _serves_features(self, features: bool) -> bool:
+        """Whether a loader that may serve features does."""
+        return features and self.read_features is not None
+
     def _loader(
         self, batches: Sampler[list[Draw]], transform: v2.Compose | None = None, features: bool = True
     ) -> DataLoader[Any]:
-        if features and self.read_features is not None:
+        if self.read_features is not None and self._serves_features(features):
             return make_feature_loader(FeatureDataset(self.read_features, self.labels), batches)
         return make_loader(self.images(transform), batches, self.num_workers)

@@ -235,7 +235,7 @@ class ContinualClassifier(LightningModule, BuiltWith):
         loss = learner.loss(self.network, batch)
         mine = int(batch["valid"].sum()) if self.trainer.world_size > 1 else len(batch["label"])
         self.figures.add(self.network, batch, batch_idx, loss, mine)
-        self.log("train/loss_step", loss.detach(), on_step=True, on_epoch=False)
+        self.figures.log_step(self.log, self.trainer, loss)
         # DDP averages over the ranks: with these weights the average is the mean over the images of the global batch.
         return loss * (mine * self.trainer.world_size / total) if self.trainer.world_size > 1 else loss
 

@@ -242,9 +242,11 @@ def grouped(groups: Iterable[Any]) -> list[dict[str, Any]]:
     return [{"params": listed}]
 
 
-def frozen_children(network: Network) -> Iterator[nn.Module]:
-    """The modules without trainable parameters of their own: their running statistics must not change either."""
-    for module in network.modules():
-        own = [*module.parameters(recurse=True)]
-        if own and not any(parameter.requires_grad for parameter in own):
-            yield module
+def frozen_children(module: nn.Module) -> Iterator[nn.Module]:
+    """The outermost modules that have parameters and train none of them: their running statistics must not change either."""
+    own = [*module.parameters()]
+    if own and not any(parameter.requires_grad for parameter in own):
+        yield module
+    elif own:
+        for child in module.children():
+            yield from frozen_children(child)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
+from lightning.pytorch import Trainer
 from lightning.pytorch.utilities.types import LRSchedulerConfig
 from torch import Tensor
 from torchmetrics.aggregation import MeanMetric
@@ -97,6 +98,12 @@ class TrainingFigures:
                 "Training stopped; the earlier checkpoints are kept. Try a smaller learning rate, "
                 "trainer.gradient_clip_val=1.0 or trainer.precision=32-true, or check the images of that batch."
             )
+
+    def log_step(self, log: Callable[..., None], trainer: Trainer, loss: Tensor) -> None:
+        """Log the loss of a step that the loggers are given, and of an epoch's last: logging takes longer than a small head's step."""
+        every = int(trainer.log_every_n_steps)  # type: ignore[attr-defined] # set from outside
+        if trainer.should_stop or trainer.is_last_batch or (every > 0 and (trainer.global_step + 1) % every == 0):
+            log("train/loss_step", loss.detach(), on_step=True, on_epoch=False)
 
     def log_epoch(self, log: Callable[[str, Tensor], None]) -> None:
         """Log the epoch's means over all processes."""

@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from lightning_vision.array_types import Rows
 from lightning_vision.data.batch import Batch
 from lightning_vision.data.batch_order import TrainBatches
 from lightning_vision.data.datamodule import StreamDataModule
@@ -210,12 +211,30 @@ def test_processes_share_the_images_of_the_chosen_experience() -> None:
     data = Plain()
     data.use_experience(1)
     shares = [
-        StreamLoaders(data.stream, data.image_dataset, None, 4, 0, "none", rank, 2).training(Entered(1, data.seed))
+        StreamLoaders(data.stream, data.image_dataset, None, 0, 4, 0, "none", rank, 2).training(Entered(1, data.seed))
         for rank in range(2)
     ]
     together = [sorted(rows) for rows in zip(*map(batches_of, shares), strict=True)]
     alone = [sorted(rows) for rows in batches_of(data.train_dataloader())]
     assert [sorted(one + two) for one, two in together] == alone
+
+
+@pytest.mark.parametrize(("views", "seeded"), [(None, False), (0, False), (3, True)])
+def test_a_seed_is_drawn_for_each_row_only_where_it_chooses_among_features(views: int | None, seeded: bool) -> None:
+    data, asked = Plain(), []
+
+    def read(rows: Rows, seeds: Rows) -> Tensor:
+        asked.extend(seeds.tolist())
+        return torch.zeros(len(rows), 5)
+
+    data.views, data.read_features = views, read
+    data.enter(1, 3, features=True)
+    features = [batch["features"] for batch in data.train_dataloader()]
+    assert sum(map(len, features)) == len(asked) == len(data.stream[1].indices)
+    assert all(seed >= 0 for seed in asked) if seeded else set(asked) == {-1}
+    data.enter(1, 3)
+    draws = [draw for batch in data.train_dataloader().batch_sampler for draw in batch]  # type: ignore[union-attr]
+    assert all(draw.seed >= 0 for draw in draws), "images are augmented"
 
 
 @pytest.mark.parametrize("number", [5, -1, True, 1.0, "1"])

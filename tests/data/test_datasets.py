@@ -124,6 +124,29 @@ class TestTrainBatches:
         assert [len(batch) for batch in remembered(0, size=15)] == [15, 15, 15]
         assert remembered(0, memory=[]) == [[], [], []]
 
+    @pytest.mark.parametrize("labels", [None, EXPERIENCES % 3])
+    def test_without_augmentation_the_order_and_the_memory_are_the_same(self, labels: Rows | None) -> None:
+        def drawn(augment: bool) -> list[list[Draw]]:
+            batches = TrainBatches(
+                np.arange(50, 90),
+                EXPERIENCES,
+                8,
+                0,
+                1,
+                3,
+                1,
+                memory=np.arange(9),
+                memory_size=3,
+                labels=labels,
+                augment=augment,
+            )
+            batches.set_epoch(2)
+            return list(batches)
+
+        augmented, plain = drawn(True), drawn(False)
+        assert all(draw.seed >= 0 for batch in augmented for draw in batch)
+        assert plain == [[draw._replace(seed=-1) for draw in batch] for batch in augmented]
+
 
 class TestBalanced:
     """Every class as often; the global batches, their order and augmentation are as pure a function as without."""
