@@ -7,6 +7,7 @@ writer is killed between the two files.
 from __future__ import annotations
 
 import hashlib
+import io
 import math
 import zipfile
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import BaseModel
 
 from lightning_vision.errors import CheckpointError
 from lightning_vision.storage.atomic_write import write_atomically
@@ -23,26 +25,62 @@ from lightning_vision.terminal.wording import listed
 LARGEST = 200
 """Rows or columns of the largest matrix that stands in results.json itself."""
 
-Matrices = dict[str, npt.NDArray[np.generic]]
+Place = tuple[str, ...]
+"""Where a matrix stands, such as ("test", "confusion_matrix")."""
+Matrices = dict[Place, npt.NDArray[np.generic]]
 
 
-def take_out_matrices(content: dict[str, Any]) -> Matrices:
-    """Replace each matrix of more than ``LARGEST`` rows or columns by None.
+def large_matrices(content: Any) -> Matrices:
+    """The matrices of more than ``LARGEST`` rows or columns.
+
+    They go from lists to NumPy before anything looks at each number, since there may be millions.
 
     Args:
-        content: What results.json is to hold; changed in place.
+        content: ``Results``, or what results.json is to hold.
 
     Returns:
-        The matrices by their place, such as ``test.confusion_matrix``: confusions (C, C) int64, accuracies (t, T) float64
-        with NaN for null.
+        By place: confusions (C, C) int64, accuracies (t, T) float64 with NaN for null. Without what holds anything but numbers.
     """
     found: Matrices = {}
-    for place, parent, key in _places(content):
-        rows = parent[key]
-        if rows and max(len(rows), len(rows[0])) > LARGEST:
-            found[place] = np.array(rows, dtype=np.int64 if key == "confusion_matrix" else np.float64)
-            parent[key] = None
+    for place, parent in _places(content):
+        rows = parent[place[-1]]
+        if not isinstance(rows, list) or not rows or max(len(rows), len(rows[0])) <= LARGEST:
+            continue
+        try:
+            matrix = _counts(rows) if place[-1] == "confusion_matrix" else np.array(rows, dtype=np.float64)
+        except (TypeError, ValueError):
+            continue
+        if matrix.dtype == np.int64:
+            found[place] = matrix
+        elif matrix.dtype == np.float64 and place[-1] == "accuracy_matrix":
+            found[place] = np.where(np.isfinite(matrix), matrix, np.nan)
     return found
+
+
+def all_but(matrices: Matrices) -> dict[str, Any]:
+    """What ``exclude`` of ``model_dump`` leaves out so that the rest is dumped."""
+    tree: dict[str, Any] = {}
+    for *parents, key in matrices:
+        node = tree
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[key] = True
+    return tree
+
+
+def put_in_place(content: dict[str, Any], matrices: Matrices, value: object) -> None:
+    """Put something else where the matrices stood.
+
+    Args:
+        content: Of results.json; changed in place.
+        matrices: Those that were taken out.
+        value: In place of each.
+    """
+    for *parents, key in matrices:
+        node = content
+        for parent in parents:
+            node = node[parent]
+        node[key] = value
 
 
 def missing_files(content: dict[str, Any], folder: Path) -> list[str]:
@@ -66,7 +104,7 @@ def put_back_matrices(content: dict[str, Any], path: Path) -> None:
     if not isinstance(files, dict) or not files:
         return
     names = sorted({str(name) for name in files.values()})
-    matrices: Matrices = {}
+    matrices: dict[str, npt.NDArray[np.generic]] = {}
     try:
         for name in names:
             if Path(name).name != name:
@@ -78,9 +116,10 @@ def put_back_matrices(content: dict[str, Any], path: Path) -> None:
             f"Expected the matrices of {path} in {listed(names)} beside it, but: {error}. Restore the file from a copy, or "
             "run again."
         ) from error
-    for place, parent, key in _places(content):
-        if parent[key] is None and place in matrices:
-            rows = matrices[place].tolist()
+    for place, parent in _places(content):
+        key, name = place[-1], ".".join(place)
+        if parent[key] is None and name in matrices:
+            rows = matrices[name].tolist()
             if key == "accuracy_matrix":
                 rows = [[None if math.isnan(value) else value for value in row] for row in rows]
             parent[key] = rows
@@ -92,12 +131,13 @@ def write_matrices(matrices: Matrices, folder: Path) -> str:
     Raises:
         TrainingError: It cannot be written.
     """
-    digest = hashlib.sha256()
-    for place, matrix in matrices.items():
-        digest.update(f"{place} {matrix.shape} ".encode() + matrix.tobytes())
-    name = f"matrices-{digest.hexdigest()[:12]}.npz"
-    arrays: dict[str, Any] = {**matrices}
-    write_atomically(folder / name, lambda temporary: np.savez_compressed(temporary, **arrays))
+    content = _compressed(matrices)
+    name = f"matrices-{hashlib.sha256(content).hexdigest()[:12]}.npz"
+
+    def write(temporary: Path) -> None:
+        temporary.write_bytes(content)
+
+    write_atomically(folder / name, write)
     return name
 
 
@@ -108,17 +148,48 @@ def drop_other_matrices(folder: Path, name: str | None) -> None:
             path.unlink(missing_ok=True)
 
 
-def _places(content: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any], str]]:
-    """Each matrix: its place in words, and the object and the key that hold it. What is not an object is passed over."""
-    variants = content.get("variants")
-    named = variants if isinstance(variants, dict) else {}
-    holders = [("", content), ("task.", content.get("task"))]
-    holders += [(f"variants.{name}.", variant) for name, variant in named.items()]
-    for prefix, holder in holders:
-        if isinstance(holder, dict):
-            if "accuracy_matrix" in holder:
-                yield f"{prefix}accuracy_matrix", holder, "accuracy_matrix"
-            for test in ("test", "first_test"):
-                scores = holder.get(test)
-                if isinstance(scores, dict) and "confusion_matrix" in scores:
-                    yield f"{prefix}{test}.confusion_matrix", scores, "confusion_matrix"
+def _counts(rows: list[list[int]]) -> npt.NDArray[Any]:
+    """Rows of integers as (C, C) int64; of another type if they hold something else.
+
+    Raises:
+        ValueError, TypeError: They are not of one length, or hold no numbers.
+    """
+    if len(set(map(len, rows))) == 1:
+        try:  # counts below 256, which a large matrix mostly has, pass as bytes in a third of the time
+            small = np.frombuffer(b"".join(map(bytes, rows)), dtype=np.uint8)
+            return small.reshape(len(rows), -1).astype(np.int64)
+        except (TypeError, ValueError):
+            pass
+    return np.array(rows)
+
+
+def _compressed(matrices: Matrices) -> bytes:
+    """As ``np.savez_compressed`` does, at zlib's fastest level: most numbers of a large matrix are zero. No time is in it."""
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        for place, matrix in matrices.items():
+            with archive.open(f"{'.'.join(place)}.npy", "w", force_zip64=True) as file:
+                np.lib.format.write_array(file, matrix, allow_pickle=False)
+    return content.getvalue()
+
+
+def _places(content: Any) -> Iterator[tuple[Place, dict[str, Any]]]:
+    """Each matrix: its place, and the fields of the object that holds it. What is not an object is passed over."""
+    content = _fields(content)
+    holders: list[tuple[Place, Any]] = [((), content), (("task",), content.get("task"))]
+    holders += [(("variants", name), variant) for name, variant in _fields(content.get("variants")).items()]
+    for where, value in holders:
+        holder = _fields(value)
+        if "accuracy_matrix" in holder:
+            yield (*where, "accuracy_matrix"), holder
+        for test in ("test", "first_test"):
+            scores = _fields(holder.get(test))
+            if "confusion_matrix" in scores:
+                yield (*where, test, "confusion_matrix"), scores
+
+
+def _fields(value: Any) -> dict[str, Any]:
+    """The fields of an object of JSON or of a model; none of anything else."""
+    if isinstance(value, BaseModel):
+        return vars(value)
+    return value if isinstance(value, dict) else {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -70,14 +70,17 @@ class StreamRecord:
         return self._row(t, predictions.label, predictions.predicted[variant])
 
     def _row(self, t: int, label: npt.NDArray[np.int64], predicted: npt.NDArray[np.int64]) -> Row:
-        correct = predicted == label
-        seen = np.isin(label, self.stream[max(t, 0)].seen_classes)
-        row: Row = []
-        for i in range(len(self.stream)):
-            part = self.test_parts == i
-            unseen_ahead = not self.stream.full_matrix and i > t >= 0 and not seen[part].all()
-            row.append(None if unseen_ahead or not part.any() else float(correct[part].mean()))
-        return row
+        def count(rows: npt.NDArray[np.bool_] | None = None) -> npt.NDArray[np.int64]:
+            """(T,) how many of all images, or of a mask (N,), are in each part."""
+            return np.bincount(self.test_parts if rows is None else self.test_parts[rows], minlength=len(self.stream))
+
+        images, correct = count(), count(predicted == label)
+        defined = images > 0
+        if not self.stream.full_matrix and t >= 0:
+            unseen = ~np.isin(label, self.stream[t].seen_classes)
+            defined[t + 1 :] &= count(unseen)[t + 1 :] == 0
+        accuracy = correct / np.maximum(images, 1)
+        return [value if there else None for value, there in zip(accuracy.tolist(), defined.tolist(), strict=True)]
 
     def start_from(self, path: str, before: Predictions | None) -> None:
         """Note the given base, and what it can before the first increment: one variant on the whole test set."""
@@ -110,6 +113,10 @@ class StreamRecord:
         t = self.done
         chosen = predictions.one(picked)
         self.experiences.append(record)
+        if self._predictions:  # of earlier evaluations stays what predictions.npz holds: a stream may have hundreds
+            first, last = self._predictions[0], self._predictions[-1]
+            kept = replace(last, index=first.index, label=first.label, probability=None, task_predicted=None)
+            self._predictions[-1] = kept
         self._predictions.append(predictions)
         self.accuracy_matrix.append([])
         self.test_accuracy.append(None)
@@ -203,7 +210,7 @@ class StreamRecord:
         """The whole of results.json."""
         if self.test is None or self.first_test is None:
             raise ValueError("There are no results before the first experience is finished.")
-        matrix = self.accuracy_matrix
+        matrix = np.array(self.accuracy_matrix, dtype=np.float64)  # once for all scores
         first = self.experiences[0]
         is_base = self.stream[0].is_base
         spent = [used for record in self.experiences for used in (record, record.evaluation)]
@@ -211,7 +218,7 @@ class StreamRecord:
             schema=schema.SCHEMA,
             run=run,
             class_names=self.class_names,
-            accuracy_matrix=matrix,
+            accuracy_matrix=self.accuracy_matrix,
             test_accuracy=self.test_accuracy,
             seen_accuracy=self.seen_accuracy,
             chance=self.chance,

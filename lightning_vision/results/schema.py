@@ -4,12 +4,10 @@ docs/results.md describes every field. A figure that is not defined is null.
 """
 
 import json
-import math
 from pathlib import Path
 from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, with_config
-from pydantic_core import to_json
 
 # pydantic refuses typing.TypedDict before Python 3.12.
 from typing_extensions import TypedDict
@@ -17,15 +15,18 @@ from typing_extensions import TypedDict
 from lightning_vision.errors import CheckpointError
 from lightning_vision.former_names import with_present_paths
 from lightning_vision.results.former_schema import from_schema_1
+from lightning_vision.results.json_text import json_text, writable
 from lightning_vision.results.matrix_file import (
+    all_but,
     drop_other_matrices,
+    large_matrices,
     missing_files,
     put_back_matrices,
-    take_out_matrices,
+    put_in_place,
     write_matrices,
 )
 from lightning_vision.storage.atomic_write import write_text_atomically
-from lightning_vision.terminal.wording import in_lines, spelt
+from lightning_vision.terminal.wording import in_lines
 
 SCHEMA: Final = 2
 
@@ -256,13 +257,16 @@ def write_results(results: Results, path: str | Path) -> None:
         TrainingError: the file cannot be written.
     """
     path = Path(path)
-    values = _writable(results.model_dump(by_alias=True, warnings=False))
+    matrices = large_matrices(results)
+    values = writable(results.model_dump(by_alias=True, warnings=False, exclude=all_but(matrices)))
+    put_in_place(values, matrices, [])
     # Once more, since lists and dicts can have been changed after they were checked.
     checked = Results.model_validate(values).model_dump(mode="json", by_alias=True)
-    matrices = take_out_matrices(checked)
+    matrices |= large_matrices(checked)  # such as those with True for 1, which are numbers now
+    put_in_place(checked, matrices, None)
     name = write_matrices(matrices, path.parent) if matrices else None
-    checked["files"] = dict.fromkeys(matrices, name)
-    write_text_atomically(path, _layout(checked) + "\n")
+    checked["files"] = dict.fromkeys(map(".".join, matrices), name)
+    write_text_atomically(path, json_text(checked) + "\n")
     drop_other_matrices(path.parent, name)
 
 
@@ -335,30 +339,6 @@ def without_measurements(results: Results) -> dict[str, Any]:
             "experiences": {"__all__": dict.fromkeys(cost, True) | {"evaluation": cost}},
         },
     )
-
-
-def _writable(value: object) -> object:
-    """The same value with None in place of NaN and infinity, and texts as UTF-8 can hold them, at any depth."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, str):
-        return value if value.isascii() else spelt(value)
-    if isinstance(value, list | tuple):
-        return [_writable(item) for item in value]
-    if isinstance(value, dict):
-        return {spelt(key) if isinstance(key, str) else key: _writable(item) for key, item in value.items()}
-    return value
-
-
-def _layout(value: object, margin: str = "") -> str:
-    """JSON with a line per field and per row of a matrix; `indent=2` would give each of 38,416 cells its own."""
-    inner = margin + "  "
-    if isinstance(value, dict) and value:
-        lines = [f"{inner}{to_json(key).decode()}: {_layout(item, inner)}" for key, item in value.items()]
-        return "{\n" + ",\n".join(lines) + f"\n{margin}}}"
-    if isinstance(value, list) and value and isinstance(value[0], list | dict):
-        return "[\n" + ",\n".join(inner + _layout(item, inner) for item in value) + f"\n{margin}]"
-    return to_json(value).decode()  # ten times as fast as json.dumps on the numbers of a long stream
 
 
 def _refuse_constant(constant: str) -> None:

@@ -140,7 +140,9 @@ def macro_f1(confusion: Counts) -> float | None:
     Args:
         confusion: (C, C) counts.
     """
-    return _mean([scores["f1"] for scores in per_class(confusion) if scores["support"]])
+    right, support, predicted = np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)
+    there = support > 0
+    return _mean(2 * right[there] / (support + predicted)[there])
 
 
 def top_confusions(confusion: Counts, class_names: Sequence[str], n: int = 20) -> list[Confusion]:
@@ -151,18 +153,18 @@ def top_confusions(confusion: Counts, class_names: Sequence[str], n: int = 20) -
         class_names: C names.
         n: the most to return.
     """
-    errors = confusion * ~np.eye(len(confusion), dtype=bool)
-    order = np.argsort(-errors, axis=None, kind="stable")[:n]
-    cells = zip(*np.unravel_index(order, errors.shape), strict=True)
+    trues, predictions = np.nonzero(confusion)  # of C x C cells few are filled
+    wrong = trues != predictions
+    trues, predictions = trues[wrong], predictions[wrong]
+    order = np.argsort(-confusion[trues, predictions], kind="stable")[:n]
     return [
         Confusion(
             true=class_names[true],
             predicted=class_names[predicted],
-            count=int(errors[true, predicted]),
-            share=float(errors[true, predicted] / confusion[true].sum()),
+            count=int(confusion[true, predicted]),
+            share=float(confusion[true, predicted] / confusion[true].sum()),
         )
-        for true, predicted in cells
-        if errors[true, predicted]
+        for true, predicted in zip(trues[order], predictions[order], strict=True)
     ]
 
 

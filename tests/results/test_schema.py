@@ -335,6 +335,33 @@ class TestMatricesOfTheirOwn:
         content = json.loads((tmp_path / "results.json").read_text())
         assert content["test"]["confusion_matrix"] == [[0, 1], [0, 1]] and content["accuracy_matrix"] is None
 
+    @pytest.mark.parametrize("count", [255, 256, 2**40])
+    def test_counts_of_any_size(self, count: int, tmp_path: Path) -> None:
+        path, results = tmp_path / "results.json", self.large()
+        results.test.confusion_matrix[3][4] = count
+        write_results(results, path)
+        assert read_results(path).test.confusion_matrix == results.test.confusion_matrix
+
+    def test_what_is_no_number_is_refused_or_becomes_one(self, tmp_path: Path) -> None:
+        path, results = tmp_path / "results.json", self.large()
+        matrix: list[list[Any]] = results.test.confusion_matrix
+        matrix[3][4], results.accuracy_matrix[0][1:3] = 2.0, [NAN, float("inf")]
+        write_results(results, path)
+        found = read_results(path)
+        assert "test.confusion_matrix" in found.files and found.test.confusion_matrix[3][4] == 2
+        assert found.accuracy_matrix[0][:4] == [0.25, None, None, None]
+        matrix[3][4] = 2.5
+        with pytest.raises(ValidationError, match="confusion_matrix"):
+            write_results(results, path)
+        assert read_results(path) == found
+
+    def test_the_same_matrices_have_the_same_file(self, tmp_path: Path) -> None:
+        path = tmp_path / "results.json"
+        write_results(self.large(), path)
+        first = read_results(path).files
+        write_results(self.large(), path)
+        assert read_results(path).files == first
+
     def test_a_later_writing_replaces_the_file(self, tmp_path: Path) -> None:
         path, results = tmp_path / "results.json", self.large()
         write_results(results, path)
