@@ -75,7 +75,7 @@ def test_what_is_done_with_the_run(run: Path, photos: Path, capsys: pytest.Captu
     capsys.readouterr()
     model = next(run.rglob("*.onnx"))
     assert main(["predict", "--model", str(model), str(photos), "--output", str(run / "deployed")]) == 0
-    assert "on 24 in folders named after a class" in capsys.readouterr().out, "the folder is matched by name"
+    assert "on 24 images in folders named after a class" in capsys.readouterr().out, "the folder is matched by name"
 
 
 def test_the_data_page(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

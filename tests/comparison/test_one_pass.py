@@ -38,29 +38,31 @@ def passed(runs: list[Results]) -> int:
 class TestEqualWeights:
     @pytest.fixture(scope="class")
     def runs(self, folder: Path) -> tuple[list[Results], list[Results]]:
-        strategies = ("--strategies", "HeadOnly", "MoveToData", "NearestMean", "StreamingLDA")
+        strategies = ("--strategies", "HeadOnly", "MoveToData", "NearestMean")
         weights = f"--model.backbone_weights={folder / 'backbone.pt'}"
-        return compared(folder, "equal", *strategies, "--seeds", "0", "1", "2", *FROZEN, weights)
+        return compared(folder, "equal", *strategies, "--seeds", "0", "1", *FROZEN, weights)
 
     def test_every_image_passes_once(self, runs: tuple[list[Results], list[Results]]) -> None:
         bases, cells = runs
-        assert len(bases) == 3 and len(cells) == 12
+        assert len(bases) == 2 and len(cells) == 6
         assert passed(bases) + passed(cells) == IMAGES
         features = [run.features for run in (*bases, *cells) if run.features is not None]
-        assert len(features) == 15 and sum(each.computed for each in features) == IMAGES
+        assert len(features) == 8 and sum(each.computed for each in features) == IMAGES
 
     def test_the_first_base_computes_all_that_it_needs_for_chance_training_and_evaluation(
         self, runs: tuple[list[Results], list[Results]]
     ) -> None:
-        first, *others = (run for run in runs[0])
+        first, other = runs[0]
         base = first.experiences[0]
         tests = base.evaluation.images - base.val_samples
         assert first.features is not None and first.features.reused == 0
         assert base.backbone_images == base.train_samples + base.val_samples
         assert base.evaluation.backbone_images == tests
         assert first.totals.backbone_images == first.features.computed == base.train_samples + base.val_samples + tests
-        for other in others:
-            assert other.features is not None and other.experiences[0].evaluation.backbone_images == 0
+        assert other.experiences[0].evaluation.backbone_images == 0
+        assert other.experiences[0].backbone_images < base.train_samples, (
+            "its stream has other images in the base, and some of the same"
+        )
 
 
 def test_a_backbone_that_is_drawn_by_the_seed_sees_each_image_once_a_seed(folder: Path) -> None:
