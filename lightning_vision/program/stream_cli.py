@@ -6,6 +6,7 @@ import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -30,7 +31,8 @@ from lightning_vision.program.argument_parser import StreamArgumentParser
 from lightning_vision.program.fit_command import fit, keep, run_request
 from lightning_vision.program.load_checkpoint import load_checkpoint
 from lightning_vision.program.options import OPTIONS
-from lightning_vision.program.plain_config import plain, use_plain_values
+from lightning_vision.program.plain_config import use_plain_values
+from lightning_vision.program.trainer_arguments import TrainerArguments
 from lightning_vision.run.launch import RunLaunch
 from lightning_vision.run.run_request import RunRequest, check_run_options
 from lightning_vision.terminal.first_rank import is_first
@@ -191,6 +193,7 @@ class StreamCLI(LightningCLI):
             raise NeedsOwnProcess
         if self.subcommand == "fit":
             self.launch = self._check_directory(config)
+            self.config_dump = deepcopy(self.launch.request.config)  # or Lightning dumps it again, for hyper-parameters
         if self.subcommand == "data":  # without the model, whose weights it would fetch
             parser = StreamArgumentParser()
             parser.add_subclass_arguments(StreamDataModule, "data")
@@ -208,14 +211,11 @@ class StreamCLI(LightningCLI):
         Raises:
             ConfigError: Lightning refuses an option.
         """
-        self.trainer_parser = StreamArgumentParser()
-        self.trainer_parser.add_lightning_class_args(Trainer, "trainer")
+        self.trainer_arguments = TrainerArguments(self.config[str(self.subcommand)].trainer)
         return probe_trainer(self._build_trainer_options(), StreamTrainer)
 
     def _build_trainer_options(self) -> dict[str, Any]:
-        trainer = self.config[str(self.subcommand)].trainer
-        options = self.trainer_parser.instantiate_classes(cast(Any, Namespace)(trainer=trainer.clone())).trainer
-        return dict(vars(options)) if isinstance(options, Namespace) else dict(options)
+        return self.trainer_arguments.build()
 
     # ---- fit -------------------------------------------------------------------------------------------------------
 
@@ -226,10 +226,13 @@ class StreamCLI(LightningCLI):
         for each in kept:
             launch.progress.say(f"Keeping {each}.")
             keep(config, each)
-        return RunLaunch(self._request(config)) if kept else launch
+        if not kept:
+            return launch
+        self.trainer_arguments = TrainerArguments(config.trainer)
+        return RunLaunch(self._request(config))
 
     def _request(self, config: Namespace) -> RunRequest:
-        return run_request(config, plain(self.parser, self.config, "fit"), self.subparser, self.words)
+        return run_request(config, self.subparser, self.words)
 
     def fit(self, model: ContinualClassifier, datamodule: StreamDataModule, ckpt_path: str | None = None) -> None:
         """Run the stream, or resume the run."""
