@@ -44,11 +44,7 @@ def json_text(value: object, margin: str = "") -> str:
 
 def _are_writable(values: Collection[Any]) -> bool:
     """Whether these are finite numbers or None."""
-    return set(map(type, values)) <= _NUMBERS and all(map(math.isfinite, filter(_is_there, values)))
-
-
-def _is_there(value: object) -> bool:
-    return value is not None
+    return set(map(type, values)) <= _NUMBERS and all(map(math.isfinite, filter(None, values)))  # 0 is finite too
 
 
 def _without_lists(value: dict[str, Any]) -> bool:
