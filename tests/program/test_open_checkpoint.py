@@ -93,7 +93,7 @@ def test_what_is_not_there(run: Path, tmp_path: Path) -> None:
     checkpoint.write_bytes((run / "checkpoints" / "experience=0002.ckpt").read_bytes())
     with pytest.raises(
         CheckpointError,
-        match=r"Expected .*alone/config\.yaml, with the options of the classifier .* overrides=\{\"config\": FILE\}",
+        match=r"Expected .*alone/config\.yaml, with the options of the classifier; .* overrides=\{\"config\": FILE\}",
     ):
         open_checkpoint(checkpoint, DATA)
     assert open_checkpoint(checkpoint, {"config": run / "config.yaml"}).experience == 2
