@@ -166,6 +166,11 @@ def test_no_room_without_a_name() -> None:
     ]
 
 
+def test_test_modules_have_names_of_their_own() -> None:
+    names = [path.name for path in (ROOT / "tests").rglob("*.py")]
+    assert not {name for name in names if names.count(name) > 1}, "pytest imports a module by its name alone"
+
+
 def test_no_file_is_longer_than_a_reader_holds_in_mind() -> None:
     lengths = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in SOURCES.values()}
     assert not {path: length for path, length in lengths.items() if length > 400}
