@@ -329,10 +329,8 @@ class StreamDataModule(LightningDataModule, BuiltWith, ABC):
         """The loaders of a rank among ``world_size`` processes, with the current options; by default of this process."""
         if not place and self.trainer is not None:
             place = (self.trainer.global_rank, self.trainer.world_size)
-        served = (self.read_features, self.views or 0)
-        return StreamLoaders(
-            self.stream, self.image_dataset, *served, self.batch_size, self.num_workers, self.sampler, *place
-        )
+        how = (self.read_features, self.views or 0, self.batch_size, self.num_workers, self.sampler)
+        return StreamLoaders(self.stream, self.image_dataset, *how, *place)
 
 
 def _check_options(data: StreamDataModule) -> None:
