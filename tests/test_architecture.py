@@ -188,7 +188,7 @@ def test_no_file_is_longer_than_a_reader_holds_in_mind() -> None:
 def test_the_largest_classes_are_under_300_lines(module: str, name: str) -> None:
     tree = ast.parse(SOURCES[f"lightning_vision.{module}"].read_text(encoding="utf-8"))
     found = next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name)
-    assert (found.end_lineno or 0) - found.lineno < 300
+    assert (found.end_lineno or 0) - found.lineno + 1 < 300
 
 
 def lines_of_code(node: ast.AST, source: str) -> int:

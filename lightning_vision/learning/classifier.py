@@ -106,8 +106,7 @@ class ContinualClassifier(LightningModule, BuiltWith):
         self.network: Network = no_network()
         if class_names is not None:
             self.build_network(class_names, self.image_size)
-        self.strategy = strategy or Strategy()
-        self.base_strategy = base_strategy or Strategy()
+        self.strategy, self.base_strategy = strategy or Strategy(), base_strategy or Strategy()
         self.found_learning_rate: float | None = None
         """Replaces the optimizer's own in the current stage: the first group is given it, the others in proportion."""
         self.stage_optimizer = StageOptimizer(optimizer, lr_scheduler, base_optimizer, base_lr_scheduler)
