@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from unittest.mock import patch
 
@@ -81,3 +82,8 @@ def no_trace_of_other_processes() -> Iterator[None]:
     yield
     os.environ.clear()
     os.environ.update(before)
+    if torch := sys.modules.get(
+        "torch"
+    ):  # as trainer.deterministic and trainer.benchmark of a run in this process have left it
+        torch.use_deterministic_algorithms(False)
+        torch.backends.cudnn.benchmark = False
