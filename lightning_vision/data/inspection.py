@@ -6,7 +6,6 @@ The results are stored beside the data, so that the next inspection reads only n
 from __future__ import annotations
 
 import hashlib
-import zipfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
@@ -20,7 +19,7 @@ from PIL import Image
 from lightning_vision.array_types import Rows
 from lightning_vision.errors import DataError
 from lightning_vision.images.image_sources import FileImages, ImageSource, box_problem
-from lightning_vision.storage.atomic_write import write_atomically
+from lightning_vision.storage.array_file import read_arrays, write_arrays
 from lightning_vision.storage.cache_folder import keep, locked
 from lightning_vision.terminal.progress_bar import progress_bar
 
@@ -229,19 +228,13 @@ def _key(files: FileImages, row: int) -> bytes:
 
 def _read(kept: Path) -> tuple[npt.NDArray[np.uint8], Inspection] | None:
     """An earlier inspection with the keys of its rows; None if none can be read."""
-    try:
-        with np.load(kept, allow_pickle=False) as arrays:
-            return arrays["key"], Inspection(**{item.name: arrays[item.name] for item in fields(Inspection)})
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    arrays, names = read_arrays(kept), [item.name for item in fields(Inspection)]
+    if arrays is None or not {"key", *names} <= arrays.keys():
         return None
+    return arrays["key"], Inspection(**{name: arrays[name] for name in names})
 
 
 def _write(kept: Path, keys: Sequence[bytes], found: Inspection) -> None:
     arrays = {item.name: getattr(found, item.name) for item in fields(Inspection)}
     arrays["key"] = np.frombuffer(b"".join(keys), dtype=np.uint8).reshape(-1, 16)
-
-    def save(path: Path) -> None:
-        with path.open("wb") as file:
-            np.savez(file, **arrays)
-
-    write_atomically(kept, save)
+    write_arrays(kept, arrays)

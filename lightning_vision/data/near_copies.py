@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import zipfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,7 +11,7 @@ import numpy.typing as npt
 
 from lightning_vision.array_types import Rows
 from lightning_vision.data.inspection import THUMBNAIL
-from lightning_vision.storage.atomic_write import write_atomically
+from lightning_vision.storage.array_file import read_arrays, write_arrays
 from lightning_vision.storage.cache_folder import keep
 
 VERSION = 1
@@ -129,17 +128,12 @@ def nearest(
 
 def _read(kept: Path, later: int, earlier: int) -> NearCopies | None:
     """The stored result; None if none can be read."""
-    try:
-        with np.load(kept, allow_pickle=False) as arrays:
-            found = NearCopies(Nearest(arrays["place"], arrays["bits"]), arrays["shared"])
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    arrays = read_arrays(kept)
+    if arrays is None or not {"place", "bits", "shared"} <= arrays.keys():
         return None
+    found = NearCopies(Nearest(arrays["place"], arrays["bits"]), arrays["shared"])
     return found if len(found.later.place) == later and len(found.shared) == earlier else None
 
 
 def _write(kept: Path, found: NearCopies) -> None:
-    def save(path: Path) -> None:
-        with path.open("wb") as file:
-            np.savez(file, place=found.later.place, bits=found.later.bits, shared=found.shared)
-
-    write_atomically(kept, save)
+    write_arrays(kept, {"place": found.later.place, "bits": found.later.bits, "shared": found.shared})

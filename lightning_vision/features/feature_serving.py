@@ -177,7 +177,7 @@ class FeatureServing:
             return True
         options = model.hparams  # a subclass may have others
         loaded = model.base_checkpoint or options.get("pretrained") or options.get("backbone_weights")
-        unchanged = learned is None or (keeps_base and (learned.is_base or model.strategy.freezes_backbone))
+        unchanged = learned is None or (keeps_base and learned.is_base)
         return unchanged and bool(loaded or (trains_base and keeps_base))
 
     def compute_for_stage(self, learner: Strategy, training: bool, validates: bool) -> None:

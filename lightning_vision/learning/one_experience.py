@@ -25,7 +25,7 @@ from lightning_vision.learning.evaluation_figures import EvaluationFigures
 from lightning_vision.learning.learner_checks import check_classes, check_learner
 from lightning_vision.learning.network import Network
 from lightning_vision.learning.stage_tally import place_in_epoch
-from lightning_vision.learning.strategy import Strategy
+from lightning_vision.learning.strategy import Strategy, gathers_base_data
 from lightning_vision.results.predictions import Collector
 from lightning_vision.seeding import derive_seed
 
@@ -132,7 +132,7 @@ class OneExperience(Callback):
         ordered = datamodule.ordered_loader(experience.index, *place)
         batches = OrderedBatches(model, trainer, ordered)
         model.network.eval()
-        if experience.is_base and _needs_base_data(model.strategy):
+        if experience.is_base and gathers_base_data(model.strategy):
             torch.manual_seed(derive_seed(model.seed, "stage", experience.index, 1))
             model.base_statistics = True
             model.begin_stage("base data")
@@ -245,12 +245,7 @@ def _stand_at(model: Learner, datamodule: StreamDataModule, saved: Mapping[str, 
         stream = datamodule.stream
         at = stream[min(saved["experience"], len(stream) - 1)]
         model.experience = replace(at, index=saved["experience"], is_base=saved["is_base"])
-        model.base_statistics = _needs_base_data(model.strategy)
-
-
-def _needs_base_data(strategy: Strategy) -> bool:
-    """Whether a strategy gathers the statistics of the base's data and predicts with them afterwards."""
-    return strategy.kind == "closed_form" and strategy.needs_base_data
+        model.base_statistics = gathers_base_data(model.strategy)
 
 
 def _check(model: Learner, trainer: Trainer, datamodule: StreamDataModule, experience: Experience) -> None:

@@ -242,6 +242,11 @@ def grouped(groups: Iterable[Any]) -> list[dict[str, Any]]:
     return [{"params": listed}]
 
 
+def gathers_base_data(strategy: Strategy) -> bool:
+    """Whether a strategy gathers the statistics of the base's data, once the base is trained, and predicts with them."""
+    return strategy.kind == "closed_form" and strategy.needs_base_data
+
+
 def frozen_children(module: nn.Module) -> Iterator[nn.Module]:
     """The outermost modules that have parameters and train none of them: their running statistics must not change either."""
     own = [*module.parameters()]

@@ -19,6 +19,7 @@ from lightning_vision.learning.checkpoints import (
 from lightning_vision.learning.classifier import ContinualClassifier
 from lightning_vision.learning.loaded_checkpoint import LoadedCheckpoint
 from lightning_vision.learning.recipe import take_recipes
+from lightning_vision.learning.strategy import gathers_base_data
 from lightning_vision.learning.trainer_factory import TrainerFactory
 
 
@@ -52,8 +53,7 @@ def load_checkpoint(
     check_same_strategies(checkpoint, model, path)
     model.seed = int(checkpoint["lightning_vision"].get("seed", seed))
     experience = load_into(model, datamodule.stream, checkpoint, path)
-    strategy = model.strategy  # it also predicts after the base, if it has seen the base's data
-    model.base_statistics = strategy.kind == "closed_form" and strategy.needs_base_data
+    model.base_statistics = gathers_base_data(model.strategy)  # it then predicts after the base too
     trainers = TrainerFactory(trainer_options, path.parent.parent, [])
     for recipe in take_recipes(trainers) if evaluates else []:
         recipe.before_run(model, datamodule)

@@ -12,7 +12,7 @@ from lightning_vision.learning.checkpoints import check_fits, read_checkpoint
 from lightning_vision.learning.recipe import plan_stages
 from lightning_vision.learning.stage import Stage
 from lightning_vision.learning.stage_tally import TallyInCheckpoint, Trained, Unfinished
-from lightning_vision.learning.strategy import Strategy
+from lightning_vision.learning.strategy import Strategy, gathers_base_data
 from lightning_vision.run.experience_batches import ExperienceBatches
 from lightning_vision.run.run_context import RunContext
 from lightning_vision.run.stage_training import StageTraining
@@ -85,7 +85,7 @@ class ExperienceLearning:
         if not (experience.is_base and model.base_checkpoint is not None):
             epochs = epochs_of(model, experience, context.max_epochs)
             stages = plan_stages(model.learner, experience, context.recipes, epochs)
-        if experience.is_base and model.strategy.kind == "closed_form" and model.strategy.needs_base_data:
+        if experience.is_base and gathers_base_data(model.strategy):
             stages.append(Stage("base data", base_statistics=True))
         return stages
 
