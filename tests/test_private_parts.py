@@ -24,7 +24,11 @@ USED = {
     "._run_subcommand": ("lightning", "options are read, and nothing is run"),
     "._parse_ckpt_path": ("lightning", "it silently replaces options of the command line by those of a checkpoint"),
     "._trainer": ("lightning", "whether there is a Trainer: the public property raises where there is none"),
-    "jsonargparse._typehints": ("jsonargparse", "what the next two are put into"),
+    "jsonargparse._typehints": ("jsonargparse", "what the next three are put into"),
+    "jsonargparse._typehints.sort_subtypes_for_union =": (
+        "jsonargparse",
+        "what was imported before decides whether 1 is a number of batches or, as 1.0, all of them",
+    ),
     "jsonargparse._typehints.discard_init_args_on_class_path_change =": (
         "jsonargparse",
         "options of a replaced class silently stay with the next",

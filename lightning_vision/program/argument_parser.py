@@ -10,13 +10,17 @@ from jsonargparse import Namespace
 from lightning.pytorch.cli import LightningArgumentParser
 
 from lightning_vision.errors import ConfigError
-from lightning_vision.program import parser_errors
+from lightning_vision.program import argument_types, parser_errors
 from lightning_vision.program.former_options import use_present_keys, with_present_words
 from lightning_vision.results.unwritten import MARK, unwritten
 
 
 class StreamArgumentParser(LightningArgumentParser):
     """A parser that raises instead of exiting, with messages for users."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        argument_types.install()
+        super().__init__(*args, **options)
 
     def parse_path(self, cfg_path: Any, *args: Any, **kwargs: Any) -> Namespace:
         """Parse a configuration file; errors name it.

@@ -10,6 +10,8 @@ from enum import Enum
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
+import jsonargparse._typehints as typehints
+
 from lightning_vision.program.known_classes import KINDS
 
 PLAIN: tuple[Any, ...] = (str, int, float, bool, type(None), Any, object, inspect.Parameter.empty, timedelta)
@@ -65,3 +67,25 @@ def is_text(leaves: list[Any]) -> bool:
     return all(
         leaf in (str, type(None)) or (inspect.isclass(leaf) and issubclass(leaf, os.PathLike)) for leaf in leaves
     )
+
+
+_original: Any = typehints.sort_subtypes_for_union
+
+
+def _whole_numbers_first(subtypes: Any, *others: Any) -> list[Any]:
+    """The types of a union in the order in which they are tried, ``int`` before ``float``."""
+    found = list(_original(subtypes, *others))
+    if int in found and float in found:
+        found.remove(int)
+        found.insert(found.index(float), int)
+    return found
+
+
+def install() -> None:
+    """Make jsonargparse read 1 as 1 and not as 1.0 where both may be given. This patches a private function; a test checks it.
+
+    The source does not decide which of the two is tried first: ``typing`` keeps what it has built, takes
+    ``Union[float, int]`` and ``Union[int, float]`` for equal, and so gives a class the order of whatever was imported
+    before it. Lightning takes ``limit_test_batches: 1`` as one batch and 1.0 as all of them.
+    """
+    typehints.sort_subtypes_for_union = _whole_numbers_first

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from contextlib import redirect_stdout
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -82,3 +83,23 @@ def test_a_run_dumps_its_configuration_once(tmp_path: Path) -> None:
     written = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
     kept = read_checkpoint(tmp_path / "run" / "checkpoints" / "experience=0000.ckpt")["hyper_parameters"]
     assert kept["backbone"] == written["model"]["backbone"] and len(kept["class_names"]) == 10
+
+
+def test_a_whole_number_is_read_as_one_whatever_was_imported_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``typing`` keeps unions and takes Union[float, int] for Union[int, float]: the first one built is given to all."""
+    # As no library has built them, so that this order is kept.
+    for name, kind in (
+        ("limit_test_batches", float | int | list[timedelta]),
+        ("val_check_interval", float | int | range),
+    ):
+        monkeypatch.setitem(Trainer.__init__.__annotations__, name, kind | None)
+    parser = StreamArgumentParser()
+    parser.add_lightning_class_args(Trainer, "trainer")
+    read = [
+        vars(
+            parser.parse_args([f"--trainer.limit_test_batches={text}", f"--trainer.val_check_interval={text}"]).trainer
+        )
+        for text in ("1", "1.0", "0.5")
+    ]
+    for name in ("limit_test_batches", "val_check_interval"):
+        assert [repr(values[name]) for values in read] == ["1", "1.0", "0.5"]
