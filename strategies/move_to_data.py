@@ -110,7 +110,7 @@ class MoveToData(Strategy):
 
     kind = "closed_form"
     draws_nothing = True
-    freezes_backbone = True
+    freezes_backbone = changes_classifier = True
     variant_key = "epsilon"
     heads: Tensor  # (E, C, D) float64, what each epsilon made of the classifier; empty before the first increment
     lengths: Tensor  # (C,) the rows' lengths at the start; 0 where a class has no row yet

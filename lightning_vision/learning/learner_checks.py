@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from lightning_vision.data.stream import Experience
 from lightning_vision.errors import ConfigError, DataError
@@ -29,7 +29,7 @@ def check_classes(class_names: Sequence[str], batch_transform: BatchTransforms) 
     batch_transform.check_classes(len(class_names))
 
 
-def check_learner(strategy: Strategy, scenario: str, experiences: Iterable[Experience], val_fraction: float) -> None:
+def check_learner(strategy: Strategy, scenario: str, experiences: Sequence[Experience], val_fraction: float) -> None:
     """Refuse a strategy that cannot learn a stream.
 
     Args:
@@ -55,4 +55,9 @@ def check_learner(strategy: Strategy, scenario: str, experiences: Iterable[Exper
         raise ConfigError(
             f"{name} picks one of several variants on validation data, and there is none in some experience "
             f"(data.val_fraction is {val_fraction}). Give more of it, fewer experiences, or a single value to {name}."
+        )
+    if strategy.changes_classifier and any(experience.is_base for experience in experiences):
+        raise ConfigError(
+            f"{name} changes a trained classifier, so it cannot learn the base. Give a strategy that trains as "
+            "model.base_strategy: HeadOnly, FullFineTune or LinearProbeThenFineTune."
         )

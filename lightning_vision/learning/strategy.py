@@ -55,6 +55,8 @@ class Strategy(nn.Module, BuiltWith):
     """Buffers that a later version added: a checkpoint without them can be loaded and leaves them empty."""
     needs_validation: bool = False
     """It picks one of several variants, which requires validation data."""
+    changes_classifier: ClassVar[bool] = False
+    """It only changes a trained classifier, so that it cannot learn the base."""
     passes: int = 1
     """Number of passes of a closed form over the data."""
     memory_batch_size: int = 0

@@ -17,9 +17,10 @@ def check_plan(model: ContinualClassifier, datamodule: StreamDataModule) -> None
     """
     stream = datamodule.stream
     check_classes(model.class_names, datamodule.batch_transform)
-    learners = [model.strategy, *([model.base_strategy] if stream[0].is_base else [])]
-    for strategy in learners:
-        check_learner(strategy, stream.scenario, stream, datamodule.val_fraction)
+    for strategy, base in ((model.strategy, False), (model.base_strategy, True)):
+        learned = [experience for experience in stream if experience.is_base is base]
+        if learned or not base:
+            check_learner(strategy, stream.scenario, learned, datamodule.val_fraction)
     if stream.scenario != "Joint" and not stream[0].is_base and not model.base_checkpoint:
         raise ConfigError(
             "Every experience is an increment (base_fraction: 0), so there is nothing to start from. Give "

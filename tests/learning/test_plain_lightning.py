@@ -205,6 +205,13 @@ def test_a_subset_of_the_classes_is_relabelled() -> None:
             ConfigError,
             "picks one of several variants on validation data",
         ),
+        (
+            {},
+            {"base_strategy": MoveToData()},
+            1,
+            ConfigError,
+            "MoveToData changes a trained classifier, so it cannot learn",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused(

@@ -70,6 +70,16 @@ def test_options_out_of_range(make: Callable[[], Strategy], message: str) -> Non
         make()
 
 
+def test_move_to_data_cannot_learn_the_base(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It has no rows to move yet: said before anything is trained."""
+    assert start(tmp_path, "run", "--model.base_strategy=MoveToData") == 2
+    assert (
+        "it cannot learn the base. Give a strategy that trains as model.base_strategy: HeadOnly"
+        in capsys.readouterr().err
+    )
+    assert not list(tmp_path.rglob("*.ckpt"))
+
+
 @pytest.mark.parametrize("kind", [Replay, DarkExperienceReplay])
 def test_a_memory_below_the_number_of_classes(kind: type[Replay]) -> None:
     """Before anything is trained; a reservoir makes no promise to any class."""
