@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -56,6 +56,20 @@ class Stream:
         if isinstance(number, bool) or not isinstance(number, int | np.integer) or not 0 <= number < len(self):
             raise ConfigError(f"Expected the number of an experience, from 0 to {len(self) - 1}, found {number!r}.")
         return self.experiences[number]
+
+    def reached(self, number: int, is_base: bool | None = None) -> Experience:
+        """The experience that a checkpoint has reached, which may lie beyond this stream, as with new data to predict.
+
+        One beyond the end is like the last, without new classes.
+
+        Args:
+            number: Its position, from 0 on.
+            is_base: As the checkpoint says; None: as the stream says, and no base beyond its end.
+        """
+        if number < len(self):
+            found = self.experiences[number]
+            return found if is_base in (None, found.is_base) else replace(found, is_base=bool(is_base))
+        return replace(self.experiences[-1], index=number, is_base=bool(is_base), new_classes=())
 
     def rows_to_evaluate(self, part: Literal["val", "test"], up_to: int | None = None) -> Rows:
         """The rows of the validation or test parts of experiences 0 to ``up_to`` (None: of all) together, ascending."""

@@ -19,11 +19,11 @@ from lightning_vision.explanation.case_images import (
     show_case,
 )
 from lightning_vision.explanation.cases import Positions
-from lightning_vision.explanation.earlier_checkpoint import as_it_was, earlier_checkpoints
 from lightning_vision.explanation.gallery import Case, Panel, Section
 from lightning_vision.explanation.observations import Observations, observe
 from lightning_vision.explanation.options import ExplainOptions
 from lightning_vision.learning.classifier import ContinualClassifier
+from lightning_vision.learning.earlier_checkpoints import Kept, as_it_was, earlier_checkpoints
 from lightning_vision.terminal.wording import plural
 
 SECTIONS = ("most-confident-errors", "confused-pairs", "classes", "correct", "before-after")
@@ -120,16 +120,19 @@ class SectionMaker:
         """
         if not self.options.before_after:
             return []
-        found = earlier_checkpoints(path, experience, self.options.earlier)
+        found = earlier_checkpoints(path, experience)
+        if self.options.earlier == "base":
+            found = found[:1]
         if not found and experience:
             self.notes.append("The run kept no earlier checkpoint for the comparison (--keep_checkpoints).")
-        made = [case for number, earlier in found for case in self._turned(number, earlier, experience)]
+        made = [case for earlier in found for case in self._turned(earlier, experience)]
         about = "Correctly classified after an earlier experience and wrong now, with the maps of both checkpoints."
         return [Section("before-after", "Correct before, wrong now", about, tuple(made))] if made else []
 
-    def _turned(self, number: int, earlier: Path, experience: int) -> list[Case]:
+    def _turned(self, earlier: Kept, experience: int) -> list[Case]:
+        number = earlier.experience
         model, datamodule, now, names = self.model, self.datamodule, self.seen, self.model.class_names
-        with as_it_was(model, earlier, datamodule.stream):
+        with as_it_was(model, earlier.path, datamodule.stream):
             then = observe(model, datamodule, now.row, self.options.batch_size, f"predicting with experience {number}")
             at = cases.turned_wrong(then, now, self.options.before_after)
             before = map_cases(model, datamodule, then, at, self.options.maps)

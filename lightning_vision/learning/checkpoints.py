@@ -5,7 +5,6 @@ from __future__ import annotations
 import pickle
 import zipfile
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -184,11 +183,9 @@ def load_into(model: ContinualClassifier, stream: Stream, checkpoint: Checkpoint
         CheckpointError: The weights do not fit.
     """
     identity = checkpoint["lightning_vision"]
-    learned, last = int(identity["experience"]), len(stream) - 1
+    learned = int(identity["experience"])
     for index in range(learned + 1):
-        model.begin_experience(
-            stream[index] if index <= last else replace(stream[last], index=index, is_base=False, new_classes=())
-        )
+        model.begin_experience(stream.reached(index))
     try:
         model.load_state_dict(checkpoint["state_dict"])
     except RuntimeError as error:

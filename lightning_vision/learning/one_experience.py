@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -242,9 +241,7 @@ def _match_data(model: Learner, datamodule: StreamDataModule) -> Experience:
 def _stand_at(model: Learner, datamodule: StreamDataModule, saved: Mapping[str, Any]) -> None:
     """Prepare the strategies of a loaded checkpoint for prediction; none of their hooks runs again."""
     if saved["experience"] >= 0:
-        stream = datamodule.stream
-        at = stream[min(saved["experience"], len(stream) - 1)]
-        model.experience = replace(at, index=saved["experience"], is_base=saved["is_base"])
+        model.experience = datamodule.stream.reached(saved["experience"], saved["is_base"])
         model.base_statistics = gathers_base_data(model.strategy)
 
 

@@ -14,12 +14,12 @@ from lightning_vision.array_types import Rows
 from lightning_vision.class_path import class_path
 from lightning_vision.data.datamodule import StreamDataModule
 from lightning_vision.learning.classifier import ContinualClassifier
+from lightning_vision.learning.earlier_checkpoints import as_it_was, earlier_checkpoints
 from lightning_vision.learning.loaded_checkpoint import LoadedCheckpoint
 from lightning_vision.terminal.first_rank import is_first
 from lightning_vision.trust.calibration import Fitted, calibration_error, fit_temperature, reliability
 from lightning_vision.trust.image_folder import ImageFolder, joined, read_image_folder, said
 from lightning_vision.trust.kept_calibration import Trusted, keep_trusted, read_trusted
-from lightning_vision.trust.kept_checkpoints import earlier_checkpoints, loaded
 from lightning_vision.trust.new_images import look_at_shift
 from lightning_vision.trust.options import TrustOptions
 from lightning_vision.trust.out_of_distribution import Evaluated, evaluate_ood, refuse_overlap, seen_test_rows
@@ -198,7 +198,7 @@ def _at_each_checkpoint(
 
     evaluated = []
     for kept in earlier_checkpoints(work.path, work.experience):
-        with loaded(work.model, work.datamodule, kept, work.path):
+        with as_it_was(work.model, kept.path, work.datamodule.stream):
             validated = score_logits(*work.validated(kept.experience), 1.0)
             evaluated.append(now(kept.path, kept.experience, validated, 1.0))
     evaluated.append(now(work.path, work.experience, validation, trusted.temperature))

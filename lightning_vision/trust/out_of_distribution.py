@@ -130,11 +130,10 @@ def evaluate_ood(
     if len(validation):
         threshold = threshold_for_coverage(validation.confidence, validation.correct, coverage).threshold
     taken_for = Counter(ood.predicted.tolist()).most_common(MOST_TAKEN_FOR)
-    stream = datamodule.stream
     figures = AtCheckpoint(
         checkpoint=checkpoint,
         experience=experience,
-        experience_name=stream[min(experience, len(stream) - 1)].name,
+        experience_name=datamodule.stream.reached(experience).name,
         seen_classes=int(model.network.seen.sum()),
         in_distribution=len(in_distribution),
         training_features=len(rows),

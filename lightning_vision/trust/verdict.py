@@ -57,8 +57,8 @@ def print_verdict(assessed: Assessed, console: Console) -> None:
         if report.shift.same_session is not None:
             say(f"{'! ' if report.shift.same_session.warning else '  '}{report.shift.same_session.words}")
     if assessed.kept_in is not None:
-        say(f"Kept in the checkpoint: {assessed.kept_in}")
-    say(f"The page: {assessed.page}")
+        say(f"Saved in: {assessed.kept_in}")
+    say(f"Page: {assessed.page}")
 
 
 def warnings_first(findings: list[Finding]) -> list[Finding]:

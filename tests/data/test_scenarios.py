@@ -177,6 +177,17 @@ def test_describe_names_the_options() -> None:
     assert facts["init_args"] == {"experiences": 5, "base_fraction": 0, "seed": 0}
 
 
+def test_an_experience_that_a_checkpoint_reached_may_lie_beyond_the_stream() -> None:
+    stream = ClassIncremental(3).build(samples(), NAMES)
+    assert stream.reached(1) is stream[1] and stream.reached(0, True) is stream[0]
+    kept = stream.reached(0, False)
+    assert not kept.is_base and kept.new_classes == stream[0].new_classes
+    beyond = stream.reached(7)
+    assert (beyond.index, beyond.is_base, beyond.new_classes) == (7, False, ())
+    assert beyond.classes == stream[2].classes and beyond.name == stream[2].name
+    assert stream.reached(7, True).is_base
+
+
 class TestRefused:
     def build(self, scenario: Scenario, data: pd.DataFrame | None = None) -> Stream:
         return scenario.build(samples() if data is None else data, NAMES)

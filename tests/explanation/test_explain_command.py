@@ -19,12 +19,12 @@ from lightning_vision.data.datamodule import StreamDataModule
 from lightning_vision.data.scenarios import InstanceIncremental
 from lightning_vision.errors import ConfigError, DataError
 from lightning_vision.explanation.command import ExplainOptions, explain
-from lightning_vision.explanation.earlier_checkpoint import as_it_was
 from lightning_vision.explanation.maps import class_maps
 from lightning_vision.explanation.measuring import why_no_annotations
 from lightning_vision.explanation.scores import box_cover, share_inside
 from lightning_vision.learning.checkpoints import find_checkpoint, read_checkpoint
 from lightning_vision.learning.classifier import ContinualClassifier
+from lightning_vision.learning.earlier_checkpoints import as_it_was
 from lightning_vision.learning.loaded_checkpoint import LoadedCheckpoint
 from lightning_vision.learning.network import Network
 from lightning_vision.learning.strategy import Strategy

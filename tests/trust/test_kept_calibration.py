@@ -11,8 +11,8 @@ from trusting import opened
 from lightning_vision.cli import main
 from lightning_vision.errors import CheckpointError
 from lightning_vision.learning.checkpoints import read_checkpoint, save_checkpoint
+from lightning_vision.learning.earlier_checkpoints import Kept, as_it_was, earlier_checkpoints
 from lightning_vision.trust.kept_calibration import KEY, Trusted, keep_trusted, read_trusted
-from lightning_vision.trust.kept_checkpoints import Kept, earlier_checkpoints, loaded
 
 OPTIONS = (
     "--data.stream=ClassIncremental", "--data.stream.experiences=2", "--model.strategy=NearestMean", "--data.per_class=16",
@@ -82,18 +82,18 @@ def test_an_earlier_one_is_as_it_was_and_the_own_comes_back(run: Path) -> None:
     """After the base the head of two classes predicts; after the last experience the means of four."""
     base, last = (run / "checkpoints" / f"experience={number:04d}.ckpt" for number in (0, 1))
     given = opened(last, *OPTIONS)
-    model, data, path = given.model, given.datamodule, given.path
+    model, data = given.model, given.datamodule
     before_model = opened(base, *OPTIONS).model
     image = torch.randint(256, (3, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     for each in (model, before_model):
         each.eval()
     with torch.no_grad():
         now = model(image)
-        with loaded(model, data, Kept(base, 0), path):
+        with as_it_was(model, base, data.stream):
             assert torch.equal(model(image), before_model(image))
             assert model.network.seen.tolist() == [True, True, False, False]
         assert torch.equal(model(image), now)
-        with pytest.raises(KeyError), loaded(model, data, Kept(base, 0), path):
+        with pytest.raises(KeyError), as_it_was(model, base, data.stream):
             raise KeyError
         assert torch.equal(model(image), now), "after an error too"
 
@@ -101,19 +101,37 @@ def test_an_earlier_one_is_as_it_was_and_the_own_comes_back(run: Path) -> None:
 def test_a_buffer_that_was_none_is_none_again(run: Path) -> None:
     base, last = (run / "checkpoints" / f"experience={number:04d}.ckpt" for number in (0, 1))
     given = opened(last, *OPTIONS)
-    model, data, path = given.model, given.datamodule, given.path
+    model, data = given.model, given.datamodule
     model.strategy.register_buffer("filled_later", torch.ones(2))
     save_checkpoint(read_checkpoint(last) | {"state_dict": model.state_dict()}, last)
-    with loaded(model, data, Kept(base, 0), path):
+    with as_it_was(model, base, data.stream):
         assert model.strategy.filled_later is None
     assert torch.equal(model.strategy.filled_later, torch.ones(2))
+
+
+def test_a_teacher_that_a_strategy_made_since_is_set_aside(run: Path) -> None:
+    base, last = (run / "checkpoints" / f"experience={number:04d}.ckpt" for number in (0, 1))
+    given = opened(last, *OPTIONS)
+    model, data = given.model, given.datamodule
+    model.strategy.teacher = teacher = torch.nn.Linear(2, 2)
+    weight = teacher.weight.detach().clone()
+    with as_it_was(model, base, data.stream):
+        assert model.network.seen.tolist() == [True, True, False, False]
+    assert torch.equal(teacher.weight, weight)
+    saved = read_checkpoint(base)
+    del saved["state_dict"]["network.head.weight"]
+    save_checkpoint(saved, base)
+    with pytest.raises(
+        CheckpointError, match=r"does not fit this model: network\.head\.weight is only in one of the two"
+    ):
+        as_it_was(model, base, data.stream).__enter__()
 
 
 def test_a_checkpoint_of_another_run_is_refused(run: Path) -> None:
     base, last = (run / "checkpoints" / f"experience={number:04d}.ckpt" for number in (0, 1))
     given = opened(last, *OPTIONS)
-    model, data, path = given.model, given.datamodule, given.path
+    model, data = given.model, given.datamodule
     other = read_checkpoint(base)
     save_checkpoint(other | {"lightning_vision": other["lightning_vision"] | {"class_names": ["red"]}}, base)
-    with pytest.raises(CheckpointError, match=r"has other classes \(1\) than .*\(4\): they are not from the same run"):
-        loaded(model, data, Kept(base, 0), path).__enter__()
+    with pytest.raises(CheckpointError, match=r"0000\.ckpt does not fit this model:\n  class_names: \['red'\] in"):
+        as_it_was(model, base, data.stream).__enter__()
