@@ -56,11 +56,12 @@ def bare_pass(folder: Path, cache: Path) -> tuple[float, int, str]:
     from datamodules import ImageFolder
     from lightning_vision.data.batch_order import Draw
     from lightning_vision.data.loaders import make_loader
-    from lightning_vision.features.feature_pass import Way
+    from lightning_vision.features.fastest_way import Way
     from lightning_vision.learning.backbones import build_backbone
 
     kept = next(cache.glob("*/feature_pass.json"), None)
-    way = Way(**next(iter(json.loads(kept.read_text()).values()))) if kept else Way(32, True)
+    measured = [*json.loads(kept.read_text()).values()] if kept else []
+    way = Way(measured[0]["micro_batch"], measured[0]["channels_last"]) if measured else Way(8, True)
     data = ImageFolder(str(folder / "images"))
     backbone, facts = build_backbone(BACKBONE, pretrained=False, image_size=224)
     form = torch.channels_last if way.channels_last else torch.contiguous_format

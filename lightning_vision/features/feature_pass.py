@@ -3,31 +3,28 @@
 from __future__ import annotations
 
 import json
-import math
 import platform
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
+from resource import RUSAGE_SELF, getrusage
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - torch's own custom
 
+from lightning_vision.features.fastest_way import FAR_OFF, Sample, Way, choose_way
 from lightning_vision.learning.network import Network
 from lightning_vision.storage.atomic_write import write_text_atomically
 from lightning_vision.storage.cache_folder import keep, locked
 
 WORTH_TUNING_SECONDS = 10.0
 """A pass that takes less time is not measured beforehand."""
-ROUNDS = 3
-"""Number of rounds in which all ways are measured."""
-FAR_OFF = 1.6
-"""A way that is slower than another by this factor is not measured again; a pass that differs by it drops the choice."""
-CLOSE = 1.1
-"""Ways whose times differ by no more than this factor count as equal."""
+INTERRUPTIONS_PER_SECOND = 20
+"""Other work that takes the processor away more often disturbs a measurement."""
 ENOUGH_IMAGES = 256
 """Fewer images do not determine the speed of a pass."""
 MICRO_BATCHES = {"cpu": (4, 8, 16, 32), "cuda": (32, 64, 128, 256)}
@@ -35,19 +32,13 @@ UNMEASURED = {"cpu": 8, "cuda": 128}
 """Default images of a micro-batch on a CPU: larger ones exceed its cache and are often slower."""
 AT_ONCE = 32
 """Default images of a micro-batch on other devices."""
+KEPT = {"micro_batch", "channels_last", "own_seconds"}
+"""What is stored of a measurement; one with other keys is of another version."""
 
 
 def handed_over(device: torch.device) -> int:
     """Images that a loader passes at once: a multiple of the micro-batches, because incomplete ones are padded."""
     return max(MICRO_BATCHES.get(device.type, (AT_ONCE,)))
-
-
-@dataclass(frozen=True)
-class Way:
-    """A way to run images through the backbone; the features depend on it only by rounding."""
-
-    micro_batch: int
-    channels_last: bool
 
 
 class FeaturePass:
@@ -57,7 +48,7 @@ class FeaturePass:
         network: Has the backbone.
         device: The device of the computation.
         context: The context of mixed precision.
-        kept: File that stores the measurements of this machine.
+        kept: File that stores the measurements of this machine; None stores nothing.
         channels_last: The initial memory format.
     """
 
@@ -66,27 +57,26 @@ class FeaturePass:
         network: Network,
         device: torch.device,
         context: Callable[[], AbstractContextManager[Any]],
-        kept: Path,
+        kept: Path | None,
         channels_last: bool,
     ) -> None:
         self.network, self.device, self.context, self.kept = network, device, context, kept
         self.way = Way(UNMEASURED.get(device.type, AT_ONCE), channels_last)
         self._key = ""
-        self._promised = 0.0  # seconds per image; 0: nothing was measured
+        self._promised = 0.0  # seconds per image by ``_own_clock``; 0: nothing was measured
         self._computed, self._computing_seconds = 0, 0.0
 
     def tune(self, images: Tensor, count: int, precision: str) -> None:
         """Choose the fastest way by measurement, once per machine and backbone, if the pass is long enough.
 
-        All ways are measured in turn, ROUNDS times, and the fastest round of each counts: other work on the machine slows
-        neighbouring measurements, and seldom all of one way. A choice on which the rounds disagree is not stored.
+        See ``choose_way``. A choice on which the rounds disagree is not stored.
 
         Args:
             images: uint8 (N, 3, H, W), AT_ONCE or more.
             count: Number of images in the pass.
             precision: ``trainer.precision``.
         """
-        self._key = " ".join(
+        key = " ".join(
             (
                 platform.node(),
                 torch.cuda.get_device_name(self.device)
@@ -95,60 +85,48 @@ class FeaturePass:
                 f"{self.network.facts.name} {tuple(images.shape[1:])} {precision} torch {torch.__version__}",
             )
         )
-        known = _read_json(self.kept).get(self._key)
-        if isinstance(known, dict) and set(known) == {"micro_batch", "channels_last", "seconds"}:
-            self.way, self._promised = Way(known["micro_batch"], known["channels_last"]), known["seconds"]
+        if key == self._key and self._promised:
+            return  # it was chosen for other images of this process
+        self._key, self._promised = key, 0.0
+        known = {} if self.kept is None else _read_json(self.kept).get(key)
+        if isinstance(known, dict) and set(known) == KEPT:
+            self.way, self._promised = Way(known["micro_batch"], known["channels_last"]), known["own_seconds"]
             return
         with self.in_format():
-            self._seconds(images, self.way)
-            if self._seconds(images, self.way) * count < WORTH_TUNING_SECONDS:
+            self._sample(images, self.way)
+            if self._sample(images, self.way).wall * count < WORTH_TUNING_SECONDS:
                 return
-        rounds = self._measure(images)
-        fastest = {way: min(found.values()) for way, found in rounds.items()}
-        self.way = min(fastest, key=fastest.__getitem__)
-        self._promised = fastest[self.way]
-        if _agree(rounds, self.way):
-            self._write({**asdict(self.way), "seconds": self._promised})
+        with self._formats() as use:
 
-    def _measure(self, images: Tensor) -> dict[Way, dict[int, float]]:
-        """Seconds per image of each way, by round."""
-        times: dict[Way, dict[int, float]] = {}
+            def measure(way: Way) -> Sample:
+                use(way)
+                return self._sample(images, way)
 
-        def hopeless(way: Way) -> bool:
-            """Whether it was far from the best twice, so that another program was not the cause."""
-            found = times.get(way, {}).values()
-            return len(found) > 1 and min(found) > FAR_OFF * min(min(each.values()) for each in times.values())
-
-        for number in range(ROUNDS):
-            for channels_last in (self.way.channels_last, not self.way.channels_last):
-                with self.in_format(Way(AT_ONCE, channels_last)):
-                    fastest = math.inf
-                    for size in MICRO_BATCHES.get(self.device.type, (AT_ONCE,)):
-                        way = Way(size, channels_last)
-                        if way not in times:
-                            self._seconds(images, way)  # the first is slower: it chooses kernels and allocates memory
-                        if not hopeless(way):
-                            times.setdefault(way, {})[number] = self._seconds(images, way)
-                        found = min(times[way].values())
-                        if found > FAR_OFF * fastest:
-                            break  # larger ones exceed the cache too
-                        fastest = min(fastest, found)
-        return times
+            chosen = choose_way(self.way.channels_last, MICRO_BATCHES.get(self.device.type, (AT_ONCE,)), measure)
+        self.way, self._promised = chosen.way, chosen.own
+        if chosen.agreed:
+            self._write({**asdict(self.way), "own_seconds": self._promised})
 
     def _write(self, measured: dict[str, Any] | None) -> None:
         """Store the measurement; None: delete it."""
+        path = self.kept
+        if path is None:
+            return
 
         def write() -> None:
-            with locked(self.kept.parent, self.kept.name):
-                known = {key: value for key, value in _read_json(self.kept).items() if key != self._key}
+            with locked(path.parent, path.name):
+                known = {key: value for key, value in _read_json(path).items() if key != self._key}
                 write_text_atomically(
-                    self.kept, json.dumps(known if measured is None else {**known, self._key: measured}, indent=1)
+                    path, json.dumps(known if measured is None else {**known, self._key: measured}, indent=1)
                 )
 
-        keep("Measurements of this machine", self.kept, write)
+        keep("Measurements of this machine", path, write)
 
     def check_pace(self) -> None:
-        """Delete the measurement if the images so far took much more or less time than it predicts."""
+        """Delete the measurement if the images so far took much more or less time than it predicts.
+
+        On a CPU the time of the processor counts: a busy machine does not make the choice wrong.
+        """
         if self._promised and self._computed >= ENOUGH_IMAGES:
             ratio = self._computing_seconds / self._computed / self._promised
             if not 1 / FAR_OFF <= ratio <= FAR_OFF:
@@ -159,14 +137,14 @@ class FeaturePass:
         """Features (N, D) float32, on the CPU, of uint8 images (N, 3, H, W)."""
         size = self.way.micro_batch
         parts = []
-        begun = time.perf_counter()
+        begun = self._own_clock()
         for start in range(0, len(images), size):
             part = images[start : start + size]
             # Always the same number of images: the last bits of a feature depend on the size of its batch.
             filled = torch.cat([part, part[-1:].expand(size - len(part), -1, -1, -1)]) if len(part) < size else part
             parts.append(self._forward(filled, self.way)[: len(part)])
         features = torch.cat(parts).float().cpu()
-        self._computing_seconds += time.perf_counter() - begun
+        self._computing_seconds += self._own_clock() - begun
         self._computed += len(images)
         self.network.backbone_images += len(images)
         return features
@@ -190,17 +168,41 @@ class FeaturePass:
 
     def _prepared(self, images: Tensor, way: Way) -> Tensor:
         image = self.network.normalise(images.to(self.device, non_blocking=True))
-        return image.contiguous(memory_format=_memory_format(way))
+        return image.contiguous(memory_format=_memory_format(way.channels_last))
 
-    def _seconds(self, images: Tensor, way: Way) -> float:
-        """Seconds per image of one micro-batch; the weights already have the way's format."""
+    def _sample(self, images: Tensor, way: Way) -> Sample:
+        """The time of one micro-batch; the weights already have the way's format."""
         copies = -(-way.micro_batch // len(images))
         part = images.repeat(copies, 1, 1, 1)[: way.micro_batch]
         self._wait()
-        begun = time.perf_counter()
+        interruptions = getrusage(RUSAGE_SELF).ru_nivcsw
+        begun, own = time.perf_counter(), self._own_clock()
         self._forward(part, way)
         self._wait()
-        return (time.perf_counter() - begun) / len(part)
+        wall, own = time.perf_counter() - begun, self._own_clock() - own
+        interruptions = getrusage(RUSAGE_SELF).ru_nivcsw - interruptions
+        disturbed = self.device.type == "cpu" and interruptions > 1 + INTERRUPTIONS_PER_SECOND * wall
+        return Sample(wall / len(part), own / len(part), disturbed)
+
+    def _own_clock(self) -> float:
+        """The time that this thread has used: on a CPU without that in which other programs had its processor."""
+        return time.thread_time() if self.device.type == "cpu" else time.perf_counter()
+
+    @contextmanager
+    def _formats(self) -> Iterator[Callable[[Way], None]]:
+        """A function that gives the weights the format of a way, at no cost: both are prepared."""
+        with self.in_format():
+            weights = [parameter for parameter in self.network.backbone.parameters() if parameter.dim() == 4]
+            forms = {
+                form: [parameter.data.contiguous(memory_format=_memory_format(form)) for parameter in weights]
+                for form in (True, False)
+            }
+
+            def use(way: Way) -> None:
+                for parameter, data in zip(weights, forms[way.channels_last], strict=True):
+                    parameter.data = data
+
+            yield use
 
     @contextmanager
     def in_format(self, way: Way | None = None) -> Iterator[None]:
@@ -210,7 +212,7 @@ class FeaturePass:
         weights = [(parameter, parameter.data) for parameter in backbone.parameters() if parameter.dim() == 4]
         backbone.eval()
         for parameter, data in weights:
-            parameter.data = data.contiguous(memory_format=_memory_format(way or self.way))
+            parameter.data = data.contiguous(memory_format=_memory_format((way or self.way).channels_last))
         try:
             yield
         finally:
@@ -224,17 +226,8 @@ class FeaturePass:
             torch.cuda.synchronize(self.device)
 
 
-def _memory_format(way: Way) -> torch.memory_format:
-    return torch.channels_last if way.channels_last else torch.contiguous_format
-
-
-def _agree(times: dict[Way, dict[int, float]], chosen: Way) -> bool:
-    """Whether the chosen way was the fastest, or equal to it, in most rounds."""
-    close = [
-        seconds <= CLOSE * min(found[number] for found in times.values() if number in found)
-        for number, seconds in times[chosen].items()
-    ]
-    return 2 * sum(close) > ROUNDS
+def _memory_format(channels_last: bool) -> torch.memory_format:
+    return torch.channels_last if channels_last else torch.contiguous_format
 
 
 def _read_json(path: Path) -> dict[str, Any]:
