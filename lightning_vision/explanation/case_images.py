@@ -15,9 +15,10 @@ from lightning_vision.data.datamodule import StreamDataModule
 from lightning_vision.explanation.cases import Positions, drawn_rows, nearest
 from lightning_vision.explanation.gallery import Case, Panel
 from lightning_vision.explanation.maps import empty_maps, make_maps
-from lightning_vision.explanation.observations import Observations, batches_of, features_of
+from lightning_vision.explanation.observations import Observations, batches_of
 from lightning_vision.explanation.options import MapOptions
 from lightning_vision.explanation.overlay import overlay
+from lightning_vision.features.checkpoint_features import CheckpointFeatures
 from lightning_vision.learning.classifier import ContinualClassifier
 
 LARGEST = 256
@@ -84,34 +85,33 @@ def reduced(image: Tensor) -> Tensor:
 
 
 def find_neighbours(
-    model: ContinualClassifier,
-    datamodule: StreamDataModule,
+    features: CheckpointFeatures,
     seen: Observations,
     at: Positions,
     training: Rows,
     most: int,
-    options: MapOptions,
+    seed: int,
 ) -> dict[int, Neighbour]:
     """By row, the most similar training image of the predicted class for each chosen image.
 
     Args:
-        model: The classifier, in evaluation mode.
-        datamodule: Its data.
+        features: Of the classifier, and its data.
         seen: Its predictions.
         at: Positions in ``seen``.
         training: Rows to search.
         most: Maximum number of rows per class, drawn by the seed.
-        options: Batch size and seed.
+        seed: See ``most``.
     """
+    datamodule = features.datamodule
     at = np.unique(at)
     labels = datamodule.samples["label"].to_numpy()
     rows = [training[labels[training] == label] for label in np.unique(seen.predicted[at])]
-    few = [drawn_rows(own, labels[own], most, options.seed) for own in rows]
+    few = [drawn_rows(own, labels[own], most, seed) for own in rows]
     others = np.sort(np.concatenate([*few, np.empty(0, dtype=np.int64)]))
     # An image is most similar to itself.
     others = np.setdiff1d(others, seen.row[at])
-    mine = features_of(model, datamodule, seen.row[at], options.batch_size, "features of the cases")
-    theirs = features_of(model, datamodule, others, options.batch_size, "features of training images")
+    mine = features.of_unit_length(datamodule, seen.row[at], "the cases")
+    theirs = features.of_unit_length(datamodule, others, "training images")
     places, cosines = nearest(mine, seen.predicted[at], theirs, labels[others])
     found = {}
     for row, place, cosine in zip(seen.row[at].tolist(), places.tolist(), cosines.tolist(), strict=True):

@@ -17,12 +17,13 @@ from lightning_vision.explanation.cases import drawn_rows
 from lightning_vision.explanation.gallery import Section, save_section_figure, section_figure
 from lightning_vision.explanation.measuring import check_boxes, measure_maps, why_no_annotations
 from lightning_vision.explanation.methods import check_method
-from lightning_vision.explanation.observations import observe
+from lightning_vision.explanation.observations import Observations, observe
 from lightning_vision.explanation.options import ExplainOptions as ExplainOptions
 from lightning_vision.explanation.page import Facts, write_page
 from lightning_vision.explanation.scores import summarise
 from lightning_vision.explanation.sections import SECTIONS, SectionMaker
 from lightning_vision.explanation.target_layers import find_target_layer
+from lightning_vision.features.checkpoint_features import CheckpointFeatures
 from lightning_vision.learning.classifier import ContinualClassifier
 from lightning_vision.learning.loaded_checkpoint import LoadedCheckpoint
 from lightning_vision.storage.atomic_write import write_atomically
@@ -73,19 +74,23 @@ def explain(checkpoint: LoadedCheckpoint, options: ExplainOptions) -> Explained:
         DataError: There are no images, or no boxes where they are required.
     """
     _check(options)
+    model, datamodule = checkpoint.model, checkpoint.datamodule
+    if options.boxes == "required":
+        check_boxes(datamodule)
+    trainer = checkpoint.trainers.evaluation()
+    if trainer.world_size > 1:
+        raise ConfigError("explain runs in one process. Use --trainer.devices=1.")
+    with CheckpointFeatures(model, datamodule, trainer) as features:
+        return _explain(checkpoint, features, options)
+
+
+def _explain(checkpoint: LoadedCheckpoint, features: CheckpointFeatures, options: ExplainOptions) -> Explained:
     model, datamodule, path, experience = (
         checkpoint.model,
         checkpoint.datamodule,
         checkpoint.path,
         checkpoint.experience,
     )
-    if options.boxes == "required":
-        check_boxes(datamodule)
-    trainer = checkpoint.trainers.evaluation()
-    if trainer.world_size > 1:
-        raise ConfigError("explain runs in one process. Use --trainer.devices=1.")
-    model.to(trainer.strategy.root_device)
-    model.eval()
     target = find_target_layer(model.network.backbone, model.image_size, options.layer)
     rows, others = _rows(model, datamodule, options.split, experience)
     folder = Path(options.output) if options.output else checkpoint.directory.path / "explain"
@@ -95,10 +100,10 @@ def explain(checkpoint: LoadedCheckpoint, options: ExplainOptions) -> Explained:
     ]
     if others:
         lines.append(f"Left out: {plural(others, 'image')} of classes that this checkpoint has not seen.")
-    seen = observe(model, datamodule, rows, options.batch_size, "predicting")
-    measured, figures = _measure(model, datamodule, rows, options)
+    seen = observe(features, rows, f"the {PART_NAMES[options.split]}")
+    measured, figures = _measure(features, seen, options)
     training = _training_rows(datamodule, experience)
-    maker = SectionMaker(model, datamodule, seen, options)
+    maker = SectionMaker(features, seen, options)
     sections = [*maker.sections(training), *maker.before_and_after(path, experience)]
     galleries = _write(folder, sections, measured, figures)
     right = int((~seen.wrong).sum())
@@ -166,14 +171,14 @@ def _training_rows(datamodule: StreamDataModule, experience: int) -> Rows:
 
 
 def _measure(
-    model: ContinualClassifier, datamodule: StreamDataModule, rows: Rows, options: ExplainOptions
+    features: CheckpointFeatures, seen: Observations, options: ExplainOptions
 ) -> tuple[pd.DataFrame | None, pd.DataFrame | None]:
     """Figures of each measured image, and their means."""
     if not options.measured:
         return None, None
-    few = drawn_rows(rows, datamodule.samples["label"].to_numpy()[rows], options.measured, options.seed)
-    measured = measure_maps(model, datamodule, few, options.maps)
-    return measured, summarise(measured, model.class_names)
+    few = drawn_rows(seen.row, seen.label, options.measured, options.seed)
+    measured = measure_maps(features, few, seen, options.maps)
+    return measured, summarise(measured, features.model.class_names)
 
 
 def _write(

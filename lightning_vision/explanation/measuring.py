@@ -9,8 +9,8 @@ from torch import Tensor
 from lightning_vision.array_types import Rows
 from lightning_vision.data.datamodule import StreamDataModule
 from lightning_vision.errors import DataError
-from lightning_vision.explanation.maps import class_scores, make_maps
-from lightning_vision.explanation.observations import batches_of
+from lightning_vision.explanation.maps import make_maps
+from lightning_vision.explanation.observations import Observations, batches_of, scores_from
 from lightning_vision.explanation.options import MapOptions
 from lightning_vision.explanation.scores import (
     box_cover,
@@ -20,7 +20,7 @@ from lightning_vision.explanation.scores import (
     saliency_weight,
     share_inside,
 )
-from lightning_vision.learning.classifier import ContinualClassifier
+from lightning_vision.features.checkpoint_features import CheckpointFeatures
 from lightning_vision.terminal.progress_bar import progress_bar
 
 CUT = "images are cropped to their boxes, so every map lies inside (some datamodules leave a margin with data.context)"
@@ -66,17 +66,18 @@ def check_boxes(datamodule: StreamDataModule) -> None:
 
 
 def measure_maps(
-    model: ContinualClassifier,
-    datamodule: StreamDataModule,
+    features: CheckpointFeatures,
     rows: Rows,
+    seen: Observations,
     options: MapOptions,
 ) -> pd.DataFrame:
     """Figures of the maps of the predicted class.
 
     Args:
-        model: The classifier; it is not changed.
-        datamodule: Its data; boxes and saliency maps are used if available, transformed with the images.
-        rows: (N,) ascending.
+        features: Of the classifier, which is not changed, and its data; boxes and saliency maps are used if available,
+            transformed with the images.
+        rows: (N,) ascending, among those seen.
+        seen: The predictions.
         options: How maps are made.
 
     Returns:
@@ -85,26 +86,32 @@ def measure_maps(
         ``saliency_mean`` (of a uniform map), ``pointing``, ``drop`` and ``increase``; see ``scores``. NaN without a box, map or
         saliency map.
     """
+    model, datamodule = features.model, features.datamodule
     annotated, boxed = not why_no_annotations(datamodule), boxes_leave_room(datamodule)
     parts = []
     with progress_bar("measuring maps", len(rows)) as advance:
         for batch in batches_of(datamodule, rows, options.batch_size, annotated):
             image = model.network.normalise(batch["image"].to(model.device))
-            probability = class_scores(model, image).softmax(dim=1)
-            confidence, predicted = probability.max(dim=1)
+            if annotated:
+                # The whole image was decoded, so it differs a little from one that was decoded at a reduced scale.
+                confidence, predicted = _scores(features, image).softmax(dim=1).max(dim=1)
+            else:
+                at = seen.at(batch["index"].numpy())
+                confidence, predicted = (torch.from_numpy(each[at]) for each in (seen.confidence, seen.predicted))
             maps = make_maps(model, image, predicted, options)
             # The image is normalised, so regions outside of the map become the mean colour of the backbone's training data.
-            explained = class_scores(model, image * maps[:, None].to(image)).softmax(dim=1)
+            explained = _scores(features, image * maps[:, None].to(image)).softmax(dim=1)
             kept = explained.gather(1, predicted[:, None])[:, 0]
+            maps = maps.cpu()
             empty = maps.amax(dim=(1, 2)) == 0
             found = {
                 "row": batch["index"],
                 "label": batch["label"],
                 "predicted": predicted,
                 "confidence": confidence,
-                "correct": predicted.cpu() == batch["label"],
+                "correct": predicted == batch["label"],
                 "empty": empty,
-                **_places(maps.cpu(), batch.get("box_xyxy") if boxed else None, batch.get("saliency")),
+                **_places(maps, batch.get("box_xyxy") if boxed else None, batch.get("saliency")),
                 # With an empty map the image is grey, and its confidence says nothing about the map.
                 "drop": confidence_drop(confidence, kept).masked_fill(empty, torch.nan),
                 "increase": confidence_increase(confidence, kept).masked_fill(empty, torch.nan),
@@ -115,6 +122,11 @@ def measure_maps(
     table = pd.concat(parts, ignore_index=True)
     table.insert(1, "path", datamodule.samples["path"].to_numpy()[table["row"].to_numpy()])
     return table
+
+
+def _scores(features: CheckpointFeatures, image: Tensor) -> Tensor:
+    """The scores (N, C), on the CPU, for normalised images (N, 3, H, W)."""
+    return scores_from(features.model, features.of_tensor(image)).cpu()
 
 
 def _places(maps: Tensor, boxes: Tensor | None, saliency: Tensor | None) -> dict[str, Tensor]:

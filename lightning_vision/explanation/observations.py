@@ -1,15 +1,14 @@
-"""Predictions, confidences and features of many images, batch by batch."""
+"""Predictions and confidences of many images, batch by batch."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812 - torch's own custom
 
 from lightning_vision.array_types import Rows
 from lightning_vision.data.batch import Batch
@@ -17,6 +16,7 @@ from lightning_vision.data.batch_order import EvalBatches
 from lightning_vision.data.datamodule import StreamDataModule
 from lightning_vision.data.loaders import make_loader
 from lightning_vision.explanation.maps import class_scores
+from lightning_vision.features.checkpoint_features import CheckpointFeatures
 from lightning_vision.learning.classifier import ContinualClassifier
 from lightning_vision.terminal.progress_bar import progress_bar
 
@@ -62,10 +62,22 @@ def batches_of(datamodule: StreamDataModule, rows: Rows, batch_size: int, annota
     yield from make_loader(dataset, EvalBatches(rows, none, batch_size), datamodule.num_workers)
 
 
-def observe(
+def observe(features: CheckpointFeatures, rows: Rows, what: str) -> Observations:
+    """The predictions of a checkpoint for rows of the sample table, from features.
+
+    Args:
+        features: Of the classifier; cached ones need no image.
+        rows: (N,) ascending.
+        what: The images, for the progress bar.
+    """
+    passed = features.batches(features.datamodule, rows, what)
+    return _observed(rows, ((each.label, scores_from(features.model, each.features)) for each in passed))
+
+
+def observe_images(
     model: ContinualClassifier, datamodule: StreamDataModule, rows: Rows, batch_size: int, title: str
 ) -> Observations:
-    """The predictions for rows of the sample table.
+    """The predictions for rows of the sample table, from the images themselves.
 
     Args:
         model: The classifier; its state is not changed.
@@ -74,29 +86,29 @@ def observe(
         batch_size: Number of images per batch.
         title: Title of the progress bar.
     """
-    found = []
-    with progress_bar(title, len(rows)) as advance:
-        for batch in batches_of(datamodule, rows, batch_size):
-            probability = class_scores(model, batch["image"]).softmax(dim=1).cpu()
-            confidence, predicted = probability.max(dim=1)
-            true = probability.gather(1, batch["label"][:, None])[:, 0]
-            found.append((batch["label"], predicted, confidence, true))
-            for _ in range(len(predicted)):
+    with progress_bar(title, -(-len(rows) // batch_size)) as advance:
+
+        def scored() -> Iterator[tuple[Tensor, Tensor]]:
+            for batch in batches_of(datamodule, rows, batch_size):
+                yield batch["label"], class_scores(model, batch["image"])
                 advance()
+
+        return _observed(rows, scored())
+
+
+@torch.no_grad()
+def scores_from(model: ContinualClassifier, features: Tensor) -> Tensor:
+    """The scores (N, C) of the strategy's prediction for features (N, D); see ``class_scores``."""
+    scores: Tensor = model(features.to(model.device))
+    return scores.float()
+
+
+def _observed(rows: Rows, scored: Iterable[tuple[Tensor, Tensor]]) -> Observations:
+    """Predictions from labels (B,) and scores (B, C), batch by batch."""
+    found = []
+    for label, scores in scored:
+        probability = scores.softmax(dim=1).cpu()
+        confidence, predicted = probability.max(dim=1)
+        found.append((label, predicted, confidence, probability.gather(1, label[:, None])[:, 0]))
     whole = [torch.cat(part).numpy() for part in zip(*found, strict=True)]
     return Observations(rows, *whole)
-
-
-@torch.inference_mode()
-def features_of(
-    model: ContinualClassifier, datamodule: StreamDataModule, rows: Rows, batch_size: int, title: str
-) -> Tensor:
-    """Features (N, D) of length 1, float32 on the CPU, of rows of the sample table; the model is in evaluation mode."""
-    found = [torch.empty(0, model.network.facts.num_features)]
-    with progress_bar(title, len(rows)) as advance:
-        for batch in batches_of(datamodule, rows, batch_size):
-            image = model.network.normalise(batch["image"].to(model.device))
-            found.append(F.normalize(model.network.features(image).float(), dim=1).cpu())
-            for _ in range(len(image)):
-                advance()
-    return torch.cat(found)

@@ -12,7 +12,7 @@ from lightning_vision.data.datamodule import StreamDataModule
 from lightning_vision.errors import ConfigError
 from lightning_vision.explanation.cases import drawn_rows
 from lightning_vision.explanation.methods import check_method
-from lightning_vision.explanation.observations import observe
+from lightning_vision.explanation.observations import observe_images
 from lightning_vision.explanation.options import MapOptions
 from lightning_vision.explanation.target_layers import find_target_layer
 from lightning_vision.learning.classifier import ContinualClassifier
@@ -78,7 +78,7 @@ class ExplainPanel(Recipe):
 
         model, datamodule = moment.model, moment.datamodule
         options = MapOptions(self.method, self.layer, seed=self.seed)
-        seen = observe(model, datamodule, rows, options.batch_size, "predicting the panel")
+        seen = observe_images(model, datamodule, rows, options.batch_size, "predicting the panel")
         at = np.arange(len(rows))
         mapped = map_cases(model, datamodule, seen, at, options)
         paths = datamodule.samples["path"].iloc[rows].tolist()

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 
 from lightning_vision.array_types import Rows
-from lightning_vision.data.datamodule import StreamDataModule
 from lightning_vision.explanation import cases
 from lightning_vision.explanation.case_images import (
     Mapped,
@@ -22,7 +21,7 @@ from lightning_vision.explanation.cases import Positions
 from lightning_vision.explanation.gallery import Case, Panel, Section
 from lightning_vision.explanation.observations import Observations, observe
 from lightning_vision.explanation.options import ExplainOptions
-from lightning_vision.learning.classifier import ContinualClassifier
+from lightning_vision.features.checkpoint_features import CheckpointFeatures
 from lightning_vision.learning.earlier_checkpoints import Kept, as_it_was, earlier_checkpoints
 from lightning_vision.terminal.wording import plural
 
@@ -36,20 +35,19 @@ class SectionMaker:
     """Makes the sections of one checkpoint.
 
     Args:
-        model: The classifier, in evaluation mode.
-        datamodule: Its data.
+        features: Of the classifier, and its data.
         seen: What it predicted.
         options: How maps are made, and how many cases are shown.
     """
 
     def __init__(
         self,
-        model: ContinualClassifier,
-        datamodule: StreamDataModule,
+        features: CheckpointFeatures,
         seen: Observations,
         options: ExplainOptions,
     ) -> None:
-        self.model, self.datamodule, self.seen, self.options = model, datamodule, seen, options
+        self.features, self.seen, self.options = features, seen, options
+        self.model, self.datamodule = features.model, features.datamodule
         self.notes: list[str] = []
         """Messages for the user."""
 
@@ -80,7 +78,7 @@ class SectionMaker:
             self.notes.append(f"{plural(empty, 'map')} of {drawn} without evidence for the class.")
         near: dict[int, Neighbour] = {}
         if options.neighbours and len(at):
-            near = find_neighbours(self.model, self.datamodule, seen, at, training, options.neighbours, options.maps)
+            near = find_neighbours(self.features, seen, at, training, options.neighbours, options.seed)
         titles = {
             "most-confident-errors": ("Most confident errors", "The errors with the highest confidence."),
             "confused-pairs": (
@@ -133,7 +131,7 @@ class SectionMaker:
         number = earlier.experience
         model, datamodule, now, names = self.model, self.datamodule, self.seen, self.model.class_names
         with as_it_was(model, earlier.path, datamodule.stream):
-            then = observe(model, datamodule, now.row, self.options.batch_size, f"predicting with experience {number}")
+            then = observe(self.features, now.row, f"images with experience {number}")
             at = cases.turned_wrong(then, now, self.options.before_after)
             before = map_cases(model, datamodule, then, at, self.options.maps)
         after = map_cases(model, datamodule, now, at, self.options.maps)

@@ -15,15 +15,18 @@ from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import torch
 from torch import Tensor, nn
 
 from lightning_vision.array_types import Rows
 from lightning_vision.data.batch_order import Draw
+from lightning_vision.data.datasets import SampleDataset
+from lightning_vision.data.inspection import Inspection
 from lightning_vision.data.loaders import make_loader
 from lightning_vision.data.process_group import sum_over_processes, wait_for_processes
 from lightning_vision.errors import TrainingError
@@ -34,12 +37,29 @@ from lightning_vision.seeding import derive_seed
 from lightning_vision.terminal.progress_bar import progress_bar
 from lightning_vision.terminal.wording import listed, plural
 
-if TYPE_CHECKING:
-    from lightning_vision.data.datamodule import StreamDataModule
-
 VERSION = 2
 """Version of the computation: features of another version are computed again."""
 PACKAGES = ("lightning_vision", "torch", "torchvision", "timm")
+
+
+class Images(Protocol):
+    """Images whose features can be cached: those of a datamodule, or others that are opened by its options."""
+
+    seed: int
+    views: int | None
+    num_workers: int
+    feature_cache_gb: float
+
+    @property
+    def samples(self) -> pd.DataFrame:
+        """N rows, with the column ``path``."""
+
+    @property
+    def inspection(self) -> Inspection:
+        """Of these rows."""
+
+    def image_dataset(self) -> SampleDataset:
+        """Loads and transforms the image of a row."""
 
 
 @dataclass
@@ -71,7 +91,7 @@ class _View:
         self.asked = np.zeros(len(self.place), dtype=np.bool_)
 
 
-def image_key(datamodule: StreamDataModule, view: int) -> dict[str, Any]:
+def image_key(datamodule: Images, view: int) -> dict[str, Any]:
     """Everything that determines the input of a frozen backbone, as plain values.
 
     Together with a row's digest it identifies the input: equal keys and digests mean equal pixels.
@@ -84,7 +104,7 @@ def image_key(datamodule: StreamDataModule, view: int) -> dict[str, Any]:
     return {**described, "view": None if view < 0 else [datamodule.seed, view]}
 
 
-def view_seed(datamodule: StreamDataModule, row: int, view: int) -> int:
+def view_seed(datamodule: Images, row: int, view: int) -> int:
     """The seed of a row's augmentation in a view, derived from its content: it is the same in any table and run."""
     if view < 0:
         return -1
@@ -115,12 +135,13 @@ class FeatureCache:
         context: The context of mixed precision.
         channels_last: The initial memory format.
         counts: Is incremented.
+        passing: The pass through the backbone, if there is one already. Default: a new one.
     """
 
     def __init__(
         self,
         network: Network,
-        datamodule: StreamDataModule,
+        datamodule: Images,
         folder: Path,
         *,
         rank: int,
@@ -130,11 +151,13 @@ class FeatureCache:
         context: Callable[[], AbstractContextManager[Any]],
         channels_last: bool,
         counts: FeatureCounts,
+        passing: FeaturePass | None = None,
     ) -> None:
         self.network, self.datamodule = network, datamodule
         self.rank, self.world_size, self.device, self.precision = rank, world_size, device, precision
         self.store = FeatureStore(folder, int(datamodule.feature_cache_gb * 1e9))
-        self.passing = FeaturePass(network, device, context, folder / "feature_pass.json", channels_last)
+        kept = folder / "feature_pass.json"
+        self.passing = passing or FeaturePass(network, device, context, kept, channels_last)
         self.counts = counts
         self._views: dict[int, _View] = {}
         self._weights = self._hashed = ""  # of the tables, and of the tensors at the last check
@@ -225,7 +248,8 @@ class FeatureCache:
         self.counts.reused += len(found)
         self.counts.saved_seconds += len(found) * view.table.pace
         view.asked[rows] = True
-        wait_for_processes()  # or a slow process would find features that a fast one has just written
+        if self.world_size > 1:
+            wait_for_processes()  # or a slow process would find features that a fast one has just written
         for mine in (missing[self.rank :: self.world_size], missing):
             # The second pass is for machines with separate disks: each computes what is still missing on its own.
             lacking = mine[view.table.missing(view.place[mine])]
@@ -320,5 +344,7 @@ class FeatureCache:
 
     def _agreed(self, failure: str) -> str:
         """The reason why a process cannot continue, the same on all processes."""
+        if self.world_size == 1:  # the first of several may be alone in using this cache
+            return failure
         failed = sum_over_processes(torch.tensor(float(bool(failure)), device=self.device))
         return "another process cannot store them" if failed and not failure else failure

@@ -19,18 +19,19 @@ from lightning_vision.learning.strategy import Strategy
 from lightning_vision.results import schema
 
 
-def why_no_cache(datamodule: StreamDataModule, precision: str) -> str:
+def why_no_cache(datamodule: StreamDataModule, precision: str, one_view: bool = False) -> str:
     """Why features of this data cannot be cached, whatever the backbone; empty if they can.
 
     Args:
         datamodule: The data.
         precision: ``trainer.precision``.
+        one_view: Images are looked at in one view, even if they are evaluated in several.
     """
     if datamodule.feature_cache_gb == 0:
         return "data.feature_cache_gb is 0"
     if datamodule.annotations:
         return "data.annotations are served with the images"
-    if datamodule.test_transform is not None:
+    if datamodule.test_transform is not None and not one_view:
         return "each image is evaluated in several views"
     if precision.startswith("64"):
         return f"trainer.precision is {precision}"

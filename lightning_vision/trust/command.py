@@ -7,13 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from lightning.pytorch import Trainer
 from torch import Tensor
 
 from lightning_vision.array_types import Rows
 from lightning_vision.class_path import class_path
-from lightning_vision.data.datamodule import StreamDataModule
-from lightning_vision.learning.classifier import ContinualClassifier
+from lightning_vision.features.checkpoint_features import CheckpointFeatures
 from lightning_vision.learning.earlier_checkpoints import as_it_was, earlier_checkpoints
 from lightning_vision.learning.loaded_checkpoint import LoadedCheckpoint
 from lightning_vision.terminal.first_rank import is_first
@@ -23,7 +21,7 @@ from lightning_vision.trust.kept_calibration import Trusted, keep_trusted, read_
 from lightning_vision.trust.new_images import look_at_shift
 from lightning_vision.trust.options import TrustOptions
 from lightning_vision.trust.out_of_distribution import Evaluated, evaluate_ood, refuse_overlap, seen_test_rows
-from lightning_vision.trust.outputs import pass_images, table_loader
+from lightning_vision.trust.outputs import FolderImages, pass_images
 from lightning_vision.trust.page import Seen, write_files
 from lightning_vision.trust.rejection import (
     Chosen,
@@ -44,9 +42,7 @@ COVERAGE = 0.95
 class _Assessment:
     """What one call assesses, and what the user was told."""
 
-    model: ContinualClassifier
-    datamodule: StreamDataModule
-    trainer: Trainer
+    features: CheckpointFeatures
     path: Path
     experience: int
     notes: list[str] = field(default_factory=list)
@@ -57,16 +53,17 @@ class _Assessment:
 
     def validated(self, experience: int) -> tuple[Rows, Rows, Tensor]:
         """The validation images of the experiences so far: rows (N,), labels (N,) and logits (N, C)."""
-        rows = self.datamodule.rows_to_evaluate("val", experience)
-        passed = pass_images(self.model, table_loader(self.datamodule, rows), self.trainer, "validation images")
-        logits = [torch.empty(0, self.model.network.num_classes), *(outputs.logits for outputs in passed)]
-        return rows, self.datamodule.samples["label"].to_numpy()[rows], torch.cat(logits)
+        features = self.features
+        rows = features.datamodule.rows_to_evaluate("val", experience)
+        passed = pass_images(features, features.datamodule, rows, "validation images")
+        logits = [torch.empty(0, features.model.network.num_classes), *(outputs.logits for outputs in passed)]
+        return rows, features.datamodule.samples["label"].to_numpy()[rows], torch.cat(logits)
 
     def tested(self, temperature: float) -> Scored:
         """The test images of the classes seen."""
-        rows = seen_test_rows(self.model, self.datamodule)
-        loader = table_loader(self.datamodule, rows)
-        return score(pass_images(self.model, loader, self.trainer, "test images"), temperature)
+        features = self.features
+        rows = seen_test_rows(features.model, features.datamodule)
+        return score(pass_images(features, features.datamodule, rows, "test images"), temperature)
 
 
 def assess(checkpoint: LoadedCheckpoint, options: TrustOptions) -> Assessed | None:
@@ -85,13 +82,18 @@ def assess(checkpoint: LoadedCheckpoint, options: TrustOptions) -> Assessed | No
     options.check()
     if not is_first():
         return None
+    with CheckpointFeatures(checkpoint.model, checkpoint.datamodule, checkpoint.trainers.evaluation()) as features:
+        return _assess(checkpoint, features, options)
+
+
+def _assess(checkpoint: LoadedCheckpoint, features: CheckpointFeatures, options: TrustOptions) -> Assessed:
     model, datamodule, path, experience = (
         checkpoint.model,
         checkpoint.datamodule,
         checkpoint.path,
         checkpoint.experience,
     )
-    work = _Assessment(model, datamodule, checkpoint.trainers.evaluation(), path, experience)
+    work = _Assessment(features, path, experience)
     # What may be refused comes before what takes time.
     ood = _ood_images(options, work)
     new = None
@@ -104,7 +106,7 @@ def assess(checkpoint: LoadedCheckpoint, options: TrustOptions) -> Assessed | No
     coverage = COVERAGE if options.coverage is None else options.coverage
     evaluated = [] if ood is None else _at_each_checkpoint(work, ood, coverage, trusted, validation)
     tested = evaluated[-1].in_distribution if evaluated else work.tested(trusted.temperature)
-    shift = None if new is None else look_at_shift(model, datamodule, work.trainer, new, experience, tested)
+    shift = None if new is None else look_at_shift(features, new, experience, tested)
     report = TrustReport(
         checkpoint=str(path),
         experience=experience,
@@ -137,9 +139,10 @@ def _ood_images(options: TrustOptions, work: _Assessment) -> ImageFolder | None:
     asked = _listed(options.ood_data)
     if not asked:
         return None
-    folders = [read_image_folder(root, work.datamodule, "--ood_data") for root in asked]
+    datamodule = work.features.datamodule
+    folders = [read_image_folder(root, datamodule, "--ood_data") for root in asked]
     for root, folder in zip(asked, folders, strict=True):
-        refuse_overlap(folder, work.datamodule)
+        refuse_overlap(folder, datamodule)
         work.note(f"--ood_data {root}: {said(folder)}.")
     return joined(folders)
 
@@ -183,12 +186,13 @@ def _at_each_checkpoint(
     if not len(validation):
         work.note("There are no validation images, so there is no threshold for accepting images.")
 
+    model, datamodule = work.features.model, work.features.datamodule
+    images = FolderImages(ood, datamodule, np.zeros(len(ood), dtype=np.int64))
+
     def now(path: Path, experience: int, validation: Scored, temperature: float) -> Evaluated:
         return evaluate_ood(
-            work.model,
-            work.datamodule,
-            work.trainer,
-            ood,
+            work.features,
+            images,
             validation,
             checkpoint=path.name,
             experience=experience,
@@ -198,13 +202,13 @@ def _at_each_checkpoint(
 
     evaluated = []
     for kept in earlier_checkpoints(work.path, work.experience):
-        with as_it_was(work.model, kept.path, work.datamodule.stream):
+        with as_it_was(model, kept.path, datamodule.stream):
             validated = score_logits(*work.validated(kept.experience), 1.0)
             evaluated.append(now(kept.path, kept.experience, validated, 1.0))
     evaluated.append(now(work.path, work.experience, validation, trusted.temperature))
     if not evaluated[-1].figures.by_head:
         work.note(
-            f"{type(work.model.learner).__name__} predicts by scores that were not trained with cross entropy. Maximum softmax, "
+            f"{type(model.learner).__name__} predicts by scores that were not trained with cross entropy. Maximum softmax, "
             "energy and maximum logit are computed from them nevertheless; calibrate (--calibrate true) before you rely on the "
             "confidence."
         )

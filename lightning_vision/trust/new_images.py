@@ -7,15 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from lightning.pytorch import Trainer
 
 from lightning_vision.array_types import Rows
 from lightning_vision.data.datamodule import StreamDataModule
-from lightning_vision.learning.classifier import ContinualClassifier
+from lightning_vision.features.checkpoint_features import CheckpointFeatures
 from lightning_vision.seeding import derive_seed
 from lightning_vision.trust.capture_sessions import read_shots
 from lightning_vision.trust.image_folder import ImageFolder
-from lightning_vision.trust.outputs import folder_loader, gather, pass_images, table_loader
+from lightning_vision.trust.outputs import FolderImages, gather, pass_images
 from lightning_vision.trust.report import NewImages, Shift
 from lightning_vision.trust.scored_images import Scored, score
 from lightning_vision.trust.shift import ImageSet, SetComparison, compare, same_session
@@ -47,9 +46,7 @@ def labels_by_folder(folder: ImageFolder, class_names: list[str]) -> Rows:
 
 
 def look_at_shift(
-    model: ContinualClassifier,
-    datamodule: StreamDataModule,
-    trainer: Trainer,
+    features: CheckpointFeatures,
     folder: ImageFolder,
     experience: int,
     tested: Scored,
@@ -57,21 +54,20 @@ def look_at_shift(
     """Compare new images with training images and, for reference, test images with training images.
 
     Args:
-        model: The classifier.
-        datamodule: The data.
-        trainer: Knows the device and the precision.
+        features: Of the classifier.
         folder: The new images.
         experience: The last that the classifier learned.
         tested: The test images of the classes seen; may be empty.
     """
+    model, datamodule = features.model, features.datamodule
     seed = datamodule.seed
     label = datamodule.samples["label"].to_numpy()
     training = np.sort(np.concatenate([item.indices for item in list(datamodule.stream)[: experience + 1]]))
     named = labels_by_folder(folder, model.class_names)
-    trained = _side(model, datamodule, trainer, "training images", training, training)
+    trained = _side(features, "training images", training, training)
     beside, on_test = "", None
     if len(tested):
-        test = _side(model, datamodule, trainer, "test images", tested.index, tested.index)
+        test = _side(features, "test images", tested.index, tested.index)
         on_test = compare(trained, test, seed)
         if on_test.told is not None:
             beside = f"For the test images of the data, that area is {on_test.told.auc:.2f}."
@@ -82,20 +78,20 @@ def look_at_shift(
         beside += " The new images have no labels: a different mix of classes may be the reason."
     if len(chosen) < len(training):
         beside += " The training images were sampled with the class proportions of the new images."
-        trained = _side(model, datamodule, trainer, "training images", training, chosen)
+        trained = _side(features, "training images", training, chosen)
     places = _draw(np.arange(len(folder)), MOST_PASSED, seed)
-    loader = folder_loader(datamodule, folder.files, named, places)
+    images = FolderImages(folder, datamodule, named)
     new = ImageSet(
         "new images",
         folder.inspection,
         read_shots([folder.files.path(int(place)) for place in _draw(np.arange(len(folder)), MOST_DATED, seed)]),
-        gather(model, pass_images(model, loader, trainer, "new images")),
+        gather(model, pass_images(features, images, places, "new images", with_images=True)),
     )
     found = compare(trained, new, seed, beside.strip())
     labels = None
     if (named != NOT_NAMED).any():
-        loader = folder_loader(datamodule, folder.files, named, np.flatnonzero(named != NOT_NAMED))
-        scored = score(pass_images(model, loader, trainer, "labelled new images"), 1.0)
+        labelled = np.flatnonzero(named != NOT_NAMED)
+        scored = score(pass_images(features, images, labelled, "labelled new images"), 1.0)
         labels = _accuracy(scored, tested, model.class_names)
     shift = Shift(
         folder=str(folder.root),
@@ -110,21 +106,20 @@ def look_at_shift(
 
 
 def _side(
-    model: ContinualClassifier,
-    datamodule: StreamDataModule,
-    trainer: Trainer,
+    features: CheckpointFeatures,
     name: str,
     rows: Rows,
     passed: Rows,
 ) -> ImageSet:
     """Rows of the sample table; features are computed for a sample of ``passed``."""
+    model, datamodule = features.model, features.datamodule
     rows = np.sort(rows)
     drawn = _draw(passed, MOST_PASSED, datamodule.seed)
     return ImageSet(
         name,
         datamodule.inspection.take(rows),
         read_shots([_file(datamodule, int(row)) for row in _draw(rows, MOST_DATED, datamodule.seed)]),
-        gather(model, pass_images(model, table_loader(datamodule, drawn), trainer, name)),
+        gather(model, pass_images(features, datamodule, drawn, name, with_images=True)),
     )
 
 

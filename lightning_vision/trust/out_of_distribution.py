@@ -7,19 +7,19 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from lightning.pytorch import Trainer
 
 from lightning_vision.array_types import Rows
 from lightning_vision.data.datamodule import StreamDataModule
 from lightning_vision.data.inspection import Inspection
 from lightning_vision.data.leaks import find_leaks
 from lightning_vision.errors import DataError
+from lightning_vision.features.checkpoint_features import CheckpointFeatures
 from lightning_vision.learning.classifier import ContinualClassifier
 from lightning_vision.seeding import derive_seed
 from lightning_vision.terminal.wording import in_lines, listed, plural
 from lightning_vision.trust.detectors import DETECTORS, Detectors
 from lightning_vision.trust.image_folder import ImageFolder
-from lightning_vision.trust.outputs import folder_loader, gather, pass_images, table_loader
+from lightning_vision.trust.outputs import FolderImages, gather, pass_images
 from lightning_vision.trust.rejection import threshold_for_coverage
 from lightning_vision.trust.report import AtCheckpoint, TakenFor
 from lightning_vision.trust.scored_images import Scored, score
@@ -84,10 +84,8 @@ def seen_test_rows(model: ContinualClassifier, datamodule: StreamDataModule) -> 
 
 
 def evaluate_ood(
-    model: ContinualClassifier,
-    datamodule: StreamDataModule,
-    trainer: Trainer,
-    images: ImageFolder,
+    features: CheckpointFeatures,
+    images: FolderImages,
     validation: Scored,
     *,
     checkpoint: str,
@@ -95,14 +93,12 @@ def evaluate_ood(
     temperature: float,
     coverage: float,
 ) -> Evaluated:
-    """Score in-distribution and out-of-distribution images: one pass each over training, test and out-of-distribution images.
+    """Score in-distribution and out-of-distribution images, with detectors that are fitted on training images.
 
     A few numbers are kept of each image; features are kept of the training images only.
 
     Args:
-        model: As of the checkpoint.
-        datamodule: The in-distribution data.
-        trainer: Knows the device and the precision.
+        features: Of the classifier as of the checkpoint; its datamodule is the in-distribution data.
         images: Images of none of the classes.
         validation: The validation images of the experiences so far, by this checkpoint; may be empty.
         checkpoint: Its file name.
@@ -113,8 +109,9 @@ def evaluate_ood(
     Raises:
         DataError: There are no test images.
     """
+    model, datamodule = features.model, features.datamodule
     rows = training_rows(datamodule, experience, MOST_FEATURES, datamodule.seed)
-    trained = gather(model, pass_images(model, table_loader(datamodule, rows), trainer, "training images"))
+    trained = gather(model, pass_images(features, datamodule, rows, "training images"))
     detectors = Detectors(trained.features, trained.label)
     test = seen_test_rows(model, datamodule)
     if not len(test):
@@ -122,10 +119,9 @@ def evaluate_ood(
             "--ood_data compares the images with the test images of the classes seen, and there are none. Give "
             "data.test_fraction, or a separate test set."
         )
-    loader = table_loader(datamodule, test)
-    in_distribution = score(pass_images(model, loader, trainer, "test images"), temperature, detectors)
-    loader = folder_loader(datamodule, images.files, np.zeros(len(images), dtype=np.int64))
-    ood = score(pass_images(model, loader, trainer, "out-of-distribution images"), temperature, detectors)
+    in_distribution = score(pass_images(features, datamodule, test, "test images"), temperature, detectors)
+    places = np.arange(len(images.samples), dtype=np.int64)
+    ood = score(pass_images(features, images, places, "out-of-distribution images"), temperature, detectors)
     threshold = None
     if len(validation):
         threshold = threshold_for_coverage(validation.confidence, validation.correct, coverage).threshold

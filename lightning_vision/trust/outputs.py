@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import torch
-from lightning.pytorch import Trainer
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from lightning_vision.array_types import Rows
-from lightning_vision.data.batch_order import EvalBatches
 from lightning_vision.data.datamodule import StreamDataModule
 from lightning_vision.data.datasets import SampleDataset
-from lightning_vision.data.loaders import make_loader
-from lightning_vision.images.image_sources import FileImages
+from lightning_vision.features.checkpoint_features import CheckpointFeatures
+from lightning_vision.features.feature_cache import Images
 from lightning_vision.learning.classifier import ContinualClassifier
-from lightning_vision.terminal.progress_bar import progress_bar
 from lightning_vision.trust.appearance import appearance
+from lightning_vision.trust.image_folder import ImageFolder
 
 
 @dataclass(frozen=True)
@@ -33,35 +29,32 @@ class Outputs:
     """(B,) rows of the sample table, or places in a folder of images."""
     label: Tensor
     """(B,) int64"""
-    image: Tensor
-    """(B, 3, H, W) uint8, as the network is given them."""
+    image: Tensor | None
+    """(B, 3, H, W) uint8, as the network is given them; None if they were not asked for."""
     features: Tensor
     """(B, D) float32, what the last linear layer is given."""
     logits: Tensor
     """(B, C) float32, as the learning strategy predicts them; -inf for classes that were not seen."""
 
 
-def pass_images(model: ContinualClassifier, loader: DataLoader[Any], trainer: Trainer, what: str) -> Iterator[Outputs]:
-    """Run each image through the classifier once, in the loader's order; a batch is freed when the next is requested.
+def pass_images(
+    features: CheckpointFeatures, images: Images, rows: Rows, what: str, with_images: bool = False
+) -> Iterator[Outputs]:
+    """The outputs of the classifier for rows of images, in their order; a batch is freed when the next is requested.
 
     Args:
-        model: Its mode and device are restored at the end, or after an error.
-        loader: Of images, with the evaluation transform.
-        trainer: Knows the device and the precision.
+        features: Of the classifier; an image passes the backbone only if its features are not cached.
+        images: The datamodule, or a ``FolderImages``.
+        rows: (N,)
         what: The images, for the progress bar.
+        with_images: The images themselves are needed too.
     """
-    with (
-        _evaluating(model, trainer.strategy.root_device),
-        progress_bar(f"computing outputs of {what}", len(loader)) as advance,
-    ):
-        for batch in loader:
-            image: Tensor = batch["image"]
-            with torch.inference_mode(), trainer.precision_plugin.forward_context():
-                features = model.network.features(_laid_out(model, image.to(model.device)))
-                logits = model(features.float())
-                given = model.network.penultimate(features.float())
-            yield Outputs(batch["index"].numpy(), batch["label"], image, given.float().cpu(), logits.float().cpu())
-            advance()
+    model = features.model
+    for passed in features.batches(images, rows, what, with_images):
+        with torch.inference_mode():
+            given = passed.features.to(model.device)
+            logits, penultimate = model(given).float().cpu(), model.network.penultimate(given).float().cpu()
+        yield Outputs(passed.index, passed.label, passed.image, penultimate, logits)
 
 
 @dataclass(frozen=True)
@@ -75,7 +68,7 @@ class Gathered:
     features: npt.NDArray[np.float32]
     """(N, D)"""
     appearance: npt.NDArray[np.float32]
-    """(N, 7), see ``appearance``."""
+    """(N, 7), see ``appearance``; (N, 0) if the images were not asked for."""
     by_head: bool
     """Whether the strategy's scores are the logits of the network's head."""
 
@@ -93,30 +86,32 @@ def gather(model: ContinualClassifier, passed: Iterable[Outputs]) -> Gathered:
         index.append(outputs.index)
         label.append(outputs.label.numpy())
         features.append(outputs.features.numpy())
-        looks.append(appearance(outputs.image).numpy())
+        nothing = torch.empty(len(outputs.label), 0)
+        looks.append((nothing if outputs.image is None else appearance(outputs.image)).numpy())
     return Gathered(
         np.concatenate(index), np.concatenate(label), np.concatenate(features), np.concatenate(looks), by_head
     )
 
 
-def table_loader(datamodule: StreamDataModule, rows: Rows) -> DataLoader[Any]:
-    """The images of rows of the sample table, with the evaluation transform, in one view."""
-    return _loader(datamodule.image_dataset(), rows, datamodule)
-
-
-def folder_loader(
-    datamodule: StreamDataModule, files: FileImages, labels: Rows, places: Rows | None = None
-) -> DataLoader[Any]:
-    """The images of files, with the datamodule's evaluation transform.
+class FolderImages:
+    """The images of a folder, opened by the options of a datamodule: with its evaluation transform.
 
     Args:
-        datamodule: Its evaluation transform, batch size and number of workers are used.
-        files: N of them.
+        folder: N images.
+        datamodule: Its options are used.
         labels: (N,)
-        places: Those to load; None: all.
     """
-    dataset = SampleDataset(files, labels, datamodule.train_transform, datamodule.eval_transform)
-    return _loader(dataset, np.arange(len(files), dtype=np.int64) if places is None else places, datamodule)
+
+    def __init__(self, folder: ImageFolder, datamodule: StreamDataModule, labels: Rows) -> None:
+        self.seed, self.views, self.num_workers = datamodule.seed, datamodule.views, datamodule.num_workers
+        self.feature_cache_gb = datamodule.feature_cache_gb
+        self.samples, self.inspection = pd.DataFrame({"path": folder.paths}), folder.inspection
+        transforms = (datamodule.train_transform, datamodule.eval_transform)
+        self._dataset = SampleDataset(folder.files, labels, *transforms)
+
+    def image_dataset(self) -> SampleDataset:
+        """Loads and transforms the image of a row."""
+        return self._dataset
 
 
 def _by_head(model: ContinualClassifier, outputs: Outputs) -> bool:
@@ -124,28 +119,3 @@ def _by_head(model: ContinualClassifier, outputs: Outputs) -> bool:
         own = model.network.classifier(outputs.features.to(model.device)).float().cpu()
     seen = torch.isfinite(outputs.logits)
     return torch.allclose(own[seen], outputs.logits[seen], rtol=1e-3, atol=1e-3)
-
-
-def _loader(dataset: SampleDataset, rows: Rows, datamodule: StreamDataModule) -> DataLoader[Any]:
-    nowhere = np.full(len(dataset), -1, dtype=np.int64)
-    return make_loader(dataset, EvalBatches(rows, nowhere, datamodule.batch_size), datamodule.num_workers)
-
-
-def _laid_out(model: ContinualClassifier, image: Tensor) -> Tensor:
-    normalised = model.network.normalise(image)
-    return normalised.contiguous(memory_format=torch.channels_last) if model.channels_last else normalised
-
-
-@contextmanager
-def _evaluating(model: ContinualClassifier, device: torch.device) -> Iterator[None]:
-    """The classifier in evaluation mode on a device; both are restored afterwards."""
-    training = [module for module in model.modules() if module.training]
-    before = model.device
-    model.eval()
-    model.to(device)
-    try:
-        yield
-    finally:
-        model.to(before)
-        for module in training:
-            module.training = True

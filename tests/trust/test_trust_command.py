@@ -88,7 +88,8 @@ class TestOutOfDistribution:
         assert last.accepted_ood == pytest.approx(float((confidence >= last.threshold).float().mean()), abs=0.03)
 
     def test_each_image_passes_the_backbone_once(self, run: Path, ood_images: Path) -> None:
-        given = opened(run / "checkpoints" / "experience=0000.ckpt", *NOISY, *STREAM, "--model.strategy=NearestMean")
+        options = (*NOISY, *STREAM, "--model.strategy=NearestMean", f"--data.cache_dir={run / 'empty'}")
+        given = opened(run / "checkpoints" / "experience=0000.ckpt", *options)
         model, data = given.model, given.datamodule
         before, modes = model.network.backbone_images, [module.training for module in model.modules()]
         weights = {name: value.clone() for name, value in model.state_dict().items()}
@@ -98,6 +99,30 @@ class TestOutOfDistribution:
         assert model.network.backbone_images - before == passed
         assert [module.training for module in model.modules()] == modes
         assert all(torch.equal(value, weights[name]) for name, value in model.state_dict().items())
+
+    def test_what_the_run_has_cached_passes_no_more_at_any_checkpoint(self, run: Path) -> None:
+        options = (*NOISY, *STREAM, "--model.strategy=NearestMean")
+        ood_images = write_ood_images(run / "odd", side=54)  # that no other test has passed
+        for passed in (40, 0):
+            given = opened(run, *options)
+            before = given.model.network.backbone_images
+            found = assess(given, TrustOptions(ood_data=str(ood_images), calibrate=True))
+            assert found is not None and found.report.out_of_distribution is not None
+            assert [item.experience for item in found.report.out_of_distribution.checkpoints] == [0, 1]
+            assert given.model.network.backbone_images - before == passed
+        given = opened(run, *options, f"--data.cache_dir={run / 'empty'}")
+        before, data = given.model.network.backbone_images, given.datamodule
+        assess(given, TrustOptions(ood_data=str(ood_images), calibrate=True))
+        assert given.model.network.backbone_images - before == len(data.samples) + 40, "each once for both checkpoints"
+
+    def test_without_a_cache_the_figures_are_the_same(self, run: Path, ood_images: Path, report: TrustReport) -> None:
+        direct = look(run, TrustOptions(ood_data=str(ood_images)), "--data.feature_cache_gb=0").out_of_distribution
+        assert direct is not None and report.out_of_distribution is not None
+        for one, other in zip(direct.checkpoints, report.out_of_distribution.checkpoints, strict=True):
+            for name in ("accuracy", "mean_confidence_ood", "mean_confidence_in_distribution", "threshold"):
+                assert getattr(one, name) == pytest.approx(getattr(other, name), abs=1e-5)
+            for name in DETECTORS:
+                assert one.detectors[name].auroc == pytest.approx(other.detectors[name].auroc, abs=1e-5)
 
     def test_the_same_again(self, run: Path, ood_images: Path, report: TrustReport) -> None:
         again = look(run, TrustOptions(ood_data=[str(ood_images)]))
