@@ -56,7 +56,7 @@ def predict(words: Sequence[str]) -> int:
     table = PredictionTable(model, walk, given.output, given.batch_size, most)
     started = time.perf_counter()
     columns = (TextColumn("{task.completed:,.0f} images"), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+    with Progress(*columns, console=console, transient=True, disable=not console.is_interactive) as progress:
         task = progress.add_task("", total=None)
         table.write(lambda done: progress.advance(task, done))
     speed = table.tally.count / (time.perf_counter() - started)

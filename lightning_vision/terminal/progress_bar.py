@@ -19,11 +19,12 @@ PATIENCE_SECONDS = 2.0
 def progress_bar(text: str, total: int) -> Iterator[Callable[[], None]]:
     """Show a bar on standard error, on rank 0, if the work takes several seconds; yields a function that advances it by one.
 
-    If standard error is not a terminal, one line describes the work: erasing a bar leaves blank lines there.
+    If standard error is no terminal, or one that cannot move the cursor, one line describes the work: erasing a bar leaves
+    blank lines there.
     """
     began, done = time.monotonic(), 0
     console = Console(stderr=True)
-    live = console.is_terminal or console.is_jupyter
+    live = console.is_interactive or console.is_jupyter
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     progress = Progress(*columns, console=console, transient=True)
     task = progress.add_task(text, total=total)

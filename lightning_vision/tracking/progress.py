@@ -49,7 +49,7 @@ class StreamProgress(Callback):
         self._plan = plan
         self._title = "before the first experience" if not done else "resumed"
         self._start_clock(done)
-        if self.enabled and (self.console.is_terminal or shows_widgets(self.console)):
+        if self.enabled and (self.console.is_interactive or shows_widgets(self.console)):
             self._live = Progress(
                 TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:3.0f} %"), TextColumn("{task.fields[left]}"),
                 console=self.console, transient=True, refresh_per_second=4,

@@ -99,6 +99,21 @@ def test_a_terminal_has_one_live_line_that_goes_away(clock: Clock, trainer: Trai
     progress.close()  # a second time does no harm
 
 
+@pytest.mark.parametrize("environment", [{}, {"TERM": "dumb"}])
+def test_where_a_line_cannot_be_erased_there_is_none(
+    environment: dict[str, str], clock: Clock, trainer: Trainer
+) -> None:
+    """A file, and a terminal that cannot move its cursor: rich would leave a blank line for the erased one."""
+    file = io.StringIO()
+    progress = StreamProgress(Console(file=file, force_terminal=bool(environment), _environ=environment))
+    progress.begin([20.0, 20.0], 0)
+    progress.experience(BASE)
+    progress.on_train_epoch_start(trainer, LightningModule())
+    progress.say("a line")
+    progress.close()
+    assert file.getvalue() == "a line\n"
+
+
 def test_names_are_no_markup() -> None:
     """A class or a date in brackets would be taken for a colour and vanish."""
     file = io.StringIO()
@@ -118,6 +133,7 @@ def test_a_run_without_a_terminal_prints_a_line_an_epoch_and_one_an_experience(
             (line,) = [line for line in lines if line.startswith(f"{title} · epoch {epoch} of 2")]
             assert re.search(r"loss \d\.\d{3} · validation accuracy \d\.\d{3}", line)
         (line,) = [line for line in lines if line.startswith(f"{title}: ")]
+        assert "" not in lines[: lines.index(line)]
         assert re.search(r"test accuracy \d+\.\d %, 2 epochs, \d+\.\d s · \d+ s left", line)
     assert (
         lines[0]
