@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 
@@ -61,9 +62,9 @@ class RunContext:
         ends_with_base = self.options.stop_after == 0
         self.features = FeatureServing(self.model, self.datamodule, self.progress.say, ends_with_base)
 
-    @property
+    @cached_property
     def max_epochs(self) -> int:
-        """The Trainer's ``max_epochs``; 1 if it limits only steps or time."""
+        """The Trainer's ``max_epochs``; 1 if it limits only steps or time. Read once, because building the options takes time."""
         return self.trainers.build().get("max_epochs") or 1
 
     def note(self, text: str) -> None:
