@@ -15,6 +15,7 @@ from lightning_vision.errors import ConfigError
 from lightning_vision.features.feature_cache import FeatureCache, FeatureCounts
 from lightning_vision.images.transform_identity import same_transform
 from lightning_vision.learning.classifier import ContinualClassifier
+from lightning_vision.learning.placement import place
 from lightning_vision.learning.strategy import Strategy
 from lightning_vision.results import schema
 
@@ -211,7 +212,7 @@ class FeatureServing:
         """
         if self.cache is None or self.datamodule.read_features is None or len(rows) == 0:
             return
-        self.model.to(self.device)
+        place(self.model, self.device)
         reason = self.cache.ensure(rows, views)
         if reason:
             self._failure = reason

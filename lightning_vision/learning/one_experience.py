@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 from lightning.fabric.utilities import move_data_to_device
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -23,9 +22,10 @@ from lightning_vision.learning.backbones import input_size_is_fixed
 from lightning_vision.learning.evaluation_figures import EvaluationFigures
 from lightning_vision.learning.learner_checks import check_classes, check_learner
 from lightning_vision.learning.network import Network
+from lightning_vision.learning.prediction import select_best_variant
 from lightning_vision.learning.stage_tally import place_in_epoch
 from lightning_vision.learning.strategy import Strategy, gathers_base_data
-from lightning_vision.results.predictions import Collector
+from lightning_vision.results.predictions import Collector, Predictions
 from lightning_vision.seeding import derive_seed
 
 SEED_VARIABLE = "PL_GLOBAL_SEED"
@@ -301,19 +301,18 @@ def _enter(model: Learner, datamodule: StreamDataModule, epoch: int = 0, start_b
 
 
 @torch.no_grad()
-def _pick(model: Learner, trainer: Trainer, validation: OrderedBatches) -> None:
-    """Use the variant that is best on the validation parts so far as the network's head; the first of equals."""
+def _pick(model: Learner, trainer: Trainer, batches: OrderedBatches) -> None:
+    """Use the variant that is best on the validation parts so far as the network's head."""
     weight = model.network.classifier.weight
     tried = model.learner.predict(model.network, weight.new_zeros(1, model.network.facts.num_features))
     if not isinstance(tried, Mapping):
         return
-    names = list(tried)
-    best = 0
-    if len(names) > 1:
+
+    def validate() -> Predictions:
         collector = Collector()
         with trainer.precision_plugin.forward_context():
-            for batch in validation.all():
+            for batch in batches.all():
                 collector.add(batch, model.predict_logits(batch), model.network.mask_unseen)
-        best = int(np.argmax(collector.result(weight.device).accuracy()))
-    model.learner.select_variant(model.network, names[best])
-    model.picked_variant = names[best]
+        return collector.result(weight.device)
+
+    model.picked_variant = select_best_variant(model.learner, model.network, list(tried), validate)

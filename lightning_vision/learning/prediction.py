@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
+import numpy as np
 from torch import Tensor
 
 from lightning_vision.data.batch import Batch
+from lightning_vision.learning.network import Network
+from lightning_vision.learning.strategy import Strategy
+from lightning_vision.results.predictions import Predictions
 
 
 class Prediction(NamedTuple):
@@ -36,3 +40,22 @@ def pick_variant(logits: Tensor | Mapping[str, Tensor], variant: str) -> Tensor:
     if not isinstance(logits, Mapping):
         return logits
     return logits[variant] if variant else next(iter(logits.values()))
+
+
+def select_best_variant(
+    learner: Strategy, network: Network, names: Sequence[str], validate: Callable[[], Predictions]
+) -> str:
+    """Use the variant that is best on validation data as the network's head; the first of equals.
+
+    Args:
+        learner: The strategy that predicts the variants.
+        network: Its network.
+        names: The variants, in the order of the predictions.
+        validate: Predicts the validation images; called only if there is a choice.
+
+    Returns:
+        The name of the variant.
+    """
+    best = int(np.argmax(validate().accuracy())) if len(names) > 1 else 0
+    learner.select_variant(network, names[best])
+    return names[best]

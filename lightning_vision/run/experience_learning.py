@@ -9,6 +9,7 @@ import torch
 from lightning_vision.data.process_group import sum_over_processes
 from lightning_vision.data.stream import Experience
 from lightning_vision.learning.checkpoints import check_fits, read_checkpoint
+from lightning_vision.learning.placement import place
 from lightning_vision.learning.recipe import plan_stages
 from lightning_vision.learning.stage import Stage
 from lightning_vision.learning.stage_tally import TallyInCheckpoint, Trained, Unfinished
@@ -92,7 +93,7 @@ class ExperienceLearning:
     def _after_experience(self, experience: Experience) -> None:
         """Call the hooks of the strategies after the last stage."""
         context, model = self.context, self.context.model
-        model.to(context.process.device)
+        place(model, context.process.device)
         model.network.eval()
         torch.manual_seed(derive_seed(context.options.seed, "after", experience.index))
         strategies: list[Strategy] = [model.base_strategy, model.strategy] if experience.is_base else [model.strategy]

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
 import torch
 
 from lightning_vision.data.process_group import sum_over_processes
 from lightning_vision.data.stream import Experience
+from lightning_vision.learning.placement import place
+from lightning_vision.learning.prediction import select_best_variant
 from lightning_vision.results import schema
 from lightning_vision.results.predictions import Collector, Predictions
 from lightning_vision.results.record import task_of_class
@@ -84,18 +85,15 @@ class RunEvaluation:
         model.collectors = [collectors[number] for number in filled]
         if filled:
             trainer.test(model, dataloaders=[loaders[number] for number in filled], verbose=False)
-        model.to(context.process.device)
+        place(model, context.process.device)
         self._passed += model.network.backbone_images - passed_before
         context.features.for_evaluation(model.strategy)  # what recipes are given next
         return [collector.result(context.process.device) for collector in collectors]
 
     def _pick(self, validation: Predictions, test: Predictions) -> str:
-        """Pick the variant that is best on validation data, the first of equals; it becomes the network's head."""
+        """Pick a variant if the strategy predicts several; it becomes the network's head."""
         model, names = self.context.model, test.variants
         model.picked_variant = ""
-        if names == ("",):
-            return ""
-        best = int(np.argmax(validation.accuracy())) if len(names) > 1 else 0
-        model.learner.select_variant(model.network, names[best])
-        model.picked_variant = names[best]
-        return names[best]
+        if names != ("",):
+            model.picked_variant = select_best_variant(model.learner, model.network, names, lambda: validation)
+        return model.picked_variant

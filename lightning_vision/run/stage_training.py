@@ -12,6 +12,7 @@ from lightning_vision.data.process_group import equal_on_processes
 from lightning_vision.data.stream import Experience
 from lightning_vision.errors import TrainingError
 from lightning_vision.learning.checkpoints import read_checkpoint
+from lightning_vision.learning.placement import place
 from lightning_vision.learning.stage import Stage
 from lightning_vision.learning.stage_checkpoints import best_checkpoint, last_checkpoint
 from lightning_vision.learning.stage_tally import TallyInCheckpoint, Unfinished
@@ -84,13 +85,13 @@ class StageTraining:
             model.load_state_dict(read_checkpoint(begun.path)["state_dict"])
         context.features.compute_for_stage(learner, features, validates)
         if context.recipes and not closed_form:
-            model.to(context.process.device)
+            place(model, context.process.device)
             model.network.eval()
             for recipe in context.recipes:
                 recipe.before_stage(context.moment(experience, stage, resumed=begun.path is not None))
         context.progress.stage(stage.title, cost(learner))
         trainer.fit(model, datamodule=datamodule, ckpt_path=begun.path, weights_only=True if begun.path else None)
-        model.to(context.process.device)
+        place(model, context.process.device)
         if best is not None and best.best_model_path:
             model.load_state_dict(read_checkpoint(best.best_model_path)["state_dict"])
         if closed_form:
