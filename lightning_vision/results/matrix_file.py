@@ -1,7 +1,8 @@
-"""The matrices of a long stream or of many classes, in a file of their own beside results.json.
+"""The matrices of a long stream or of many classes, in files of their own beside results.json.
 
-The file's name is made from its content, so that a results.json always names the matrices that belong to it, even if the
-writer is killed between the two files.
+A confusion matrix has a file whose name is made from its content, so that one that has not changed is not written again. Rows are
+appended to an accuracy matrix. Either way a results.json always names matrices that belong to it, even if the writer is killed
+between two files.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import hashlib
 import io
 import math
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,15 @@ import numpy.typing as npt
 from pydantic import BaseModel
 
 from lightning_vision.errors import CheckpointError
+from lightning_vision.results.array_rows import ArrayRows
+from lightning_vision.results.matrix_rows import read_rows, write_rows
 from lightning_vision.storage.atomic_write import write_atomically
 from lightning_vision.terminal.wording import listed
 
 LARGEST = 200
 """Rows or columns of the largest matrix that stands in results.json itself."""
+MANY = 20
+"""Rows or columns from which on a matrix is handled as an array, and not number by number."""
 
 Place = tuple[str, ...]
 """Where a matrix stands, such as ("test", "confusion_matrix")."""
@@ -31,7 +36,7 @@ Matrices = dict[Place, npt.NDArray[np.generic]]
 
 
 def large_matrices(content: Any) -> Matrices:
-    """The matrices of more than ``LARGEST`` rows or columns.
+    """The matrices of more than ``MANY`` rows or columns.
 
     They go from lists to NumPy before anything looks at each number, since there may be millions.
 
@@ -44,10 +49,10 @@ def large_matrices(content: Any) -> Matrices:
     found: Matrices = {}
     for place, parent in _places(content):
         rows = parent[place[-1]]
-        if not isinstance(rows, list) or not rows or max(len(rows), len(rows[0])) <= LARGEST:
+        if not isinstance(rows, list) or not rows or max(len(rows), len(rows[0])) <= MANY:
             continue
         try:
-            matrix = _counts(rows) if place[-1] == "confusion_matrix" else np.array(rows, dtype=np.float64)
+            matrix = _array_of(rows, place[-1])
         except (TypeError, ValueError):
             continue
         if matrix.dtype == np.int64:
@@ -68,15 +73,14 @@ def all_but(matrices: Matrices) -> dict[str, Any]:
     return tree
 
 
-def put_in_place(content: dict[str, Any], matrices: Matrices, value: object) -> None:
-    """Put something else where the matrices stood.
+def put_in_place(content: dict[str, Any], values: Mapping[Place, object]) -> None:
+    """Put values where matrices stood.
 
     Args:
         content: Of results.json; changed in place.
-        matrices: Those that were taken out.
-        value: In place of each.
+        values: By place.
     """
-    for *parents, key in matrices:
+    for (*parents, key), value in values.items():
         node = content
         for parent in parents:
             node = node[parent]
@@ -91,7 +95,7 @@ def missing_files(content: dict[str, Any], folder: Path) -> list[str]:
 
 
 def put_back_matrices(content: dict[str, Any], path: Path) -> None:
-    """Fill in what ``take_out_matrices`` took out.
+    """Fill in the matrices that ``write_matrices`` wrote.
 
     Args:
         content: Of results.json; changed in place.
@@ -105,10 +109,15 @@ def put_back_matrices(content: dict[str, Any], path: Path) -> None:
         return
     names = sorted({str(name) for name in files.values()})
     matrices: dict[str, npt.NDArray[np.generic]] = {}
+    done = content.get("experiences")
     try:
         for name in names:
             if Path(name).name != name:
                 raise ValueError("a file in the folder of results.json was expected")
+            if name.endswith(".npy"):
+                held = read_rows(path.parent / name, len(done) if isinstance(done, list) else 0)
+                matrices |= {str(place): held for place, named in files.items() if named == name}
+                continue
             with np.load(path.parent / name, allow_pickle=False) as file:
                 matrices |= {place: file[place] for place in file.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
@@ -125,27 +134,57 @@ def put_back_matrices(content: dict[str, Any], path: Path) -> None:
             parent[key] = rows
 
 
-def write_matrices(matrices: Matrices, folder: Path) -> str:
-    """Write ``matrices-<digest>.npz`` and return its name.
+def write_matrices(matrices: Matrices, folder: Path) -> dict[str, str]:
+    """Write what has changed: ``matrices-<digest>.npz`` for a confusion matrix, ``matrices-<digests>.npy`` for accuracies.
+
+    Returns:
+        The name of each matrix's file by its place.
 
     Raises:
-        TrainingError: It cannot be written.
+        TrainingError: One cannot be written.
     """
-    content = _compressed(matrices)
-    name = f"matrices-{hashlib.sha256(content).hexdigest()[:12]}.npz"
+    names = {}
+    for place, matrix in matrices.items():
+        where = ".".join(place)
+        stem = f"matrices-{hashlib.sha256(where.encode()).hexdigest()[:8]}"
+        if place[-1] == "accuracy_matrix":
+            names[where] = write_rows(matrix.astype(np.float64, copy=False), folder, stem)
+        else:
+            names[where] = _write_counts(matrix.astype(np.int64, copy=False), folder, stem, where)
+    return names
+
+
+def _write_counts(counts: npt.NDArray[np.int64], folder: Path, stem: str, where: str) -> str:
+    """Write a confusion matrix (C, C) unless its file is there; returns the file's name."""
+    least, most = int(counts.min()), int(counts.max())
+    small = counts.astype(np.uint8) if least >= 0 and most < 256 else counts
+    name = f"{stem}-{hashlib.sha256(small.tobytes()).hexdigest()[:12]}.npz"
+    kept = counts.astype(np.int32) if least >= -(2**31) and most < 2**31 else counts
 
     def write(temporary: Path) -> None:
-        temporary.write_bytes(content)
+        temporary.write_bytes(_compressed(where, kept))
 
-    write_atomically(folder / name, write)
+    if not (folder / name).is_file():
+        write_atomically(folder / name, write)
     return name
 
 
-def drop_other_matrices(folder: Path, name: str | None) -> None:
+def drop_other_matrices(folder: Path, names: Collection[str]) -> None:
     """Delete the matrices of former results, once results.json names others."""
-    for path in folder.glob("matrices-*.npz"):
-        if path.name != name:
+    for path in (*folder.glob("matrices-*.npz"), *folder.glob("matrices-*.npy")):
+        if path.name not in names:
             path.unlink(missing_ok=True)
+
+
+def _array_of(rows: list[list[Any]], name: str) -> npt.NDArray[Any]:
+    """The array of a matrix's rows.
+
+    Raises:
+        ValueError, TypeError: They are not of one length, or hold no numbers.
+    """
+    if isinstance(rows, ArrayRows):
+        return rows.array
+    return _counts(rows) if name == "confusion_matrix" else np.array(rows, dtype=np.float64)
 
 
 def _counts(rows: list[list[int]]) -> npt.NDArray[Any]:
@@ -163,13 +202,14 @@ def _counts(rows: list[list[int]]) -> npt.NDArray[Any]:
     return np.array(rows)
 
 
-def _compressed(matrices: Matrices) -> bytes:
+def _compressed(where: str, matrix: npt.NDArray[np.generic]) -> bytes:
     """As ``np.savez_compressed`` does, at zlib's fastest level: most numbers of a large matrix are zero. No time is in it."""
     content = io.BytesIO()
-    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-        for place, matrix in matrices.items():
-            with archive.open(f"{'.'.join(place)}.npy", "w", force_zip64=True) as file:
-                np.lib.format.write_array(file, matrix, allow_pickle=False)
+    with (
+        zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
+        archive.open(f"{where}.npy", "w", force_zip64=True) as file,
+    ):
+        np.lib.format.write_array(file, matrix, allow_pickle=False)
     return content.getvalue()
 
 

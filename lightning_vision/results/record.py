@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,10 @@ from torch import Tensor
 from lightning_vision.data.stream import Stream
 from lightning_vision.errors import CheckpointError
 from lightning_vision.results import schema, scores
+from lightning_vision.results.array_rows import GrowingRows, count_rows
 from lightning_vision.results.predictions import Predictions
+from lightning_vision.results.predictions_file import PredictionsFile
 from lightning_vision.results.run_directory import RunDirectory
-from lightning_vision.storage.atomic_write import write_atomically
 
 Row = list[float | None]
 
@@ -47,18 +48,19 @@ class StreamRecord:
     test: schema.Scores | None = None
     base_from: str | None = None
     notes: list[str] = field(default_factory=list)
-    _predictions: list[Predictions] = field(default_factory=list)
+    _accuracy_rows: GrowingRows = field(default_factory=GrowingRows)
+    _task_rows: GrowingRows = field(default_factory=GrowingRows)
+    _predictions: PredictionsFile = field(default_factory=PredictionsFile)
 
     @property
     def test_index(self) -> npt.NDArray[np.int64]:
         """(N,) the test images' rows in the sample table."""
-        return self._predictions[0].index
+        return self._predictions.last.index
 
     @property
     def last_predictions(self) -> Predictions:
         """On the test set after the last finished experience, of the variant that was picked."""
-        last, picked = self._predictions[-1], self.picked[-1] if self.picked else None
-        return last.one(picked) if picked else last
+        return self._predictions.last_picked
 
     @property
     def done(self) -> int:
@@ -113,11 +115,7 @@ class StreamRecord:
         t = self.done
         chosen = predictions.one(picked)
         self.experiences.append(record)
-        if self._predictions:  # of earlier evaluations stays what predictions.npz holds: a stream may have hundreds
-            first, last = self._predictions[0], self._predictions[-1]
-            kept = replace(last, index=first.index, label=first.label, probability=None, task_predicted=None)
-            self._predictions[-1] = kept
-        self._predictions.append(predictions)
+        self._predictions.add(predictions, picked if len(predictions.variants) > 1 else None)
         self.accuracy_matrix.append([])
         self.test_accuracy.append(None)
         self.seen_accuracy.append(None)
@@ -161,7 +159,7 @@ class StreamRecord:
         Raises:
             CheckpointError: It is of another test set, or of other variants.
         """
-        t, before = self.done - 1, self._predictions[-1]
+        t, before = self.done - 1, self._predictions.last
         same = np.array_equal(before.index, predictions.index) and np.array_equal(before.label, predictions.label)
         if not same or before.variants != predictions.variants:
             raise CheckpointError(
@@ -169,7 +167,7 @@ class StreamRecord:
                 f"({len(before.index)} images and {len(before.variants)} variant(s) in the file, {len(predictions.index)} and "
                 f"{len(predictions.variants)} now), so nothing was rewritten. Restore the file from a copy."
             )
-        self._predictions[-1] = predictions
+        self._predictions.replace_last(predictions)
         self._measure(t, self.last_predictions)
         for v, name in enumerate(self.variants):
             one, variant = predictions.one(name), self.variants[name]
@@ -196,7 +194,7 @@ class StreamRecord:
             self.first_test = self.test
 
     def _scores(self, one: Predictions) -> schema.Scores:
-        return scores.score_predictions(one.label, one.predicted[0], one.confidence[0], self.class_names)
+        return scores.score_predictions(one.label, one.predicted[0], one.confidence[0], self.class_names, count_rows)
 
     def results(
         self,
@@ -210,15 +208,16 @@ class StreamRecord:
         """The whole of results.json."""
         if self.test is None or self.first_test is None:
             raise ValueError("There are no results before the first experience is finished.")
-        matrix = np.array(self.accuracy_matrix, dtype=np.float64)  # once for all scores
+        accuracy_matrix = self._accuracy_rows.of(self.accuracy_matrix)
+        matrix = accuracy_matrix.array.astype(np.float64, copy=False)
         first = self.experiences[0]
         is_base = self.stream[0].is_base
         spent = [used for record in self.experiences for used in (record, record.evaluation)]
-        return schema.Results(
+        found = schema.Results(
             schema=schema.SCHEMA,
             run=run,
             class_names=self.class_names,
-            accuracy_matrix=self.accuracy_matrix,
+            accuracy_matrix=[],  # set below, unchecked
             test_accuracy=self.test_accuracy,
             seen_accuracy=self.seen_accuracy,
             chance=self.chance,
@@ -228,9 +227,7 @@ class StreamRecord:
             forgetting=scores.forgetting(matrix),
             backward_transfer=scores.backward_transfer(matrix),
             forward_transfer=scores.forward_transfer(matrix, self.chance),
-            task=schema.Task(accuracy=self.task_accuracy, accuracy_matrix=self.task_matrix)
-            if self.task_matrix
-            else None,
+            task=schema.Task(accuracy=self.task_accuracy, accuracy_matrix=[]) if self.task_matrix else None,
             test=self.test,
             first_test=self.first_test,
             picked_variant=self.picked or None,
@@ -255,48 +252,29 @@ class StreamRecord:
             energy=energy,
             environment=environment,
         )
+        found.accuracy_matrix = accuracy_matrix
+        if found.task is not None:
+            found.task.accuracy_matrix = self._task_rows.of(self.task_matrix)
+        return found
 
     def save_predictions(
         self, path: Path, path_hash: npt.NDArray[np.str_], group: npt.NDArray[np.str_] | None = None
     ) -> None:
-        """Write predictions.npz; docs/results.md describes its arrays.
+        """Write predictions.npz.
 
         Args:
             path: The file.
             path_hash: (N,) of the test images, in the order of their index.
             group: (N,) see ``group_hashes``; None: the data has no groups, and the file no array of that name.
         """
-        first = self._predictions[0]
-        picked = self.picked or [None] * self.done
-        chosen = [p.one(name) if name else p for p, name in zip(self._predictions, picked, strict=True)]
-        arrays: dict[str, Any] = {
-            "index": first.index,
-            "path_hash": path_hash,
-            "label": first.label,
-            "part": self.test_parts.astype(np.int32),
-            "predicted": np.stack([p.predicted[0] for p in chosen]).astype(np.int32),
-            "confidence": np.stack([p.confidence[0] for p in chosen]),
-        }
+        facts: dict[str, npt.NDArray[Any]] = {"path_hash": path_hash, "part": self.test_parts.astype(np.int32)}
         if group is not None:
-            arrays["group"] = group
-        for name in self.variants:
-            rows = [p.one(name) if name in p.variants else p for p in self._predictions]
-            arrays[f"predicted/{name}"] = np.stack([p.predicted[0] for p in rows]).astype(np.int32)
-            arrays[f"confidence/{name}"] = np.stack([p.confidence[0] for p in rows])
-        write_atomically(path, lambda temporary: np.savez(temporary, **arrays))
+            facts["group"] = group
+        self._predictions.save(path, facts, list(self.variants))
 
     def rewrite_predictions(self, path: Path) -> None:
         """Put the last evaluation into predictions.npz; all else that the file holds stays."""
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {key: file[key] for key in file.files}
-        found = [
-            ("", self.last_predictions),
-            *((f"/{name}", self._predictions[-1].one(name)) for name in self.variants),
-        ]
-        for suffix, one in found:
-            arrays[f"predicted{suffix}"][-1] = one.predicted[0]
-            arrays[f"confidence{suffix}"][-1] = one.confidence[0]
-        write_atomically(path, lambda temporary: np.savez(temporary, **arrays))
+        self._predictions.rewrite(path, list(self.variants))
 
     def restore(self, results: schema.Results, directory: RunDirectory) -> None:
         """Take up the record of an earlier part of the run.
@@ -315,20 +293,8 @@ class StreamRecord:
             self.task_accuracy, self.task_matrix = task.accuracy, task.accuracy_matrix
         self.base_from, self.notes = results.base.from_checkpoint, results.notes
         try:
-            with np.load(directory.predictions, allow_pickle=False) as file:
-                arrays = {key: file[key] for key in file.files}
-            names = tuple(self.variants) or ("",)
-            for t in range(self.done):
-                keys = [f"/{name}" if name else "" for name in names]
-                self._predictions.append(
-                    Predictions(
-                        index=arrays["index"],
-                        label=arrays["label"],
-                        predicted=np.stack([arrays[f"predicted{key}"][t] for key in keys]).astype(np.int64),
-                        confidence=np.stack([arrays[f"confidence{key}"][t] for key in keys]),
-                        variants=names,
-                    )
-                )
+            picked = self.picked[-1] if self.picked else None
+            self._predictions.restore(directory.predictions, self.done, list(self.variants), picked)
         except (OSError, ValueError, KeyError, IndexError) as error:
             raise CheckpointError(
                 f"{directory.predictions} does not go with {directory.results} ({error}). The run cannot be resumed: "

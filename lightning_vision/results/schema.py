@@ -17,6 +17,7 @@ from lightning_vision.former_names import with_present_paths
 from lightning_vision.results.former_schema import from_schema_1
 from lightning_vision.results.json_text import json_text, writable
 from lightning_vision.results.matrix_file import (
+    LARGEST,
     all_but,
     drop_other_matrices,
     large_matrices,
@@ -246,7 +247,7 @@ class Results(_Model):
 def write_results(results: Results, path: str | Path) -> None:
     """Write results.json so that a reader finds the old file or the new one, never half of one.
 
-    NaN and infinity become null. Matrices of more than 200 rows or columns go to a file beside it, which ``files`` names.
+    NaN and infinity become null. Matrices of more than 200 rows or columns go to files beside it, which ``files`` names.
 
     Args:
         results: what to write.
@@ -259,15 +260,15 @@ def write_results(results: Results, path: str | Path) -> None:
     path = Path(path)
     matrices = large_matrices(results)
     values = writable(results.model_dump(by_alias=True, warnings=False, exclude=all_but(matrices)))
-    put_in_place(values, matrices, [])
+    put_in_place(values, {place: [] for place in matrices})
     # Once more, since lists and dicts can have been changed after they were checked.
     checked = Results.model_validate(values).model_dump(mode="json", by_alias=True)
     matrices |= large_matrices(checked)  # such as those with True for 1, which are numbers now
-    put_in_place(checked, matrices, None)
-    name = write_matrices(matrices, path.parent) if matrices else None
-    checked["files"] = dict.fromkeys(map(".".join, matrices), name)
+    apart = {place: matrix for place, matrix in matrices.items() if max(matrix.shape) > LARGEST}
+    put_in_place(checked, {**matrices, **dict.fromkeys(apart, None)})
+    checked["files"] = write_matrices(apart, path.parent)
     write_text_atomically(path, json_text(checked) + "\n")
-    drop_other_matrices(path.parent, name)
+    drop_other_matrices(path.parent, checked["files"].values())
 
 
 def read_results(path: str | Path) -> Results:

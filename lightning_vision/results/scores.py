@@ -9,7 +9,7 @@ The confusion matrix has true classes as rows and predicted classes as columns.
 What is not defined is None, never NaN.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -42,7 +42,9 @@ def average_incremental_accuracy(matrix: Accuracies) -> float | None:
         matrix: R, (t, T) accuracies.
     """
     r = _stream_so_far(matrix)
-    return _mean([_mean(row[: t + 1]) for t, row in enumerate(r)])
+    counted = ~np.isnan(r) & np.tri(len(r), dtype=np.bool_)
+    sums, counts = np.where(counted, r, 0.0).sum(axis=1), counted.sum(axis=1)
+    return _mean(sums[counts > 0] / counts[counts > 0])
 
 
 def forgetting(matrix: Accuracies) -> float | None:
@@ -188,7 +190,11 @@ def expected_calibration_error(confidence: npt.ArrayLike, correct: npt.ArrayLike
 
 
 def score_predictions(
-    labels: npt.ArrayLike, predicted: npt.ArrayLike, confidence: npt.ArrayLike, class_names: Sequence[str]
+    labels: npt.ArrayLike,
+    predicted: npt.ArrayLike,
+    confidence: npt.ArrayLike,
+    class_names: Sequence[str],
+    as_rows: Callable[[Counts], list[list[int]]] = np.ndarray.tolist,
 ) -> Scores:
     """All the scores of one set of predictions: `test` in results.json.
 
@@ -197,14 +203,15 @@ def score_predictions(
         predicted: (N,) predicted classes.
         confidence: (N,) probability of the predicted class.
         class_names: C names.
+        as_rows: Makes the rows of the confusion matrix; ``count_rows`` where nobody changes them.
     """
     confusion = confusion_matrix(labels, predicted, len(class_names))
-    return Scores(
+    return Scores.model_construct(  # without checking each of its numbers
         accuracy=accuracy(confusion),
         macro_f1=macro_f1(confusion),
         ece=expected_calibration_error(confidence, np.equal(labels, predicted)),
         per_class=dict(zip(class_names, per_class(confusion), strict=True)),
-        confusion_matrix=confusion.tolist(),
+        confusion_matrix=as_rows(confusion),
         top_confusions=top_confusions(confusion, class_names),
     )
 

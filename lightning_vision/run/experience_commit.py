@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import resource
 import sys
+from functools import cached_property
 
 import lightning
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import torch
 
@@ -94,14 +97,18 @@ class ExperienceCommit:
         self._log(results)  # before results.json marks the experience as finished: every finished experience is logged
         if context.process.rank == 0:
             save_checkpoint(checkpoint, directory.finished(experience.index))
-            tested = context.datamodule.samples.iloc[context.record.test_index]
-            hashes = path_hashes(tested["path"].tolist())
-            context.record.save_predictions(directory.predictions, hashes, group_hashes(tested))
+            context.record.save_predictions(directory.predictions, *self._test_hashes)
             write_results(results, directory.results)
             directory.drop_within(experience.index)
             directory.prune(context.options.keep_checkpoints)
         wait_for_processes()
         return results
+
+    @cached_property
+    def _test_hashes(self) -> tuple[npt.NDArray[np.str_], npt.NDArray[np.str_] | None]:
+        """(N,) the hashes of the test images' paths, and of their groups if they have some: the same after each experience."""
+        tested = self.context.datamodule.samples.iloc[self.context.record.test_index]
+        return path_hashes(tested["path"].tolist()), group_hashes(tested)
 
     def results(self, complete: bool) -> schema.Results:
         """The results so far, as in results.json.

@@ -287,7 +287,7 @@ def test_a_variant_of_schema_1_may_bear_any_name(tmp_path: Path, name: str) -> N
 
 
 class TestMatricesOfTheirOwn:
-    """Over 200 experiences or classes, matrices are kept in a file beside results.json."""
+    """Over 200 experiences or classes, matrices are kept in files beside results.json."""
 
     def large(self, classes: int = 201, experiences: int = 201) -> Results:
         names = [f"class {number}" for number in range(classes)]
@@ -319,9 +319,12 @@ class TestMatricesOfTheirOwn:
             "variants.epsilon=1e-06.accuracy_matrix",
             "variants.epsilon=1e-06.test.confusion_matrix",
         ]
-        (name,) = set(content["files"].values())
-        with np.load(tmp_path / name) as file:
-            assert file["accuracy_matrix"].shape == (1, 201) and file["test.confusion_matrix"].trace() == 1
+        assert sorted({"results.json", *content["files"].values()}) == sorted(
+            found.name for found in tmp_path.iterdir()
+        )
+        with np.load(tmp_path / content["files"]["test.confusion_matrix"]) as file:
+            assert file.files == ["test.confusion_matrix"] and file["test.confusion_matrix"].trace() == 1
+        assert np.load(tmp_path / content["files"]["accuracy_matrix"]).shape == (1, 201)
         found = read_results(path)
         assert found.model_copy(update={"files": {}}) == results
 
@@ -362,15 +365,57 @@ class TestMatricesOfTheirOwn:
         write_results(self.large(), path)
         assert read_results(path).files == first
 
-    def test_a_later_writing_replaces_the_file(self, tmp_path: Path) -> None:
-        path, results = tmp_path / "results.json", self.large()
+    def test_a_later_writing_replaces_the_file_of_what_changed(self, tmp_path: Path) -> None:
+        path = tmp_path / "results.json"
+        results = Results.model_validate(self.large().model_dump(by_alias=True))  # without lists that are shared
         write_results(results, path)
         first = read_results(path).files
+        written = {name: (tmp_path / name).stat().st_mtime_ns for name in first.values()}
         results.test.confusion_matrix[0][:2] = [1, 0]
         write_results(results, path)
-        (name,) = {*read_results(path).files.values()}
-        assert name not in first.values()
-        assert sorted(found.name for found in tmp_path.iterdir()) == [name, "results.json"]
+        files = read_results(path).files
+        assert files.keys() == first.keys()
+        assert [place for place in files if files[place] != first[place]] == ["test.confusion_matrix"]
+        assert sorted(found.name for found in tmp_path.iterdir()) == sorted({"results.json", *files.values()})
+        kept = [name for name in files.values() if name in written]
+        assert all((tmp_path / name).stat().st_mtime_ns == written[name] for name in kept)
+
+    def test_rows_are_appended(self, tmp_path: Path) -> None:
+        """To the file that is there, so that a long stream does not write all its rows again after each experience."""
+        path, results = tmp_path / "results.json", self.large(2, 201)
+        results.experiences[:] = results.experiences[:1]
+        write_results(results, path)
+        name = read_results(path).files["accuracy_matrix"]
+        before, inode = read_results(path), (tmp_path / name).stat().st_ino
+        results.experiences.append(results.experiences[0])
+        results.accuracy_matrix.append([0.5, 0.75, *[None] * 199])
+        with pytest.MonkeyPatch.context() as patch:  # killed after the rows and before results.json
+            patch.setattr(module, "write_text_atomically", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+            with pytest.raises(KeyboardInterrupt):
+                write_results(results, path)
+        assert len(np.load(tmp_path / name)) == 2 and read_results(path) == before
+        write_results(results, path)
+        found = read_results(path)
+        assert found.accuracy_matrix == results.accuracy_matrix and found.files == before.files
+        assert (tmp_path / name).stat().st_ino == inode
+        results.accuracy_matrix[1][0] = 0.25  # the last experience was evaluated again
+        write_results(results, path)
+        found = read_results(path)
+        assert found.accuracy_matrix == results.accuracy_matrix and found.files["accuracy_matrix"] != name
+        assert not (tmp_path / name).exists()
+
+    def test_matrices_that_one_file_holds_are_read(self, tmp_path: Path) -> None:
+        """As versions before wrote them."""
+        path, results = tmp_path / "results.json", self.large()
+        write_results(results, path)
+        content = json.loads(path.read_text())
+        arrays: dict[str, Any] = {}
+        for place, name in content["files"].items():
+            found = np.load(tmp_path / name)
+            arrays[place] = found[place] if name.endswith(".npz") else found
+        np.savez(tmp_path / "matrices-0.npz", **arrays)
+        path.write_text(json.dumps(content | {"files": dict.fromkeys(arrays, "matrices-0.npz")}))
+        assert read_results(path).model_copy(update={"files": {}}) == results
 
     def test_a_kill_between_the_two_files_changes_nothing(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -393,10 +438,11 @@ class TestMatricesOfTheirOwn:
             (lambda path: path.write_bytes(b""), "beside it, but"),
         ],
     )
-    def test_without_its_file(self, tmp_path: Path, spoil: Callable[[Path], object], match: str) -> None:
+    @pytest.mark.parametrize("place", ["accuracy_matrix", "test.confusion_matrix"])
+    def test_without_its_file(self, tmp_path: Path, spoil: Callable[[Path], object], match: str, place: str) -> None:
         path = tmp_path / "results.json"
         write_results(self.large(), path)
-        (name,) = {*read_results(path).files.values()}
+        name = read_results(path).files[place]
         spoil(tmp_path / name)
         with pytest.raises(CheckpointError, match=match) as caught:
             read_results(path)
@@ -405,7 +451,7 @@ class TestMatricesOfTheirOwn:
     def test_a_file_elsewhere_is_not_opened(self, tmp_path: Path) -> None:
         path = tmp_path / "results.json"
         write_results(self.large(), path)
-        path.write_text(re.sub(r"matrices-\w+\.npz", "../elsewhere.npz", path.read_text()))
+        path.write_text(re.sub(r"matrices-[\w-]+(\.np[yz])", r"../elsewhere\1", path.read_text()))
         with pytest.raises(CheckpointError, match=r"in the folder of results\.json"):
             read_results(path)
 
