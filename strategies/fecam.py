@@ -15,6 +15,9 @@ from strategies.nearest_mean import class_sums, classes_without_data
 from strategies.queued_strategy import QueuedStrategy
 from strategies.streaming_lda import cholesky_factor
 
+LARGEST_SOLVED = 160
+"""Rows of the largest triangular matrix that is inverted in one piece."""
+
 
 def tukey_transform(features: Tensor, power: float) -> Tensor:
     r"""Tukey's ladder of powers, :math:`v^\lambda` per entry; a negative entry keeps its sign: :math:`-|v|^\lambda`."""
@@ -36,14 +39,32 @@ def shrink(covariance: Tensor, gamma1: float, gamma2: float) -> Tensor:
     d = len(covariance)
     v1 = covariance.diagonal().mean()
     v2 = (covariance.sum() - covariance.diagonal().sum()) / max(d * (d - 1), 1)
-    eye = torch.eye(d, dtype=covariance.dtype, device=covariance.device)
-    return covariance + gamma1 * v1 * eye + gamma2 * v2 * (1 - eye)
+    shrunk = covariance + gamma2 * v2
+    shrunk.diagonal().copy_(covariance.diagonal() + gamma1 * v1)
+    return shrunk
 
 
 def correlation(covariance: Tensor) -> Tensor:
     """A covariance (D, D) divided by its standard deviations: the diagonal becomes 1. NaN where a variance is 0."""
     sd = covariance.diagonal().sqrt()
     return covariance / (sd[:, None] * sd)
+
+
+def inverse_of_triangle(lower: Tensor) -> Tensor:
+    """The inverse (D, D) of a lower triangular matrix.
+
+    By halves, because products of full matrices are faster than solving for each column of the identity.
+    """
+    d = len(lower)
+    if d <= LARGEST_SOLVED:
+        eye = torch.eye(d, dtype=lower.dtype, device=lower.device)
+        solved: Tensor = torch.linalg.solve_triangular(lower, eye, upper=False)
+        return solved
+    half, inverse = d // 2, torch.zeros_like(lower)
+    first, last = (inverse_of_triangle(part) for part in (lower[:half, :half], lower[half:, half:]))
+    inverse[:half, :half], inverse[half:, half:] = first, last
+    inverse[half:, :half] = -last @ (lower[half:, :half] @ first)
+    return inverse
 
 
 def class_whitening(scatter: Tensor, mean: Tensor, count: int, gamma1: float, gamma2: float) -> Tensor:
@@ -63,16 +84,16 @@ def class_whitening(scatter: Tensor, mean: Tensor, count: int, gamma1: float, ga
         ConfigError: The matrix is singular.
     """
     covariance = scatter / max(count - 1, 1)
-    eye = torch.eye(len(scatter), dtype=scatter.dtype, device=scatter.device)
     if gamma1 > 0 and covariance.diagonal().sum() <= 1e-12 * mean.square().sum():
-        return eye  # one image, or copies of one: what shrinkage tends to as the covariance goes to 0
+        return torch.eye(
+            len(scatter), dtype=scatter.dtype, device=scatter.device
+        )  # one image, or copies of one: what shrinkage tends to as the covariance goes to 0
     remedy = (
         f"a class has {count} image(s). FeCAM: expected a larger gamma1 (1 is usual, not below gamma2), found gamma1 "
         f"{gamma1} and gamma2 {gamma2}."
     )
     normalised = correlation(shrink(covariance, gamma1, gamma2)).nan_to_num(nan=0.0)  # a row without variance: singular
-    inverse: Tensor = torch.linalg.solve_triangular(cholesky_factor(normalised, remedy), eye, upper=False)
-    return inverse
+    return inverse_of_triangle(cholesky_factor(normalised, remedy))
 
 
 class FeCAM(QueuedStrategy):

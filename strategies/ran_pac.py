@@ -54,7 +54,9 @@ def ridge_regression(gram: Tensor, targets: Tensor, ridge: float) -> Tensor:
     Raises:
         ConfigError: lambda is too small for a solution in float64.
     """
-    factor, failed = torch.linalg.cholesky_ex(gram + ridge * torch.eye(len(gram), dtype=gram.dtype, device=gram.device))
+    regularised = gram.clone()
+    regularised.diagonal().add_(ridge)
+    factor, failed = torch.linalg.cholesky_ex(regularised)
     if failed:
         smallest = SOLVABLE * float(torch.linalg.matrix_norm(gram))
         raise ConfigError(

@@ -17,6 +17,10 @@ from lightning_vision.data.datasets import FeatureDataset, SampleDataset
 from lightning_vision.data.loaders import make_feature_loader, make_loader
 from lightning_vision.data.stream import Experience, Stream
 
+FEATURES_AT_ONCE = 512
+"""Features of a batch in an evaluation, unless ``batch_size`` is larger: they take little memory, and products of large matrices are
+several times faster than those of 16 or 32 rows."""
+
 
 class HowEntered(TypedDict, total=False):
     """Options for serving an experience, beside its number and the seed."""
@@ -136,7 +140,8 @@ class StreamLoaders:
 
     def evaluation(self, rows: Rows, transform: v2.Compose | None = None) -> DataLoader[Any]:
         """Each row once, with the evaluation transform, or with another one."""
-        batches = EvalBatches(rows, self._experience_of_row(), self.batch_size, self.rank, self.world_size)
+        size = self.batch_size if self.read_features is None else max(self.batch_size, FEATURES_AT_ONCE)
+        batches = EvalBatches(rows, self._experience_of_row(), size, self.rank, self.world_size)
         return self._loader(batches, transform)
 
     def _experience_of_row(self) -> Rows:

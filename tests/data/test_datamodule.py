@@ -237,6 +237,21 @@ def test_a_seed_is_drawn_for_each_row_only_where_it_chooses_among_features(views
     assert all(draw.seed >= 0 for draw in draws), "images are augmented"
 
 
+def test_features_are_evaluated_in_large_batches_and_images_in_those_of_the_option() -> None:
+    """A closed form multiplies each batch by matrices of the features' size."""
+    data = Plain()
+    images = [batch["index"].tolist() for batch in data.test_dataloader()]
+    assert len(images) > 1 and max(map(len, images)) <= data.batch_size
+    data.read_features = lambda rows, _: torch.zeros(len(rows), 5)
+    (features,) = [batch["index"].tolist() for batch in data.test_dataloader()]
+    assert features == [row for rows in images for row in rows]
+    shares = [next(iter(data.evaluation_loader("test", rank=rank, world_size=2)))["index"].tolist() for rank in (0, 1)]
+    assert sorted(shares[0] + shares[1]) == features
+    assert all(len(batch["index"]) <= data.batch_size for batch in data.train_dataloader()), (
+        "learning takes the option's"
+    )
+
+
 @pytest.mark.parametrize("number", [5, -1, True, 1.0, "1"])
 def test_there_is_no_such_experience(number: Any) -> None:
     data = Plain()

@@ -10,7 +10,7 @@ from coloured_squares import ColouredSquares
 from feature_clouds import bare_network, clouds, learn, logits
 
 from lightning_vision.errors import CheckpointError, ConfigError
-from strategies.fecam import FeCAM, correlation, shrink, tukey_transform
+from strategies.fecam import FeCAM, correlation, inverse_of_triangle, shrink, tukey_transform
 
 C, D = 3, 12
 EXPERIENCE = ColouredSquares().stream[0]
@@ -115,6 +115,16 @@ def test_shrinking_twice_is_shrinking_once_with_more() -> None:
 def test_correlation() -> None:
     sigma = torch.tensor([[4.0, 1.0], [1.0, 9.0]])
     torch.testing.assert_close(correlation(sigma), torch.tensor([[1.0, 1 / 6], [1 / 6, 1.0]]))
+
+
+@pytest.mark.parametrize("d", [1, 160, 161, 500])
+def test_the_inverse_by_halves(d: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    v = torch.randn(2 * d, d, dtype=torch.float64, generator=generator)
+    factor = torch.linalg.cholesky(v.T @ v / d + torch.eye(d))
+    inverse = inverse_of_triangle(factor)
+    assert torch.equal(inverse, inverse.tril())
+    torch.testing.assert_close(inverse @ factor, torch.eye(d, dtype=torch.float64), rtol=0, atol=1e-12)
 
 
 def test_tukey() -> None:
