@@ -71,8 +71,12 @@ def _ruler() -> RendererAgg:
     return RendererAgg(1, 1, DPI)  # type: ignore[no-untyped-call]
 
 
+@functools.lru_cache(maxsize=10_000)
 def text_width(text: str, size: float) -> float:
-    """Width in points of one line of text at a font size in points, in the fonts of ``house_style``."""
+    """Width in points of one line of text at a font size in points, in the fonts of ``house_style``.
+
+    The names of classes and experiences are measured again for each figure and each run of a comparison.
+    """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=_MISSING, category=UserWarning)
         font = FontProperties(family=_fonts(), size=size)

@@ -228,9 +228,13 @@ def errors_figure(images: Sequence[npt.NDArray[np.uint8]], captions: Sequence[tu
             (canvas.fit_name(f"✗ {predicted}", 8.5, room - canvas.text_width(ending, 8.5)) + ending, canvas.RUST, -5),
             (canvas.fit_name(f"✓ {true}", 8.5, room), canvas.INK, -18),
         )
-        for text, colour, below in lines:
-            place = (left, bottom)
-            axes.annotate(text, place, (0, below), "data", "offset points", size=8.5, color=colour, va="top")
+        for (
+            text,
+            colour,
+            below,
+        ) in lines:  # inside the axes, so that they need not be measured for the size of the sheet
+            look: dict[str, Any] = {"size": 8.5, "color": colour, "va": "top", "in_layout": False}
+            axes.annotate(text, (left, bottom), (0, below), "data", "offset points", **look)
     more = (
         f", the {len(shown)} most confident of {len(images)}" if len(shown) < len(images) else ", most confident first"
     )

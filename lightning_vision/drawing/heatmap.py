@@ -98,14 +98,20 @@ def heatmap(
 
 
 def _write_cells(axes: Axes, texts: Sequence[Sequence[str]], colours: npt.NDArray[np.float64], pitch: float) -> None:
-    """Write texts into cells of ``pitch`` points, light on dark colours (R, C, 4), in the largest size that fits all."""
+    """Write texts into cells of ``pitch`` points, light on dark colours (R, C, 4), in the largest size that fits all.
+
+    Being inside, they need not be measured for the size of the sheet.
+    """
     widest = max((canvas.text_width(text, 10.0) for row in texts for text in row), default=0.0)
     size = min(10.0, 10.0 * 0.84 * pitch / max(widest, 1.0), 0.5 * pitch)
     luminance = colours[..., :3] ** 2.2 @ np.array([0.2126, 0.7152, 0.0722])
     for row, line in enumerate(texts):
         for column, text in enumerate(line):
+            if not text:
+                continue
             ink = "white" if luminance[row, column] < 0.2 else canvas.INK
-            axes.text(column, row, text, size=size, color=ink, ha="center", va="center_baseline", zorder=3)
+            where: dict[str, Any] = {"ha": "center", "va": "center_baseline", "in_layout": False}
+            axes.text(column, row, text, size=size, color=ink, zorder=3, **where)
 
 
 def _write_margin(axes: Axes, heading: str, texts: Sequence[str], size: float) -> float:

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
+import functools
+from typing import Any
+
+from lightning.fabric.utilities import registry
 from lightning.pytorch import Trainer
+
+# Each new Trainer asks for callbacks of other packages, for which files of all installed packages are read. They stay the same in
+# a process, and a run builds two Trainers for each experience.
+_find: Any = getattr(registry, "entry_points", None)
+if _find is not None and not hasattr(_find, "cache_info"):
+    registry.entry_points = functools.cache(_find)  # type: ignore[attr-defined,assignment] # imported by the module
 
 
 class RunTrainer(Trainer):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 from collections.abc import Mapping
@@ -41,6 +42,7 @@ class StreamWandbLogger(WandbLogger):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._with_axis = {EXPERIENCE_KEY, STEP_KEY}
+        self._hyperparams: dict[str, Any] = {}
 
     @override
     @rank_zero_only
@@ -57,8 +59,11 @@ class StreamWandbLogger(WandbLogger):
     @override
     @rank_zero_only
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        """Add to the config with masked secrets."""
-        self.experiment.config.update(mask_secrets(dict(params if isinstance(params, Mapping) else vars(params))))
+        """Add to the config with masked secrets. Each Trainer of a run logs the same ones."""
+        added = mask_secrets(dict(params if isinstance(params, Mapping) else vars(params)))
+        if added != self._hyperparams:
+            self._hyperparams = added
+            self.experiment.config.update(added)
 
 
 def _axis(name: str) -> str:
@@ -134,6 +139,7 @@ def make_wandb_logger(
 def _start_run(mode: str, options: dict[str, Any]) -> Any:
     import wandb
 
+    _list_packages_once()
     if mode == "online":
         reason = _login_problem()
         if not reason:
@@ -152,6 +158,15 @@ def _start_run(mode: str, options: dict[str, Any]) -> Any:
             raise
         # The address of W&B's helper process, inherited from a program that has ended since: it starts one of our own.
         return wandb.init(**options)
+
+
+def _list_packages_once() -> None:
+    """Let W&B's list of installed packages be made once in a process: it reads hundreds of files for each run."""
+    import wandb.util
+
+    list_packages = getattr(wandb.util, "working_set", None)
+    if list_packages is not None and not hasattr(list_packages, "cache_info"):
+        wandb.util.working_set = functools.cache(lambda: tuple(list_packages()))
 
 
 def _login_problem() -> str:

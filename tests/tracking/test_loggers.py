@@ -1,3 +1,4 @@
+import importlib.metadata
 import os
 import signal
 import subprocess
@@ -231,7 +232,8 @@ def test_a_run_read_back_from_its_offline_file(tmp_path: Path) -> None:
             {"confusion/top": pd.DataFrame({"true": ["cat"], "predicted": ["dog"], "count": [3]})},
             {"confusion/matrix": matrix},
         )
-    loggers[0].log_hyperparams({"lr": 0.5, "token": "hidden"})
+    for rate in (0.5, 0.5):  # each Trainer of a run logs them
+        loggers[0].log_hyperparams({"lr": rate, "token": "hidden"})
     close_loggers(loggers)
 
     assert len(offline_runs(run)) == 1
@@ -284,6 +286,16 @@ def test_runs_of_one_process_are_their_own(tmp_path: Path) -> None:
     close_loggers([first, second])
     for name, value in (("a", 1.0), ("b", 2.0)):
         assert [row["x"] for row in read_offline_run(tmp_path / name).history] == [value]
+
+
+def test_each_run_of_a_process_lists_the_installed_packages_which_are_looked_up_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    close_loggers([make_wandb_logger(tmp_path / "a", "first")])
+    monkeypatch.setattr(importlib.metadata, "distributions", lambda: pytest.fail("looked up again"))
+    close_loggers([make_wandb_logger(tmp_path / "b", "second")])
+    listed = [next((tmp_path / name).glob("wandb/*/files/requirements.txt")).read_text() for name in ("a", "b")]
+    assert listed[0] == listed[1] and "lightning==" in listed[0]
 
 
 def test_a_resumed_run_keeps_its_id(tmp_path: Path) -> None:
