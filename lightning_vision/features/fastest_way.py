@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
-MOST_SECONDS = 10.0
-"""The measurement ends after this time, however busy the machine is."""
+MOST_SECONDS = 8.0
+"""No measurement begins that is expected to end later: ten seconds hold all, however busy the machine is."""
 ROUNDS = 9
-"""Maximum number of rounds in which all ways in question are measured."""
-FEWEST_ROUNDS = 3
-"""Fewer rounds determine nothing that is worth storing."""
+"""Number of samples of each way that may be the fastest, if there is time."""
+ROUNDS_WHEN_BUSY = 30
+"""The same where other work disturbed them."""
+FEWEST = 3
+"""Fewer samples neither rule a way out nor determine a choice that is worth storing."""
 FAR_OFF = 1.6
-"""A way that takes this many times as long as another is not measured again, and no larger micro-batch is tried."""
+"""A way that takes this many times as long as another by the processor is not measured again."""
 SLOWER = 1.25
 """Neither is a way that takes this many times as long by both clocks."""
 CLOSE = 1.1
@@ -58,9 +62,9 @@ def choose_way(
 ) -> Choice:
     """Measure ways in turn, and choose the fastest.
 
-    Other work slows neighbouring measurements, and seldom all of one way, so the fastest sample of each counts. By the
-    clock on the wall, if each way in question has a sample that was not disturbed; otherwise by the time of the
-    processor, which other work hardly changes but which does not contain the time in which threads wait for each other.
+    The shortest time on the wall decides if each way in question has a sample that no other work disturbed. Otherwise the
+    mean time of the processor does: other work changes it less, and that of all ways alike, but it does not contain
+    the time in which threads wait for each other. A larger micro-batch is tried once the next smaller one is not ruled out.
 
     Args:
         channels_last: The memory format that is measured first.
@@ -70,57 +74,80 @@ def choose_way(
     """
     ends = clock() + MOST_SECONDS
     samples: dict[Way, list[Sample]] = {}
-    too_slow: set[bool] = set()
-    for size in sizes:
+
+    def fits(size: int, seconds: float) -> bool:
+        return clock() + size * seconds <= ends
+
+    while True:
+        asked = _in_question(samples)
         for form in (channels_last, not channels_last):
-            way = Way(size, form)
-            if form in too_slow or clock() + 2 * size * _wall(samples, form) > ends:
-                continue
-            measure(way)  # the first is slower: it chooses kernels and allocates memory
-            samples[way] = [measure(way)]
-            if _own(samples[way]) > FAR_OFF * min(map(_own, samples.values())):
-                too_slow.add(form)  # larger ones exceed the cache too
-    for _ in range(ROUNDS - 1):
-        for way in _in_question(samples):
-            if clock() + way.micro_batch * min(each.wall for each in samples[way]) <= ends:
+            known = [way for way in samples if way.channels_last == form]
+            more = sizes[len(known) : len(known) + 1]
+            if known and not (known[-1] in asked and len(samples[known[-1]]) >= FEWEST):
+                more = ()
+            for size in more:
+                if not known or fits(2 * size, samples[known[-1]][-1].wall):
+                    measure(Way(size, form))  # the first is slower: it chooses kernels and allocates memory
+                    samples[Way(size, form)] = [measure(Way(size, form))]
+        before = sum(map(len, samples.values()))
+        rounds = ROUNDS if _quiet(samples, asked) else ROUNDS_WHEN_BUSY
+        if asked and all(len(samples[way]) >= rounds for way in asked):
+            break
+        for way in asked:
+            if fits(way.micro_batch, min(each.wall for each in samples[way])):
                 samples[way].append(measure(way))
+        if asked and sum(map(len, samples.values())) == before:
+            break  # there is no time left
     return _choice(samples)
 
 
 def _own(samples: Sequence[Sample]) -> float:
-    return min(each.own for each in samples)
-
-
-def _wall(samples: dict[Way, list[Sample]], channels_last: bool) -> float:
-    """The newest time of a format on the wall; 0 if there is none."""
-    found = [each[-1].wall for way, each in samples.items() if way.channels_last == channels_last]
-    return found[-1] if found else 0.0
+    return fmean(each.own for each in samples)
 
 
 def _in_question(samples: dict[Way, list[Sample]]) -> list[Way]:
     """The ways that may be the fastest."""
-    best_own = min(map(_own, samples.values()))
-    best_wall = min(each.wall for found in samples.values() for each in found)
+    sure = [found for found in samples.values() if len(found) >= FEWEST]
+    if not sure:
+        return list(samples)
+    best_own = min(map(_own, sure))
+    best_wall = min(each.wall for found in sure for each in found)
     return [
         way
         for way, found in samples.items()
-        if _own(found) <= FAR_OFF * best_own
-        and (_own(found) <= SLOWER * best_own or min(each.wall for each in found) <= SLOWER * best_wall)
+        if len(found) < FEWEST
+        or (
+            _own(found) <= FAR_OFF * best_own
+            and (_own(found) <= SLOWER * best_own or min(each.wall for each in found) <= SLOWER * best_wall)
+        )
     ]
+
+
+def _quiet(samples: dict[Way, list[Sample]], asked: Sequence[Way]) -> bool:
+    """Whether each way in question has a sample that was not disturbed."""
+    return all(any(not each.disturbed for each in samples[way]) for way in asked)
 
 
 def _choice(samples: dict[Way, list[Sample]]) -> Choice:
     asked = _in_question(samples)
-    quiet = all(any(not each.disturbed for each in samples[way]) for way in asked)
+    quiet = _quiet(samples, asked)
 
-    def seconds(sample: Sample) -> float:
-        return sample.own if not quiet else float("inf") if sample.disturbed else sample.wall
+    def wall(sample: Sample) -> float:
+        return math.inf if sample.disturbed else sample.wall
 
-    best = min(asked, key=lambda way: min(map(seconds, samples[way])))
-    rounds = [
-        (seconds(sample), min(seconds(samples[way][number]) for way in asked if len(samples[way]) > number))
-        for number, sample in enumerate(samples[best])
-    ]
-    # A round in which other work disturbed the chosen way tells nothing about it.
-    told = [mine <= CLOSE * fastest for mine, fastest in rounds if mine != float("inf")]
-    return Choice(best, _own(samples[best]), len(told) >= FEWEST_ROUNDS and 2 * sum(told) > len(told))
+    if quiet:
+        best = min(asked, key=lambda way: min(map(wall, samples[way])))
+    else:
+        best = min(asked, key=lambda way: _own(samples[way]))
+    # Of ways that were measured in one round, the positions from the end are equal.
+    told = []
+    for place in range(1, len(samples[best]) + 1):
+        seconds = {
+            way: wall(samples[way][-place]) if quiet else samples[way][-place].own
+            for way in asked
+            if len(samples[way]) >= place
+        }
+        if seconds[best] < math.inf:  # a round in which other work disturbed it tells nothing
+            told.append(seconds[best] <= CLOSE * min(seconds.values()))
+    own = min(each.own for each in samples[best])
+    return Choice(best, own, len(told) >= FEWEST and 2 * sum(told) > len(told))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import platform
 import time
 from collections.abc import Callable, Iterator
@@ -64,7 +65,7 @@ class FeaturePass:
         self.way = Way(UNMEASURED.get(device.type, AT_ONCE), channels_last)
         self._key = ""
         self._promised = 0.0  # seconds per image by ``_own_clock``; 0: nothing was measured
-        self._computed, self._computing_seconds = 0, 0.0
+        self._computed, self._pace = 0, math.inf  # images, and the shortest time of one by ``_own_clock``
 
     def tune(self, images: Tensor, count: int, precision: str) -> None:
         """Choose the fastest way by measurement, once per machine and backbone, if the pass is long enough.
@@ -125,13 +126,16 @@ class FeaturePass:
     def check_pace(self) -> None:
         """Delete the measurement if the images so far took much more or less time than it predicts.
 
-        On a CPU the time of the processor counts: a busy machine does not make the choice wrong.
+        The fastest of them count, as in the measurement, and on a CPU the time of the processor: a busy machine does not make
+        the choice wrong.
         """
-        if self._promised and self._computed >= ENOUGH_IMAGES:
-            ratio = self._computing_seconds / self._computed / self._promised
-            if not 1 / FAR_OFF <= ratio <= FAR_OFF:
-                self._write(None)
-        self._computed, self._computing_seconds = 0, 0.0
+        if (
+            self._promised
+            and self._computed >= ENOUGH_IMAGES
+            and not 1 / FAR_OFF <= self._pace / self._promised <= FAR_OFF
+        ):
+            self._write(None)
+        self._computed, self._pace = 0, math.inf
 
     def compute(self, images: Tensor) -> Tensor:
         """Features (N, D) float32, on the CPU, of uint8 images (N, 3, H, W)."""
@@ -144,8 +148,9 @@ class FeaturePass:
             filled = torch.cat([part, part[-1:].expand(size - len(part), -1, -1, -1)]) if len(part) < size else part
             parts.append(self._forward(filled, self.way)[: len(part)])
         features = torch.cat(parts).float().cpu()
-        self._computing_seconds += self._own_clock() - begun
-        self._computed += len(images)
+        if len(images) >= size:
+            self._pace = min(self._pace, (self._own_clock() - begun) / len(images))
+            self._computed += len(images)
         self.network.backbone_images += len(images)
         return features
 

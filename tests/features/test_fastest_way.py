@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lightning_vision.features import fastest_way
-from lightning_vision.features.fastest_way import MOST_SECONDS, ROUNDS, Choice, Sample, Way, choose_way
+from lightning_vision.features.fastest_way import FEWEST, MOST_SECONDS, ROUNDS, Choice, Sample, Way, choose_way
 
 SIZES = (4, 8, 16, 32)
 
@@ -48,10 +48,11 @@ def test_the_fastest_is_chosen_and_what_is_hopeless_is_not_measured_again() -> N
     machine = Machine(as_measured)
     found = machine.choose()
     assert found == Choice(Way(4, True), 0.0055, agreed=True)
-    assert machine.asked.count(Way(4, True)) == 1 + ROUNDS
+    assert machine.asked.count(Way(4, True)) > ROUNDS
     assert machine.asked.count(Way(8, True)) == 1 + ROUNDS, "close to the fastest"
-    assert machine.asked.count(Way(32, True)) == 2 == machine.asked.count(Way(4, False)), "the first is a warm-up"
-    assert Way(16, False) not in machine.asked, "once a smaller one is far slower, no larger one is tried"
+    assert machine.asked.count(Way(4, False)) == 1 + FEWEST, "the first is a warm-up"
+    assert machine.asked.count(Way(16, True)) == 1 + FEWEST
+    assert not {Way(8, False), Way(32, True)} & {*machine.asked}, "no larger one is tried than one that is slower"
     assert machine.now < MOST_SECONDS / 3
 
 
@@ -69,7 +70,22 @@ def test_other_work_all_the_time_changes_neither_the_choice_nor_the_limit(load: 
         machine = Machine(as_measured, busy=lambda _, draw=draw: draw.uniform(1.2, 2 * load))  # type: ignore[misc]
         found = machine.choose()
         assert found.way == Way(4, True) and found.own == 0.0055
-        assert machine.now <= MOST_SECONDS + 32 * 0.0136 * 2 * load, "one measurement may end later than was expected"
+        assert machine.now <= MOST_SECONDS + 2 * 32 * 0.0136 * 2 * load, "a measurement may end later than was expected"
+
+
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.8])
+def test_a_core_whose_other_half_is_busy_now_and_then_changes_little(share: float) -> None:
+    """The time of the processor itself is then longer by half."""
+    chosen = []
+    for seed in range(40):
+        draw = np.random.default_rng(seed)
+        machine = Machine(
+            lambda way, draw=draw: as_measured(way) * (1.0 if draw.random() < share else 1.7),  # type: ignore[misc]
+            busy=lambda _, draw=draw: draw.uniform(2, 4),  # type: ignore[misc]
+        )
+        chosen.append(machine.choose().way)
+    fair = [as_measured(way) <= 1.16 * 0.0055 for way in chosen]
+    assert sum(fair) >= 36, "the two best differ by 15 %"
 
 
 def test_work_that_comes_and_goes_does_not_change_the_choice() -> None:
