@@ -28,7 +28,7 @@ from lightning_vision.learning.prediction import Prediction, pick_variant
 from lightning_vision.learning.random_numbers import seed_generators
 from lightning_vision.learning.run_trainer import RunTrainer
 from lightning_vision.learning.stage_optimizer import Groups, StageOptimizer
-from lightning_vision.learning.strategy import Strategy, frozen_children
+from lightning_vision.learning.strategy import Strategy, set_modes
 from lightning_vision.learning.training_figures import TrainingFigures
 from lightning_vision.results.predictions import Collector
 from lightning_vision.seeding import derive_seed
@@ -209,9 +209,7 @@ class ContinualClassifier(LightningModule, BuiltWith):
 
     def on_train_epoch_start(self) -> None:
         """Training mode, except for frozen modules: their running statistics must not change."""
-        self.network.train(self.learner.kind == "gradient")
-        for module in frozen_children(self.network):
-            module.eval()
+        set_modes(self.network, self.learner.kind == "gradient")
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Seed by the position alone, so that a resumed run draws the same random numbers."""

@@ -15,7 +15,7 @@ from lightning_vision.data.scenarios import InstanceIncremental
 from lightning_vision.learning.backbones import BackboneFacts
 from lightning_vision.learning.checkpoints import read_checkpoint
 from lightning_vision.learning.network import Network
-from lightning_vision.learning.strategy import Strategy, trainable
+from lightning_vision.learning.strategy import Strategy, set_modes, trainable
 from lightning_vision.results.schema import read_results, write_results
 
 TWO_STAGES = (
@@ -253,3 +253,27 @@ def test_variants_of_a_gradient_strategy_are_picked_on_validation_data(tmp_path:
     with np.load(run / "predictions.npz") as file:
         assert file["predicted"].shape == file["predicted/as it is"].shape == (3, len(file["index"]))
         assert (file["predicted"][-1] == file["predicted/as it is"][-1]).all()
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_frozen_modules_are_in_evaluation_mode_and_the_others_in_the_mode_asked_for(training: bool) -> None:
+    backbone = nn.Sequential(nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2)), nn.Linear(2, 2), nn.Dropout())
+    network = nn.ModuleDict({"backbone": backbone, "head": nn.Sequential(nn.Dropout(), nn.Linear(2, 2))})
+    cases: list[list[nn.Module]] = [[], [backbone[0]], [backbone], [network]]
+    for frozen in cases:
+        network.requires_grad_(True)
+        for module in frozen:
+            module.requires_grad_(False)
+        still = {id(part) for module in frozen for part in module.modules()}
+        for before in (True, False):
+            network.train(before)
+            set_modes(network, training)
+            assert all(part.training == (training and id(part) not in still) for part in network.modules())
+
+
+def test_modules_that_have_their_mode_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Setting it for each module of a backbone, several times in an epoch, takes longer than a head's step."""
+    network = nn.ModuleDict({"backbone": nn.Linear(2, 2), "head": nn.Linear(2, 2)}).train()
+    network["backbone"].requires_grad_(False).eval()
+    monkeypatch.setattr(nn.Linear, "train", lambda *_: pytest.fail("the mode is set again"))
+    set_modes(network, True)
