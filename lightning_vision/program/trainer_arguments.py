@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from functools import cache
 from typing import Any, cast
 
 from jsonargparse import Namespace
@@ -10,6 +11,14 @@ from lightning.pytorch import Trainer
 
 from lightning_vision.learning.classifier_options import is_plain
 from lightning_vision.program.argument_parser import StreamArgumentParser
+
+
+@cache
+def _trainer_parser() -> StreamArgumentParser:
+    """A parser of the section ``trainer``; reading the signature of Trainer takes as long as several Trainers."""
+    parser = StreamArgumentParser()
+    parser.add_lightning_class_args(Trainer, "trainer")
+    return parser
 
 
 class TrainerArguments:
@@ -20,8 +29,6 @@ class TrainerArguments:
     """
 
     def __init__(self, options: Namespace) -> None:
-        self._parser = StreamArgumentParser()
-        self._parser.add_lightning_class_args(Trainer, "trainer")
         self._options, self._plain = options.clone(), dict[str, Any]()
 
     def build(self) -> dict[str, Any]:
@@ -33,5 +40,5 @@ class TrainerArguments:
 
     def _instantiate(self, options: dict[str, Any]) -> dict[str, Any]:
         asked = cast(Any, Namespace)(trainer=cast(Any, Namespace)(**options).clone())
-        built = self._parser.instantiate_classes(asked).trainer
+        built = _trainer_parser().instantiate_classes(asked).trainer
         return dict(vars(built)) if isinstance(built, Namespace) else dict(built)
