@@ -110,7 +110,8 @@ class _Planner:
         self.configs = [word for config in configs for word in ("--config", config)]
         self.bases: dict[str, PlannedRun] = {}
         self.remarks: dict[str, None] = {}  # each once, in order
-        self._known: dict[tuple[int, tuple[str, ...]], ReadConfig] = {}
+        self._known: dict[tuple[str, ...], ReadConfig] = {}
+        """By the options without the seed: reading them takes longer than all else here."""
         self._streams: dict[tuple[str, ...], Literal["given", "default", "own"]] = {}
         """The source of the stream in a configuration of data."""
 
@@ -185,14 +186,15 @@ class _Planner:
         return not follows
 
     def _read(self, seed: int, words: Sequence[str], where: str) -> ReadConfig:
-        key = (seed, tuple(words))
-        if key not in self._known:  # the base of many cells is the same
-            words = [*self.configs, *words, f"--seed_everything={seed}"]
-            try:
-                self._known[key] = read_fit_config([*words, *self._moved_stream(words, seed)])
-            except ConfigError as error:
-                raise ConfigError(f"{where}: {error}") from error
-        return self._known[key]
+        whole = [*self.configs, *words, f"--seed_everything={seed}"]
+        try:
+            moved = self._moved_stream(whole, seed)
+            if tuple(words) not in self._known:  # the base of many cells is the same
+                self._known[tuple(words)] = read_fit_config([*whole, *moved])
+        except ConfigError as error:
+            raise ConfigError(f"{where}: {error}") from error
+        seeds = {"seed_everything": seed} | ({"data.init_args.stream.init_args.seed": seed} if moved else {})
+        return self._known[tuple(words)].with_values(seeds)
 
     def _moved_stream(self, words: Sequence[str], seed: int) -> list[str]:
         """The options by which the stream depends on the seed."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from copy import deepcopy
+from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Any, cast
 
@@ -31,6 +32,18 @@ class ReadConfig:
     def data_class(self) -> type | None:
         """The class of the datamodule."""
         return _class_of(self.namespace.data)
+
+    def with_values(self, values: dict[str, Any]) -> ReadConfig:
+        """The same options with other values of some. Nothing checks them: they must be of the kind that they replace."""
+        namespace, config = self.namespace.clone(), deepcopy(self.config)
+        for key, value in values.items():
+            namespace[key] = value
+            *parts, last = key.split(".")
+            place = config
+            for part in parts:
+                place = place[part]
+            place[last] = value
+        return replace(self, namespace=namespace, config=config)
 
     def with_changes(self, changes: dict[str, Any]) -> tuple[dict[str, Any], str]:
         """The options with some changed: as plain values, and as YAML for ``fit --config``."""

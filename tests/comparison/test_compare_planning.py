@@ -8,6 +8,8 @@ import yaml
 from small_comparison import OFF, results_of, words, write_config
 
 from lightning_vision.cli import main
+from lightning_vision.comparison.options import read_options
+from lightning_vision.comparison.plan import Plan, make_plan
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +32,26 @@ def test_an_axis_of_a_strategy_does_not_move_the_base(folder: Path, capsys: pyte
     base = "--model.base_optimizer=torch.optim.AdamW"
     assert main(words(folder, "dry", base, "--model.optimizer=torch.optim.SGD", *axis, "--dry_run")) == 0
     assert "4 cells and 1 base;" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("more", [(), ("--data=Digits", "--data.stream=null")], ids=["stream given", "default stream"])
+def test_a_seed_that_is_not_parsed_gives_the_options_of_one_that_is(folder: Path, more: tuple[str, ...]) -> None:
+    """The options of the first seed are read, and those of the others derived from them."""
+
+    def plan(*seeds: str) -> Plan:
+        strategies = ("--strategies", "HeadOnly", "MoveToData", "--seeds", *seeds)
+        return make_plan(read_options(words(folder, "seeds", *strategies, *more)[1:]))
+
+    derived, read = plan("0", "1"), plan("1")
+    for runs, alone in ((derived.cells, read.cells), (derived.bases, read.bases)):
+        assert [run for run in runs if run.seed == 1] == alone
+        assert {
+            (run.config["seed_everything"], run.config["data"]["init_args"]["stream"]["init_args"]["seed"])
+            for run in runs
+        } == {
+            (0, 0),
+            (1, 1),
+        }
 
 
 def test_a_strategy_with_a_network_of_its_own_has_a_base_of_its_own(
