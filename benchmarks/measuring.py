@@ -92,9 +92,9 @@ class InMemory(StreamDataModule):
         return [nn.Identity()]
 
 
-def hold_noise(count: int, size: int, classes: int = 10, test_count: int | None = None) -> None:
+def hold_noise(count: int, size: int, classes: int = 10, test_count: int | None = None, seed: int = 0) -> None:
     """Let ``InMemory`` serve noise: for questions of time alone."""
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(seed)
     tests = classes if test_count is None else test_count
     images = torch.randint(0, 256, (count + tests, 3, size, size), dtype=torch.uint8, generator=generator)
     labels = torch.arange(count + tests) % classes
@@ -259,15 +259,21 @@ def ratios(theirs: Sequence[float], ours: Sequence[float]) -> list[float]:
 # ---- texts -----------------------------------------------------------------------------------------------------------
 
 
+def cpu_capabilities() -> dict[str, Any]:
+    """What torch knows of the CPU; nothing where its version cannot tell."""
+    known = getattr(torch.cpu, "get_capabilities", None)
+    return dict(known()) if known else {}
+
+
 def has_bf16() -> bool:
     """Whether the CPU has instructions for bfloat16."""
-    known = torch.cpu.get_capabilities()
+    known = cpu_capabilities()
     return bool(known.get("avx512_bf16") or known.get("amx_bf16"))
 
 
 def machine(*packages: str) -> str:
     """Hardware and versions, for the line above a table."""
-    cpu = torch.cpu.get_capabilities()
+    cpu = cpu_capabilities()
     name = cpu.get("cpu_name") or platform.processor() or platform.machine()
     fast = [instructions for instructions in ("avx512_bf16", "amx_bf16") if cpu.get(instructions)]
     gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
