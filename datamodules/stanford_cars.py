@@ -15,9 +15,13 @@ from lightning_vision.data.datamodule import StreamDataModule
 from lightning_vision.errors import DataError
 from lightning_vision.terminal.wording import listed, natural_key, near, plural
 
+ONE_FOLDER = ("cars_annos.mat", "car_ims")
+"""The second official form: all images in one folder, and one file with the classes, the boxes and the test set."""
 BOX = ("x1", "y1", "x2", "y2")
 COLUMNS = ("fname", *BOX, "class")
 MAT_FIELDS = {f"bbox_{name}": name for name in BOX} | {"class": "class", "fname": "fname"}
+ONE_FOLDER_FIELDS = {field: name for field, name in MAT_FIELDS.items() if field != "fname"}
+ONE_FOLDER_FIELDS |= {"relative_im_path": "fname", "test": "test"}
 # Header lines that copies of the Kaggle tables were given.
 OTHER_NAMES = {
     **MAT_FIELDS,
@@ -54,10 +58,10 @@ class StanfordCars(StreamDataModule):
     """16,185 photos of cars in 196 classes such as "Tesla Model S Sedan 2012", with boxes and an official split.
 
     J. Krause, M. Stark, J. Deng, L. Fei-Fei: 3D Object Representations for Fine-Grained Categorization, 4th IEEE
-    Workshop on 3D Representation and Recognition (3dRR-13), 2013. Two layouts are read: the authors' (``devkit/*.mat``,
-    ``cars_train/``, ``cars_test/``, in root or in ``root/stanford_cars``) and Kaggle's class folders
-    (``car_data/car_data/{train,test}/<class>/`` with ``anno_train.csv``, ``anno_test.csv`` and ``names.csv``; root at
-    any of these levels). In both layouts, labels are in the devkit's order of classes and rows in the order of file
+    Workshop on 3D Representation and Recognition (3dRR-13), 2013. Three layouts are read: the authors' two (``devkit/*.mat``,
+    ``cars_train/``, ``cars_test/``, in root or in ``root/stanford_cars``; or ``cars_annos.mat`` and ``car_ims/``) and
+    Kaggle's class folders (``car_data/car_data/{train,test}/<class>/`` with ``anno_train.csv``, ``anno_test.csv`` and
+    ``names.csv``; root at any of these levels). In all of them, labels are in the devkit's order of classes and rows in the order of file
     names, so an image has the same label and split. On disk, boxes count pixels from 1 and include both corners;
     ``box_xyxy`` counts from 0, with x2 and y2 exclusive.
 
@@ -74,6 +78,7 @@ class StanfordCars(StreamDataModule):
         "<root>/devkit/{cars_meta,cars_train_annos,cars_test_annos_withlabels}.mat, <root>/cars_train/*.jpg and "
         "<root>/cars_test/*.jpg",
         "<root>/car_data/car_data/{train,test}/<class>/*.jpg with <root>/{anno_train,anno_test,names}.csv",
+        "<root>/cars_annos.mat and <root>/car_ims/*.jpg",
     )
     SOURCE: ClassVar[str] = (
         "https://www.kaggle.com/datasets/jutrera/stanford-car-dataset-by-classes-folder (class folders), or in the "
@@ -89,9 +94,12 @@ class StanfordCars(StreamDataModule):
 
     def read_samples(self) -> tuple[pd.DataFrame, list[str]]:
         """Training before test images, each in natural order of file names."""
-        devkit = _find_devkit(self.root)
-        folders = None if devkit else _find_class_folders(self.root)
-        if devkit is not None:
+        one_folder = _find_one_folder(self.root)
+        devkit = None if one_folder else _find_devkit(self.root)
+        folders = None if devkit or one_folder else _find_class_folders(self.root)
+        if one_folder is not None:
+            class_names, samples = self._read_one_folder(one_folder)
+        elif devkit is not None:
             class_names, samples = self._read_devkit(devkit)
         elif folders is not None:
             class_names, samples = self._read_class_folders(folders)
@@ -120,6 +128,27 @@ class StanfordCars(StreamDataModule):
             part = pd.DataFrame({"path": prefix + "/" + rows["fname"], "label": rows["class"] - 1, "split": split})
             parts.append(part.assign(box_xyxy=self._boxes(rows, part["path"])))
         return class_names, _joined(parts, self.findings)
+
+    def _read_one_folder(self, file: Path) -> tuple[list[str], pd.DataFrame]:
+        names = read_mat_columns(file, {"class_names": "name"}).texts(["name"], self.findings)
+        class_names: list[str] = names.rows["name"].tolist()
+        table = read_mat_struct(file, "annotations", ONE_FOLDER_FIELDS).whole_numbers(["test"], self.findings)
+        for at, flag in table.rows.loc[~table.rows["test"].isin([0, 1]), "test"].items():
+            self.findings.problem(f"{table.place(at)}: test is {flag}, expected 0 or 1")
+        table = _checked(table.keep(table.rows["test"].isin([0, 1])), len(class_names), self.findings)
+        above = file.parent.relative_to(self.root).as_posix()
+        paths = table.rows["fname"] if above == "." else f"{above}/" + table.rows["fname"]
+        folder = file.parent / ONE_FOLDER[1]
+        prefix = folder.relative_to(self.root).as_posix()
+        on_disk = {f"{prefix}/{name}" for name in images_in(folder, prefix, self.findings)}
+        there = paths.isin(on_disk)
+        for path in paths[~there]:
+            self.findings.bad(path, "file not found")
+        remark_on_unnamed(on_disk - set(map(str, paths)), prefix, file, self.findings)
+        rows, paths = table.rows[there], paths[there]
+        split = rows["test"].map({0: "train", 1: "test"}).astype("str")
+        part = pd.DataFrame({"path": paths, "label": rows["class"] - 1, "split": split})
+        return class_names, _joined([part.assign(box_xyxy=self._boxes(rows, part["path"]))], self.findings)
 
     def _read_class_folders(self, found: _ClassFolders) -> tuple[list[str], pd.DataFrame]:
         class_folders = sorted({name for top in found.folders.values() for name in sub_folders(top)}, key=natural_key)
@@ -229,8 +258,16 @@ class StanfordCars(StreamDataModule):
 
 
 def _is_root(folder: Path) -> bool:
-    devkit = any((folder / name).is_dir() for name in ("devkit", "stanford_cars"))
+    devkit = _find_one_folder(folder) is not None or any(
+        (folder / name).is_dir() for name in ("devkit", "stanford_cars")
+    )
     return devkit or _find_class_folders(folder) is not None
+
+
+def _find_one_folder(root: Path) -> Path | None:
+    """``cars_annos.mat`` of the layout with all images in one folder, in root or in root/stanford_cars; None without it."""
+    places = [base / ONE_FOLDER[0] for base in (root, root / "stanford_cars")]
+    return next((file for file in places if file.is_file() and (file.parent / ONE_FOLDER[1]).is_dir()), None)
 
 
 def _find_devkit(root: Path) -> _Devkit | None:

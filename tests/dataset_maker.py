@@ -115,6 +115,20 @@ def write_cars_folders(root: Path, rows: list[Car] | None = None, tables: bool =
     return root
 
 
+def write_cars_one_folder(root: Path, flag: int | None = None) -> Path:
+    """The authors' second form: car_ims/ and cars_annos.mat; ``flag`` replaces that of the first row."""
+    fields = ["relative_im_path", *(f"bbox_{side}" for side in SIDES), "class", "test"]
+    values = []
+    for number, car in enumerate(cars(), start=1):
+        path = f"car_ims/{number:06d}.jpg"
+        test = flag if flag is not None and number == 1 else int(car.split == "test")
+        values.append((path, *car.box, car.number, test))
+        car.write(root / path)
+    annotations = np.array(values, dtype=[(field, object) for field in fields])
+    savemat(root / "cars_annos.mat", {"annotations": annotations, "class_names": np.array(CARS, dtype=object)})
+    return root
+
+
 def write_rows(file: Path, rows: list[list[Any]], encoding: str = "utf-8") -> Path:
     """A CSV file with the line ends that a spreadsheet writes; returns it."""
     file.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Stanford Cars in its two layouts: one table, whichever of them lies on disk."""
+"""Stanford Cars in its three layouts: one table, whichever of them lies on disk."""
 
 import shutil
 from collections.abc import Callable
@@ -12,6 +12,7 @@ from dataset_maker import (
     write_car_annotations,
     write_cars_devkit,
     write_cars_folders,
+    write_cars_one_folder,
     write_rows,
 )
 from scipy.io import savemat
@@ -102,6 +103,28 @@ class TestLayouts:
         (root / "inner").rename(root / "cars_test" / "cars_test")
         (root / ANNOTATIONS).rename(root / "devkit" / "cars_test_annos_withlabels (1).mat")
         assert read(root).samples["path"].iloc[-1] == "cars_test/cars_test/00009.jpg"
+
+    def test_one_folder(self, devkit: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        """The same classes, split and boxes as the devkit; file names count on from training to test images."""
+        for root in (tmp_path, tmp_path / "stanford_cars"):
+            write_cars_one_folder(root)
+            data, other = read(root.parent if root.name == "stanford_cars" else root), read(devkit)
+            assert data.class_names == other.class_names
+            assert data.samples["label"].tolist() == other.samples["label"].tolist()
+            assert data.samples["box_xyxy"].tolist() == other.samples["box_xyxy"].tolist()
+            assert (data.samples["split"] == other.samples["split"]).all()
+            shutil.rmtree(root / "car_ims")
+            (root / "cars_annos.mat").unlink()
+        assert "Stanford Cars has 8,144 training" in capsys.readouterr().err
+
+    def test_one_folder_with_errors(self, tmp_path: Path) -> None:
+        root = write_cars_one_folder(tmp_path, flag=2)
+        (root / "car_ims" / "000002.jpg").unlink()
+        (root / "car_ims" / "999999.jpg").touch()
+        with pytest.raises(
+            DataError, match=r"cars_annos\.mat row 1: test is 2, expected 0 or 1\n.*car_ims/000002\.jpg: file not"
+        ):
+            read(root)
 
     @pytest.mark.parametrize("header", HEADERS, ids=lambda header: header[0])
     def test_tables_with_a_header_line(self, folders: Path, header: list[str], copy: Callable[[Path], Path]) -> None:
