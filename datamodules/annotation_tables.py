@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from datamodules.documents import read_bytes, read_text
 from lightning_vision.data.data_problems import DataProblems
 from lightning_vision.errors import DataError
 from lightning_vision.terminal.wording import listed, plural
@@ -95,8 +96,8 @@ def read_csv(
     Raises:
         DataError: It cannot be read as a table at all.
     """
-    text = _decode(file)
-    records = _records(file, text, findings)
+    text = read_text(file, " as CSV")
+    records = read_records(file, text, findings)
     if not records:
         raise DataError(f"{file} is empty. Expected a table with the columns {listed(columns)}.")
     first = [_column_name(field, columns, other_names or {}) for field in records[0][1]]
@@ -168,28 +169,16 @@ def read_mat_columns(file: Path, variables: Mapping[str, str]) -> Table:
     return _mat_table(file, columns)
 
 
-def _read(file: Path) -> bytes:
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        raise DataError(f"{file} cannot be read: {error.strerror or error}.") from error
+def read_records(file: Path, text: str, findings: DataProblems, separator: str = ",") -> list[tuple[int, list[str]]]:
+    """The records of a CSV file that parse, each with the line that it begins in; blank lines are none.
 
-
-def _decode(file: Path) -> str:
-    data = _read(file)
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise DataError(
-            f"{file} is not UTF-8 text: line {line} contains the byte 0x{data[error.start]:02x}. Save it as CSV in "
-            "UTF-8."
-        ) from error
-
-
-def _records(file: Path, text: str, findings: DataProblems) -> list[tuple[int, list[str]]]:
-    """The records that parse, each with the line that it begins in; blank lines are none."""
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    Args:
+        file: The file, for messages.
+        text: Its content.
+        findings: Where problems go.
+        separator: The character between fields.
+    """
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=separator)
     records: list[tuple[int, list[str]]] = []
     while True:
         begins = reader.line_num + 1
@@ -247,7 +236,7 @@ def _check_separator(file: Path, found: int, columns: Sequence[str], text: str) 
 def _load_mat(file: Path) -> dict[str, Any]:
     from scipy.io import loadmat  # takes a while, and most datamodules need none of it
 
-    data = _read(file)
+    data = read_bytes(file)
     try:
         return dict(loadmat(io.BytesIO(data), squeeze_me=True))
     except NotImplementedError as error:

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -27,6 +27,7 @@ from datamodules.gitw_tree import (
     read_footage,
     read_tree,
 )
+from datamodules.labelled_folder import LabelOptions, read_labelled_boxes
 from lightning_vision.data.datamodule import StreamDataModule
 from lightning_vision.errors import ConfigError, DataError
 from lightning_vision.storage.cache_folder import cache_folder
@@ -55,7 +56,8 @@ class BoundingBoxes(StreamDataModule):
     too.
 
     With ``boxes``, images and boxes are read from a CSV file with the columns path, x, y, w, h, class, and optionally
-    split; other columns are added to the sample table. A row without x, y, w and h is the whole image.
+    split; other columns are added to the sample table. A row without x, y, w and h is the whole image. With ``labels``,
+    each box of an annotation file is a row; those of one image are a ``group``.
 
     Frames of a sequence are near copies: the sequence is their ``group`` and is never split. The kitchen is the column
     ``domain``. Folders train, train1, ... are training data, and test, test1, test2, ... are test data; the column
@@ -69,6 +71,11 @@ class BoundingBoxes(StreamDataModule):
             sequence's folder, then GITW_light_bboxes in root or beside it.
         boxes: CSV file with boxes, relative to the working directory or root.
         classes: Names of the classes to read; None: all.
+        labels: File or folder of annotations in the format COCO, YOLO, Pascal VOC, CVAT or Label Studio, or a table, relative
+            to the working directory or root.
+        labels_format: Format of ``labels``; None: it is recognised.
+        label_columns: Columns of a table: path, label, split, group, domain, and x1, y1, x2, y2 or x, y, w, h; those that are not given are recognised.
+        label_names: Second table, which gives the labels of the first their names.
         options: See ``StreamDataModule``.
     """
 
@@ -80,7 +87,8 @@ class BoundingBoxes(StreamDataModule):
         f"parallel tree {BOXES_TREE}) or bounding_box.txt; <part> is train, test, train1, test1, ..., <Seq> "
         "<Class>Place<P>Subject<S>",
         CROPPED_LAYOUT,
-        "any images, with data.boxes=<CSV file: path, x, y, w, h, class>",
+        "any images, with data.boxes=<CSV file: path, x, y, w, h, class>, or with data.labels=<COCO, YOLO, Pascal VOC, "
+        "CVAT or Label Studio>",
     )
 
     def __init__(
@@ -90,23 +98,31 @@ class BoundingBoxes(StreamDataModule):
         annotations_root: str | None = None,
         boxes: str | None = None,
         classes: list[str] | None = None,
+        labels: str | Path | None = None,
+        labels_format: Literal["table", "coco", "yolo", "voc", "cvat", "label_studio", "dataset"] | None = None,
+        label_columns: dict[str, str] | None = None,
+        label_names: str | Path | None = None,
         **options: Any,
     ) -> None:
         if context < 0:
             raise ConfigError(f"data.context must be at least 0, not {context}.")
-        if annotations_root is not None and boxes is not None:
-            raise ConfigError(
-                "data.annotations_root and data.boxes both set the location of the boxes. Use one of them."
-            )
+        places = {"annotations_root": annotations_root, "boxes": boxes, "labels": labels}
+        if len(given := [f"data.{name}" for name, place in places.items() if place is not None]) > 1:
+            raise ConfigError(f"{' and '.join(given)} both set the location of the boxes. Use one of them.")
         self.context = self.box_context = context
         self.annotations_root = annotations_root
         self.boxes = boxes
+        self.labels, self.labels_format, self.label_columns = labels, labels_format, label_columns
+        self.label_names = label_names
         self.classes = classes
         self.crop_to_box = True
         super().__init__(root, **options)
 
     def read_samples(self) -> tuple[pd.DataFrame, list[str]]:
         """One row a box, or a crop; in natural order of part, class, sequence and frame, or of the CSV file."""
+        if self.labels is not None:
+            labelling = LabelOptions(self.labels, self.labels_format, self.label_columns, self.label_names)
+            return read_labelled_boxes(self.root, labelling, self.classes, self.findings)
         if self.boxes is not None:
             places = [Path(self.boxes).expanduser(), self.root / self.boxes]
             file = next((place for place in places if place.is_file()), None)

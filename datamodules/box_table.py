@@ -10,6 +10,7 @@ import pandas as pd
 
 from datamodules.annotation_tables import Table, read_csv
 from datamodules.gitw_tree import SPLITS, Box, counts_from_one, no_such_frame, read_videos, say_chosen_classes
+from datamodules.image_names import from_root
 from lightning_vision.data.data_problems import DataProblems
 from lightning_vision.errors import DataError
 from lightning_vision.images.video_frames import VIDEO_SUFFIXES
@@ -119,7 +120,7 @@ def _with_boxes(table: Table, findings: DataProblems) -> Table:
 
 def _with_files(table: Table, root: Path, findings: DataProblems) -> Table:
     """The rows whose image is there."""
-    paths = table.rows["path"].str.replace("\\", "/").str.removeprefix("./")
+    paths = from_root(table.rows["path"], root)
     inside = ~(paths.str.startswith("/") | paths.str.split("/").map(lambda parts: ".." in parts).astype(bool))
     for line, name in paths[~inside].items():
         findings.problem(f"{table.place(line)}: path is {name!r}, expected a path relative to {root} and inside it")

@@ -36,13 +36,18 @@ class LabelledImage(NamedTuple):
     """The first folder below the class folder; None if it lies directly in the class folder."""
 
 
-def read_layout(root: Path, problems: DataProblems) -> list[LabelledImage]:
+def read_layout(root: Path, problems: DataProblems, tree: Folder | None = None) -> list[LabelledImage]:
     """Tell the two layouts apart, refuse what is neither, and list the images.
+
+    Args:
+        root: The folder.
+        problems: Where problems go.
+        tree: What lies in it, if it has been read.
 
     Raises:
         DataError: The folders are in no layout that is known.
     """
-    tree = read_tree(root, LAYOUT)
+    tree = read_tree(root, LAYOUT) if tree is None else tree
     splits = {folder.name: SPLIT_FOLDERS[folder.name.lower()] for folder in tree.folders if _is_split(folder)}
     # A folder called train next to others is a class unless it holds folders: bus, car, train.
     trains = [folder for folder in tree.folders if splits.get(folder.name) == "train" and folder.folders]

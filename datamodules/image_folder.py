@@ -1,12 +1,15 @@
 """A folder of images with one sub-folder per class."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 
 from datamodules.annotation_tables import Table, read_csv
-from datamodules.folder_layout import SPLIT_FOLDERS, read_layout
+from datamodules.folder_layout import LAYOUT, SPLIT_FOLDERS, read_layout
+from datamodules.folder_tree import Folder, read_tree
+from datamodules.label_formats.official_splits import remark_on_clutter
+from datamodules.labelled_folder import LabelOptions, read_labelled
 from lightning_vision.data.datamodule import StreamDataModule
 from lightning_vision.errors import DataError
 from lightning_vision.terminal.wording import listed, natural_key
@@ -16,7 +19,7 @@ MADE_HERE = ("label", "box_xyxy", "source", "role")
 
 
 class ImageFolder(StreamDataModule):
-    """Images in ``<root>/<class>/`` or ``<root>/{train,val,test}/<class>/``, and in any folder below.
+    """Images in ``<root>/<class>/`` or ``<root>/{train,val,test}/<class>/``, or labelled by a file or by their names.
 
     Supported formats are JPEG, PNG, WebP, BMP, GIF and TIFF, and HEIC if the package pillow-heif is installed. Hidden,
     empty and other files are skipped and counted. Classes are in natural order of their names. If images are in
@@ -28,16 +31,47 @@ class ImageFolder(StreamDataModule):
         metadata: CSV file with the column ``path`` (relative to root) and any others, which are added to the sample
             table: ``group`` (near copies, never split), ``domain``, a date, a custom order; ``split`` if there are no
             split folders. Relative to the working directory or root.
+        labels: File or folder that labels the images, relative to the working directory or root: a table (CSV, TSV,
+            Parquet, JSON lines), COCO, YOLO, Pascal VOC, CVAT or Label Studio. None: the sub-folders, unless the images are
+            in no class folders and a file in root labels them; folders: the sub-folders in any case.
+        labels_format: Format of ``labels``; None: it is recognised.
+        label_columns: Columns of a table: path, label, split, group, domain; those that are not given are recognised.
+        label_names: Second table, which gives the labels of the first their names.
+        label_pattern: Regular expression whose group ``label`` is the class, searched for in the names of the files, or in
+            their paths if it has a ``/``; other named groups become columns.
         options: See ``StreamDataModule``.
     """
 
-    def __init__(self, root: str | Path, metadata: str | Path | None = None, **options: Any) -> None:
+    def __init__(
+        self,
+        root: str | Path,
+        metadata: str | Path | None = None,
+        labels: str | Path | None = None,
+        labels_format: Literal["table", "coco", "yolo", "voc", "cvat", "label_studio", "dataset"] | None = None,
+        label_columns: dict[str, str] | None = None,
+        label_names: str | Path | None = None,
+        label_pattern: str | None = None,
+        **options: Any,
+    ) -> None:
         self.metadata = metadata
+        self.labels, self.labels_format, self.label_columns = labels, labels_format, label_columns
+        self.label_names, self.label_pattern = label_names, label_pattern
         super().__init__(root, **options)
 
     def read_samples(self) -> tuple[pd.DataFrame, list[str]]:
-        """Walk through the folders; rows are in natural order of split, class and path."""
-        found = read_layout(self.root, self.findings)
+        """Rows in the order of the file of labels, or in natural order of split, class and path."""
+        labelling = LabelOptions(
+            self.labels, self.labels_format, self.label_columns, self.label_names, self.label_pattern
+        )
+        tree = read_tree(self.root, LAYOUT)
+        labelled = read_labelled(tree, self.root, labelling, self.findings, self.metadata)
+        samples, class_names = self._read_folders(tree) if labelled is None else labelled
+        remark_on_clutter(class_names, self.findings)
+        return (samples if self.metadata is None else self._join_metadata(samples)), class_names
+
+    def _read_folders(self, tree: Folder) -> tuple[pd.DataFrame, list[str]]:
+        """Walk through the class folders; rows are in natural order of split, class and path."""
+        found = read_layout(self.root, self.findings, tree)
         class_names = sorted({image.class_name for image in found}, key=natural_key)
         label_of = {name: label for label, name in enumerate(class_names)}
         images = sorted(found, key=lambda image: (label_of[image.class_name], image.split, natural_key(image.path)))
@@ -50,7 +84,7 @@ class ImageFolder(StreamDataModule):
         )
         if any(image.domain is not None for image in images):
             samples["domain"] = pd.Series([image.domain for image in images], dtype="str")
-        return (samples if self.metadata is None else self._join_metadata(samples)), class_names
+        return samples, class_names
 
     def _join_metadata(self, samples: pd.DataFrame) -> pd.DataFrame:
         places = [Path(str(self.metadata)).expanduser(), self.root / str(self.metadata)]

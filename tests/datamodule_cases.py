@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import label_maker
 import pandas as pd
 import pytest
 import torch
@@ -30,6 +31,9 @@ QUICK = {
     "stream": Joint(),
     "cache": "decoded",
 }
+
+NO_LABELS = {"labels": None, "labels_format": None, "label_columns": None, "label_names": None, "label_pattern": None}
+"""Options that other cases try: without a file of labels they change nothing."""
 
 
 class Darkened(ColouredSquares):
@@ -117,8 +121,20 @@ def bounding_boxes(folder: Path) -> Case:
     video = next(root.rglob("BowlPlace1Subject1.mp4")).relative_to(root).as_posix()
     rows = [[video, frame, 1, 2, 30, 20, name] for frame, name in enumerate(("Bowl", "Mug", "Bowl", "Mug"))]
     write_rows(table, [["path", "frame", "x", "y", "w", "h", "class"], *rows])
-    others = {"context": 0.5, "annotations_root": str(other), "boxes": str(table), "classes": ["Mug"]}
+    others = {"context": 0.5, "annotations_root": str(other), "boxes": str(table), "classes": ["Mug"], **NO_LABELS}
     return Case(datamodules.BoundingBoxes, {"root": root}, others)
+
+
+def labelled_boxes(folder: Path) -> Case:
+    root = label_maker.write_coco(folder / "coco")
+    (folder / "names.json").write_text('{"cup": "bowl", "plate": "dish"}')
+    rows = [[f"train/{number:03d}.jpg", 1, 2, 30, 20, label_maker.class_of(f"{number:03d}")] for number in range(12)]
+    table = write_rows(folder / "boxes.csv", [["path", "x1", "y1", "x2", "y2", "class"], *rows])
+    others = {
+        "context": 0.5, "labels": table, "labels_format": "coco", "label_names": folder / "names.json", "classes": ["cup"],
+        "label_columns": None, "annotations_root": None, "boxes": None,
+    }  # fmt: skip
+    return Case(datamodules.BoundingBoxes, {"root": root, "labels": root}, others)
 
 
 def saliency_maps(folder: Path) -> Case:
@@ -148,12 +164,14 @@ def image_folder(folder: Path) -> Case:
     root = write_photos(folder / "photos", per_class=4)
     paths = sorted(path.relative_to(root).as_posix() for path in root.rglob("*.*g"))
     table = write_rows(folder / "metadata.csv", [["path", "group"], *([path, path[:3]] for path in paths)])
-    return Case(ImageFolder, {"root": root}, {"metadata": table})
+    labels = write_rows(folder / "labels.csv", [["path", "label"], *([path, path[-5]] for path in paths)])
+    others = {**NO_LABELS, "metadata": table, "labels": labels, "label_pattern": r"(?P<label>\d)\.jpg"}
+    return Case(ImageFolder, {"root": root}, others)
 
 
 def framed(folder: Path) -> Case:
     options = {"root": write_photos(folder / "photos", per_class=4)}
-    return Case(Framed, options, {"margin": 4, "zoom_out": 0.5, "metadata": None})
+    return Case(Framed, options, {**NO_LABELS, "margin": 4, "zoom_out": 0.5, "metadata": None})
 
 
 def digits(folder: Path) -> Case:
@@ -192,4 +210,5 @@ CASES: dict[str, Callable[[Path], Case]] = {
     "ColouredSquares": coloured_squares,
     "Darkened": darkened,
     "Framed": framed,
+    "LabelledBoxes": labelled_boxes,
 }

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import dataset_maker
 import gitw_maker
+import label_maker
 import pandas as pd
 import pytest
 from photo_folder import write_photos
@@ -121,6 +122,7 @@ def desk(first_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     classes = [path.split("/")[0] for path in paths]
     pd.DataFrame({"path": paths, "class": classes, "day": days}).to_csv(photos / "table.csv", index=False)
     dataset_maker.write_all(tmp_path)
+    label_maker.write_all(tmp_path)
     gitw_maker.write_gitw(tmp_path / "GITW", gitw_maker.ENOUGH)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])

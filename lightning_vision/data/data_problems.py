@@ -37,6 +37,13 @@ class DataProblems:
         """Add a sentence for the user, for the terminal and the data page."""
         self.remarks.append(text)
 
+    def add(self, others: "DataProblems") -> None:
+        """Add all that was found in a part that was read apart."""
+        self.problems += others.problems
+        self.unusable += others.unusable
+        self.skipped += others.skipped
+        self.remarks += others.remarks
+
     def check(self, place: object, on_bad_image: str = "error") -> None:
         """Refuse data with problems; with ``on_bad_image="skip"`` unusable images count as skipped.
 

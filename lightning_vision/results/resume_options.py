@@ -20,6 +20,8 @@ FREE_ON_RESUME = (
     "data.root",
     "data.init_args.root",
     "data.init_args.metadata",
+    "data.init_args.labels",
+    "data.init_args.label_names",
     "data.init_args.num_workers",
     "data.init_args.cache_dir",
     "data.init_args.cache_gb",

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import label_maker as maker
 import numpy as np
 import pytest
 import torch
@@ -144,6 +145,13 @@ def write_photos_with_facts(root: Path) -> None:
     (root / "facts.csv").write_text("\n".join(["path,group,place", *lines]) + "\n")
 
 
+def write_labelled(root: Path) -> None:
+    """Images in one folder and a table of their labels."""
+    maker.write_kaggle(root)
+    for name in ("test.csv", "sample_submission.csv"):
+        (root / name).unlink()
+
+
 def few_cars() -> list[Car]:
     return cars({"train": 2, "test": 1})
 
@@ -162,6 +170,8 @@ FACTS = Tree(ImageFolder, write_photos_with_facts, {"metadata": "facts.csv"})
 SPLIT_PHOTOS = Tree(
     ImageFolder, lambda root: [write_photos(root / part, ("cats", "dogs"), 4, len(part)) for part in ("train", "test")]
 )
+LABELLED = Tree(ImageFolder, write_labelled, {"labels": "train.csv"})
+BOXED_COCO = Tree(BoundingBoxes, maker.write_coco, {"labels": "."})
 DEVKIT = Tree(StanfordCars, lambda root: write_cars_devkit(root, few_cars()))
 CAR_FOLDERS = Tree(StanfordCars, lambda root: write_cars_folders(root, few_cars()))
 DOG_LISTS = Tree(StanfordDogs, lambda root: write_dogs(root, train=2, test=1))
@@ -540,6 +550,27 @@ CSV_FAULTS = [
     case("dogs: extra file", DOG_LISTS, add(f"Images/{DOGS[0]}/extra.jpg", halves().save), Skipped(9, one("in neither list"))),
 ]  # fmt: skip
 
+COCO = "test/_annotations.coco.json"
+LABELS = [
+    *bad("labels: file missing", LABELLED, remove("train_images/003.jpg"), "train.csv line 5", "image not found (003)", 11, one("image not found")),
+    *bad("labels: broken image", LABELLED, put("train_images/003.jpg", "no image"), "train_images/003.jpg", "cannot be decoded", 11, one("cannot be decoded")),
+    case("labels: table missing", LABELLED, remove("train.csv"), Refused("data.labels: there is no file or folder; searched 'train.csv', 'DATA/train.csv'")),
+    case("labels: all images missing", LABELLED, remove("train_images"), Refused("DATA/train.csv: none of its 12 names is an image below DATA. It has '000', '001', '002'", "Set data.root to the folder of the images")),
+    case("labels: no image at all", LABELLED, remove("train_images", "test_images"), Refused("data.root: there is no image in DATA, and DATA/train.csv names '000'")),
+    case("labels: Latin-1", LABELLED, recode("train.csv", lambda text: text.replace(b"cup", b"caf\xe9", 1)), Refused("DATA/train.csv is not UTF-8 text: line 2 contains the byte 0xe9")),
+    case("labels: two columns of labels", LABELLED, recode("train.csv", lambda text: text.replace(b"\n", b",x\n").replace(b"diagnosis,x", b"diagnosis,label")), Refused("the columns 'label', 'diagnosis' could be the label")),
+    case("labels: unknown column", LABELLED, nothing, Refused("no column 'diagnoses' (for label). Its columns, nearest first: 'diagnosis', 'id_code'"), label_columns={"label": "diagnoses"}),
+    case("labels: unclosed quotation", LABELLED, append("train.csv", '"000,cup\n'), Refused("train.csv line 14: a quotation mark is opened here and never closed")),
+    case("labels: image twice", LABELLED, append("train.csv", "000,plate\n"), Refused("1 image of 12 has several labels: train_images/000.jpg ('cup', 'plate')")),
+    case("labels: one class", LABELLED, recode("train.csv", lambda text: text.replace(b"plate", b"cup")), Exits(1, ("There is one class, 'cup'",)), command="fit"),
+    case("labels: cut JSON", BOXED_COCO, lambda root: cut_in_half(root / COCO), Refused(f"DATA/{COCO} is not valid JSON", "export or download it again")),
+    case("labels: unknown category", BOXED_COCO, recode(COCO, lambda text: text.replace(b'"category_id": 1', b'"category_id": 7')), Refused("_annotations.coco.json annotation 1: category_id 7 is not in the list categories")),
+    case("labels: several classes an image", BOXED_COCO, recode(COCO, lambda text: text.replace(b'"image_id": 1,', b'"image_id": 0,')), Refused("boxes with two classes in")),
+    *bad("labels: box outside", BOXED_COCO, recode(COCO, lambda text: text.replace(b"[4.0, 6.0", b"[90.0, 6.0", 1)), "test/100.jpg", "the box lies outside the image", 15, one("the box lies outside the image")),
+    case("fit: labels that are missing", LABELLED, remove("train.csv"), Exits(1, ("data.labels: there is no file or folder",)), command="fit"),
+    case("data: labels", LABELLED, nothing, Exits(0, ("4 images not named in train.csv",)), command="data"),
+]  # fmt: skip
+
 MAT = "devkit/cars_train_annos.mat"
 MATLAB = [
     case("struct without a field", DEVKIT, lambda root: savemat(root / MAT, {"annotations": np.array([(1, "x.jpg")], dtype=[("class", object), ("fname", object)])}), Refused(f"DATA/{MAT}: 'annotations' must be a struct array with the fields", "It lacks 'bbox_x1'", "has 'class', 'fname'")),
@@ -635,7 +666,7 @@ COMMANDS = [
 
 
 @pytest.mark.parametrize(
-    "case", [*IMAGES, *ROOTS, *CSV_FAULTS, *MATLAB, *BAD_BOXES, *BAD_MAPS, *BAD_VIDEOS, *CLASSES, *COMMANDS]
+    "case", [*IMAGES, *ROOTS, *CSV_FAULTS, *LABELS, *MATLAB, *BAD_BOXES, *BAD_MAPS, *BAD_VIDEOS, *CLASSES, *COMMANDS]
 )
 def test_bad_data(
     case: Case, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

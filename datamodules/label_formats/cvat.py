@@ -1,0 +1,102 @@
+"""CVAT for images 1.1: one XML file with an element for each image and its boxes, outlines and tags."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+from datamodules.documents import read_xml
+from datamodules.label_rows import LabelRows, check_box, make_rows, one_of_each, split_in_name
+from lightning_vision.data.data_problems import DataProblems
+from lightning_vision.errors import DataError
+
+SIDES = ("xtl", "ytl", "xbr", "ybr")
+
+
+def is_cvat(root: ElementTree.Element) -> bool:
+    """Whether the root element of an XML file is that of a CVAT export."""
+    return root.tag == "annotations" and (root.find("image") is not None or root.find("track") is not None)
+
+
+def read_cvat(file: Path, folder: str, problems: DataProblems) -> LabelRows:
+    """Read a CVAT export: a row for each box, outline (a box around it is taken) and tag of an image.
+
+    A tag labels the whole image. Points and lines are skipped and counted. The subsets of the task are the split.
+
+    Args:
+        file: The file.
+        folder: Its folder, from the data's root.
+        problems: Where problems go.
+
+    Raises:
+        DataError: It is not such a file, or is the export of a video.
+    """
+    root = read_xml(file)
+    if root.tag != "annotations":
+        raise DataError(f"{file} is not a CVAT file: its root is <{root.tag}>, expected <annotations>.")
+    if root.find("track") is not None and root.find("image") is None:
+        raise DataError(f"{file} holds the tracks of a video. Export the task again as 'CVAT for images 1.1'.")
+    images = root.findall("image")
+    subsets = [split_in_name(image.get("subset") or "") for image in images]
+    official = one_of_each(subsets)
+    found: list[dict[str, Any]] = []
+    for image, subset in zip(images, subsets, strict=True):
+        name = (image.get("name") or "").strip()
+        if not name:
+            problems.problem(f"{file.name}: the image with id {image.get('id')!r} has no name")
+            continue
+        rows = _shapes(image, name, file, problems) + _tags(image, name, file, problems)
+        more = {"split": subset or ""} if official else {}
+        found += [{**row, **more} for row in rows or [_row(name, None, file, 0)]]
+    return LabelRows(make_rows(found, boxes=any("x1" in row for row in found)), "CVAT", "shape", file, folder)
+
+
+def _row(name: str, label: str | None, file: Path, number: int) -> dict[str, Any]:
+    return {"name": name, "label": label, "file": file.name, "number": number}
+
+
+def _shapes(image: ElementTree.Element, name: str, file: Path, problems: DataProblems) -> list[dict[str, Any]]:
+    rows = []
+    for number, shape in enumerate(image, start=1):
+        place = f"{file.name}: {name} shape {number}"
+        if shape.tag == "tag":
+            continue
+        if shape.tag not in ("box", "polygon", "ellipse", "mask"):
+            problems.skip(place, f"shapes of kind {shape.tag}")
+            continue
+        label = (shape.get("label") or "").strip()
+        corners = _corners(shape)
+        if not label:
+            problems.problem(f"{place}: it has no label")
+        elif check_box(corners, place, problems):
+            rows.append(_row(name, label, file, number) | dict(zip(("x1", "y1", "x2", "y2"), corners, strict=True)))
+    return rows
+
+
+def _corners(shape: ElementTree.Element) -> list[float]:
+    """The box of a shape; nothing if its numbers are none."""
+    try:
+        if shape.tag == "box":
+            return [float(shape.get(side) or "") for side in SIDES]
+        if shape.tag == "ellipse":
+            x, y, rx, ry = (float(shape.get(side) or "") for side in ("cx", "cy", "rx", "ry"))
+            return [x - rx, y - ry, x + rx, y + ry]
+        if shape.tag == "mask":
+            left, top, width, height = (float(shape.get(side) or "") for side in ("left", "top", "width", "height"))
+            return [left, top, left + width, top + height]
+        points = [[float(value) for value in point.split(",")] for point in (shape.get("points") or "").split(";")]
+        xs, ys = zip(*points, strict=True)
+        return [min(xs), min(ys), max(xs), max(ys)]
+    except ValueError:
+        return []
+
+
+def _tags(image: ElementTree.Element, name: str, file: Path, problems: DataProblems) -> list[dict[str, Any]]:
+    rows = []
+    for number, tag in enumerate(image.findall("tag"), start=1):
+        if label := (tag.get("label") or "").strip():
+            rows.append(_row(name, label, file, number))
+        else:
+            problems.problem(f"{file.name}: {name} tag {number}: it has no label")
+    return rows
