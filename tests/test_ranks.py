@@ -240,6 +240,23 @@ def test_two_processes_that_are_killed_and_stopped_end_where_they_would_have(
     check_equal(run, two_processes)
 
 
+def test_two_processes_resume_from_a_checkpoint_without_the_frozen_weights(tmp_path: Path) -> None:
+    """Rank 0 writes them once, and every rank reads them from there."""
+    frozen = (*GRADIENT, "--model.strategy=HeadOnly", "--trainer.max_epochs=4")
+    words = command(tmp_path, "two", *frozen, *TWO, "--data.batch_size=4", RESUME)
+    log, folder = tmp_path / "log", tmp_path / "two" / "checkpoints"
+    stopped = launch("lightning_vision", *words, log=log, **interrupt("0::2:2", signal.SIGTERM))
+    assert stopped.wait(120) == 143, log.read_text()
+    last, kept = sorted(folder.iterdir(), key=lambda path: path.stat().st_size)
+    assert last.name == "experience=0000-stage=0-last.ckpt" and kept.name.startswith("frozen-")
+    assert launch("lightning_vision", *words, log=log).wait(120) == 0, log.read_text()
+    assert [path.name for path in folder.iterdir()] == ["experience=0000.ckpt"]
+    one = weights_of(fit(tmp_path, "one", *frozen, "--data.batch_size=8"))
+    two = weights_of(tmp_path / "two")
+    for key, value in one.items():
+        torch.testing.assert_close(two[key], value, rtol=0, atol=1e-5, msg=f"{key} differs")
+
+
 # ---- what cannot work ----------------------------------------------------------------------------------------------
 
 

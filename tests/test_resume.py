@@ -69,6 +69,15 @@ JOBS: dict[str, tuple[str, ...]] = {
     "head_only": (*COMMON, "--model.strategy=HeadOnly"),
     "closed_form": (*COMMON, "--model.strategy=MoveToData", "--model.strategy.epsilon=[0.001,0.1]", "--model.strategy.passes=2"),
     "base_data": (*COMMON, "--model.strategy=trial_strategies.ClassMeans"),
+    # The lower layers are frozen, and batch norm and the average move in the upper ones; later checkpoints name their file.
+    "last_block": (
+        *COMMON,
+        "--model.backbone=test_resnet",
+        "--model.strategy=trial_strategies.LastBlock",
+        "--trainer.callbacks+=lightning_vision.recipes.MovingAverage",
+        "--trainer.callbacks.decay=0.5",
+        "--keep_checkpoints=all",
+    ),
     "max_steps": (*COMMON, "--trainer.max_steps=9", "--trainer.max_epochs=-1", "--trainer.accumulate_grad_batches=2"),
 }  # fmt: skip
 
@@ -164,6 +173,8 @@ def shown(path: Path) -> list[Any]:
         ("fine_tune", ("0::0:2", "1::2:1", "after:1", "evaluation:1", "evaluation:2")),
         ("early_stopping", ("after:0", "1::1:1", "after:1")),
         ("stages", ("1:head:1:0", "1:all:0:1", "1:all:2:1", "2:head:0:0")),
+        ("head_only", ("1::0:2", "1::2:1", "2::1:1")),
+        ("last_block", ("0::1:2", "1::0:1", "1::1:1", "2::2:0")),
         ("closed_form", ("0::1:1", "1::1:0", "2::0:1")),
         ("base_data", ("0::2:2", "0:base data:0:2", "1::0:1")),
         ("max_steps", ("0::1:1", "1::2:1")),
@@ -187,6 +198,7 @@ def test_early_stopping_was_part_of_the_job(jobs: Jobs) -> None:
         ("fine_tune", ("0::0:2", "0::1:0", "1::2:1", "evaluation:1")),
         ("stages", ("0::1:3", "1:head:0:0", "1:all:1:1")),
         ("head_only", ("0::1:2", "1::0:1", "1::2:0")),  # an epoch's start, which is not repeated, stills batch norm
+        ("last_block", ("1::0:1", "2::1:2")),
         ("closed_form", ("1::0:1", "1::1:0")),
         ("base_data", ("0:base data:0:2", "1::0:0")),
         ("max_steps", ("0::0:1", "1::1:1")),

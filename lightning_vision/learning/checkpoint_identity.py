@@ -16,8 +16,14 @@ from lightning_vision.former_names import present_path
 from lightning_vision.learning.network import Network
 from lightning_vision.learning.strategy import Strategy
 
-CHECKPOINT_SCHEMA = 1
-"""Schema of the checkpoints that are written. It increases when an older version could no longer read them."""
+WHOLE_SCHEMA = 1
+"""Schema of checkpoints that hold all weights."""
+NAMING_SCHEMA = 2
+"""Schema of checkpoints that take frozen weights from another file, which earlier versions cannot do."""
+CHECKPOINT_SCHEMA = NAMING_SCHEMA
+"""The newest schema that can be read. It increases when an older version could no longer read a checkpoint."""
+FROZEN = "lightning_vision_frozen"
+"""A checkpoint's entry about the weights that it takes from another file: the file's name and theirs."""
 SUMS = ("train_loss.", "train_accuracy.")
 """Prefixes of the state keys that hold the sums of one process over an epoch."""
 
@@ -42,7 +48,7 @@ def identity_of(model: Identified) -> dict[str, Any]:
     """What must be equal for weights to fit, and from which experience they are, as plain values."""
     network, experience = model.network, model.experience
     return {
-        "schema": CHECKPOINT_SCHEMA,
+        "schema": WHOLE_SCHEMA,
         "backbone": network.facts.name,
         "head": [list(p.shape) for p in network.head.parameters()],
         "class_names": list(model.class_names),
@@ -67,12 +73,19 @@ def check_loadable(checkpoint: Mapping[str, Any], here: Mapping[str, Any], state
         state_keys: The keys of the classifier's state.
 
     Raises:
-        CheckpointError: It was written by another program, for another network or classes, or with another strategy.
+        CheckpointError: It was written by another program, for another network or classes, or with another strategy, or it
+            does not hold all weights.
     """
     saved = checkpoint.get("lightning_vision")
     if saved is None:
         raise CheckpointError(
             "The checkpoint was not written by lightning_vision. Weights of a bare backbone are given as backbone_weights."
+        )
+    if FROZEN in checkpoint:
+        raise CheckpointError(
+            f"The checkpoint holds only what was trained; the frozen weights of its backbone are in {checkpoint[FROZEN]['file']} "
+            "beside it, which Lightning does not read. Use lightning_vision.open_run(DIRECTORY).classifier(), or the first or "
+            "the last checkpoint of the run, which hold all weights."
         )
     differing = [
         f"  {key}: {shortened(saved.get(key))} in the checkpoint, {shortened(here[key])} here"

@@ -2,47 +2,32 @@
 
 from __future__ import annotations
 
-import pickle
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-from lightning.fabric.plugins import TorchCheckpointIO
-
 from lightning_vision.data.datamodule import StreamDataModule
 from lightning_vision.data.stream import Stream
-from lightning_vision.errors import CheckpointError, TrainingError
+from lightning_vision.errors import CheckpointError
 from lightning_vision.former_names import present_path, with_present_paths
+from lightning_vision.learning.checkpoint_file import Checkpoint, load_file
 from lightning_vision.learning.checkpoint_identity import CHECKPOINT_SCHEMA, shortened
 from lightning_vision.learning.classifier import ContinualClassifier
+from lightning_vision.learning.frozen_weights import completed
 from lightning_vision.learning.one_experience import take_data
 from lightning_vision.results.run_directory import RunDirectory
 from lightning_vision.results.same_options import Difference, Kept, compare_options, option_name
-from lightning_vision.storage.atomic_write import write_atomically
-
-Checkpoint = dict[str, Any]
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:
-    """Read a checkpoint of this program; nothing in it is executed.
+    """Read a checkpoint of this program, with the weights that it takes from another file; nothing in it is executed.
 
     Raises:
-        CheckpointError: It is missing or damaged, holds code, or was written by another program or a later version of this one.
+        CheckpointError: It is missing or damaged, holds code, or was written by another program or a later version of this
+            one; or a file that it needs is missing or was changed.
     """
     path = Path(path)
-    if not path.is_file():
-        raise CheckpointError(f"Expected a checkpoint file, found nothing at {path}.")
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(
-            f"{path} holds more than tensors and plain values, which could be code, so it was not loaded "
-            f"({' '.join(str(error).split())[:200]}). Use checkpoints written by lightning_vision."
-        ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise CheckpointError(f"{path} is damaged or no checkpoint: {' '.join(str(error).split())[:200]}") from error
+    checkpoint = load_file(path)
     if not isinstance(checkpoint, dict) or "lightning_vision" not in checkpoint or "state_dict" not in checkpoint:
         raise CheckpointError(
             f"{path} was not written by lightning_vision. Weights of a bare backbone are given as model.backbone_weights."
@@ -53,39 +38,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
             f"{path} was written by a later version of lightning_vision: expected a checkpoint of schema {CHECKPOINT_SCHEMA} "
             f"or earlier, found {schema}. Update lightning_vision to read it."
         )
-    return checkpoint
-
-
-def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
-    """Write a checkpoint atomically.
-
-    Raises:
-        TrainingError: It cannot be written.
-    """
-    try:
-        write_atomically(path, lambda temporary: torch.save(checkpoint, temporary))
-    except RuntimeError as error:  # torch reports a full disk this way
-        path.with_name(f".{path.stem}.tmp{path.suffix}").unlink(missing_ok=True)
-        raise TrainingError(
-            f"{path} could not be written: {error}. Is the disk full? Earlier checkpoints are unchanged; free some space and "
-            "resume with --ckpt_path last."
-        ) from error
-
-
-class WholeCheckpoints(TorchCheckpointIO):
-    """Lets a Trainer write its checkpoints as the run does: to a file beside the old one, which it then replaces.
-
-    Lightning's own writes to the temporary folder and moves the file, which is a copy if that is on another disk: a
-    kill in between would leave half a checkpoint where a whole one had been.
-    """
-
-    def save_checkpoint(self, checkpoint: Checkpoint, path: str | Path, storage_options: Any | None = None) -> None:
-        """See ``save_checkpoint``; Lightning handles the paths of other file systems (``s3://...``)."""
-        if "://" in str(path):
-            super().save_checkpoint(checkpoint, path, storage_options)
-            return
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        save_checkpoint(checkpoint, Path(path))
+    return completed(checkpoint, path)
 
 
 def find_checkpoint(path: str | Path) -> Path:

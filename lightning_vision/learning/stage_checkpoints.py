@@ -1,11 +1,56 @@
-"""The checkpoints of a stage: the last and the best."""
+"""The checkpoints of a stage: the last and the best, and how a Trainer writes them."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import ModelCheckpoint
+
+from lightning_vision.learning.checkpoint_file import Checkpoint, save_checkpoint
+from lightning_vision.learning.frozen_weights import FrozenWeights, completed
+
+
+class AtomicCheckpoints(TorchCheckpointIO):
+    """Lets a Trainer write its checkpoints as the run does: to a file beside the old one, which it then replaces.
+
+    Lightning's own writes to the temporary folder and moves the file, which is a copy if that is on another disk: a
+    kill in between would leave half a checkpoint where a whole one had been.
+    """
+
+    def save_checkpoint(self, checkpoint: Checkpoint, path: str | Path, storage_options: Any | None = None) -> None:
+        """See ``checkpoint_file.save_checkpoint``; Lightning handles the paths of other file systems (``s3://...``)."""
+        if "://" in str(path):
+            super().save_checkpoint(checkpoint, path, storage_options)
+            return
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        save_checkpoint(checkpoint, Path(path))
+
+
+class StageCheckpoints(AtomicCheckpoints):
+    """Writes the checkpoints of a stage without the frozen weights, which are in a file of their own.
+
+    Other checkpoints, such as those of the user's callbacks, are written with all weights.
+
+    Args:
+        paths: The checkpoints of the stage.
+        frozen: The frozen weights of the run.
+    """
+
+    def __init__(self, paths: Collection[Path], frozen: FrozenWeights) -> None:
+        self.paths, self.frozen = {path.resolve() for path in paths}, frozen
+
+    def save_checkpoint(self, checkpoint: Checkpoint, path: str | Path, storage_options: Any | None = None) -> None:
+        """Write a checkpoint."""
+        if Path(path).resolve() in self.paths:
+            checkpoint = self.frozen.left_out(checkpoint, write=True)
+        super().save_checkpoint(checkpoint, path, storage_options)
+
+    def load_checkpoint(self, path: str | Path, *how: Any, **named: Any) -> Checkpoint:
+        """Read a checkpoint with all weights."""
+        return completed(super().load_checkpoint(path, *how, **named), Path(path))
 
 
 class MovableCheckpoint(ModelCheckpoint):

@@ -279,3 +279,13 @@ def set_modes(network: nn.Module, training: bool) -> None:
 def _set_mode(module: nn.Module, training: bool) -> None:
     if any(part.training != training for part in module.modules()):
         module.train(training)
+
+
+def moving_state(module: nn.Module) -> list[str]:
+    """The names in a module's state of the parameters that are trained and of the statistics that are not frozen."""
+    still = {id(buffer) for frozen in frozen_children(module) for buffer in frozen.buffers()}
+    return [
+        name
+        for name, value in module.state_dict(keep_vars=True).items()
+        if (value.requires_grad if isinstance(value, nn.Parameter) else id(value) not in still)
+    ]

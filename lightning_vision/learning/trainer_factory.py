@@ -14,8 +14,8 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 
 from lightning_vision.errors import ConfigError
-from lightning_vision.learning.checkpoints import WholeCheckpoints
 from lightning_vision.learning.run_trainer import RunTrainer
+from lightning_vision.learning.stage_checkpoints import AtomicCheckpoints
 from lightning_vision.learning.step_limit import StepLimit
 from lightning_vision.learning.trainer_options import STRATEGIES
 
@@ -36,8 +36,12 @@ class TrainerFactory:
         self.standing: dict[int, Callback] = {}
         """Callbacks that all Trainers share, by their position among the user's."""
 
-    def options(self) -> dict[str, Any]:
-        """Keyword arguments of a Trainer, with new callbacks except for the shared ones."""
+    def options(self, checkpoints: CheckpointIO | None = None) -> dict[str, Any]:
+        """Keyword arguments of a Trainer, with new callbacks except for the shared ones.
+
+        Args:
+            checkpoints: Writes and reads checkpoints, unless the user has a plugin that does.
+        """
         options = self.build()
         options["callbacks"] = _listed(options.get("callbacks"))
         for place, callback in self.standing.items():
@@ -50,7 +54,7 @@ class TrainerFactory:
         if SLURMEnvironment.detect() and not any(isinstance(plugin, SLURMEnvironment) for plugin in plugins):
             plugins.append(SLURMEnvironment(auto_requeue=False))  # the run writes its own checkpoint, see StopSignals
         if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
-            plugins.append(WholeCheckpoints())
+            plugins.append(checkpoints or AtomicCheckpoints())
         options["plugins"] = plugins
         return options
 
@@ -61,6 +65,7 @@ class TrainerFactory:
         *,
         closed_form_passes: int | None,
         validates: bool,
+        checkpoints: CheckpointIO | None = None,
         **changes: Any,
     ) -> Trainer:
         """A Trainer for one stage of one experience.
@@ -70,9 +75,10 @@ class TrainerFactory:
             best: Added if the experience has a validation part.
             closed_form_passes: For a closed form, the number of passes; options of gradient training are then left out.
             validates: The experience has a validation part, which is evaluated between epochs.
+            checkpoints: See ``options``.
             changes: Options that differ from the user's.
         """
-        options = {**self.options(), **changes}
+        options = {**self.options(checkpoints), **changes}
         own = options["callbacks"]
         if closed_form_passes is not None:
             options |= {

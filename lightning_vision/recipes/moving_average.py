@@ -14,7 +14,7 @@ from lightning_vision.errors import ConfigError
 from lightning_vision.learning.classifier import ContinualClassifier
 from lightning_vision.learning.network import Network
 from lightning_vision.learning.recipe import Moment, Recipe
-from lightning_vision.learning.strategy import frozen_children
+from lightning_vision.learning.strategy import moving_state
 
 STATE = "lightning_vision_moving_average"
 
@@ -56,7 +56,7 @@ class MovingAverage(Recipe):
         from timm.utils.model_ema import ModelEmaV3  # takes seconds to import
 
         network = _network(pl_module)
-        self._names = _moving(network)
+        self._names = moving_state(network)
         # A copy of the values alone: the network itself has hooks that hold the classifier, and that the Trainer.
         values = [nn.Parameter(value.clone(), requires_grad=False) for value in self._state(network).values()]
         self._average = ModelEmaV3(nn.ParameterList(values), decay=self.decay, use_warmup=self.warmup)
@@ -121,16 +121,6 @@ class MovingAverage(Recipe):
         if self._trained is not None:
             _network(pl_module).load_state_dict(self._trained, strict=False)
             self._trained = None
-
-
-def _moving(network: Network) -> list[str]:
-    """The names of the parameters that are trained, and of the statistics that are not frozen."""
-    still = {id(buffer) for module in frozen_children(network) for buffer in module.buffers()}
-    return [
-        name
-        for name, value in network.state_dict(keep_vars=True).items()
-        if (value.requires_grad if isinstance(value, nn.Parameter) else id(value) not in still)
-    ]
 
 
 def _network(module: LightningModule) -> Network:

@@ -15,7 +15,7 @@ import torch
 from lightning_vision.class_path import class_path
 from lightning_vision.data.process_group import wait_for_processes
 from lightning_vision.data.stream import Experience
-from lightning_vision.learning.checkpoints import save_checkpoint
+from lightning_vision.learning.checkpoint_file import save_checkpoint
 from lightning_vision.results import schema
 from lightning_vision.results.environment import path_hashes
 from lightning_vision.results.record import group_hashes
@@ -96,11 +96,14 @@ class ExperienceCommit:
         results = self.results(complete=False)
         self._log(results)  # before results.json marks the experience as finished: every finished experience is logged
         if context.process.rank == 0:
+            if not (experience.index == 0 or self._ends_with(experience)):
+                checkpoint = context.frozen.left_out(checkpoint, write=False)
             save_checkpoint(checkpoint, directory.finished(experience.index))
             context.record.save_predictions(directory.predictions, *self._test_hashes)
             write_results(results, directory.results)
             directory.drop_within(experience.index)
             directory.prune(context.options.keep_checkpoints)
+            context.frozen.drop_unused(ends=self._ends_with(experience))
         wait_for_processes()
         return results
 
@@ -109,6 +112,11 @@ class ExperienceCommit:
         """(N,) the hashes of the test images' paths, and of their groups if they have some: the same after each experience."""
         tested = self.context.datamodule.samples.iloc[self.context.record.test_index]
         return path_hashes(tested["path"].tolist()), group_hashes(tested)
+
+    def _ends_with(self, experience: Experience) -> bool:
+        """Whether the run ends with an experience."""
+        last = len(self.context.datamodule.stream) - 1
+        return experience.index in (last, self.context.options.stop_after)
 
     def results(self, complete: bool) -> schema.Results:
         """The results so far, as in results.json.

@@ -11,6 +11,7 @@ from lightning_vision.data.datamodule import StreamDataModule
 from lightning_vision.data.stream import Experience
 from lightning_vision.features.feature_serving import FeatureServing
 from lightning_vision.learning.classifier import ContinualClassifier
+from lightning_vision.learning.frozen_weights import FrozenWeights
 from lightning_vision.learning.recipe import Moment, Recipe, take_recipes
 from lightning_vision.learning.stage import Stage
 from lightning_vision.learning.stop_signals import StopSignals
@@ -52,6 +53,7 @@ class RunContext:
     position: StreamPosition = field(default_factory=StreamPosition)
     recipes: list[Recipe] = field(init=False)
     features: FeatureServing = field(init=False)
+    frozen: FrozenWeights = field(init=False)
     process: RunProcess = field(init=False)
     record: StreamRecord = field(init=False)
     macs: int | None = None
@@ -59,6 +61,7 @@ class RunContext:
 
     def __post_init__(self) -> None:
         self.recipes = take_recipes(self.trainers)
+        self.frozen = FrozenWeights(self.directory.checkpoints)
         ends_with_base = self.options.stop_after == 0
         self.features = FeatureServing(self.model, self.datamodule, self.progress.say, ends_with_base)
 

@@ -8,8 +8,8 @@ import torch
 
 from lightning_vision.data.process_group import in_group, leave_group
 from lightning_vision.errors import CheckpointError, ConfigError
+from lightning_vision.learning.checkpoint_file import Checkpoint
 from lightning_vision.learning.checkpoints import (
-    Checkpoint,
     check_fits,
     load_backbone,
     load_base,
@@ -211,6 +211,7 @@ class RunStart:
             for t in range(done):
                 context.directory.drop_within(t)
             context.directory.prune(context.options.keep_checkpoints)
+            context.frozen.drop_unused(ends=False)
         if done == len(stream):  # rows after its end
             resume_loggers(context.trainers.loggers, context.position.step_offset)
 

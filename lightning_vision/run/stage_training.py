@@ -14,7 +14,7 @@ from lightning_vision.errors import TrainingError
 from lightning_vision.learning.checkpoints import read_checkpoint
 from lightning_vision.learning.placement import place
 from lightning_vision.learning.stage import Stage
-from lightning_vision.learning.stage_checkpoints import best_checkpoint, last_checkpoint
+from lightning_vision.learning.stage_checkpoints import StageCheckpoints, best_checkpoint, last_checkpoint
 from lightning_vision.learning.stage_tally import TallyInCheckpoint, Unfinished
 from lightning_vision.run.run_context import RunContext
 from lightning_vision.run.work_plan import cost, served
@@ -53,7 +53,8 @@ class StageTraining:
         model.found_learning_rate = None
         learner = model.learner
         closed_form = learner.kind == "closed_form"
-        last = context.directory.within(t, number, "last")
+        last, best_path = (context.directory.within(t, number, what) for what in ("last", "best"))
+        context.frozen.begin_stage(model.network)
         changing = [type(recipe).__name__ for recipe in context.recipes if recipe.needs_images]
         features = context.features.for_training(learner, " and ".join(changing))
         validates = served(datamodule, learner, experience)[1] > 0 and not closed_form
@@ -61,12 +62,13 @@ class StageTraining:
         callbacks: list[Callback] = [context.progress, tally, context.signals, last_checkpoint(last)]
         best = None
         if validates and model.restore_best:
-            best = best_checkpoint(context.directory.within(t, number, "best"), model.monitor)
+            best = best_checkpoint(best_path, model.monitor)
         trainer = context.trainers.training(
             callbacks,
             best,
             closed_form_passes=learner.passes if closed_form else None,
             validates=validates,
+            checkpoints=StageCheckpoints([last, best_path], context.frozen),
             **self._epochs(experience, stage),
         )
         datamodule.enter(

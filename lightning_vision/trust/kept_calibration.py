@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from lightning_vision.errors import CheckpointError
-from lightning_vision.learning.checkpoints import read_checkpoint, save_checkpoint
+from lightning_vision.learning.checkpoint_file import save_checkpoint
+from lightning_vision.learning.checkpoints import read_checkpoint
 
 KEY = "lightning_vision_trust"
 

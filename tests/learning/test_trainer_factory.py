@@ -18,8 +18,7 @@ from lightning.pytorch.profilers import SimpleProfiler
 from lightning.pytorch.strategies import DDPStrategy
 
 from lightning_vision.errors import ConfigError
-from lightning_vision.learning.checkpoints import WholeCheckpoints
-from lightning_vision.learning.stage_checkpoints import last_checkpoint
+from lightning_vision.learning.stage_checkpoints import AtomicCheckpoints, last_checkpoint
 from lightning_vision.learning.stop_signals import StopSignals
 from lightning_vision.learning.trainer_factory import TrainerFactory
 from lightning_vision.learning.trainer_options import REFUSED, check_trainer_options
@@ -257,13 +256,13 @@ def test_a_trainer_is_new_each_time_except_for_the_loggers(tmp_path: Path) -> No
     kept = [trainer.callbacks for trainer in (first, second)]  # type: ignore[attr-defined]
     assert [each in kept[0] for each in made] == [True, False]
     assert [each in kept[1] for each in made] == [False, True]
-    assert isinstance(first.strategy.checkpoint_io, WholeCheckpoints)
+    assert isinstance(first.strategy.checkpoint_io, AtomicCheckpoints)
 
 
 def test_a_checkpoint_is_written_beside_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Lightning writes it to the temporary folder and copies it over the old one if that is another disk."""
     path = tmp_path / "last.ckpt"
-    WholeCheckpoints().save_checkpoint({"lightning_vision": {}, "state_dict": {}}, path)
+    AtomicCheckpoints().save_checkpoint({"lightning_vision": {}, "state_dict": {}}, path)
     before = path.read_bytes()
 
     def dies(*_: Any) -> None:
@@ -271,7 +270,7 @@ def test_a_checkpoint_is_written_beside_the_old_one(tmp_path: Path, monkeypatch:
 
     monkeypatch.setattr(Path, "replace", dies)
     with pytest.raises(KeyboardInterrupt):
-        WholeCheckpoints().save_checkpoint({"lightning_vision": {}, "state_dict": {"w": torch.zeros(9)}}, path)
+        AtomicCheckpoints().save_checkpoint({"lightning_vision": {}, "state_dict": {"w": torch.zeros(9)}}, path)
     assert path.read_bytes() == before
     assert RunDirectory(tmp_path).all_finished() == []
 

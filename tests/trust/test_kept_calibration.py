@@ -10,7 +10,8 @@ from trusting import opened
 
 from lightning_vision.cli import main
 from lightning_vision.errors import CheckpointError
-from lightning_vision.learning.checkpoints import read_checkpoint, save_checkpoint
+from lightning_vision.learning.checkpoint_file import save_checkpoint
+from lightning_vision.learning.checkpoints import read_checkpoint
 from lightning_vision.learning.earlier_checkpoints import Kept, as_it_was, earlier_checkpoints
 from lightning_vision.trust.kept_calibration import KEY, Trusted, keep_trusted, read_trusted
 
