@@ -1,20 +1,30 @@
 """What all tests share."""
 
+import base64
 import os
 import signal
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from unittest.mock import patch
 
+import entry_points
 import pytest
+from fork_server import ForkServer
 
+entry_points.read_once()
 # Tiny networks: torch's threads would spend the time waiting for each other, and for those of other ranks. It is set
 # before torch is loaded, and for every process that a test starts.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 RUN_THE_PROGRAM = {"command_line", "lightning_vision.cli", "lightning_vision.testing.conformance", "test_configs"}
 # Drawing takes a third of a small run. Modules that run the program omit it, except those that check the drawings.
-DRAWN = {"test_checkpoint_tasks", "test_data_options", "test_loggers", "test_stream_cli", "test_resume", "test_run"}
+DRAWN = {"test_checkpoint_tasks", "test_data_options", "test_loggers", "test_stream_cli", "test_run"}
+# The same of a report's charts as PNG: the others have this image in their place.
+CHARTED = {"test_compare", "test_reporting"}
+CHART = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="
+)
 # The modules that take longest, longest first, so that no worker begins one of them when the others have nothing left to do.
 # They were found by `pytest -n 0 --durations=0`; the options in pyproject.toml keep this order.
 LONGEST = (
@@ -53,13 +63,22 @@ def runs_the_program(request: pytest.FixtureRequest, but_for: set[str]) -> bool:
     return runs and module.__name__.rsplit(".", 1)[-1] not in but_for
 
 
+@pytest.fixture(scope="session")
+def forks() -> Iterator[ForkServer]:
+    """Starts real processes that run the program; all modules of a worker share it, because its imports take long."""
+    server = ForkServer()
+    yield server
+    server.close()
+
+
 @pytest.fixture(autouse=True, scope="module")
 def drawn(request: pytest.FixtureRequest) -> Iterator[None]:
-    """What a run draws at its end is drawn where a test looks at it."""
-    if not runs_the_program(request, DRAWN):
-        yield
-        return
-    with patch("lightning_vision.run.stream_run.StreamRun.draw_figures"):
+    """What a run and a report draw at their end is drawn where a test looks at it."""
+    with ExitStack() as patches:
+        if runs_the_program(request, DRAWN):
+            patches.enter_context(patch("lightning_vision.run.stream_run.StreamRun.draw_figures"))
+        if runs_the_program(request, CHARTED):
+            patches.enter_context(patch("lightning_vision.report.chart.Chart.png", lambda self: CHART))
         yield
 
 

@@ -9,10 +9,27 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
+
+import entry_points
+
+DRAW = "DRAW_FIGURES"
+"""Environment variable of a run whose end is to be drawn; that takes a quarter of a small run."""
+IMPORTED = (
+    "codecarbon",
+    "lightning_vision.drawing.curves",
+    "lightning_vision.drawing.figures",
+    "lightning_vision.program.dispatch",
+    "lightning_vision.run.summary",
+    "rapidfuzz.process",
+    "timm",
+)
+"""What a run imports when it comes to it, imported once for all of them."""
 
 
 @dataclass(frozen=True)
@@ -48,19 +65,29 @@ class ForkServer:
     """The process that forks the others."""
 
     def __init__(self) -> None:
-        paths = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
         self._process = subprocess.Popen(
             [sys.executable, __file__],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, "PYTHONPATH": paths},
+            env=_environment(),
         )
 
     def start(self, args: list[str], log: Path, **environment: str) -> Forked:
-        """Run the program with further environment variables; what it writes is appended to a file."""
-        pid = self.ask({"args": args, "log": str(log), "environment": environment})
+        """Run the program here, in this process's environment with further variables; what it writes is appended to a file."""
+        pid = self.ask(
+            {"args": args, "log": str(log), "folder": str(Path.cwd()), "environment": _environment() | environment}
+        )
         return Forked(self, pid, log)
+
+    def start_ranks(self, args: list[str], folder: Path, port: int, **environment: str) -> list[Forked]:
+        """Two processes of one run, as torchrun starts them; each has its log in the folder."""
+        together = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+        together |= {"GROUP_RANK": "0", "TORCHELASTIC_RUN_ID": "1"}
+        return [
+            self.start(args, folder / f"rank{rank}.log", RANK=rank, LOCAL_RANK=rank, **together, **environment)
+            for rank in ("0", "1")
+        ]
 
     def ask(self, question: dict[str, Any]) -> Any:
         """One line there, one line back."""
@@ -75,15 +102,17 @@ class ForkServer:
         self._process.communicate()
 
 
+def _environment() -> dict[str, str]:
+    """This process's, in which Python finds the tests' own modules, also in processes that the program starts."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])}
+
+
 def _serve() -> None:
-    for late in (
-        "timm",
-        "lightning_vision.program.stream_cli",
-        "lightning_vision.drawing.curves",
-        "lightning_vision.drawing.figures",
-    ):
-        import_module(late)  # what a run imports when it comes to it, once for all of them
+    entry_points.read_once()
+    for late in IMPORTED:
+        import_module(late)
     from lightning_vision.cli import main
+    from lightning_vision.run.stream_run import StreamRun
 
     codes: dict[int, int] = {}
     for line in sys.stdin:
@@ -102,8 +131,11 @@ def _serve() -> None:
             for descriptor in (1, 2):
                 os.dup2(file, descriptor)
             os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+            os.chdir(question["folder"])
+            os.environ.clear()
             os.environ.update(question["environment"])
-            code = main(question["args"])
+            with nullcontext() if DRAW in os.environ else patch.object(StreamRun, "draw_figures"):
+                code = main(question["args"])
             sys.stdout.flush()
             os._exit(code)
         print(json.dumps(pid), flush=True)

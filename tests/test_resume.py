@@ -11,7 +11,6 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,7 +18,7 @@ import numpy as np
 import pytest
 import torch
 from command_line import QUICK, fit, start, weights_of
-from fork_server import Forked, ForkServer
+from fork_server import DRAW, Forked, ForkServer
 from interruptions import SHOWN, interrupt
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
@@ -80,13 +79,6 @@ JOBS: dict[str, tuple[str, ...]] = {
     ),
     "max_steps": (*COMMON, "--trainer.max_steps=9", "--trainer.max_epochs=-1", "--trainer.accumulate_grad_batches=2"),
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def forks() -> Iterator[ForkServer]:
-    server = ForkServer()
-    yield server
-    server.close()
 
 
 class Jobs:
@@ -258,13 +250,13 @@ def test_killed_at_random_moments(jobs: Jobs) -> None:
     log = whole.parent / "random.log"
     learning = read_results(whole / "results.json").totals.seconds
     while len(moments) < 3:
-        process = jobs.start("fine_tune", "random", log, RESUME)
+        process = jobs.start("fine_tune", "random", log, RESUME, **{DRAW: "1"})
         moments.append(chance.uniform(0.5, 1.0 + learning / 2))
         time.sleep(moments[-1])
         if process.poll() is None:
             process.kill()
         assert process.wait() in (0, -signal.SIGKILL), (seed, moments, log.read_text())
-    assert jobs.start("fine_tune", "random", log, RESUME).wait() == 0, (seed, moments, log.read_text())
+    assert jobs.start("fine_tune", "random", log, RESUME, **{DRAW: "1"}).wait() == 0, (seed, moments, log.read_text())
     check_equal(whole.parent / "random", whole)
 
 

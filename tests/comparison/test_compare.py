@@ -3,7 +3,6 @@
 import json
 import re
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -115,15 +114,8 @@ def test_every_variant_can_be_a_run_of_its_own(folder: Path) -> None:
         assert run.axes["test/accuracy"] == "stream/experience"
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[ForkServer]:
-    server = ForkServer()
-    yield server
-    server.close()
-
-
 @pytest.mark.parametrize("workers", [1, 2])
-def test_killed_and_resumed_it_gives_the_same_table(workers: int, folder: Path, done: Path, server: ForkServer) -> None:
+def test_killed_and_resumed_it_gives_the_same_table(workers: int, folder: Path, done: Path, forks: ForkServer) -> None:
     """In a cell; the report is that of a comparison that nothing happened to."""
     executor = () if workers == 1 else ("--executor", "local", "--workers", str(workers))
     strategies = ("HeadOnly", "NearestMean")
@@ -133,12 +125,12 @@ def test_killed_and_resumed_it_gives_the_same_table(workers: int, folder: Path, 
     # Experience 1 of the first gradient cell, HeadOnly with seed 0: its second epoch.
     from interruptions import interrupt
 
-    ended = server.start(command, log, **interrupt("1::1:0")).wait()
+    ended = forks.start(command, log, **interrupt("1::1:0")).wait()
     assert ended == (-signal.SIGKILL if workers == 1 else 1), log.read_text()
     state = results_of(folder / f"killed-{workers}")
     cells = len(strategies)
     assert len(state) < cells or not all(cell.run.complete for cell in state.values())
-    assert server.start(command, log).wait() == 0, log.read_text()
+    assert forks.start(command, log).wait() == 0, log.read_text()
     found, expected = (results_of(folder / name) for name in (f"killed-{workers}", "done"))
     assert found.keys() <= expected.keys() and len(found) == cells
     for name, cell in found.items():

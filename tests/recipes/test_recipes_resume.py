@@ -64,24 +64,13 @@ def test_an_interrupted_run_ends_as_if_it_had_not_been(tmp_path: Path, monkeypat
     check_equal(fit(tmp_path, "again", *command, RESUME), whole)
 
 
-def test_two_processes_do_what_one_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_processes_do_what_one_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forks: ForkServer) -> None:
     command = ("fit", *QUICK, *TOGETHER, *BOTH, f"--trainer.default_root_dir={tmp_path}")
     monkeypatch.setenv(SHOWN, str(tmp_path / "alone"))
     assert main([*command, "--run_name=one", "--data.batch_size=8"]) == 0
-    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
     two = [*command, "--run_name=two", "--data.batch_size=4", "--trainer.devices=2", "--trainer.strategy=ddp"]
-    forks = ForkServer()
-    try:
-        ranks = [
-            forks.start(
-                two, tmp_path / f"rank{rank}.log", RANK=str(rank), LOCAL_RANK=str(rank), GROUP_RANK="0",
-                TORCHELASTIC_RUN_ID="1", **place, **{SHOWN: str(tmp_path / "shared")},
-            )
-            for rank in (0, 1)
-        ]  # fmt: skip
-        assert [rank.wait() for rank in ranks] == [0, 0], ranks[0].log.read_text() + ranks[1].log.read_text()
-    finally:
-        forks.close()
+    ranks = forks.start_ranks(two, tmp_path, free_port(), **{SHOWN: str(tmp_path / "shared")})
+    assert [rank.wait() for rank in ranks] == [0, 0], ranks[0].log.read_text() + ranks[1].log.read_text()
     mine, others = weights_of(tmp_path / "one"), weights_of(tmp_path / "two")
     for key, value in mine.items():
         torch.testing.assert_close(others[key], value, rtol=0, atol=1e-5, msg=f"{key} differs")

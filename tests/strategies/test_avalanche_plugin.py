@@ -361,21 +361,13 @@ def test_a_kill_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert found["strategy.state"].dtype == torch.uint8 and len(found["strategy.state"])
 
 
-def test_importances_of_two_processes_are_those_of_one(tmp_path: Path) -> None:
+def test_importances_of_two_processes_are_those_of_one(tmp_path: Path, forks: ForkServer) -> None:
     """The last batch leaves a process without an image of its own."""
     options = [*STREAM, "--model.strategy.plugin=EWCPlugin", "--model.strategy.plugin_args.ewc_lambda=20"]
     options += ["--data.per_class=28", "--trainer.max_epochs=1"]
-    forks = ForkServer()  # quicker than two programs that import everything
-    try:
-        place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "TORCHELASTIC_RUN_ID": "1"}
-        place |= {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "GROUP_RANK": "0"}
-        words = command(tmp_path, "two", *options, *TWO, "--data.batch_size=4")
-        logs = [tmp_path / f"rank{rank}.log" for rank in (0, 1)]
-        ranks = [forks.start(words, log, RANK=str(r), LOCAL_RANK=str(r), **place) for r, log in enumerate(logs)]
-        one = weights_of(fit(tmp_path, "one", *options))
-        assert [rank.wait() for rank in ranks] == [0, 0], logs[0].read_text()
-    finally:
-        forks.close()
+    ranks = forks.start_ranks(command(tmp_path, "two", *options, *TWO, "--data.batch_size=4"), tmp_path, free_port())
+    one = weights_of(fit(tmp_path, "one", *options))
+    assert [rank.wait() for rank in ranks] == [0, 0], ranks[0].log.read_text()
     sizes = [each.train_samples for each in read_results(tmp_path / "one" / "results.json").experiences]
     assert 17 in sizes  # 8, 8 and 1
     two = weights_of(tmp_path / "two")
