@@ -18,7 +18,7 @@ from lightning_vision.class_path import short_name
 from lightning_vision.comparison.options import Choice, CompareOptions, read_yaml, words_of
 from lightning_vision.errors import ConfigError
 from lightning_vision.learning.strategy import Strategy
-from lightning_vision.program.fit_config import ReadConfig, read_fit_config
+from lightning_vision.program.fit_config import FitReader, ReadConfig
 from lightning_vision.results.resume_options import binding
 from lightning_vision.results.run_directory import RunDirectory, safe_name
 from lightning_vision.results.same_options import Kept, compare_options
@@ -110,6 +110,7 @@ class _Planner:
         self.configs = [word for config in configs for word in ("--config", config)]
         self.bases: dict[str, PlannedRun] = {}
         self.remarks: dict[str, None] = {}  # each once, in order
+        self._reader = FitReader()
         self._known: dict[tuple[str, ...], ReadConfig] = {}
         """By the options without the seed: reading them takes longer than all else here."""
         self._streams: dict[tuple[str, ...], Literal["given", "default", "own"]] = {}
@@ -117,7 +118,7 @@ class _Planner:
 
     def common(self) -> dict[str, Any]:
         """The options that all cells share, as a config."""
-        config = read_fit_config([*self.configs, *self.options.fit_words]).config
+        config = self._reader.read([*self.configs, *self.options.fit_words]).config
         return {
             key: value for key, value in config.items() if key not in ("config", "ckpt_path", "overwrite", "run_name")
         }
@@ -190,7 +191,7 @@ class _Planner:
         try:
             moved = self._moved_stream(whole, seed)
             if tuple(words) not in self._known:  # the base of many cells is the same
-                self._known[tuple(words)] = read_fit_config([*whole, *moved])
+                self._known[tuple(words)] = self._reader.read([*whole, *moved])
         except ConfigError as error:
             raise ConfigError(f"{where}: {error}") from error
         seeds = {"seed_everything": seed} | ({"data.init_args.stream.init_args.seed": seed} if moved else {})
@@ -200,7 +201,7 @@ class _Planner:
         """The options by which the stream depends on the seed."""
         of_data = tuple(word for word in words if not word.startswith(("--seed", "--model.", "--trainer.")))
         if of_data not in self._streams:
-            read = read_fit_config(list(words))
+            read = self._reader.read(list(words))
             own = inspect.signature(read.data_class).parameters if read.data_class is not None else {}
             given = read.config["data"].get("init_args", {}).get("stream") is not None
             # A datamodule that names ``stream`` itself would pass it on among the options otherwise.

@@ -11,8 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from lightning_vision.class_path import arguments_of
 from lightning_vision.comparison.options import Choice
 from lightning_vision.comparison.plan import Plan, PlannedRun
@@ -25,6 +23,7 @@ from lightning_vision.program.library_errors import explained
 from lightning_vision.program.python_fit import PythonFit, PythonOptions, build_again, config_folder
 from lightning_vision.program.written import is_written, written
 from lightning_vision.results.unwritten import config_text
+from lightning_vision.storage.plain_yaml import load_yaml
 
 
 @dataclass
@@ -93,9 +92,7 @@ class PythonCells:
         self.cells[run.name] = options
         if not options.marked:
             return run
-        return replace(
-            run, config=options.mark(run.config), dumped=config_text(options.mark(yaml.safe_load(run.dumped)))
-        )
+        return replace(run, config=options.mark(run.config), dumped=config_text(options.mark(load_yaml(run.dumped))))
 
     def run(self, words: list[str]) -> int:
         """Run a cell in this process; its errors are printed to its log, as on the command line.

@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from jsonargparse import Namespace
 from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser
@@ -21,13 +20,12 @@ from lightning_vision.results.run_directory import safe_name
 from lightning_vision.results.same_options import Kept
 from lightning_vision.run.launch import RunLaunch
 from lightning_vision.run.run_request import RunRequest
+from lightning_vision.storage.plain_yaml import load_yaml
 from lightning_vision.terminal.first_rank import is_first
 from lightning_vision.tracking.options import EnergyOptions, WandbOptions
 
 NOT_REPEATED: dict[str, Any] = {"ckpt_path": None, "overwrite": False, "trust_run": False}
 """Options of which config.yaml has another value than the run."""
-YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-"""Ten times as fast where PyYAML has its compiled part."""
 
 
 def run_request(config: Namespace, parser: LightningArgumentParser, words: list[str]) -> RunRequest:
@@ -49,7 +47,7 @@ def run_request(config: Namespace, parser: LightningArgumentParser, words: list[
         )
     text = _config_text(parser, config)
     asked = {key: config[key] for key in NOT_REPEATED}
-    plain_config: dict[str, Any] = {**yaml.load(text, Loader=YAML_LOADER), **asked}
+    plain_config: dict[str, Any] = {**load_yaml(text), **asked}
     return RunRequest(
         name=run_name(plain_config),
         root=Path(config.trainer.default_root_dir),
@@ -117,4 +115,4 @@ def _config_text(parser: LightningArgumentParser, config: Namespace) -> str:
     config = config.clone()
     for key, value in NOT_REPEATED.items():
         config[key] = value
-    return str(parser.dump(config, skip_none=False))
+    return str(parser.dump(config, skip_none=False, skip_validation=True))  # it was checked when it was parsed

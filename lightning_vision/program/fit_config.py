@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Any, cast
 
-import yaml
 from jsonargparse import Namespace
 
 from lightning_vision.program.plain_config import plain
 from lightning_vision.program.stream_cli import StreamCLI, without_own_words
+from lightning_vision.storage.plain_yaml import load_yaml
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,8 @@ class ReadConfig:
         config = self.namespace.clone()
         for key, value in changes.items():
             config[key] = value
-        text = str(self.parser.dump(config, skip_none=False))
-        return cast(dict[str, Any], yaml.safe_load(text)), text
+        text = str(self.parser.dump(config, skip_none=False, skip_validation=True))
+        return cast(dict[str, Any], load_yaml(text)), text
 
 
 def _class_of(component: Any) -> type | None:
@@ -64,6 +64,13 @@ def _class_of(component: Any) -> type | None:
 class ReadCLI(StreamCLI):
     """Reads the options of ``fit`` and does nothing else."""
 
+    def read(self, args: list[str]) -> None:
+        """Read another command line with the same parser."""
+        self.words = args
+        self.parse_arguments(self.parser, args)
+        self._set_seed()
+        self.before_instantiate_classes()
+
     def instantiate_classes(self) -> None:
         """Build nothing."""
 
@@ -71,17 +78,32 @@ class ReadCLI(StreamCLI):
         """Run nothing."""
 
 
+class FitReader:
+    """Reads the options of many ``fit`` with one parser, which takes as long to build as to use."""
+
+    def __init__(self) -> None:
+        self._cli: ReadCLI | None = None
+
+    def read(self, words: list[str]) -> ReadConfig:
+        """Read the options of a ``fit`` without building or running anything.
+
+        Args:
+            words: The command line after ``fit``.
+
+        Raises:
+            ConfigError: One cannot be used.
+        """
+        args = ["fit", *words]
+        with without_own_words():
+            if self._cli is None:
+                self._cli = ReadCLI(args, own_process=False)
+            else:
+                self._cli.read(args)
+        config = self._cli.config.fit
+        config.ckpt_path, config.overwrite = None, False
+        return ReadConfig(plain(self._cli.parser, self._cli.config, "fit"), config, self._cli.subparser)
+
+
 def read_fit_config(words: list[str]) -> ReadConfig:
-    """Read the options of a ``fit`` without building or running anything.
-
-    Args:
-        words: The command line after ``fit``.
-
-    Raises:
-        ConfigError: One cannot be used.
-    """
-    with without_own_words():
-        cli = ReadCLI(["fit", *words], own_process=False)
-    config = cli.config.fit
-    config.ckpt_path, config.overwrite = None, False
-    return ReadConfig(plain(cli.parser, cli.config, "fit"), config, cli.subparser)
+    """Read the options of one ``fit``; see ``FitReader``."""
+    return FitReader().read(words)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from enum import Enum
 from typing import Any
 
-import yaml
 from jsonargparse import Namespace
+
+from lightning_vision.storage.plain_yaml import load_yaml
 
 
 def use_plain_values(config: Any) -> None:
@@ -21,7 +22,7 @@ def use_plain_values(config: Any) -> None:
 
 
 def plain(parser: Any, config: Namespace, subcommand: str) -> dict[str, Any]:
-    """The configuration as plain values."""
-    dumped = yaml.safe_load(parser.dump(config.clone(), skip_none=False, skip_link_targets=True))
-    plain: dict[str, Any] = dumped[subcommand]
+    """The configuration as plain values; parsing has checked it."""
+    text = parser.dump(config.clone(), skip_none=False, skip_link_targets=True, skip_validation=True)
+    plain: dict[str, Any] = load_yaml(text)[subcommand]
     return plain

@@ -29,6 +29,7 @@ from lightning_vision.program.written import is_written, written
 from lightning_vision.results.unwritten import config_text, unwritten
 from lightning_vision.run.run_request import RunRequest
 from lightning_vision.storage.atomic_write import write_text_atomically
+from lightning_vision.storage.plain_yaml import load_yaml
 from lightning_vision.tracking.progress import StreamProgress
 
 STAND_IN = {"class_path": "datamodules.Digits"}
@@ -101,7 +102,7 @@ class PythonOptions:
 
     def words_from(self, config: Path, folder: Path) -> list[str]:
         """The command line that reads a whole configuration in which the objects are marked."""
-        values = yaml.safe_load(config.read_text(encoding="utf-8"))
+        values = load_yaml(config.read_text(encoding="utf-8"))
         for key in self.marked:
             section, _, name = key.rpartition(".")
             del (values[section] if section else values)[name]
@@ -174,7 +175,7 @@ class PythonFit(StreamCLI):
     def _request(self, config: Any) -> RunRequest:
         request = super()._request(config)
         marked = self.options.mark(request.config)
-        text = config_text(self.options.mark(yaml.safe_load(request.config_text)))
+        text = config_text(self.options.mark(load_yaml(request.config_text)))
         name = request.name if config.run_name else run_name(marked)
         command = f"lightning_vision.fit(..., name={name!r})"
         request = replace(request, name=name, config=marked, config_text=text, command=command)

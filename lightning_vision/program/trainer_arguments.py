@@ -29,7 +29,8 @@ class TrainerArguments:
     """
 
     def __init__(self, options: Namespace) -> None:
-        self._options, self._plain = options.clone(), dict[str, Any]()
+        self._options = options.clone()
+        self._plain = {key: value for key, value in vars(self._options).items() if is_plain(value)}
 
     def build(self) -> dict[str, Any]:
         """The arguments, with new objects."""

@@ -6,9 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from lightning_vision.former_names import with_present_options, with_present_paths
+from lightning_vision.storage.plain_yaml import load_yaml
 
 MOST_OPTIONS = 100_000
 """Maximum number of options; a short file with nested aliases can expand to more than fits into memory."""
@@ -29,7 +28,7 @@ def read_options_file(path: Path, tell: Callable[[str], object] = lambda _: None
         RecursionError: Its options are nested too deeply.
         yaml.YAMLError: It is not YAML, or contains more than plain values.
     """
-    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    content = load_yaml(path.read_text(encoding="utf-8"))
     if not isinstance(content, dict):
         raise ValueError("it contains no options")
     if _size(content, {}) > MOST_OPTIONS:

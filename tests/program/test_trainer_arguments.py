@@ -44,12 +44,12 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     return found
 
 
-def test_plain_values_are_read_once(asked: list[list[str]]) -> None:
+def test_plain_values_need_no_parser(asked: list[list[str]]) -> None:
     arguments = TrainerArguments(parsed(max_epochs=3, devices=[0]))
     first, second = arguments.build(), arguments.build()
     assert first == second and first["max_epochs"] == 3 and "accelerator" in first
     assert first["devices"] == [0] and first["devices"] is not second["devices"]
-    assert len(asked) == 1
+    assert asked == []
 
 
 def test_objects_are_built_anew_and_alone(asked: list[list[str]]) -> None:
@@ -61,7 +61,7 @@ def test_objects_are_built_anew_and_alone(asked: list[list[str]]) -> None:
     first, second, third = (arguments.build()["callbacks"][0] for _ in range(3))
     assert isinstance(first, LearningRateMonitor) and first.logging_interval == third.logging_interval == "step"
     assert len({id(first), id(second), id(third)}) == 3
-    assert asked[1:] == [["callbacks"], ["callbacks"]]
+    assert asked == [["callbacks"]] * 3
 
 
 def test_a_run_dumps_its_configuration_once(tmp_path: Path) -> None:
