@@ -20,7 +20,14 @@ from lightning_vision.cli import main
 from lightning_vision.run.stream_run import StreamRun
 
 # Imported once, by the process that the ranks are forked from.
-PRELOAD = ["timm", "lightning_vision.program.stream_cli", "lightning_vision.run.summary", "lightning_vision.testing"]
+PRELOAD = [
+    "codecarbon",
+    "lightning_vision.program.dispatch",
+    "lightning_vision.run.summary",
+    "lightning_vision.testing",
+    "rapidfuzz.process",
+    "timm",
+]
 
 
 def run_here(words: Sequence[str]) -> tuple[int, str]:
