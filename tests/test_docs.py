@@ -90,7 +90,9 @@ def run_block(block: Block, page: str, number: int) -> None:
     if block.language == "python":
         program = Path(block.file or f"block_{number}.py")
         program.write_text(block.text, encoding="utf-8")
-        runpy.run_path(str(program))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("PL_RUNTRAINER_LIMIT_TRAIN_BATCHES", "2")  # Lightning's name for an option of our Trainer
+            runpy.run_path(str(program))
     elif block.language == "bash":
         for command in block.commands:
             if not command.startswith(ELSEWHERE):
@@ -100,30 +102,30 @@ def run_block(block: Block, page: str, number: int) -> None:
 
 
 @pytest.fixture(scope="module")
-def first_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What a reader has done before: the README's first command; copied into each page's folder."""
-    folder = tmp_path_factory.mktemp("first_run")
+def made_desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a reader has: the run of the README's first command, two folders of photos, and the tables that the pages speak of."""
+    folder = tmp_path_factory.mktemp("desk")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         run_command("lightning-vision fit --config configs/quickstart.yaml", "README.md")
-    return folder / "runs"
+    shutil.copy(folder / "runs" / DEFAULT_RUN / "results.json", folder)
+    photos = write_photos(folder / "photos")
+    write_photos(folder / "new_photos", seed=1)
+    paths = sorted(path.relative_to(photos).as_posix() for path in photos.rglob("*.jpg"))
+    days = [f"2026-03-{1 + number % 3:02d}" for number in range(len(paths))]
+    pd.DataFrame({"path": paths, "day": days, "group": None}).to_csv(folder / "facts.csv", index=False)
+    classes = [path.split("/")[0] for path in paths]
+    pd.DataFrame({"path": paths, "class": classes, "day": days}).to_csv(photos / "table.csv", index=False)
+    dataset_maker.write_all(folder)
+    label_maker.write_all(folder)
+    gitw_maker.write_gitw(folder / "GITW", gitw_maker.ENOUGH)
+    return folder
 
 
 @pytest.fixture
-def desk(first_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working directory with the run, two folders of photos, and the tables that the pages speak of."""
-    shutil.copytree(first_run, tmp_path / "runs")
-    shutil.copy(first_run / DEFAULT_RUN / "results.json", tmp_path)
-    photos = write_photos(tmp_path / "photos")
-    write_photos(tmp_path / "new_photos", seed=1)
-    paths = sorted(path.relative_to(photos).as_posix() for path in photos.rglob("*.jpg"))
-    days = [f"2026-03-{1 + number % 3:02d}" for number in range(len(paths))]
-    pd.DataFrame({"path": paths, "day": days, "group": None}).to_csv(tmp_path / "facts.csv", index=False)
-    classes = [path.split("/")[0] for path in paths]
-    pd.DataFrame({"path": paths, "class": classes, "day": days}).to_csv(photos / "table.csv", index=False)
-    dataset_maker.write_all(tmp_path)
-    label_maker.write_all(tmp_path)
-    gitw_maker.write_gitw(tmp_path / "GITW", gitw_maker.ENOUGH)
+def desk(made_desk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of it for one page, as the working directory."""
+    shutil.copytree(made_desk, tmp_path, symlinks=True, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])
     return tmp_path
