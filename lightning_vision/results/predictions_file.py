@@ -122,7 +122,7 @@ class PredictionsFile:
             picked: The variant that was picked last.
 
         Raises:
-            OSError, ValueError, KeyError, IndexError: It is missing or damaged, or has not so many rows.
+            OSError, ValueError, KeyError, IndexError, BadZipFile: It is missing or damaged, or has not so many rows.
         """
         names = tuple(variants) or ("",)
         keys = [f"/{name}" if name else "" for name in names]

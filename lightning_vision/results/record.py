@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -295,7 +296,7 @@ class StreamRecord:
         try:
             picked = self.picked[-1] if self.picked else None
             self._predictions.restore(directory.predictions, self.done, list(self.variants), picked)
-        except (OSError, ValueError, KeyError, IndexError) as error:
+        except (OSError, ValueError, KeyError, IndexError, zipfile.BadZipFile) as error:
             raise CheckpointError(
                 f"{directory.predictions} does not go with {directory.results} ({error}). The run cannot be resumed: "
                 "restore the file from a copy, or start another run by --run_name."

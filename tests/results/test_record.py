@@ -245,6 +245,9 @@ class TestRestore:
         fresh = record(InstanceIncremental(experiences=3))[0]
         with pytest.raises(CheckpointError, match=r"predictions\.npz does not go with .*results\.json"):
             fresh.restore(results, directory)
+        directory.predictions.write_bytes(directory.predictions.read_bytes()[:300])
+        with pytest.raises(CheckpointError, match=r"predictions\.npz does not go with .*results\.json"):
+            fresh.restore(results, directory)
         directory.predictions.unlink()
         with pytest.raises(CheckpointError, match=r"predictions\.npz does not go with .*results\.json"):
             fresh.restore(results, directory)
