@@ -91,11 +91,12 @@ def examine_choice(backbone: str, size: int, options: argparse.Namespace) -> lis
                         (seconds, passing, passing.kept is not None and passing.kept.is_file())
                     )
     grid = [Way(*way) for way in itertools.product(MICRO_BATCHES.get(device.type, (AT_ONCE,)), (True, False))]
-    passing, walls = found[0][0][1], {way: list[float]() for way in grid}
+    passing, seconds_of = found[0][0][1], {way: list[float]() for way in grid}
     for way in grid * (options.rounds + 1):
         with passing.in_format(way):
-            walls[way].append(passing._sample(images, way).wall)
-    best = {way: min(times[1:]) for way, times in walls.items()}  # the first warms up
+            sample = passing._sample(images, way)
+        seconds_of[way].append(sample.own if options.processor else sample.wall)
+    best = {way: min(times[1:]) for way, times in seconds_of.items()}  # the first warms up
     rows = []
     for processes, tries in found.items():
         ways = ", ".join(
@@ -186,6 +187,9 @@ if __name__ == "__main__":
     parser.add_argument("--size", type=int, help="side of the images, for a quick look")
     parser.add_argument("--backbone", nargs="+", default=[name for name, _ in BACKBONES])
     parser.add_argument("--choice", action="store_true", help="examine only the choice of the way")
+    parser.add_argument(
+        "--processor", action="store_true", help="compare the grid by the time of the processor, on a busy machine"
+    )
     parser.add_argument("--rounds", type=int, default=5, help="of the grid afterwards, with --choice")
     parser.add_argument("--precision", nargs="+", choices=list(PRECISIONS), help="default: what the hardware has")
     options = parser.parse_args()
