@@ -150,7 +150,7 @@ def _boxes(table: Table, columns: Columns, problems: DataProblems) -> list[pd.Se
     """Corners of the box of each row, NaN in rows that have none; boxes that are none are problems."""
     names = list(columns.corners or columns.sides or ())
     texts = table.rows[names].apply(texts_of).fillna("")
-    numbers = texts.apply(lambda column: pd.to_numeric(column, errors="coerce")).astype("float64")
+    numbers = pd.DataFrame({name: pd.to_numeric(texts[name], errors="coerce") for name in names}, dtype="float64")
     finite = pd.Series(np.isfinite(numbers.to_numpy()).all(axis=1), index=numbers.index)
     wrong = (texts != "").any(axis=1) & ~finite
     for at, *found in texts[wrong].itertuples():
