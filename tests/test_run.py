@@ -228,7 +228,7 @@ def test_the_memory_is_what_the_checkpoint_keeps_of_the_strategy(run: Path, resu
 
 
 def test_the_last_checkpoint_is_what_was_evaluated(run: Path) -> None:
-    names = sorted(path.name for path in (run / "checkpoints").iterdir())
+    names = sorted(path.name for path in (run / "checkpoints").glob("*.ckpt"))
     assert names == [f"experience={t:04d}.ckpt" for t in range(3)], "the inner ones are gone"
     saved = read_checkpoint(run / "checkpoints" / names[-1])["lightning_vision"]
     assert saved["experience"] == 2
@@ -242,4 +242,9 @@ def test_checkpoints_are_kept_as_asked(keep: str, kept: list[int], folder: Path)
         folder, f"keep-{keep}", "--model.strategy=MoveToData", "--model.strategy.epsilon=0.1", "--data.stream.experiences=5",
         "--data.per_class=12", "--data.val_fraction=0", f"--keep_checkpoints={keep}",
     )  # fmt: skip
-    assert sorted(path.name for path in (run / "checkpoints").iterdir()) == [f"experience={t:04d}.ckpt" for t in kept]
+    found = sorted(path.name for path in (run / "checkpoints").iterdir())
+    assert found[: len(kept)] == [f"experience={t:04d}.ckpt" for t in kept]
+    frozen = [name for name in found if name.startswith("frozen-")]
+    assert found[len(kept) :] == frozen and len(frozen) == len(kept) - 2, (
+        "experience 3 needs it, the first and last do not"
+    )
