@@ -23,8 +23,9 @@ SPLITS = ("train", "val", "test")
 
 def row_keys(samples: pd.DataFrame) -> list[str]:
     """A key for each row, as text: its path and, if the columns exist, source, frame and box."""
-    columns = [samples[name].map(str) for name in ("source", "path", "frame", "box_xyxy") if name in samples]
-    return ["\t".join(values) for values in zip(*columns, strict=True)]
+    columns = [samples[name].tolist() for name in ("source", "path", "frame", "box_xyxy") if name in samples]
+    texts = [list(map(str, column)) for column in columns]
+    return texts[0] if len(texts) == 1 else ["\t".join(values) for values in zip(*texts, strict=True)]
 
 
 def check_samples(samples: pd.DataFrame, class_names: Sequence[str]) -> None:
@@ -58,16 +59,22 @@ def check_samples(samples: pd.DataFrame, class_names: Sequence[str]) -> None:
         f"row {row} ({path}) has split {split!r}; it must be 'train', 'val', 'test' or ''"
         for row, path, split in _where(samples, ~samples["split"].isin([*SPLITS, ""]), "split")
     ]
-    texts = samples["path"].map(lambda path: isinstance(path, str) and path != "").astype(bool)
+    texts = pd.Series([isinstance(path, str) and path != "" for path in samples["path"].tolist()], dtype=bool)
     problems += [f"row {row} has the path {path!r}; a path is a text" for row, path, _ in _where(samples, ~texts)]
-    keys = row_keys(samples)
-    first = {key: row for row, key in reversed(list(enumerate(keys)))}
     problems += [
-        f"row {row} ({path}) is the same image as row {first[keys[row]]}"
-        for row, path, _ in _where(samples, pd.Series(keys).duplicated())
+        f"row {row} ({samples['path'].iloc[row]}) is the same image as row {first}" for row, first in _copies(samples)
     ]
     if problems:
         raise DataError(f"The sample table cannot be used ({plural(len(problems), 'problem')}):\n{in_lines(problems)}")
+
+
+def _copies(samples: pd.DataFrame) -> list[tuple[int, int]]:
+    """The rows that name the image of an earlier row, and the first row that does."""
+    if not samples["path"].duplicated().any():
+        return []
+    codes, _ = pd.factorize(pd.Series(row_keys(samples), dtype=object))
+    first = np.unique(codes, return_index=True)[1][codes]
+    return [(row, int(first[row])) for row in np.flatnonzero(first != np.arange(len(first))).tolist()]
 
 
 def spell_names(samples: pd.DataFrame, class_names: Sequence[str]) -> tuple[pd.DataFrame, list[str]]:
@@ -76,7 +83,7 @@ def spell_names(samples: pd.DataFrame, class_names: Sequence[str]) -> tuple[pd.D
     Columns of files keep their bytes, which open the files. ``check_samples`` refuses two names with the same spelling.
     """
     for name in samples.columns.difference([*FILE_COLUMNS, "label", "split"]):
-        if any(isinstance(value, str) and not value.isascii() for value in samples[name]):
+        if any(isinstance(value, str) and not value.isascii() for value in samples[name].tolist()):
             changed = [spelt(value) if isinstance(value, str) else value for value in samples[name]]
             samples = samples.assign(**{str(name): pd.Series(changed, index=samples.index, dtype=samples[name].dtype)})
     return samples, [spelt(name) for name in class_names]
@@ -90,10 +97,9 @@ def count_images(samples: pd.DataFrame, classes: int) -> npt.NDArray[np.intp]:
 
 def split_hash(samples: pd.DataFrame) -> str:
     """A SHA-256 over path, label and split of every row, in order."""
-    digest = hashlib.sha256()
-    for key, label, split in zip(row_keys(samples), samples["label"], samples["split"], strict=True):
-        digest.update(f"{key}\t{label}\t{split}\n".encode("utf-8", "surrogateescape"))
-    return digest.hexdigest()
+    rows = zip(row_keys(samples), samples["label"].tolist(), samples["split"].tolist(), strict=True)
+    text = "".join([f"{key}\t{label}\t{split}\n" for key, label, split in rows])
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def _repeated(names: Sequence[str]) -> list[str]:

@@ -3,6 +3,7 @@
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, ClassVar
 
 import numpy as np
@@ -53,9 +54,10 @@ class Scenario(BuiltWith, ABC):
         labels, split = samples["label"].to_numpy(), samples["split"].to_numpy()
         seen: set[int] = set()
         experiences = []
-        for index, name in enumerate(names):
-            here = experience_of == index
-            train, val, test = (np.flatnonzero(here & (split == part)) for part in ("train", "val", "test"))
+        rows_of = [
+            _by_number(np.where(split == part, experience_of, -1), len(names)) for part in ("train", "val", "test")
+        ]
+        for index, (name, train, val, test) in enumerate(zip(names, *rows_of, strict=True)):
             if len(train) < 2:
                 raise DataError(
                     f"Experience {index} ('{name}') of {self.name} would have {plural(len(train), 'training image')} "
@@ -63,7 +65,7 @@ class Scenario(BuiltWith, ABC):
                     "training images: choose fewer experiences or give more images."
                 )
             generator = np.random.default_rng(derive_seed(self.seed, "stream", index))
-            classes = {int(label) for label in labels[train]}
+            classes = set(np.unique(labels[train]).tolist())
             experiences.append(
                 Experience(
                     index=index,
@@ -220,7 +222,7 @@ class ClassIncremental(Scenario):
         return names, experience_of_class[samples["label"].to_numpy()]
 
     def _ordered(self, samples: pd.DataFrame, class_names: Sequence[str]) -> list[int]:
-        trained = sorted({int(label) for label in samples.loc[samples["split"] == "train", "label"]})
+        trained: list[int] = np.unique(samples.loc[samples["split"] == "train", "label"].to_numpy()).tolist()
         if self.class_order is None:
             return trained
         if isinstance(self.class_order, str):
@@ -331,9 +333,9 @@ def _check_count(experiences: int) -> None:
 
 
 def _check_every_class_is_trained(samples: pd.DataFrame, class_names: Sequence[str]) -> None:
-    trained = set(samples.loc[samples["split"] == "train", "label"])
+    trained = set(samples.loc[samples["split"] == "train", "label"].unique())
     for part, words in (("test", "test"), ("val", "validation")):
-        only = sorted(set(samples.loc[samples["split"] == part, "label"]) - trained)
+        only = sorted(set(samples.loc[samples["split"] == part, "label"].unique()) - trained)
         if only:
             raise DataError(
                 f"The {words} data has {'a class' if len(only) == 1 else 'classes'} that the training data never has: "
@@ -343,13 +345,20 @@ def _check_every_class_is_trained(samples: pd.DataFrame, class_names: Sequence[s
             )
 
 
+def _by_number(numbers: Rows, count: int) -> list[Rows]:
+    """The rows with each number from 0 to ``count`` - 1, ascending."""
+    order = np.argsort(numbers, kind="stable")
+    ends = np.searchsorted(numbers[order], np.arange(count + 1))
+    return [order[start:end] for start, end in pairwise(ends.tolist())]
+
+
 def _stream_hash(samples: pd.DataFrame, experiences: Sequence[Experience]) -> str:
-    rows = [f"{key}\t{label}\n" for key, label in zip(row_keys(samples), samples["label"], strict=True)]
+    rows = [f"{key}\t{label}\n" for key, label in zip(row_keys(samples), samples["label"].tolist(), strict=True)]
     digest = hashlib.sha256()
     for experience in experiences:
         digest.update(f"{experience.index} {experience.is_base}\n".encode())
         parts = (experience.indices, experience.val_indices, experience.test_indices)
         for part, indices in zip(("train", "val", "test"), parts, strict=True):
             digest.update(f"{part} {len(indices)}\n".encode())
-            digest.update("".join(rows[row] for row in indices).encode("utf-8", "surrogateescape"))
+            digest.update("".join([rows[row] for row in indices.tolist()]).encode("utf-8", "surrogateescape"))
     return digest.hexdigest()

@@ -93,8 +93,9 @@ def _deal_rows(codes: npt.NDArray[np.intp], shares: npt.NDArray[np.float64], gen
     parts = np.empty(len(codes), dtype=np.int64)
     behind = np.zeros(len(shares))  # rows by which each part is below its share of all labels so far
     largest = _single_largest(shares)
-    for code in range(codes.max(initial=-1) + 1):
-        rows = generator.permutation(np.flatnonzero(codes == code))
+    order, sizes = np.argsort(codes, kind="stable"), np.bincount(codes)
+    for of_code in np.split(order, np.cumsum(sizes)[:-1]) if len(codes) else []:
+        rows = generator.permutation(of_code)
         quota = shares * len(rows)
         counts = np.floor(quota + 1e-9).astype(np.int64)
         behind += quota - counts
