@@ -113,6 +113,7 @@ MOVED_NAMES: dict[str, dict[str, tuple[str, ...]]] = {
         "data.stream_loaders": ("Entered",),
     },
     "inspection": {
+        "data.image_facts": ("SMALLEST_SIDE", "THUMBNAIL"),
         "terminal.progress_bar": ("progress_bar", "PATIENCE_SECONDS"),
     },
     "loading": {

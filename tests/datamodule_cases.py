@@ -97,7 +97,8 @@ class Case:
 
     def make(self, cache_dir: Path, **changed: Any) -> StreamDataModule:
         given = {**QUICK, **self.options, "cache_dir": cache_dir, **changed}
-        if given.get("annotations"):
+        in_memory = self.cls.load_image is not StreamDataModule.load_image
+        if given.get("annotations") or (in_memory and given.get("inspect")):
             given["cache"] = "none"  # the two are refused together
         return self.cls(**{name: value for name, value in given.items() if name not in self.refused})
 

@@ -51,6 +51,7 @@ COMMON: dict[str, Any] = {
     "cache_gb": 1.0,
     "views": 3,
     "feature_cache_gb": 1.0,
+    "inspect": "headers",
 }
 """Another valid value of each argument that all have; root, test_data and cache_dir are made as they are needed."""
 CHANGES_NO_IMAGE = {
@@ -120,7 +121,7 @@ def seen(data: StreamDataModule, view: int) -> Seen:
     found: Seen = {}
     for row, name in enumerate(names_of(data)[:MOST_ROWS]):
         draw = Draw(row, -1, view_seed(data, row, view), valid=True, memory=False)
-        found[name] = (f"{key} {data.inspection.digest[row].tobytes().hex()}", dataset[draw]["image"])
+        found[name] = (f"{key} {data.prepared.digests[row].tobytes().hex()}", dataset[draw]["image"])
     return found
 
 
@@ -133,7 +134,7 @@ def served_as_made(data: StreamDataModule) -> None:
     if data.cache_path is not None:
         files = data.prepared.own_source
         assert isinstance(files, FileImages)
-        anew = inspect_files(files, 1, None).take(data.prepared.origin[~data.prepared.from_other])
+        anew = inspect_files(files, 1, None, data.inspect).take(data.prepared.origin[~data.prepared.from_other])
         mine = data.inspection.take(np.flatnonzero(~data.prepared.from_other))
         for item in fields(Inspection):
             same = np.array_equal(getattr(mine, item.name), getattr(anew, item.name))

@@ -19,7 +19,7 @@ from lightning_vision.data.batch_order import Draw
 from lightning_vision.data.class_weights import weights_by_name
 from lightning_vision.data.data_problems import DataProblems
 from lightning_vision.data.datasets import SampleDataset
-from lightning_vision.data.inspection import Inspection
+from lightning_vision.data.inspection import How, Inspection
 from lightning_vision.data.leaks import Leaks
 from lightning_vision.data.prepared_data import PreparedData, TableImages, check_same_classes, read_table
 from lightning_vision.data.scenarios import InstanceIncremental, Scenario
@@ -51,24 +51,23 @@ class StreamDataModule(LightningDataModule, BuiltWith, ABC):
         train_transforms: Replace ``default_train_transforms()``: a list of presets, torchvision v2 classes, or modules by
             dotted path, from uint8 (3, h, w) to uint8 (3, H, W).
         eval_transforms: Replace ``default_eval_transforms()``, in the same form.
-        batch_transforms: Transforms of a whole training batch on the device, in the same form: MixUp, CutMix,
-            photometric transforms.
+        batch_transforms: Transforms of a whole training batch on the device, in the same form, such as MixUp and CutMix.
         split: official, ratio, 70/30, 70/15/15, {folds: 5, fold: 0}, or roles of the data's own parts ({base: train1,
             increments: test2, test: test1}).
         test_data: Another datamodule with the same classes, whose test images are the test set.
         on_leak: How to handle images that are on two sides of the split: warn, drop (from training), or error.
         on_bad_image: How to handle images that cannot be used: error, or skip (and count).
         sampler: balanced: an epoch shows all classes equally often; none: every image once.
-        class_weights: Weights of the classes in the loss: none, balanced (by their number of training images), or a
-            list of C numbers.
+        class_weights: Weights of the classes in the loss: none, balanced (by training images), or a list of C numbers.
         annotations: Add the boxes and saliency maps of its images to each batch, transformed with the images.
         cache: decoded keeps decoded images, reduced to the resolution of training, in a file for later epochs.
         cache_gb: Maximum size of these files; the least recently used are deleted, and images that do not fit are decoded.
         cache_dir: The folder of the caches; None: beside the data, or the user's cache folder if that is read-only.
-        views: The training images of a frozen backbone: None: images augmented differently each epoch; 0: images with
-            the evaluation transform; k: k augmented views of each image, drawn once by ``seed`` and shared by runs of all
-            seeds. Except with None, each view passes the backbone once.
+        views: Training images of a frozen backbone: None: augmented anew in each epoch; 0: with the evaluation transform; k: k
+            augmented views, drawn once by ``seed`` for runs of all seeds. With numbers, each view passes the backbone once.
         feature_cache_gb: Maximum size of the features of frozen backbones on the disk; 0: no features are cached.
+        inspect: How images are inspected before training: full decodes each once, which finds damaged images and copies;
+            headers reads their sizes; off reads none. None: full if this takes at most a minute, otherwise headers.
 
     Attributes:
         scenario: How the stream was cut.
@@ -111,6 +110,7 @@ class StreamDataModule(LightningDataModule, BuiltWith, ABC):
         cache_dir: str | Path | None = None,
         views: int | None = None,
         feature_cache_gb: float = 4.0,
+        inspect: How | None = None,
     ) -> None:
         super().__init__()
         self.root = Path(root).expanduser()
@@ -118,7 +118,7 @@ class StreamDataModule(LightningDataModule, BuiltWith, ABC):
         self.split, self.val_fraction, self.test_fraction, self.seed = split, val_fraction, test_fraction, seed
         self.scenario = InstanceIncremental() if stream is None else stream
         self.train_transforms, self.eval_transforms = train_transforms, eval_transforms
-        self.batch_transforms = batch_transforms
+        self.batch_transforms, self.inspect = batch_transforms, inspect
         self.test_data, self.on_leak, self.on_bad_image = test_data, on_leak, on_bad_image
         self.sampler, self.class_weights, self.annotations = sampler, class_weights, annotations
         self.cache, self.cache_gb, self.cache_dir = cache, cache_gb, cache_dir
@@ -148,7 +148,7 @@ class StreamDataModule(LightningDataModule, BuiltWith, ABC):
         )
         others, name = None if test_data is None else test_data.prepared, type(self).__name__
         self.prepared = PreparedData(
-            images, name, names, self.findings, on_bad_image, fill, self.scenario, others, on_leak
+            images, name, names, self.findings, on_bad_image, fill, self.scenario, others, on_leak, inspect
         )
         self._class_weight = weights_by_name(class_weights, self.samples, self.class_names)
         if cache == "decoded":
@@ -349,3 +349,5 @@ def _check_options(data: StreamDataModule) -> None:
         raise ConfigError("data.cache=decoded does not store boxes and maps: remove data.annotations or data.cache.")
     if data.cache == "decoded" and data.cache_gb <= 0:
         raise ConfigError(f"data.cache_gb must be above 0, not {data.cache_gb}.")
+    if data.cache == "decoded" and data.inspect == "off":
+        raise ConfigError("data.cache=decoded needs the sizes of the images: set data.inspect to headers or full.")

@@ -12,7 +12,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from lightning_vision.array_types import Rows
-from lightning_vision.data.inspection import SMALLEST_SIDE, Inspection
+from lightning_vision.data.image_facts import DECODED, SMALLEST_SIDE
+from lightning_vision.data.inspection import Inspection
 from lightning_vision.data.near_copies import near_copies
 from lightning_vision.data.sample_table import SPLITS
 from lightning_vision.errors import DataError
@@ -50,15 +51,33 @@ class Leaks:
     """Rows to leave out so that nothing is shared: training before validation before test data."""
     not_compared: bool = False
     """Near copies were not searched: there are too many images."""
+    undecoded: int = 0
+    """Number of images among which copies and near copies were not searched, because they were not decoded."""
 
-    def counts(self) -> dict[str, int]:
-        """The number of leaks of each kind."""
+    def counts(self) -> dict[str, int | None]:
+        """The number of leaks of each kind; None if it was not searched."""
+        found = self.found()
+        if self.undecoded:
+            return {**dict.fromkeys(found), "groups": found["groups"]}
+        return {**found, "near": None if self.not_compared else found["near"]}
+
+    def found(self) -> dict[str, int]:
+        """The number of leaks of each kind that were found, among the images that were searched."""
         kinds = [pair.kind for pair in self.pairs]
         return {kind: kinds.count(kind) for kind in ("exact", "near", "label")} | {"groups": len(self.groups)}
 
+    def limits(self) -> str:
+        """What was not searched, as a sentence; empty if all was."""
+        if self.undecoded:
+            return (
+                f"Copies and near copies were not searched among {plural(self.undecoded, 'image')}, which were not decoded "
+                "(data.inspect)."
+            )
+        return "Near copies were not searched, because there are too many images." if self.not_compared else ""
+
     def sentence(self) -> str:
         """What was found, in words; empty if nothing was found."""
-        count = self.counts()
+        count = self.found()
         words = []
         if count["exact"]:
             words.append(f"{plural(count['exact'], 'validation or test image')} with an exact copy on another side")
@@ -85,8 +104,10 @@ def find_leaks(samples: pd.DataFrame, inspection: Inspection, folder: Path | Non
     """
     split = samples["split"].to_numpy(dtype=object)
     labels = samples["label"].to_numpy()
-    copies = pd.factorize(pd.Series([bytes(digest) for digest in inspection.digest]))[0]
-    leaks = Leaks()
+    decoded = inspection.depth == DECODED
+    copies = _numbered(inspection.digest)
+    copies[~decoded] = len(copies) + np.arange((~decoded).sum())  # their digests say nothing of their content
+    leaks = Leaks(undecoded=inspection.undecoded)
     dropped = np.zeros(len(samples), dtype=np.bool_)
     rows_of = {part: np.flatnonzero(split == part) for part in SPLITS}
     paired: set[int] = set()
@@ -96,7 +117,7 @@ def find_leaks(samples: pd.DataFrame, inspection: Inspection, folder: Path | Non
         paired |= {pair.second for pair in pairs}
         dropped[shared] = True
     for earlier, later in SIDES:
-        usable = np.minimum(inspection.height, inspection.width) >= SMALLEST_SIDE
+        usable = decoded & (np.minimum(inspection.height, inspection.width) >= SMALLEST_SIDE)
         one, two = (rows_of[part][usable[rows_of[part]]] for part in (earlier, later))
         if float(len(one)) * len(two) > MOST_COMPARISONS:
             leaks.not_compared = True
@@ -118,11 +139,23 @@ def find_leaks(samples: pd.DataFrame, inspection: Inspection, folder: Path | Non
     return leaks
 
 
-def _exact(copies: npt.NDArray[np.intp], earlier: Rows, later: Rows) -> tuple[list[LeakPair], Rows]:
-    first_of: dict[int, int] = {}
-    for row in earlier:
-        first_of.setdefault(int(copies[row]), int(row))
-    pairs = [LeakPair("exact", first_of[copy], int(row)) for row in later if (copy := int(copies[row])) in first_of]
+def _numbered(digests: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
+    """(N,) numbers from 0 on, equal for equal digests (N, 16)."""
+    halves = [pd.factorize(half)[0].astype(np.int64) for half in np.ascontiguousarray(digests).view(np.uint64).T]
+    numbers: npt.NDArray[np.int64] = pd.factorize(halves[0] * (halves[1].max(initial=0) + 1) + halves[1])[0].astype(
+        np.int64
+    )
+    return numbers
+
+
+def _exact(copies: npt.NDArray[np.int64], earlier: Rows, later: Rows) -> tuple[list[LeakPair], Rows]:
+    first_of = np.full(copies.max(initial=-1) + 1, -1, dtype=np.int64)
+    first_of[copies[earlier[::-1]]] = earlier[::-1]
+    later = later[first_of[copies[later]] >= 0]
+    pairs = [
+        LeakPair("exact", first, row)
+        for first, row in zip(first_of[copies[later]].tolist(), later.tolist(), strict=True)
+    ]
     shared = earlier[np.isin(copies[earlier], copies[later])]
     return pairs, shared
 
@@ -138,16 +171,17 @@ def _near(inspection: Inspection, earlier: Rows, later: Rows, folder: Path | Non
     return pairs, earlier[shared]
 
 
-def _disagreeing(copies: npt.NDArray[np.intp], labels: npt.NDArray[np.int64]) -> tuple[list[LeakPair], Rows]:
+def _disagreeing(copies: npt.NDArray[np.int64], labels: npt.NDArray[np.int64]) -> tuple[list[LeakPair], Rows]:
     """Copies of an image, on any side, with another label than its first copy; and all rows concerned."""
     table = pd.DataFrame({"copy": copies, "label": labels})
+    table = table[np.bincount(copies)[copies] > 1]
     several = table.groupby("copy")["label"].transform("nunique") > 1
     pairs = []
     for _, rows in table[several].groupby("copy"):
         first = int(rows.index[0])
         others = rows.index[rows["label"] != rows["label"].iloc[0]]
         pairs += [LeakPair("label", first, int(other)) for other in others]
-    return pairs, np.flatnonzero(several.to_numpy())
+    return pairs, table.index.to_numpy(dtype=np.int64)[several.to_numpy()]
 
 
 def shown(leaks: Leaks, paths: Sequence[str], limit: int = 5) -> str:
@@ -178,7 +212,8 @@ def settle_leaks(
     """
     leaks = find_leaks(samples, inspection, folder)
     everything = np.arange(len(samples), dtype=np.int64)
-    remarks = ["Near copies were not searched: there are too many images."] if leaks.not_compared else []
+    # That images were not decoded is said by the inspection.
+    remarks = [leaks.limits()] if leaks.not_compared and not leaks.undecoded else []
     told = leaks.sentence()
     if not told:
         return leaks, everything, remarks

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lightning_vision.array_types import Rows
-from lightning_vision.data.inspection import THUMBNAIL
+from lightning_vision.data.image_facts import THUMBNAIL
 from lightning_vision.storage.array_file import read_arrays, write_arrays
 from lightning_vision.storage.cache_folder import keep
 

@@ -7,18 +7,19 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from torch import Tensor
 
 from lightning_vision.array_types import Rows
 from lightning_vision.data.data_problems import DataProblems
-from lightning_vision.data.inspection import Inspection, inspect_files, inspect_loaded
+from lightning_vision.data.inspection import How, Inspection, digests_of_loaded, inspect_files, inspect_loaded
 from lightning_vision.data.leaks import Leaks, find_leaks, settle_leaks
 from lightning_vision.data.sample_table import SPLITS, check_samples, count_images, spell_names, split_hash
 from lightning_vision.data.scenarios import Scenario
 from lightning_vision.data.split_options import left_out
 from lightning_vision.data.stream import Stream
-from lightning_vision.errors import DataError
+from lightning_vision.errors import ConfigError, DataError
 from lightning_vision.images.decoded_cache import DecodedImages
 from lightning_vision.images.image_sources import FileImages, ImageSource, Joined, Loaded, boxes_of
 from lightning_vision.images.video_frames import files_of_rows
@@ -60,18 +61,19 @@ class TableImages:
         files, self._failed = files_of_rows(samples, root, folder, max(1, workers))
         self.source = FileImages(files, boxes_of(samples), saliency, cut, context)
 
-    def inspect(self, name: str, problems: DataProblems) -> Inspection:
-        """Inspect every image.
+    def inspect(self, name: str, problems: DataProblems, how: How | None) -> Inspection:
+        """Inspect the images.
 
         Args:
             name: The name of the datamodule's class, which has its own stored inspections.
             problems: Collects the images that cannot be used.
+            how: See ``StreamDataModule``.
         """
         if self.folder is None or isinstance(self.source, Loaded):
-            inspection = inspect_loaded(self.source, len(self.samples), self.workers)
+            inspection = inspect_loaded(self.source, len(self.samples), self.workers, how)
         else:
             kept = self.folder / f"inspection-{name}{'-boxes' if self.cut else ''}.npz"
-            inspection = inspect_files(self.source, self.workers, kept)
+            inspection = inspect_files(self.source, self.workers, kept, how)
         for video, reason in self._failed.items():
             problems.bad(video.relative_to(self.root).as_posix(), reason)
         for row in np.flatnonzero(inspection.reason != ""):
@@ -80,6 +82,8 @@ class TableImages:
                 continue  # reported once for all its frames
             frame = self.samples["frame"].iloc[row] if "frame" in self.samples else -1
             problems.bad(f"{path}{f' frame {frame}' if frame >= 0 else ''}", str(inspection.reason[row]))
+        if told := inspection.limits(how):
+            problems.remark(told)
         return inspection
 
 
@@ -96,6 +100,7 @@ class PreparedData:
         scenario: Cuts the stream.
         test_data: Its test images replace those of the table; its labels must mean the same classes.
         on_leak: How to handle images that are on two sides of the split.
+        how: How the images are inspected.
 
     Attributes:
         samples: The table.
@@ -117,6 +122,7 @@ class PreparedData:
         scenario: Scenario,
         test_data: PreparedData | None,
         on_leak: Literal["warn", "drop", "error"],
+        how: How | None,
     ) -> None:
         self.root, self.name, self.class_names = images.root, name, list(class_names)
         self.own_source = images.source
@@ -125,8 +131,10 @@ class PreparedData:
         self._stream: Stream | None = None
         self.decoded: DecodedImages | None = None
         self._others = [] if test_data is None else [test_data.source]
+        self._workers = max(1, images.workers)
+        self._digests: npt.NDArray[np.uint8] | None = None
         self.official_test = bool((images.samples["split"] == "test").any())
-        inspection = images.inspect(name, problems)
+        inspection = images.inspect(name, problems, how)
         problems.check(images.root, on_bad_image)
         usable = np.flatnonzero(inspection.reason == "")
         if len(usable) == 0:
@@ -179,7 +187,19 @@ class PreparedData:
             "remarks": list(self._problems.remarks),
             "skipped": len(self._problems.skipped),
             "leaks": self.leaks.counts(),
+            "not_inspected": self.inspection.undecoded,
         }
+
+    @property
+    def digests(self) -> npt.NDArray[np.uint8]:
+        """(N, 16) identities of the images, for keys of caches: of images in memory hashed here if nobody has, and once."""
+        if self._digests is None:
+            self._digests = self.inspection.digest
+            missing = np.flatnonzero(~self._digests.any(axis=1))
+            if len(missing):
+                self._digests = self._digests.copy()
+                self._digests[missing] = digests_of_loaded(self.source, missing, self._workers)
+        return self._digests
 
     def keep_decoded(self, side: int, folder: Path, gigabytes: float) -> None:
         """Store the decoded images, reduced, in a file.
@@ -188,9 +208,17 @@ class PreparedData:
             side: The shorter side to which they are reduced, in pixels.
             folder: The folder of the file.
             gigabytes: Maximum size of all such files in it.
+
+        Raises:
+            ConfigError: The sizes of the images are not known.
         """
+        if not self.inspection.height.all():
+            raise ConfigError(
+                "data.cache=decoded needs the sizes of the images, and images that are not files were not inspected: set "
+                "data.inspect=full, or remove data.cache."
+            )
         sizes = np.stack([self.inspection.height, self.inspection.width], axis=1)
-        self.decoded = DecodedImages(self.source, sizes, self.inspection.digest, side, folder, int(gigabytes * 1e9))
+        self.decoded = DecodedImages(self.source, sizes, self.digests, side, folder, int(gigabytes * 1e9))
         if self.decoded.left_out:
             self._problems.remark(
                 f"{plural(self.decoded.left_out, 'image')} of {len(self.samples)} do not fit into data.cache_gb={gigabytes:g} "

@@ -151,6 +151,7 @@ def _contents(report: DataReport, datamodule: StreamDataModule) -> dict[str, Any
         "crossings": [_cells(crossing) for crossing in report.crossings],
         "pairs": shown_pairs,
         "leaks": report.leaks.sentence(),
+        "limits": report.leaks.limits(),
         "most_paths": MOST_PATHS,
         "options": {name: _option(value) for name, value in report.options.items()},
     }

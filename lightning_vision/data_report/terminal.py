@@ -39,7 +39,11 @@ def print_report(report: DataReport, console: Console, most_classes: int = 30) -
         line(f"No {SPLIT_NAMES[part]} images: {few(names, 10)}.")
     console.print(_stream_table(report), soft_wrap=False)
     console.print(_size_table(report), soft_wrap=False)
-    line(f"Files: {', '.join(f'{count:,} {kind} {mode}'.strip() for kind, mode, count in report.formats)}.")
+    kinds = [
+        f"{count:,} {kind} {mode}".strip() if kind or mode else f"{count:,} unknown"
+        for kind, mode, count in report.formats
+    ]
+    line(f"Files: {', '.join(kinds)}.")
     for item in report.groups:
         line(f"Groups in the {SPLIT_NAMES[item.split]} data: {item.groups:,}, the largest of {item.largest:,} images.")
     line(
@@ -50,9 +54,10 @@ def print_report(report: DataReport, console: Console, most_classes: int = 30) -
     told = "all alike" if weights is None else f"from {min(weights):.3g} to {max(weights):.3g}"
     line(f"Sampler: {report.sampler}. Class weights in the loss: {told}.")
     sentence = report.leaks.sentence()
-    line(f"Leaks: {sentence or 'none found'}.", "bold red" if sentence else "")
-    if report.leaks.not_compared:
-        line("Near copies were not searched, because there are too many images.")
+    if sentence or not report.leaks.undecoded:
+        line(f"Leaks: {sentence or 'none found'}.", "bold red" if sentence else "")
+    if limits := report.leaks.limits():
+        line(limits)
     pairs = [f"  {report.paths[p.second]} {_pair_words(p)} {report.paths[p.first]}" for p in report.leaks.pairs]
     _print_first(pairs, 5, line)
     _print_first([f"Skipped: {plural(len(paths), 'file')}, {why}." for why, paths in report.skipped], SHOWN, line)

@@ -108,7 +108,7 @@ def view_seed(datamodule: Images, row: int, view: int) -> int:
     """The seed of a row's augmentation in a view, derived from its content: it is the same in any table and run."""
     if view < 0:
         return -1
-    return derive_seed(datamodule.seed, "view", view, datamodule.inspection.digest[row].tobytes().hex())
+    return derive_seed(datamodule.seed, "view", view, datamodule.prepared.digests[row].tobytes().hex())
 
 
 def weights_hash(module: nn.Module) -> str:
@@ -275,7 +275,7 @@ class FeatureCache:
             table = self.store.open(description, network.facts.num_features, len(datamodule.samples))
             if table is None:
                 return None
-            self._views[number] = _View(table, table.places(datamodule.inspection.digest))
+            self._views[number] = _View(table, table.places(datamodule.prepared.digests))
         return self._views[number]
 
     def _too_many(self) -> str:

@@ -90,8 +90,8 @@ class DecodedImages:
         return {**self.__dict__, "_file": None, "_turn": None}
 
     def describe(self) -> dict[str, Any]:
-        """The description of the source, and the reduction."""
-        return {**self.source.describe(), "decoded_at": self.side}
+        """The description of the source, and the reduction and who does it."""
+        return {**self.source.describe(), "decoded_at": self.side, "reduced_by": torch_version()}
 
     def open(self, row: int) -> InMemory:
         """The reduced image of a row."""
@@ -209,6 +209,11 @@ class DecodedImages:
                     os.ftruncate(own, room)  # a hole costs no space, and tells others what it may come to
                 os.utime(own)
             return room
+
+
+def torch_version() -> str:
+    """The version of the library that reduces images."""
+    return str(torch.__version__)
 
 
 def _removed_unless_in_use(file: Path) -> bool:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
+import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -16,6 +19,8 @@ from torch import Tensor
 from lightning_vision.array_types import Rows
 from lightning_vision.images.decoding import Region, decode_grey, decode_region, on_grid, read_header
 
+DECODERS = ("pillow", "simplejpeg", "pillow-heif")
+"""Packages that decode image files; the last one is optional."""
 Boxes = npt.NDArray[np.float32]
 """(N, 4): x1, y1, x2, y2 in pixels from the upper left corner; NaN in rows without a box."""
 
@@ -159,13 +164,13 @@ class FileImages:
 
     def __init__(
         self,
-        paths: Sequence[Path],
+        paths: Sequence[str | Path],
         boxes: Boxes | None = None,
         saliency: Sequence[Path | None] | None = None,
         cut: bool = False,
         context: float = 0.0,
     ) -> None:
-        self._paths = _Texts([str(path) for path in paths])
+        self._paths = _Texts([os.fspath(path) for path in paths])
         self._saliency = None if saliency is None else _Texts(["" if path is None else str(path) for path in saliency])
         self._boxes, self._cut, self._context = boxes, cut, context
 
@@ -175,6 +180,27 @@ class FileImages:
     def path(self, row: int) -> Path:
         """The file of a row."""
         return Path(self._paths[row])
+
+    def paths(self) -> list[str]:
+        """The files of all rows."""
+        return [text.decode("utf-8", "surrogateescape") for text in self._paths.encoded()]
+
+    def identities(self) -> npt.NDArray[np.uint8]:
+        """(N, 16) hashes of each row's path, of its box and of all that is done to its image: keys of facts about rows."""
+        texts = self._paths.encoded()
+        if self._boxes is not None:
+            boxes, size = self._boxes.tobytes(), self._boxes[:1].nbytes
+            texts = [text + b"\0" + boxes[size * row : size * (row + 1)] for row, text in enumerate(texts)]
+        if self._cut:
+            texts = [text + b"\0" + self.opening(row).treatment for row, text in enumerate(texts)]
+        if self._saliency is not None:
+            maps = [self.saliency(row) for row in range(len(texts))]
+            texts = [
+                text if path is None else text + (b"\0map" if path.is_file() else b"\0no map")
+                for text, path in zip(texts, maps, strict=True)
+            ]
+        hashes = [hashlib.blake2b(text, digest_size=16).digest() for text in texts]
+        return np.frombuffer(b"".join(hashes), dtype=np.uint8).reshape(-1, 16)
 
     def box(self, row: int) -> npt.NDArray[np.float32] | None:
         """The box of a row's image, x1, y1, x2, y2; None if it has none."""
@@ -228,6 +254,11 @@ class _Texts:
 
     def __len__(self) -> int:
         return len(self._ends)
+
+    def encoded(self) -> list[bytes]:
+        """All of them in UTF-8."""
+        blob, ends = self._blob.tobytes(), self._ends.tolist()
+        return [blob[start:end] for start, end in zip([0, *ends][:-1], ends, strict=True)]
 
     def __getitem__(self, row: int) -> str:
         start = int(self._ends[row - 1]) if row else 0
@@ -286,8 +317,12 @@ class Joined:
 
 @cache
 def decoder_versions() -> dict[str, str]:
-    """The versions of the decoding packages."""
-    return {name: importlib.metadata.version(name) for name in ("pillow", "simplejpeg")}
+    """The versions of the decoding packages that are installed."""
+    versions = {}
+    for name in DECODERS:
+        with suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
+    return versions
 
 
 def boxes_of(samples: pd.DataFrame) -> Boxes:

@@ -167,6 +167,8 @@ def _leaks(run: ReportRun) -> str:
         "groups": "groups in several splits",
     }
     found = [f"{leaks[kind]} {words}" for kind, words in kinds.items() if leaks.get(kind)]
+    unsearched = [words for kind, words in kinds.items() if kind in leaks and leaks[kind] is None]
+    found += [f"{', '.join(unsearched)} not searched"] if unsearched else []
     return ", ".join(found) or "none found"
 
 

@@ -69,7 +69,7 @@ def read_image_folder(root: str | Path, datamodule: StreamDataModule, option: st
     listed = _walk(root, findings)
     files = FileImages([root / path for path in listed])
     kept = cache_folder(root, datamodule.cache_dir) / "inspection-ImageFolder.npz"
-    inspection = inspect_files(files, max(1, datamodule.num_workers), kept)
+    inspection = inspect_files(files, max(1, datamodule.num_workers), kept, datamodule.inspect)
     for path, reason in zip(listed, inspection.reason, strict=True):
         if reason:
             findings.bad(path, str(reason))

@@ -16,6 +16,7 @@ from lightning_vision.errors import DataError
 from lightning_vision.features.checkpoint_features import CheckpointFeatures
 from lightning_vision.learning.classifier import ContinualClassifier
 from lightning_vision.seeding import derive_seed
+from lightning_vision.terminal.messages import print_notice
 from lightning_vision.terminal.wording import in_lines, listed, plural
 from lightning_vision.trust.detectors import DETECTORS, Detectors
 from lightning_vision.trust.image_folder import ImageFolder
@@ -56,6 +57,8 @@ def refuse_overlap(ood: ImageFolder, datamodule: StreamDataModule) -> None:
     count = len(datamodule.samples)
     table = pd.DataFrame({"label": 0, "split": ["train"] * count + ["test"] * len(ood)})
     leaks = find_leaks(table, Inspection.joined([datamodule.inspection, ood.inspection]))
+    if limits := leaks.limits():
+        print_notice(f"--ood_data: whether images of {ood.root} are in the data too was not searched in full. {limits}")
     if leaks.pairs:
         paths = datamodule.samples["path"]
         words = {"exact": "is a copy of", "near": "looks like"}

@@ -10,7 +10,8 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.spatial.distance import cdist
 
-from lightning_vision.data.inspection import SMALLEST_SIDE, Inspection
+from lightning_vision.data.image_facts import SMALLEST_SIDE
+from lightning_vision.data.inspection import Inspection
 from lightning_vision.data.leaks import find_leaks
 from lightning_vision.seeding import derive_seed
 from lightning_vision.terminal.wording import plural
@@ -113,7 +114,10 @@ def same_session(signs: dict[str, float]) -> Finding:
 def _copies(first: ImageSet, second: ImageSet, seed: int, signs: dict[str, float]) -> Finding:
     table = pd.DataFrame({"label": 0, "split": ["train"] * len(first.inspection) + ["test"] * len(second.inspection)})
     leaks = find_leaks(table, Inspection.joined([first.inspection, second.inspection]))
-    count = leaks.counts()
+    if leaks.undecoded:
+        unknown: dict[str, float | None] = {"exact": None, "near": None, "alike": None}
+        return Finding(about="copies", words=leaks.limits(), warning=False, figures=unknown)
+    count = leaks.found()
     alike = _share_with_like_hash(first.inspection, second.inspection, seed)
     if alike is not None and alike >= OFTEN:
         signs["look similar to a training image"] = alike
@@ -122,8 +126,8 @@ def _copies(first: ImageSet, second: ImageSet, seed: int, signs: dict[str, float
         f"{count['exact']} of {plural(total, second.name.removesuffix('s'))} are copies of {first.name}, {count['near']} more are "
         "near copies."
     )
-    if leaks.not_compared:
-        words += " Near copies were not searched: there are too many images."
+    if limits := leaks.limits():
+        words += f" {limits}"
     if alike is None:
         words += f" The images are smaller than {SMALLEST_SIDE} pixels: too small to compare how they look."
     else:
@@ -171,6 +175,9 @@ def _times_and_places(first: ImageSet, second: ImageSet, signs: dict[str, float]
 
 
 def _background(first: ImageSet, second: ImageSet, seed: int, signs: dict[str, float]) -> Finding:
+    if first.inspection.undecoded or second.inspection.undecoded:
+        words = "Backgrounds were not compared, because images were not decoded (data.inspect)."
+        return Finding(about="background", words=words, warning=False, figures={})
     same = _share_with_same_border(first.inspection, second.inspection, seed)
     if same >= MOSTLY:
         signs["have the background of a training image"] = same

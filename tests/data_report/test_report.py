@@ -101,7 +101,7 @@ class TestCounts:
         left_out = {reason.split(" (")[0]: len(paths) for reason, paths in report.skipped}
         assert left_out == {"empty": 1, "of another kind": 1, "cannot be decoded": 1}
         assert report.unread == 3
-        assert report.leaks.counts()["exact"] > 0 and report.leaks.counts()["label"] == 1
+        assert report.leaks.found()["exact"] > 0 and report.leaks.counts()["label"] == 1
         assert not any("Leaks" in remark for remark in report.remarks), "told once"
 
     def test_brightness_is_that_of_the_evaluated_training_images(self, odd: ImageFolder, report: DataReport) -> None:

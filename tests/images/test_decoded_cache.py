@@ -19,7 +19,7 @@ from torch import Tensor
 from datamodules import ImageFolder
 from lightning_vision.data.scenarios import Joint
 from lightning_vision.errors import ConfigError
-from lightning_vision.images import decoding
+from lightning_vision.images import decoded_cache, decoding, image_sources
 from lightning_vision.images.decoded_cache import DecodedImages
 
 
@@ -193,6 +193,24 @@ def test_a_file_that_cannot_be_made_costs_the_cache_and_not_the_run(
         data = read(photos, cache_dir=tmp_path / "other")
     assert "Cannot store decoded images" in capsys.readouterr().err
     assert torch.equal(epoch(data), whole)
+
+
+def test_who_decodes_and_who_reduces_is_in_the_key(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def file() -> Path:
+        cached = read(photos).prepared.decoded
+        assert cached is not None
+        return cached.path
+
+    first = file()
+    assert file() == first
+    with monkeypatch.context() as patch:
+        patch.setattr(image_sources, "decoder_versions", lambda: {"pillow": "0.1"})
+        assert file() != first
+    with monkeypatch.context() as patch:
+        patch.setattr(decoded_cache, "torch_version", lambda: "0.1")
+        assert file() != first
+    Image.new("RGB", (80, 60), (9, 200, 9)).save(photos / "a" / "1.jpg")
+    assert file() != first, "another image"
 
 
 class TestRoom:

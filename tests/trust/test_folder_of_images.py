@@ -8,8 +8,10 @@ from coloured_squares import ColouredSquares
 from photo_folder import write_photos
 from PIL import Image
 
-from lightning_vision.data import inspection
+from lightning_vision.data import image_facts, inspection
+from lightning_vision.data.image_facts import ImageFacts
 from lightning_vision.errors import DataError
+from lightning_vision.images.image_sources import FileImages
 from lightning_vision.trust.image_folder import joined, read_image_folder, said
 
 
@@ -67,8 +69,15 @@ def test_what_was_found_is_kept(folder: Path, data: ColouredSquares, monkeypatch
         "the cache lies beside, not inside"
     )
     assert not list(folder.rglob("*.npz"))
-    monkeypatch.setattr(inspection, "_look_at_file", None)  # a second look would fail
+    looked, look = list[str](), image_facts.look_at_file
+
+    def counted(files: FileImages, row: int, decode: bool) -> ImageFacts:
+        looked.append(files.path(row).name)
+        return look(files, row, decode)
+
+    monkeypatch.setattr(inspection, "look_at_file", counted)
     again = read_image_folder(folder, data, "--ood_data")
+    assert looked == ["broken.jpg"], "why an image cannot be read is not kept"
     assert np.array_equal(first.inspection.phash, again.inspection.phash)
 
 
