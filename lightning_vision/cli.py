@@ -13,7 +13,7 @@ from pathlib import Path
 
 from lightning_vision.errors import ConfigError, UserError
 from lightning_vision.program.shipped_configs import config_folder, find_config
-from lightning_vision.terminal.wording import nearest_first, spelt
+from lightning_vision.terminal.wording import nearest_first, printable_lines, spelt
 
 SUBCOMMANDS = {
     "fit": "run a stream of experiences with one learning strategy; writes a run directory",
@@ -201,4 +201,4 @@ def _names(words: list[str], option: str) -> bool:
 
 def _report(text: str) -> None:
     rank = os.environ.get("RANK") or os.environ.get("LOCAL_RANK") or "0"
-    print(f"{'' if rank == '0' else f'[rank {rank}] '}error: {text}", file=sys.stderr, flush=True)
+    print(f"{'' if rank == '0' else f'[rank {rank}] '}error: {printable_lines(text)}", file=sys.stderr, flush=True)

@@ -18,7 +18,7 @@ from lightning_vision.comparison.plan import Plan, PlannedRun
 from lightning_vision.learning.classifier import ContinualClassifier
 from lightning_vision.program.outlook import look_ahead
 from lightning_vision.results.resume_options import binding
-from lightning_vision.terminal.wording import plural
+from lightning_vision.terminal.wording import plural, printable
 
 TRIAL_SECONDS = 0.5
 
@@ -51,7 +51,7 @@ def print_estimate(plan: Plan, folder: ComparisonFolder, console: Console) -> No
         cost = _cost(run, costs, speeds)
         if state != "done":
             left, images = left + cost.seconds, images + cost.images
-        table.add_row(escape(run.name), state, f"{cost.images:,}", _time(cost.seconds))
+        table.add_row(escape(printable(run.name)), state, f"{cost.images:,}", _time(cost.seconds))
     console.print(table)
     console.print(
         f"{plural(len(plan.cells), 'cell')} and {plural(len(plan.bases), 'base')}; remaining: {images:,} images through "

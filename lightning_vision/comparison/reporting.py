@@ -86,7 +86,7 @@ def print_ranking(group: Group, console: Console) -> None:
         low, high = row.accuracy.low, row.accuracy.high
         interval = "" if low is None or high is None else f" ({100 * low:.1f} to {100 * high:.1f})"
         table.add_row(
-            escape(row.label),
+            escape(printable(row.label)),
             f"{100 * row.accuracy.mean:.1f} %{interval}",
             "" if row.difference is None else f"{100 * row.difference.mean:+.1f}",
             VERDICTS[row.verdict],

@@ -147,9 +147,8 @@ class StreamDataModule(LightningDataModule, BuiltWith, ABC):
             apply_split, cut, class_names=names, val_fraction=val_fraction, test_fraction=test_fraction, seed=seed
         )
         others, name = None if test_data is None else test_data.prepared, type(self).__name__
-        self.prepared = PreparedData(
-            images, name, names, self.findings, on_bad_image, fill, self.scenario, others, on_leak, inspect
-        )
+        about = (self.scenario, others, on_leak, (test_fraction, val_fraction), inspect)
+        self.prepared = PreparedData(images, name, names, self.findings, on_bad_image, fill, *about)
         self._class_weight = weights_by_name(class_weights, self.samples, self.class_names)
         if cache == "decoded":
             folder = self.cache_path or cache_folder(self.root, cache_dir)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -18,12 +19,13 @@ from lightning_vision.data.leaks import Leaks, find_leaks, settle_leaks
 from lightning_vision.data.sample_table import SPLITS, check_samples, count_images, spell_names, split_hash
 from lightning_vision.data.scenarios import Scenario
 from lightning_vision.data.split_options import left_out
+from lightning_vision.data.stratified_split import why_none
 from lightning_vision.data.stream import Stream
 from lightning_vision.errors import ConfigError, DataError
 from lightning_vision.images.decoded_cache import DecodedImages
 from lightning_vision.images.image_sources import FileImages, ImageSource, Joined, Loaded, boxes_of
 from lightning_vision.images.video_frames import files_of_rows
-from lightning_vision.terminal.wording import listed, plural
+from lightning_vision.terminal.wording import listed, nfc, plural
 
 
 class TableImages:
@@ -100,6 +102,7 @@ class PreparedData:
         scenario: Cuts the stream.
         test_data: Its test images replace those of the table; its labels must mean the same classes.
         on_leak: How to handle images that are on two sides of the split.
+        fractions: The shares that are cut off for testing and validation.
         how: How the images are inspected.
 
     Attributes:
@@ -122,6 +125,7 @@ class PreparedData:
         scenario: Scenario,
         test_data: PreparedData | None,
         on_leak: Literal["warn", "drop", "error"],
+        fractions: tuple[float, float],
         how: How | None,
     ) -> None:
         self.root, self.name, self.class_names = images.root, name, list(class_names)
@@ -137,6 +141,7 @@ class PreparedData:
         inspection = images.inspect(name, problems, how)
         problems.check(images.root, on_bad_image)
         usable = np.flatnonzero(inspection.reason == "")
+        problems.remarks += [f"{images.root}: {told}" for told in _depths(inspection.mode[usable])]
         if len(usable) == 0:
             raise _nothing_left(images.root, problems)
         table = images.samples.iloc[usable].reset_index(drop=True)
@@ -155,6 +160,9 @@ class PreparedData:
             [self.own_source, *self._others], self.from_other.astype(np.int8), self.origin
         )
         self.split_hash = split_hash(self.samples)
+        self.not_evaluated = _why_not_evaluated(self.samples, fractions, scenario)
+        """A sentence for each of the test and the validation set that has no image; empty if both have some."""
+        problems.remarks[:0] = self.not_evaluated
 
     def use_class_names(self, names: Sequence[str]) -> None:
         """Use another class list, longer or in another order, and relabel by name; the split does not change.
@@ -162,14 +170,15 @@ class PreparedData:
         Raises:
             DataError: A class of this data is not on the list.
         """
-        absent = [name for name in self.class_names if name not in names]
+        place_of = {nfc(name): place for place, name in enumerate(names)}
+        absent = [name for name in self.class_names if nfc(name) not in place_of]
         if absent:
             raise DataError(
                 f"This data has {'a class' if len(absent) == 1 else 'classes'} that the classifier does not know: "
                 f"{listed(absent)}. It knows {listed(names)}. "
                 "Rename or remove them, or train a new base on all classes."
             )
-        new_labels = np.array([list(names).index(name) for name in self.class_names], dtype=np.int64)
+        new_labels = np.array([place_of[nfc(name)] for name in self.class_names], dtype=np.int64)
         self.samples = self.samples.assign(label=new_labels[self.samples["label"].to_numpy()])
         self.class_names, self._stream = list(names), None
         self.split_hash = split_hash(self.samples)
@@ -310,6 +319,49 @@ def read_table(
     return samples, names
 
 
+def _depths(modes: npt.NDArray[np.str_]) -> list[str]:
+    """Sentences about 16-bit files that use fewer bits."""
+    fewer = Counter(mode for mode in modes.tolist() if mode.endswith(" bits"))
+    grey = Counter({mode.split()[-2]: count for mode, count in sorted(fewer.items()) if mode.startswith("I")})
+    said = []
+    if grey:
+        told = " and ".join(
+            f"{count} use {bits} (no pixel is above {2 ** int(bits) - 1})" for bits, count in grey.items()
+        )
+        whole = sum(mode.startswith("I;16") and not mode.endswith(" bits") for mode in modes.tolist())
+        mixed = len(grey) + (whole > 0) > 1
+        said.append(
+            f"{plural(grey.total(), 'image')} of {grey.total() + whole} in 16-bit files use fewer bits: {told}. Of each image "
+            "the upper 8 of the bits that it uses are read"
+            + (
+                ": images of different depth cannot be compared in brightness. Save them with one depth."
+                if mixed
+                else "."
+            )
+        )
+    if coloured := sum(count for mode, count in fewer.items() if not mode.startswith("I")):
+        said.append(
+            f"{plural(coloured, 'colour image')} with 16 bits a colour use fewer and are read nearly black: Pillow gives the "
+            "upper 8 of 16 bits. Scale them to 16 bits, or save them with 8."
+        )
+    return said
+
+
+def _why_not_evaluated(samples: pd.DataFrame, fractions: tuple[float, float], scenario: Scenario) -> list[str]:
+    """What is not evaluated, and why; a validation set that was not asked for is not missed."""
+    split, said = samples["split"].to_numpy(dtype=object), []
+    if not (split == "test").any():
+        why = why_none(samples, fractions[0], scenario.key_column(samples))
+        said.append(f"Not evaluated: there is no test image, because {why}. The run has no test accuracy.")
+    if fractions[1] > 0 and not (split == "val").any():
+        trained = samples[split == "train"].reset_index(drop=True)
+        why = why_none(trained, fractions[1], scenario.key_column(trained))
+        said.append(
+            f"No validation images, because {why}. Nothing is chosen by validation accuracy: no best epoch, no variant."
+        )
+    return said
+
+
 def _nothing_left(root: Path, problems: DataProblems) -> DataError:
     skipped = f"{plural(len(problems.skipped), 'file')} ({problems.counted()})"
     return DataError(f"{root}: no image is left to learn from. Skipped: {skipped}.")
@@ -321,6 +373,7 @@ def check_same_classes(mine: Sequence[str], its: Sequence[str]) -> None:
     Raises:
         DataError: Some classes are on one side only; they are named.
     """
+    mine, its = [nfc(name) for name in mine], [nfc(name) for name in its]
     if set(mine) == set(its):
         return
     sides = (("only in the training data", mine, its), ("only in data.test_data", its, mine))

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from lightning_vision.errors import DataError
-from lightning_vision.terminal.wording import in_lines, listed, plural, spelt
+from lightning_vision.terminal.wording import in_lines, listed, nfc, plural, spelt
 
 REQUIRED_COLUMNS = ("path", "label", "split")
 FILE_COLUMNS = ("path", "saliency")
@@ -78,15 +78,15 @@ def _copies(samples: pd.DataFrame) -> list[tuple[int, int]]:
 
 
 def spell_names(samples: pd.DataFrame, class_names: Sequence[str]) -> tuple[pd.DataFrame, list[str]]:
-    """Class names and the texts of the table in a form that can be written anywhere: see ``wording.spelt``.
+    """Class names and the texts of the table in one spelling that can be written anywhere: ``wording.spelt`` and ``nfc``.
 
     Columns of files keep their bytes, which open the files. ``check_samples`` refuses two names with the same spelling.
     """
     for name in samples.columns.difference([*FILE_COLUMNS, "label", "split"]):
         if any(isinstance(value, str) and not value.isascii() for value in samples[name].tolist()):
-            changed = [spelt(value) if isinstance(value, str) else value for value in samples[name]]
+            changed = [nfc(spelt(value)) if isinstance(value, str) else value for value in samples[name]]
             samples = samples.assign(**{str(name): pd.Series(changed, index=samples.index, dtype=samples[name].dtype)})
-    return samples, [spelt(name) for name in class_names]
+    return samples, [nfc(spelt(name)) for name in class_names]
 
 
 def count_images(samples: pd.DataFrame, classes: int) -> npt.NDArray[np.intp]:

@@ -14,9 +14,10 @@ from lightning_vision.class_path import BuiltWith, class_path
 from lightning_vision.data.sample_table import row_keys
 from lightning_vision.data.stratified_split import deal
 from lightning_vision.data.stream import Experience, Stream
+from lightning_vision.data.value_order import ordered_texts
 from lightning_vision.errors import ConfigError, DataError
 from lightning_vision.seeding import derive_seed
-from lightning_vision.terminal.wording import few, listed, natural_key, near, nearest_first, plural
+from lightning_vision.terminal.wording import few, listed, near, nearest_first, nfc, plural
 
 
 class Scenario(BuiltWith, ABC):
@@ -59,11 +60,7 @@ class Scenario(BuiltWith, ABC):
         ]
         for index, (name, train, val, test) in enumerate(zip(names, *rows_of, strict=True)):
             if len(train) < 2:
-                raise DataError(
-                    f"Experience {index} ('{name}') of {self.name} would have {plural(len(train), 'training image')} "
-                    f"and needs at least 2. {plural(len(names), 'experience')} share {int((split == 'train').sum())} "
-                    "training images: choose fewer experiences or give more images."
-                )
+                raise self._too_small(index, names, len(train), int((split == "train").sum()))
             generator = np.random.default_rng(derive_seed(self.seed, "stream", index))
             classes = set(np.unique(labels[train]).tolist())
             experiences.append(
@@ -81,6 +78,19 @@ class Scenario(BuiltWith, ABC):
             )
             seen |= classes
         return Stream(self.name, tuple(experiences), self.full_matrix, _stream_hash(samples, experiences))
+
+    def _too_small(self, index: int, names: Sequence[str], count: int, trained: int) -> DataError:
+        """The error for an experience with fewer than 2 training images, which has no gradient to speak of."""
+        way_out = "Give more images of it."
+        if len(names) > 1:
+            way_out = (
+                f"{plural(len(names), 'experience')} share {plural(trained, 'training image')}: choose fewer experiences or "
+                "give more images."
+            )
+        return DataError(
+            f"Experience {index} ('{names[index]}') of {self.name} would have {plural(count, 'training image')} and needs at "
+            f"least 2. {way_out}"
+        )
 
     def describe(self) -> dict[str, Any]:
         """Class path and options, as in a configuration file."""
@@ -228,14 +238,16 @@ class ClassIncremental(Scenario):
         if isinstance(self.class_order, str):
             generator = np.random.default_rng(derive_seed(self.seed, "classes"))
             return [int(label) for label in generator.permutation(np.array(trained))]
+        order = [nfc(name) for name in self.class_order]
+        places = {nfc(name): label for label, name in enumerate(class_names)}
         problems = []
-        for name in dict.fromkeys(self.class_order):
-            if name not in class_names:
+        for name in dict.fromkeys(order):
+            if name not in places:
                 similar = listed(near(name, class_names))
                 problems.append(f"'{name}' is no class" + (f" (did you mean {similar}?)" if similar else ""))
-            elif self.class_order.count(name) > 1:
-                problems.append(f"'{name}' occurs {self.class_order.count(name)} times")
-        absent = [class_names[label] for label in trained if class_names[label] not in self.class_order]
+            elif order.count(name) > 1:
+                problems.append(f"'{name}' occurs {order.count(name)} times")
+        absent = [class_names[label] for label in trained if nfc(class_names[label]) not in order]
         if absent:
             problems.append(f"{listed(absent)} {'is' if len(absent) == 1 else 'are'} missing")
         if problems:
@@ -243,13 +255,14 @@ class ClassIncremental(Scenario):
                 f"ClassIncremental: class_order must name every class once; {'; '.join(problems)}. "
                 f"The classes are {listed(class_names)}."
             )
-        return [label for name in self.class_order if (label := class_names.index(name)) in set(trained)]
+        return [label for name in order if (label := places[name]) in set(trained)]
 
 
 class _ByColumn(Scenario):
     """One experience for each value of a column."""
 
     _column: str
+    date_format: str | None
 
     def key_column(self, samples: pd.DataFrame) -> pd.Series:
         """The column.
@@ -275,7 +288,7 @@ class _ByColumn(Scenario):
         return column
 
     def assign(self, samples: pd.DataFrame, class_names: Sequence[str]) -> tuple[list[str], Rows]:
-        """The values in ascending order: numbers by size, text with its digits as numbers."""
+        """The values in ascending order: numbers by size, dates by time, other text with its digits as numbers."""
         column = self.key_column(samples)
         values = list(column.unique())
         if len(values) == 1:
@@ -283,10 +296,13 @@ class _ByColumn(Scenario):
                 f"{self.name}: the column '{self._column}' has a single value, '{values[0]}', and a stream of them "
                 "needs at least 2. Choose another column, or the scenario Joint."
             )
-        if pd.api.types.is_numeric_dtype(column.dtype) or pd.api.types.is_datetime64_any_dtype(column.dtype):
-            values.sort()
+        if self.date_format is not None or not (
+            pd.api.types.is_numeric_dtype(column.dtype) or pd.api.types.is_datetime64_any_dtype(column.dtype)
+        ):
+            texts = {str(value): value for value in values}
+            values = [texts[text] for text in ordered_texts(list(texts), self._column, self.date_format)]
         else:
-            values.sort(key=lambda value: natural_key(str(value)))
+            values.sort()
         trained = set(column[samples["split"] == "train"])
         untrained = [value for value in values if value not in trained]
         if untrained:
@@ -305,26 +321,31 @@ class DomainIncremental(_ByColumn):
     Args:
         by: The column that names the domain.
         seed: Seed of the order of the images.
+        date_format: How dates in it are written if not as 2026-03-01, as Python's strptime names it: %d.%m.%Y.
     """
 
-    def __init__(self, by: str = "domain", seed: int = 0) -> None:
+    def __init__(self, by: str = "domain", seed: int = 0, date_format: str | None = None) -> None:
         super().__init__(seed)
         self.by = self._column = by
+        self.date_format = date_format
 
 
 class FromColumn(_ByColumn):
     """The user's own order: one experience for each value of a column, for instance a date.
 
     Args:
-        column: The column; numbers are sorted by size, text with its digits as numbers.
+        column: The column; numbers are sorted by size, dates and months by time, versions by their numbers, other text
+            with its digits as numbers.
         seed: Seed of the order of the images.
+        date_format: How dates are written if not as 2026-03-01, as Python's strptime names it: %d.%m.%Y.
     """
 
     full_matrix = False
 
-    def __init__(self, column: str, seed: int = 0) -> None:
+    def __init__(self, column: str, seed: int = 0, date_format: str | None = None) -> None:
         super().__init__(seed)
         self.column = self._column = column
+        self.date_format = date_format
 
 
 def _check_count(experiences: int) -> None:

@@ -14,6 +14,8 @@ from lightning_vision.data.sample_table import SPLITS
 from lightning_vision.data_report.report import SPLIT_NAMES, DataReport
 from lightning_vision.terminal.wording import SHOWN, few, figure, plural, printable
 
+NOT_MEASURED = ("Not evaluated", "No validation images")
+"""How remarks begin that say what cannot be measured."""
 BAR_LENGTH = 16
 """Characters of the longest bar in the terminal."""
 
@@ -33,7 +35,9 @@ def print_report(report: DataReport, console: Console, most_classes: int = 30) -
     console.print()
     console.rule(_safe(f"{report.source}: {report.root}"))
     splits = [f"{count:,} {SPLIT_NAMES[part]}" for part, count in zip(SPLITS, report.totals.tolist(), strict=True)]
-    line(f"{int(report.totals.sum()):,} images, {len(report.class_names):,} classes: {', '.join(splits)}.")
+    images = "image" if report.totals.sum() == 1 else "images"
+    classes = "class" if len(report.class_names) == 1 else "classes"
+    line(f"{int(report.totals.sum()):,} {images}, {len(report.class_names):,} {classes}: {', '.join(splits)}.")
     console.print(_class_table(report, most_classes), soft_wrap=False)
     for part, names in report.without.items():
         line(f"No {SPLIT_NAMES[part]} images: {few(names, 10)}.")
@@ -62,7 +66,7 @@ def print_report(report: DataReport, console: Console, most_classes: int = 30) -
     _print_first(pairs, 5, line)
     _print_first([f"Skipped: {plural(len(paths), 'file')}, {why}." for why, paths in report.skipped], SHOWN, line)
     _print_first([f"Unusable: {path}: {reason}." for path, reason in report.unusable], SHOWN, line)
-    for remark in report.remarks:
+    for remark in sorted(report.remarks, key=lambda text: text.startswith(NOT_MEASURED)):  # these are read last
         line(f"Note: {' '.join(remark.split())}")
 
 

@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 import numpy as np
 import numpy.typing as npt
 
-from lightning_vision.terminal.wording import spelt
+from lightning_vision.terminal.wording import nfc, spelt
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Tally:
         """(C,) each: images by predicted class, those rejected among them; and images by the class of their folder, those
         predicted right among them, and those neither wrong nor rejected."""
         self.true_and_kept = 0
-        self._numbers = {name: number for number, name in enumerate(class_names)}
+        self._numbers = {nfc(name): number for number, name in enumerate(class_names)}
         self._unsure: list[tuple[float, int, Case]] = []
         self._errors: list[tuple[float, int, Case]] = []
 
@@ -103,5 +103,5 @@ class Tally:
             heapq.heapreplace(heap, entry)
 
     def _true_class(self, path: str) -> int | None:
-        folders = PurePosixPath(spelt(path)).parts[:-1]
+        folders = PurePosixPath(nfc(spelt(path))).parts[:-1]
         return next((self._numbers[name] for name in reversed(folders) if name in self._numbers), None)

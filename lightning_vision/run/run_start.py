@@ -127,6 +127,7 @@ class RunStart:
         plan = work(model, datamodule, context.max_epochs, context.recipes, context.options.stop_after)
         context.progress.begin(plan, len(self.saved.experiences) if self.saved else 0)
         if self.saved is None:
+            context.record.notes += datamodule.prepared.not_evaluated
             self._start_afresh()
         else:
             self._resume(self.saved)

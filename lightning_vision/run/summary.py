@@ -7,7 +7,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from lightning_vision.results.schema import Results, Scores
-from lightning_vision.terminal.wording import plural
+from lightning_vision.terminal.wording import plural, printable
 
 
 def print_summary(results: Results, console: Console, most_classes: int = 20) -> None:
@@ -22,7 +22,7 @@ def print_summary(results: Results, console: Console, most_classes: int = 20) ->
     strategy = run.strategy.class_path.rsplit(".", 1)[-1]
     console.print()
     console.rule(
-        f"{escape(run.name)}: {escape(strategy)}, {escape(run.scenario)}, {plural(run.experiences, 'experience')}, seed {run.seed}"
+        f"{_safe(run.name)}: {_safe(strategy)}, {_safe(run.scenario)}, {plural(run.experiences, 'experience')}, seed {run.seed}"
     )
     if results.variants:
         _print_table(_variants(results), console)
@@ -43,10 +43,10 @@ def print_summary(results: Results, console: Console, most_classes: int = 20) ->
         how = "measured" if energy.mode == "measured" else "estimated from the load (no power counter was found)"
         grid = "" if energy.grid_gco2_per_kwh is None else f", {energy.grid_gco2_per_kwh:.0f} g CO2eq/kWh"
         console.print(
-            f"Energy was {how}; grid of {escape(energy.country)}{grid}. Total: {_kwh(totals.energy_kwh)} kWh, {_kwh(totals.co2eq_kg)} kg CO2eq."
+            f"Energy was {how}; grid of {_safe(energy.country)}{grid}. Total: {_kwh(totals.energy_kwh)} kWh, {_kwh(totals.co2eq_kg)} kg CO2eq."
         )
     for note in results.notes:
-        console.print(f"Note: {escape(note)}")
+        console.print(f"Note: {_safe(note)}")
 
 
 def _print_table(table: Table, console: Console) -> None:
@@ -77,10 +77,8 @@ def _variants(results: Results) -> Table:
             _points(None if lost is None else 0.0, lost),
             span,
         )
-        table.add_row(*(escape(cell) for cell in row), style="bold" if name == last else "")
-    table.caption = (
-        f"{escape(str(last))} was picked on validation data. Change and forgetting are in percentage points."
-    )
+        table.add_row(*(_safe(cell) for cell in row), style="bold" if name == last else "")
+    table.caption = f"{_safe(str(last))} was picked on validation data. Change and forgetting are in percentage points."
     return table
 
 
@@ -91,7 +89,7 @@ def _experiences(results: Results) -> Table:
     if results.initial_accuracy is not None:
         table.add_row("0 given base", _percent(results.initial_accuracy), "")
     for record, accuracy, seen in zip(results.experiences, results.test_accuracy, results.seen_accuracy, strict=True):
-        table.add_row(escape(f"{record.index + 1} {record.name}"), _percent(accuracy), _percent(seen))
+        table.add_row(_safe(f"{record.index + 1} {record.name}"), _percent(accuracy), _percent(seen))
     if results.forgetting is not None:
         table.caption = (
             f"Forgetting {100 * results.forgetting:.1f} points, average accuracy {_percent(results.average_accuracy)}."
@@ -123,7 +121,7 @@ def _classes(results: Results, most: int) -> Table:
                 _percent(row["precision"]),
                 _percent(row["f1"]),
             )
-            table.add_row(*(escape(cell) for cell in cells), _percent(earlier), _points(earlier, row["recall"]))
+            table.add_row(*(_safe(cell) for cell in cells), _percent(earlier), _points(earlier, row["recall"]))
     if len(names) > most:
         table.caption = (
             f"The {most} of {len(names)} classes that changed most; all are in results.json and confusion_matrix.csv."
@@ -142,7 +140,7 @@ def _cost(results: Results) -> Table:
     records = results.experiences
     for record in records if len(records) <= 20 else records[:1] + records[-9:]:
         table.add_row(
-            escape(f"{record.index + 1} {record.name}"), str(record.train_samples), str(record.epochs), f"{record.seconds:.1f}",
+            _safe(f"{record.index + 1} {record.name}"), str(record.train_samples), str(record.epochs), f"{record.seconds:.1f}",
             _kwh(record.energy_kwh), _kwh(record.co2eq_kg), f"{record.evaluation.seconds:.1f}",
         )  # fmt: skip
     evaluation = sum(record.evaluation.seconds for record in records)
@@ -158,6 +156,11 @@ def _cost(results: Results) -> Table:
         f"{evaluation:.1f}",
     )
     return table
+
+
+def _safe(text: str) -> str:
+    """A name from a disk without control characters and changes of direction, and without rich's markup."""
+    return escape(printable(text))
 
 
 def _sum(values: list[float | None]) -> str:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 from lightning_vision.terminal.first_rank import is_first
+from lightning_vision.terminal.wording import printable_lines
 
 _muted: ContextVar[bool] = ContextVar("muted", default=False)
 
@@ -19,9 +20,9 @@ def print_line(text: str) -> None:
 
 
 def print_notice(text: str) -> None:
-    """Print other information for the user on standard error."""
+    """Print other information for the user on standard error; control characters in names are escaped."""
     if speaks():
-        print(text, file=sys.stderr, flush=True)
+        print(printable_lines(text), file=sys.stderr, flush=True)
 
 
 def speaks() -> bool:

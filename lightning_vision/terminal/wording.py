@@ -6,8 +6,8 @@ import unicodedata
 from collections.abc import Iterable
 from typing import Any
 
-INVISIBLE = {*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0xFFFE, 0xFFFF}
-"""Characters that reverse the direction of text, so that a name could look like another, and two noncharacters."""
+INVISIBLE = {0x061C, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A), 0xFEFF, 0xFFFE, 0xFFFF}
+"""Characters that change the direction of text, so that a name could look like another, line ends, and noncharacters."""
 
 
 def printable(text: object) -> str:
@@ -26,6 +26,11 @@ def printable(text: object) -> str:
     )
 
 
+def printable_lines(text: str) -> str:
+    """A text of several lines, each as ``printable`` shows it."""
+    return "\n".join(printable(line) for line in text.split("\n"))
+
+
 def spelt(text: str) -> str:
     r"""A name from a disk in the form in which it is stored and shown: bytes that are not UTF-8 are escaped, E9 as ``\udce9``.
 
@@ -33,6 +38,14 @@ def spelt(text: str) -> str:
     ``backslashreplace`` escape them in the same way. To open a file, use its original name.
     """
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def nfc(text: str) -> str:
+    """The text in Unicode's composed form, in which names are compared.
+
+    A disk may hold ``é`` as one character or as ``e`` with an accent, which look alike.
+    """
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
 def figure(value: float) -> str:

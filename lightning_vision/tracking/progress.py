@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from lightning_vision.terminal.messages import speaks
-from lightning_vision.terminal.wording import plural
+from lightning_vision.terminal.wording import plural, printable, printable_lines
 
 if TYPE_CHECKING:
     from lightning_vision.data.stream import Experience
@@ -71,7 +71,7 @@ class StreamProgress(Callback):
     def say(self, text: str) -> None:
         """Print a line."""
         if speaks():
-            self.console.print(escape(text), soft_wrap=True)
+            self.console.print(escape(printable_lines(text)), soft_wrap=True)
 
     def experience(self, experience: Experience) -> None:
         """An experience begins. Evaluation before the first one is not in the plan."""
@@ -176,7 +176,7 @@ class StreamProgress(Callback):
     def _show(self, detail: str) -> None:
         self._detail = detail
         if self._live is not None:
-            text = escape(f"{self._title} · {detail}" if detail else self._title)
+            text = escape(printable(f"{self._title} · {detail}" if detail else self._title))
             self._live.update(self._task, description=text, completed=self._done, left=self._left())
 
 
@@ -198,4 +198,4 @@ def shows_widgets(console: Console) -> bool:
 
 
 def _percent(value: float | None) -> str:
-    return "undefined" if value is None else f"{100 * value:.1f} %"
+    return "not evaluated" if value is None else f"{100 * value:.1f} %"

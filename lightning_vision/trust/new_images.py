@@ -12,6 +12,7 @@ from lightning_vision.array_types import Rows
 from lightning_vision.data.datamodule import StreamDataModule
 from lightning_vision.features.checkpoint_features import CheckpointFeatures
 from lightning_vision.seeding import derive_seed
+from lightning_vision.terminal.wording import nfc
 from lightning_vision.trust.capture_sessions import read_shots
 from lightning_vision.trust.image_folder import ImageFolder
 from lightning_vision.trust.outputs import FolderImages, gather, pass_images
@@ -41,8 +42,8 @@ class ShiftFound:
 
 def labels_by_folder(folder: ImageFolder, class_names: list[str]) -> Rows:
     """The class that each image's first sub-folder is named after, ignoring case; -1 for other folders."""
-    label_of = {name.casefold(): label for label, name in enumerate(class_names)}
-    return np.array([label_of.get(folder.folder_of(place).casefold(), NOT_NAMED) for place in range(len(folder))])
+    label_of = {nfc(name).casefold(): label for label, name in enumerate(class_names)}
+    return np.array([label_of.get(nfc(folder.folder_of(place)).casefold(), NOT_NAMED) for place in range(len(folder))])
 
 
 def look_at_shift(

@@ -17,7 +17,7 @@ from lightning_vision.features.checkpoint_features import CheckpointFeatures
 from lightning_vision.learning.classifier import ContinualClassifier
 from lightning_vision.seeding import derive_seed
 from lightning_vision.terminal.messages import print_notice
-from lightning_vision.terminal.wording import in_lines, listed, plural
+from lightning_vision.terminal.wording import in_lines, listed, nfc, plural
 from lightning_vision.trust.detectors import DETECTORS, Detectors
 from lightning_vision.trust.image_folder import ImageFolder
 from lightning_vision.trust.outputs import FolderImages, gather, pass_images
@@ -47,8 +47,8 @@ def refuse_overlap(ood: ImageFolder, datamodule: StreamDataModule) -> None:
         DataError: A folder has the name of a class, or an image is in the data too, as a copy of the file or by its perceptual
             hash.
     """
-    classes = {name.casefold() for name in datamodule.class_names}
-    if named := [name for name in ood.folders() if name.casefold() in classes]:
+    classes = {nfc(name).casefold() for name in datamodule.class_names}
+    if named := [name for name in ood.folders() if nfc(name).casefold() in classes]:
         raise DataError(
             f"--ood_data: expected images of none of the classes, found {'a folder' if len(named) == 1 else 'folders'} in "
             f"{ood.root} with the name of a class: {listed(named)}. Remove such images, or rename the folder if it contains "

@@ -171,7 +171,7 @@ def test_key_column() -> None:
 def test_describe_names_the_options() -> None:
     assert FromColumn("day", seed=2).describe() == {
         "class_path": "lightning_vision.data.scenarios.FromColumn",
-        "init_args": {"column": "day", "seed": 2},
+        "init_args": {"column": "day", "seed": 2, "date_format": None},
     }
     facts = InstanceIncremental(base_fraction=0).describe()
     assert facts["init_args"] == {"experiences": 5, "base_fraction": 0, "seed": 0}

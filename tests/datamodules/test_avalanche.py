@@ -170,7 +170,11 @@ class TestStreams:
         assert data.samples["path"].iloc[[0, 20, 40]].tolist() == ["train/0/0", "train/1/0", "test/0/0"]
         described = data.describe()
         assert described["init_args"]["benchmark"] == "test_avalanche.new_classes"
-        assert described["init_args"]["stream"]["init_args"] == {"seed": 0, "column": "experience"}
+        assert described["init_args"]["stream"]["init_args"] == {
+            "seed": 0,
+            "column": "experience",
+            "date_format": None,
+        }
         batch = next(iter(data.evaluation_loader("test")))
         assert batch["image"].shape == (4, 3, 8, 8) and batch["image"][:, 2].unique().tolist() == [200]
 

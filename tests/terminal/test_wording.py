@@ -1,6 +1,16 @@
 """How texts and numbers are written."""
 
-from lightning_vision.terminal.wording import few, figure, in_lines, listed, near, nearest_first, printable
+from lightning_vision.terminal.wording import (
+    few,
+    figure,
+    in_lines,
+    listed,
+    near,
+    nearest_first,
+    nfc,
+    printable,
+    printable_lines,
+)
 
 
 def test_printable() -> None:
@@ -35,3 +45,15 @@ def test_near_names_ignore_upper_and_lower_case() -> None:
 
 def test_all_names_with_the_nearest_first() -> None:
     assert nearest_first("replai", ["EWC", "Replay", "HeadOnly", "EWC"]) == ["Replay", "EWC", "HeadOnly"]
+
+
+def test_marks_of_direction_and_line_ends_are_escaped() -> None:
+    r"""A name with such a mark could look like another name, or end a line of a table."""
+    for mark in "\u061c\u200e\u200f\u202e\u2066\u2028\u2029\ufeff\x1b\x07":
+        assert mark not in printable(f"a{mark}b") and printable(f"a{mark}b").startswith("a\\")
+    assert printable("a\u200db 犬 é") == "a\u200db 犬 é", "joiners belong to scripts and emoji"
+    assert printable_lines("a\x1b\nb") == "a\\x1b\nb"
+
+
+def test_names_are_compared_composed() -> None:
+    assert nfc("cafe\u0301") == nfc("caf\u00e9") == "caf\u00e9" and nfc("plain") == "plain"
