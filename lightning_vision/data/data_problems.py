@@ -4,8 +4,10 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from lightning_vision.errors import DataError
+from lightning_vision.images.file_kinds import NO_IMAGE
+from lightning_vision.images.image_files import count_reasons
 from lightning_vision.terminal.messages import print_notice
-from lightning_vision.terminal.wording import in_lines, plural
+from lightning_vision.terminal.wording import few, in_lines, plural
 
 
 @dataclass
@@ -54,21 +56,26 @@ class DataProblems:
         if on_bad_image == "skip":
             self.skipped += self.unusable
             self.unusable = []
-        problems += [f"{path}: {reason}" for path, reason in self.unusable]
-        if not problems:
+        count = len(problems) + len(self.unusable)
+        if not count:
             return
+        paths_of: dict[str, list[str]] = {}
+        for path, reason in self.unusable:  # what a file holds instead of an image is told once for all such files
+            paths_of.setdefault(reason if reason.startswith(NO_IMAGE) else f"{path}: {reason}", []).append(path)
+        for reason, paths in paths_of.items():
+            if reason.startswith(NO_IMAGE):
+                verb = "holds" if len(paths) == 1 else "hold"
+                problems.append(f"{few(paths, 3)}: {verb} {reason.removeprefix('holds ')}")
+            else:
+                problems.append(reason)
         way_out = (
             "\nRepair or remove them, or skip and count them with data.on_bad_image=skip." if self.unusable else ""
         )
-        raise DataError(f"{place}: {plural(len(problems), 'problem')}:\n{in_lines(problems)}{way_out}")
+        raise DataError(f"{place}: {plural(count, 'problem')}:\n{in_lines(problems)}{way_out}")
 
     def counted(self) -> str:
-        """The number of skipped files by reason, the most frequent first; empty if none was skipped.
-
-        Text in brackets after a reason is about one file and is left out.
-        """
-        reasons = Counter(reason.partition(" (")[0] for _, reason in self.skipped)
-        return ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
+        """The number of skipped files by reason, the most frequent first; empty if none was skipped."""
+        return count_reasons(Counter(reason for _, reason in self.skipped))
 
     def report(self, place: object) -> None:
         """Print the skipped files and the remarks."""

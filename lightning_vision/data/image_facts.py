@@ -11,6 +11,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from lightning_vision.errors import DataError
+from lightning_vision.images.decoding import told_mode
 from lightning_vision.images.image_sources import FileImages, ImageSource, box_problem
 
 SMALLEST_SIDE = 32
@@ -59,7 +60,8 @@ def look_at_file(files: FileImages, row: int, decode: bool) -> ImageFacts:
             digest.update(opening.treatment)
             found.digest = np.frombuffer(digest.digest(), dtype=np.uint8)
         image = files.open(row)
-        found.format, found.mode = image.header.format, image.header.mode
+        found.format = image.header.format
+        found.mode = told_mode(image.header) if decode else image.header.mode
         saliency = files.saliency(row)
         if saliency is not None and not saliency.is_file():
             found.reason = f"its saliency map is not there ({saliency.name})"

@@ -6,13 +6,11 @@ import base64
 from pathlib import Path
 from typing import NamedTuple
 
-from PIL import Image, ImageOps
-
 from lightning_vision.deployed.prediction_table import PredictionTable
 from lightning_vision.deployed.tally import Case
 from lightning_vision.drawing.page_template import page_environment
 from lightning_vision.drawing.thumbnail import jpeg_of
-from lightning_vision.images.pillow_decoding import to_rgb
+from lightning_vision.images.pillow_decoding import open_image, upright_rgb
 from lightning_vision.storage.atomic_write import write_text_atomically
 
 SIDE = 160
@@ -59,8 +57,8 @@ def write_gallery(page: Path, table: PredictionTable) -> None:
 
 def _thumbnail(root: Path, case: Case) -> tuple[str, int, int]:
     """An image as a data URI, and its width and height."""
-    with Image.open(root / case.path) as opened:
+    with open_image(root / case.path) as opened:
         if opened.format == "JPEG":
             opened.draft("RGB", (2 * SIDE, 2 * SIDE))
-        data, (width, height) = jpeg_of(to_rgb(ImageOps.exif_transpose(opened)), SIDE)
+        data, (width, height) = jpeg_of(upright_rgb(opened), SIDE)
     return f"data:image/jpeg;base64,{base64.b64encode(data).decode()}", width, height

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lightning_vision.errors import DataError
-from lightning_vision.images.image_files import is_hidden, reason_to_skip
+from lightning_vision.images.image_files import count_reasons, is_hidden, reason_to_skip
 from lightning_vision.terminal.wording import printable
 
 
@@ -37,7 +37,7 @@ class ImageWalk:
 
     def counted(self) -> str:
         """What was left out so far, in words."""
-        return ", ".join(f"{count:,} {reason}" for reason, count in sorted(self.skipped.items()))
+        return count_reasons(self.skipped)
 
     def _below(self, prefix: str, above: tuple[str, ...]) -> Iterator[str]:
         try:

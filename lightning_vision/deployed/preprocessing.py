@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
+from PIL import Image
 
 from lightning_vision.errors import CheckpointError, DataError
 from lightning_vision.images.pillow_decoding import (
@@ -20,7 +20,8 @@ from lightning_vision.images.pillow_decoding import (
     SIDEWAYS,
     check_size,
     explained,
-    to_rgb,
+    open_image,
+    upright_rgb,
 )
 
 Pixels = npt.NDArray[np.uint8]
@@ -98,11 +99,11 @@ class Preprocessing:
                 raise ValueError(f"Expected an image as uint8 (height, width, 3), found {source.dtype} {source.shape}.")
             return Image.fromarray(source)
         if isinstance(source, Image.Image):
-            return to_rgb(ImageOps.exif_transpose(source))
+            return upright_rgb(source)
         path = Path(source)
-        with explained(path), Image.open(path) as opened:
+        with explained(path), open_image(path) as opened:
             check_size(opened)
-            return to_rgb(ImageOps.exif_transpose(self._reduced(opened)))
+            return upright_rgb(self._reduced(opened))
 
     def _reduced(self, opened: Image.Image) -> Image.Image:
         """A JPEG that is much larger than wanted, at the reduced scale at which it was read for training."""

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import simplejpeg
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
 from lightning_vision.images.pillow_decoding import (
@@ -18,7 +18,11 @@ from lightning_vision.images.pillow_decoding import (
     SIDEWAYS,
     check_size,
     explained,
-    to_rgb,
+    is_sixteen_bits,
+    open_image,
+    stored_bits,
+    upper_eight_bits,
+    upright_rgb,
 )
 
 MIRRORED = (2, 3, 6, 7)
@@ -48,6 +52,8 @@ class Header(NamedTuple):
     """Pillow's mode."""
     orientation: int
     """EXIF's, 1 if upright."""
+    depth: int = 8
+    """Bits of a pixel in each band, 16 or at most 8."""
 
 
 def read_header(path: Path) -> Header:
@@ -56,19 +62,20 @@ def read_header(path: Path) -> Header:
     Raises:
         DataError: As ``decode``.
     """
-    with explained(path), Image.open(path) as opened:
+    with explained(path), open_image(path) as opened:
         check_size(opened)
         orientation = _orientation(opened)
         width, height = opened.size
         size = (width, height) if orientation in SIDEWAYS else (height, width)
-        return Header(path, size, opened.format or "", opened.mode, orientation)
+        return Header(path, size, opened.format or "", opened.mode, orientation, _depth(opened))
 
 
 def decode(path: Path) -> Tensor:
     """Read an image with its EXIF orientation applied; of an animation, the first frame.
 
     Returns:
-        uint8 (3, h, w), RGB. Greyscale is repeated, 16 bits are reduced to the upper 8, transparency is white.
+        uint8 (3, h, w), RGB. Greyscale is repeated, 16 bits are reduced to the upper 8 of those that the image uses, transparency
+        is white.
 
     Raises:
         DataError: The file is missing or cannot be decoded; its path and the reason are named.
@@ -99,8 +106,8 @@ def decode_region(header: Header, region: Region | None = None, wanted: tuple[in
         pixels = _decode_jpeg(header, scale) if _is_plain_jpeg(header) else None
         if pixels is None:
             scale = 1
-            with Image.open(header.path) as opened:
-                pixels = np.array(to_rgb(ImageOps.exif_transpose(opened)))  # (h, w, 3)
+            with open_image(header.path) as opened:
+                pixels = np.array(upright_rgb(opened))  # (h, w, 3)
     if scale > 1 or region != Region(0, 0, *header.size):
         (top, bottom), (left, right) = (
             (_to_grid(start, side, scale, flipped), _to_grid(start + length, side, scale, flipped))
@@ -125,6 +132,24 @@ def on_grid(header: Header, region: Region, wanted: tuple[int, int]) -> Region:
     return Region(top, left, bottom - top, right - left)
 
 
+def told_mode(header: Header) -> str:
+    """Pillow's mode, and for 16-bit files that use fewer bits how many: ``I;16 with 12 bits``.
+
+    Raises:
+        DataError: As ``decode``.
+    """
+    if header.depth < 16:
+        return header.mode
+    with explained(header.path), open_image(header.path) as opened:
+        if is_sixteen_bits(opened):
+            bits = stored_bits(np.asarray(opened))
+        elif opened.mode in ("RGB", "RGBA", "LA"):  # Pillow has cut these to the upper 8 bits
+            bits = stored_bits(np.asarray(opened.convert("RGB")).astype(np.uint16) * 256 + 255)
+        else:
+            bits = 16
+    return header.mode if bits == 16 else f"{header.mode} with {bits} bits"
+
+
 def decode_grey(path: Path) -> Tensor:
     """Read a greyscale map, such as a saliency map.
 
@@ -134,10 +159,10 @@ def decode_grey(path: Path) -> Tensor:
     Raises:
         DataError: As ``decode``.
     """
-    with explained(path), Image.open(path) as opened:
+    with explained(path), open_image(path) as opened:
         check_size(opened)
-        if opened.mode.startswith("I;16"):
-            return torch.from_numpy((np.asarray(opened) >> 8).astype(np.uint8))[None]
+        if is_sixteen_bits(opened):
+            return torch.from_numpy(upper_eight_bits(np.asarray(opened)))[None]
         return torch.from_numpy(np.array(opened.convert("L")))[None]
 
 
@@ -213,8 +238,17 @@ def _upright(pixels: npt.NDArray[np.uint8], orientation: int) -> npt.NDArray[np.
     return np.ascontiguousarray(pixels)
 
 
+def _depth(opened: Image.Image) -> int:
+    """Grey PGM files of 16 bits are in Pillow's mode I."""
+    tiles = getattr(opened, "tile", [])
+    return 16 if opened.mode.startswith("I") or any(";16" in str(tile[3]) for tile in tiles[:1]) else 8
+
+
 def _orientation(opened: Image.Image) -> int:
-    """EXIF's orientation; parsing its block takes a tenth of a millisecond, so only where there is one."""
-    has_exif = opened.format != "JPEG" or "exif" in opened.info
+    """EXIF's orientation, or XMP's if there is no EXIF, as Pillow turns images of all formats.
+
+    Parsing takes a tenth of a millisecond, so only where there is either.
+    """
+    has_exif = opened.format != "JPEG" or "exif" in opened.info or "xmp" in opened.info
     found = opened.getexif().get(ORIENTATION, 1) if has_exif else 1
     return found if found in range(1, 9) else 1

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from lightning_vision.array_types import Rows
 from lightning_vision.images.decoding import Region, decode_grey, decode_region, on_grid, read_header
+from lightning_vision.images.pillow_decoding import DECODING_VERSION
 
 DECODERS = ("pillow", "simplejpeg", "pillow-heif")
 """Packages that decode image files; the last one is optional."""
@@ -317,12 +318,12 @@ class Joined:
 
 @cache
 def decoder_versions() -> dict[str, str]:
-    """The versions of the decoding packages that are installed."""
+    """The versions of the decoding packages that are installed, and of our own rules."""
     versions = {}
     for name in DECODERS:
         with suppress(importlib.metadata.PackageNotFoundError):
             versions[name] = importlib.metadata.version(name)
-    return versions
+    return {**versions, "rules": str(DECODING_VERSION)}
 
 
 def boxes_of(samples: pd.DataFrame) -> Boxes:

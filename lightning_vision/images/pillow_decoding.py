@@ -3,11 +3,16 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from PIL import Image
+import numpy.typing as npt
+from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
 from lightning_vision.errors import DataError
+from lightning_vision.images.file_kinds import HEIC, HEIC_HELP, NO_IMAGE, is_image, kind_of_file
+from lightning_vision.images.image_files import heic_can_be_read
+from lightning_vision.terminal.wording import plural
 
 ORIENTATION = 0x0112
 """EXIF tag of the orientation."""
@@ -26,30 +31,128 @@ MOST_PIXELS = 1 << 28
 Image.MAX_IMAGE_PIXELS = MOST_PIXELS
 
 
-def to_rgb(image: Image.Image) -> Image.Image:
-    """The image in mode RGB: greyscale is repeated, 16 bits are cut to their upper 8, transparency lies on white.
+DEPTHS = (8, 10, 12, 14, 16)
+"""Bits that cameras and scanners store in 16-bit files."""
+DECODING_VERSION = 2
+"""Of the rules below, which belong in the keys of caches: 2 reads 16-bit files by the bits they use."""
+
+
+def open_image(path: str | Path) -> Image.Image:
+    """Open an image file by its content, whatever its extension is.
 
     Raises:
-        ValueError: Its pixels have 32 bits.
+        ValueError: It is known what it holds instead, or why it cannot be read.
     """
+    try:
+        return Image.open(path)
+    except UnidentifiedImageError:
+        kind = kind_of_file(path)
+        if kind == HEIC and heic_can_be_read():
+            return Image.open(path)
+        if kind == HEIC:
+            raise ValueError(f"it holds HEIC, which needs {HEIC_HELP}") from None
+        if kind and not is_image(kind):
+            raise NotAnImageError(kind) from None
+        if kind == "TIFF" and (told := tiff_pixels(path)):
+            raise ValueError(
+                f"{told}, which cannot be read; save it in grey or in red, green and blue, with 8 or 16 bits"
+            ) from None
+        raise
+
+
+class NotAnImageError(ValueError):
+    """A file holds something else; the text says what, and what to do."""
+
+
+def stored_bits(pixels: npt.NDArray[Any]) -> int:
+    """The bits that 16-bit pixels use: the smallest of ``DEPTHS`` that holds all of them."""
+    brightest = int(pixels.max(initial=0))
+    return next((bits for bits in DEPTHS if brightest < 1 << bits), 16)
+
+
+def upper_eight_bits(pixels: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    """16-bit pixels as 8 bits: the upper 8 of those that the image uses, so that 12 bits in 16 are not black."""
+    return (pixels >> (stored_bits(pixels) - 8)).astype(np.uint8)
+
+
+def is_sixteen_bits(image: Image.Image) -> bool:
+    """Whether it is grey with 16 bits without a sign; Pillow holds those of a PGM file in 32."""
+    return image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM")
+
+
+def upright_rgb(image: Image.Image) -> Image.Image:
+    """The image in mode RGB with the orientation of its EXIF or XMP applied.
+
+    Greyscale is repeated, 16 bits are cut to the upper 8 that are used, transparency lies on white.
+
+    Raises:
+        ValueError: Its pixels have a sign, a fraction or more than 16 bits, so that their range is unknown.
+    """
+    if is_sixteen_bits(image):  # Pillow's own conversion clips at 255 and gives a white image
+        grey = Image.fromarray(upper_eight_bits(np.asarray(image)))
+        grey.info = {name: image.info[name] for name in ("exif", "xmp") if name in image.info}
+        image = grey
     if image.mode in ("I", "F"):
         raise ValueError(
-            f"its pixels have 32 bits (Pillow's mode {image.mode}), whose range is unknown; save it with 8 or 16 bits"
+            f"its pixels are {_numbers(image)}, whose range is unknown; save it with 8 or 16 bits without a sign"
         )
-    if image.mode.startswith("I;16"):  # Pillow's own conversion clips at 255 and gives a white image
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    image = ImageOps.exif_transpose(image)
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return image.convert("RGB")
 
 
-def check_size(opened: Image.Image) -> None:
-    """Refuse an image that is too large to be decoded.
+def _numbers(image: Image.Image) -> str:
+    """What the pixels of mode I or F are in the file."""
+    tags: Any = getattr(image, "tag_v2", {})
+    if 258 in tags:  # BitsPerSample
+        return _sample_words(tags)
+    return "floating-point numbers of 32 bits" if image.mode == "F" else "whole numbers of 32 bits"
+
+
+def _sample_words(tags: Any) -> str:
+    bits = tags.get(258, (1,))
+    form = tags.get(339, (1,))
+    first = form[0] if isinstance(form, tuple) else form
+    kind = {1: "unsigned whole numbers", 2: "signed whole numbers", 3: "floating-point numbers"}.get(first, "numbers")
+    return f"{kind} of {bits[0] if isinstance(bits, tuple) else bits} bits"
+
+
+def tiff_pixels(path: str | Path) -> str:
+    """What the pixels of a TIFF file are, as its first directory says; empty if it cannot be read."""
+    try:
+        with Path(path).open("rb") as file:
+            tags = TiffImagePlugin.ImageFileDirectory_v2(file.read(8))
+            file.seek(tags.next)
+            tags.load(file)
+            bands = tags.get(277, 1)  # SamplesPerPixel
+            return f"its pixels are {plural(bands, 'band')} of {_sample_words(tags)}"
+    except Exception:  # a damaged directory may raise anything, and the first error is told then
+        return ""
+
+
+def check_bands(opened: Image.Image) -> None:
+    """Refuse an image with more bands than red, green, blue and transparency, of which Pillow reads the first three.
 
     Raises:
-        ValueError: It has more than ``MOST_PIXELS``.
+        ValueError: It is a TIFF file with more than 4 bands.
     """
+    tags: Any = getattr(opened, "tag_v2", {})
+    if (bands := tags.get(277, 1)) > 4:
+        raise ValueError(
+            f"it has {bands} bands of {_sample_words(tags)}, expected 1 (grey), 3 (red, green, blue) or 4; save the "
+            "bands that show the image"
+        )
+
+
+def check_size(opened: Image.Image) -> None:
+    """Refuse an image that is too large to be decoded, or has too many bands.
+
+    Raises:
+        ValueError: It has more than ``MOST_PIXELS``, or more than 4 bands.
+    """
+    check_bands(opened)
     width, height = opened.size
     if width * height > MOST_PIXELS:
         raise ValueError(
@@ -69,6 +172,8 @@ def explained(path: Path) -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise DataError(f"The image {path} does not exist any more. Restore it, or start a new run.") from None
+    except NotAnImageError as error:
+        raise DataError(f"The image {path} {NO_IMAGE}{error}.") from None
     except Exception as error:  # on broken files decoders raise anything: OSError, SyntaxError, struct.error, ...
         raise DataError(
             f"The image {path} cannot be decoded ({type(error).__name__}: {error}). Repair or remove it."

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -20,7 +20,7 @@ from lightning_vision.data.datasets import SampleDataset, collate
 from lightning_vision.data.loaders import make_loader
 from lightning_vision.errors import DataError
 from lightning_vision.images.image_sources import FileImages, ImageSource, Loaded
-from lightning_vision.images.pillow_decoding import to_rgb
+from lightning_vision.images.pillow_decoding import upright_rgb
 from lightning_vision.trust.image_folder import read_image_folder
 
 EXPECTED = (
@@ -109,7 +109,7 @@ def _tensors(item: Any) -> Iterator[Tensor]:
         DataError: It is none, or of another dtype or shape.
     """
     if isinstance(item, Image.Image):
-        item = np.array(to_rgb(ImageOps.exif_transpose(item)))
+        item = np.array(upright_rgb(item))
     if not isinstance(item, np.ndarray | Tensor):
         raise DataError(f"predict: expected {EXPECTED}; found {type(item).__module__}.{type(item).__qualname__}.")
     array, channels = isinstance(item, np.ndarray), -1 if isinstance(item, np.ndarray) else -3

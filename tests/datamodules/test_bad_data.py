@@ -362,7 +362,7 @@ UNDECODABLE = (
     ("text named .jpg", "x.jpg", lambda file: file.write_text("no image"), "UnidentifiedImageError"),
     ("decompression bomb", "x.png", lambda file: write_claiming(file, 40_000, 40_000), "DecompressionBombError: Image size (1600000000"),
     ("a smaller bomb", "x.png", lambda file: write_claiming(file, 17_000, 17_000), "ValueError: it has 17000 x 17000 pixels, more than 268 million"),
-    ("32-bit TIFF", "x.tiff", lambda file: Image.fromarray(np.zeros((9, 9), np.float32)).save(file), "ValueError: its pixels have 32 bits"),
+    ("32-bit TIFF", "x.tiff", lambda file: Image.fromarray(np.zeros((9, 9), np.float32)).save(file), "ValueError: its pixels are floating-point numbers of 32 bits"),
 )  # fmt: skip
 PASSED_OVER: tuple[tuple[str, Callable[[Path], object], str], ...] = (
     ("empty file", Path.touch, "empty"),

@@ -85,7 +85,11 @@ class TestTable:
             f"Accuracy: {right / 15:.4f} on 15 images in folders named after a class; {right_and_kept / len(kept):.4f} on the "
             f"{len(kept)} that were not rejected." in said
         )
-        assert "Skipped: 1 empty, 1 hidden, 1 of another kind." in said
+        assert sorted(said.partition("Skipped: ")[2].split(".\n")[0].split(", ")) == [
+            "1 empty",
+            "1 hidden",
+            "1 of another kind (1 .txt)",
+        ]
         assert "Page" not in said and not (tmp_path / "out.html").exists()
 
     def test_files_that_are_not_images_are_listed_and_the_others_predicted(
@@ -137,7 +141,7 @@ class TestTable:
         (photos / "felines").symlink_to(photos / "cats")
         walk = ImageWalk(photos)
         assert len(list(walk)) == 20
-        assert walk.counted() == "1 broken links, 2 links to a folder above, 2 of another kind"
+        assert walk.counted() == "2 links to a folder above, 2 of another kind (1 .txt, 1 .json), 1 broken links"
 
 
 class Counting:
