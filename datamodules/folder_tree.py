@@ -15,6 +15,7 @@ from typing import NamedTuple
 from datamodules.dataset_folder import is_folder
 from lightning_vision.data.data_problems import DataProblems
 from lightning_vision.errors import DataError
+from lightning_vision.images.file_kinds import is_image, kind_of_file
 from lightning_vision.images.image_files import EXTENSIONS, is_hidden, reason_to_skip
 
 
@@ -101,7 +102,9 @@ class Folder:
             for entry in sorted(entries, key=lambda entry: entry.name):
                 if is_folder(entry):
                     real = os.path.realpath(entry) if entry.is_symlink() else f"{self._above[-1]}/{entry.name}"
-                    if not is_hidden(entry.name) and real not in self._above:
+                    if real in self._above:
+                        found.skipped.append((entry.name, "links to a folder above"))
+                    elif not is_hidden(entry.name):
                         found.folders.append(Folder(entry.path, self.path_of(entry.name), (*self._above, real)))
                 elif reason := reason_to_skip(entry):
                     found.skipped.append((entry.name, reason))
@@ -120,7 +123,10 @@ def read_tree(root: Path, layout: str) -> Folder:
     Raises:
         DataError: It is not there, or no folder.
     """
-    if not root.is_dir():
-        kind = "is a file" if root.exists() else "does not exist"
-        raise DataError(f"data.root: the folder {root} {kind}. {layout}. Use the folder above the class folders.")
-    return Folder(str(root))
+    if root.is_dir():
+        return Folder(str(root))
+    what = f"the folder {root} does not exist"
+    if root.exists():
+        kind = kind_of_file(root)
+        what = f"{root} is a file{f', {kind}' if kind and not is_image(kind) else ''}, and a folder is needed"
+    raise DataError(f"data.root: {what}. {layout}. Use the folder above the class folders.")

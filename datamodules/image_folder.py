@@ -6,11 +6,15 @@ from typing import Any, Literal
 import pandas as pd
 
 from datamodules.annotation_tables import Table, read_csv
-from datamodules.folder_layout import LAYOUT, SPLIT_FOLDERS, read_layout
+from datamodules.class_folders import FolderOptions, read_class_folders
+from datamodules.folder_layout import LAYOUT
+from datamodules.folder_names import SPLIT_FOLDERS
 from datamodules.folder_tree import Folder, read_tree
 from datamodules.label_formats.official_splits import remark_on_clutter
 from datamodules.labelled_folder import LabelOptions, read_labelled
+from datamodules.table_paths import paths_below
 from lightning_vision.data.datamodule import StreamDataModule
+from lightning_vision.data.value_order import is_number_column
 from lightning_vision.errors import DataError
 from lightning_vision.terminal.wording import listed, natural_key
 
@@ -21,16 +25,21 @@ MADE_HERE = ("label", "box_xyxy", "source", "role")
 class ImageFolder(StreamDataModule):
     """Images in ``<root>/<class>/`` or ``<root>/{train,val,test}/<class>/``, or labelled by a file or by their names.
 
-    Supported formats are JPEG, PNG, WebP, BMP, GIF and TIFF, and HEIC if the package pillow-heif is installed. Hidden,
-    empty and other files are skipped and counted. Classes are in natural order of their names. If images are in
-    sub-folders of the class folders, the column ``domain`` is the name of the first one. A missing test or validation
-    set is split off from the training data.
+    Files are read by their content: all formats that Pillow reads, and HEIC if the package pillow-heif is installed.
+    Hidden, empty and other files are skipped and counted. Classes are in natural order of their names. If images are in
+    sub-folders of the class folders, the column ``domain`` is the name of the first one. A missing test or validation set
+    is split off from the training data. Split folders are recognised by the words in their names (``seg_train``,
+    ``test_set``). Folders that do not seem to be classes are an error.
 
     Args:
         root: The folder with the class folders, or with train, val and test.
         metadata: CSV file with the column ``path`` (relative to root) and any others, which are added to the sample
             table: ``group`` (near copies, never split), ``domain``, a date, a custom order; ``split`` if there are no
             split folders. Relative to the working directory or root.
+        split_folders: The split folders by split, relative to root: {train: training_set, test: [a, b]}; none: no folder
+            is a split; None: by their names.
+        classes_from: folder: the first folder below root (or a split folder) is the class; parent: the folder that holds
+            the image. None: as folder, but a tree in which this is doubtful is an error.
         labels: File or folder that labels the images, relative to the working directory or root: a table (CSV, TSV,
             Parquet, JSON lines), COCO, YOLO, Pascal VOC, CVAT or Label Studio. None: the sub-folders, unless the images are
             in no class folders and a file in root labels them; folders: the sub-folders in any case.
@@ -51,9 +60,11 @@ class ImageFolder(StreamDataModule):
         label_columns: dict[str, str] | None = None,
         label_names: str | Path | None = None,
         label_pattern: str | None = None,
+        split_folders: dict[str, Any] | str | None = None,
+        classes_from: Literal["folder", "parent"] | None = None,
         **options: Any,
     ) -> None:
-        self.metadata = metadata
+        self.metadata, self.split_folders, self.classes_from = metadata, split_folders, classes_from
         self.labels, self.labels_format, self.label_columns = labels, labels_format, label_columns
         self.label_names, self.label_pattern = label_names, label_pattern
         super().__init__(root, **options)
@@ -70,8 +81,15 @@ class ImageFolder(StreamDataModule):
         return (samples if self.metadata is None else self._join_metadata(samples)), class_names
 
     def _read_folders(self, tree: Folder) -> tuple[pd.DataFrame, list[str]]:
-        """Walk through the class folders; rows are in natural order of split, class and path."""
-        found = read_layout(self.root, self.findings, tree)
+        """The images in class folders; a tree that is probably meant otherwise is refused."""
+        options = FolderOptions(
+            self.split_folders,
+            self.classes_from,
+            by_domain="domain" in self.scenario.describe()["init_args"].values(),
+            skip_others=self.on_bad_image == "skip",
+            metadata=None if self.metadata is None else self._metadata_file(),
+        )
+        found = read_class_folders(tree, options, self.findings)
         class_names = sorted({image.class_name for image in found}, key=natural_key)
         label_of = {name: label for label, name in enumerate(class_names)}
         images = sorted(found, key=lambda image: (label_of[image.class_name], image.split, natural_key(image.path)))
@@ -86,7 +104,7 @@ class ImageFolder(StreamDataModule):
             samples["domain"] = pd.Series([image.domain for image in images], dtype="str")
         return samples, class_names
 
-    def _join_metadata(self, samples: pd.DataFrame) -> pd.DataFrame:
+    def _metadata_file(self) -> Path:
         places = [Path(str(self.metadata)).expanduser(), self.root / str(self.metadata)]
         file = next((place for place in places if place.is_file()), None)
         if file is None:
@@ -94,6 +112,10 @@ class ImageFolder(StreamDataModule):
                 f"The metadata file does not exist; searched {listed(places)}. Give its path relative to the working "
                 "directory or the root."
             )
+        return file
+
+    def _join_metadata(self, samples: pd.DataFrame) -> pd.DataFrame:
+        file = self._metadata_file()
         table = read_csv(file, self.findings, ["path"])
         if made := [name for name in MADE_HERE if name in table.rows]:
             raise DataError(
@@ -107,7 +129,7 @@ class ImageFolder(StreamDataModule):
             )
         facts = self._checked_metadata(table, set(samples["path"])).rows.copy()
         for name in facts.columns.difference(["path", "split", "frame"]):
-            facts[name] = _typed(facts[name])
+            facts[name] = _typed(str(name), facts[name])
         joined = samples.drop(columns=[name for name in facts if name != "path" and name in samples])
         joined = joined.merge(facts, on="path", how="left", validate="one_to_one")
         for name, default in (("split", ""), ("frame", -1)):
@@ -118,7 +140,7 @@ class ImageFolder(StreamDataModule):
     def _checked_metadata(self, table: Table, images: set[str]) -> Table:
         """The rows that name an image, each once, with a split that there is."""
         table = table.texts(["path"], self.findings)
-        path = table.rows["path"].str.replace("\\", "/").str.removeprefix("./")
+        path = paths_below(table.rows["path"], self.root, images)
         table = Table(table.file, table.rows.assign(path=path)).once("path", self.findings)
         there = table.rows["path"].isin(images)
         for at, name in table.rows.loc[~there, "path"].items():
@@ -138,8 +160,10 @@ class ImageFolder(StreamDataModule):
         return table
 
 
-def _typed(column: pd.Series) -> pd.Series:
-    """Numbers where all that is not empty is a number, else text; what is empty is missing."""
+def _typed(name: str, column: pd.Series) -> pd.Series:
+    """Numbers where all that is not empty is a number (and no version or date), else text; what is empty is missing."""
     text = column.str.strip()
     numbers = pd.to_numeric(text.where(text != ""), errors="coerce")
-    return numbers if (numbers.notna() == (text != "")).all() else text.where(text != "")
+    if (numbers.notna() == (text != "")).all() and is_number_column(name, [each for each in text.unique() if each]):
+        return numbers
+    return text.where(text != "")

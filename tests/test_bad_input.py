@@ -4,6 +4,7 @@ import os
 import pickle
 import socket
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -376,3 +377,94 @@ class TestMoreDataTomorrow:
         command = options(tmp_path, "run", *self.tomorrow(photos, yesterday))
         refused(capsys, command, 1, "['cow'] only in the checkpoint", "['kow'] only in the data", "rename the classes")
         assert not (tmp_path / "run").exists()
+
+
+def _renamed(root: Path, *names: str) -> None:
+    """Two class folders under other names."""
+    for old, new in zip(("cats", "dogs"), names, strict=True):
+        (root / new).parent.mkdir(parents=True, exist_ok=True)
+        (root / old).rename(root / new)
+
+
+def _one_table(root: Path, names: tuple[str, str], table: str = "train.csv", header: str = "id,label") -> None:
+    _renamed(root, *names)
+    for number, path in enumerate(sorted(root.rglob("*.jpg"))):
+        path.rename(path.with_name(f"x{number:02d}.jpg"))
+    rows = [f"x{number:02d},{'ab'[number % 2]}" for number in range(20)]
+    (root / table).write_text("\n".join([header, *rows]))
+
+
+def _below(root: Path, *folders: str) -> None:
+    """Each class folder holds folders of these names."""
+    for name in ("cats", "dogs"):
+        for number, path in enumerate(sorted((root / name).glob("*.jpg"))):
+            inner = root / name / folders[number % len(folders)]
+            inner.mkdir(exist_ok=True)
+            path.rename(inner / path.name)
+
+
+def _instead(root: Path, content: bytes, name: str = "{}") -> None:
+    """Files hold something else."""
+    for path in sorted(root.rglob("*.jpg")):
+        path.unlink()
+        path.with_name(name.format(path.name)).write_bytes(content)
+
+
+def _array(root: Path, array: np.ndarray, name: str) -> None:
+    Image.fromarray(array).save(root / "cats" / name)
+
+
+def _yolo(root: Path) -> None:
+    _renamed(root, "images/train", "images/val")
+    (root / "labels" / "train").mkdir(parents=True)
+    (root / "labels" / "train" / "000.txt").write_text("0 .5 .5 .1 .1")
+
+
+def _facts(root: Path, values: list[str]) -> None:
+    rows = [
+        f"{name}/{number:03d}.jpg,{values[number % len(values)]}" for name in ("cats", "dogs") for number in range(10)
+    ]
+    (root / "facts.csv").write_text("\n".join(["path,day", *rows]))
+
+
+BY_DAY = ("--data.metadata=facts.csv", "--data.stream=FromColumn", "--data.stream.column=day")
+
+
+@pytest.mark.parametrize(
+    ("make", "more", "words"),
+    [
+        (lambda root: _renamed(root, "images_part_1", "images_part_2"), (), ["not which class", "data.classes_from=folder"]),
+        (lambda root: _renamed(root, "100CANON", "101CANON"), (), ["differ by a number only", "data.classes_from=folder"]),
+        (lambda root: _renamed(root, "2025-01", "2025-02"), (), ["their names are dates"]),
+        (lambda root: _one_table(root, ("train", "test")), (), ["directly in", "train.csv names 20 images", "data.labels=train.csv"]),
+        (lambda root: _one_table(root, ("left", "right")), (), ["no folder", "data.labels=train.csv", "data.classes_from=folder"]),
+        (lambda root: _below(root, "indoor", "outdoor"), (), ["folders of the same names", "data.split_folders", "classes_from=parent"]),
+        (lambda root: _renamed(root, "a/b/cats", "a/b/dogs"), (), ["several levels too high", "a/b if these are the classes"]),
+        (_yolo, (), ["YOLO", "no class folders"]),
+        (lambda root: _instead(root, b"version https://git-lfs.github.com/spec/v1\n"), (), ["20 problems", "git lfs pull"]),
+        (lambda root: _instead(root, b"<!DOCTYPE html><html>"), (), ["a web page", "a failed download"]),
+        (lambda root: _instead(root, b"PK\x03\x04" + bytes(30), "{}.zip"), (), ["no image in", "unpack it with 'unzip'"]),
+        (lambda root: _instead(root, b"\0\0\0\x18ftypmp42" + bytes(30), "{}.mp4"), (), ["no image in", "a video", "ffmpeg"]),
+        (lambda root: [(root / "cats" / f"{n}.dcm").write_bytes(b"x") for n in range(30)], (), ["30 files skipped", "30 .dcm", "on_bad_image=skip"]),
+        (lambda root: _array(root, np.zeros((8, 8), np.int32), "a.tif"), (), ["signed whole numbers of 32 bits"]),
+        (lambda root: _array(root, np.zeros((8, 8), np.float32), "a.tif"), (), ["floating-point numbers of 32 bits"]),
+        (lambda root: _facts(root, ["01.02.2026", "03.04.2026"]), BY_DAY, ["not clear which number is the day", "date_format"]),
+        (lambda root: _facts(root, ["2026-01-01", "2026-02-31"]), BY_DAY, ["'2026-02-31' is none"]),
+        (lambda root: _facts(root, ["1", "2"]), (*BY_DAY, "--data.stream.date_format=%Y"), ["'1', which is no date in the format '%Y'"]),
+        (lambda root: None, ("--data.split_folders={learn: cats}",), ["expected the keys train, val and test"]),
+        (lambda root: None, ("--data.split_folders={train: cows}",), ["there is no folder 'cows'", "'cats', 'dogs'"]),
+        (lambda root: None, ("--data.classes_from=name",), ["classes_from", "folder"]),
+    ],
+)  # fmt: skip
+def test_a_tree_that_would_be_misread_is_refused(
+    make: Callable[[Path], object],
+    more: tuple[str, ...],
+    words: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    root = paint(tmp_path / "photos", ("cats", "dogs"))
+    make(root)
+    options = ("--data=ImageFolder", f"--data.root={root}", "--data.num_workers=0", "--data.image_size=32", *more)
+    code = 2 if any("split_folders" in word or "classes_from=" in word for word in more) else 1
+    refused(capsys, ["data", *options], code, *words)

@@ -19,7 +19,7 @@ from lightning_vision.run.run_figures import draw_run
 LEARNING = {
     *("root", "metadata", "batch_size", "num_workers", "stream", "seed", "split", "val_fraction", "test_fraction"),
     *("train_transforms", "batch_transforms", "sampler", "class_weights", "annotations", "on_leak", "on_bad_image"),
-    *("cache_dir", "cache_gb", "views", "feature_cache_gb"),
+    *("cache_dir", "cache_gb", "views", "feature_cache_gb", "split_folders", "classes_from"),
     *("labels", "labels_format", "label_columns", "label_names", "label_pattern"),
 }
 """Options of the data that do not change a test image; hashes identify the set of images."""

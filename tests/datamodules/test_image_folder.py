@@ -76,7 +76,10 @@ class TestLayouts:
         data = read(tmp_path, DomainIncremental())
         assert [item.name for item in data.stream] == ["garden", "kitchen"]
         fill(tmp_path / "cat", 1)
-        assert read(tmp_path).samples["domain"].isna().sum() == 1
+        with pytest.raises(DataError, match="folders of the same names, 'garden', 'kitchen'"):
+            read(tmp_path)
+        data = ImageFolder(tmp_path, num_workers=0, image_size=16, stream=Joint(), classes_from="folder")
+        assert data.samples["domain"].isna().sum() == 1
         with pytest.raises(DataError, match=r"1 image of 41 has no value in the column 'domain': 'cat/p0.jpg'"):
             read(tmp_path, DomainIncremental())
 
@@ -147,7 +150,9 @@ class TestRefused:
             read(tmp_path)
         (tmp_path / "cat").mkdir()
         (tmp_path / "cat" / "a.txt").touch()
-        with pytest.raises(DataError, match=r"contains the folders 'cat'\. Skipped: 1 of another kind\. Expected"):
+        with pytest.raises(
+            DataError, match=r"contains the folder 'cat'\. Skipped: 1 of another kind \(1 \.txt\)\. Expected"
+        ):
             read(tmp_path)
 
     def test_one_level_too_deep(self, tmp_path: Path) -> None:
