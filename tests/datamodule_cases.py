@@ -36,6 +36,10 @@ NO_LABELS = {"labels": None, "labels_format": None, "label_columns": None, "labe
 """Options that other cases try: without a file of labels they change nothing."""
 
 
+BY_NAMES = {"split_folders": "none", "classes_from": "folder"}
+"""Options of folders that another case tries."""
+
+
 class Darkened(ColouredSquares):
     """A third party's: its images are made in ``load_image`` by an option that nothing else knows of."""
 
@@ -167,12 +171,12 @@ def image_folder(folder: Path) -> Case:
     table = write_rows(folder / "metadata.csv", [["path", "group"], *([path, path[:3]] for path in paths)])
     labels = write_rows(folder / "labels.csv", [["path", "label"], *([path, path[-5]] for path in paths)])
     others = {**NO_LABELS, "metadata": table, "labels": labels, "label_pattern": r"(?P<label>\d)\.jpg"}
-    return Case(ImageFolder, {"root": root}, others)
+    return Case(ImageFolder, {"root": root}, {**others, "split_folders": "none", "classes_from": "parent"})
 
 
 def framed(folder: Path) -> Case:
     options = {"root": write_photos(folder / "photos", per_class=4)}
-    return Case(Framed, options, {**NO_LABELS, "margin": 4, "zoom_out": 0.5, "metadata": None})
+    return Case(Framed, options, {**NO_LABELS, **BY_NAMES, "margin": 4, "zoom_out": 0.5, "metadata": None})
 
 
 def digits(folder: Path) -> Case:

@@ -57,7 +57,8 @@ COMMON: dict[str, Any] = {
 CHANGES_NO_IMAGE = {
     "batch_size", "num_workers", "val_fraction", "test_fraction", "seed", "stream", "train_transforms", "batch_transforms",
     "split", "test_data", "on_leak", "on_bad_image", "sampler", "class_weights", "cache_gb", "cache_dir", "views",
-    "feature_cache_gb", "classes", "level", "categories", "table", "metadata", "domains",
+    "feature_cache_gb", "classes", "level", "categories", "table", "metadata", "domains", "split_folders",
+    "classes_from",
     "labels_format", "label_columns", "label_names", "label_pattern",
 }  # fmt: skip
 """Options of evaluation: the caches of one run serve the others for any use."""
