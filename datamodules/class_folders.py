@@ -67,10 +67,10 @@ def read_class_folders(tree: Folder, options: FolderOptions, problems: DataProbl
     if official is not None:
         return _by_official_split(root, layout.images, official, problems)
     for table in tables:
-        problems.remark(
-            f"{root}: {table.sentence()}, and is not used. It adds columns as data.metadata={table.path}, or labels as "
-            f"data.labels={table.path}."
-        )
+        use = f"If it holds the labels, set data.labels={table.path}."
+        if table.adds_columns:
+            use = f"data.metadata={table.path} adds its columns."
+        problems.remark(f"{root}: {table.sentence()}, and is not used. {use}")
     if len(layout.classes) == 1:
         problems.remark(
             f"{root}: there is one class, '{layout.classes[0]}', and a classifier needs at least 2. New images of one class "

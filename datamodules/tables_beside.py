@@ -21,6 +21,8 @@ MOST_CANDIDATES = 40
 """Tables that are looked into, those in the upper folders first."""
 MOST_BYTES = 1 << 16
 MOST_ROWS = 300
+NOT_IN_METADATA = {"label", "box_xyxy", "source", "role"}
+"""Columns with which a table is refused as ``data.metadata``."""
 DEPTH = 2
 
 
@@ -35,6 +37,8 @@ class TableBeside(NamedTuple):
     """Its rows name the folder of each image too."""
     may_label: bool
     """Another column has few values, as labels do."""
+    adds_columns: bool
+    """It could be ``data.metadata``."""
 
     def sentence(self) -> str:
         """What was found."""
@@ -96,7 +100,9 @@ def _look(folder: Folder, name: str, known: Mapping[str, set[str]]) -> TableBesi
     for column in range(columns):
         values = {row[column] for row, _ in best if column < len(row)}
         may_label |= column != place and 1 < len(values) <= max(2, len(best) // 2)
-    return TableBeside(folder.path_of(name), len(best), agreeing >= 0.9 * len(best), may_label)
+    header = {field.strip().casefold() for field in rows[0]}
+    adds_columns = extension_of(name) == ".csv" and "path" in header and not header & NOT_IN_METADATA
+    return TableBeside(folder.path_of(name), len(best), agreeing >= 0.9 * len(best), may_label, adds_columns)
 
 
 def _key(field: str) -> str:

@@ -196,11 +196,14 @@ class TestNoClasses:
         (tmp_path / "facts.csv").write_text("\n".join(["path,day", *rows]))
         read(tmp_path)
         assert (
-            "facts.csv names 8 images, and is not used. It adds columns as data.metadata=facts.csv"
+            "facts.csv names 8 images, and is not used. data.metadata=facts.csv adds its columns"
             in capsys.readouterr().err
         )
         read(tmp_path, metadata="facts.csv")
         assert "facts.csv" not in capsys.readouterr().err
+        (tmp_path / "facts.csv").rename(tmp_path / "list.txt")
+        read(tmp_path)
+        assert "If it holds the labels, set data.labels=list.txt" in capsys.readouterr().err, "no metadata file"
 
     @pytest.mark.parametrize(
         "name", ["train.csv", "train/metadata.csv", "train/_classes.csv", "annotations/list.txt", "all.jsonl"]
