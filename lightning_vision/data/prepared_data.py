@@ -319,7 +319,7 @@ def read_table(
     return samples, names
 
 
-def _depths(modes: npt.NDArray[np.str_]) -> list[str]:
+def _depths(modes: npt.NDArray[np.object_]) -> list[str]:
     """Sentences about 16-bit files that use fewer bits."""
     fewer = Counter(mode for mode in modes.tolist() if mode.endswith(" bits"))
     grey = Counter({mode.split()[-2]: count for mode, count in sorted(fewer.items()) if mode.startswith("I")})

@@ -26,7 +26,6 @@ from torch import Tensor, nn
 from lightning_vision.array_types import Rows
 from lightning_vision.data.batch_order import Draw
 from lightning_vision.data.datasets import SampleDataset
-from lightning_vision.data.inspection import Inspection
 from lightning_vision.data.loaders import make_loader
 from lightning_vision.data.process_group import sum_over_processes, wait_for_processes
 from lightning_vision.errors import TrainingError
@@ -42,6 +41,14 @@ VERSION = 2
 PACKAGES = ("lightning_vision", "torch", "torchvision", "timm")
 
 
+class Identified(Protocol):
+    """Images that are told apart by their content."""
+
+    @property
+    def digests(self) -> npt.NDArray[np.uint8]:
+        """(N, 16) identities."""
+
+
 class Images(Protocol):
     """Images whose features can be cached: those of a datamodule, or others that are opened by its options."""
 
@@ -55,8 +62,8 @@ class Images(Protocol):
         """N rows, with the column ``path``."""
 
     @property
-    def inspection(self) -> Inspection:
-        """Of these rows."""
+    def prepared(self) -> Identified:
+        """The images of these rows."""
 
     def image_dataset(self) -> SampleDataset:
         """Loads and transforms the image of a row."""

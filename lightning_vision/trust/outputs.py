@@ -93,6 +93,12 @@ def gather(model: ContinualClassifier, passed: Iterable[Outputs]) -> Gathered:
     )
 
 
+@dataclass(frozen=True)
+class _Identities:
+    digests: npt.NDArray[np.uint8]
+    """(N, 16)"""
+
+
 class FolderImages:
     """The images of a folder, opened by the options of a datamodule: with its evaluation transform.
 
@@ -105,7 +111,7 @@ class FolderImages:
     def __init__(self, folder: ImageFolder, datamodule: StreamDataModule, labels: Rows) -> None:
         self.seed, self.views, self.num_workers = datamodule.seed, datamodule.views, datamodule.num_workers
         self.feature_cache_gb = datamodule.feature_cache_gb
-        self.samples, self.inspection = pd.DataFrame({"path": folder.paths}), folder.inspection
+        self.samples, self.prepared = pd.DataFrame({"path": folder.paths}), _Identities(folder.inspection.digest)
         transforms = (datamodule.train_transform, datamodule.eval_transform)
         self._dataset = SampleDataset(folder.files, labels, *transforms)
 
