@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from datamodules.folder_doubts import refuse_doubtful, refuse_mostly_skipped, refuse_unreadable
-from datamodules.folder_layout import LabelledImage, Layout, find_layout, remarks_on
+from datamodules.folder_layout import LabelledImage, find_layout, remarks_on
 from datamodules.folder_tree import Folder
-from datamodules.tables_beside import cub_split, tables_beside
+from datamodules.tables_beside import tables_beside
 from lightning_vision.data.data_problems import DataProblems
-from lightning_vision.terminal.wording import nfc, plural
+from lightning_vision.terminal.wording import plural
 
 
 class FolderOptions(NamedTuple):
@@ -42,14 +42,14 @@ def read_class_folders(tree: Folder, options: FolderOptions, problems: DataProbl
         ConfigError: ``split_folders`` does not fit the tree.
     """
     root = Path(tree.place)
-    layout, official = _layout(tree, options, problems)
+    layout = find_layout(tree, options.split_folders, options.classes_from)
     for top, _ in layout.tops:
         for folder in top.folders:
             folder.report_skipped(problems)
     named = ((image.path, image.class_name) for image in layout.images)
     tables = tables_beside(tree, named if layout.images else layout.loose_paths(), options.metadata)
     refuse_unreadable(layout, problems, tables)
-    if options.classes_from is None and options.split_folders is None and official is None:
+    if options.classes_from is None and options.split_folders is None:
         refuse_doubtful(layout, tables, options.by_domain)
     if not options.skip_others:
         refuse_mostly_skipped(layout, problems)
@@ -64,8 +64,6 @@ def read_class_folders(tree: Folder, options: FolderOptions, problems: DataProbl
             )
     for remark in remarks_on(layout, options.split_folders is not None):
         problems.remark(remark)
-    if official is not None:
-        return _by_official_split(root, layout.images, official, problems)
     for table in tables:
         use = f"If it holds the labels, set data.labels={table.path}."
         if table.adds_columns:
@@ -77,28 +75,3 @@ def read_class_folders(tree: Folder, options: FolderOptions, problems: DataProbl
             "can be learned on a base (model.base_checkpoint)."
         )
     return layout.images
-
-
-def _layout(tree: Folder, options: FolderOptions, problems: DataProblems) -> tuple[Layout, dict[str, str] | None]:
-    """What the folders are, and CUB's split if its lists lie in the root or beside it."""
-    inner = tree.folder("images")
-    if inner is not None and (official := cub_split(Path(tree.place), problems)) is not None:
-        return find_layout(inner, "none", options.classes_from), official
-    layout = find_layout(tree, options.split_folders, options.classes_from)
-    above = Path(tree.place).resolve().parent
-    return layout, cub_split(above, problems) if tree.name == "images" else None
-
-
-def _by_official_split(
-    root: Path, images: Sequence[LabelledImage], official: Mapping[str, str], problems: DataProblems
-) -> list[LabelledImage]:
-    """The images with the split of CUB's lists."""
-    found = []
-    for image in images:
-        split = official.get(nfc(image.path.removeprefix("images/"))) or official.get(nfc(image.path))
-        if split is not None:
-            found.append(image._replace(split=split))
-    if unnamed := len(images) - len(found):
-        problems.remark(f"{root}: {plural(unnamed, 'image')} not used, because images.txt does not name them.")
-    problems.remark(f"{root}: the official split of train_test_split.txt is used.")
-    return found

@@ -10,7 +10,6 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from datamodules.folder_tree import Folder
-from lightning_vision.data.data_problems import DataProblems
 from lightning_vision.images.image_files import extension_of
 from lightning_vision.terminal.wording import nfc, plural
 
@@ -132,33 +131,3 @@ def _rows(file: Path, extension: str) -> list[list[str]]:
     if separator:
         return list(csv.reader(lines, delimiter=separator))
     return [line.split() for line in lines]
-
-
-def cub_split(folder: Path, problems: DataProblems) -> dict[str, str] | None:
-    """The split of CUB-200-2011: images.txt and train_test_split.txt; None if the files are not there.
-
-    Returns:
-        ``train`` or ``test`` by the image's path below the folder ``images``.
-    """
-    numbers, parts = folder / "images.txt", folder / "train_test_split.txt"
-    if not (numbers.is_file() and parts.is_file()):
-        return None
-    paths = dict(row for row in _pairs(numbers, problems))
-    split = dict(row for row in _pairs(parts, problems))
-    if missing := sorted(paths.keys() ^ split.keys()):
-        problems.problem(
-            f"{numbers.name} and {parts.name} must have the same numbers; {plural(len(missing), 'number')} in one of "
-            f"them only, the first is {missing[0]}"
-        )
-    return {nfc(path): "train" if split.get(number) == "1" else "test" for number, path in paths.items()}
-
-
-def _pairs(file: Path, problems: DataProblems) -> list[tuple[str, str]]:
-    found = []
-    for number, line in enumerate(file.read_text(encoding="utf-8", errors="surrogateescape").splitlines(), 1):
-        fields = line.split(maxsplit=1)
-        if len(fields) == 2:
-            found.append((fields[0], fields[1].strip()))
-        elif fields:
-            problems.problem(f"{file.name} line {number}: expected a number and a value, found {line!r}")
-    return found

@@ -265,19 +265,6 @@ class TestAdvice:
         with pytest.raises(DataError, match="Annotations holds an XML file for each image, as Pascal VOC does"):
             read(tmp_path)
 
-    def test_cub_reads_its_split(self, tmp_path: Path) -> None:
-        paths = [f"{name}/p{number}.jpg" for name in ("001.Gull", "002.Wren") for number in range(6)]
-        for name in ("001.Gull", "002.Wren"):
-            fill(tmp_path / "images" / name, 6)
-        (tmp_path / "images.txt").write_text("".join(f"{row} {path}\n" for row, path in enumerate(paths, 1)))
-        (tmp_path / "train_test_split.txt").write_text("".join(f"{row} {int(row % 3 > 0)}\n" for row in range(1, 13)))
-        for root in (tmp_path, tmp_path / "images"):
-            data = read(root, val_fraction=0.0)
-            assert data.class_names == ["001.Gull", "002.Wren"] and splits(data) == {"train": 8, "test": 4}, root
-        (tmp_path / "train_test_split.txt").write_text("1 1\nx\n")
-        with pytest.raises(DataError, match=r"(?s)train_test_split\.txt line 2: .*must have the same numbers"):
-            read(tmp_path)
-
 
 class TestMasks:
     @pytest.mark.parametrize(("images", "masks"), [("images", "masks"), ("img", "ground_truth"), ("", "mask")])
