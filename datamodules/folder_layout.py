@@ -83,11 +83,6 @@ def find_layout(
         split_folders: As the option of ``ImageFolder``.
         classes_from: Likewise.
 
-    Args:
-        root: The folder.
-        problems: Where problems go.
-        tree: What lies in it, if it has been read.
-
     Raises:
         DataError: Several folders could be the splits.
         ConfigError: ``split_folders`` names folders that are not there.

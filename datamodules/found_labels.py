@@ -50,7 +50,9 @@ def find_labels(files: LabelFiles, without: Sequence[Path]) -> list[LabelRows]:
         if (inner := find_dataset(Path(folder.place))) is not None:
             raise DataError(f"data.root: {root} is one level too high for {inner.name}: use {folder.place}.")
     above = root.resolve().parent
-    if (dataset := find_dataset(above)) is not None and root.resolve().name in dataset.files:
+    dataset = find_dataset(above)
+    # The lists of CUB are used from the folder images too: see class_folders.py.
+    if dataset is not None and root.resolve().name in dataset.files and dataset.name != "CUB-200":
         problems.remark(f"{root} is a folder of {dataset.name}. To use its official split, set data.root to {above}.")
     others = {file.resolve() for file in without}
     candidates = [file for file in label_files_in(files.tree) if file.resolve() not in others]
@@ -91,7 +93,8 @@ def find_labels(files: LabelFiles, without: Sequence[Path]) -> list[LabelRows]:
         labels = sorted({str(label) for part in parts for label in part.rows["label"].dropna()})
         raise DataError(
             f"data.root: {root} has the folders {listed(classes, 4)}, and {names} labels the images in them {listed(labels, 4)}. "
-            f"Which are the classes? Set data.labels to {names} for the labels, or to 'folders' for the folders."
+            f"Which are the classes? Set data.labels={next(iter(tables)).relative_to(root)} for these labels, or "
+            "data.classes_from=folder for the folders."
         )
     problems.remark(f"{root}: labels are read from {names} (data.labels).")
     problems.add(trial.problems)

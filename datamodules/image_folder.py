@@ -11,7 +11,7 @@ from datamodules.folder_layout import LAYOUT
 from datamodules.folder_names import SPLIT_FOLDERS
 from datamodules.folder_tree import Folder, read_tree
 from datamodules.label_formats.official_splits import remark_on_clutter
-from datamodules.labelled_folder import LabelOptions, read_labelled
+from datamodules.labelled_folder import FOLDERS, LabelOptions, read_labelled
 from datamodules.table_paths import paths_below
 from lightning_vision.data.datamodule import StreamDataModule
 from lightning_vision.data.value_order import is_number_column
@@ -55,13 +55,13 @@ class ImageFolder(StreamDataModule):
         self,
         root: str | Path,
         metadata: str | Path | None = None,
+        split_folders: dict[str, Any] | str | None = None,
+        classes_from: Literal["folder", "parent"] | None = None,
         labels: str | Path | None = None,
         labels_format: Literal["table", "coco", "yolo", "voc", "cvat", "label_studio", "dataset"] | None = None,
         label_columns: dict[str, str] | None = None,
         label_names: str | Path | None = None,
         label_pattern: str | None = None,
-        split_folders: dict[str, Any] | str | None = None,
-        classes_from: Literal["folder", "parent"] | None = None,
         **options: Any,
     ) -> None:
         self.metadata, self.split_folders, self.classes_from = metadata, split_folders, classes_from
@@ -71,8 +71,13 @@ class ImageFolder(StreamDataModule):
 
     def read_samples(self) -> tuple[pd.DataFrame, list[str]]:
         """Rows in the order of the file of labels, or in natural order of split, class and path."""
+        folders_decide = self.labels is None and (self.classes_from is not None or self.split_folders is not None)
         labelling = LabelOptions(
-            self.labels, self.labels_format, self.label_columns, self.label_names, self.label_pattern
+            FOLDERS if folders_decide and self.label_pattern is None else self.labels,
+            self.labels_format,
+            self.label_columns,
+            self.label_names,
+            self.label_pattern,
         )
         tree = read_tree(self.root, LAYOUT)
         labelled = read_labelled(tree, self.root, labelling, self.findings, self.metadata)
@@ -84,7 +89,7 @@ class ImageFolder(StreamDataModule):
         """The images in class folders; a tree that is probably meant otherwise is refused."""
         options = FolderOptions(
             self.split_folders,
-            self.classes_from,
+            "folder" if self.labels == FOLDERS and self.classes_from is None else self.classes_from,
             by_domain="domain" in self.scenario.describe()["init_args"].values(),
             skip_others=self.on_bad_image == "skip",
             metadata=None if self.metadata is None else self._metadata_file(),

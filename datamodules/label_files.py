@@ -69,6 +69,8 @@ class LabelFiles:
         Raises:
             DataError: It has no labels, or files of several formats.
         """
+        if not self.images.paths:
+            raise DataError(f"data.root: there is no image in {self.root} that {place} could label.")
         return [self._read_file(place)] if place.is_file() else self.read_folder(place)
 
     def _is_root(self, place: Path) -> bool:

@@ -10,8 +10,9 @@ import pandas as pd
 
 from datamodules.annotation_tables import Table
 from datamodules.label_rows import CORNERS, SPLIT_VALUES, LabelRows
-from datamodules.table_columns import SIZE_NAMES, Columns, texts_of
+from datamodules.table_columns import FLAGS, SIZE_NAMES, SPLIT_FLAGS, Columns, texts_of
 from lightning_vision.data.data_problems import DataProblems
+from lightning_vision.data.value_order import is_number_column
 from lightning_vision.errors import DataError
 from lightning_vision.terminal.wording import listed, plural
 
@@ -53,7 +54,7 @@ def label_rows(table: Table, columns: Columns, folder: str, given: bool, problem
         if column is not None:
             made[name] = typed(rows[column])
     if columns.corners or columns.sides:
-        made = made.assign(**dict(zip(CORNERS, _boxes(table, columns, problems), strict=True)))
+        made = made.join(_boxes(table, columns, problems))
     used = {columns.path, columns.label, *columns.one_hot, columns.split, columns.group, columns.domain}
     used |= {*(columns.corners or ()), *(columns.sides or ())}
     taken = {*MADE_HERE, *made.columns}
@@ -81,25 +82,15 @@ def label_rows(table: Table, columns: Columns, folder: str, given: bool, problem
 
 
 def typed(column: pd.Series[Any]) -> pd.Series[Any]:
-    """Numbers where all that is not empty is a number, else text; what is empty is missing.
-
-    Versions such as 1.9 and 1.10 are text: as numbers the second would come first.
-    """
+    """Numbers where all that is not empty is a number (and no version or date), else text; what is empty is missing."""
     if pd.api.types.is_numeric_dtype(column.dtype) and not pd.api.types.is_bool_dtype(column.dtype):
         return column
     text = texts_of(column)
     text = text.where(text != "")
     numbers = pd.to_numeric(text, errors="coerce")
-    return numbers if (numbers.notna() == text.notna()).all() and not _are_versions(text) else text
-
-
-def _are_versions(text: pd.Series[Any]) -> bool:
-    """Whether all that is there is two whole numbers with a point between, and a second one ends with 0 after a shorter one."""
-    parts = text.dropna().str.extract(r"^(\d+)\.(\d+)$")
-    if parts.empty or parts.isna().any().any():
-        return False
-    digits = parts[1].str.len()
-    return bool((digits > digits.min()).any() and parts.loc[digits > digits.min(), 1].str.endswith("0").any())
+    if (numbers.notna() == text.notna()).all() and is_number_column(str(column.name), text.dropna().unique().tolist()):
+        return numbers
+    return text
 
 
 def _labels(table: Table, columns: Columns, problems: DataProblems) -> pd.Series[Any]:
@@ -141,29 +132,31 @@ def _of_one_hot(table: Table, names: Sequence[str], problems: DataProblems) -> p
 
 def _splits(table: Table, column: str, problems: DataProblems) -> pd.Series[str]:
     text = texts_of(table.rows[column]).fillna("").str.lower()
+    if column.strip().lower() in SPLIT_FLAGS:
+        meant = SPLIT_FLAGS[column.strip().lower()]
+        return text.map({word: meant[flag] for word, flag in FLAGS.items()}).fillna("").astype("str")
     for at, value in text[~text.isin(list(SPLIT_VALUES))].items():
         problems.problem(f"{table.place(at)}: {column} is {value!r}, expected train, val, test or an empty field")
     return text.map(SPLIT_VALUES).fillna("").astype("str")
 
 
-def _boxes(table: Table, columns: Columns, problems: DataProblems) -> list[pd.Series[float]]:
+def _boxes(table: Table, columns: Columns, problems: DataProblems) -> pd.DataFrame:
     """Corners of the box of each row, NaN in rows that have none; boxes that are none are problems."""
     names = list(columns.corners or columns.sides or ())
     texts = table.rows[names].apply(texts_of).fillna("")
-    numbers = pd.DataFrame({name: pd.to_numeric(texts[name], errors="coerce") for name in names}, dtype="float64")
+    numbers = texts.apply(lambda column: pd.to_numeric(column, errors="coerce")).astype("float64")
     finite = pd.Series(np.isfinite(numbers.to_numpy()).all(axis=1), index=numbers.index)
     wrong = (texts != "").any(axis=1) & ~finite
     for at, *found in texts[wrong].itertuples():
         problems.problem(
             f"{table.place(at)}: expected four numbers {', '.join(names)}, or none, found {', '.join(found)!r}"
         )
-    numbers = numbers.where(~wrong)
-    x1, y1, x2, y2 = (numbers[name] for name in names)
+    corners = numbers.where(~wrong).to_numpy(dtype="float64", copy=True)  # (N, 4)
     if columns.sides:
-        x2, y2 = x1 + x2, y1 + y2
-    empty = x1.notna() & ((x2 <= x1) | (y2 <= y1))
+        corners[:, 2:] += corners[:, :2]
+    empty = pd.Series((corners[:, 2:] <= corners[:, :2]).any(axis=1), index=numbers.index)
     if empty.any():
         problems.problem(
-            f"{table.file.name}: {plural(int(empty.sum()), 'box')} without pixels, the first in {table.place(empty.idxmax())}"
+            f"{table.file.name}: {plural(int(empty.sum()), 'row')} with a box without pixels, the first in {table.place(empty.idxmax())}"
         )
-    return [x1, y1, x2, y2]
+    return pd.DataFrame(corners, columns=list(CORNERS), index=numbers.index)

@@ -87,7 +87,9 @@ def boxes(parts: Sequence[LabelRows], images: ImageNames, problems: DataProblems
         problems.problem(f"{parts[0].file.name}: boxes with two classes in {listed(paths, 5)}")
     again = rows.duplicated(["place", *CORNERS])
     if again.any():
-        problems.remark(f"{parts[0].file.name}: {plural(int(again.sum()), 'box')} given twice, used once.")
+        problems.remark(
+            f"{parts[0].file.name}: {plural(int(again.sum()), 'row')} with a box that is already there, used once."
+        )
         rows = rows[~again]
     corners = list(map(tuple, rows[list(CORNERS)].to_numpy().tolist()))
     whole = rows["x1"].isna()
@@ -236,8 +238,6 @@ def _several_labels(
 
 def _nothing_found(part: LabelRows, images: ImageNames) -> DataError:
     names = part.rows["name"].iloc[:3].tolist()
-    if not len(images.paths):
-        return DataError(f"data.root: there is no image in {images.root}, and {part.file} names {listed(names)}.")
     return DataError(
         f"{part.file}: none of its {len(part.rows)} names is an image below {images.root}. It has {listed(names)}; the "
         f"folder has {listed(images.paths[:3])}. Set data.root to the folder of the images, or name the column of the "

@@ -65,6 +65,12 @@ BOX_SIDES = ("x", "y", "w", "h")
 SIZE_NAMES = ("width", "height", "image_width", "image_height", "img_width", "img_height")
 NUMBERS = ("label_id", "class_id", "category_id", "class_index", "label_index", "target")
 """Columns that may number the classes that another column names."""
+SPLIT_FLAGS = {
+    **dict.fromkeys(("is_train", "is_training", "is_training_img", "is_training_image"), ("test", "train")),
+    **dict.fromkeys(("is_test", "is_testing"), ("train", "test")),
+}
+"""Columns of 0 and 1 that give the split, and the split that each of the two values means."""
+FLAGS = {"0": 0, "false": 0, "1": 1, "true": 1}
 NO_LABELS = (
     *(
         "",
@@ -212,6 +218,9 @@ def _split_column(table: Table, names: Sequence[str]) -> str | None:
             values = set(texts_of(table.rows[small[name]]).fillna("").str.lower().unique())
             if name == "split" or (values <= SPLIT_VALUES.keys() and values != {""}):
                 return small[name]
+    for name in SPLIT_FLAGS:
+        if name in small and set(texts_of(table.rows[small[name]]).fillna("").str.lower().unique()) <= FLAGS.keys():
+            return small[name]
     return None
 
 

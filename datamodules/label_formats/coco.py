@@ -10,7 +10,7 @@ from datamodules.documents import read_json
 from datamodules.label_rows import LabelRows, check_box, make_rows
 from lightning_vision.data.data_problems import DataProblems
 from lightning_vision.errors import DataError
-from lightning_vision.terminal.wording import listed, plural
+from lightning_vision.terminal.wording import listed
 
 LISTS = ("images", "annotations", "categories")
 
@@ -74,7 +74,7 @@ def read_coco(file: Path, folder: str, problems: DataProblems, document: Any = N
     rows += [{"name": name, "label": None, "file": file.name, "number": 0} for name in without]
     unused = sorted(set(categories.values()) - {row["label"] for row in rows})
     if unused:
-        problems.remark(f"{file.name}: {plural(len(unused), 'category')} without an annotation: {listed(unused, 5)}.")
+        problems.remark(f"{file.name}: no image has an annotation of {listed(unused, 5)}.")
     return LabelRows(make_rows(rows, boxes=any("x1" in row for row in rows)), "COCO", "annotation", file, folder)
 
 

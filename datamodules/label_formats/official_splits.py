@@ -192,7 +192,7 @@ DATASETS: Sequence[Dataset] = (
 
 OTHERS = (
     (("car_ims", "cars_annos.mat"), "Stanford Cars", "StanfordCars"),
-    (("cars_train", "cars_test"), "Stanford Cars", "StanfordCars"),
+    (("devkit", "cars_train"), "Stanford Cars", "StanfordCars"),
     (("Images", "Annotation"), "Stanford Dogs", "StanfordDogs"),
 )
 """Datasets that have a datamodule of their own: their files, their name and its name."""

@@ -21,7 +21,7 @@ CLASS_FILES = ("classes.txt", "obj.names", "_darknet.labels")
 
 def is_yolo_config(document: Any) -> bool:
     """Whether a YAML document is a data.yaml."""
-    return isinstance(document, dict) and "names" in document and bool({"train", "val", "nc", "path"} & document.keys())
+    return isinstance(document, dict) and isinstance(document.get("names"), list | dict)
 
 
 def read_class_names(file: Path) -> dict[int, str]:

@@ -60,7 +60,7 @@ class TestCoco:
     def test_boxes_are_x_y_width_and_height(self, tmp_path: Path) -> None:
         rows, problems = self.read(tmp_path, maker.coco_document(["000.jpg", "001.jpg"]))
         assert rows["label"].tolist() == ["cup", "plate"] and corners(rows) == maker.BOX
-        assert problems.remarks == ["a.json: 1 category without an annotation: 'things'."]
+        assert problems.remarks == ["a.json: no image has an annotation of 'things'."]
 
     def test_annotations_without_a_box_label_whole_images(self, tmp_path: Path) -> None:
         document = maker.coco_document(["000.jpg", "001.jpg", "002.jpg"])

@@ -96,10 +96,10 @@ class TestLayouts:
         data = read(maker.write_tiny_imagenet(tmp_path), label_names="words.txt")
         assert data.class_names == ["goldfish, Carassius auratus", "salamander"]
 
-    def test_the_folder_of_images_of_cub(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        maker.write_cub(tmp_path)
-        assert len(read(tmp_path / "images").samples) == 12
-        assert f"To use its official split, set data.root to {tmp_path}" in capsys.readouterr().err
+    def test_the_folder_of_images(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        assert counts(read(maker.write_cub(tmp_path / "cub") / "images")) == {"train": 8, "test": 4}
+        assert len(read(maker.write_food(tmp_path / "food") / "images").samples) == 12
+        assert f"To use its official split, set data.root to {tmp_path / 'food'}" in capsys.readouterr().err
 
     def test_the_folder_above_a_dataset(self, tmp_path: Path) -> None:
         maker.write_food(tmp_path / "food-101")
@@ -268,7 +268,7 @@ class TestBoxes:
         maker.write_csv(tmp_path / "t.csv", header, zip(names, boxes, strict=True))
         with pytest.raises(
             DataError,
-            match=r"line 3: expected four numbers xmin.* found '4, a, 8, 9'\n.*1 box without pixels, .*line 4",
+            match=r"line 3: expected four numbers xmin.* found '4, a, 8, 9'\n.*1 row with a box without pixels, .*line 4",
         ):
             read_boxes(tmp_path, labels="t.csv")
 
@@ -344,6 +344,14 @@ class TestTables:
         data = read(tmp_path)
         assert counts(data) == {"train": 8, "val": 4, "test": 4}
         assert data.samples["day"].iloc[0] == "2026-01-01"
+
+    @pytest.mark.parametrize(("column", "train"), [("is_train", "1"), ("is_training_img", "True"), ("is_test", "0")])
+    def test_a_split_of_flags(self, column: str, train: str, tmp_path: Path) -> None:
+        names = maker.draw_all(tmp_path / "a", 16)
+        other = {"1": "0", "True": "False", "0": "1"}[train]
+        rows = [[name, maker.class_of(name), train if name < "012" else other] for name in names]
+        maker.write_csv(tmp_path / "t.csv", ["name", "class_name", column], rows)
+        assert counts(read(tmp_path)) == {"train": 12, "test": 4}
 
     @pytest.mark.parametrize(
         "form",
@@ -467,7 +475,11 @@ class TestWhatDecides:
 
     def test_a_table_that_numbers_the_folders_changes_nothing(self, tmp_path: Path) -> None:
         names = self.folders(tmp_path)
-        maker.write_csv(tmp_path / "t.csv", ["path", "class_id"], [[name, int(name) % 2] for name in names])
+        maker.write_csv(
+            tmp_path / "t.csv",
+            ["path", "class_id"],
+            [[f"{maker.class_of(name)}/{name}", int(name) % 2] for name in names],
+        )
         assert read(tmp_path).class_names == ["cup", "plate"]
 
     def test_captions_are_no_labels(self, tmp_path: Path) -> None:
@@ -488,13 +500,17 @@ class TestWhatDecides:
         assert read(tmp_path, labels="folders").class_names == ["cup", "plate"]
 
     def test_tables_that_label_nothing(self, tmp_path: Path) -> None:
-        names = self.folders(tmp_path)
+        names = [f"{maker.class_of(name)}/{name}" for name in self.folders(tmp_path)]
         maker.write_csv(tmp_path / "facts.csv", ["path", "day", "weight"], [[name, 1, 2.5] for name in names])
-        maker.write_csv(tmp_path / "days.csv", ["path", "day"], [[name, f"2026-03-0{int(name) % 3}"] for name in names])
-        maker.write_csv(tmp_path / "places.csv", ["path", "kitchen"], [[name, int(name) % 3] for name in names])
-        maker.write_csv(tmp_path / "flags.csv", ["path", "red", "new"], [[name, 1, int(name) % 2] for name in names])
+        maker.write_csv(
+            tmp_path / "days.csv", ["path", "day"], [[name, f"2026-03-0{int(name[-3:]) % 3}"] for name in names]
+        )
+        maker.write_csv(tmp_path / "places.csv", ["path", "kitchen"], [[name, int(name[-3:]) % 3] for name in names])
+        maker.write_csv(
+            tmp_path / "flags.csv", ["path", "red", "new"], [[name, 1, int(name[-3:]) % 2] for name in names]
+        )
         splits = ["one", "two", "one"]
-        rows = [[name, maker.class_of(name), splits[int(name) % 3], ""] for name in names]
+        rows = [[name, maker.class_of(name[-3:]), splits[int(name[-3:]) % 3], ""] for name in names]
         maker.write_csv(tmp_path / "same.csv", ["path", "label", "split", "name"], rows)
         (tmp_path / "cup" / "000.json").write_text("no JSON")
         (tmp_path / "latin.csv").write_bytes("path,label\n000,caf\u00e9\n".encode("latin-1"))
