@@ -51,8 +51,7 @@ def find_labels(files: LabelFiles, without: Sequence[Path]) -> list[LabelRows]:
             raise DataError(f"data.root: {root} is one level too high for {inner.name}: use {folder.place}.")
     above = root.resolve().parent
     dataset = find_dataset(above)
-    # The lists of CUB are used from the folder images too: see class_folders.py.
-    if dataset is not None and root.resolve().name in dataset.files and dataset.name != "CUB-200":
+    if dataset is not None and root.resolve().name in dataset.files:
         problems.remark(f"{root} is a folder of {dataset.name}. To use its official split, set data.root to {above}.")
     others = {file.resolve() for file in without}
     candidates = [file for file in label_files_in(files.tree) if file.resolve() not in others]

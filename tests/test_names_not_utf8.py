@@ -112,7 +112,8 @@ def test_one_spelling() -> None:
 
 
 def test_columns_of_names_are_spelt_and_those_of_files_are_not() -> None:
-    table = pd.DataFrame({"path": [NAME, "b"], "label": [0, 1], "split": "", "domain": [NAME, None], "n": [1, 2]})
+    with pd.option_context("mode.string_storage", "python"):  # as datamodules are read
+        table = pd.DataFrame({"path": [NAME, "b"], "label": [0, 1], "split": "", "domain": [NAME, None], "n": [1, 2]})
     samples, names = spell_names(table, [NAME, "b"])
     assert names == [SPELT, "b"] and samples["path"].tolist() == [NAME, "b"]
     assert samples["domain"].dropna().tolist() == [SPELT] and samples["n"].dtype == np.int64

@@ -306,7 +306,9 @@ def read_table(
         DataError: They cannot be read or used.
     """
     try:
-        samples, names = read()
+        # Beside pyarrow, pandas would keep texts in Arrow, which cannot hold the name of a file that is no UTF-8.
+        with pd.option_context("mode.string_storage", "python"):
+            samples, names = read()
     except PermissionError as error:
         raise DataError(
             f"data.root: no permission to read {error.filename or root}. Allow it to be read, or remove it from the data."

@@ -7,7 +7,7 @@ optional. Rows of one ``group`` are near copies of each other: they are never sp
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -75,6 +75,11 @@ def _copies(samples: pd.DataFrame) -> list[tuple[int, int]]:
     codes, _ = pd.factorize(pd.Series(row_keys(samples), dtype=object))
     first = np.unique(codes, return_index=True)[1][codes]
     return [(row, int(first[row])) for row in np.flatnonzero(first != np.arange(len(first))).tolist()]
+
+
+def names_of_files(names: Iterable[str]) -> "pd.Series[str]":
+    """A column of names of files as Python's texts: Arrow's, which pandas prefers, cannot hold a name that is no UTF-8."""
+    return pd.Series(list(names), dtype=object)
 
 
 def spell_names(samples: pd.DataFrame, class_names: Sequence[str]) -> tuple[pd.DataFrame, list[str]]:

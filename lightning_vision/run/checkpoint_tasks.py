@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from lightning_vision.data.sample_table import names_of_files
 from lightning_vision.drawing import canvas
 from lightning_vision.drawing.figures import confusion_csv, confusion_figure
 from lightning_vision.errors import DataError
@@ -95,7 +96,7 @@ def predict(checkpoint: LoadedCheckpoint) -> None:
     names = model.class_names
     table = pd.DataFrame(
         {
-            "path": datamodule.samples["path"].iloc[predictions.index].to_numpy(),
+            "path": names_of_files(datamodule.samples["path"].iloc[predictions.index]),
             "predicted": [names[label] for label in predictions.predicted[0]],
             **{f"probability/{name}": predictions.probability[0, :, column] for column, name in enumerate(names)},
             "true": [names[label] for label in predictions.label],

@@ -14,6 +14,7 @@ from torch import Tensor
 from lightning_vision.array_types import Rows
 from lightning_vision.data.datamodule import StreamDataModule
 from lightning_vision.data.datasets import SampleDataset
+from lightning_vision.data.sample_table import names_of_files
 from lightning_vision.features.checkpoint_features import CheckpointFeatures
 from lightning_vision.features.feature_cache import Images
 from lightning_vision.learning.classifier import ContinualClassifier
@@ -111,7 +112,10 @@ class FolderImages:
     def __init__(self, folder: ImageFolder, datamodule: StreamDataModule, labels: Rows) -> None:
         self.seed, self.views, self.num_workers = datamodule.seed, datamodule.views, datamodule.num_workers
         self.feature_cache_gb = datamodule.feature_cache_gb
-        self.samples, self.prepared = pd.DataFrame({"path": folder.paths}), _Identities(folder.inspection.digest)
+        self.samples, self.prepared = (
+            pd.DataFrame({"path": names_of_files(folder.paths)}),
+            _Identities(folder.inspection.digest),
+        )
         transforms = (datamodule.train_transform, datamodule.eval_transform)
         self._dataset = SampleDataset(folder.files, labels, *transforms)
 

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from lightning_vision.data.sample_table import names_of_files
 from lightning_vision.learning.loaded_checkpoint import LoadedCheckpoint
 from lightning_vision.results.predictions import Collector
 from lightning_vision.trust.given_images import given_images
@@ -41,10 +42,10 @@ def predict_images(checkpoint: LoadedCheckpoint, images: Any) -> pd.DataFrame:
     probability = at_temperature(found.probability[0], kept.temperature)
     names, best = np.array(model.class_names, dtype=object), probability.argmax(axis=1)
     confidence = probability[np.arange(len(best)), best]
-    first = {"number": found.index} if given.paths is None else {"path": [given.paths[row] for row in found.index]}
+    first = pd.Series(found.index) if given.paths is None else names_of_files(given.paths[row] for row in found.index)
     return pd.DataFrame(
         {
-            **first,
+            "number" if given.paths is None else "path": first,
             "predicted": names[best],
             "confidence": confidence,
             "rejected": confidence < (kept.threshold or 0.0),
