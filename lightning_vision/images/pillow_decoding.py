@@ -175,6 +175,5 @@ def explained(path: Path) -> Iterator[None]:
     except NotAnImageError as error:
         raise DataError(f"The image {path} {NO_IMAGE}{error}.") from None
     except Exception as error:  # on broken files decoders raise anything: OSError, SyntaxError, struct.error, ...
-        raise DataError(
-            f"The image {path} cannot be decoded ({type(error).__name__}: {error}). Repair or remove it."
-        ) from error
+        kind = "" if type(error) is ValueError else f"{type(error).__name__}: "  # ours are sentences
+        raise DataError(f"The image {path} cannot be decoded ({kind}{error}). Repair or remove it.") from error

@@ -361,8 +361,8 @@ UNDECODABLE = (
     ("PNG of 0x0", "x.png", lambda file: write_claiming(file, 0, 0), "UnidentifiedImageError"),
     ("text named .jpg", "x.jpg", lambda file: file.write_text("no image"), "UnidentifiedImageError"),
     ("decompression bomb", "x.png", lambda file: write_claiming(file, 40_000, 40_000), "DecompressionBombError: Image size (1600000000"),
-    ("a smaller bomb", "x.png", lambda file: write_claiming(file, 17_000, 17_000), "ValueError: it has 17000 x 17000 pixels, more than 268 million"),
-    ("32-bit TIFF", "x.tiff", lambda file: Image.fromarray(np.zeros((9, 9), np.float32)).save(file), "ValueError: its pixels are floating-point numbers of 32 bits"),
+    ("a smaller bomb", "x.png", lambda file: write_claiming(file, 17_000, 17_000), "it has 17000 x 17000 pixels, more than 268 million"),
+    ("32-bit TIFF", "x.tiff", lambda file: Image.fromarray(np.zeros((9, 9), np.float32)).save(file), "its pixels are floating-point numbers of 32 bits"),
 )  # fmt: skip
 PASSED_OVER: tuple[tuple[str, Callable[[Path], object], str], ...] = (
     ("empty file", Path.touch, "empty"),
@@ -626,7 +626,7 @@ BAD_MAPS = [
     case("map missing", GAZED_VIDEOS, remove(MAP), Skipped(5, f"3 files ({BLACK}, 1 frames without a saliency map)")),
     case("maps of a sequence missing", GAZED_VIDEOS, remove(MAPS), Skipped(3, "2 files (1 sequences without saliency maps and gaze points, 1 black saliency maps)", ("No class for 'Bowl'",))),
     *bad("map that is no image", GAZED_VIDEOS, put(MAP, "no image"), MAP, "cannot be decoded (UnidentifiedImageError", 5, f"3 files ({BLACK}, 1 cannot be decoded)"),
-    *bad("map that is a bomb", GAZED_VIDEOS, add(MAP, lambda file: write_claiming(file, 17_000, 17_000)), MAP, "cannot be decoded (ValueError: it has 17000 x 17000 pixels", 5, f"3 files ({BLACK}, 1 cannot be decoded)"),
+    *bad("map that is a bomb", GAZED_VIDEOS, add(MAP, lambda file: write_claiming(file, 17_000, 17_000)), MAP, "cannot be decoded (it has 17000 x 17000 pixels", 5, f"3 files ({BLACK}, 1 cannot be decoded)"),
     *bad("map of a frame that does not exist", GAZED_VIDEOS, add(f"{MAPS}/Saliency_00009.png", lambda file: write_map(file, (1, 1, 9, 9))), f"{MAPS}/Saliency_00009.png", f"{NO_FRAME} (9; the video has 4 frames, counted from 0)", 6, f"3 files ({BLACK}, 1 {NO_FRAME})"),
     case("maps off by one frame", GAZED_VIDEOS, lambda root: [(root / MAPS / f"Saliency_{number:05d}.png").rename(root / MAPS / f"Saliency_{number + 1:05d}.png") for number in (3, 2, 1, 0)], Refused(f"{MAPS} counts frames from 1", "frames count from 0")),
 ]  # fmt: skip
