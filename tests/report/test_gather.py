@@ -306,6 +306,7 @@ def test_a_comparison_that_cannot_be_read_takes_the_names_only(tmp_path: Path, c
         ("a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "\n".join(f"{k}: &{k} [*{p}, *{p}, *{p}, *{p}, *{p}, *{p}, *{p}, *{p}, *{p}]" for p, k in zip("abcdefgh", "bcdefghi", strict=True)), "more than 100,000 options"),
         ("a: &a [*a]", "nested too deeply"),
         ("a: " + "[" * 10_000, "nested too deeply"),
+        ("[" * 200_000 + "]" * 200_000, "nested too deeply"),  # by which the compiled reader would end the process
         ("a: " + "{b: " * 200 + "}" * 200, "nested too deeply"),
     ],
 )  # fmt: skip
