@@ -8,6 +8,7 @@ from datamodules.products import Products
 from datamodules.saliency_maps import SaliencyMaps
 from datamodules.stanford_cars import StanfordCars
 from datamodules.stanford_dogs import StanfordDogs
+from datamodules.torchvision_dataset import TorchvisionDataset
 
 __all__ = [
     "Avalanche",
@@ -18,4 +19,5 @@ __all__ = [
     "SaliencyMaps",
     "StanfordCars",
     "StanfordDogs",
+    "TorchvisionDataset",
 ]

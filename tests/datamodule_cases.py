@@ -17,6 +17,7 @@ from photo_folder import write_photos
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
+from torchvision_maker import write_eurosat, write_pets
 
 import datamodules
 from datamodules import ImageFolder
@@ -98,6 +99,8 @@ class Case:
     others: dict[str, Any] = field(default_factory=dict)
     refused: tuple[str, ...] = ()
     """Arguments that all have but this one, which sets them itself."""
+    without_effect: tuple[str, ...] = ()
+    """Arguments whose other value changes no image here, though it does in other datamodules."""
 
     def make(self, cache_dir: Path, **changed: Any) -> StreamDataModule:
         given = {**QUICK, **self.options, "cache_dir": cache_dir, **changed}
@@ -190,6 +193,22 @@ def avalanche(folder: Path) -> Case:
     return Case(datamodules.Avalanche, options, others)
 
 
+def torchvision_files(folder: Path) -> Case:
+    options = {"dataset": "OxfordIIITPet", "root": write_eurosat(write_pets(folder / "published"))}
+    others = {"dataset": "EuroSAT", "download": True, "splits": {"train": "trainval"}, "arguments": {}}
+    return Case(datamodules.TorchvisionDataset, options, others, without_effect=("arguments",))
+
+
+def torchvision_arrays(folder: Path) -> Case:
+    made = {"size": 20, "image_size": [3, 8, 8], "num_classes": 2}
+    options = {"dataset": "FakeData", "root": "", "arguments": made}
+    others = {
+        "dataset": "FakeData", "root": "elsewhere", "download": True, "splits": None,
+        "arguments": {**made, "random_offset": 7},
+    }  # fmt: skip
+    return Case(datamodules.TorchvisionDataset, options, others)
+
+
 def coloured_squares(folder: Path) -> Case:
     others = {
         "classes": ["red", "grey"], "per_class": 8, "noise": 5.0, "least_held_out": 2, "root": "elsewhere",
@@ -212,6 +231,8 @@ CASES: dict[str, Callable[[Path], Case]] = {
     "ImageFolder": image_folder,
     "Digits": digits,
     "Avalanche": avalanche,
+    "TorchvisionDataset": torchvision_files,
+    "TorchvisionDataset in memory": torchvision_arrays,
     "ColouredSquares": coloured_squares,
     "Darkened": darkened,
     "Framed": framed,

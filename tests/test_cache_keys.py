@@ -59,7 +59,7 @@ CHANGES_NO_IMAGE = {
     "split", "test_data", "on_leak", "on_bad_image", "sampler", "class_weights", "cache_gb", "cache_dir", "views",
     "feature_cache_gb", "classes", "level", "categories", "table", "metadata", "domains", "split_folders",
     "classes_from",
-    "labels_format", "label_columns", "label_names", "label_pattern",
+    "download", "labels_format", "label_columns", "label_names", "label_pattern",
 }  # fmt: skip
 """Options of evaluation: the caches of one run serve the others for any use."""
 
@@ -186,7 +186,9 @@ def test_an_argument_that_changes_an_image_changes_all_keys(name: str, tmp_path:
         "benchmark",
         "noise",
     }
-    assert all(changes[argument] for argument in must & changes.keys()), "the walk sees what they do"
+    assert all(changes[argument] for argument in must & changes.keys() - set(case.without_effect)), (
+        "the walk sees what they do"
+    )
 
 
 def test_an_argument_that_nobody_tried_is_named(tmp_path: Path) -> None:

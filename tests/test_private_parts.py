@@ -16,6 +16,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 BUFFERS = "a buffer may be None, or of another shape than the checkpoint's, which no public method can say"
 SUBCOMMANDS = "LightningCLI has no public way to add a subcommand, or options of one"
 STATE = "torch's documented place to change how a module's state is read or written, though its name is private"
+LISTED = "where its classes list image files and labels, which else are known only once every image is decoded"
 
 USED = {
     "._add_arguments": ("lightning", SUBCOMMANDS),
@@ -68,6 +69,10 @@ USED = {
     "torch.utils._python_dispatch.TorchDispatchMode": ("torch", "sees each operation of a prediction"),
     "torch.utils._pytree.tree_leaves": ("torch", "the tensors among an operation's arguments"),
     "torch.utils._pytree.tree_map": ("torch", "the tensors among an operation's arguments"),
+    "._image_files": ("torchvision", LISTED),
+    "._images": ("torchvision", LISTED),
+    "._labels": ("torchvision", LISTED),
+    "._samples": ("torchvision", LISTED),
 }
 """Each private part with its library and the reason."""
 SETTINGS = {"pillow"}

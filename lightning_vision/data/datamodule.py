@@ -80,6 +80,8 @@ class StreamDataModule(LightningDataModule, BuiltWith, ABC):
     """Crop images to their ``box_xyxy``; set by a concrete datamodule."""
     box_context: float = 0.0
     """The total by which a box is widened, as a share of its sides."""
+    rows_are_files: bool = False
+    """Rows are image files although the class has its own ``load_image``; set by ``read_samples``."""
     prepared: PreparedData
     """The sample table, and the facts about each row."""
     named_classes: ClassVar[Mapping[str, str | None]] = {}
@@ -138,8 +140,7 @@ class StreamDataModule(LightningDataModule, BuiltWith, ABC):
             check_same_classes(names, test_data.class_names)
             test_data.use_class_names(names)
             test_fraction = 0.0
-        own_loader = type(self).load_image is not StreamDataModule.load_image
-        self.cache_path: Path | None = None if own_loader else cache_folder(self.root, cache_dir)
+        self.cache_path: Path | None = None if _loads_images(self) else cache_folder(self.root, cache_dir)
         images = TableImages(
             samples, self.root, num_workers, self.crop_to_box, self.box_context, self.cache_path, self.load_image
         )
@@ -330,6 +331,11 @@ class StreamDataModule(LightningDataModule, BuiltWith, ABC):
             place = (self.trainer.global_rank, self.trainer.world_size)
         how = (self.read_features, self.views or 0, self.batch_size, self.num_workers, self.sampler)
         return StreamLoaders(self.stream, self.image_dataset, *how, *place)
+
+
+def _loads_images(data: StreamDataModule) -> bool:
+    """Whether ``load_image`` gives the images, which then are in no files."""
+    return type(data).load_image is not StreamDataModule.load_image and not data.rows_are_files
 
 
 def _check_options(data: StreamDataModule) -> None:
