@@ -3,6 +3,7 @@
 from datamodules.avalanche import Avalanche
 from datamodules.bounding_boxes import BoundingBoxes
 from datamodules.digits import Digits
+from datamodules.hugging_face_dataset import HuggingFaceDataset
 from datamodules.image_folder import ImageFolder
 from datamodules.products import Products
 from datamodules.saliency_maps import SaliencyMaps
@@ -14,6 +15,7 @@ __all__ = [
     "Avalanche",
     "BoundingBoxes",
     "Digits",
+    "HuggingFaceDataset",
     "ImageFolder",
     "Products",
     "SaliencyMaps",

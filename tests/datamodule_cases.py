@@ -12,6 +12,7 @@ import pytest
 import torch
 from coloured_squares import ColouredSquares
 from dataset_maker import cars, write_cars_devkit, write_dogs, write_products, write_rows
+from dataset_saver import save_dataset
 from gitw_maker import COLOURS, gaze_lines, write_sequence
 from photo_folder import write_photos
 from PIL import Image
@@ -209,6 +210,18 @@ def torchvision_arrays(folder: Path) -> Case:
     return Case(datamodules.TorchvisionDataset, options, others)
 
 
+def hugging_face(folder: Path) -> Case:
+    pytest.importorskip("datasets")
+    other = save_dataset(folder / "other", {"train": 12, "validation": 6}, start=50)
+    options = {"dataset": str(save_dataset(folder / "saved", {"train": 12, "test": 6}))}
+    others = {
+        "dataset": str(other), "root": "elsewhere", "config_name": "default", "revision": "main",
+        "splits": {"train": "test", "test": "train"}, "image_column": "image", "label_column": "label",
+        "columns": ["camera"],
+    }  # fmt: skip
+    return Case(datamodules.HuggingFaceDataset, options, others)
+
+
 def coloured_squares(folder: Path) -> Case:
     others = {
         "classes": ["red", "grey"], "per_class": 8, "noise": 5.0, "least_held_out": 2, "root": "elsewhere",
@@ -233,6 +246,7 @@ CASES: dict[str, Callable[[Path], Case]] = {
     "Avalanche": avalanche,
     "TorchvisionDataset": torchvision_files,
     "TorchvisionDataset in memory": torchvision_arrays,
+    "HuggingFaceDataset": hugging_face,
     "ColouredSquares": coloured_squares,
     "Darkened": darkened,
     "Framed": framed,

@@ -5,9 +5,7 @@ timm is imported when a backbone is built, not before: importing it takes second
 
 from __future__ import annotations
 
-import os
 import pickle
-import socket
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -18,6 +16,7 @@ from safetensors import SafetensorError
 from torch import nn
 
 from lightning_vision.errors import ConfigError
+from lightning_vision.storage.hub import QuickToGiveUp
 from lightning_vision.terminal.wording import near
 
 # Depth, cardinality and width of the ResNeXt of arXiv 1805.00932 (weakly supervised, "WSL") that timm does not name.
@@ -92,7 +91,7 @@ def build_backbone(
         options["img_size"] = image_size
     load = pretrained or weights is not None
     try:
-        with _quick_to_give_up(load and weights is None):
+        with QuickToGiveUp(load and weights is None):
             model = timm.create_model(name, pretrained=load, **options)
     except (*LOADING_ERRORS, TypeError) as error:
         raise _explain(error, name, load, weights) from error
@@ -153,30 +152,6 @@ def _build_resnext(name: str, pretrained: bool, weights: str | Path | None, drop
         except LOADING_ERRORS as error:
             raise _explain(error, name, True, weights) from error
     return model
-
-
-class _quick_to_give_up:  # noqa: N801 - reads as a word in a with statement
-    """Check that the hub can be reached before timm asks it: its own retries take most of a minute."""
-
-    def __init__(self, needed: bool) -> None:
-        self.needed = needed
-
-    def __enter__(self) -> None:
-        import huggingface_hub.constants as constants
-
-        self.constants, self.before = constants, constants.HF_HUB_OFFLINE
-        if not self.needed or constants.HF_HUB_OFFLINE:
-            return
-        if any(os.environ.get(key) for key in ("HTTPS_PROXY", "https_proxy", "HF_ENDPOINT", "ALL_PROXY", "all_proxy")):
-            return  # the way to the hub is the user's own: let the library try it
-        try:
-            socket.create_connection(("huggingface.co", 443), timeout=5).close()
-        except OSError:
-            # The cache is still used: weights that were downloaded before load without a network.
-            constants.HF_HUB_OFFLINE = True
-
-    def __exit__(self, *_: object) -> None:
-        self.constants.HF_HUB_OFFLINE = self.before
 
 
 def _explain(error: Exception, name: str, pretrained: bool, weights: str | Path | None) -> ConfigError:
