@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import io
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
-import torch
-from PIL import Image
-from torch import Tensor
 
+from datamodules.documents import read_bytes
 from datamodules.folder_names import split_name
 from lightning_vision.array_types import Rows
-from lightning_vision.data.datamodule import StreamDataModule
 from lightning_vision.data.sample_table import FILE_COLUMNS, REQUIRED_COLUMNS, SPLITS
+from lightning_vision.data.stored_images import StoredImages
 from lightning_vision.errors import ConfigError, DataError
-from lightning_vision.images.decoding import decode
-from lightning_vision.images.pillow_decoding import check_size, explained, upright_rgb
 from lightning_vision.storage.hub import QuickToGiveUp
 from lightning_vision.terminal.wording import listed, natural_key, plural
 
@@ -47,7 +41,7 @@ class _Part(NamedTuple):
     """The rows that have a label."""
 
 
-class HuggingFaceDataset(StreamDataModule):
+class HuggingFaceDataset(StoredImages):
     """A dataset of the library ``datasets``: a folder that ``save_to_disk`` wrote, or a name on the Hugging Face Hub.
 
     Images are read from the Arrow files when they are needed, so that the dataset may be larger than memory. Its parts
@@ -105,13 +99,23 @@ class HuggingFaceDataset(StreamDataModule):
         self._starts = np.cumsum([0, *(len(part.rows) for part in self._parts)], dtype=np.int64)
         return samples.assign(label=samples["label"].map(place_of).astype(np.int64)), class_names
 
-    def load_image(self, index: int) -> Tensor:
-        """uint8 RGB (3, h, w), upright."""
+    def stored_image(self, index: int) -> bytes:
+        """As the dataset stores it: the bytes, or the path of a file."""
+        part, row = self._place(index)
+        (stored,) = part.data[row].values()
+        if stored is None or (stored["bytes"] is None and not stored["path"]):
+            raise DataError(f"The row {self.image_name(index)} has no image. Remove it.")
+        return stored["bytes"] if stored["bytes"] is not None else read_bytes(Path(stored["path"]))
+
+    def image_name(self, index: int) -> str:
+        """The dataset, its part and the row there."""
+        part, row = self._place(index)
+        return f"{self.dataset}/{part.name or 'all'}/{row:07d}"
+
+    def _place(self, index: int) -> tuple[_Part, int]:
         number = int(np.searchsorted(self._starts, index, side="right")) - 1
         part = self._parts[number]
-        row = int(part.rows[index - int(self._starts[number])])
-        (stored,) = part.data[row].values()
-        return _decoded(stored, Path(f"{self.dataset}/{part.name}/{row}"))
+        return part, int(part.rows[index - int(self._starts[number])])
 
     def _chosen(self, loaded: dict[str, Any]) -> list[tuple[str, str, Any]]:
         """The split, name and rows of the parts that are used."""
@@ -288,15 +292,3 @@ def _kind(feature: Any) -> str:
 
 def _told(features: Any) -> str:
     return f"Its columns: {listed([f'{name} ({_kind(feature)})' for name, feature in features.items()])}."
-
-
-def _decoded(stored: Any, place: Path) -> Tensor:
-    """The pixels of an image as ``datasets`` stores it: bytes, or the path of a file."""
-    if stored is None or (stored.get("bytes") is None and not stored.get("path")):
-        raise DataError(f"The row {place} has no image. Remove it.")
-    if stored["bytes"] is None:
-        return decode(Path(stored["path"]))
-    with explained(place), Image.open(io.BytesIO(stored["bytes"])) as opened:
-        check_size(opened)
-        pixels: npt.NDArray[np.uint8] = np.array(upright_rgb(opened))  # (h, w, 3)
-    return torch.from_numpy(pixels).permute(2, 0, 1)

@@ -12,7 +12,7 @@ from PIL import Image
 
 from lightning_vision.errors import DataError
 from lightning_vision.images.decoding import told_mode
-from lightning_vision.images.image_sources import FileImages, ImageSource, box_problem
+from lightning_vision.images.image_sources import FileImages, ImageSource, box_problem, stored_content
 
 SMALLEST_SIDE = 32
 """Smallest side, in pixels, for a perceptual hash: smaller images would all look alike."""
@@ -83,12 +83,13 @@ def look_at_pixels(source: ImageSource, row: int) -> ImageFacts:
     found = ImageFacts()
     try:
         pixels = pixels_of(source, row)
+        content = stored_content(source, row)
     except DataError as error:
         found.reason = str(error)
         return found
     found.height, found.width = pixels.shape[:2]
     found.mode = "RGB"
-    found.digest = digest_of_pixels(pixels)
+    found.digest = digest_of_pixels(pixels) if content is None else digest_of_content(content)
     _describe(found, pixels)
     found.depth = DECODED
     return found
@@ -97,6 +98,21 @@ def look_at_pixels(source: ImageSource, row: int) -> ImageFacts:
 def pixels_of(source: ImageSource, row: int) -> npt.NDArray[np.uint8]:
     """uint8 (h, w, 3)."""
     return np.ascontiguousarray(source.open(row).pixels().permute(1, 2, 0).numpy())
+
+
+def digest_of_loaded(source: ImageSource, row: int) -> npt.NDArray[np.uint8]:
+    """(16,) the hash of an image that is not a file of its own: of its stored file, which is not decoded, or its pixels.
+
+    Raises:
+        DataError: It cannot be loaded.
+    """
+    content = stored_content(source, row)
+    return digest_of_pixels(pixels_of(source, row)) if content is None else digest_of_content(content)
+
+
+def digest_of_content(content: bytes) -> npt.NDArray[np.uint8]:
+    """(16,) the hash of a file."""
+    return np.frombuffer(hashlib.blake2b(content, digest_size=16).digest(), dtype=np.uint8)
 
 
 def digest_of_pixels(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:

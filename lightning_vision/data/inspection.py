@@ -23,10 +23,9 @@ from lightning_vision.data.image_facts import (
     THUMBNAIL,
     UNOPENED,
     ImageFacts,
-    digest_of_pixels,
+    digest_of_loaded,
     look_at_file,
     look_at_pixels,
-    pixels_of,
     short_reason,
 )
 from lightning_vision.images.image_sources import FileImages, ImageSource
@@ -208,7 +207,7 @@ def digests_of_loaded(source: ImageSource, rows: Rows, workers: int) -> npt.NDAr
     """
     with threads(workers) as pool, progress_bar("hashing the images", len(rows)) as advance:
         found = []
-        for digest in pool.map(lambda row: digest_of_pixels(pixels_of(source, row)), rows.tolist()):
+        for digest in pool.map(lambda row: digest_of_loaded(source, row), rows.tolist()):
             found.append(digest)
             advance()
     return np.array(found, dtype=np.uint8).reshape(-1, 16)

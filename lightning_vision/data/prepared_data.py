@@ -39,6 +39,7 @@ class TableImages:
         context: The total by which a box is widened, as a share of its sides.
         folder: The folder that stores facts about files; None if ``load`` gives the images.
         load: Gives the image of a row, uint8 (3, h, w), if rows are not image files.
+        stored: Gives the content of the image file of a row, if it lies within another file.
     """
 
     def __init__(
@@ -50,12 +51,13 @@ class TableImages:
         context: float,
         folder: Path | None,
         load: Callable[[int], Tensor],
+        stored: Callable[[int], bytes] | None = None,
     ) -> None:
         self.samples, self.root, self.workers, self.cut, self.folder = samples, root, workers, cut, folder
         self.source: FileImages | Loaded
         self._failed: dict[Path, str] = {}
         if folder is None:
-            self.source = Loaded(load)
+            self.source = Loaded(load, stored)
             return
         saliency = None
         if "saliency" in samples:

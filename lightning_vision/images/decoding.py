@@ -1,5 +1,6 @@
 """Image files of any mode, depth and orientation to uint8 RGB tensors."""
 
+from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
 
@@ -81,6 +82,22 @@ def decode(path: Path) -> Tensor:
         DataError: The file is missing or cannot be decoded; its path and the reason are named.
     """
     return decode_region(read_header(path))
+
+
+def decode_bytes(content: bytes, place: Path) -> Tensor:
+    """The image of a file that was read already, as ``decode`` gives it.
+
+    Args:
+        content: Of the file.
+        place: Names it in messages.
+
+    Raises:
+        DataError: It cannot be decoded.
+    """
+    with explained(place), Image.open(BytesIO(content)) as opened:
+        check_size(opened)
+        pixels = np.array(upright_rgb(opened))  # (h, w, 3)
+    return torch.from_numpy(pixels).permute(2, 0, 1)
 
 
 def decode_region(header: Header, region: Region | None = None, wanted: tuple[int, int] | None = None) -> Tensor:

@@ -271,14 +271,15 @@ class Loaded:
 
     Args:
         load: uint8 (3, h, w) of a row.
+        stored: The content of the image file of a row; None if there are no files.
     """
 
-    def __init__(self, load: Callable[[int], Tensor]) -> None:
-        self.load = load
+    def __init__(self, load: Callable[[int], Tensor], stored: Callable[[int], bytes] | None = None) -> None:
+        self.load, self.stored = load, stored
 
     def describe(self) -> dict[str, Any]:
-        """Nothing: the digests are of the pixels themselves."""
-        return {}
+        """Who decodes files; nothing else, because digests are of the files or of the pixels themselves."""
+        return {} if self.stored is None else {"decoders": decoder_versions()}
 
     def open(self, row: int) -> InMemory:
         """The image of a row."""
@@ -314,6 +315,13 @@ class Joined:
         """As its source knows them."""
         source: ImageSource = self.sources[self.source_of[row]]
         return source.annotations(int(self.rows[row]))
+
+
+def stored_content(source: ImageSource, row: int) -> bytes | None:
+    """The content of the image file of a row that is not a file of its own; None if the source has none."""
+    if isinstance(source, Joined):
+        return stored_content(source.sources[source.source_of[row]], int(source.rows[row]))
+    return source.stored(row) if isinstance(source, Loaded) and source.stored is not None else None
 
 
 @cache

@@ -1,5 +1,6 @@
 """Datasets of the library ``datasets``: saved folders, folders as on the Hub, and names without a network."""
 
+import hashlib
 import pickle
 import socket
 import sys
@@ -106,6 +107,16 @@ class TestSaved:
         other = read(save_dataset(tmp_path / "c", {"train": 10, "test": 6}, start=5))
         assert np.array_equal(first.prepared.digests, second.prepared.digests)
         assert not np.array_equal(first.prepared.digests, other.prepared.digests)
+
+    def test_digests_are_of_the_stored_bytes_and_decode_nothing(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        folder = save_dataset(tmp_path / "saved", {"train": 10, "test": 6})
+        inspected = read(folder).prepared.digests
+        monkeypatch.setattr(HuggingFaceDataset, "load_image", lambda self, index: pytest.fail("decoded"))
+        quick = read(folder, inspect="headers").prepared.digests
+        assert np.array_equal(quick, inspected)
+        assert quick[3].tobytes() == hashlib.blake2b(stored(1, 3), digest_size=16).digest()
 
     def test_images_stay_on_the_disk(self, tmp_path: Path) -> None:
         """What a worker process is given does not grow with the images."""
