@@ -10,6 +10,7 @@ from datamodules.saliency_maps import SaliencyMaps
 from datamodules.stanford_cars import StanfordCars
 from datamodules.stanford_dogs import StanfordDogs
 from datamodules.torchvision_dataset import TorchvisionDataset
+from datamodules.web_dataset import WebDataset
 
 __all__ = [
     "Avalanche",
@@ -22,4 +23,5 @@ __all__ = [
     "StanfordCars",
     "StanfordDogs",
     "TorchvisionDataset",
+    "WebDataset",
 ]

@@ -16,6 +16,7 @@ from dataset_saver import save_dataset
 from gitw_maker import COLOURS, gaze_lines, write_sequence
 from photo_folder import write_photos
 from PIL import Image
+from shard_maker import write_shards
 from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision_maker import write_eurosat, write_pets
@@ -222,6 +223,17 @@ def hugging_face(folder: Path) -> Case:
     return Case(datamodules.HuggingFaceDataset, options, others)
 
 
+def web_dataset(folder: Path) -> Case:
+    root = write_shards(folder / "shards", {"train": 2, "test": 1})
+    (root / "names.txt").write_text("0 zero\n1 one\n", encoding="utf-8")
+    others = {
+        "root": str(write_shards(folder / "other", {"train": 2, "test": 1}, start=50)),
+        "shards": {"train": "test-*.tar", "test": "train-{0000..0001}.tar"}, "image_extension": "png", "label_extension": "cls",
+        "label_names": "names.txt",
+    }  # fmt: skip
+    return Case(datamodules.WebDataset, {"root": root}, others)
+
+
 def coloured_squares(folder: Path) -> Case:
     others = {
         "classes": ["red", "grey"], "per_class": 8, "noise": 5.0, "least_held_out": 2, "root": "elsewhere",
@@ -247,6 +259,7 @@ CASES: dict[str, Callable[[Path], Case]] = {
     "TorchvisionDataset": torchvision_files,
     "TorchvisionDataset in memory": torchvision_arrays,
     "HuggingFaceDataset": hugging_face,
+    "WebDataset": web_dataset,
     "ColouredSquares": coloured_squares,
     "Darkened": darkened,
     "Framed": framed,

@@ -18,7 +18,9 @@ import gitw_maker
 import label_maker
 import pandas as pd
 import pytest
+from dataset_saver import save_dataset
 from photo_folder import write_photos
+from shard_maker import write_shards
 
 from lightning_vision.cli import main
 from lightning_vision.results.schema import read_results
@@ -118,6 +120,8 @@ def made_desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pd.DataFrame({"path": paths, "class": classes, "day": days}).to_csv(photos / "table.csv", index=False)
     dataset_maker.write_all(folder)
     label_maker.write_all(folder)
+    save_dataset(folder / "saved", {"train": 12, "validation": 4})
+    write_shards(folder / "shards", {"train": 2, "test": 1})
     gitw_maker.write_gitw(folder / "GITW", gitw_maker.ENOUGH)
     return folder
 
