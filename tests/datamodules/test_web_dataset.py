@@ -3,20 +3,24 @@
 import gzip
 import hashlib
 import pickle
+import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from dataset_saver import stored
+from interruptions import SHOWN, interrupt
 from shard_maker import members_of, write_shards, write_tar
-from test_configs import SMALL, SMALL_PHOTOS, fit
+from test_configs import SMALL, SMALL_PHOTOS, fit, words
 from torchvision_maker import drawn
 
 from datamodules import WebDataset
 from datamodules.tar_index import shard_names, split_key
+from lightning_vision.cli import main
 from lightning_vision.data.scenarios import Joint
 from lightning_vision.errors import ConfigError, DataError
+from lightning_vision.results.schema import read_results
 
 
 def read(root: Path, **options: Any) -> WebDataset:
@@ -168,3 +172,29 @@ def test_the_config(tmp_path: Path) -> None:
     few = {"data.root": write_shards(tmp_path / "shards", {"train": 2, "test": 1}), "data.init_args.batch_size": 4}
     results = fit(tmp_path / "runs", "run", ["configs/published/web_dataset.yaml"], {**SMALL, **SMALL_PHOTOS, **few})
     assert results.run.complete and results.class_names == ["0", "1"]
+
+
+def test_a_run_that_is_stopped_in_an_epoch_resumes_with_the_images_not_yet_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = write_shards(tmp_path / "shards", {"train": 50, "test": 1})
+    config = ["fit", "--config=configs/published/web_dataset.yaml", f"--data.root={root}", "--data.batch_size=32"]
+    small = {**SMALL_PHOTOS, "model.base_epochs": 2, "trainer.max_epochs": 2, "trainer.enable_progress_bar": False}
+    quiet = ["--energy.enabled=false", "--wandb.mode=disabled", "--trainer.callbacks=interruptions.Interrupt"]
+    place = [f"--trainer.default_root_dir={tmp_path / 'runs'}", "--ckpt_path=last"]
+    command = [*config, *words(small), *quiet, *place]
+
+    def run(name: str, point: str = "") -> int:
+        monkeypatch.setenv(SHOWN, str(tmp_path / name))
+        for key, value in interrupt(point, signal.SIGTERM).items():
+            monkeypatch.setenv(key, value)
+        return main([*command, f"--run_name={name}"])
+
+    assert run("whole") == 0
+    assert run("stopped", "0::1:3") == 128 + signal.SIGTERM
+    assert run("stopped") == 0
+    shown = (tmp_path / "whole.0").read_text(encoding="utf-8")
+    assert len(shown.splitlines()) == 2 * 9, "two epochs of 270 training images"
+    assert (tmp_path / "stopped.0").read_text(encoding="utf-8") == shown
+    ends = [read_results(tmp_path / "runs" / name / "results.json").test.accuracy for name in ("whole", "stopped")]
+    assert ends[0] == ends[1]
