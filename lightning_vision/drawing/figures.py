@@ -21,6 +21,7 @@ from lightning_vision.drawing import canvas
 from lightning_vision.drawing.curves import curves_figure
 from lightning_vision.drawing.heatmap import heatmap
 from lightning_vision.errors import DataError
+from lightning_vision.storage.sparse_counts import MOST_DENSE, SparseCounts
 
 __all__ = [
     "accuracy_matrix_csv",
@@ -33,19 +34,33 @@ __all__ = [
 ]
 
 _LARGEST_ANNOTATED_CONFUSION = 15  # classes
+_LARGEST_CONFUSION = 250  # classes; each still has its name
+_MOST_CONFUSED = 100  # classes of a larger one that are drawn
 _LARGEST_ANNOTATED_ACCURACY = 20  # experiences
 _MOST_ERRORS = 24
 
 
-def confusion_csv(matrix: npt.ArrayLike, class_names: Sequence[str], path: str | Path) -> None:
-    """Write all C x C counts with names: a row for each true class, a column for each predicted class."""
-    counts = _confusion(matrix, class_names)
+def confusion_csv(matrix: npt.ArrayLike | SparseCounts, class_names: Sequence[str], path: str | Path) -> None:
+    """Write the counts with names.
+
+    Up to 1,000 classes it is a row for each true class and a column for each predicted class. With more, it is a row for each
+    pair of a true and a predicted class that has images.
+    """
+    found = _confusion(matrix, class_names)
+    if found.size > MOST_DENSE:
+        cells = zip(found.rows.tolist(), found.columns.tolist(), found.counts.tolist(), strict=True)
+        named = ([class_names[true], class_names[taken_for], count] for true, taken_for, count in cells)
+        canvas.write_rows(path, [["true", "predicted", "count"], *named])
+        return
+    counts = np.asarray(found)
     rows = ([name, *row] for name, row in zip(class_names, counts.tolist(), strict=True))
     canvas.write_rows(path, [["true \\ predicted", *class_names], *rows])
 
 
-def confusion_figure(matrix: npt.ArrayLike, class_names: Sequence[str], title: str = "") -> Figure:
+def confusion_figure(matrix: npt.ArrayLike | SparseCounts, class_names: Sequence[str], title: str = "") -> Figure:
     """Draw a confusion matrix. The colour is the share of the row, so rare classes are as visible as frequent ones.
+
+    Of more than 250 classes, the 100 with the most errors are drawn.
 
     Args:
         matrix: (C, C) counts, rows true, columns predicted.
@@ -55,23 +70,28 @@ def confusion_figure(matrix: npt.ArrayLike, class_names: Sequence[str], title: s
     Raises:
         DataError: The matrix is empty or has another number of classes.
     """
-    counts = _confusion(matrix, class_names)
-    support = counts.sum(axis=1)  # (C,)
+    found = _confusion(matrix, class_names)
+    is_cut = found.size > _LARGEST_CONFUSION
+    shown = found.most_confused(_MOST_CONFUSED) if is_cut else np.arange(found.size)
+    names = [class_names[number] for number in shown]
+    counts = found.part(shown, shown)
+    support = found.support[shown]  # (C,)
     with np.errstate(invalid="ignore"):
         shares = 100 * counts / support[:, None]  # NaN where a class has no image
     small = len(counts) <= _LARGEST_ANNOTATED_CONFUSION
-    right, total = int(np.trace(counts)), int(counts.sum())
+    right, total = int(found.correct.sum()), int(found.counts.sum())
+    cut = f" · the {len(shown)} of {found.size:,} classes with the most errors" if is_cut else ""
     return heatmap(
         shares,
-        class_names,
-        class_names,
+        names,
+        names,
         axis_names=("true class", "predicted class"),
         colours=colormaps["Blues"],
         # Where no number stands in the cell, a confusion of 3 % would be lost on a linear scale.
         scale=Normalize(0, 100) if small else PowerNorm(0.5, 0, 100),
         scale_name="share of the true class (%)" + ("" if small else ", square-root scale"),
         title=title or "Confusion matrix",
-        subtitle=f"{right:,} of {total:,} images correct ({100 * right / total:.1f} %)" if total else "no images",
+        subtitle=f"{right:,} of {total:,} images correct ({100 * right / total:.1f} %){cut}" if total else "no images",
         texts=[[f"{count:,}" if count else "" for count in row] for row in counts.tolist()] if small else None,
         margin=("recall", ["-" if math.isnan(share) else f"{share:.0f} %" for share in np.diag(shares)]),
     )
@@ -251,14 +271,14 @@ def _channels_last(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     return image
 
 
-def _confusion(matrix: npt.ArrayLike, names: Sequence[str]) -> npt.NDArray[np.int64]:
-    counts = np.asarray(matrix)
-    if counts.shape != (len(names), len(names)) or not counts.size:
+def _confusion(matrix: npt.ArrayLike | SparseCounts, names: Sequence[str]) -> SparseCounts:
+    counts = matrix if isinstance(matrix, SparseCounts) else np.asarray(matrix)
+    if counts.shape != (len(names), len(names)) or not names:
         raise DataError(
             f"A confusion matrix needs a row and a column for each of the {len(names)} class names; found the shape "
             f"{counts.shape}. Pass the names of its classes."
         )
-    return counts.astype(np.int64)
+    return SparseCounts.of(counts)
 
 
 def _accuracy(accuracy: npt.ArrayLike, names: Sequence[str]) -> npt.NDArray[np.float64]:

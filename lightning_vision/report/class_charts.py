@@ -24,6 +24,8 @@ from lightning_vision.report.means import by_key
 from lightning_vision.terminal.wording import plural
 
 MOST_CLASSES = 30
+MOST_ROWS = 1000
+"""Classes in the table below the chart; per_class.csv has all."""
 MOST_PANELS = 24
 LOST, WON = "correct before, wrong after", "wrong before, correct after"
 ORANGE, BLUE = "#D55E00", "#3A93D0"
@@ -70,7 +72,6 @@ def forgetting_chart(forgetting: dict[str, dict[str, float]], methods: Sequence[
         .encode(x=x, y=y, color=hue, shape=shape, fillOpacity=strength, tooltip=told)
         .add_params(pick),
     ]
-    left = len(worst) - len(shown)
     said = ", ".join(f"{name} {fmean(by_class[name]) * 100:.1f}" for name in shown[:5])
     return Chart(
         name="forgetting",
@@ -79,10 +80,22 @@ def forgetting_chart(forgetting: dict[str, dict[str, float]], methods: Sequence[
         spec=finish(layers, datasets, height=20 * len(shown)),
         datasets=datasets,
         headings=("class", *forgetting),
-        rows=[(name, *(f"{100 * of[name]:.1f}" if name in of else "" for of in forgetting.values())) for name in worst],
+        rows=[
+            (name, *(f"{100 * of[name]:.1f}" if name in of else "" for of in forgetting.values()))
+            for name in worst[:MOST_ROWS]
+        ],
         note="Best earlier recall minus the last, means over seeds. Classes are sorted by the mean over methods, the most forgotten first; below 0 a class improved. "
-        + (f"The table has {left} more classes." if left else ""),
+        + _left_out(len(worst), len(shown)),
     )
+
+
+def _left_out(classes: int, shown: int) -> str:
+    """What the chart of forgetting does not show of its classes, in words."""
+    if classes <= shown:
+        return ""
+    if classes <= MOST_ROWS:
+        return f"The table has {classes - shown} more classes."
+    return f"The chart has {shown} and the table {MOST_ROWS:,} of {classes:,} classes; all are in per_class.csv."
 
 
 def flips_chart(flips: dict[str, list[list[Flips]]]) -> Chart | None:

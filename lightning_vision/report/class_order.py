@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from lightning_vision.results.schema import Results, Scores
+from lightning_vision.storage.sparse_counts import SparseCounts
 
 
 def in_class_order(results: Results, class_names: Sequence[str]) -> Results:
@@ -23,7 +24,11 @@ def in_class_order(results: Results, class_names: Sequence[str]) -> Results:
     order = np.argsort(numbers)  # (C,) new number to old
 
     def ordered(scores: Scores) -> Scores:
-        counts = np.array(scores.confusion_matrix)[np.ix_(order, order)].tolist()
+        matrix = scores.confusion_matrix
+        if isinstance(matrix, SparseCounts):
+            counts: list[list[int]] | SparseCounts = matrix.renumbered(numbers)
+        else:
+            counts = np.array(matrix)[np.ix_(order, order)].tolist()
         per_class = {name: scores.per_class[name] for name in class_names}
         return scores.model_copy(update={"confusion_matrix": counts, "per_class": per_class})
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from lightning_vision.report.runs import Group, Method, ReportRun
 from lightning_vision.results.resume_options import flatten
 from lightning_vision.terminal.wording import few, listed, plural
@@ -69,7 +67,7 @@ def _any_run(group: Group) -> ReportRun:
 
 
 def _images(group: Group) -> int:
-    return int(np.sum(_any_run(group).results.test.confusion_matrix))
+    return sum(scores["support"] for scores in _any_run(group).results.test.per_class.values())
 
 
 def _unfinished(runs: Sequence[ReportRun]) -> list[str]:

@@ -42,7 +42,7 @@ def class_table(results: Results) -> pd.DataFrame:
 def confusion_table(results: Results) -> pd.DataFrame:
     """Counts (C, C) on the test set: a row for each true class, a column for each predicted one."""
     return pd.DataFrame(
-        results.test.confusion_matrix,
+        np.asarray(results.test.confusion_matrix),
         index=pd.Index(results.class_names, name="true"),
         columns=pd.Index(results.class_names, name="predicted"),
     )

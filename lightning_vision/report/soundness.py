@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from lightning_vision.errors import DataError
 from lightning_vision.results.schema import Base, Evaluation, ExperienceRecord, Results, Scores, Totals
+from lightning_vision.storage.sparse_counts import SparseCounts
 
 MOST_IMAGES = 2**53
 
@@ -92,17 +93,27 @@ def _shares(field: str, values: Sequence[float | None], length: int) -> Iterator
 
 def _scores(field: str, scores: Scores, names: Sequence[str]) -> Iterator[str]:
     matrix = scores.confusion_matrix
-    if len(matrix) != len(names) or any(len(row) != len(names) for row in matrix):
+    held = isinstance(matrix, SparseCounts)  # square, and its rows need not be made
+    if len(matrix) != len(names) or (not held and any(len(row) != len(names) for row in matrix)):
         yield f"the confusion matrix of {field} is not {len(names)} x {len(names)}"
-    elif not all(_between(row, 0, MOST_IMAGES) for row in matrix):
+    elif not all(_between(row, 0, MOST_IMAGES) for row in _counts_of(matrix)):
         yield f"the confusion matrix of {field} counts less than nothing, or too much"
     if scores.per_class.keys() != set(names):
         yield f"{field} scores other classes than class_names has"
-    elif [scores.per_class[name]["support"] for name in names] != [sum(row) for row in matrix]:
+    elif [scores.per_class[name]["support"] for name in names] != _supports_of(matrix):
         yield f"the support of the classes in {field} is not that of its confusion matrix"
     values = [value for row in scores.per_class.values() for value in (row["precision"], row["recall"], row["f1"])]
     if not _between([scores.accuracy, scores.macro_f1, scores.ece, *values], 0.0, 1.0):
         yield f"a score of {field} leaves the range from 0 to 1"
+
+
+def _counts_of(matrix: list[list[int]] | SparseCounts) -> list[list[int]]:
+    return [matrix.counts.tolist()] if isinstance(matrix, SparseCounts) else matrix
+
+
+def _supports_of(matrix: list[list[int]] | SparseCounts) -> list[int]:
+    supports: list[int] = matrix.support.tolist() if isinstance(matrix, SparseCounts) else [sum(row) for row in matrix]
+    return supports
 
 
 def _between(values: Iterable[float | None], low: float, high: float) -> bool:

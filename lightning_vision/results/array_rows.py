@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from lightning_vision.storage.sparse_counts import MOST_DENSE, SparseCounts
+
 
 class ArrayRows(list[list[Any]]):
     """Rows of numbers which must not be changed, so that a million of them need not go from lists to an array.
@@ -26,9 +28,12 @@ class ArrayRows(list[list[Any]]):
         return ArrayRows, (list(self), self.array)
 
 
-def count_rows(counts: npt.NDArray[np.int64]) -> ArrayRows:
-    """The rows of counts (C, C)."""
-    return ArrayRows(counts.tolist(), counts)
+def count_rows(counts: SparseCounts) -> ArrayRows | SparseCounts:
+    """The rows of counts (C, C), without the empty cells where there are many classes."""
+    if counts.size > MOST_DENSE:
+        return counts
+    dense = np.asarray(counts)
+    return ArrayRows(dense.tolist(), dense)
 
 
 class GrowingRows:

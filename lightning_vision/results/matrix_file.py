@@ -23,6 +23,7 @@ from lightning_vision.errors import CheckpointError
 from lightning_vision.results.array_rows import ArrayRows
 from lightning_vision.results.matrix_rows import read_rows, write_rows
 from lightning_vision.storage.atomic_write import write_atomically
+from lightning_vision.storage.sparse_counts import MOST_DENSE, SparseCounts
 from lightning_vision.terminal.wording import listed
 
 LARGEST = 200
@@ -30,9 +31,12 @@ LARGEST = 200
 MANY = 20
 """Rows or columns from which on a matrix is handled as an array, and not number by number."""
 
+_PARTS = ("size", "places", "counts")
+"""What a file holds of ``SparseCounts``, each as ``<place>/<part>``."""
+
 Place = tuple[str, ...]
 """Where a matrix stands, such as ("test", "confusion_matrix")."""
-Matrices = dict[Place, npt.NDArray[np.generic]]
+Matrices = dict[Place, npt.NDArray[np.generic] | SparseCounts]
 
 
 def large_matrices(content: Any) -> Matrices:
@@ -44,11 +48,14 @@ def large_matrices(content: Any) -> Matrices:
         content: ``Results``, or what results.json is to hold.
 
     Returns:
-        By place: confusions (C, C) int64, accuracies (t, T) float64 with NaN for null. Without what holds anything but numbers.
+        By place: confusions (C, C) int64 or ``SparseCounts``, accuracies (t, T) float64 with NaN for null. Without what holds anything but numbers.
     """
     found: Matrices = {}
     for place, parent in _places(content):
         rows = parent[place[-1]]
+        if isinstance(rows, SparseCounts):
+            found[place] = rows
+            continue
         if not isinstance(rows, list) or not rows or max(len(rows), len(rows[0])) <= MANY:
             continue
         try:
@@ -60,6 +67,11 @@ def large_matrices(content: Any) -> Matrices:
         elif matrix.dtype == np.float64 and place[-1] == "accuracy_matrix":
             found[place] = np.where(np.isfinite(matrix), matrix, np.nan)
     return found
+
+
+def longest_side(matrix: npt.NDArray[np.generic] | SparseCounts) -> int:
+    """The number of its rows or columns, whichever is larger."""
+    return matrix.size if isinstance(matrix, SparseCounts) else max(matrix.shape)
 
 
 def all_but(matrices: Matrices) -> dict[str, Any]:
@@ -108,7 +120,7 @@ def put_back_matrices(content: dict[str, Any], path: Path) -> None:
     if not isinstance(files, dict) or not files:
         return
     names = sorted({str(name) for name in files.values()})
-    matrices: dict[str, npt.NDArray[np.generic]] = {}
+    matrices: dict[str, npt.NDArray[np.generic] | SparseCounts] = {}
     done = content.get("experiences")
     try:
         for name in names:
@@ -119,8 +131,8 @@ def put_back_matrices(content: dict[str, Any], path: Path) -> None:
                 matrices |= {str(place): held for place, named in files.items() if named == name}
                 continue
             with np.load(path.parent / name, allow_pickle=False) as file:
-                matrices |= {place: file[place] for place in file.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+                matrices |= dict(_held_counts(file))
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise CheckpointError(
             f"Expected the matrices of {path} in {listed(names)} beside it, but: {error}. Restore the file from a copy, or "
             "run again."
@@ -128,7 +140,8 @@ def put_back_matrices(content: dict[str, Any], path: Path) -> None:
     for place, parent in _places(content):
         key, name = place[-1], ".".join(place)
         if parent[key] is None and name in matrices:
-            rows = matrices[name].tolist()
+            matrix = matrices[name]
+            rows = matrix if isinstance(matrix, SparseCounts) else matrix.tolist()
             if key == "accuracy_matrix":
                 rows = [[None if math.isnan(value) else value for value in row] for row in rows]
             parent[key] = rows
@@ -147,7 +160,9 @@ def write_matrices(matrices: Matrices, folder: Path) -> dict[str, str]:
     for place, matrix in matrices.items():
         where = ".".join(place)
         stem = f"matrices-{hashlib.sha256(where.encode()).hexdigest()[:8]}"
-        if place[-1] == "accuracy_matrix":
+        if isinstance(matrix, SparseCounts):
+            names[where] = _write_sparse(matrix, folder, stem, where)
+        elif place[-1] == "accuracy_matrix":
             names[where] = write_rows(matrix.astype(np.float64, copy=False), folder, stem)
         else:
             names[where] = _write_counts(matrix.astype(np.int64, copy=False), folder, stem, where)
@@ -161,12 +176,40 @@ def _write_counts(counts: npt.NDArray[np.int64], folder: Path, stem: str, where:
     name = f"{stem}-{hashlib.sha256(small.tobytes()).hexdigest()[:12]}.npz"
     kept = counts.astype(np.int32) if least >= -(2**31) and most < 2**31 else counts
 
-    def write(temporary: Path) -> None:
-        temporary.write_bytes(_compressed(where, kept))
-
-    if not (folder / name).is_file():
-        write_atomically(folder / name, write)
+    _write_arrays({where: kept}, folder / name)
     return name
+
+
+def _write_sparse(counts: SparseCounts, folder: Path, stem: str, where: str) -> str:
+    """Write the filled cells of a confusion matrix unless their file is there; returns the file's name."""
+    size = np.array(counts.size, dtype=np.int64)
+    arrays = dict(zip(_PARTS, (size, counts.places, counts.counts), strict=True))
+    digest = hashlib.sha256(b"".join(array.tobytes() for array in arrays.values())).hexdigest()[:12]
+    _write_arrays({f"{where}/{part}": array for part, array in arrays.items()}, folder / f"{stem}-{digest}.npz")
+    return f"{stem}-{digest}.npz"
+
+
+def _held_counts(file: Any) -> Iterator[tuple[str, npt.NDArray[np.generic] | SparseCounts]]:
+    """The place and the counts of each confusion matrix in an open file of NumPy.
+
+    Raises:
+        KeyError, ValueError: A part of one is missing, or they do not fit each other.
+    """
+    for place in dict.fromkeys(name.partition("/")[0] for name in file.files):
+        if place in file.files:
+            counts = file[place]
+            yield place, counts if len(counts) <= MOST_DENSE else SparseCounts.of(counts)
+        else:
+            size, places, counts = (file[f"{place}/{part}"] for part in _PARTS)
+            yield place, SparseCounts(int(size), places, counts)
+
+
+def _write_arrays(arrays: dict[str, npt.NDArray[np.generic]], path: Path) -> None:
+    def write(temporary: Path) -> None:
+        temporary.write_bytes(_compressed(arrays))
+
+    if not path.is_file():
+        write_atomically(path, write)
 
 
 def drop_other_matrices(folder: Path, names: Collection[str]) -> None:
@@ -202,14 +245,13 @@ def _counts(rows: list[list[int]]) -> npt.NDArray[Any]:
     return np.array(rows)
 
 
-def _compressed(where: str, matrix: npt.NDArray[np.generic]) -> bytes:
+def _compressed(arrays: dict[str, npt.NDArray[np.generic]]) -> bytes:
     """As ``np.savez_compressed`` does, at zlib's fastest level: most numbers of a large matrix are zero. No time is in it."""
     content = io.BytesIO()
-    with (
-        zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
-        archive.open(f"{where}.npy", "w", force_zip64=True) as file,
-    ):
-        np.lib.format.write_array(file, matrix, allow_pickle=False)
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                np.lib.format.write_array(file, array, allow_pickle=False)
     return content.getvalue()
 
 

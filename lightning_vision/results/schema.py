@@ -21,12 +21,14 @@ from lightning_vision.results.matrix_file import (
     all_but,
     drop_other_matrices,
     large_matrices,
+    longest_side,
     missing_files,
     put_back_matrices,
     put_in_place,
     write_matrices,
 )
 from lightning_vision.storage.atomic_write import write_text_atomically
+from lightning_vision.storage.sparse_counts import SparseCounts
 from lightning_vision.terminal.wording import in_lines
 
 SCHEMA: Final = 2
@@ -63,7 +65,7 @@ class Scores(_Model):
     macro_f1: float | None
     ece: float | None
     per_class: dict[str, ClassScores]
-    confusion_matrix: list[list[int]]
+    confusion_matrix: list[list[int]] | SparseCounts
     top_confusions: list[Confusion]
 
 
@@ -264,7 +266,7 @@ def write_results(results: Results, path: str | Path) -> None:
     # Once more, since lists and dicts can have been changed after they were checked.
     checked = Results.model_validate(values).model_dump(mode="json", by_alias=True)
     matrices |= large_matrices(checked)  # such as those with True for 1, which are numbers now
-    apart = {place: matrix for place, matrix in matrices.items() if max(matrix.shape) > LARGEST}
+    apart = {place: matrix for place, matrix in matrices.items() if longest_side(matrix) > LARGEST}
     put_in_place(checked, {**matrices, **dict.fromkeys(apart, None)})
     checked["files"] = write_matrices(apart, path.parent)
     write_text_atomically(path, json_text(checked) + "\n")

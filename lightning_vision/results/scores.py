@@ -17,8 +17,10 @@ import torch
 from torchmetrics.functional.classification import binary_calibration_error, multiclass_confusion_matrix
 
 from lightning_vision.results.schema import ClassScores, Confusion, Scores
+from lightning_vision.storage.sparse_counts import MOST_DENSE, SparseCounts
 
 Counts = npt.NDArray[np.int64]
+AnyCounts = Counts | SparseCounts
 Accuracies = npt.NDArray[np.floating] | Sequence[Sequence[float | None]]
 Chances = npt.NDArray[np.floating] | Sequence[float | None]
 
@@ -102,19 +104,20 @@ def confusion_matrix(labels: npt.ArrayLike, predicted: npt.ArrayLike, classes: i
     return counts
 
 
-def accuracy(confusion: Counts, classes: Sequence[int] | None = None) -> float | None:
+def accuracy(confusion: AnyCounts, classes: Sequence[int] | None = None) -> float | None:
     """Share of the images that are predicted right.
 
     Args:
         confusion: (C, C) counts.
         classes: only the images of these true classes; None: all. None is returned without images.
     """
+    counts = SparseCounts.of(confusion)
     rows = slice(None) if classes is None else list(classes)
-    support = int(confusion[rows].sum())
-    return int(np.diag(confusion)[rows].sum()) / support if support else None
+    support = int(counts.support[rows].sum())
+    return int(counts.correct[rows].sum()) / support if support else None
 
 
-def per_class(confusion: Counts) -> list[ClassScores]:
+def per_class(confusion: AnyCounts) -> list[ClassScores]:
     """Precision, recall, F1 and support of each class.
 
     Precision is None for a class that is never predicted, recall for one without support, F1 for one with neither.
@@ -122,9 +125,8 @@ def per_class(confusion: Counts) -> list[ClassScores]:
     Args:
         confusion: (C, C) counts.
     """
-    right = np.diag(confusion).tolist()
-    support = confusion.sum(axis=1).tolist()
-    predicted = confusion.sum(axis=0).tolist()
+    counts = SparseCounts.of(confusion)
+    right, support, predicted = (each.tolist() for each in (counts.correct, counts.support, counts.predicted))
     return [
         ClassScores(
             precision=r / p if p else None,
@@ -136,18 +138,19 @@ def per_class(confusion: Counts) -> list[ClassScores]:
     ]
 
 
-def macro_f1(confusion: Counts) -> float | None:
+def macro_f1(confusion: AnyCounts) -> float | None:
     """Mean of F1 over the classes with support; None if there is none.
 
     Args:
         confusion: (C, C) counts.
     """
-    right, support, predicted = np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)
+    counts = SparseCounts.of(confusion)
+    right, support, predicted = counts.correct, counts.support, counts.predicted
     there = support > 0
     return _mean(2 * right[there] / (support + predicted)[there])
 
 
-def top_confusions(confusion: Counts, class_names: Sequence[str], n: int = 20) -> list[Confusion]:
+def top_confusions(confusion: AnyCounts, class_names: Sequence[str], n: int = 20) -> list[Confusion]:
     """The n most frequent errors, ties in the order of the classes.
 
     Args:
@@ -155,18 +158,19 @@ def top_confusions(confusion: Counts, class_names: Sequence[str], n: int = 20) -
         class_names: C names.
         n: the most to return.
     """
-    trues, predictions = np.nonzero(confusion)  # of C x C cells few are filled
-    wrong = trues != predictions
-    trues, predictions = trues[wrong], predictions[wrong]
-    order = np.argsort(-confusion[trues, predictions], kind="stable")[:n]
+    counts = SparseCounts.of(confusion)
+    wrong = counts.rows != counts.columns
+    trues, predictions, errors = counts.rows[wrong], counts.columns[wrong], counts.counts[wrong]
+    order = np.argsort(-errors, kind="stable")[:n]
+    support = counts.support
     return [
         Confusion(
             true=class_names[true],
             predicted=class_names[predicted],
-            count=int(confusion[true, predicted]),
-            share=float(confusion[true, predicted] / confusion[true].sum()),
+            count=int(count),
+            share=float(count / support[true]),
         )
-        for true, predicted in zip(trues[order], predictions[order], strict=True)
+        for true, predicted, count in zip(trues[order], predictions[order], errors[order], strict=True)
     ]
 
 
@@ -194,7 +198,7 @@ def score_predictions(
     predicted: npt.ArrayLike,
     confidence: npt.ArrayLike,
     class_names: Sequence[str],
-    as_rows: Callable[[Counts], list[list[int]]] = np.ndarray.tolist,
+    as_rows: Callable[[SparseCounts], list[list[int]] | SparseCounts] | None = None,
 ) -> Scores:
     """All the scores of one set of predictions: `test` in results.json.
 
@@ -205,7 +209,9 @@ def score_predictions(
         class_names: C names.
         as_rows: Makes the rows of the confusion matrix; ``count_rows`` where nobody changes them.
     """
-    confusion = confusion_matrix(labels, predicted, len(class_names))
+    confusion = SparseCounts.of_predictions(labels, predicted, len(class_names))
+    if as_rows is None:
+        as_rows = SparseCounts.tolist if len(class_names) <= MOST_DENSE else SparseCounts.of
     return Scores.model_construct(  # without checking each of its numbers
         accuracy=accuracy(confusion),
         macro_f1=macro_f1(confusion),

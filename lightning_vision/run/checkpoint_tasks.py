@@ -49,7 +49,7 @@ class Tested:
     @property
     def lines(self) -> list[str]:
         """The text for the terminal."""
-        scores, images = self.scores, sum(map(sum, self.scores.confusion_matrix))
+        scores, images = self.scores, sum(row["support"] for row in self.scores.per_class.values())
         return [
             f"{self.checkpoint}: test accuracy {scores.accuracy:.4f}, macro F1 {scores.macro_f1:.4f}, ECE {scores.ece:.4f} on {images} images.",
             self.written,

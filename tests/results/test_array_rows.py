@@ -5,15 +5,17 @@ import json
 
 import numpy as np
 
-from lightning_vision.results.array_rows import GrowingRows, count_rows
+from lightning_vision.results.array_rows import ArrayRows, GrowingRows, count_rows
 from lightning_vision.results.matrix_file import large_matrices
+from lightning_vision.storage.sparse_counts import SparseCounts
 
 
 def test_they_are_lists_whose_array_is_taken_as_it_is() -> None:
     counts = np.arange(900).reshape(30, 30)
-    rows = count_rows(counts)
+    rows = count_rows(SparseCounts.of(counts))
     assert rows == counts.tolist() and json.loads(json.dumps(rows)) == counts.tolist()
-    assert large_matrices({"test": {"confusion_matrix": rows}})["test", "confusion_matrix"] is counts
+    assert isinstance(rows, ArrayRows)
+    assert large_matrices({"test": {"confusion_matrix": rows}})["test", "confusion_matrix"] is rows.array
     for found in (copy.copy(rows), copy.deepcopy(rows)):
         assert found == rows and np.array_equal(found.array, counts)
 

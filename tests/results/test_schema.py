@@ -347,7 +347,7 @@ class TestMatricesOfTheirOwn:
 
     def test_what_is_no_number_is_refused_or_becomes_one(self, tmp_path: Path) -> None:
         path, results = tmp_path / "results.json", self.large()
-        matrix: list[list[Any]] = results.test.confusion_matrix
+        matrix: Any = results.test.confusion_matrix
         matrix[3][4], results.accuracy_matrix[0][1:3] = 2.0, [NAN, float("inf")]
         write_results(results, path)
         found = read_results(path)
