@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "trust": {"data", "drawing", "features", "images", "learning", "results", "storage", "terminal"},
     "recipes": {"data", "explanation", "images", "learning", "results", "terminal"},
     "report": {"drawing", "results", "storage", "terminal"},
-    "data_report": {"data", "drawing", "terminal"},
+    "data_report": {"data", "drawing", "features", "learning", "storage", "terminal"},
     "deployed": {"drawing", "images", "storage", "terminal"},
     "exporting": {
         *("data", "deployed", "drawing", "images", "learning", "recipes", "report", "results", "storage", "terminal"),

@@ -43,6 +43,11 @@ USED = {
         "which options a parser has, so that a former name becomes the present one",
     ),
     "._load_config_parser_mode": ("jsonargparse", "the place where a configuration is read and not yet checked"),
+    "._set_seed": ("lightning", "the seed of a configuration, where one parser reads several"),
+    "lightning.fabric.utilities.registry.entry_points =": (
+        "lightning",
+        "each new Trainer reads files of all installed packages, which stay the same in a process",
+    ),
     "._hardware": ("codecarbon", "which counters measure the power"),
     "._mode": ("codecarbon", "which counter a processor is measured by"),
     "._tasks": ("codecarbon", "finished tasks are kept for ever"),

@@ -42,7 +42,7 @@ def deal(
     generator = np.random.default_rng(derive_seed(*seed_words))
     if groups is None or len(codes) == 0:
         return _deal_rows(codes, shares, generator)
-    return _deal_groups(codes, shares, generator, _group_codes(groups))
+    return _deal_groups(codes, shares, generator, group_codes(groups))
 
 
 def split_samples(
@@ -176,11 +176,11 @@ def _members(groups: npt.NDArray[Any] | None, count: int) -> list[Rows]:
     """The rows of each group; a missing value is a group of its own."""
     if groups is None:
         return list(np.arange(count, dtype=np.int64)[:, None])
-    codes = _group_codes(groups)
+    codes = group_codes(groups)
     return np.split(np.argsort(codes, kind="stable"), np.cumsum(np.bincount(codes))[:-1])
 
 
-def _group_codes(groups: npt.ArrayLike) -> Rows:
+def group_codes(groups: npt.ArrayLike) -> Rows:
     """(N,) a number for each group; a missing value is a group of its own."""
     codes = pd.factorize(pd.Series(groups), use_na_sentinel=True)[0].astype(np.int64)
     alone = codes < 0

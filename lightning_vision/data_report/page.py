@@ -29,12 +29,15 @@ from lightning_vision.terminal.wording import figure, plural
 
 if TYPE_CHECKING:
     from lightning_vision.data.datamodule import StreamDataModule
+    from lightning_vision.data_report.checkpoint_labels import LabelReport
 
 LARGE, SMALL = 160, 112
 """Longest side of a thumbnail in pixels, for few and for many thumbnails."""
 MANY = 120
 """Number of thumbnails above which they are small, so that the page stays below about 5 MB."""
 MOST_PAIRS = 30
+MOST_DOUBTS = 24
+"""Maximum number of doubtful labels that are shown."""
 MOST_CELLS = 30_000
 """Maximum number of experiences in a table; the page reports omitted ones."""
 MOST_PATHS = 50
@@ -84,6 +87,19 @@ class Pair:
 
 
 @dataclass(frozen=True)
+class Doubt:
+    """An image whose label is doubtful."""
+
+    image: Side
+    suggested: str
+    given: float
+    """Probability of the label that it has."""
+    other: float
+    """Probability of the suggested label."""
+    neighbours: list[Side]
+
+
+@dataclass(frozen=True)
 class Bar:
     """A bar of a histogram, in the units of the drawing."""
 
@@ -103,30 +119,41 @@ class Cell:
     """Share of the row, from 0 to 1."""
 
 
-def write_page(report: DataReport, datamodule: StreamDataModule, path: Path) -> None:
+def write_page(report: DataReport, datamodule: StreamDataModule, path: Path, labels: LabelReport | None = None) -> None:
     """Write the page.
 
     Args:
         report: The description of the data.
         datamodule: The data, for its images.
         path: The file; its folder is created.
+        labels: The most doubtful labels; None: no checkpoint was given.
     """
-    page = page_environment().get_template("data.html.j2").render(_contents(report, datamodule))
+    page = (
+        page_environment()
+        .get_template("data.html.j2")
+        .render(_contents(report, datamodule, labels, f"{path.stem}-labels.csv"))
+    )
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(page, encoding="utf-8")
 
 
-def _contents(report: DataReport, datamodule: StreamDataModule) -> dict[str, Any]:
+def _contents(
+    report: DataReport, datamodule: StreamDataModule, labels: LabelReport | None, labels_table: str
+) -> dict[str, Any]:
     rows = [row for chosen in report.examples.values() for row in chosen]
     pairs = report.leaks.pairs[:MOST_PAIRS]
-    side = LARGE if 2 * (len(rows) + len(pairs)) <= MANY else SMALL
-    with progress_bar("drawing the page", len(rows) + len(pairs)) as advance:
+    doubtful = 0 if labels is None else min(MOST_DOUBTS, len(labels.neighbours))
+    side = LARGE if 2 * (len(rows) + len(pairs) + 2 * doubtful) <= MANY else SMALL
+    with progress_bar("drawing the page", len(rows) + len(pairs) + doubtful) as advance:
         samples = {
             label: [_sample(datamodule, report, row, side, advance) for row in chosen]
             for label, chosen in report.examples.items()
             if chosen
         }
         shown_pairs = [_pair(datamodule, report, pair, side, advance) for pair in pairs]
+        doubts = (
+            [] if labels is None else [_doubt(datamodule, report, labels, n, side, advance) for n in range(doubtful)]
+        )
     longest = max(1, int(report.counts.sum(axis=1).max(initial=0)))
     classes = [
         {
@@ -150,6 +177,9 @@ def _contents(report: DataReport, datamodule: StreamDataModule) -> dict[str, Any
         "plot": {"width": PLOT_WIDTH, "height": PLOT_HEIGHT},
         "crossings": [_cells(crossing) for crossing in report.crossings],
         "pairs": shown_pairs,
+        "labels": labels,
+        "doubts": doubts,
+        "labels_table": labels_table,
         "leaks": report.leaks.sentence(),
         "limits": report.leaks.limits(),
         "most_paths": MOST_PATHS,
@@ -172,15 +202,35 @@ def _pair(
     datamodule: StreamDataModule, report: DataReport, pair: LeakPair, side: int, advance: Callable[[], None]
 ) -> Pair:
     """A pair as whole images, because transforms may crop the common part."""
-
-    def one(row: int) -> Side:
-        name = report.class_names[int(datamodule.samples["label"].iloc[row])]
-        split, path = _split(datamodule, row), report.paths[row]
-        return Side(path, split, name, _thumbnail(datamodule.image(row), side, f"{path}, {split} data, {name}"))
-
-    sides = (one(pair.second), one(pair.first))
+    sides = (_side(datamodule, report, pair.second, side), _side(datamodule, report, pair.first, side))
     advance()
     return Pair(_words(pair), sides)
+
+
+def _doubt(
+    datamodule: StreamDataModule,
+    report: DataReport,
+    labels: LabelReport,
+    number: int,
+    side: int,
+    advance: Callable[[], None],
+) -> Doubt:
+    doubts, near = labels.doubts, labels.neighbours[number]
+    found = Doubt(
+        image=_side(datamodule, report, int(doubts.rows[number]), side),
+        suggested=report.class_names[int(doubts.suggested[number])],
+        given=float(doubts.given[number]),
+        other=float(doubts.other[number]),
+        neighbours=[_side(datamodule, report, row, side // 2) for row in near.rows.tolist()],
+    )
+    advance()
+    return found
+
+
+def _side(datamodule: StreamDataModule, report: DataReport, row: int, side: int) -> Side:
+    name = report.class_names[int(datamodule.samples["label"].iloc[row])]
+    split, path = _split(datamodule, row), report.paths[row]
+    return Side(path, split, name, _thumbnail(datamodule.image(row), side, f"{path}, {split} data, {name}"))
 
 
 def _words(pair: LeakPair) -> str:

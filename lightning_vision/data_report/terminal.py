@@ -11,7 +11,9 @@ from rich.table import Table
 
 from lightning_vision.data.leaks import LeakPair
 from lightning_vision.data.sample_table import SPLITS
+from lightning_vision.data_report.checkpoint_labels import LabelReport
 from lightning_vision.data_report.report import SPLIT_NAMES, DataReport
+from lightning_vision.terminal.messages import print_line
 from lightning_vision.terminal.wording import SHOWN, few, figure, plural, printable
 
 NOT_MEASURED = ("Not evaluated", "No validation images")
@@ -68,6 +70,25 @@ def print_report(report: DataReport, console: Console, most_classes: int = 30) -
     _print_first([f"Unusable: {path}: {reason}." for path, reason in report.unusable], SHOWN, line)
     for remark in sorted(report.remarks, key=lambda text: text.startswith(NOT_MEASURED)):  # these are read last
         line(f"Note: {' '.join(remark.split())}")
+
+
+def print_labels(labels: LabelReport, class_names: Sequence[str], paths: Sequence[str], most: int = 5) -> None:
+    """Print how many labels are doubtful, and the most doubtful ones.
+
+    Args:
+        labels: What was found.
+        class_names: The names of the labels.
+        paths: The paths of the rows of the sample table.
+        most: Maximum number of images that are named.
+    """
+    doubts = labels.doubts
+    print_line(f"Labels: {doubts.sentence()}.")
+    for row, label, suggested in zip(doubts.rows[:most], doubts.label, doubts.suggested, strict=False):
+        print_line(
+            f"  {printable(paths[row])}: {printable(class_names[label])}, or {printable(class_names[suggested])}?"
+        )
+    if labels.note:
+        print_line(f"Note: {labels.note}")
 
 
 def _print_first(lines: Sequence[str], most: int, line: Callable[[str], None]) -> None:

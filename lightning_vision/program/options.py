@@ -6,7 +6,7 @@ from lightning_vision.explanation.options import ExplainOptions
 from lightning_vision.exporting.options import ExportOptions
 from lightning_vision.trust.options import TrustOptions
 
-FROM_CHECKPOINT = ("validate", "test", "predict", "explain", "export")
+FROM_CHECKPOINT = ("validate", "test", "predict", "explain", "export", "data")
 
 
 OPTIONS: dict[str, type] = {"test": TrustOptions, "explain": ExplainOptions, "export": ExportOptions}

@@ -126,7 +126,11 @@ class StreamCLI(LightningCLI):
             "--output", type=str | None, default=None,
             help="The HTML page that is written. Default: data-<datamodule>.html in trainer.default_root_dir.",
         )  # fmt: skip
-        self._subcommand_method_arguments[subcommand] = ["output"]
+        parser.add_argument(
+            "--ckpt_path", type=str | None, default=None,
+            help="A checkpoint file or a run directory, whose features show which labels are doubtful.",
+        )  # fmt: skip
+        self._subcommand_method_arguments[subcommand] = ["output", "ckpt_path"]
         return parser
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -194,7 +198,7 @@ class StreamCLI(LightningCLI):
         if self.subcommand == "fit":
             self.launch = self._check_directory(config)
             self.config_dump = deepcopy(self.launch.request.config)  # or Lightning dumps it again, for hyper-parameters
-        if self.subcommand == "data":  # without the model, whose weights it would fetch
+        if self.subcommand == "data" and not config.ckpt_path:  # without the model, whose weights it would fetch
             parser = StreamArgumentParser()
             parser.add_subclass_arguments(StreamDataModule, "data")
             asked = cast(Any, Namespace)(data=config.data.clone())
@@ -321,16 +325,26 @@ class StreamCLI(LightningCLI):
             evaluates=evaluates,
         )
 
-    def data(self, model: None, datamodule: StreamDataModule, output: str | None = None) -> None:
-        """Describe the data in the terminal and on a page."""
+    def data(
+        self,
+        model: ContinualClassifier | None,
+        datamodule: StreamDataModule,
+        output: str | None = None,
+        ckpt_path: str | None = None,
+    ) -> None:
+        """Describe the data in the terminal and on a page; with a checkpoint, its doubtful labels too."""
         from lightning_vision.data_report.description import describe_data
-        from lightning_vision.data_report.terminal import print_report
+        from lightning_vision.data_report.terminal import print_labels, print_report
 
         config = self.config.data
         name = f"data-{type(datamodule).__name__}.html"
         path = Path(output) if output else Path(config.trainer.default_root_dir) / name
-        described = describe_data(datamodule, path, int(config.seed_everything))
+        checkpoint = self.load(ckpt_path, evaluates=False) if ckpt_path else None
+        described = describe_data(datamodule, path, int(config.seed_everything), checkpoint)
         print_report(described.report, Console(soft_wrap=True, highlight=False))
+        if described.labels is not None:
+            print_labels(described.labels, list(datamodule.class_names), datamodule.samples["path"].tolist())
+            print_line(f"The doubtful labels: {described.table}")
         print_line(f"The page with images: {path}")
 
 
