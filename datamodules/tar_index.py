@@ -30,11 +30,11 @@ def index_archive(file: Path) -> list[TarSample]:
     """The samples of an archive in their order: consecutive files with one key, which is the name up to its first dot.
 
     Raises:
-        DataError: It is no tar archive, compressed, cut off, or has a file twice.
+        DataError: It cannot be read, is no tar archive, compressed, cut off, or has a file twice.
     """
     samples: list[TarSample] = []
-    size = file.stat().st_size
     try:
+        size = file.stat().st_size
         with tarfile.open(file, "r:") as archive:  # not compressed: others have no offsets
             for member in archive:
                 if not member.isreg() or member.issparse():
@@ -49,6 +49,8 @@ def index_archive(file: Path) -> list[TarSample]:
                 if extension in samples[-1].files:
                     raise DataError(f"{file} holds {member.name} twice. Every sample needs a key of its own.")
                 samples[-1].files[extension] = Member(member.offset_data, member.size)
+    except OSError as error:
+        raise DataError(f"{file} cannot be read: {error.strerror or error}.") from error
     except tarfile.TarError as error:
         raise DataError(
             f"{file} cannot be read as a tar archive: {error}. If it is compressed (.tar.gz), unpack it with gunzip, because "

@@ -132,6 +132,11 @@ class TorchvisionDataset(StreamDataModule):
                 f"data.arguments: {self.dataset} has no argument {listed(unknown)}. It has {listed(taken) or 'none'}."
             )
         splits = self.splits or (PUBLISHED[self.dataset].splits if self.dataset in PUBLISHED else None)
+        if "split" in self.arguments and "split" in known and self.dataset != "EMNIST":  # there it names no part
+            raise ConfigError(
+                "data.arguments: the argument split names a part of the dataset, which data.splits chooses: "
+                f"{{train: {self.arguments['split']}}}."
+            )
         if splits is not None:
             if "split" not in known or not splits or not set(splits) <= set(SPLITS):
                 raise ConfigError(

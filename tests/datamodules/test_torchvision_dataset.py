@@ -147,6 +147,7 @@ class TestRefused:
             ("OxfordIIITPet", {"splits": {"training": "x"}}, "expected a value .*'train', 'val', 'test'"),
             ("OxfordIIITPet", {"splits": {"train": "training"}}, "cannot be made with .*Unknown value 'training'"),
             ("OxfordIIITPet", {"arguments": {"target_types": "segmentation"}}, "'target_types' cannot be given"),
+            ("OxfordIIITPet", {"arguments": {"split": "test"}}, "data.splits chooses: {train: test}"),
             ("CelebA", {}, "the parts of CelebA are not known here"),
         ],
     )
@@ -200,3 +201,16 @@ def test_every_config_of_published_datasets_is_run(tmp_path: Path, monkeypatch: 
     results = fit(tmp_path / "runs", "run", ["configs/published/cifar100.yaml"], {**SMALL, **SMALL_PHOTOS, **few})
     assert results.run.complete and results.class_names == CIFAR100
     assert [record.name.split(",")[0] for record in results.experiences] == ["road", "house"]
+
+
+def test_emnist_is_chosen_by_an_argument(tmp_path: Path) -> None:
+    """Its argument ``split`` names a set of characters and no part of it."""
+    raw = write_mnist(tmp_path) / "EMNIST" / "raw"
+    raw.mkdir(parents=True)
+    for file in (tmp_path / "MNIST" / "raw").iterdir():
+        name = file.name.replace("t10k", "test")
+        file.rename(raw / f"emnist-digits-{name}")
+    data = read("EMNIST", tmp_path, arguments={"split": "digits"})
+    assert counts(data) == {"train": 30, "test": 10} and data.class_names == [str(digit) for digit in range(10)]
+    with pytest.raises(ConfigError, match="missing 1 required positional argument: 'split'"):
+        read("EMNIST", tmp_path)

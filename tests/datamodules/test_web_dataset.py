@@ -120,6 +120,11 @@ class TestRefused:
         with pytest.raises(DataError, match=r"cannot be read as a tar archive.*unpack it with gunzip"):
             read(tmp_path)
 
+    def test_an_archive_that_is_a_folder(self, tmp_path: Path) -> None:
+        (tmp_path / "a.tar").mkdir()
+        with pytest.raises(DataError, match=r"a\.tar cannot be read: Is a directory"):
+            read(tmp_path)
+
     def test_an_archive_that_shrinks_during_the_run(self, tmp_path: Path) -> None:
         data = read(write_shards(tmp_path, {"train": 1, "test": 1}))
         (tmp_path / "train-0000.tar").write_bytes(b"")
