@@ -1,5 +1,6 @@
 """Doubtful labels: on clouds of features whose flipped labels are known, and of a run."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from command_line import fit
 
 from lightning_vision.cli import main
+from lightning_vision.data_report import checkpoint_labels
 from lightning_vision.data_report.label_doubts import LabelDoubts, find_doubts, nearest
 from lightning_vision.errors import DataError
 
@@ -117,6 +119,18 @@ class TestOfARun:
         margin = table["probability_of_label"] - table["probability_of_suggested"]
         assert margin.is_monotonic_increasing and (table["label"] != table["suggested"]).all()
         assert table["neighbours"].str.count(r" \| ").eq(2).all()
+
+    def test_of_too_many_images_a_part_is_drawn_and_said(
+        self, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setattr(checkpoint_labels, "MOST_JUDGED", 50)
+        assert main(["data", f"--ckpt_path={run}", f"--output={tmp_path / 'page.html'}"]) == 0
+        said = " ".join(capsys.readouterr().out.split())
+        assert "50 labels were assessed" in said and re.search(
+            r"Only 50 of \d+ images were assessed, drawn with seed", said
+        )
+        table = pd.read_csv(tmp_path / "page-labels.csv")
+        assert len(table) == 50 and table["row"].is_unique and table["row"].max() >= 50
 
     def test_without_a_checkpoint_there_is_no_such_section(self, tmp_path: Path) -> None:
         page = tmp_path / "page.html"
