@@ -123,6 +123,7 @@ class _Taking:
         arguments = self.arguments(found, spec.get("init_args") or {}, f"{key}.init_args")
         if issubclass(found, StreamDataModule) and "cache_dir" in self.hints(found):
             arguments["cache_dir"] = foreign_cache(arguments.get("root"))
+            arguments |= {"download": False} if "download" in arguments else {}  # it would write to a place it chooses
         taken = {
             "class_path": path if "." in path else f"{found.__module__}.{found.__qualname__}",
             "init_args": arguments,

@@ -130,3 +130,8 @@ def test_caches_are_made_only_where_they_are_the_users(tmp_path: Path) -> None:
     assert take_foreign_data(data, HERE)["init_args"]["cache_dir"] is None  # beside the data, as when it was trained
     (kept / "a.lock").symlink_to(tmp_path / "elsewhere")
     assert take_foreign_data(data, HERE)["init_args"]["cache_dir"] == str(user_cache())
+
+
+def test_nothing_is_downloaded_to_where_a_stranger_says() -> None:
+    data = component("datamodules.TorchvisionDataset", root="/somewhere", dataset="MNIST", download=True)
+    assert take_foreign_data(data, HERE)["init_args"]["download"] is False

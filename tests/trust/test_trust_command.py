@@ -161,7 +161,7 @@ class TestOverlap:
             write_ood_images(photos / name, ("yellow",), count=12)
         for number, path in enumerate(sorted(photos.rglob("*.png"))):
             Image.fromarray(np.roll(np.array(Image.open(path)), 7 * number, axis=0)).save(path)
-        options = ("--data=ImageFolder", f"--data.root={photos}", "--data.image_size=32", "--data.on_leak=warn", "--data.stream.experiences=1")  # fmt: skip
+        options = ("--data=ImageFolder", f"--data.root={photos}", "--data.image_size=32", "--data.on_leak=warn", "--data.stream.experiences=1", "--data.classes_from=folder")  # fmt: skip
         run = fit(tmp_path, "run", *options)
         odd = write_ood_images(tmp_path / "odd", ("purple",), count=3)
         shutil.copy(photos / "cats" / "yellow" / "3.png", odd / "copy.png")
