@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from lightning_vision.images.image_files import EXTENSIONS, HEIC_EXTENSIONS
+from lightning_vision.terminal.wording import nfc
 
 Places = npt.NDArray[np.int64]
 """Positions among the images; ``NOWHERE`` or ``SEVERAL``."""
@@ -87,9 +87,9 @@ class ImageNames:
         absolute = asked.str.startswith("/")
         if absolute.any():
             for root in dict.fromkeys((self.root.absolute().as_posix(), self.root.resolve().as_posix())):
-                start = composed([root.rstrip("/") + "/"])[0]
+                start = nfc(root.rstrip("/") + "/")
                 yield asked.str.removeprefix(start).where(asked.str.startswith(start), "")
-        own = composed([self.root.resolve().name])[0] + "/"
+        own = nfc(self.root.resolve().name) + "/"
         named = asked.str.startswith(own)
         if named.any():
             yield asked.str.removeprefix(own).where(named, "")
@@ -142,7 +142,7 @@ class ImageNames:
 
 def composed(texts: Sequence[str]) -> list[str]:
     """Texts in the composed Unicode form (NFC), in which equal names are equal."""
-    return [text if text.isascii() else unicodedata.normalize("NFC", text) for text in texts]
+    return [nfc(text) for text in texts]
 
 
 def clean_names(names: pd.Series[str]) -> pd.Series[str]:

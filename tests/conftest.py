@@ -8,11 +8,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from unittest.mock import patch
 
-import entry_points
 import pytest
 from fork_server import ForkServer
 
-entry_points.read_once()
 # Tiny networks: torch's threads would spend the time waiting for each other, and for those of other ranks. It is set
 # before torch is loaded, and for every process that a test starts.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -16,8 +16,6 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-import entry_points
-
 DRAW = "DRAW_FIGURES"
 """Environment variable of a run whose end is to be drawn; that takes a quarter of a small run."""
 IMPORTED = (
@@ -108,7 +106,6 @@ def _environment() -> dict[str, str]:
 
 
 def _serve() -> None:
-    entry_points.read_once()
     for late in IMPORTED:
         import_module(late)
     from lightning_vision.cli import main

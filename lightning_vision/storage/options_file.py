@@ -7,12 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from lightning_vision.former_names import with_present_options, with_present_paths
-from lightning_vision.storage.plain_yaml import load_yaml
+from lightning_vision.storage.plain_yaml import MOST_NESTED, load_yaml
 
 MOST_OPTIONS = 100_000
 """Maximum number of options; a short file with nested aliases can expand to more than fits into memory."""
-MOST_NESTED = 100
-"""Maximum nesting depth."""
 
 
 def read_options_file(path: Path, tell: Callable[[str], object] = lambda _: None) -> dict[str, Any]:
