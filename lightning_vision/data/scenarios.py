@@ -11,13 +11,14 @@ import pandas as pd
 
 from lightning_vision.array_types import Rows
 from lightning_vision.class_path import BuiltWith, class_path
+from lightning_vision.data.class_order import check_class_order, ordered_classes
 from lightning_vision.data.sample_table import row_keys
 from lightning_vision.data.stratified_split import deal
 from lightning_vision.data.stream import Experience, Stream
 from lightning_vision.data.value_order import ordered_texts
 from lightning_vision.errors import ConfigError, DataError
 from lightning_vision.seeding import derive_seed
-from lightning_vision.terminal.wording import few, listed, near, nearest_first, nfc, plural
+from lightning_vision.terminal.wording import few, listed, nearest_first, plural
 
 
 class Scenario(BuiltWith, ABC):
@@ -134,7 +135,7 @@ class InstanceIncremental(Scenario):
 
     def assign(self, samples: pd.DataFrame, class_names: Sequence[str]) -> tuple[list[str], Rows]:
         """Divide each split, stratified by class and, if the column exists, by group."""
-        count, labels, split = self.experiences, samples["label"].to_numpy(), samples["split"].to_numpy()
+        count, split = self.experiences, samples["split"].to_numpy()
         trained = int((split == "train").sum())
         if count > trained:
             raise ConfigError(
@@ -151,8 +152,7 @@ class InstanceIncremental(Scenario):
             if "role" in samples and part != "test":
                 experience_of[rows] = self._deal_increments(samples, rows, part)
                 continue
-            groups = samples["group"].to_numpy()[rows] if "group" in samples else None
-            experience_of[rows] = deal(labels[rows], fractions, (self.seed, "experiences", part), groups)
+            experience_of[rows] = _deal(samples, rows, fractions, (self.seed, "experiences", part))
         names = [f"increment {index}" for index in range(count)]
         return (["base", *names[1:]] if self.has_base else names), experience_of
 
@@ -165,10 +165,8 @@ class InstanceIncremental(Scenario):
             )
         experience_of = np.zeros(len(rows), dtype=np.int64)
         later = np.flatnonzero(samples["role"].to_numpy()[rows] != "base")
-        groups = samples["group"].to_numpy()[rows[later]] if "group" in samples else None
         equal = [1 / (self.experiences - 1)] * (self.experiences - 1)
-        labels = samples["label"].to_numpy()[rows[later]]
-        experience_of[later] = 1 + deal(labels, equal, (self.seed, "increments", part), groups)
+        experience_of[later] = 1 + _deal(samples, rows[later], equal, (self.seed, "increments", part))
         return experience_of
 
 
@@ -178,8 +176,10 @@ class ClassIncremental(Scenario):
     Args:
         experiences: Number of experiences, including the base.
         base_classes: Number of classes of experience 0; the others share the rest. None: equal shares.
-        class_order: The class names in the order in which they appear, "random" for an order drawn with the seed,
-            or None for the order of the class list.
+        class_order: The classes in the order in which they appear, by name or by number (from 0, in the order of the class
+            list); "random" for an order drawn with the seed, or None for the order of the class list.
+        class_order_seed: Seed of NumPy's legacy generator whose permutation of the class numbers is the order: 1993 is the
+            published order of CIFAR-100 and others. It replaces ``class_order``.
         seed: Seed of the order of the images, and of a random order of the classes.
     """
 
@@ -189,24 +189,23 @@ class ClassIncremental(Scenario):
         self,
         experiences: int = 5,
         base_classes: int | None = None,
-        class_order: list[str] | str | None = None,
+        class_order: list[str] | list[int] | str | None = None,
         seed: int = 0,
+        class_order_seed: int | None = None,
     ) -> None:
         super().__init__(seed)
         _check_count(experiences)
         if base_classes is not None and base_classes < 1:
             raise ConfigError(f"ClassIncremental: base_classes must be at least 1, not {base_classes}.")
-        if isinstance(class_order, str) and class_order != "random":
-            raise ConfigError(
-                f"ClassIncremental: class_order is a list of class names or 'random', not '{class_order}'."
-            )
+        check_class_order(class_order, class_order_seed)
         self.experiences = experiences
         self.base_classes = base_classes
-        self.class_order = class_order
+        self.class_order, self.class_order_seed = class_order, class_order_seed
 
     def assign(self, samples: pd.DataFrame, class_names: Sequence[str]) -> tuple[list[str], Rows]:
         """Divide the ordered classes into consecutive parts, without classes that have no training images."""
-        order = self._ordered(samples, class_names)
+        trained: list[int] = np.unique(samples.loc[samples["split"] == "train", "label"].to_numpy()).tolist()
+        order = ordered_classes(self.class_order, self.class_order_seed, self.seed, class_names, trained)
         base, rest = self.base_classes, self.experiences - 1
         if len(order) < self.experiences or (base is not None and len(order) - base < rest):
             wanted = f"{self.experiences} experiences" + (f" with {base} classes in the first" if base else "")
@@ -231,38 +230,13 @@ class ClassIncremental(Scenario):
         names = [few([class_names[label] for label in classes], 2 if len(classes) > 3 else 3) for classes in parts]
         return names, experience_of_class[samples["label"].to_numpy()]
 
-    def _ordered(self, samples: pd.DataFrame, class_names: Sequence[str]) -> list[int]:
-        trained: list[int] = np.unique(samples.loc[samples["split"] == "train", "label"].to_numpy()).tolist()
-        if self.class_order is None:
-            return trained
-        if isinstance(self.class_order, str):
-            generator = np.random.default_rng(derive_seed(self.seed, "classes"))
-            return [int(label) for label in generator.permutation(np.array(trained))]
-        order = [nfc(name) for name in self.class_order]
-        places = {nfc(name): label for label, name in enumerate(class_names)}
-        problems = []
-        for name in dict.fromkeys(order):
-            if name not in places:
-                similar = listed(near(name, class_names))
-                problems.append(f"'{name}' is no class" + (f" (did you mean {similar}?)" if similar else ""))
-            elif order.count(name) > 1:
-                problems.append(f"'{name}' occurs {order.count(name)} times")
-        absent = [class_names[label] for label in trained if nfc(class_names[label]) not in order]
-        if absent:
-            problems.append(f"{listed(absent)} {'is' if len(absent) == 1 else 'are'} missing")
-        if problems:
-            raise ConfigError(
-                f"ClassIncremental: class_order must name every class once; {'; '.join(problems)}. "
-                f"The classes are {listed(class_names)}."
-            )
-        return [label for name in order if (label := places[name]) in set(trained)]
-
 
 class _ByColumn(Scenario):
     """One experience for each value of a column."""
 
     _column: str
     date_format: str | None
+    common_test: bool
 
     def key_column(self, samples: pd.DataFrame) -> pd.Series:
         """The column.
@@ -289,8 +263,9 @@ class _ByColumn(Scenario):
 
     def assign(self, samples: pd.DataFrame, class_names: Sequence[str]) -> tuple[list[str], Rows]:
         """The values in ascending order: numbers by size, dates by time, other text with its digits as numbers."""
-        column = self.key_column(samples)
-        values = list(column.unique())
+        column, test = self.key_column(samples), (samples["split"] == "test").to_numpy()
+        dealt = np.flatnonzero(test & self.common_test)
+        values = list(column[~test | (not self.common_test)].unique())
         if len(values) == 1:
             raise DataError(
                 f"{self.name}: the column '{self._column}' has a single value, '{values[0]}', and a stream of them "
@@ -309,10 +284,14 @@ class _ByColumn(Scenario):
             raise DataError(
                 f"{self.name}: the training data has no image with {self._column} = {listed(untrained)}, which the "
                 "validation or test data has. Give training images of it, or take those images out; a column that "
-                "is the same throughout each group cannot be both trained and tested."
+                "is the same throughout each group cannot be both trained and tested. If all experiences have one test set, "
+                "set data.stream.common_test to true."
             )
         number = {value: index for index, value in enumerate(values)}
-        return [str(value) for value in values], column.map(number).to_numpy(dtype=np.int64)
+        experience_of = np.array(column.map(number).fillna(0), dtype=np.int64)
+        labels, equal = samples["label"].to_numpy()[dealt], [1 / len(values)] * len(values)
+        experience_of[dealt] = deal(labels, equal, (self.seed, "experiences", "test"))
+        return [str(value) for value in values], experience_of
 
 
 class DomainIncremental(_ByColumn):
@@ -322,12 +301,16 @@ class DomainIncremental(_ByColumn):
         by: The column that names the domain.
         seed: Seed of the order of the images.
         date_format: How dates in it are written if not as 2026-03-01, as Python's strptime names it: %d.%m.%Y.
+        common_test: The test images are of other domains and one test set for all experiences, which is dealt out to them
+            in equal shares, stratified by class.
     """
 
-    def __init__(self, by: str = "domain", seed: int = 0, date_format: str | None = None) -> None:
+    def __init__(
+        self, by: str = "domain", seed: int = 0, date_format: str | None = None, common_test: bool = False
+    ) -> None:
         super().__init__(seed)
         self.by = self._column = by
-        self.date_format = date_format
+        self.date_format, self.common_test = date_format, common_test
 
 
 class FromColumn(_ByColumn):
@@ -338,14 +321,21 @@ class FromColumn(_ByColumn):
             with its digits as numbers.
         seed: Seed of the order of the images.
         date_format: How dates are written if not as 2026-03-01, as Python's strptime names it: %d.%m.%Y.
+        common_test: See ``DomainIncremental``.
     """
 
     full_matrix = False
 
-    def __init__(self, column: str, seed: int = 0, date_format: str | None = None) -> None:
+    def __init__(self, column: str, seed: int = 0, date_format: str | None = None, common_test: bool = False) -> None:
         super().__init__(seed)
         self.column = self._column = column
-        self.date_format = date_format
+        self.date_format, self.common_test = date_format, common_test
+
+
+def _deal(samples: pd.DataFrame, rows: Rows, fractions: Sequence[float], seed: tuple[int | str, ...]) -> Rows:
+    """The share of each of these rows, stratified by class and, if the column exists, by group."""
+    groups = samples["group"].to_numpy()[rows] if "group" in samples else None
+    return deal(samples["label"].to_numpy()[rows], fractions, seed, groups)
 
 
 def _check_count(experiences: int) -> None:

@@ -143,6 +143,58 @@ def test_class_incremental_orders() -> None:
     assert ClassIncremental(1).build(data, NAMES)[0].name == "ant, bee and 4 more"
 
 
+ORDER_1993 = [68, 56, 78, 8, 23, 84, 90, 65, 74, 76]
+"""The first ten classes of CIFAR-100 in most papers on class-incremental learning."""
+
+
+def many_classes(count: int) -> tuple[pd.DataFrame, list[str]]:
+    """Two training images and one test image of each class."""
+    split = ["train", "train", "test"] * count
+    labels = np.repeat(np.arange(count), 3).astype(np.int64)
+    paths = [f"{row}.jpg" for row in range(3 * count)]
+    return pd.DataFrame({"path": paths, "label": labels, "split": split}), [f"class {n}" for n in range(count)]
+
+
+def test_a_seed_gives_the_published_order() -> None:
+    data, names = many_classes(100)
+    stream = ClassIncremental(100, class_order_seed=1993).build(data, names)
+    assert [item.classes[0] for item in stream][:10] == ORDER_1993
+    np.random.seed(1993)
+    assert [item.classes[0] for item in stream] == np.random.permutation(100).tolist()
+    other = ClassIncremental(100, class_order_seed=1994).build(data, names)
+    assert [item.classes[0] for item in other][:3] == [72, 6, 33]
+
+
+def test_a_class_without_training_images_keeps_its_number_in_a_published_order() -> None:
+    data, names = many_classes(100)
+    kept = data[~data["label"].isin([68, 78])].reset_index(drop=True)
+    stream = ClassIncremental(98, class_order_seed=1993).build(kept, names)
+    assert [item.classes[0] for item in stream][:5] == [56, 8, 23, 84, 90]
+
+
+def test_an_order_by_number_is_that_by_name() -> None:
+    order = [5, 0, 4, 1, 3, 2]
+    by_number = ClassIncremental(3, class_order=order).build(samples(), NAMES)
+    by_name = ClassIncremental(3, class_order=[NAMES[number] for number in order]).build(samples(), NAMES)
+    assert by_number.hash == by_name.hash and by_number[0].classes == (0, 5)
+
+
+@pytest.mark.parametrize("make", [DomainIncremental, lambda **options: FromColumn("domain", **options)])
+def test_one_test_set_of_other_domains(make: Callable[..., Scenario]) -> None:
+    data = samples()
+    data.loc[data["split"] == "test", "domain"] = "room 99"
+    stream = make(common_test=True).build(data, NAMES)
+    assert [item.name for item in stream] == ["room 8", "room 9", "room 10", "room 11"]
+    assert (
+        sorted(np.concatenate([item.test_indices for item in stream]))
+        == np.flatnonzero(data["split"] == "test").tolist()
+    )
+    assert len({len(item.test_indices) for item in stream}) == 1
+    assert all(set(data["label"].iloc[item.test_indices]) == set(range(6)) for item in stream)
+    again = make(common_test=True).build(data, NAMES)
+    assert [item.test_indices.tolist() for item in again] == [item.test_indices.tolist() for item in stream]
+
+
 def test_class_incremental_leaves_out_classes_without_training_images() -> None:
     names = [*NAMES, "gnu"]
     assert [item.classes for item in ClassIncremental(6).build(samples(), names)] == [(label,) for label in range(6)]
@@ -171,7 +223,7 @@ def test_key_column() -> None:
 def test_describe_names_the_options() -> None:
     assert FromColumn("day", seed=2).describe() == {
         "class_path": "lightning_vision.data.scenarios.FromColumn",
-        "init_args": {"column": "day", "seed": 2, "date_format": None},
+        "init_args": {"column": "day", "seed": 2, "date_format": None, "common_test": False},
     }
     facts = InstanceIncremental(base_fraction=0).describe()
     assert facts["init_args"] == {"experiences": 5, "base_fraction": 0, "seed": 0}
@@ -239,6 +291,31 @@ class TestRefused:
         assert "'ant' occurs 2 times" in text
         assert "'beee' is no class (did you mean 'bee', 'eel'?)" in text
         assert "'bee', 'fox' are missing" in text
+
+    def test_an_order_of_numbers(self) -> None:
+        with pytest.raises(ConfigError) as caught:
+            self.build(ClassIncremental(2, class_order=[0, 1, 1, 2, 3, 6]))
+        text = str(caught.value)
+        assert "'6' is no class; '1' occurs 2 times; 4 ('eel'), 5 ('fox') are missing" in text
+        assert "The 6 classes have the numbers 0 to 5: 'ant'" in text
+
+    def test_an_order_of_another_dataset(self) -> None:
+        data, names = many_classes(100)
+        with pytest.raises(
+            ConfigError, match=r"'class 7x' is no class \(did you mean .*'class 7'.*'class 7' .*missing"
+        ):
+            order = [*names[:7], "class 7x", *names[8:]]
+            ClassIncremental(10, class_order=order).build(data, names)
+        with pytest.raises(ConfigError, match=r"'100' is no class; .*'119' is no class\. The 100 classes"):
+            ClassIncremental(10, class_order=list(range(120))).build(data, names)
+
+    def test_options_of_the_order(self) -> None:
+        with pytest.raises(ConfigError, match="class_order and class_order_seed both say"):
+            ClassIncremental(2, class_order=[1, 0], class_order_seed=1993)
+        with pytest.raises(ConfigError, match=r"from 0 to 4294967295, not -1"):
+            ClassIncremental(2, class_order_seed=-1)
+        with pytest.raises(ConfigError, match="found both"):
+            ClassIncremental(2, class_order=["ant", 1])  # type: ignore[arg-type]
 
     def test_an_unknown_column_lists_the_nearest_first(self) -> None:
         with pytest.raises(ConfigError, match=r"no column 'domains'\. Its columns, nearest first: 'domain'"):

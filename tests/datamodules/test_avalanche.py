@@ -174,6 +174,7 @@ class TestStreams:
             "seed": 0,
             "column": "experience",
             "date_format": None,
+            "common_test": False,
         }
         batch = next(iter(data.evaluation_loader("test")))
         assert batch["image"].shape == (4, 3, 8, 8) and batch["image"][:, 2].unique().tolist() == [200]
