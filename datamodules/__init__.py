@@ -2,6 +2,7 @@
 
 from datamodules.avalanche import Avalanche
 from datamodules.bounding_boxes import BoundingBoxes
+from datamodules.core50 import CORe50
 from datamodules.digits import Digits
 from datamodules.hugging_face_dataset import HuggingFaceDataset
 from datamodules.image_folder import ImageFolder
@@ -15,6 +16,7 @@ from datamodules.web_dataset import WebDataset
 __all__ = [
     "Avalanche",
     "BoundingBoxes",
+    "CORe50",
     "Digits",
     "HuggingFaceDataset",
     "ImageFolder",

@@ -2,14 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import re
+from collections import Counter
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from datamodules.documents import read_json, read_text, read_yaml
 from datamodules.label_formats.table_file import read_table_file
 from lightning_vision.data.data_problems import DataProblems
 from lightning_vision.errors import DataError
-from lightning_vision.terminal.wording import listed
+from lightning_vision.terminal.wording import listed, plural
+
+SYNSET, SYNSET_NAME = re.compile(r"n\d{8}"), re.compile(r"(n\d{8})\s+(\S.*)")
+"""A class folder of ImageNet, and a line that names it."""
+
+
+def names_of_folders(folders: Sequence[str], file: Path, problems: DataProblems) -> list[str]:
+    """The names that a file gives to class folders, in their order; equal names are told apart by their folders.
+
+    Args:
+        folders: The names of the class folders.
+        file: See ``read_class_names``.
+        problems: Where folders go that the file does not name.
+    """
+    names = read_class_names(file, folders, problems)
+    if unnamed := [folder for folder in folders if folder not in names]:
+        problems.problem(
+            f"data.label_names: {file.name} has no name for {plural(len(unnamed), 'class folder')}: {listed(unnamed, 5)}"
+        )
+    found = [names.get(folder, folder) for folder in folders]
+    counts = Counter(found)
+    return [f"{name} ({folder})" if counts[name] > 1 else name for name, folder in zip(found, folders, strict=True)]
+
+
+def remark_on_readme(folders: Sequence[str], root: Path, problems: DataProblems) -> None:
+    """Say that a README in the root has the names of class folders that are WordNet IDs, if it has."""
+    file = root / "README.txt"
+    if not (folders and all(SYNSET.fullmatch(folder) for folder in folders) and file.is_file()):
+        return
+    named = {found[1] for line in read_text(file).split("\n") if (found := SYNSET_NAME.fullmatch(line.strip()))}
+    if named >= set(folders):
+        problems.remark(f"{file} has the names of the classes. To use them, set data.label_names=README.txt.")
 
 
 def read_class_names(file: Path, labels: Collection[str], problems: DataProblems) -> dict[str, str]:
@@ -17,7 +50,8 @@ def read_class_names(file: Path, labels: Collection[str], problems: DataProblems
 
     The file is JSON or YAML (a mapping, or a list of names), a CSV or TSV table with a column that holds the labels and
     one with the names, or a text with a name a line: ``<label> <name>``, or the name alone. Names alone are numbered
-    from 0, or from 1 if the labels are.
+    from 0, or from 1 if the labels are. If labels are WordNet IDs, other lines of a text may say anything, as in the README
+    of ImageNet-R.
 
     Args:
         file: The file.
@@ -43,6 +77,10 @@ def read_class_names(file: Path, labels: Collection[str], problems: DataProblems
     lines = [line.strip() for line in read_text(file).split("\n") if line.strip()]
     if not lines:
         raise DataError(f"data.label_names: {file} is empty. Expected a line for each class.")
+    if any(SYNSET.fullmatch(label) for label in labels):
+        named = {found[1]: found[2] for line in lines if (found := SYNSET_NAME.fullmatch(line))}
+        if set(labels) & named.keys():
+            return named
     pairs = [line.split(None, 1) for line in lines]
     if all(len(pair) == 2 for pair in pairs) and set(labels) & {pair[0] for pair in pairs}:
         return {pair[0]: pair[1].strip() for pair in pairs}

@@ -7,11 +7,13 @@ import pandas as pd
 
 from datamodules.annotation_tables import Table, read_csv
 from datamodules.class_folders import FolderOptions, read_class_folders
+from datamodules.class_name_table import names_of_folders, remark_on_readme
 from datamodules.folder_layout import LAYOUT
 from datamodules.folder_names import SPLIT_FOLDERS
 from datamodules.folder_tree import Folder, read_tree
 from datamodules.label_formats.official_splits import remark_on_clutter
-from datamodules.labelled_folder import FOLDERS, LabelOptions, read_labelled
+from datamodules.labelled_folder import FOLDERS, LabelOptions, names_file, read_labelled
+from datamodules.listed_test_set import mark_test
 from datamodules.table_paths import paths_below
 from lightning_vision.data.datamodule import StreamDataModule
 from lightning_vision.data.value_order import is_number_column
@@ -45,9 +47,12 @@ class ImageFolder(StreamDataModule):
             in no class folders and a file in root labels them; folders: the sub-folders in any case.
         labels_format: Format of ``labels``; None: it is recognised.
         label_columns: Columns of a table: path, label, split, group, domain; those that are not given are recognised.
-        label_names: Second table, which gives the labels of the first their names.
+        label_names: Second table, which gives labels or class folders their names, such as the README.txt of ImageNet-R with
+            a WordNet ID and a name on a line. Classes keep the order of their folders.
         label_pattern: Regular expression whose group ``label`` is the class, searched for in the names of the files, or in
             their paths if it has a ``/``; other named groups become columns.
+        test_list: File with the names of the images of the test set; all others are training data. A text with one a line,
+            or YAML or JSON with a list, alone or under ``data``. Relative to the working directory or root.
         options: See ``StreamDataModule``.
     """
 
@@ -62,11 +67,12 @@ class ImageFolder(StreamDataModule):
         label_columns: dict[str, str] | None = None,
         label_names: str | Path | None = None,
         label_pattern: str | None = None,
+        test_list: str | Path | None = None,
         **options: Any,
     ) -> None:
         self.metadata, self.split_folders, self.classes_from = metadata, split_folders, classes_from
         self.labels, self.labels_format, self.label_columns = labels, labels_format, label_columns
-        self.label_names, self.label_pattern = label_names, label_pattern
+        self.label_names, self.label_pattern, self.test_list = label_names, label_pattern, test_list
         super().__init__(root, **options)
 
     def read_samples(self) -> tuple[pd.DataFrame, list[str]]:
@@ -83,7 +89,10 @@ class ImageFolder(StreamDataModule):
         labelled = read_labelled(tree, self.root, labelling, self.findings, self.metadata)
         samples, class_names = self._read_folders(tree) if labelled is None else labelled
         remark_on_clutter(class_names, self.findings)
-        return (samples if self.metadata is None else self._join_metadata(samples)), class_names
+        samples = samples if self.metadata is None else self._join_metadata(samples)
+        if self.test_list is not None:
+            samples = mark_test(samples, self.test_list, self.root, self.split, self.findings)
+        return samples, class_names
 
     def _read_folders(self, tree: Folder) -> tuple[pd.DataFrame, list[str]]:
         """The images in class folders; a tree that is probably meant otherwise is refused."""
@@ -107,6 +116,10 @@ class ImageFolder(StreamDataModule):
         )
         if any(image.domain is not None for image in images):
             samples["domain"] = pd.Series([image.domain for image in images], dtype="str")
+        if self.label_names is not None:
+            file = names_file(self.label_names, self.root)
+            return samples, names_of_folders(class_names, file, self.findings)
+        remark_on_readme(class_names, self.root, self.findings)
         return samples, class_names
 
     def _metadata_file(self) -> Path:

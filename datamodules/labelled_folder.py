@@ -112,14 +112,24 @@ def _read(
     return find_labels(files, without)
 
 
+def names_file(given: str | Path, root: Path) -> Path:
+    """The file of ``data.label_names``, relative to the working directory or the root.
+
+    Raises:
+        DataError: It is not there.
+    """
+    places = [Path(given).expanduser(), root / given]
+    file = next((place for place in places if place.is_file()), None)
+    if file is None:
+        raise DataError(f"data.label_names: there is no file; searched {listed(places)}.")
+    return file
+
+
 def _named(parts: list[LabelRows], options: LabelOptions, root: Path, problems: DataProblems) -> list[LabelRows]:
     """The rows with the names of the second table, if there is one."""
     if options.label_names is None:
         return parts
-    places = [Path(options.label_names).expanduser(), root / options.label_names]
-    file = next((place for place in places if place.is_file()), None)
-    if file is None:
-        raise DataError(f"data.label_names: there is no file; searched {listed(places)}.")
+    file = names_file(options.label_names, root)
     labels = {str(label) for part in parts for label in part.rows["label"].dropna().unique()}
     return rename_labels(parts, read_class_names(file, labels, problems), file.name, problems)
 

@@ -10,6 +10,7 @@ import label_maker
 import pandas as pd
 import pytest
 import torch
+from benchmark_maker import write_core50, write_filelists
 from coloured_squares import ColouredSquares
 from dataset_maker import cars, write_cars_devkit, write_dogs, write_products, write_rows
 from dataset_saver import save_dataset
@@ -35,7 +36,10 @@ QUICK = {
     "cache": "decoded",
 }
 
-NO_LABELS = {"labels": None, "labels_format": None, "label_columns": None, "label_names": None, "label_pattern": None}
+NO_LABELS = {
+    "labels": None, "labels_format": None, "label_columns": None, "label_names": None, "label_pattern": None,
+    "test_list": None,
+}  # fmt: skip
 """Options that other cases try: without a file of labels they change nothing."""
 
 
@@ -152,6 +156,12 @@ def saliency_maps(folder: Path) -> Case:
     return Case(datamodules.SaliencyMaps, {"root": gitw(folder / "GITW")}, others)
 
 
+def core50(folder: Path) -> Case:
+    root = write_core50(folder / "core50")
+    write_filelists(root)
+    return Case(datamodules.CORe50, {"root": root}, {"level": "category", "filelists": "batches_filelists/NI_inc/run0"})
+
+
 def stanford_cars(folder: Path) -> Case:
     root = write_cars_devkit(folder / "cars", cars({"train": 3, "test": 2}))
     return Case(datamodules.StanfordCars, {"root": root, "crop_to_box": True}, {"crop_to_box": False, "context": 0.5})
@@ -175,7 +185,9 @@ def image_folder(folder: Path) -> Case:
     paths = sorted(path.relative_to(root).as_posix() for path in root.rglob("*.*g"))
     table = write_rows(folder / "metadata.csv", [["path", "group"], *([path, path[:3]] for path in paths)])
     labels = write_rows(folder / "labels.csv", [["path", "label"], *([path, path[-5]] for path in paths)])
-    others = {**NO_LABELS, "metadata": table, "labels": labels, "label_pattern": r"(?P<label>\d)\.jpg"}
+    (folder / "test.txt").write_text("\n".join(paths[::3]), encoding="utf-8")
+    tested = {"test_list": folder / "test.txt"}
+    others = {**NO_LABELS, **tested, "metadata": table, "labels": labels, "label_pattern": r"(?P<label>\d)\.jpg"}
     return Case(ImageFolder, {"root": root}, {**others, "split_folders": "none", "classes_from": "parent"})
 
 
@@ -250,6 +262,7 @@ def darkened(folder: Path) -> Case:
 CASES: dict[str, Callable[[Path], Case]] = {
     "BoundingBoxes": bounding_boxes,
     "SaliencyMaps": saliency_maps,
+    "CORe50": core50,
     "StanfordCars": stanford_cars,
     "StanfordDogs": stanford_dogs,
     "Products": products,

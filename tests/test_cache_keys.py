@@ -59,7 +59,8 @@ CHANGES_NO_IMAGE = {
     "split", "test_data", "on_leak", "on_bad_image", "sampler", "class_weights", "cache_gb", "cache_dir", "views",
     "feature_cache_gb", "classes", "level", "categories", "table", "metadata", "domains", "split_folders",
     "classes_from",
-    "download", "labels_format", "label_columns", "label_names", "label_pattern",
+    "download", "labels_format", "label_columns", "label_names", "label_pattern", "test_list",
+    "filelists",
 }  # fmt: skip
 """Options of evaluation: the caches of one run serve the others for any use."""
 

@@ -28,7 +28,8 @@ COMBINED = (
     ("scenario/from_column", "strategy/head_only"),
 )
 PHOTOS = ["configs/image_folder/base.yaml", "configs/image_folder/increment.yaml"]
-# tests/datamodules/test_dataset_configs.py and test_gitw_configs.py run them, and see to it that they run all.
+# tests/datamodules/test_dataset_configs.py, test_gitw_configs.py and test_benchmark_configs.py run them, and see to it that they
+# run all.
 OF_DATASETS = [
     config
     for config in CONFIGS

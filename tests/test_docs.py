@@ -13,6 +13,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import benchmark_maker
 import dataset_maker
 import gitw_maker
 import label_maker
@@ -118,6 +119,7 @@ def made_desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pd.DataFrame({"path": paths, "day": days, "group": None}).to_csv(folder / "facts.csv", index=False)
     classes = [path.split("/")[0] for path in paths]
     pd.DataFrame({"path": paths, "class": classes, "day": days}).to_csv(photos / "table.csv", index=False)
+    benchmark_maker.write_all(folder)
     dataset_maker.write_all(folder)
     label_maker.write_all(folder)
     save_dataset(folder / "saved", {"train": 12, "validation": 4})

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from datamodules.annotation_tables import read_mat_columns
-from datamodules.documents import read_text
+from datamodules.label_formats.domain_net import DOMAINS, is_domain_net, read_domain_net
+from datamodules.label_formats.text_lists import pairs, records
 from datamodules.label_rows import CORNERS, LabelRows, make_rows
 from lightning_vision.data.data_problems import DataProblems
 from lightning_vision.errors import DataError
@@ -21,45 +22,33 @@ class Dataset(NamedTuple):
 
     name: str
     files: tuple[str, ...]
-    """All are there, relative to the root."""
+    """All are there, relative to the root; with ``recognise`` some of them."""
     read: Callable[[Path, DataProblems], LabelRows]
+    recognise: Callable[[Path], bool] | None = None
+    """Whether a folder is the dataset; None: by its files."""
+
+    def lies_in(self, root: Path) -> bool:
+        """Whether a folder is the dataset."""
+        if self.recognise is not None:
+            return self.recognise(root)
+        return all((root / file).exists() for file in self.files)
 
 
 def find_dataset(root: Path) -> Dataset | None:
     """The dataset whose files lie in a folder; None if there is none."""
-    return next((item for item in DATASETS if all((root / file).exists() for file in item.files)), None)
-
-
-def _records(file: Path, fields: int, problems: DataProblems) -> list[tuple[int, list[str]]]:
-    """Lines of so many fields separated by blanks (the last may hold blanks), with their numbers from 1."""
-    records = []
-    for number, line in enumerate(read_text(file).split("\n"), start=1):
-        if not line.strip() or line.startswith("#"):
-            continue
-        parts = line.split(None, fields - 1)
-        if len(parts) != fields:
-            problems.problem(f"{file.name} line {number}: expected {fields} fields, found {line.strip()[:60]!r}")
-        else:
-            records.append((number, [part.strip() for part in parts]))
-    if not records:
-        raise DataError(f"{file} has no lines that can be used. The file may be damaged; download it again.")
-    return records
-
-
-def _pairs(file: Path, problems: DataProblems) -> dict[str, str]:
-    return {key: value for _, (key, value) in _records(file, 2, problems)}
+    return next((item for item in DATASETS if item.lies_in(root)), None)
 
 
 def _read_cub(root: Path, problems: DataProblems) -> LabelRows:
     """CUB-200: images.txt, train_test_split.txt (1: training) and, where they are, labels, names and boxes by id."""
-    images = _records(root / "images.txt", 2, problems)
-    trains = _pairs(root / "train_test_split.txt", problems)
+    images = records(root / "images.txt", 2, problems)
+    trains = pairs(root / "train_test_split.txt", problems)
     classes, names, boxes = {}, {}, {}
     if (root / "image_class_labels.txt").is_file() and (root / "classes.txt").is_file():
-        classes = _pairs(root / "image_class_labels.txt", problems)
-        names = _pairs(root / "classes.txt", problems)
+        classes = pairs(root / "image_class_labels.txt", problems)
+        names = pairs(root / "classes.txt", problems)
     if (root / "bounding_boxes.txt").is_file():
-        boxes = {key: rest.split() for key, rest in _pairs(root / "bounding_boxes.txt", problems).items()}
+        boxes = {key: rest.split() for key, rest in pairs(root / "bounding_boxes.txt", problems).items()}
     found: list[dict[str, Any]] = []
     for line, (identifier, path) in images:
         split = {"1": "train", "0": "test"}.get(trains.get(identifier, ""))
@@ -95,7 +84,7 @@ def _read_food(root: Path, problems: DataProblems) -> LabelRows:
             "split": split,
         }
         for split in ("train", "test")
-        for line, (path,) in _records(root / "meta" / f"{split}.txt", 1, problems)
+        for line, (path,) in records(root / "meta" / f"{split}.txt", 1, problems)
     ]
     return LabelRows(make_rows(found), "Food-101", "line", root / "meta")
 
@@ -104,7 +93,7 @@ def _read_pets(root: Path, problems: DataProblems) -> LabelRows:
     """Oxford-IIIT Pet: annotations/trainval.txt and test.txt with <Breed>_<number> <class> <species> <breed>."""
     found: list[dict[str, Any]] = []
     for name, split in (("trainval", "train"), ("test", "test")):
-        for line, (image, *_) in _records(root / "annotations" / f"{name}.txt", 4, problems):
+        for line, (image, *_) in records(root / "annotations" / f"{name}.txt", 4, problems):
             label = image.rpartition("_")[0]
             found.append(
                 {"name": f"images/{image}", "label": label, "file": f"{name}.txt", "number": line, "split": split}
@@ -147,7 +136,7 @@ def _read_tiny_imagenet(root: Path, problems: DataProblems) -> LabelRows:
             if image.lower().endswith((".jpeg", ".jpg", ".png")):
                 path = (inside / image).relative_to(root).as_posix()
                 found.append({"name": path, "label": folder.name, "file": path, "number": number, "split": "train"})
-    for line, (image, label, *_) in _records(root / "val" / "val_annotations.txt", 6, problems):
+    for line, (image, label, *_) in records(root / "val" / "val_annotations.txt", 6, problems):
         found.append(
             {
                 "name": f"val/images/{image}",
@@ -171,7 +160,7 @@ def _read_aircraft(root: Path, problems: DataProblems) -> LabelRows:
             "split": split,
         }
         for split in ("train", "val", "test")
-        for line, (image, label) in _records(root / f"images_variant_{split}.txt", 2, problems)
+        for line, (image, label) in records(root / f"images_variant_{split}.txt", 2, problems)
     ]
     return LabelRows(make_rows(found), "FGVC-Aircraft", "line", root / "images_variant_train.txt")
 
@@ -187,10 +176,12 @@ DATASETS: Sequence[Dataset] = (
         ("images", *(f"images_variant_{part}.txt" for part in ("train", "val", "test"))),
         _read_aircraft,
     ),
+    Dataset("DomainNet", DOMAINS, read_domain_net, is_domain_net),
 )
 """Recognised by their files; the first that fits."""
 
 OTHERS = (
+    (("core50_128x128",), "CORe50", "CORe50"),
     (("car_ims", "cars_annos.mat"), "Stanford Cars", "StanfordCars"),
     (("devkit", "cars_train"), "Stanford Cars", "StanfordCars"),
     (("Images", "Annotation"), "Stanford Dogs", "StanfordDogs"),

@@ -195,7 +195,8 @@ def test_facts_fit_torchvision() -> None:
 
 def test_every_config_of_published_datasets_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names = {path.stem for path in (config_folder() / "published").glob("*.yaml")}
-    assert names == {"cifar100", "hugging_face", "web_dataset"}, "their own tests run the others"
+    benchmarks = {"imagenet_r", "imagenet_a", "cub200", "core50", "domainnet"}
+    assert names == {"cifar100", "hugging_face", "web_dataset", *benchmarks}, "their own tests run the others"
     write_cifar100(tmp_path / "data", monkeypatch)
     few = {"data.root": tmp_path / "data", "data.init_args.stream.init_args.experiences": 2}
     results = fit(tmp_path / "runs", "run", ["configs/published/cifar100.yaml"], {**SMALL, **SMALL_PHOTOS, **few})

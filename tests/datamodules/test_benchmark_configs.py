@@ -1,0 +1,139 @@
+"""The configs of the field's benchmarks and of published streams: each runs, or gives the order that was published."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from benchmark_maker import SYNSETS, write_core50, write_domain_net, write_filelists, write_imagenet_r
+from label_maker import write_cub
+from test_configs import SMALL, SMALL_PHOTOS, fit
+
+from lightning_vision.cli import main
+from lightning_vision.data.scenarios import ClassIncremental
+from lightning_vision.program.shipped_configs import config_folder
+from lightning_vision.results.schema import Results, read_results
+
+EXPERIENCES = "data.init_args.stream.init_args.experiences"
+NAMES = ["goldfish", "great white shark", "crane (n02012849)", "crane (n03126707)"]
+CORE50_NAMES = ["plug_adapter1", "plug_adapter2", "mobile_phone1"]
+
+
+def write_core50_run(root: Path) -> Path:
+    write_core50(root)
+    write_filelists(root)
+    return root
+
+
+DATASETS: dict[str, tuple[Callable[[Path], Path], dict[str, Any], list[str], int]] = {
+    "imagenet_r": (write_imagenet_r, {EXPERIENCES: 2}, NAMES, 2),
+    "imagenet_a": (write_imagenet_r, {EXPERIENCES: 2}, NAMES, 2),
+    "cub200": (write_cub, {EXPERIENCES: 2}, ["001.Gull", "002.Wren"], 2),
+    "core50": (write_core50, {}, CORE50_NAMES, 3),
+    "domainnet": (write_domain_net, {}, ["aircraft_carrier", "t-shirt", "umbrella"], 3),
+}
+"""How the tree is made, what is changed for so few images, the class names, and the number of experiences."""
+OF_COLUMNS = {
+    "core50_ni": (write_core50, {}, ["1", "2", "4"]),
+    "core50_run": (write_core50_run, {"data.init_args.filelists": "batches_filelists/NI_inc/run0"}, ["0", "1", "2"]),
+    "domainnet": (write_domain_net, {}, ["clipart", "real", "sketch"]),
+}
+"""Streams of columns: the tree, options, and the names of the experiences."""
+OF_CLASSES = {
+    "cifar100": 100,
+    "imagenet": 200,
+    "cub200": 200,
+    "core50": 50,
+}
+"""The number of classes of the datasets of the other streams."""
+SHIPPED = {path.stem: path for path in sorted((config_folder() / "streams").glob("*.yaml"))}
+
+
+def run(folder: Path, name: str, make: Callable[[Path], Path], configs: list[str], options: dict[str, Any]) -> Results:
+    root = make(folder / "data")
+    few = {"trainer.limit_train_batches": 1, "data.init_args.batch_size": 4, "data.root": root}
+    return fit(folder / "runs", name, configs, {**SMALL, **SMALL_PHOTOS, **few, **options})
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_a_dataset(name: str, tmp_path: Path) -> None:
+    make, options, class_names, experiences = DATASETS[name]
+    results = run(tmp_path, name, make, [f"configs/published/{name}.yaml"], options)
+    assert results.run.complete and results.class_names == class_names
+    assert len(results.experiences) == experiences
+
+
+@pytest.mark.parametrize("name", OF_COLUMNS)
+def test_a_stream_of_columns(name: str, tmp_path: Path) -> None:
+    make, options, experiences = OF_COLUMNS[name]
+    config = f"configs/published/{'domainnet' if name == 'domainnet' else 'core50'}.yaml"
+    results = run(tmp_path, name, make, [config, f"configs/streams/{name}.yaml"], options)
+    assert [record.name for record in results.experiences] == experiences
+
+
+def classes_of(stream: ClassIncremental, count: int) -> list[list[int]]:
+    """The classes of each experience, in the order in which they appear."""
+    labels = np.repeat(np.arange(count), 3).astype(np.int64)
+    paths = [f"{row}.jpg" for row in range(3 * count)]
+    samples = pd.DataFrame({"path": paths, "label": labels, "split": ["train", "train", "test"] * count})
+    return [list(item.classes) for item in stream.build(samples, [f"class {n}" for n in range(count)])]
+
+
+@pytest.mark.parametrize("name", [name for name in SHIPPED if name not in OF_COLUMNS and "podnet" not in name])
+def test_a_stream_of_classes(name: str) -> None:
+    """The name says into how many experiences of how many classes the dataset is cut."""
+    options = yaml.safe_load(SHIPPED[name].read_text())["data"]["init_args"]["stream"]["init_args"]
+    count = next(count for dataset, count in OF_CLASSES.items() if name.startswith(dataset))
+    found = classes_of(ClassIncremental(**options), count)
+    if name == "core50_nc":
+        assert [len(classes) for classes in found] == [10, *[5] * 8]
+        return
+    experiences, each = map(int, name.rpartition("_")[2].split("x"))
+    base = [50] if "_b50_" in name else []
+    assert [len(classes) for classes in found] == base + [each] * experiences
+    order = np.random.RandomState(1993).permutation(count).tolist()
+    assert set(found[0]) == set(order[: len(found[0])]) and set(found[-1]) == set(order[-each:])
+
+
+@pytest.mark.parametrize(("number", "first"), [(1, [87, 0, 52]), (2, [58, 30, 93]), (3, [71, 54, 45])])
+def test_an_order_replaces_that_of_a_stream(number: int, first: list[int], capsys: pytest.CaptureFixture[str]) -> None:
+    configs = ["published/cifar100", "streams/cifar100_b50_10x5", f"streams/cifar100_podnet_order_{number}"]
+    words = [word for config in configs for word in ("--config", f"configs/{config}.yaml")]
+    assert main(["fit", *words, "--data.root=data", "--print_config"]) == 0
+    options = yaml.safe_load(capsys.readouterr().out)["data"]["init_args"]["stream"]["init_args"]
+    assert options["experiences"] == 11 and options["base_classes"] == 50 and options["class_order_seed"] is None
+    assert options["class_order"][:3] == first and sorted(options["class_order"]) == list(range(100))
+
+
+def test_an_own_order_by_number(tmp_path: Path) -> None:
+    order = tmp_path / "order.yaml"
+    init_args = {"class_order": [3, 1, 0, 2], "class_order_seed": None}
+    stream = {"class_path": "lightning_vision.ClassIncremental", "init_args": init_args}
+    order.write_text(yaml.safe_dump({"data": {"init_args": {"stream": stream}}}), encoding="utf-8")
+    root = write_imagenet_r(tmp_path / "data")
+    options = {**SMALL, **SMALL_PHOTOS, "trainer.limit_train_batches": 1, "data.root": root, EXPERIENCES: 4}
+    words = [f"--{key}={str(value).lower() if isinstance(value, bool) else value}" for key, value in options.items()]
+    place = [
+        f"--trainer.default_root_dir={tmp_path}",
+        "--run_name=run",
+        "--energy.enabled=false",
+        "--wandb.mode=disabled",
+    ]
+    assert main(["fit", "--config=configs/published/imagenet_r.yaml", f"--config={order}", *words, *place]) == 0
+    results = read_results(tmp_path / "run" / "results.json")
+    assert [record.name for record in results.experiences] == [NAMES[number] for number in (3, 1, 0, 2)]
+
+
+def test_a_published_seed_on_the_command_line(tmp_path: Path) -> None:
+    options = {EXPERIENCES: 4, "data.init_args.stream.init_args.class_order_seed": 1995}
+    results = run(tmp_path, "by_seed", write_imagenet_r, ["configs/published/imagenet_r.yaml"], options)
+    order = np.random.RandomState(1995).permutation(len(SYNSETS)).tolist()
+    assert [record.name for record in results.experiences] == [NAMES[number] for number in order]
+
+
+def test_every_stream_is_tried() -> None:
+    known = {*OF_COLUMNS, *(f"cifar100_podnet_order_{number}" for number in (1, 2, 3))}
+    assert known | {name for name in SHIPPED if name.startswith(tuple(OF_CLASSES))} == SHIPPED.keys()
