@@ -48,7 +48,10 @@ if TYPE_CHECKING:
     from lightning_vision.learning.classifier import ContinualClassifier
     from lightning_vision.learning.strategy import Strategy
 
-NETWORK = ("backbone", "head_hidden", "head_dropout", "drop_rate", "drop_path_rate", "channels_last")
+NETWORK = (
+    *("backbone", "head_hidden", "head_dropout", "drop_rate", "drop_path_rate", "channels_last"),
+    *("pixel_mean", "pixel_std"),
+)
 """Options of the classifier that a run takes over from the run from which it starts."""
 _Options = TypeVar("_Options", ExplainOptions, ExportOptions)
 

@@ -24,6 +24,7 @@ from lightning_vision.learning.closed_form import closed_form_step, full_precisi
 from lightning_vision.learning.evaluation_figures import EvaluationFigures
 from lightning_vision.learning.network import Network, NetworkOptions, no_network
 from lightning_vision.learning.one_experience import one_experience_of, take_place
+from lightning_vision.learning.pixel_options import PixelOptions
 from lightning_vision.learning.prediction import Prediction, pick_variant
 from lightning_vision.learning.random_numbers import seed_generators
 from lightning_vision.learning.run_trainer import RunTrainer
@@ -46,6 +47,8 @@ class ContinualClassifier(LightningModule, BuiltWith):
         backbone: A timm model name (or resnext101_32x48d).
         pretrained: Start from the backbone's published weights.
         backbone_weights: A local weight file for the backbone, instead of a download.
+        pixel_mean: Mean of the pixels in [0, 1], one number or one a channel, in place of that of the backbone's weights.
+        pixel_std: Standard deviation likewise. Mean 0 and deviation 1 leave the pixels as they are.
         strategy: The learning strategy, by name (MoveToData) or dotted path. Default: full fine-tuning.
         base_strategy: How experience 0 is learned. Default: full fine-tuning.
         optimizer: The optimizer, created for each experience.
@@ -91,17 +94,20 @@ class ContinualClassifier(LightningModule, BuiltWith):
         monitor: str = "val/accuracy",
         class_names: list[str] | None = None,
         image_size: int | None = None,
+        pixel_mean: list[float] | float | None = None,
+        pixel_std: list[float] | float | None = None,
     ) -> None:
         super().__init__()
         with warnings.catch_warnings(action="ignore"):  # of a strategy being a module: its state is saved anyway
             self.save_hyperparameters()
         keep_plain(self.hparams)
         check_options(class_names, monitor, base_epochs, label_smoothing)
+        pixels = PixelOptions.read(pixel_mean, pixel_std)
         self.class_names: list[str] = []
         self.image_size, self.image_size_given = image_size or 224, image_size is not None
         self.base_checkpoint, self.base_epochs = base_checkpoint, base_epochs
         self.monitor, self.restore_best, self.channels_last = monitor, restore_best, channels_last
-        how = (drop_rate, drop_path_rate, head_hidden, head_dropout, label_smoothing, channels_last, compile)
+        how = (drop_rate, drop_path_rate, head_hidden, head_dropout, label_smoothing, channels_last, compile, pixels)
         self._network_options = NetworkOptions(backbone, pretrained, backbone_weights, *how)
         self.network: Network = no_network()
         if class_names is not None:
@@ -307,10 +313,7 @@ class ContinualClassifier(LightningModule, BuiltWith):
         return Prediction.of(self.network.mask_unseen(logits.float()), batch)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Logits (N, C) of images (N, 3, H, W), uint8 or normalised, as the learning strategy predicts them.
-
-        With several variants, those of the picked one; classes that were never seen get -inf.
-        """
+        """Logits (N, C) of images (N, 3, H, W), uint8 or normalised, by the picked variant; unseen classes get -inf."""
         logits = self._predict(self.network.normalise(image))
         return self.network.mask_unseen(pick_variant(logits, self.picked_variant))
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from lightning_vision.data.batch import Batch
 from lightning_vision.errors import ConfigError
 from lightning_vision.learning.backbones import BackboneFacts, build_backbone
+from lightning_vision.learning.pixel_options import PixelOptions
 
 
 class Network(nn.Module):
@@ -161,6 +162,7 @@ class NetworkOptions:
     label_smoothing: float
     channels_last: bool
     compile: bool
+    pixels: PixelOptions
 
     def build(self, num_classes: int, image_size: int) -> Network:
         """Build the network for C classes and square images with sides of ``image_size`` pixels.
@@ -176,6 +178,7 @@ class NetworkOptions:
             drop_rate=self.drop_rate,
             drop_path_rate=self.drop_path_rate,
         )
+        facts = self.pixels.over(facts)
         network = Network(module, facts, num_classes, head_hidden=self.head_hidden, head_dropout=self.head_dropout)
         network.label_smoothing = self.label_smoothing
         if self.channels_last:
