@@ -1,7 +1,9 @@
 """Mistakes of users: a clear message, an exit code, and no finished work is lost."""
 
+import gzip
 import os
 import pickle
+import shutil
 import socket
 import time
 from collections.abc import Callable
@@ -10,10 +12,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from benchmark_maker import write_core50, write_domain_net, write_filelists, write_imagenet_r
 from command_line import QUICK, fit, start
+from dataset_saver import save_dataset
 from full_disk import as_much_disk_as_before
 from PIL import Image
 from refusals import refused
+from shard_maker import write_shards, write_tar
+from torchvision_maker import write_mnist
 from wandb_offline import offline_runs
 
 from lightning_vision.cli import main
@@ -63,6 +69,9 @@ class TestRefusedBeforeAnythingIsWritten:
             (["--model.strategy=failing_strategies.Weighted", "--model.strategy.weight=-2"], 2, ["failing_strategies.Weighted", "weight must be 0 or more"]),
             (["--model.optimizer.lr=-1"], 2, ["model.optimizer", "Invalid learning rate: -1.0"]),
             (["--model.base_optimizer=SGD", "--model.base_optimizer.lr=-1"], 2, ["model.base_optimizer", "Invalid learning rate"]),
+            (["--model.pixel_std=0"], 2, ["model.pixel_std: expected values above 0"]),
+            (["--model.pixel_mean=[0.5, 0.5]"], 2, ["model.pixel_mean: expected one number, or 3"]),
+            (["--model.pixel_mean=123.7"], 2, ["model.pixel_mean: expected values from 0 to 1", "divide values of 0 to 255"]),
             (["--model.base_epochs=-1"], 2, ["model.base_epochs: expected 0 or more"]),
             (["--model.monitor=val/acc"], 2, ["model.monitor: expected val/accuracy or val/loss"]),
             (["--data.stream=ClassIncremental", "--data.stream.experiences=9"], 2, ["9 experiences cannot be made of 4 classes"]),
@@ -467,3 +476,118 @@ def test_a_tree_that_would_be_misread_is_refused(
     options = ("--data=ImageFolder", f"--data.root={root}", "--data.num_workers=0", "--data.image_size=32", *more)
     code = 2 if any("split_folders" in word or "classes_from=" in word for word in more) else 1
     refused(capsys, ["data", *options], code, *words)
+
+
+def _fashion(root: Path) -> None:
+    """Files of another dataset, in the place of MNIST's."""
+    write_mnist(root)
+    (root / "MNIST").rename(root / "FashionMNIST")
+
+
+def _cut_pickle(root: Path) -> None:
+    """CIFAR-10 whose first file was not downloaded to its end."""
+    (root / "cifar-10-batches-py").mkdir(parents=True)
+    (root / "cifar-10-batches-py" / "data_batch_1").write_bytes(b"\x80\x03}q")
+
+
+def _saved_without_labels(root: Path) -> None:
+    save_dataset(root, {"train": 6, "test": 4}, label=None)
+
+
+def _damaged_arrow(root: Path) -> None:
+    save_dataset(root, {"train": 6, "test": 4})
+    for file in sorted(root.rglob("*.arrow")):
+        file.write_bytes(file.read_bytes()[:100])
+
+
+def _shards(root: Path, *more: tuple[str, bytes]) -> None:
+    write_shards(root, {"train": 1, "test": 1})
+    if more:
+        write_tar(root / "train-0001.tar", more)
+
+
+def _compressed_shard(root: Path) -> None:
+    _shards(root)
+    content = (root / "train-0000.tar").read_bytes()
+    (root / "train-0000.tar").write_bytes(gzip.compress(content))
+
+
+def _cut_shard(root: Path) -> None:
+    _shards(root)
+    content = (root / "train-0000.tar").read_bytes()
+    (root / "train-0000.tar").write_bytes(content[: len(content) // 2])
+
+
+def _run_of_core50(root: Path) -> None:
+    write_core50(root)
+    write_filelists(root)
+    (root / "batches_filelists/NI_inc/run0/test_filelist.txt").unlink()
+
+
+def _misplaced_core50(root: Path) -> None:
+    write_core50(root)
+    (root / "core50_128x128" / "s4").rename(root / "core50_128x128" / "s5")
+
+
+def _domain_net(root: Path, spoil: Callable[[Path], object]) -> None:
+    write_domain_net(root)
+    spoil(root)
+
+
+HUGGING_FACE = "HuggingFaceDataset"
+BAD_DATASETS: list[tuple[str, Callable[[Path], object], tuple[str, ...], int, list[str]]] = [
+    ("TorchvisionDataset", Path.mkdir, ("--data.dataset=CIFAR1000",), 2, ["has no 'CIFAR1000'", "Similar names: 'CIFAR100'"]),
+    ("TorchvisionDataset", Path.mkdir, ("--data.dataset=CIFAR100",), 1, ["CIFAR100 was not found in", "cifar-100-python/ with train, test and meta", "--data.download true"]),
+    ("TorchvisionDataset", _cut_pickle, ("--data.dataset=CIFAR10",), 1, ["CIFAR10 was not found in", "its checksum (MD5) is not the published one"]),
+    ("TorchvisionDataset", _fashion, ("--data.dataset=MNIST",), 1, ["MNIST was not found in", "which contains the folder 'FashionMNIST'"]),
+    ("TorchvisionDataset", write_mnist, ("--data.dataset=MNIST", "--data.splits={train: train}"), 2, ["data.splits", "MNIST has no argument split"]),
+    ("TorchvisionDataset", write_mnist, ("--data.dataset=MNIST", "--data.arguments={transform: x}"), 2, ["data.arguments", "'transform' cannot be given"]),
+    (HUGGING_FACE, Path.mkdir, ("--data.dataset=ROOT",), 1, ["could not be read by the library datasets", "save_to_disk"]),
+    (HUGGING_FACE, Path.mkdir, ("--data.dataset=ROOT/nothing",), 1, ["is no folder, and no name on the Hub"]),
+    (HUGGING_FACE, _damaged_arrow, ("--data.dataset=ROOT",), 1, ["could not be read by the library datasets"]),
+    (HUGGING_FACE, _saved_without_labels, ("--data.dataset=ROOT",), 1, ["no label column; expected one (data.label_column chooses)", "camera (string)"]),
+    (HUGGING_FACE, lambda root: save_dataset(root, {"train": 6, "test": 4}), ("--data.dataset=ROOT", "--data.image_column=picture"), 2, ["data.image_column: 'picture' is no column of images"]),
+    (HUGGING_FACE, lambda root: save_dataset(root, {"first": 6, "second": 4}), ("--data.dataset=ROOT",), 1, ["has the parts 'first', 'second', and so no part for training", "data.splits={train: ..., test: ...}"]),
+    ("WebDataset", Path.mkdir, (), 1, ["no *.tar was found in", "which is empty", "0001.jpg and 0001.cls"]),
+    ("WebDataset", _compressed_shard, (), 1, ["cannot be read as a tar archive", "unpack it with gunzip"]),
+    ("WebDataset", _cut_shard, (), 1, ["train-0000.tar", "cut off"]),
+    ("WebDataset", lambda root: _shards(root, ("a.png", b"x"), ("a.json", b"{cls: 1}")), (), 1, ["the label of 'a'", "its json file cannot be read"]),
+    ("WebDataset", _shards, ("--data.shards=train-{0000..0009}.tar",), 1, ["'train-0001.tar'", "is not in"]),
+    ("WebDataset", _shards, ("--data.image_extension=jpg",), 1, ["hold no sample with an image", "data.image_extension"]),
+    ("CORe50", Path.mkdir, (), 1, ["CORe50 was not found in", "core50_128x128/s1/o1/C_01_01_000.png", "https://vlomonaco.github.io/core50"]),
+    ("CORe50", _misplaced_core50, (), 1, ["9 problems", "s5/o1/C_04_01_000.png: is no image of this session and object", "on_bad_image=skip"]),
+    ("CORe50", _run_of_core50, ("--data.filelists=batches_filelists/NI_inc/run0",), 1, ["lacks test_filelist.txt"]),
+    ("CORe50", write_core50, ("--data.stream=FromColumn", "--data.stream.column=batch"), 2, ["no column 'batch'"]),
+    ("CORe50", write_core50, ("--data.stream=DomainIncremental", "--data.stream.by=session"), 1, ["session = '3', '7'", "data.stream.common_test"]),
+    ("CORe50", write_core50, ("--data.level=kind",), 2, ["data.level", "category"]),
+    ("ImageFolder", lambda root: _domain_net(root, lambda made: (made / "real_train.txt").unlink()), (), 1, ["real/ lacks 'real_train.txt', its official list"]),
+    ("ImageFolder", lambda root: _domain_net(root, lambda made: shutil.rmtree(made / "real" / "umbrella")), (), 1, ["6 problems", "real_train.txt line 9: image not found (real/umbrella/real_003_000001.jpg)"]),
+    ("ImageFolder", lambda root: _domain_net(root, lambda made: (made / "real_train.txt").rename(made / "reel_train.txt")), (), 1, ["the lists of 'reel': no domain of DomainNet has this name (similar: 'real')"]),
+    ("ImageFolder", write_imagenet_r, ("--data.test_list=README.txt",), 1, ["names not found", "images below"]),
+    ("ImageFolder", write_imagenet_r, ("--data.test_list=nowhere.txt",), 1, ["data.test_list: there is no file; searched"]),
+    ("ImageFolder", write_imagenet_r, ("--data.label_names=nowhere.txt",), 1, ["data.label_names: there is no file; searched"]),
+    ("ImageFolder", write_imagenet_r, ("--data.stream=ClassIncremental", "--data.stream.experiences=2", "--data.stream.class_order=[0, 1, 2, 4]"), 2, ["'4' is no class; 3 ('n03126707') is missing", "numbers 0 to 3"]),
+    ("ImageFolder", write_imagenet_r, ("--data.stream=ClassIncremental", "--data.stream.experiences=2", "--data.stream.class_order=[n01443537, n01484850, n02012849, n03126708]"), 2, ["'n03126708' is no class (did you mean 'n03126707'"]),
+    ("ImageFolder", write_imagenet_r, ("--data.stream=ClassIncremental", "--data.stream.experiences=2", "--data.stream.class_order_seed=-1993"), 2, ["class_order_seed is a seed of numpy.random.seed"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "make", "more", "code", "words"), BAD_DATASETS)
+def test_a_published_dataset_that_is_not_as_it_was_published(
+    kind: str,
+    make: Callable[[Path], object],
+    more: tuple[str, ...],
+    code: int,
+    words: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if kind == HUGGING_FACE:
+        pytest.importorskip("datasets")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    root = tmp_path / "data"
+    make(root)
+    options = [word.replace("ROOT", str(root)) for word in more]
+    place = [] if kind == HUGGING_FACE else [f"--data.root={root}"]
+    refused(capsys, ["data", f"--data={kind}", *place, "--data.num_workers=0", *options], code, *words)
