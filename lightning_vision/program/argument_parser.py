@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any, cast
 
@@ -40,6 +41,9 @@ class StreamArgumentParser(LightningArgumentParser):
         """Parse; options may have their former names."""
         if isinstance(args, list | tuple):
             args = with_present_words(list(args), self._option_string_actions)
+            if len(args) == 1 and options.keys() == {"namespace", "defaults"}:
+                # An option of an object in an object comes here as text that jsonargparse made of its value: null as None.
+                args = [re.sub(r"^(--[\w.]+=)None$", r"\1null", args[0])]
         return super().parse_args(args, *others, **options)
 
     def _load_config_parser_mode(self, *args: Any, **options: Any) -> Namespace:

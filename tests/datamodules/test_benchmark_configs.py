@@ -49,6 +49,13 @@ OF_CLASSES = {
     "core50": 50,
 }
 """The number of classes of the datasets of the other streams."""
+ORDERS = {
+    "cifar100_podnet_order_1": ("cifar100", "cifar100_b50_10x5", [87, 0, 52]),
+    "cifar100_podnet_order_2": ("cifar100", "cifar100_b50_10x5", [58, 30, 93]),
+    "cifar100_podnet_order_3": ("cifar100", "cifar100_b50_10x5", [71, 54, 45]),
+    "imagenet_r_coda_order": ("imagenet_r", "imagenet_r_20x10", [80, 145, 90]),
+}
+"""Orders without a stream: a config and a stream that they are combined with, and their first classes."""
 SHIPPED = {path.stem: path for path in sorted((config_folder() / "streams").glob("*.yaml"))}
 
 
@@ -82,7 +89,7 @@ def classes_of(stream: ClassIncremental, count: int) -> list[list[int]]:
     return [list(item.classes) for item in stream.build(samples, [f"class {n}" for n in range(count)])]
 
 
-@pytest.mark.parametrize("name", [name for name in SHIPPED if name not in OF_COLUMNS and "podnet" not in name])
+@pytest.mark.parametrize("name", [name for name in SHIPPED if name not in {*OF_COLUMNS, *ORDERS}])
 def test_a_stream_of_classes(name: str) -> None:
     """The name says into how many experiences of how many classes the dataset is cut."""
     options = yaml.safe_load(SHIPPED[name].read_text())["data"]["init_args"]["stream"]["init_args"]
@@ -98,14 +105,28 @@ def test_a_stream_of_classes(name: str) -> None:
     assert set(found[0]) == set(order[: len(found[0])]) and set(found[-1]) == set(order[-each:])
 
 
-@pytest.mark.parametrize(("number", "first"), [(1, [87, 0, 52]), (2, [58, 30, 93]), (3, [71, 54, 45])])
-def test_an_order_replaces_that_of_a_stream(number: int, first: list[int], capsys: pytest.CaptureFixture[str]) -> None:
-    configs = ["published/cifar100", "streams/cifar100_b50_10x5", f"streams/cifar100_podnet_order_{number}"]
+@pytest.mark.parametrize("name", ORDERS)
+def test_an_order_replaces_that_of_a_stream(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    dataset, stream, first = ORDERS[name]
+    configs = [f"published/{dataset}", f"streams/{stream}", f"streams/{name}"]
     words = [word for config in configs for word in ("--config", f"configs/{config}.yaml")]
     assert main(["fit", *words, "--data.root=data", "--print_config"]) == 0
     options = yaml.safe_load(capsys.readouterr().out)["data"]["init_args"]["stream"]["init_args"]
-    assert options["experiences"] == 11 and options["base_classes"] == 50 and options["class_order_seed"] is None
-    assert options["class_order"][:3] == first and sorted(options["class_order"]) == list(range(100))
+    asked = yaml.safe_load(SHIPPED[stream].read_text())["data"]["init_args"]["stream"]["init_args"]
+    assert (options["experiences"], options["base_classes"]) == (asked["experiences"], asked["base_classes"])
+    assert options["class_order_seed"] is None and options["class_order"][:3] == first
+    assert sorted(options["class_order"]) == list(
+        range(next(n for key, n in OF_CLASSES.items() if name.startswith(key)))
+    )
+
+
+@pytest.mark.parametrize("value", ["null", "1994"])
+def test_a_seed_on_the_command_line(value: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A value of an object in an object, which the parser hands on as text."""
+    words = ["fit", "--config=configs/published/imagenet_r.yaml", "--data.root=data", "--print_config"]
+    assert main([*words, f"--data.stream.class_order_seed={value}", "--data.stream.base_classes=null"]) == 0
+    options = yaml.safe_load(capsys.readouterr().out)["data"]["init_args"]["stream"]["init_args"]
+    assert options["class_order_seed"] == (None if value == "null" else 1994) and options["base_classes"] is None
 
 
 def test_an_own_order_by_number(tmp_path: Path) -> None:
@@ -135,5 +156,4 @@ def test_a_published_seed_on_the_command_line(tmp_path: Path) -> None:
 
 
 def test_every_stream_is_tried() -> None:
-    known = {*OF_COLUMNS, *(f"cifar100_podnet_order_{number}" for number in (1, 2, 3))}
-    assert known | {name for name in SHIPPED if name.startswith(tuple(OF_CLASSES))} == SHIPPED.keys()
+    assert {*OF_COLUMNS, *ORDERS} | {name for name in SHIPPED if name.startswith(tuple(OF_CLASSES))} == SHIPPED.keys()
