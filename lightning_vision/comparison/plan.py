@@ -25,7 +25,7 @@ from lightning_vision.results.same_options import Kept, compare_options
 from lightning_vision.terminal.wording import spelt
 
 RUNS, BASES = "runs", "bases"
-OF_THE_BASE = ("data.", "model.backbone", "model.pretrained")
+OF_THE_BASE = ("data.", "model.backbone", "model.pretrained", "model.pixel_")
 """Settings of a learning strategy that its base must share: it cannot continue with another network or other data."""
 
 

@@ -58,11 +58,12 @@ def test_a_strategy_with_a_network_of_its_own_has_a_base_of_its_own(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     entries = ["HeadOnly", {"small": {"model.strategy": "HeadOnly", "model.optimizer": "torch.optim.SGD"}},
-               {"other": {"model.strategy": "HeadOnly", "model.backbone": "test_vit", "data.image_size": 160}}]  # fmt: skip
+               {"other": {"model.strategy": "HeadOnly", "model.backbone": "test_vit", "data.image_size": 160}},
+               {"raw": {"model.strategy": "HeadOnly", "model.pixel_mean": 0, "model.pixel_std": 1}}]  # fmt: skip
     config = folder / "entries.yaml"
     config.write_text(yaml.safe_dump({"compare": {"strategies": entries}}))
     assert main([*words(folder, "dry"), "--config", str(config), "--dry_run"]) == 0
-    assert "3 cells and 2 bases" in capsys.readouterr().out
+    assert "4 cells and 3 bases" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
