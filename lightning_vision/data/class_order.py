@@ -46,6 +46,15 @@ def legacy_permutation(seed: int, count: int) -> list[int]:
     return numbers
 
 
+def order_by_name(order: ClassOrder, legacy_seed: int | None, class_names: Sequence[str]) -> list[str] | None:
+    """The names of an order by number or by ``class_order_seed``; None of any other."""
+    if legacy_seed is not None:
+        return [class_names[label] for label in legacy_permutation(legacy_seed, len(class_names))]
+    if not isinstance(order, list) or not order or isinstance(order[0], str):
+        return None
+    return [class_names[int(label)] for label in order]
+
+
 def ordered_classes(
     order: ClassOrder, legacy_seed: int | None, seed: int, class_names: Sequence[str], trained: Sequence[int]
 ) -> list[int]:

@@ -182,6 +182,7 @@ class PreparedData:
             )
         new_labels = np.array([place_of[nfc(name)] for name in self.class_names], dtype=np.int64)
         self.samples = self.samples.assign(label=new_labels[self.samples["label"].to_numpy()])
+        self._scenario = self._scenario.named(self.class_names)
         self.class_names, self._stream = list(names), None
         self.split_hash = split_hash(self.samples)
 

@@ -3,6 +3,7 @@
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from copy import copy
 from itertools import pairwise
 from typing import Any, ClassVar
 
@@ -11,7 +12,7 @@ import pandas as pd
 
 from lightning_vision.array_types import Rows
 from lightning_vision.class_path import BuiltWith, class_path
-from lightning_vision.data.class_order import check_class_order, ordered_classes
+from lightning_vision.data.class_order import check_class_order, order_by_name, ordered_classes
 from lightning_vision.data.sample_table import row_keys
 from lightning_vision.data.stratified_split import deal
 from lightning_vision.data.stream import Experience, Stream
@@ -39,6 +40,10 @@ class Scenario(BuiltWith, ABC):
     def key_column(self, samples: pd.DataFrame) -> pd.Series | None:
         """The column that names each row's experience: validation and test cuts are stratified by it too."""
         return None
+
+    def named(self, class_names: Sequence[str]) -> "Scenario":
+        """The same scenario, with names where it has numbers of these classes: a base may bring another class list."""
+        return self
 
     @abstractmethod
     def assign(self, samples: pd.DataFrame, class_names: Sequence[str]) -> tuple[list[str], Rows]:
@@ -201,6 +206,15 @@ class ClassIncremental(Scenario):
         self.experiences = experiences
         self.base_classes = base_classes
         self.class_order, self.class_order_seed = class_order, class_order_seed
+
+    def named(self, class_names: Sequence[str]) -> Scenario:
+        """With the order by name."""
+        order = order_by_name(self.class_order, self.class_order_seed, class_names)
+        if order is None:
+            return self
+        found = copy(self)
+        found.class_order, found.class_order_seed = order, None
+        return found
 
     def assign(self, samples: pd.DataFrame, class_names: Sequence[str]) -> tuple[list[str], Rows]:
         """Divide the ordered classes into consecutive parts, without classes that have no training images."""

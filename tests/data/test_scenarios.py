@@ -1,10 +1,12 @@
 """Scenarios: every training row once, in a fixed order, and what cannot be made is refused."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from coloured_squares import ColouredSquares
 
 from lightning_vision.data.scenarios import (
     ClassIncremental,
@@ -177,6 +179,17 @@ def test_an_order_by_number_is_that_by_name() -> None:
     by_number = ClassIncremental(3, class_order=order).build(samples(), NAMES)
     by_name = ClassIncremental(3, class_order=[NAMES[number] for number in order]).build(samples(), NAMES)
     assert by_number.hash == by_name.hash and by_number[0].classes == (0, 5)
+
+
+@pytest.mark.parametrize("how", [{"class_order_seed": 1993}, {"class_order": [2, 0, 3, 1]}])
+def test_a_base_with_another_class_list_does_not_change_an_order_by_number(how: dict[str, Any]) -> None:
+    stream = ClassIncremental(4, **how)
+    data = ColouredSquares(stream=stream)
+    before = [data.class_names[item.classes[0]] for item in data.stream]
+    assert before != data.class_names
+    data.use_class_names(["violet", *reversed(data.class_names), "white"])
+    assert [data.class_names[item.classes[0]] for item in data.stream] == before
+    assert data.describe()["init_args"]["stream"]["init_args"] == {**stream.describe()["init_args"], **how}
 
 
 @pytest.mark.parametrize("make", [DomainIncremental, lambda **options: FromColumn("domain", **options)])

@@ -112,6 +112,13 @@ class TestCORe50:
         assert counts(data) == {"train": 18, "test": 18} and 2 not in set(data.samples["session"])
         assert "9 images in none of its lists, not used" in capsys.readouterr().err
 
+    def test_depth_images_beside_them_are_counted(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        root = write_core50(tmp_path / "core50")
+        colour = root / "core50_128x128" / "s1" / "o1" / "C_01_01_000.png"
+        colour.with_name("D_01_01_000.png").write_bytes(colour.read_bytes())
+        assert len(read(CORe50, root).samples) == 45
+        assert "skipped 1 file (1 depth images)" in capsys.readouterr().err
+
     def test_files_that_could_be_code_are_not_opened(self, tmp_path: Path) -> None:
         """``paths.pkl`` and the others are pickles."""
         root = write_core50(tmp_path / "core50")
