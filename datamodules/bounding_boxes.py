@@ -71,8 +71,8 @@ class BoundingBoxes(StreamDataModule):
             sequence's folder, then GITW_light_bboxes in root or beside it.
         boxes: CSV file with boxes, relative to the working directory or root.
         classes: Names of the classes to read; None: all.
-        labels: File or folder of annotations in the format COCO, YOLO, Pascal VOC, CVAT or Label Studio, or a table, relative
-            to the working directory or root.
+        labels: File or folder of annotations in the format COCO, YOLO, Pascal VOC, CVAT, Label Studio or labelme, or a table,
+            relative to the working directory or root.
         labels_format: Format of ``labels``; None: it is recognised.
         label_columns: Columns of a table: path, label, split, group, domain, and x1, y1, x2, y2 or x, y, w, h; those that are not given are recognised.
         label_names: Second table, which gives the labels of the first their names.
@@ -88,7 +88,7 @@ class BoundingBoxes(StreamDataModule):
         "<Class>Place<P>Subject<S>",
         CROPPED_LAYOUT,
         "any images, with data.boxes=<CSV file: path, x, y, w, h, class>, or with data.labels=<COCO, YOLO, Pascal VOC, "
-        "CVAT or Label Studio>",
+        "CVAT, Label Studio or labelme>",
     )
 
     def __init__(
@@ -99,7 +99,8 @@ class BoundingBoxes(StreamDataModule):
         boxes: str | None = None,
         classes: list[str] | None = None,
         labels: str | Path | None = None,
-        labels_format: Literal["table", "coco", "yolo", "voc", "cvat", "label_studio", "dataset"] | None = None,
+        labels_format: Literal["table", "coco", "yolo", "voc", "cvat", "label_studio", "labelme", "dataset"]
+        | None = None,
         label_columns: dict[str, str] | None = None,
         label_names: str | Path | None = None,
         **options: Any,

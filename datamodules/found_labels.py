@@ -11,7 +11,7 @@ import numpy as np
 
 from datamodules.folder_tree import Folder
 from datamodules.image_names import ImageNames, composed
-from datamodules.label_files import LabelFiles, annotation_formats, formats_of, label_files_in
+from datamodules.label_files import LabelFiles, annotation_formats, formats_of, label_files_in, labelme_files_in
 from datamodules.label_formats.official_splits import find_dataset, refuse_others
 from datamodules.label_formats.table_file import TABLE_SUFFIXES
 from datamodules.label_rows import LabelRows, split_in_name
@@ -56,11 +56,12 @@ def find_labels(files: LabelFiles, without: Sequence[Path]) -> list[LabelRows]:
     others = {file.resolve() for file in without}
     candidates = [file for file in label_files_in(files.tree) if file.resolve() not in others]
     classes = class_folders(files.tree)
-    if not candidates:
+    of_images = labelme_files_in(files.tree)
+    if not candidates and not of_images:
         if not classes and not any(folder.has_images() for folder in files.tree.folders):
             _name_table_above(files)
         return []
-    kinds = formats_of(candidates)
+    kinds = formats_of(candidates) | dict.fromkeys(of_images, "labelme")
     annotations = annotation_formats(kinds, root)
     if annotations:
         named = listed((file.relative_to(root) for file, kind in kinds.items() if kind in annotations), 3)

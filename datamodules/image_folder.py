@@ -43,7 +43,7 @@ class ImageFolder(StreamDataModule):
         classes_from: folder: the first folder below root (or a split folder) is the class; parent: the folder that holds
             the image. None: as folder, but a tree in which this is doubtful is an error.
         labels: File or folder that labels the images, relative to the working directory or root: a table (CSV, TSV,
-            Parquet, JSON lines), COCO, YOLO, Pascal VOC, CVAT or Label Studio. None: the sub-folders, unless the images are
+            Parquet, JSON lines), COCO, YOLO, Pascal VOC, CVAT, Label Studio or labelme. None: the sub-folders, unless the images are
             in no class folders and a file in root labels them; folders: the sub-folders in any case.
         labels_format: Format of ``labels``; None: it is recognised.
         label_columns: Columns of a table: path, label, split, group, domain; those that are not given are recognised.
@@ -63,7 +63,8 @@ class ImageFolder(StreamDataModule):
         split_folders: dict[str, Any] | str | None = None,
         classes_from: Literal["folder", "parent"] | None = None,
         labels: str | Path | None = None,
-        labels_format: Literal["table", "coco", "yolo", "voc", "cvat", "label_studio", "dataset"] | None = None,
+        labels_format: Literal["table", "coco", "yolo", "voc", "cvat", "label_studio", "labelme", "dataset"]
+        | None = None,
         label_columns: dict[str, str] | None = None,
         label_names: str | Path | None = None,
         label_pattern: str | None = None,

@@ -15,6 +15,7 @@ from datamodules.image_names import ImageNames
 from datamodules.label_formats.coco import is_coco, read_coco
 from datamodules.label_formats.cvat import is_cvat, read_cvat
 from datamodules.label_formats.label_studio import is_label_studio, read_label_studio
+from datamodules.label_formats.labelme import is_labelme, read_labelme
 from datamodules.label_formats.official_splits import DATASETS, find_dataset
 from datamodules.label_formats.table_file import TABLE_SUFFIXES, read_table_file
 from datamodules.label_formats.voc import is_voc, read_voc
@@ -27,7 +28,7 @@ from lightning_vision.data.sample_table import SPLITS
 from lightning_vision.errors import ConfigError, DataError
 from lightning_vision.terminal.wording import listed, nearest_first
 
-FORMATS = ("table", "coco", "yolo", "voc", "cvat", "label_studio", "dataset")
+FORMATS = ("table", "coco", "yolo", "voc", "cvat", "label_studio", "labelme", "dataset")
 """Values of ``data.labels_format``; dataset is one with an official split in files of its own."""
 OF_ONE_IMAGE = (".txt", ".json")
 """Suffixes of files that may be about one image, whose name they have: YOLO's and labelme's."""
@@ -92,9 +93,11 @@ class LabelFiles:
         if kind == "label_studio":
             return read_label_studio(file, folder, self.problems)
         if kind == "cvat":
-            return read_cvat(file, folder, self.problems)
+            return read_cvat(file, folder, self.images.paths, self.problems)
         if kind == "voc":
             return read_voc([file], self.root, self.problems)
+        if kind == "labelme":
+            return read_labelme([file], self.root, set(self.images.paths), self.problems)
         if kind == "yolo":
             return read_yolo(self.root, self.images.paths, file, self.problems)
         if kind == "table":
@@ -105,8 +108,8 @@ class LabelFiles:
             return label_rows(table, columns, folder, bool(self.columns), self.problems)
         excel = " Save it as CSV." if file.suffix.lower() in (".xls", ".xlsx", ".ods") else ""
         raise DataError(
-            f"data.labels: the format of {file} is not recognised.{excel} Tables ({', '.join(TABLE_SUFFIXES)}), COCO and Label "
-            "Studio (.json), Pascal VOC and CVAT (.xml) and YOLO (data.yaml) are read; data.labels_format names the format."
+            f"data.labels: the format of {file} is not recognised.{excel} Tables ({', '.join(TABLE_SUFFIXES)}), COCO, Label Studio "
+            "and labelme (.json), Pascal VOC and CVAT (.xml) and YOLO (data.yaml) are read; data.labels_format names the format."
         )
 
     def read_folder(self, place: Path) -> list[LabelRows]:
@@ -128,8 +131,9 @@ class LabelFiles:
             raise DataError(
                 f"data.labels: there is no file or folder {place}. Name the file with the labels, or its folder."
             )
-        files = label_files_in(self.tree if self._is_root(place) else Folder(str(place)))
-        kinds = formats_of(files)
+        folder = self.tree if self._is_root(place) else Folder(str(place))
+        files = label_files_in(folder)
+        kinds = formats_of(files) | dict.fromkeys(labelme_files_in(folder), "labelme")
         if self.format is not None:
             kinds = {file: kind for file, kind in kinds.items() if kind == self.format}
         found = annotation_formats(kinds, place)
@@ -140,7 +144,7 @@ class LabelFiles:
                 f"{', '.join(found)}."
             )
         if found:
-            return self._read_annotations(place, found[0], [file for file in files if kinds.get(file) == found[0]])
+            return self._read_annotations(place, found[0], [file for file in kinds if kinds[file] == found[0]])
         if self.format in (None, "yolo") and (names := _yolo_names_near(place, self.root)) is not None:
             return [read_yolo(self.root, self.images.paths, names, self.problems)]
         tables = self.labelling_tables([file for file in files if kinds.get(file) == "table"])
@@ -149,6 +153,8 @@ class LabelFiles:
     def _read_annotations(self, place: Path, kind: str, files: Sequence[Path]) -> list[LabelRows]:
         if kind == "voc":
             return [read_voc(files, self.root, self.problems)]
+        if kind == "labelme":
+            return [read_labelme(files, self.root, set(self.images.paths), self.problems)]
         if kind == "yolo":
             return [read_yolo(self.root, self.images.paths, files[0], self.problems)]
         splits = [split_in_name(_shown(file, place)) for file in files]
@@ -224,6 +230,8 @@ def recognise(file: Path, one_of_many: bool = False) -> tuple[str | None, Any]:
             document = read_json(file)
             if is_coco(document):
                 return ("coco" if is_coco(document, whole=True) or not one_of_many else None), document
+            if is_labelme(document):
+                return "labelme", None
             return ("label_studio" if is_label_studio(document) else "table"), None
         if suffix == ".xml":
             root = read_xml(file)
@@ -273,6 +281,20 @@ def label_files_in(folder: Folder, deep: bool = True) -> list[Path]:
     if deep and any(file.suffix.lower() in OF_ONE_IMAGE for file in found):
         stems = {path.rpartition("/")[2].rpartition(".")[0] for path in folder.image_paths()}
         found = [file for file in found if file.suffix.lower() not in OF_ONE_IMAGE or file.stem not in stems]
+    return found
+
+
+def labelme_files_in(folder: Folder) -> list[Path]:
+    """The JSON files in a folder and its folders that are called as an image, where the first of them is labelme's."""
+    found: list[Path] = []
+    stems: set[str] = set()
+    for place in folder.all_folders():
+        names = sorted(name for name, _ in place.skipped if Path(name).suffix.lower() == ".json")
+        if names and not stems:
+            stems = {path.rpartition("/")[2].rpartition(".")[0] for path in folder.image_paths()}
+        own = [Path(place.place, name) for name in names if Path(name).stem in stems]
+        if own and recognise(own[0], one_of_many=True)[0] == "labelme":
+            found += own
     return found
 
 

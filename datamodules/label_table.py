@@ -54,7 +54,7 @@ def label_rows(table: Table, columns: Columns, folder: str, given: bool, problem
         if column is not None:
             made[name] = typed(rows[column])
     if columns.corners or columns.sides:
-        made = made.join(_boxes(table, columns, problems))
+        made = pd.concat([made, _boxes(table, columns, problems)], axis=1)  # rows of one line have its number in common
     used = {columns.path, columns.label, *columns.one_hot, columns.split, columns.group, columns.domain}
     used |= {*(columns.corners or ()), *(columns.sides or ())}
     taken = {*MADE_HERE, *made.columns}

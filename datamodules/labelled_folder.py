@@ -24,7 +24,7 @@ from lightning_vision.terminal.wording import listed
 
 TEXTS = (".txt", ".mat")
 FILES_OF = {
-    **{"YOLO": (".txt", ".yaml", ".yml"), "Pascal VOC": (".xml", ".txt"), "COCO": (".json",)},
+    **{"YOLO": (".txt", ".yaml", ".yml"), "Pascal VOC": (".xml", ".txt"), "COCO": (".json",), "labelme": (".json",)},
     **dict.fromkeys((item.name for item in DATASETS), TEXTS),
 }
 """Suffixes of the files of formats that have several."""

@@ -134,7 +134,7 @@ def _placed(parts: Sequence[LabelRows], images: ImageNames, problems: DataProble
         rows = rows[rows["place"] >= 0]
         tables.append(rows)
     rows = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=["place", "label"])
-    if len(rows) == 0 and not problems.problems:
+    if len(rows) == 0 and not problems.problems and not problems.unusable:
         raise DataError(f"{parts[0].file}: it has no rows, expected images and their labels.")
     rows = _with_split(rows, images)
     labelled = rows["label"].notna()

@@ -11,6 +11,7 @@ import pandas as pd
 
 from datamodules.annotation_tables import Table
 from datamodules.image_names import NOWHERE, ImageNames
+from datamodules.label_formats.object_lists import CATEGORY
 from datamodules.label_formats.table_file import is_image_name
 from datamodules.label_rows import CORNERS, SPLIT_VALUES
 from lightning_vision.errors import ConfigError, DataError
@@ -37,7 +38,7 @@ NAMES: Mapping[str, tuple[str, ...]] = {
             "category_id",
             "label_id",
         ),
-        *("labelnames", "tag", "tags", "finding labels", "choice"),
+        *("labelnames", "tag", "tags", "finding labels", "choice", CATEGORY),
     ),
     "split": ("split", "subset", "partition", "phase", "usage", "set", "data set", "data_set", "dataset"),
     "group": (

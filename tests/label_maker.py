@@ -11,6 +11,10 @@ import numpy as np
 from PIL import Image
 from scipy.io import savemat
 
+from lightning_vision.data.scenarios import Joint
+
+QUICK: dict[str, Any] = {"batch_size": 4, "num_workers": 0, "image_size": 16, "val_fraction": 0.0, "stream": Joint()}
+"""Options of a small datamodule."""
 SIZE = (40, 30)
 """Width and height of the images."""
 CLASSES = ("cup", "plate")
@@ -92,6 +96,13 @@ def write_coco(root: Path, per_image: int = 1, mixed: bool = False) -> Path:
     return root
 
 
+def hugging_face_objects(name: str) -> dict[str, Any]:
+    """The column objects of an image with two boxes of its class, which is a number."""
+    x1, y1, x2, y2 = BOX
+    boxes = [[x1, y1, x2 - x1, y2 - y1], [x1 + 1, y1, x2 - x1, y2 - y1]]
+    return {"id": [0, 1], "bbox": boxes, "category": [CLASSES.index(class_of(name))] * 2, "area": [400.0, 400.0]}
+
+
 def coco_document(files: Sequence[str], per_image: int = 1, mixed: bool = False) -> dict[str, Any]:
     """COCO's lists, with so many boxes an image; mixed: of different classes."""
     x1, y1, x2, y2 = BOX
@@ -169,6 +180,52 @@ def write_cvat(root: Path, tags: bool = False) -> Path:
     )
     text = f'<?xml version="1.0" encoding="utf-8"?><annotations><version>1.1</version><meta/>{images}</annotations>'
     (root / "annotations.xml").write_text(text, encoding="utf-8")
+    return root
+
+
+def write_cvat_video(root: Path, video: str = "kitchen", first: int = 0) -> Path:
+    """images/frame_000000.PNG, ... and annotations.xml of CVAT for video 1.1: a cup in even frames, a plate in odd ones."""
+    tracks = []
+    for track, label in enumerate(CLASSES):
+        shapes = []
+        for number in range(12):
+            if track == 0:
+                draw(root / "images" / f"frame_{number:06d}.PNG", number % 2, first + number)
+            outside = int(number % 2 != track)
+            box = '<box frame="{}" keyframe="1" outside="{}" occluded="0" xtl="4.0" ytl="6.0" xbr="24.0" ybr="26.0" z_order="0"></box>'
+            shapes.append(box.format(number, outside))
+        tracks.append(f'<track id="{track}" label="{label}" source="manual">{"".join(shapes)}</track>')
+    meta = f"<meta><task><name>{video}</name><mode>interpolation</mode></task></meta>"
+    text = f'<?xml version="1.0" encoding="utf-8"?><annotations><version>1.1</version>{meta}{"".join(tracks)}</annotations>'
+    (root / "annotations.xml").write_text(text, encoding="utf-8")
+    return root
+
+
+def labelme_shape(label: str, points: Sequence[Sequence[float]], kind: str = "rectangle") -> dict[str, Any]:
+    """A shape of labelme."""
+    return {"label": label, "points": points, "group_id": None, "shape_type": kind, "flags": {}}
+
+
+def labelme_document(name: str, shapes: Sequence[Mapping[str, Any]], **more: Any) -> dict[str, Any]:
+    """The content of labelme's file of an image."""
+    document: dict[str, Any] = {
+        "version": "5.5.0",
+        "flags": {},
+        "shapes": list(shapes),
+        "imagePath": name,
+        "imageData": None,
+    }
+    return {**document, "imageHeight": SIZE[1], "imageWidth": SIZE[0], **more}
+
+
+def write_labelme(root: Path, flags: bool = False) -> Path:
+    """images/ with a JSON file beside each image, with a rectangle or with flags."""
+    corners = [BOX[:2], BOX[2:]]
+    for name in draw_all(root / "images"):
+        shapes = [] if flags else [labelme_shape(class_of(name), corners)]
+        said = {kind: kind == class_of(name) for kind in CLASSES} if flags else {}
+        document = labelme_document(f"{name}.jpg", shapes, flags=said)
+        (root / "images" / f"{name}.json").write_text(json.dumps(document), encoding="utf-8")
     return root
 
 
@@ -303,3 +360,6 @@ def write_all(folder: Path) -> None:
     for number in range(12):
         draw(folder / "named" / f"{CLASSES[number % 2]}_{number:04d}.jpg", number % 2, number)
     write_cub(folder / "birds")
+    write_labelme(folder / "shapes")
+    for video in ("monday", "tuesday"):
+        write_cvat_video(folder / "videos" / video, video, first=12 * (video == "tuesday"))

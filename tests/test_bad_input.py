@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import label_maker
 import numpy as np
 import pytest
 import torch
@@ -145,6 +146,29 @@ class TestData:
         assert not (tmp_path / "run").exists()
         assert start(tmp_path, "run", *more, "--data.on_bad_image=skip") == 0
         assert "skipped 3 files (3 cannot be decoded)" in capsys.readouterr().err
+
+    @pytest.mark.parametrize(
+        ("file", "content", "words"),
+        [
+            ("images/000.json", '{"imagePath": "000.jpg", "shapes": [{"label": "cup", "points": [[1]]}]}', ["000.json shape 1: expected a box"]),
+            ("images/000.json", '{"imagePath": "000.jpg", "shapes": [', ["000.json is not valid JSON", "cut off"]),
+            ("a.xml", '<annotations><track label="c"><box frame="7" xtl="1" ytl="1" xbr="3" ybr="3"/></track></annotations>', ["frame_000007.PNG"]),
+            ("a.xml", '<annotations><track><box frame="0"/></track></annotations>', ["a.xml: track 1 has no label"]),
+            ("a.jsonl", '{"file_name": "000.jpg", "objects": {"bbox": [[1, 2, 3]], "category": [0]}}', ["a.jsonl line 1: objects: expected boxes"]),
+        ],
+    )  # fmt: skip
+    def test_annotations_that_cannot_be(
+        self, file: str, content: str, words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        label_maker.draw_all(tmp_path / "photos" / "images", 4)
+        (tmp_path / "photos" / file).write_text(content)
+        more = [
+            "--data=BoundingBoxes",
+            f"--data.root={tmp_path / 'photos'}",
+            f"--data.labels={tmp_path / 'photos' / file}",
+        ]
+        refused(capsys, options(tmp_path, "run", *more), 1, *words)
+        assert not (tmp_path / "run").exists()
 
     @pytest.mark.parametrize("workers", [0, 1])
     def test_a_image_that_vanishes_in_the_middle_is_named(

@@ -1,17 +1,18 @@
-"""CVAT for images 1.1: one XML file with an element for each image and its boxes, outlines and tags."""
+"""CVAT for images 1.1: one XML file with an element for each image and its boxes, outlines and tags; or for video."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 from datamodules.documents import read_xml
+from datamodules.label_formats.cvat_shapes import OUTLINES, corners_of
+from datamodules.label_formats.cvat_video import read_tracks
 from datamodules.label_rows import LabelRows, check_box, make_rows, one_of_each, split_in_name
 from lightning_vision.data.data_problems import DataProblems
 from lightning_vision.errors import DataError
-
-SIDES = ("xtl", "ytl", "xbr", "ybr")
 
 
 def is_cvat(root: ElementTree.Element) -> bool:
@@ -19,29 +20,31 @@ def is_cvat(root: ElementTree.Element) -> bool:
     return root.tag == "annotations" and (root.find("image") is not None or root.find("track") is not None)
 
 
-def read_cvat(file: Path, folder: str, problems: DataProblems) -> LabelRows:
+def read_cvat(file: Path, folder: str, images: Sequence[str], problems: DataProblems) -> LabelRows:
     """Read a CVAT export: a row for each box, outline (a box around it is taken) and tag of an image.
 
-    A tag labels the whole image. Points and lines are skipped and counted. The subsets of the task are the split.
+    A tag labels the whole image. Points and lines are skipped and counted. The subsets of the task are the split. Of an
+    export for video, the frames that are images of the folder are read.
 
     Args:
         file: The file.
         folder: Its folder, from the data's root.
+        images: The images, by path from the data's root.
         problems: Where problems go.
 
     Raises:
-        DataError: It is not such a file, or is the export of a video.
+        DataError: It is not such a file, or of a video whose frames are not here.
     """
     root = read_xml(file)
     if root.tag != "annotations":
         raise DataError(f"{file} is not a CVAT file: its root is <{root.tag}>, expected <annotations>.")
     if root.find("track") is not None and root.find("image") is None:
-        raise DataError(f"{file} holds the tracks of a video. Export the task again as 'CVAT for images 1.1'.")
-    images = root.findall("image")
-    subsets = [split_in_name(image.get("subset") or "") for image in images]
+        return read_tracks(root, file, folder, images, problems)
+    elements = root.findall("image")
+    subsets = [split_in_name(image.get("subset") or "") for image in elements]
     official = one_of_each(subsets)
     found: list[dict[str, Any]] = []
-    for image, subset in zip(images, subsets, strict=True):
+    for image, subset in zip(elements, subsets, strict=True):
         name = (image.get("name") or "").strip()
         if not name:
             problems.problem(f"{file.name}: the image with id {image.get('id')!r} has no name")
@@ -62,34 +65,16 @@ def _shapes(image: ElementTree.Element, name: str, file: Path, problems: DataPro
         place = f"{file.name}: {name} shape {number}"
         if shape.tag == "tag":
             continue
-        if shape.tag not in ("box", "polygon", "ellipse", "mask"):
+        if shape.tag not in OUTLINES:
             problems.skip(place, f"shapes of kind {shape.tag}")
             continue
         label = (shape.get("label") or "").strip()
-        corners = _corners(shape)
+        corners = corners_of(shape)
         if not label:
             problems.problem(f"{place}: it has no label")
         elif check_box(corners, place, problems):
             rows.append(_row(name, label, file, number) | dict(zip(("x1", "y1", "x2", "y2"), corners, strict=True)))
     return rows
-
-
-def _corners(shape: ElementTree.Element) -> list[float]:
-    """The box of a shape; nothing if its numbers are none."""
-    try:
-        if shape.tag == "box":
-            return [float(shape.get(side) or "") for side in SIDES]
-        if shape.tag == "ellipse":
-            x, y, rx, ry = (float(shape.get(side) or "") for side in ("cx", "cy", "rx", "ry"))
-            return [x - rx, y - ry, x + rx, y + ry]
-        if shape.tag == "mask":
-            left, top, width, height = (float(shape.get(side) or "") for side in ("left", "top", "width", "height"))
-            return [left, top, left + width, top + height]
-        points = [[float(value) for value in point.split(",")] for point in (shape.get("points") or "").split(";")]
-        xs, ys = zip(*points, strict=True)
-        return [min(xs), min(ys), max(xs), max(ys)]
-    except ValueError:
-        return []
 
 
 def _tags(image: ElementTree.Element, name: str, file: Path, problems: DataProblems) -> list[dict[str, Any]]:

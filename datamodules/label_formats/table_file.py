@@ -13,6 +13,7 @@ import pandas as pd
 
 from datamodules.annotation_tables import Table, read_records
 from datamodules.documents import read_json, read_text
+from datamodules.label_formats.object_lists import COLUMN, has_objects, one_row_each
 from lightning_vision.data.data_problems import DataProblems
 from lightning_vision.errors import DataError
 from lightning_vision.images.image_files import EXTENSIONS, HEIC_EXTENSIONS
@@ -33,12 +34,18 @@ def read_table_file(file: Path, problems: DataProblems) -> Table:
     """Read a table of any kind; its columns keep their names, values are text (Parquet and JSON: as they are).
 
     A CSV, TSV or text file may separate its columns by commas, tabs, semicolons, vertical bars or blanks. If the first
-    line of such a file names an image, it has no header, and columns are called ``column 1``, ``column 2``, ...
+    line of such a file names an image, it has no header, and columns are called ``column 1``, ``column 2``, ... The column
+    ``objects`` of Hugging Face becomes a row for each object.
 
     Raises:
         DataError: It cannot be read as a table.
     """
     table = _read(file, problems)
+    if COLUMN in table.rows and has_objects(table.rows[COLUMN]):
+        problems.remark(
+            f"{file.name}: the column '{COLUMN}' is read as boxes (x, y, width and height) with categories."
+        )
+        return one_row_each(table, problems)
     for name, sides in BOX_LISTS.items():
         if name in table.rows and (boxes := _four_numbers(table.rows[name])) is not None:
             form = "x, y, width and height" if sides is XYWH else "x1, y1, x2 and y2"

@@ -232,7 +232,7 @@ class TestCvat:
     def read(self, folder: Path, images: str) -> tuple[pd.DataFrame, DataProblems]:
         problems = DataProblems()
         (folder / "a.xml").write_text(f"<annotations>{images}</annotations>", encoding="utf-8")
-        return read_cvat(folder / "a.xml", "", problems).rows, problems
+        return read_cvat(folder / "a.xml", "", [], problems).rows, problems
 
     def test_outlines_ellipses_and_points(self, tmp_path: Path) -> None:
         rows, problems = self.read(
@@ -265,12 +265,6 @@ class TestCvat:
     )
     def test_images_that_cannot_be(self, images: str, words: str, tmp_path: Path) -> None:
         assert words in said(self.read(tmp_path, images)[1])
-
-    def test_a_video(self, tmp_path: Path) -> None:
-        with pytest.raises(
-            DataError, match=r"holds the tracks of a video\. Export the task again as 'CVAT for images 1.1'"
-        ):
-            self.read(tmp_path, '<track id="0"/>')
 
 
 class TestLabelStudio:

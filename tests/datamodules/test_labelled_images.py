@@ -7,13 +7,12 @@ from typing import Any
 
 import label_maker as maker
 import pytest
+from label_maker import QUICK
 
 from datamodules import BoundingBoxes, ImageFolder
 from lightning_vision.data.datamodule import StreamDataModule
-from lightning_vision.data.scenarios import FromColumn, Joint
+from lightning_vision.data.scenarios import FromColumn
 from lightning_vision.errors import ConfigError, DataError
-
-QUICK: dict[str, Any] = {"batch_size": 4, "num_workers": 0, "image_size": 16, "val_fraction": 0.0, "stream": Joint()}
 
 
 def read(root: Path, **options: Any) -> ImageFolder:
@@ -45,6 +44,8 @@ LAYOUTS: dict[str, Layout] = {
     "voc": (maker.write_voc, {"train": 12, "test": 4}),
     "cvat": (maker.write_cvat, {"train": 10, "test": 2}),
     "cvat_tags": (lambda root: maker.write_cvat(root, tags=True), {"train": 10, "test": 2}),
+    "labelme": (maker.write_labelme, {"train": 10, "test": 2}),
+    "labelme_flags": (lambda root: maker.write_labelme(root, flags=True), {"train": 10, "test": 2}),
     "label_studio": (maker.write_label_studio, {"train": 10, "test": 2}),
 }
 
@@ -204,7 +205,7 @@ class TestBoxes:
         ):
             read(root, labels=tmp_path / labels)
 
-    @pytest.mark.parametrize("name", ["coco", "yolo", "voc", "cvat"])
+    @pytest.mark.parametrize("name", ["coco", "yolo", "voc", "cvat", "labelme"])
     def test_cropped(self, name: str, tmp_path: Path) -> None:
         root = LAYOUTS[name][0](tmp_path)
         data = read_boxes(root, labels=root)
