@@ -6,6 +6,7 @@ from datamodules.core50 import CORe50
 from datamodules.digits import Digits
 from datamodules.hugging_face_dataset import HuggingFaceDataset
 from datamodules.image_folder import ImageFolder
+from datamodules.parquet_images import ParquetImages
 from datamodules.products import Products
 from datamodules.saliency_maps import SaliencyMaps
 from datamodules.stanford_cars import StanfordCars
@@ -20,6 +21,7 @@ __all__ = [
     "Digits",
     "HuggingFaceDataset",
     "ImageFolder",
+    "ParquetImages",
     "Products",
     "SaliencyMaps",
     "StanfordCars",

@@ -17,6 +17,8 @@ from lightning_vision.images.image_files import ANOTHER_KIND, EXTENSIONS, extens
 from lightning_vision.terminal.wording import listed, nfc, plural
 
 DECIDE = "If the folders are the classes, set data.classes_from=folder"
+INSIDE = {".parquet": "ParquetImages", ".tar": "WebDataset"}
+"""The datamodules that read images inside other files, by the extension of these."""
 DEPTH = 4
 """Folders that are looked into for one that can be read."""
 
@@ -50,7 +52,7 @@ def refuse_unreadable(layout: Layout, problems: DataProblems, tables: Sequence[T
     skipped = f" Skipped: {problems.counted()}." if problems.skipped else ""
     inside = f" Use {place}." if (place := _readable_below(tree)) is not None else ""
     raise DataError(
-        f"data.root: no image in {root}, which {contents(root)}.{skipped}{_help(problems)}{inside} {LAYOUT}; Supported "
+        f"data.root: no image in {root}, which {contents(root)}.{skipped}{_help(problems)}{inside} {labels or LAYOUT + '.'} Supported "
         f"file types: {', '.join(sorted(EXTENSIONS))}."
     )
 
@@ -183,6 +185,9 @@ def _labels_elsewhere(layout: Layout, tables: Sequence[TableBeside]) -> str:
         return f"{best.sentence()}: if it holds the labels, set data.labels={best.path}."
     tree = layout.tree
     upper = [tree, *tree.folders, *(below for folder in tree.folders[:50] for below in folder.folders[:50])]
+    for kind, datamodule in INSIDE.items():
+        if not tree.has_images() and any(extension_of(name) == kind for each in upper for name, _ in each.skipped):
+            return f"It holds *{kind} files: if the images are in them, read it with --data {datamodule} --data.root {tree.place}."
     texts = [folder for folder in upper if says_masks(folder.name) and folder is not tree]
     for folder in upper:
         for name, _ in folder.skipped:

@@ -17,7 +17,7 @@ from datamodules.label_formats.cvat import is_cvat, read_cvat
 from datamodules.label_formats.label_studio import is_label_studio, read_label_studio
 from datamodules.label_formats.labelme import is_labelme, read_labelme
 from datamodules.label_formats.official_splits import DATASETS, find_dataset
-from datamodules.label_formats.table_file import TABLE_SUFFIXES, read_table_file
+from datamodules.label_formats.table_file import PARQUET, TABLE_SUFFIXES, read_table_file
 from datamodules.label_formats.voc import is_voc, read_voc
 from datamodules.label_formats.yolo import CLASS_FILES, is_yolo_config, read_yolo
 from datamodules.label_rows import LabelRows, one_of_each, split_in_name
@@ -70,7 +70,7 @@ class LabelFiles:
         Raises:
             DataError: It has no labels, or files of several formats.
         """
-        if not self.images.paths:
+        if not self.images.paths and place.suffix.lower() not in PARQUET:  # which may hold the images
             raise DataError(f"data.root: there is no image in {self.root} that {place} could label.")
         return [self._read_file(place)] if place.is_file() else self.read_folder(place)
 

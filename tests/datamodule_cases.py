@@ -15,6 +15,7 @@ from coloured_squares import ColouredSquares
 from dataset_maker import cars, write_cars_devkit, write_dogs, write_products, write_rows
 from dataset_saver import save_dataset
 from gitw_maker import COLOURS, gaze_lines, write_sequence
+from parquet_maker import write_hub_folder
 from photo_folder import write_photos
 from PIL import Image
 from shard_maker import write_shards
@@ -246,6 +247,17 @@ def web_dataset(folder: Path) -> Case:
     return Case(datamodules.WebDataset, {"root": root}, others)
 
 
+def parquet_images(folder: Path) -> Case:
+    pytest.importorskip("pyarrow")
+    root = write_hub_folder(folder / "hub")
+    (root / "names.txt").write_text("cat Cat\nant Ant\n", encoding="utf-8")
+    others = {
+        "root": str(write_hub_folder(folder / "other", start=50)), "labels": "data/train-00000-of-00001.parquet",
+        "image_column": "image", "label_columns": {"label": "camera"}, "label_names": "names.txt",
+    }  # fmt: skip
+    return Case(datamodules.ParquetImages, {"root": root}, others)
+
+
 def coloured_squares(folder: Path) -> Case:
     others = {
         "classes": ["red", "grey"], "per_class": 8, "noise": 5.0, "least_held_out": 2, "root": "elsewhere",
@@ -273,6 +285,7 @@ CASES: dict[str, Callable[[Path], Case]] = {
     "TorchvisionDataset in memory": torchvision_arrays,
     "HuggingFaceDataset": hugging_face,
     "WebDataset": web_dataset,
+    "ParquetImages": parquet_images,
     "ColouredSquares": coloured_squares,
     "Darkened": darkened,
     "Framed": framed,

@@ -17,6 +17,7 @@ from benchmark_maker import write_core50, write_domain_net, write_filelists, wri
 from command_line import QUICK, fit, start
 from dataset_saver import save_dataset
 from full_disk import as_much_disk_as_before
+from parquet_maker import columns_of, write_parquet
 from PIL import Image
 from refusals import refused
 from shard_maker import write_shards, write_tar
@@ -168,6 +169,31 @@ class TestData:
             f"--data.labels={tmp_path / 'photos' / file}",
         ]
         refused(capsys, options(tmp_path, "run", *more), 1, *words)
+        assert not (tmp_path / "run").exists()
+
+    @pytest.mark.parametrize(
+        ("content", "datamodule", "words"),
+        [
+            (b"PAR1 no table", "ParquetImages", ["t.parquet cannot be read as Parquet"]),
+            (None, "ParquetImages", ["t.parquet row 2: it has no image", "data.on_bad_image=skip"]),
+            (None, "ImageFolder", ["It holds *.parquet files", "--data ParquetImages"]),
+        ],
+    )
+    def test_images_in_parquet(
+        self,
+        content: bytes | None,
+        datamodule: str,
+        words: list[str],
+        tmp_path: Path,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        pytest.importorskip("pyarrow")
+        columns = columns_of(8)
+        columns["image"][1] = None
+        file = write_parquet(tmp_path / "hub" / "t.parquet", columns)
+        if content is not None:
+            file.write_bytes(content)
+        refused(capsys, options(tmp_path, "run", f"--data={datamodule}", f"--data.root={tmp_path / 'hub'}"), 1, *words)
         assert not (tmp_path / "run").exists()
 
     @pytest.mark.parametrize("workers", [0, 1])

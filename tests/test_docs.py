@@ -20,6 +20,7 @@ import label_maker
 import pandas as pd
 import pytest
 from dataset_saver import save_dataset
+from parquet_maker import write_hub_folder
 from photo_folder import write_photos
 from shard_maker import write_shards
 
@@ -124,6 +125,7 @@ def made_desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     label_maker.write_all(folder)
     save_dataset(folder / "saved", {"train": 12, "validation": 4})
     write_shards(folder / "shards", {"train": 2, "test": 1})
+    write_hub_folder(folder / "hub")
     gitw_maker.write_gitw(folder / "GITW", gitw_maker.ENOUGH)
     return folder
 

@@ -61,13 +61,44 @@ def has_objects(column: pd.Series[Any]) -> bool:
     return isinstance(first, Mapping) and any(key in first for key in BOX_KEYS)
 
 
-def one_row_each(table: Table, problems: DataProblems, names: Mapping[int, str] | None = None) -> Table:
+def with_category_names(rows: Sequence[Any], feature: Any) -> list[Any]:
+    """Rows of objects whose categories have names instead of numbers, where Hugging Face's datasets state them.
+
+    Args:
+        rows: The objects of each row, in either form.
+        feature: What the library says of the column; anything else changes nothing.
+    """
+    names = _names_in(feature)
+    return [_renamed(value, dict(enumerate(names))) for value in rows] if names else list(rows)
+
+
+def _names_in(feature: Any) -> list[str]:
+    """The first list of class names in a nested description."""
+    if not isinstance(feature, Mapping | list):
+        return []
+    if isinstance(feature, Mapping) and isinstance(feature.get("names"), list):
+        return [str(name) for name in feature["names"]]
+    below = feature.values() if isinstance(feature, Mapping) else feature
+    return next((names for value in below if (names := _names_in(value))), [])
+
+
+def _renamed(value: Any, names: Mapping[int, str]) -> Any:
+    if isinstance(value, list):
+        return [_renamed(item, names) for item in value]
+    key = next((key for key in CATEGORY_KEYS if key in value), None) if isinstance(value, Mapping) else None
+    if key is None:
+        return value
+    given = value[key]
+    named = [names.get(item, item) for item in given] if isinstance(given, list) else names.get(given, given)
+    return {**value, key: named}
+
+
+def one_row_each(table: Table, problems: DataProblems) -> Table:
     """A table with a row for each object, and one without a category for an image without objects.
 
     Args:
         table: With the column ``objects``.
         problems: Where rows go that cannot be read.
-        names: The names of categories that are numbers, if they are known.
     """
     places: list[int] = []
     boxes: list[list[float]] = []
@@ -81,7 +112,7 @@ def one_row_each(table: Table, problems: DataProblems, names: Mapping[int, str] 
         for box, category in found or [([np.nan] * 4, None)]:
             places.append(place)
             boxes.append(box)
-            categories.append(category if names is None else names.get(category, category))
+            categories.append(category)
     rows = table.rows.drop(columns=[COLUMN, *(side for side in SIDES if side in table.rows)]).iloc[places]
     sides = pd.DataFrame(boxes, columns=list(SIDES), index=rows.index, dtype="float64")
     label = pd.Series([None if name is None else str(name) for name in categories], index=rows.index, dtype="str")

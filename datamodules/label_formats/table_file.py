@@ -14,6 +14,7 @@ import pandas as pd
 from datamodules.annotation_tables import Table, read_records
 from datamodules.documents import read_json, read_text
 from datamodules.label_formats.object_lists import COLUMN, has_objects, one_row_each
+from datamodules.parquet_file import read_parquet
 from lightning_vision.data.data_problems import DataProblems
 from lightning_vision.errors import DataError
 from lightning_vision.images.image_files import EXTENSIONS, HEIC_EXTENSIONS
@@ -180,43 +181,10 @@ def _of_objects(
 
 
 def _read_parquet(file: Path) -> Table:
-    try:
-        import pyarrow.parquet  # an optional package, and only for these files
-    except ImportError as error:
+    table, images = read_parquet(file)
+    if images:
         raise DataError(
-            f"{file} is a Parquet file, which needs the package pyarrow: pip install 'lightning_vision[parquet]', or "
-            "save the table as CSV."
-        ) from error
-    try:
-        with pyarrow.parquet.ParquetFile(file) as opened:
-            schema = opened.schema_arrow
-            plain = [
-                field.name
-                for field in schema
-                if not pyarrow.types.is_nested(field.type) and not pyarrow.types.is_binary(field.type)
-            ]
-            structs = {field.name: field.type for field in schema if pyarrow.types.is_struct(field.type)}
-            rows = opened.read(columns=plain).to_pandas(ignore_metadata=True)
-    except (pyarrow.ArrowException, OSError) as error:
-        raise DataError(f"{file} cannot be read as Parquet: {' '.join(str(error).split())[:200]}.") from error
-    inside = [name for name, kind in structs.items() if kind.get_field_index("bytes") >= 0]
-    if inside:
-        raise DataError(
-            f"{file} holds the images themselves (the column {listed(inside)}), not their names. Read it with the "
-            "package datasets and save the images as files."
+            f"{file} holds the images themselves (the column {listed(images)}), not their names. Read it with the "
+            f"datamodule ParquetImages: --data ParquetImages --data.root {file.parent} --data.labels {file.name}."
         )
-    rows.index = pd.RangeIndex(1, len(rows) + 1, name="row")
-    return Table(file, _with_class_names(rows, schema.metadata or {}))
-
-
-def _with_class_names(rows: pd.DataFrame, metadata: dict[bytes, bytes]) -> pd.DataFrame:
-    """Names instead of the numbers of classes, where Hugging Face's datasets wrote them into the file."""
-    try:
-        features = json.loads(metadata.get(b"huggingface", b"{}")).get("info", {}).get("features", {})
-    except (ValueError, AttributeError):
-        return rows  # of another program
-    for name, feature in features.items():
-        names = feature.get("names") if isinstance(feature, dict) else None
-        if name in rows and isinstance(names, list) and pd.api.types.is_integer_dtype(rows[name].dtype):
-            rows[name] = rows[name].map(dict(enumerate(names)))
-    return rows
+    return table

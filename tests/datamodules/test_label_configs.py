@@ -6,6 +6,7 @@ from pathlib import Path
 
 import label_maker as maker
 import pytest
+from parquet_maker import write_hub_folder
 from test_configs import SMALL, SMALL_PHOTOS, fit
 
 from lightning_vision.program.shipped_configs import config_folder
@@ -29,7 +30,10 @@ MAKERS: dict[str, Callable[[Path], Path]] = {
     "boxes": write_coco_file,
     "file_names": write_named,
     "official_split": maker.write_cub,
+    "parquet": write_hub_folder,
 }
+NAMES = {"official_split": ["001.Gull", "002.Wren"], "parquet": ["ant", "cat"]}
+"""Of the classes; those of the others are ``CLASSES``."""
 
 
 def test_every_config_is_run() -> None:
@@ -42,4 +46,4 @@ def test_a_base(name: str, tmp_path: Path) -> None:
     few = {"trainer.limit_train_batches": 1, "data.init_args.batch_size": 4, "data.root": root}
     results = fit(tmp_path / "runs", name, [f"configs/labels/{name}.yaml"], {**SMALL, **SMALL_PHOTOS, **few})
     assert results.run.complete
-    assert results.class_names == (["001.Gull", "002.Wren"] if name == "official_split" else list(maker.CLASSES))
+    assert results.class_names == NAMES.get(name, list(maker.CLASSES))
