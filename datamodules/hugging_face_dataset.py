@@ -9,13 +9,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from torch import Tensor
 
 from datamodules.documents import read_bytes
 from datamodules.folder_names import split_name
+from datamodules.hugging_face_objects import Corners, boxes_of_rows, classes_of_images, has_objects
+from datamodules.label_formats.object_lists import COLUMN
 from lightning_vision.array_types import Rows
 from lightning_vision.data.sample_table import FILE_COLUMNS, REQUIRED_COLUMNS, SPLITS
 from lightning_vision.data.stored_images import StoredImages
 from lightning_vision.errors import ConfigError, DataError
+from lightning_vision.images.image_sources import box_problem, box_region
 from lightning_vision.storage.hub import QuickToGiveUp
 from lightning_vision.terminal.wording import listed, natural_key, plural
 
@@ -38,7 +42,9 @@ class _Part(NamedTuple):
     data: Any
     """With its images alone, not decoded."""
     rows: Rows
-    """The rows that have a label."""
+    """The row of each image, or box, that has a label."""
+    boxes: list[Corners] | None = None
+    """What is cut out of each; None: the whole images."""
 
 
 class HuggingFaceDataset(StoredImages):
@@ -47,8 +53,9 @@ class HuggingFaceDataset(StoredImages):
     Images are read from the Arrow files when they are needed, so that the dataset may be larger than memory. Its parts
     are recognised by their names (train, training; validation, val, dev; test); missing parts are split off. The image
     and the label are the columns of the types ``Image`` and ``ClassLabel``; without a ``ClassLabel``, the values of a
-    column with a usual name (label, class, category) are the classes. Rows without a label, which the Hub marks with -1,
-    are counted and not used. No code of a dataset is run.
+    column with a usual name (label, class, category) are the classes, or the categories of the column ``objects``, if the
+    boxes of an image have one. Rows without a label, which the Hub marks with -1, are counted and not used. No code of a
+    dataset is run.
 
     Args:
         dataset: A folder, or a name on the Hub such as ``uoft-cs/cifar10``, which is downloaded once. With
@@ -59,7 +66,8 @@ class HuggingFaceDataset(StoredImages):
         splits: The part of the dataset for each of train, val and test, such as ``{train: train, test: validation}``.
             None: by their names.
         image_column: None: the only one of the type ``Image``.
-        label_column: None: the only one of the type ``ClassLabel``, or with a usual name.
+        label_column: None: the only one of the type ``ClassLabel``, or with a usual name, or ``objects``.
+        crop_to_boxes: Each box of the column ``objects`` is a row, cut out of its image; those of an image are a ``group``.
         columns: Other columns that join the sample table, for scenarios and groups.
         options: See ``StreamDataModule``.
     """
@@ -74,10 +82,11 @@ class HuggingFaceDataset(StoredImages):
         image_column: str | None = None,
         label_column: str | None = None,
         columns: list[str] | None = None,
+        crop_to_boxes: bool = False,
         **options: Any,
     ) -> None:
         self.dataset, self.config_name, self.revision = dataset, config_name, revision
-        self.splits, self.columns = splits, columns
+        self.splits, self.columns, self.crop_to_boxes = splits, columns, crop_to_boxes
         self.image_column, self.label_column = image_column, label_column
         super().__init__(dataset if _is_folder(dataset) else root, **options)
 
@@ -107,13 +116,36 @@ class HuggingFaceDataset(StoredImages):
             raise DataError(f"The row {self.image_name(index)} has no image. Remove it.")
         return stored["bytes"] if stored["bytes"] is not None else read_bytes(Path(stored["path"]))
 
+    def load_image(self, index: int) -> Tensor:
+        """Of a row that is a box, what lies in it."""
+        image, box = super().load_image(index), self._box(index)
+        if box is None:
+            return image
+        if wrong := box_problem(box, (image.shape[1], image.shape[2])):
+            raise DataError(f"The image {self.image_name(index)} cannot be cropped: {wrong}.")
+        top, left, height, width = box_region(box, (image.shape[1], image.shape[2]))
+        return image[:, top : top + height, left : left + width].contiguous()
+
+    def image_identity(self, index: int) -> bytes:
+        """With the box, which changes the pixels."""
+        box = self._box(index)
+        return self.stored_image(index) + (b"" if box is None else repr(box).encode())
+
+    def _box(self, index: int) -> Corners | None:
+        number = self._part_of(index)
+        boxes = self._parts[number].boxes
+        return None if boxes is None else boxes[index - int(self._starts[number])]
+
     def image_name(self, index: int) -> str:
         """The dataset, its part and the row there."""
         part, row = self._place(index)
         return f"{self.dataset}/{part.name or 'all'}/{row:07d}"
 
+    def _part_of(self, index: int) -> int:
+        return int(np.searchsorted(self._starts, index, side="right")) - 1
+
     def _place(self, index: int) -> tuple[_Part, int]:
-        number = int(np.searchsorted(self._starts, index, side="right")) - 1
+        number = self._part_of(index)
         part = self._parts[number]
         return part, int(part.rows[index - int(self._starts[number])])
 
@@ -146,23 +178,39 @@ class HuggingFaceDataset(StoredImages):
     def _read_part(self, split: str, name: str, data: Any) -> tuple[pd.DataFrame, list[str]]:
         """The table of a part with the names of the classes as labels, and all its class names in order."""
         place = f"{self.dataset}{f' ({name})' if name else ''}"
-        image, label = self._image_column(place, data.features), self._label_column(place, data.features)
-        labels, class_names = _labels(place, data, label)
-        rows = np.flatnonzero(np.array([value is not None for value in labels], dtype=bool))
-        if without := len(labels) - len(rows):
-            self.findings.remark(f"{place}: {plural(without, 'row')} of {len(labels)} without a label not used.")
-        self._parts.append(_Part(split, name, _undecoded(data, image), rows))
-        table = pd.DataFrame(
-            {
-                "path": [f"{name or 'all'}/{row:07d}" for row in rows],
-                "label": [labels[row] for row in rows],
-                "split": split,
-            }
-        )
+        image = self._image_column(place, data.features)
+        boxes: list[Corners] | None = None
+        if self.crop_to_boxes:
+            if not has_objects(data.features):
+                raise ConfigError(
+                    f"data.crop_to_boxes: {place} has no column '{COLUMN}' with boxes. {_told(data.features)}"
+                )
+            found, class_names = boxes_of_rows(place, _values(data, COLUMN), data.features[COLUMN])
+            rows, labels = np.array([item.row for item in found], dtype=np.int64), [item.label for item in found]
+            boxes = [item.box for item in found]
+        else:
+            given, class_names = self._labels_of_images(place, data)
+            rows = np.flatnonzero(np.array([value is not None for value in given], dtype=bool))
+            labels = [str(given[row]) for row in rows]
+        if without := len(data) - len(np.unique(rows)):
+            self.findings.remark(f"{place}: {plural(without, 'row')} of {len(data)} without a label not used.")
+        self._parts.append(_Part(split, name, _undecoded(data, image), rows, boxes))
+        paths = [f"{name or 'all'}/{row:07d}" for row in rows]
+        table = pd.DataFrame({"path": paths, "label": labels, "split": split})
+        if boxes is not None:
+            table = table.assign(path=[f"{path}/{place}" for place, path in enumerate(paths)], group=paths)
         for column in self.columns or []:
             values = _values(data, self._further_column(place, data.features, column))
             table[column] = pd.Series([values[row] for row in rows])
         return table, class_names
+
+    def _labels_of_images(self, place: str, data: Any) -> tuple[list[str | None], list[str]]:
+        """The class name of each row, None where it has none, and all class names in order."""
+        label = self._label_column(place, data.features)
+        if label != COLUMN:
+            return _labels(place, data, label)
+        boxes, class_names = boxes_of_rows(place, _values(data, COLUMN), data.features[COLUMN])
+        return classes_of_images(place, boxes, len(data)), class_names
 
     def _image_column(self, place: str, features: Any) -> str:
         from datasets import Image as ImageFeature
@@ -189,10 +237,13 @@ class HuggingFaceDataset(StoredImages):
         else:
             found = [str(name) for name, feature in features.items() if isinstance(feature, ClassLabel)]
             found = found or [str(name) for name in features if name.casefold() in LABEL_NAMES]
+            found = found or [COLUMN] * has_objects(features)
         if len(found) != 1:
             told = f"the label columns {listed(found)}" if found else "no label column"
             raise DataError(f"{place} has {told}; expected one (data.label_column chooses). {_told(features)}")
         feature = features[found[0]]
+        if found == [COLUMN] and has_objects(features):
+            return COLUMN
         if not isinstance(feature, ClassLabel) and not _kind(feature).startswith(
             ("string", "large_string", "int", "uint", "bool")
         ):

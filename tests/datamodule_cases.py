@@ -13,7 +13,7 @@ import torch
 from benchmark_maker import write_core50, write_filelists
 from coloured_squares import ColouredSquares
 from dataset_maker import cars, write_cars_devkit, write_dogs, write_products, write_rows
-from dataset_saver import save_dataset
+from dataset_saver import objects_feature, save_dataset
 from gitw_maker import COLOURS, gaze_lines, write_sequence
 from parquet_maker import write_hub_folder
 from photo_folder import write_photos
@@ -227,11 +227,11 @@ def torchvision_arrays(folder: Path) -> Case:
 def hugging_face(folder: Path) -> Case:
     pytest.importorskip("datasets")
     other = save_dataset(folder / "other", {"train": 12, "validation": 6}, start=50)
-    options = {"dataset": str(save_dataset(folder / "saved", {"train": 12, "test": 6}))}
+    options = {"dataset": str(save_dataset(folder / "saved", {"train": 12, "test": 6}, objects=objects_feature()))}
     others = {
         "dataset": str(other), "root": "elsewhere", "config_name": "default", "revision": "main",
         "splits": {"train": "test", "test": "train"}, "image_column": "image", "label_column": "label",
-        "columns": ["camera"],
+        "columns": ["camera"], "crop_to_boxes": True,
     }  # fmt: skip
     return Case(datamodules.HuggingFaceDataset, options, others)
 

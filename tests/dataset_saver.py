@@ -26,7 +26,21 @@ def rows_of(count: int, start: int = 0) -> dict[str, list[Any]]:
         "image": [{"bytes": stored(label, start + row), "path": None} for row, label in enumerate(labels)],
         "label": labels,
         "camera": [f"camera {row // 2 % 2}" for row in range(count)],
+        "objects": [
+            {"bbox": [[2, 4, 10, 12], [6, 0, 8, 16]], "category": [label, label], "area": [120, 128]}
+            for label in labels
+        ],
     }
+
+
+def objects_feature(of_objects: bool = False) -> Any:
+    """The column of boxes as lists in an object, or as a list of objects."""
+    from datasets import ClassLabel, List, Value
+
+    box, category, area = List(Value("float32"), length=4), ClassLabel(names=list(CLASSES)), Value("int64")
+    if of_objects:
+        return List({"bbox": box, "category": category, "area": area})
+    return {"bbox": List(box), "category": List(category), "area": List(area)}
 
 
 def features(**changed: Any) -> Any:

@@ -141,7 +141,7 @@ class StreamDataModule(LightningDataModule, BuiltWith, ABC):
             test_data.use_class_names(names)
             test_fraction = 0.0
         self.cache_path: Path | None = None if _loads_images(self) else cache_folder(self.root, cache_dir)
-        load = (self.load_image, getattr(self, "stored_image", None))  # see StoredImages, whose base this is
+        load = (self.load_image, getattr(self, "image_identity", None))  # see StoredImages, whose base this is
         opened = (self.crop_to_box, self.box_context, self.cache_path, *load)
         images = TableImages(samples, self.root, num_workers, *opened)
         fill = partial(

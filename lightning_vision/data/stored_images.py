@@ -12,7 +12,8 @@ from lightning_vision.images.decoding import decode_bytes
 class StoredImages(StreamDataModule):
     """A stream of image files that lie within other files; the digest of an image is that of its file.
 
-    A concrete datamodule implements ``read_samples`` and ``stored_image``.
+    A concrete datamodule implements ``read_samples`` and ``stored_image``; and ``image_identity``, if its ``load_image`` does
+    more than decode.
     """
 
     @abstractmethod
@@ -22,6 +23,10 @@ class StoredImages(StreamDataModule):
         Raises:
             DataError: It cannot be read.
         """
+
+    def image_identity(self, index: int) -> bytes:
+        """What the digest of an image is made of: the content of its file, and all that ``load_image`` does to it."""
+        return self.stored_image(index)
 
     def image_name(self, index: int) -> str:
         """The row of an image for messages."""

@@ -271,7 +271,7 @@ class Loaded:
 
     Args:
         load: uint8 (3, h, w) of a row.
-        stored: The content of the image file of a row; None if there are no files.
+        stored: What identifies the image of a row: the content of its file, and what is done to it; None if there are no files.
     """
 
     def __init__(self, load: Callable[[int], Tensor], stored: Callable[[int], bytes] | None = None) -> None:
