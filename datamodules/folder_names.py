@@ -1,19 +1,21 @@
-"""What the name of a folder says: a split, a part of the data, masks, or a class."""
+"""What the name of a folder or file says: a split, a part of the data, masks, or a class."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from lightning_vision.terminal.wording import nfc
 
-SPLIT_FOLDERS = {
+SPLIT_WORDS = {
     **dict.fromkeys(("train", "training", "trn", "tr", "trainval"), "train"),
     **dict.fromkeys(("val", "valid", "validation", "dev", "eval", "evaluation"), "val"),
     **dict.fromkeys(("test", "testing", "tst", "holdout"), "test"),
 }
-"""The words of split folders, and of the column ``split`` of a table."""
+"""The words of splits, in the names of folders and files and in tables."""
+SPLIT_VALUES = {**SPLIT_WORDS, "publictest": "val", "privatetest": "test", "": ""}
+"""What the column of splits may say, in small letters; FER2013 calls its two test sets public and private."""
 IMAGE_WORDS = frozenset(
     [
         "image",
@@ -71,7 +73,22 @@ PART_WORDS = IMAGE_WORDS | frozenset(
 )
 """Words that say that a folder holds a part of the data, and not which class."""
 ADJECTIVES = frozenset(
-    ["cropped", "resized", "final", "new", "original", "orig", "full", "small", "big", "large", "all", "seg", "x"]
+    [
+        "cropped",
+        "resized",
+        "final",
+        "new",
+        "original",
+        "orig",
+        "full",
+        "small",
+        "big",
+        "large",
+        "all",
+        "seg",
+        "raw",
+        "x",
+    ]
 )
 MASK_WORDS = frozenset(
     [
@@ -139,7 +156,7 @@ def words_of(name: str) -> list[str]:
             found[-1] = "holdout"
             continue
         split = next(
-            (known for known in SPLIT_FOLDERS if word.startswith(known) and word[len(known) :] in PART_WORDS), ""
+            (known for known in SPLIT_WORDS if word.startswith(known) and word[len(known) :] in PART_WORDS), ""
         )
         found += [split, word[len(split) :]] if split else [word]
     return found
@@ -148,10 +165,21 @@ def words_of(name: str) -> list[str]:
 def split_name(name: str) -> SplitName | None:
     """The split that a name says by its first or last word, numbers and words such as images and set not counted."""
     words = [word for word in words_of(name) if not word.isdigit() and word not in PART_WORDS | ADJECTIVES]
-    splits = {SPLIT_FOLDERS[word] for word in words if word in SPLIT_FOLDERS}
-    if len(splits) != 1 or not (words[0] in SPLIT_FOLDERS or words[-1] in SPLIT_FOLDERS):
+    splits = {SPLIT_WORDS[word] for word in words if word in SPLIT_WORDS}
+    if len(splits) != 1 or not (words[0] in SPLIT_WORDS or words[-1] in SPLIT_WORDS):
         return None
-    return SplitName(splits.pop(), tuple(word for word in words if word not in SPLIT_FOLDERS))
+    return SplitName(splits.pop(), tuple(word for word in words if word not in SPLIT_WORDS))
+
+
+def first_split(names: Iterable[str]) -> str | None:
+    """The split of the first name of a folder that says one; None if none does."""
+    return next((found.split for name in names if (found := split_name(name)) is not None), None)
+
+
+def split_in_path(path: str) -> str | None:
+    """The split that words of a file's name and its folders say: ``instances_train2017.json`` train; None if none or several."""
+    found = {SPLIT_WORDS[word] for word in words_of(path) if word in SPLIT_WORDS}
+    return found.pop() if len(found) == 1 else None
 
 
 def is_plain_split(name: str) -> bool:

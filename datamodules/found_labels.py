@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from datamodules.folder_layout import find_layout
+from datamodules.folder_names import says_images, split_name, why_no_classes
 from datamodules.folder_tree import Folder
 from datamodules.image_names import ImageNames, composed
 from datamodules.label_files import LabelFiles, annotation_formats, formats_of, label_files_in, labelme_files_in
 from datamodules.label_formats.official_splits import find_dataset, refuse_others
 from datamodules.label_formats.table_file import TABLE_SUFFIXES
-from datamodules.label_rows import LabelRows, split_in_name
+from datamodules.label_rows import LabelRows
 from datamodules.table_columns import NAMES
 from lightning_vision.data.data_problems import DataProblems
 from lightning_vision.errors import DataError
-from lightning_vision.terminal.wording import listed
+from lightning_vision.terminal.wording import listed, nfc
 
-CONTAINERS = re.compile(
-    r"(jpe?g)?_?(images?|imgs?|pics?|pictures?|photos?|jpe?gs?|data|files?|raw|all)_?(\d+|part_?\d+)?"
-)
-"""Names of folders that hold the images of all classes, in small letters."""
 MOST_FOLDERS, MOST_TABLES = 50, 20
 """That are looked into for a dataset or for labels where nobody named one."""
 ALIKE = 0.95
@@ -103,12 +100,13 @@ def find_labels(files: LabelFiles, without: Sequence[Path]) -> list[LabelRows]:
 
 def class_folders(tree: Folder) -> list[str]:
     """The folders that can be classes: several that hold images, not named as splits, parts or folders of all images."""
-    tops = [folder for folder in tree.folders if split_in_name(folder.name) and folder.folders] or [tree]
-    names = sorted({folder.name for top in tops for folder in top.folders if folder.has_images()})
-    likely = [name for name in names if not split_in_name(name) and not CONTAINERS.fullmatch(name.casefold())]
-    patterns = {re.sub(r"\d+", "#", name) for name in likely}
-    parts_of_one = len(patterns) == 1 and patterns != {"#"}
-    return [] if parts_of_one or len(likely) == 1 else likely
+    try:
+        folders = find_layout(tree).class_folders
+    except DataError:  # several sets of split folders
+        return []
+    names = sorted({nfc(folder.name) for folder in folders})
+    likely = [name for name in names if not says_images(name) and split_name(name) is None]
+    return [] if len(likely) < 2 or why_no_classes(likely) else likely
 
 
 def _name_table_above(files: LabelFiles) -> None:

@@ -1,5 +1,6 @@
 """A folder of images with one sub-folder per class."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -9,14 +10,15 @@ from datamodules.annotation_tables import Table, read_csv
 from datamodules.class_folders import FolderOptions, read_class_folders
 from datamodules.class_name_table import names_of_folders, remark_on_readme
 from datamodules.folder_layout import LAYOUT
-from datamodules.folder_names import SPLIT_FOLDERS
+from datamodules.folder_names import SPLIT_VALUES
 from datamodules.folder_tree import Folder, read_tree
+from datamodules.image_names import NOWHERE, SEVERAL, ImageNames
 from datamodules.label_formats.official_splits import remark_on_clutter
+from datamodules.label_table import typed
 from datamodules.labelled_folder import FOLDERS, LabelOptions, names_file, read_labelled
 from datamodules.listed_test_set import mark_test
-from datamodules.table_paths import paths_below
 from lightning_vision.data.datamodule import StreamDataModule
-from lightning_vision.data.value_order import is_number_column
+from lightning_vision.data.sample_table import names_of_files
 from lightning_vision.errors import DataError
 from lightning_vision.terminal.wording import listed, natural_key
 
@@ -146,9 +148,9 @@ class ImageFolder(StreamDataModule):
             raise DataError(
                 f"The metadata file {file} has a column 'split', but {self.root} has split folders. Remove one of them."
             )
-        facts = self._checked_metadata(table, set(samples["path"])).rows.copy()
+        facts = self._checked_metadata(table, samples["path"].tolist()).rows.copy()
         for name in facts.columns.difference(["path", "split", "frame"]):
-            facts[name] = _typed(str(name), facts[name])
+            facts[name] = typed(facts[name])
         joined = samples.drop(columns=[name for name in facts if name != "path" and name in samples])
         joined = joined.merge(facts, on="path", how="left", validate="one_to_one")
         for name, default in (("split", ""), ("frame", -1)):
@@ -156,33 +158,28 @@ class ImageFolder(StreamDataModule):
                 joined[name] = joined[name].fillna(default).astype(facts[name].dtype)
         return joined
 
-    def _checked_metadata(self, table: Table, images: set[str]) -> Table:
+    def _checked_metadata(self, table: Table, images: Sequence[str]) -> Table:
         """The rows that name an image, each once, with a split that there is."""
         table = table.texts(["path"], self.findings)
-        path = paths_below(table.rows["path"], self.root, images)
-        table = Table(table.file, table.rows.assign(path=path)).once("path", self.findings)
-        there = table.rows["path"].isin(images)
-        for at, name in table.rows.loc[~there, "path"].items():
+        found = ImageNames(images, self.root).locate(table.rows["path"])
+        self.findings.remarks += found.remarks(table.file.name)
+        for at, name in table.rows.loc[found.places == NOWHERE, "path"].items():
             self.findings.bad(table.place(at), f"image not found ({name}; paths are relative to {self.root})")
-        table = table.keep(there)
+        for at, name in table.rows.loc[found.places == SEVERAL, "path"].items():
+            self.findings.problem(f"{table.place(at)}: several images are called {name!r}; write their folder too")
+        there = found.places >= 0
+        paths = names_of_files(images[place] for place in found.places[there].tolist())
+        rows = table.rows[there]
+        table = Table(table.file, rows.assign(path=paths.set_axis(rows.index))).once("path", self.findings)
         if "frame" in table.rows:
             text = table.rows["frame"].str.strip()
             table = Table(table.file, table.rows.assign(frame=text.where(text != "", "-1")))
             table = table.whole_numbers(["frame"], self.findings)
         if "split" in table.rows:
-            split = table.rows["split"].str.strip().str.lower().replace(SPLIT_FOLDERS)
-            for at, value in split[~split.isin(["", *SPLIT_FOLDERS.values()])].items():
+            split = table.rows["split"].str.strip().str.lower()
+            for at, value in split[~split.isin(list(SPLIT_VALUES))].items():
                 self.findings.problem(
                     f"{table.place(at)}: split is {value!r}, expected train, val, test or an empty field"
                 )
-            table = Table(table.file, table.rows.assign(split=split))
+            table = Table(table.file, table.rows.assign(split=split.map(SPLIT_VALUES).fillna("")))
         return table
-
-
-def _typed(name: str, column: pd.Series) -> pd.Series:
-    """Numbers where all that is not empty is a number (and no version or date), else text; what is empty is missing."""
-    text = column.str.strip()
-    numbers = pd.to_numeric(text.where(text != ""), errors="coerce")
-    if (numbers.notna() == (text != "")).all() and is_number_column(name, [each for each in text.unique() if each]):
-        return numbers
-    return text.where(text != "")

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from lightning_vision.images.image_files import EXTENSIONS, HEIC_EXTENSIONS
-from lightning_vision.terminal.wording import nfc
+from lightning_vision.terminal.wording import nfc, plural
 
 Places = npt.NDArray[np.int64]
 """Positions among the images; ``NOWHERE`` or ``SEVERAL``."""
@@ -32,6 +32,17 @@ class Found:
     places: Places
     dropped: str = ""
     other_suffix: int = 0
+
+    def remarks(self, table: str) -> list[str]:
+        """What is said of the names of a table that is called so."""
+        said = []
+        if self.dropped:
+            said.append(f"{table}: its paths begin with '{self.dropped}', which is left out.")
+        if self.other_suffix:
+            said.append(
+                f"{table}: {plural(self.other_suffix, 'image')} have another suffix on the disk than in the table."
+            )
+        return said
 
 
 @dataclass

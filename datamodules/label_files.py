@@ -10,6 +10,7 @@ from typing import Any
 
 from datamodules.annotation_tables import Table
 from datamodules.documents import read_json, read_xml, read_yaml
+from datamodules.folder_names import split_in_path
 from datamodules.folder_tree import Folder
 from datamodules.image_names import ImageNames
 from datamodules.label_formats.coco import is_coco, read_coco
@@ -20,7 +21,7 @@ from datamodules.label_formats.official_splits import DATASETS, find_dataset
 from datamodules.label_formats.table_file import PARQUET, TABLE_SUFFIXES, read_table_file
 from datamodules.label_formats.voc import is_voc, read_voc
 from datamodules.label_formats.yolo import CLASS_FILES, is_yolo_config, read_yolo
-from datamodules.label_rows import LabelRows, one_of_each, split_in_name
+from datamodules.label_rows import LabelRows, one_of_each
 from datamodules.label_table import label_rows
 from datamodules.table_columns import Columns, find_columns, not_recognised, path_column
 from lightning_vision.data.data_problems import DataProblems
@@ -157,7 +158,7 @@ class LabelFiles:
             return [read_labelme(files, self.root, set(self.images.paths), self.problems)]
         if kind == "yolo":
             return [read_yolo(self.root, self.images.paths, files[0], self.problems)]
-        splits = [split_in_name(_shown(file, place)) for file in files]
+        splits = [split_in_path(_shown(file, place)) for file in files]
         of_folders = len({file.parent for file in files}) == len(files)
         if len(files) > 1 and not of_folders and not (one_of_each(splits) and len(set(splits)) == len(splits)):
             names = listed((_shown(file, place) for file in files), 5)
@@ -206,7 +207,7 @@ class LabelFiles:
                 f"data.labels: no file in {place} labels the images. Name a file, and if it is a table its columns with "
                 "data.label_columns={path: <column>, label: <column>}."
             )
-        splits = [split_in_name(_shown(file, place)) for file in tables]
+        splits = [split_in_path(_shown(file, place)) for file in tables]
         if len(tables) > 1 and not (one_of_each(splits) and len(set(splits)) == len(splits)):
             names = listed(_shown(file, place) for file in tables)
             raise DataError(f"data.labels: {names} all label images of {place}. Choose one with data.labels=<file>.")
@@ -335,7 +336,7 @@ def _has_yolo_labels(place: Path) -> bool:
 
 def _with_file_splits(parts: Sequence[LabelRows], files: Sequence[Path], place: Path) -> list[LabelRows]:
     """Rows that state no split have that of their file or its folder, if all these are an official one."""
-    splits = [split_in_name(_shown(file, place)) for file in files]
+    splits = [split_in_path(_shown(file, place)) for file in files]
     if not one_of_each(splits) or any("split" in part.rows for part in parts):
         return list(parts)
     labelled = sorted(

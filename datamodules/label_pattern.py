@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from datamodules.folder_names import SPLIT_VALUES
 from datamodules.image_names import ImageNames, composed
-from datamodules.label_rows import SPLIT_VALUES, LabelRows
+from datamodules.label_rows import LabelRows
 from datamodules.label_table import typed
 from lightning_vision.data.data_problems import DataProblems
 from lightning_vision.errors import ConfigError, DataError

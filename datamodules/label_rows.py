@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +14,6 @@ from lightning_vision.data.data_problems import DataProblems
 
 CORNERS = ("x1", "y1", "x2", "y2")
 """Columns of a box in pixels from the upper left corner, x2 and y2 excluded; NaN in rows of whole images."""
-SPLIT_WORDS = {
-    **dict.fromkeys(("train", "training", "trainval", "tr"), "train"),
-    **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
-    **dict.fromkeys(("test", "testing", "holdout"), "test"),
-}
-SPLIT_VALUES = {**SPLIT_WORDS, "publictest": "val", "privatetest": "test", "eval": "val", "": ""}
-"""What the column of splits may say, in small letters; FER2013 calls its two test sets public and private."""
 
 
 @dataclass(frozen=True)
@@ -77,13 +69,6 @@ def make_rows(found: Sequence[Mapping[str, Any]], boxes: bool = False) -> pd.Dat
         if column in rows or boxes:
             rows[column] = pd.to_numeric(rows[column]).astype("float64") if column in rows else np.nan
     return rows.astype({"name": "str", "label": "str", "file": "category", "number": "int64"})
-
-
-def split_in_name(name: str) -> str | None:
-    """The split that a file or folder is called after: ``instances_train2017.json`` train; None if it is none or several."""
-    words = re.findall("[a-z]+", name.casefold())
-    found = {SPLIT_WORDS[word] for word in words if word in SPLIT_WORDS}
-    return found.pop() if len(found) == 1 else None
 
 
 def one_of_each(values: Sequence[str | None]) -> bool:

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from datamodules.annotation_tables import Table
-from datamodules.label_rows import CORNERS, SPLIT_VALUES, LabelRows
+from datamodules.folder_names import SPLIT_VALUES
+from datamodules.label_rows import CORNERS, LabelRows
 from datamodules.table_columns import FLAGS, SIZE_NAMES, SPLIT_FLAGS, Columns, texts_of
 from lightning_vision.data.data_problems import DataProblems
 from lightning_vision.data.value_order import is_number_column

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from datamodules.folder_names import first_split
 from datamodules.image_names import NOWHERE, SEVERAL, ImageNames
-from datamodules.label_rows import CORNERS, LabelRows, one_of_each, split_in_name
+from datamodules.label_rows import CORNERS, LabelRows, one_of_each
 from lightning_vision.data.data_problems import DataProblems
 from lightning_vision.errors import DataError
 from lightning_vision.terminal.wording import few, listed, natural_key, plural
@@ -121,12 +122,7 @@ def _placed(parts: Sequence[LabelRows], images: ImageNames, problems: DataProble
                 others = np.where(others == NOWHERE, images.locate(bare, part.folder).places, others)
             places[left] = np.where(others == NOWHERE, places[left], others)
         rows = part.rows.assign(place=places)
-        if found.dropped:
-            problems.remark(f"{part.file.name}: its paths begin with '{found.dropped}', which is left out.")
-        if found.other_suffix:
-            problems.remark(
-                f"{part.file.name}: {plural(found.other_suffix, 'image')} have another suffix on the disk than in the table."
-            )
+        problems.remarks += found.remarks(part.file.name)
         if (rows["place"] == NOWHERE).all() and len(rows):
             raise _nothing_found(part, images)
         _report_lost(part, rows, problems)
@@ -167,16 +163,12 @@ def _with_split(rows: pd.DataFrame, images: ImageNames) -> pd.DataFrame:
     if "split" in rows:
         return rows.assign(split=rows["split"].fillna("").astype("str"))
     folders = [path.rpartition("/")[0] for path in images.paths]
-    split_of = {folder: _folder_split(folder) for folder in set(folders)}
+    split_of = {folder: first_split(folder.split("/")) for folder in set(folders)}
     found = np.array([split_of[folder] or "" for folder in folders], dtype="object")[
         rows["place"].to_numpy(dtype=np.int64)
     ]
     official = one_of_each([split or None for split in set(found)])
     return rows.assign(split=pd.Series(found if official else "", index=rows.index, dtype="str"))
-
-
-def _folder_split(folder: str) -> str | None:
-    return next((split for name in folder.split("/") if (split := split_in_name(name))), None)
 
 
 def _check_same_split(rows: pd.DataFrame, images: ImageNames, part: LabelRows, problems: DataProblems) -> None:

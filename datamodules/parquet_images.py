@@ -14,7 +14,7 @@ import pandas as pd
 from datamodules.annotation_tables import Table
 from datamodules.class_name_table import read_class_names
 from datamodules.dataset_folder import contents
-from datamodules.folder_names import split_name
+from datamodules.folder_names import first_split
 from datamodules.image_names import ImageNames
 from datamodules.label_formats.object_lists import COLUMN, one_row_each
 from datamodules.label_rows import LabelRows, one_of_each
@@ -161,10 +161,7 @@ class ParquetImages(StoredImages):
 
     def _with_splits(self, parts: Sequence[LabelRows], files: Sequence[Path]) -> list[LabelRows]:
         """Rows that state no split have that of their file's name or folder, if these are an official one."""
-        words = [[file.stem, *reversed(file.relative_to(self.root).parts[:-1])] for file in files]
-        splits = [
-            next((found.split for word in each if (found := split_name(word)) is not None), None) for each in words
-        ]
+        splits = [first_split([file.stem, *reversed(file.relative_to(self.root).parts[:-1])]) for file in files]
         if not one_of_each(splits) or any("split" in part.rows for part in parts):
             return list(parts)
         return [part.with_rows(part.rows.assign(split=split or "")) for part, split in zip(parts, splits, strict=True)]

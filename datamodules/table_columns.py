@@ -10,10 +10,11 @@ import numpy as np
 import pandas as pd
 
 from datamodules.annotation_tables import Table
+from datamodules.folder_names import SPLIT_VALUES
 from datamodules.image_names import NOWHERE, ImageNames
 from datamodules.label_formats.object_lists import CATEGORY
 from datamodules.label_formats.table_file import is_image_name
-from datamodules.label_rows import CORNERS, SPLIT_VALUES
+from datamodules.label_rows import CORNERS
 from lightning_vision.errors import ConfigError, DataError
 from lightning_vision.terminal.wording import listed, nearest_first
 

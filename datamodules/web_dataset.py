@@ -12,7 +12,7 @@ import pandas as pd
 
 from datamodules.class_name_table import read_class_names
 from datamodules.dataset_folder import contents
-from datamodules.folder_names import split_name
+from datamodules.folder_names import first_split
 from datamodules.tar_index import Member, TarSample, find_shards, index_archive, read_member
 from lightning_vision.data.sample_table import SPLITS
 from lightning_vision.data.stored_images import StoredImages
@@ -145,7 +145,7 @@ class WebDataset(StoredImages):
 
     def _split_of(self, file: Path) -> str:
         words = [file.stem, *reversed(file.relative_to(self.root).parts[:-1])]
-        return next((found.split for word in words if (found := split_name(word)) is not None), "")
+        return first_split(words) or ""
 
     def _image_of(self, shown: str, sample: TarSample) -> Member | None:
         if self.image_extension is not None:

@@ -8,9 +8,10 @@ from typing import Any
 from xml.etree import ElementTree
 
 from datamodules.documents import read_xml
+from datamodules.folder_names import split_in_path
 from datamodules.label_formats.cvat_shapes import OUTLINES, corners_of
 from datamodules.label_formats.cvat_video import read_tracks
-from datamodules.label_rows import LabelRows, check_box, make_rows, one_of_each, split_in_name
+from datamodules.label_rows import LabelRows, check_box, make_rows, one_of_each
 from lightning_vision.data.data_problems import DataProblems
 from lightning_vision.errors import DataError
 
@@ -41,7 +42,7 @@ def read_cvat(file: Path, folder: str, images: Sequence[str], problems: DataProb
     if root.find("track") is not None and root.find("image") is None:
         return read_tracks(root, file, folder, images, problems)
     elements = root.findall("image")
-    subsets = [split_in_name(image.get("subset") or "") for image in elements]
+    subsets = [split_in_path(image.get("subset") or "") for image in elements]
     official = one_of_each(subsets)
     found: list[dict[str, Any]] = []
     for image, subset in zip(elements, subsets, strict=True):

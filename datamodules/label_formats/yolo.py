@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from datamodules.documents import read_text, read_yaml
-from datamodules.label_rows import LabelRows, check_box, make_rows, one_of_each, split_in_name
+from datamodules.folder_names import first_split
+from datamodules.label_rows import LabelRows, check_box, make_rows, one_of_each
 from lightning_vision.data.data_problems import DataProblems
 from lightning_vision.errors import DataError
 from lightning_vision.images.decoding import read_header
@@ -136,7 +137,7 @@ def _named_by(entry: str, file: Path, root: Path, images: Sequence[str]) -> list
 
 
 def _split_of(path: str) -> str | None:
-    return next((split for part in path.split("/")[:-1] if (split := split_in_name(part))), None)
+    return first_split(path.split("/")[:-1])
 
 
 def _boxes(

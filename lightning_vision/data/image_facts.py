@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +12,7 @@ from PIL import Image
 from lightning_vision.errors import DataError
 from lightning_vision.images.decoding import told_mode
 from lightning_vision.images.image_sources import FileImages, ImageSource, box_problem, stored_content
+from lightning_vision.storage.file_facts import short_reason
 
 SMALLEST_SIDE = 32
 """Smallest side, in pixels, for a perceptual hash: smaller images would all look alike."""
@@ -130,15 +130,3 @@ def _describe(found: ImageFacts, pixels: npt.NDArray[np.uint8]) -> None:
 
         bits = phash(image).hash.reshape(-1)  # (64,) bool
         found.phash = int.from_bytes(np.packbits(bits).tobytes(), "big")
-
-
-def short_reason(error: Exception, path: Path) -> str:
-    """An error's reason without the path, which is shown beside it."""
-    if isinstance(error, PermissionError):
-        return "no permission to read it"
-    if isinstance(error, FileNotFoundError):
-        return "file not found"
-    if isinstance(error, OSError):  # its own text holds the path, and equal reasons are counted together
-        return f"cannot be read ({error.strerror or error})"
-    text = str(error).replace(f"The image {path} ", "").removesuffix(" Repair or remove it.").rstrip(".")
-    return " ".join(text.split()).replace(str(path), path.name)[:300]

@@ -26,12 +26,11 @@ from lightning_vision.data.image_facts import (
     digest_of_loaded,
     look_at_file,
     look_at_pixels,
-    short_reason,
 )
 from lightning_vision.images.image_sources import FileImages, ImageSource
 from lightning_vision.storage.array_file import read_arrays, write_arrays
 from lightning_vision.storage.cache_folder import keep, locked
-from lightning_vision.storage.file_facts import file_versions, threads
+from lightning_vision.storage.file_facts import file_versions, short_reason, threads
 from lightning_vision.terminal.progress_bar import progress_bar
 from lightning_vision.terminal.wording import plural
 

@@ -83,13 +83,17 @@ def facts_of_files(
 
 
 def short_reason(error: Exception, file: Path) -> str:
-    """The text of an error without the name of its file."""
-    if isinstance(error, OSError):
-        return error.strerror or str(error)
-    text = str(error).removesuffix(" Repair or remove it.").removesuffix(".")
+    """An error's reason without the path, which is shown beside it."""
+    if isinstance(error, PermissionError):
+        return "no permission to read it"
+    if isinstance(error, FileNotFoundError):
+        return "file not found"
+    if isinstance(error, OSError):  # its own text holds the path, and equal reasons are counted together
+        return f"cannot be read ({error.strerror or error})"
+    text = str(error).removesuffix(" Repair or remove it.").rstrip(".")
     for noun in ("image", "video"):
-        text = text.removeprefix(f"The {noun} {file} ")
-    return text.replace(str(file), file.name)
+        text = text.replace(f"The {noun} {file} ", "")
+    return " ".join(text.split()).replace(str(file), file.name)[:300]
 
 
 @contextmanager

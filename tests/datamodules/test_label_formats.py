@@ -11,6 +11,7 @@ import pytest
 
 from datamodules.class_name_table import read_class_names
 from datamodules.documents import read_xml
+from datamodules.folder_names import split_in_path
 from datamodules.label_formats.coco import read_coco
 from datamodules.label_formats.cvat import read_cvat
 from datamodules.label_formats.label_studio import file_name_of, read_label_studio
@@ -19,7 +20,7 @@ from datamodules.label_formats.table_file import read_table_file
 from datamodules.label_formats.voc import read_voc
 from datamodules.label_formats.yolo import label_file_of, read_yolo
 from datamodules.label_formats.yolo import read_class_names as read_yolo_names
-from datamodules.label_rows import CORNERS, split_in_name
+from datamodules.label_rows import CORNERS
 from lightning_vision.data.data_problems import DataProblems
 from lightning_vision.errors import DataError
 
@@ -48,7 +49,7 @@ def said(problems: DataProblems) -> str:
     ],
 )
 def test_splits_in_names(name: str, split: str | None) -> None:
-    assert split_in_name(name) == split
+    assert split_in_path(name) == split
 
 
 class TestCoco:

@@ -64,7 +64,7 @@ def test_reasons_are_short_and_not_kept(files: dict[str, Path], tmp_path: Path) 
     for _ in range(2):
         facts, reasons = facts_of_files(files, reader, tmp_path, "kept", "reading", workers=1)
         assert facts == {"sub/a": [0], "sub/c": [2]}
-        assert reasons == {"sub/b": "cannot be decoded (it is wet)", "sub/d": "No such file or directory"}
+        assert reasons == {"sub/b": "cannot be decoded (it is wet)", "sub/d": "file not found"}
     assert sorted(reader.seen) == ["a", "b", "b", "c", "gone", "gone"]
 
 
