@@ -17,8 +17,13 @@ from lightning_vision.images.image_files import ANOTHER_KIND, EXTENSIONS, extens
 from lightning_vision.terminal.wording import listed, nfc, plural
 
 DECIDE = "If the folders are the classes, set data.classes_from=folder"
-INSIDE = {".parquet": "ParquetImages", ".tar": "WebDataset"}
+INSIDE = {
+    ".arrow": "HuggingFaceDataset --data.dataset",
+    ".parquet": "ParquetImages --data.root",
+    ".tar": "WebDataset --data.root",
+}
 """The datamodules that read images inside other files, by the extension of these."""
+NO_FOLDERS = "Labels of images that are in no class folders may be in a table (data.labels) or in their names (data.label_pattern)"
 DEPTH = 4
 """Folders that are looked into for one that can be read."""
 
@@ -42,7 +47,7 @@ def refuse_unreadable(layout: Layout, problems: DataProblems, tables: Sequence[T
             way_out = " If these folders are classes and no splits, set data.split_folders=none."
         raise DataError(
             f"data.root: {plural(count, 'image')} directly in {listed(folder.place for folder in layout.loose)}, and none "
-            f"in a class folder. {labels or LAYOUT + '.'}{way_out}"
+            f"in a class folder. {labels or f'{LAYOUT}. {NO_FOLDERS}.'}{way_out}"
         )
     told = {each for top, _ in layout.tops for below in top.folders for each in below.all_folders()}
     for folder in tree.all_folders():
@@ -75,7 +80,7 @@ def refuse_doubtful(layout: Layout, tables: Sequence[TableBeside], by_domain: bo
     if why := why_no_classes(names):
         raise DataError(
             f"data.root: the {'class folder is' if len(names) == 1 else 'class folders are'} {listed(names, 5)} in {root}; "
-            f"{why}. {labels or LAYOUT + '.'} {DECIDE}."
+            f"{why}. {labels or f'{LAYOUT}. {NO_FOLDERS}.'} {DECIDE}."
         )
     domains: dict[str, set[str]] = {name: set() for name in names}
     for image in layout.images:
@@ -187,7 +192,7 @@ def _labels_elsewhere(layout: Layout, tables: Sequence[TableBeside]) -> str:
     upper = [tree, *tree.folders, *(below for folder in tree.folders[:50] for below in folder.folders[:50])]
     for kind, datamodule in INSIDE.items():
         if not tree.has_images() and any(extension_of(name) == kind for each in upper for name, _ in each.skipped):
-            return f"It holds *{kind} files: if the images are in them, read it with --data {datamodule} --data.root {tree.place}."
+            return f"It holds *{kind} files: if the images are in them, read it with --data {datamodule} {tree.place}."
     texts = [folder for folder in upper if says_masks(folder.name) and folder is not tree]
     for folder in upper:
         for name, _ in folder.skipped:

@@ -69,6 +69,7 @@ PART_WORDS = IMAGE_WORDS | frozenset(
         "splits",
         "crop",
         "crops",
+        "dcim",
     ]
 )
 """Words that say that a folder holds a part of the data, and not which class."""

@@ -36,8 +36,9 @@ class DataProblems:
         self.skipped.append((path, reason))
 
     def remark(self, text: str) -> None:
-        """Add a sentence for the user, for the terminal and the data page."""
-        self.remarks.append(text)
+        """Add a sentence for the user, for the terminal and the data page; each is said once."""
+        if text not in self.remarks:
+            self.remarks.append(text)
 
     def add(self, others: "DataProblems") -> None:
         """Add all that was found in a part that was read apart."""

@@ -1,0 +1,44 @@
+"""Folders that another datamodule reads, or that nothing labels: the message names the way out."""
+
+from pathlib import Path
+
+import label_maker as maker
+import pytest
+from label_maker import QUICK
+from parquet_maker import write_hub_folder
+
+from datamodules import ImageFolder
+from lightning_vision.errors import DataError
+
+
+@pytest.mark.parametrize(
+    ("name", "command"),
+    [
+        ("train/data-00000-of-00001.arrow", "--data HuggingFaceDataset --data.dataset "),
+        ("train-0000.tar", "--data WebDataset --data.root "),
+    ],
+)
+def test_images_inside_other_files(name: str, command: str, tmp_path: Path) -> None:
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_bytes(b"x" * 600)
+    with pytest.raises(DataError, match=f"if the images are in them, read it with {command}"):
+        ImageFolder(tmp_path, **QUICK)
+
+
+def test_images_inside_parquet(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    with pytest.raises(DataError, match=r"read it with --data ParquetImages --data\.root "):
+        ImageFolder(write_hub_folder(tmp_path), **QUICK)
+
+
+@pytest.mark.parametrize("root", [".", "DCIM"])
+def test_the_folders_of_a_camera(root: str, tmp_path: Path) -> None:
+    for number, folder in enumerate(("100APPLE", "101APPLE")):
+        maker.draw_all(tmp_path / "DCIM" / folder, 6, first=10 * number)
+    with pytest.raises(DataError, match=r"in no class folders may be in a table \(data\.labels\) or in their names"):
+        ImageFolder(tmp_path / root, **QUICK)
+
+
+def test_the_same_remark_of_two_files_is_said_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ImageFolder(maker.write_coco(tmp_path), **QUICK)
+    assert capsys.readouterr().err.count("no image has an annotation of 'things'") == 1
