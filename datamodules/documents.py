@@ -13,29 +13,37 @@ import yaml
 from lightning_vision.errors import DataError
 
 
-def read_bytes(file: Path) -> bytes:
+def read_bytes(file: Path, most: int = -1) -> bytes:
     """The content of a file.
+
+    Args:
+        file: The file.
+        most: Bytes to read; below 0: all.
 
     Raises:
         DataError: It cannot be read.
     """
     try:
-        return file.read_bytes()
+        with file.open("rb") as opened:
+            return opened.read(most)
     except OSError as error:
         raise DataError(f"{file} cannot be read: {error.strerror or error}.") from error
 
 
-def read_text(file: Path, form: str = "") -> str:
+def read_text(file: Path, form: str = "", most: int = -1) -> str:
     """The content of a text file in UTF-8.
 
     Args:
         file: The file.
         form: What else it must be saved as, for the error: `` as CSV``.
+        most: Bytes to read, of which the last line is left out if the file goes on; below 0: all.
 
     Raises:
         DataError: It cannot be read or is in another encoding.
     """
-    data = read_bytes(file)
+    data = read_bytes(file, most)
+    if len(data) == most:
+        data = data[: data.rfind(b"\n") + 1]
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-import csv
-import re
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import islice
-from pathlib import Path, PurePosixPath
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
+from datamodules.annotation_tables import Table
 from datamodules.folder_tree import Folder
-from lightning_vision.images.image_files import extension_of
+from datamodules.image_names import NOWHERE, ImageNames
+from datamodules.label_files import label_files_in, recognise
+from datamodules.label_formats.table_file import PARQUET, TABLE_SUFFIXES, read_table_file
+from datamodules.table_columns import path_column, texts_of
+from lightning_vision.data.data_problems import DataProblems
+from lightning_vision.errors import DataError
 from lightning_vision.terminal.wording import nfc, plural
 
-TABLES = {".csv", ".tsv", ".txt", ".json", ".jsonl", ".ndjson"}
 MOST_TABLES = 20
 """More text files in one folder are notes to each image, and no tables."""
 MOST_CANDIDATES = 40
 """Tables that are looked into, those in the upper folders first."""
-MOST_BYTES = 1 << 16
-MOST_ROWS = 300
+MOST_BYTES, MOST_ROWS = 1 << 16, 300
+"""Of a table that are read."""
 NOT_IN_METADATA = {"label", "box_xyxy", "source", "role"}
 """Columns with which a table is refused as ``data.metadata``."""
 DEPTH = 2
@@ -53,20 +57,18 @@ def tables_beside(tree: Folder, classes: Iterable[tuple[str, str]], given: Path 
         given: A table that is used already.
     """
     candidates = [
-        (folder, name)
+        (folder.path, file)
         for folder in _upper(tree, DEPTH)
-        for name in _texts(folder)
-        if given is None or (Path(folder.place) / name).resolve() != given.resolve()
+        for file in _tables_in(folder)
+        if given is None or file.resolve() != given.resolve()
     ]
     if not candidates:
         return []
-    candidates = sorted(candidates, key=lambda each: each[0].path.count("/") + bool(each[0].path))[:MOST_CANDIDATES]
-    known: dict[str, set[str]] = {}
-    for path, name in classes:
-        file = nfc(PurePosixPath(path).name).casefold()
-        for key in {file, file.rpartition(".")[0]}:
-            known.setdefault(key, set()).add(nfc(name).casefold())
-    found = (_look(folder, name, known) for folder, name in candidates)
+    candidates = sorted(candidates, key=lambda each: each[0].count("/") + bool(each[0]))[:MOST_CANDIDATES]
+    pairs = list(classes)
+    images = ImageNames([path for path, _ in pairs], Path(tree.place))
+    names = [nfc(name).casefold() for _, name in pairs]
+    found = (_look(folder, file, images, names) for folder, file in candidates)
     return [table for table in found if table is not None]
 
 
@@ -77,57 +79,39 @@ def _upper(folder: Folder, depth: int) -> Iterable[Folder]:
             yield from _upper(below, depth - 1)
 
 
-def _texts(folder: Folder) -> list[str]:
-    names = [name for name, _ in folder.skipped if extension_of(name) in TABLES]
-    return names if len(names) <= MOST_TABLES else []
+def _tables_in(folder: Folder) -> list[Path]:
+    files = [file for file in label_files_in(folder, deep=False) if file.suffix.lower() in TABLE_SUFFIXES]
+    return [] if len(files) > MOST_TABLES else [file for file in files if file.suffix.lower() not in PARQUET]
 
 
-def _look(folder: Folder, name: str, known: Mapping[str, set[str]]) -> TableBeside | None:
-    rows = [row for row in _rows(Path(folder.place) / name, extension_of(name)) if row]
-    columns = max((len(row) for row in rows), default=0)
-    best: list[tuple[list[str], set[str]]] = []
-    place = 0
-    for column in range(columns):
-        hits = [(row, known[key]) for row in rows if column < len(row) and (key := _key(row[column])) in known]
-        distinct = {row[column] for row, _ in hits}
-        if len(hits) >= 2 and len(distinct) >= 0.8 * len(hits) and len(hits) > len(best):
-            best, place = hits, column
-    if len(best) < max(2, 0.5 * (len(rows) - 1)):
+def _look(folder: str, file: Path, images: ImageNames, names: Sequence[str]) -> TableBeside | None:
+    try:
+        if recognise(file)[0] != "table":
+            return None
+        whole = read_table_file(file, DataProblems(), MOST_BYTES)
+    except DataError:
+        return None  # it need not be a table
+    table = Table(file, whole.rows.head(MOST_ROWS))
+    path = path_column(table, images, folder)
+    if path is None:
         return None
-    agreeing = sum(any(_tells(row, each) for each in classes) for row, classes in best)
-    may_label = False
-    for column in range(columns):
-        values = {row[column] for row, _ in best if column < len(row)}
-        may_label |= column != place and 1 < len(values) <= max(2, len(best) // 2)
-    header = {field.strip().casefold() for field in rows[0]}
-    adds_columns = extension_of(name) == ".csv" and "path" in header and not header & NOT_IN_METADATA
-    return TableBeside(folder.path_of(name), len(best), agreeing >= 0.9 * len(best), may_label, adds_columns)
-
-
-def _key(field: str) -> str:
-    return nfc(field).replace("\\", "/").rpartition("/")[2].strip().casefold()
+    places = images.locate(texts_of(table.rows[path]).fillna(""), folder).places
+    there = places != NOWHERE
+    named = table.rows[there]
+    if len(named) < max(2, 0.5 * len(table.rows)) or named[path].nunique() < 0.8 * len(named):
+        return None
+    fields = [[nfc(str(value)).casefold() for value in row] for row in named.to_numpy(dtype=object)]
+    agreeing = sum(_tells(row, names[place]) for row, place in zip(fields, places[there], strict=True) if place >= 0)
+    known = int((places >= 0).sum())
+    counts = [texts_of(named[name]).nunique() for name in named.columns if name != path]
+    may_label = any(1 < count <= max(2, len(named) // 2) for count in counts)
+    header = {str(name).strip().casefold() for name in table.rows.columns}
+    adds_columns = file.suffix.lower() == ".csv" and "path" in header and not header & NOT_IN_METADATA
+    agrees = bool(known) and agreeing >= 0.9 * known
+    shown = f"{folder}/{file.name}" if folder else file.name
+    return TableBeside(shown, int(np.count_nonzero(there)), agrees, may_label, adds_columns)
 
 
 def _tells(row: Sequence[str], class_name: str) -> bool:
     """Whether a row names the class: as a field, or as a folder of a path."""
-    return any(
-        class_name in (part.strip() for part in nfc(field).replace("\\", "/").casefold().split("/")) for field in row
-    )
-
-
-def _rows(file: Path, extension: str) -> list[list[str]]:
-    """The first rows of a table, as texts; of JSON the texts of each object or line."""
-    try:
-        with file.open("rb") as opened:
-            text = opened.read(MOST_BYTES).decode("utf-8-sig", "replace")
-    except OSError:
-        return []
-    if extension in (".json", ".jsonl", ".ndjson"):
-        parts = text.splitlines() if extension != ".json" else re.split(r"[{}]|\n", text)
-        texts = (re.findall(r'"((?:[^"\\]|\\.)*)"', part) for part in parts)
-        return list(islice((row for row in texts if row), MOST_ROWS))
-    lines = text.splitlines()[:MOST_ROWS]
-    separator = next((each for each in ",;\t|" if lines and each in lines[0]), "")
-    if separator:
-        return list(csv.reader(lines, delimiter=separator))
-    return [line.split() for line in lines]
+    return any(class_name in (part.strip() for part in field.replace("\\", "/").split("/")) for field in row)

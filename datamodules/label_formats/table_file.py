@@ -31,17 +31,22 @@ BOX_LISTS = {"bbox": XYWH, "bbox_xywh": XYWH, "bbox_xyxy": XYXY, "box_xyxy": XYX
 SEPARATORS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "vertical bars", " ": "blanks"}
 
 
-def read_table_file(file: Path, problems: DataProblems) -> Table:
+def read_table_file(file: Path, problems: DataProblems, most: int = -1) -> Table:
     """Read a table of any kind; its columns keep their names, values are text (Parquet and JSON: as they are).
 
     A CSV, TSV or text file may separate its columns by commas, tabs, semicolons, vertical bars or blanks. If the first
     line of such a file names an image, it has no header, and columns are called ``column 1``, ``column 2``, ... The column
     ``objects`` of Hugging Face becomes a row for each object.
 
+    Args:
+        file: The file.
+        problems: Where problems go.
+        most: Bytes of a text that are read, to the end of a line; below 0: all.
+
     Raises:
         DataError: It cannot be read as a table.
     """
-    table = _read(file, problems)
+    table = _read(file, problems, most)
     if COLUMN in table.rows and has_objects(table.rows[COLUMN]):
         problems.remark(
             f"{file.name}: the column '{COLUMN}' is read as boxes (x, y, width and height) with categories."
@@ -56,17 +61,17 @@ def read_table_file(file: Path, problems: DataProblems) -> Table:
     return table
 
 
-def _read(file: Path, problems: DataProblems) -> Table:
+def _read(file: Path, problems: DataProblems, most: int) -> Table:
     suffix = file.suffix.lower()
     if suffix in PARQUET:
         return _read_parquet(file)
     if suffix in JSON_LINES:
-        return _read_json_lines(file, problems)
+        return _read_json_lines(file, problems, most)
     if suffix == ".json":
         return _of_objects(file, read_json(file), problems)
     if suffix not in DELIMITED:
         raise DataError(f"{file} is not a table: expected a file {', '.join(TABLE_SUFFIXES)}.")
-    return _read_delimited(file, problems)
+    return _read_delimited(file, problems, most)
 
 
 def _four_numbers(column: pd.Series[Any]) -> pd.DataFrame | None:
@@ -83,8 +88,8 @@ def is_image_name(text: str) -> bool:
     return Path(text.strip()).suffix.lower() in EXTENSIONS | HEIC_EXTENSIONS
 
 
-def _read_delimited(file: Path, problems: DataProblems) -> Table:
-    text = read_text(file)
+def _read_delimited(file: Path, problems: DataProblems, most: int) -> Table:
+    text = read_text(file, most=most)
     if "\0" in text[:1000]:
         raise DataError(f"{file} is not a text file. Save the table as CSV in UTF-8.")
     separator = _separator(text, file.suffix.lower())
@@ -148,10 +153,10 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _read_json_lines(file: Path, problems: DataProblems) -> Table:
+def _read_json_lines(file: Path, problems: DataProblems, most: int) -> Table:
     objects: list[Any] = []
     lines: list[int] = []
-    for number, line in enumerate(io.StringIO(read_text(file)), start=1):
+    for number, line in enumerate(io.StringIO(read_text(file, most=most)), start=1):
         if not line.strip():
             continue
         try:

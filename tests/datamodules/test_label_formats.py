@@ -411,6 +411,14 @@ class TestTableFiles:
         rows, problems = self.read(tmp_path, name, text)
         assert list(rows.columns) == columns and said(problems) == ""
 
+    def test_the_beginning_ends_with_a_line(self, tmp_path: Path) -> None:
+        text = "path,label\n" + "".join(f"{number:03d}.jpg,caf\u00e9\n" for number in range(100))
+        (tmp_path / "a.csv").write_text(text, encoding="utf-8")
+        problems = DataProblems()
+        rows = read_table_file(tmp_path / "a.csv", problems, 100).rows
+        assert rows["path"].tolist() == [f"{number:03d}.jpg" for number in range(6)] and said(problems) == ""
+        assert len(read_table_file(tmp_path / "a.csv", problems, 100_000).rows) == 100
+
     def test_lines_are_named(self, tmp_path: Path) -> None:
         rows, problems = self.read(tmp_path, "a.csv", 'path,label\na.jpg,cup\nb.jpg\n"c\n.jpg",cup\nd.jpg,cup\n')
         assert rows.index.tolist() == [2, 4, 6] and said(problems) == "a.csv line 3: 1 field, expected 2"
