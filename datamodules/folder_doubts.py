@@ -23,7 +23,10 @@ INSIDE = {
     ".tar": "WebDataset --data.root",
 }
 """The datamodules that read images inside other files, by the extension of these."""
-NO_FOLDERS = "Labels of images that are in no class folders may be in a table (data.labels) or in their names (data.label_pattern)"
+NO_FOLDERS = (
+    "If the images are in no class folders, give their labels in a table (data.labels) or by a pattern of their names "
+    "(data.label_pattern)"
+)
 DEPTH = 4
 """Folders that are looked into for one that can be read."""
 

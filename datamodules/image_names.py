@@ -64,8 +64,8 @@ class ImageNames:
     def locate(self, names: pd.Series[str], folder: str = "") -> Found:
         """Find the image of each name.
 
-        A name is a path from the folder of its table or from the root, an absolute path, a path that starts with the
-        root's own name, or the end of exactly one image's path; its suffix may be missing. If no name leads anywhere,
+        A name is a path from the folder of its table or from the root, an absolute path, a path that holds the root's own
+        name, or the end of exactly one image's path; its suffix may be missing. If no name leads anywhere,
         the beginning that all share is dropped.
 
         Args:
@@ -104,6 +104,9 @@ class ImageNames:
         named = asked.str.startswith(own)
         if named.any():
             yield asked.str.removeprefix(own).where(named, "")
+        inside = asked.str.contains(f"/{own}", regex=False)
+        if inside.any():  # of the same folder on another machine
+            yield asked.str.partition(f"/{own}")[2].where(inside, "")
 
     def _whole(self, asked: pd.Series[str], stem: bool) -> Places:
         """The images with exactly these paths."""

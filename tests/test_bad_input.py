@@ -15,7 +15,7 @@ import pytest
 import torch
 from benchmark_maker import write_core50, write_domain_net, write_filelists, write_imagenet_r
 from command_line import QUICK, fit, start
-from dataset_saver import save_dataset
+from dataset_saver import made, objects_feature, rows_of, save_dataset
 from full_disk import as_much_disk_as_before
 from parquet_maker import columns_of, write_parquet
 from PIL import Image
@@ -194,6 +194,25 @@ class TestData:
         if content is not None:
             file.write_bytes(content)
         refused(capsys, options(tmp_path, "run", f"--data={datamodule}", f"--data.root={tmp_path / 'hub'}"), 1, *words)
+        assert not (tmp_path / "run").exists()
+
+    @pytest.mark.parametrize(
+        ("objects", "words"),
+        [
+            ({"bbox": [[1, 2, 3, 4]], "category": [0, 1], "area": []}, ["objects of row 0: expected as many boxes"]),
+            ({"bbox": [[1, 2, 3, 4]] * 2, "category": [0, 1], "area": []}, ["'cat', 'ant'", "data.crop_to_boxes=true"]),
+        ],
+    )
+    def test_objects_of_hugging_face(
+        self, objects: dict[str, list[int]], words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        pytest.importorskip("datasets")
+        columns = rows_of(8)
+        columns["objects"][0] = objects
+        made(columns, label=None, objects=objects_feature()).save_to_disk(str(tmp_path / "saved"))
+        capsys.readouterr()
+        more = ("--data=HuggingFaceDataset", f"--data.dataset={tmp_path / 'saved'}")
+        refused(capsys, options(tmp_path, "run", *more), 1, *words)
         assert not (tmp_path / "run").exists()
 
     @pytest.mark.parametrize("workers", [0, 1])

@@ -254,3 +254,17 @@ class TestMetadata:
         (tmp_path / "about.csv").write_text("path,split\ntrain/cat/p0.jpg,test")
         with pytest.raises(DataError, match=r"has split folders\. Remove one of them"):
             read(tmp_path, metadata="about.csv")
+
+    def test_images_are_named_as_in_a_table_of_labels(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        for name, shade in (("cup", 0), ("mug", 90)):
+            fill(tmp_path / name, 8, shade=shade)
+        lines = [f"D:\\{tmp_path.name}\\cup\\p{number}.png,a\nmug/p{number},b" for number in range(8)]
+        (tmp_path / "about.csv").write_text("path,place\n" + "\n".join(lines) + "\n")
+        data = read(tmp_path, FromColumn("place"), "about.csv")
+        assert [item.name for item in data.stream] == ["a", "b"] and data.samples["place"].notna().all()
+        assert "about.csv: 8 images have another suffix on the disk than in the table" in capsys.readouterr().err
+        (tmp_path / "about.csv").write_text("path,place\np0.jpg,a\n")
+        with pytest.raises(
+            DataError, match=r"about\.csv line 2: several images are called 'p0\.jpg'; write their folder too"
+        ):
+            read(tmp_path, metadata="about.csv")

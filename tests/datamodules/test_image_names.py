@@ -27,6 +27,8 @@ def places(*names: str, folder: str = "", root: str = "/data/photos") -> list[in
         ("3.png", 3),
         ("4.jpg", 4),
         ("photos/b/1.jpg", 2),
+        ("/mnt/photos/b/1.jpg", 2),
+        ("D:\\photos\\b\\1.jpg", 2),
         ("/data/photos/b/1.jpg", 2),
         ("c/1.jpg", NOWHERE),
         ("5", NOWHERE),

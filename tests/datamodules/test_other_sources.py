@@ -35,7 +35,9 @@ def test_images_inside_parquet(tmp_path: Path) -> None:
 def test_the_folders_of_a_camera(root: str, tmp_path: Path) -> None:
     for number, folder in enumerate(("100APPLE", "101APPLE")):
         maker.draw_all(tmp_path / "DCIM" / folder, 6, first=10 * number)
-    with pytest.raises(DataError, match=r"in no class folders may be in a table \(data\.labels\) or in their names"):
+    with pytest.raises(
+        DataError, match=r"in no class folders, give their labels in a table \(data\.labels\) or by a pattern"
+    ):
         ImageFolder(tmp_path / root, **QUICK)
 
 
