@@ -134,7 +134,7 @@ class BoundingBoxes(StreamDataModule):
                     f"data.root: {self.root} {contents(self.root)}. Give the folder to which the paths in {file} are "
                     "relative."
                 )
-            kept = cache_folder(self.root, self.cache_dir)
+            kept = cache_folder(self.given_root, self.cache_dir)
             return read_box_table(file, self.root, self.classes, kept, max(1, self.num_workers), self.findings)
         tree = read_tree(self.root, self.LAYOUTS, self.classes, self.findings)
         parallel = self._parallel_files()
@@ -152,7 +152,7 @@ class BoundingBoxes(StreamDataModule):
                 "to saliency maps, use SaliencyMaps."
             )
         with_boxes = [sequence for sequence in tree.sequences if sequence.path in files]
-        kept = cache_folder(self.root, self.cache_dir)
+        kept = cache_folder(self.given_root, self.cache_dir)
         footage = read_footage(with_boxes, self.root, kept, max(1, self.num_workers), self.findings)
         rows = list(tree.crops)
         for sequence in with_boxes:

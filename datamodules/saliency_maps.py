@@ -100,7 +100,7 @@ class SaliencyMaps(StreamDataModule):
                 f"data.root: {self.root} has {len(tree.sequences)} sequences, but none of them has saliency maps or "
                 f"gaze points. Expected {self.LAYOUTS[0]}. To crop to bounding boxes, use BoundingBoxes."
             )
-        kept = cache_folder(self.root, self.cache_dir)
+        kept = cache_folder(self.given_root, self.cache_dir)
         workers = max(1, self.num_workers)
         footage = read_footage(with_gaze, self.root, kept, workers, self.findings)
         with_gaze = [sequence for sequence in with_gaze if sequence.path in footage]

@@ -29,6 +29,7 @@ from lightning_vision.data.stream_loaders import Entered, HowEntered, StreamLoad
 from lightning_vision.errors import ConfigError
 from lightning_vision.images.batch_transforms import BatchTransforms
 from lightning_vision.images.transforms import composed
+from lightning_vision.images.unpacked_archives import image_root
 from lightning_vision.storage.cache_folder import cache_folder
 
 
@@ -40,7 +41,7 @@ class StreamDataModule(LightningDataModule, BuiltWith, ABC):
     It passes other options on as keyword arguments.
 
     Args:
-        root: Folder of the data; paths in the table are relative to it.
+        root: Folder of the data, or an archive of it, which is unpacked; paths in the table are relative to it.
         batch_size: Images of a batch on one process.
         num_workers: Processes that load images, for each process that trains; results do not depend on it.
         image_size: Side of the square images, in pixels.
@@ -115,16 +116,15 @@ class StreamDataModule(LightningDataModule, BuiltWith, ABC):
         inspect: How | None = None,
     ) -> None:
         super().__init__()
-        self.root = Path(root).expanduser()
+        self.given_root = Path(root).expanduser()
         self.batch_size, self.num_workers, self.image_size = batch_size, num_workers, image_size
         self.split, self.val_fraction, self.test_fraction, self.seed = split, val_fraction, test_fraction, seed
         self.scenario = InstanceIncremental() if stream is None else stream
         self.train_transforms, self.eval_transforms = train_transforms, eval_transforms
-        self.batch_transforms, self.inspect = batch_transforms, inspect
+        self.batch_transforms, self.feature_cache_gb = batch_transforms, feature_cache_gb
         self.test_data, self.on_leak, self.on_bad_image = test_data, on_leak, on_bad_image
-        self.sampler, self.class_weights, self.annotations = sampler, class_weights, annotations
-        self.cache, self.cache_gb, self.cache_dir = cache, cache_gb, cache_dir
-        self.views, self.feature_cache_gb = views, feature_cache_gb
+        self.sampler, self.class_weights, self.annotations, self.inspect = sampler, class_weights, annotations, inspect
+        self.cache, self.cache_gb, self.cache_dir, self.views = cache, cache_gb, cache_dir, views
         _check_options(self)
         self.test_transform: v2.Compose | None = None
         """Replaces the evaluation transform in evaluations: set by recipes that evaluate several views of each image."""
@@ -135,12 +135,13 @@ class StreamDataModule(LightningDataModule, BuiltWith, ABC):
         self.batch_transform = BatchTransforms(batch_transforms, image_size)
         self.findings = DataProblems()
         cut = read_split(split, test_fraction)
+        self.root = _folder_to_read(self)  # which given_root is, unless it is an archive
         samples, names = read_table(self.read_samples, self.root, self.findings, on_bad_image)
         if test_data is not None:
             check_same_classes(names, test_data.class_names)
             test_data.use_class_names(names)
             test_fraction = 0.0
-        self.cache_path: Path | None = None if _loads_images(self) else cache_folder(self.root, cache_dir)
+        self.cache_path: Path | None = None if _loads_images(self) else cache_folder(self.given_root, cache_dir)
         load = (self.load_image, getattr(self, "image_identity", None))  # see StoredImages, whose base this is
         opened = (self.crop_to_box, self.box_context, self.cache_path, *load)
         images = TableImages(samples, self.root, num_workers, *opened)
@@ -152,7 +153,7 @@ class StreamDataModule(LightningDataModule, BuiltWith, ABC):
         self.prepared = PreparedData(images, name, names, self.findings, on_bad_image, fill, *about)
         self._class_weight = weights_by_name(class_weights, self.samples, self.class_names)
         if cache == "decoded":
-            folder = self.cache_path or cache_folder(self.root, cache_dir)
+            folder = self.cache_path or cache_folder(self.given_root, cache_dir)
             self.prepared.keep_decoded(int(256 / 224 * image_size), folder, cache_gb)
         self.findings.report(self.root)
         self._entered = Entered(experience=0, seed=seed)
@@ -294,7 +295,7 @@ class StreamDataModule(LightningDataModule, BuiltWith, ABC):
         """Facts for the record: the class, its options, and what was found on the disk."""
         return {
             "class_path": class_path(self),
-            "init_args": {**init_args_of(self, StreamDataModule), "stream": self.scenario.describe()},
+            "init_args": {**_options_of(self), "stream": self.scenario.describe()},
             **self.prepared.describe(),
         }
 
@@ -331,6 +332,25 @@ class StreamDataModule(LightningDataModule, BuiltWith, ABC):
             place = (self.trainer.global_rank, self.trainer.world_size)
         how = (self.read_features, self.views or 0, self.batch_size, self.num_workers, self.sampler)
         return StreamLoaders(self.stream, self.image_dataset, *how, *place)
+
+
+def _options_of(data: StreamDataModule) -> dict[str, Any]:
+    """The options by name, as they were given."""
+    options = init_args_of(data, StreamDataModule)
+    return {**options, "root": str(data.given_root)} if "root" in options else options
+
+
+def _folder_to_read(data: StreamDataModule) -> Path:
+    """The given folder, or the one to which the given archives were unpacked.
+
+    A datamodule that loads its images itself may read archives in its own way.
+    """
+    if type(data).load_image is not StreamDataModule.load_image:
+        return data.given_root
+    found = image_root(data.given_root, data.cache_dir, data.cache_gb)
+    if found.remark:
+        data.findings.remark(found.remark)
+    return found.path
 
 
 def _loads_images(data: StreamDataModule) -> bool:

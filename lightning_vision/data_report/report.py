@@ -176,7 +176,7 @@ def describe(datamodule: StreamDataModule, seed: int = 0) -> DataReport:
     return DataReport(
         source=type(datamodule).__name__,
         about=(type(datamodule).__doc__ or "").strip().split("\n")[0].replace("``", ""),
-        root=str(datamodule.root),
+        root=str(datamodule.given_root),
         options=datamodule.describe()["init_args"],
         seed=seed,
         split_hash=datamodule.split_hash,

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from lightning_vision.errors import DataError
 from lightning_vision.images.image_files import count_reasons, is_hidden, reason_to_skip
+from lightning_vision.images.unpacked_archives import image_root
 from lightning_vision.terminal.wording import printable
 
 
@@ -18,17 +19,18 @@ class ImageWalk:
     Only the names in one folder of each level are held at a time, and no image.
 
     Args:
-        root: The folder.
+        root: The folder, or an archive, which is unpacked.
 
     Raises:
         DataError: It is none.
     """
 
     def __init__(self, root: Path) -> None:
-        if not root.is_dir():
+        found = image_root(root)
+        if not found.path.is_dir():
             kind = "is a file" if root.exists() else "does not exist"
-            raise DataError(f"Expected a folder of images; {printable(root)} {kind}.")
-        self.root = root
+            raise DataError(f"Expected a folder of images, or a zip or tar archive; {printable(root)} {kind}.")
+        self.root, self.remark = found.path, found.remark
         self.skipped: Counter[str] = Counter()
         """What was left out so far, by reason."""
 

@@ -45,6 +45,8 @@ def predict(words: Sequence[str]) -> int:
     console = Console()
     walk, model = ImageWalk(given.folder), DeployedModel(given.model)
     print_line(printable(_described(model)))
+    if walk.remark:
+        print_line(printable(walk.remark))
     if given.head == "auto" and (head := model.learned_head()) is not None:
         model.head = head
         learned, file = int(head.counts.sum()), head_path(model.path)

@@ -31,7 +31,7 @@ def foreign_cache(root: object) -> str | None:
 
     None (beside the data) if a cache exists there and contains no links to other folders; otherwise the user's folder.
     """
-    if not isinstance(root, str | Path) or not Path(root).expanduser().is_dir():
+    if not isinstance(root, str | Path) or not Path(root).expanduser().exists():
         return None
     kept = beside(Path(root).expanduser())
     if kept.is_symlink() or not kept.is_dir():
@@ -41,10 +41,10 @@ def foreign_cache(root: object) -> str | None:
 
 
 def cache_folder(root: Path | None, cache_dir: str | Path | None = None) -> Path:
-    """The folder for caches of the data in ``root``; it is created.
+    """The folder for caches of the data in ``root``, a folder or an archive; it is created.
 
     It is in ``cache_dir`` if given (one sub-folder for each root), otherwise beside the root. It is in the user's cache
-    folder if that location is not writable, as for shared datasets, or if the data is not a folder (None).
+    folder if that location is not writable, as for shared datasets, or if the data is not on the disk (None).
 
     Raises:
         ConfigError: None of them is writable.
@@ -56,7 +56,7 @@ def cache_folder(root: Path | None, cache_dir: str | Path | None = None) -> Path
     if cache_dir is not None:
         places = [Path(cache_dir).expanduser() / own_name]
     else:
-        places = [*([beside(root)] if root is not None and root.is_dir() else []), user_cache() / own_name]
+        places = [*([beside(root)] if root is not None and root.exists() else []), user_cache() / own_name]
     problems = []
     for place in places:
         try:

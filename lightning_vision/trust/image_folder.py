@@ -14,7 +14,9 @@ from lightning_vision.data.inspection import Inspection, inspect_files
 from lightning_vision.errors import DataError
 from lightning_vision.images.image_files import EXTENSIONS, is_hidden, reason_to_skip
 from lightning_vision.images.image_sources import FileImages
+from lightning_vision.images.unpacked_archives import image_root
 from lightning_vision.storage.cache_folder import cache_folder
+from lightning_vision.terminal.messages import print_notice
 from lightning_vision.terminal.wording import natural_key, plural
 
 if TYPE_CHECKING:
@@ -54,21 +56,25 @@ def read_image_folder(root: str | Path, datamodule: StreamDataModule, option: st
     are read the next time.
 
     Args:
-        root: The folder.
+        root: The folder, or an archive.
         datamodule: Has the options for unreadable images and for the cache.
         option: Its name, for messages.
 
     Raises:
         DataError: The folder does not exist or contains no image; or an image cannot be used, unless they are skipped.
     """
-    root = Path(root).expanduser()
+    given = Path(root).expanduser()
+    found = image_root(given, datamodule.cache_dir, datamodule.cache_gb)
+    root = found.path
+    if found.remark:
+        print_notice(f"{option}: {found.remark}")
     if not root.is_dir():
         kind = "is a file" if root.exists() else "does not exist"
-        raise DataError(f"{option}: expected a folder of images, {root} {kind}.")
+        raise DataError(f"{option}: expected a folder of images, or a zip or tar archive; {root} {kind}.")
     findings = DataProblems()
     listed = _walk(root, findings)
     files = FileImages([root / path for path in listed])
-    kept = cache_folder(root, datamodule.cache_dir) / "inspection-ImageFolder.npz"
+    kept = cache_folder(given, datamodule.cache_dir) / "inspection-ImageFolder.npz"
     inspection = inspect_files(files, max(1, datamodule.num_workers), kept, datamodule.inspect)
     for path, reason in zip(listed, inspection.reason, strict=True):
         if reason:

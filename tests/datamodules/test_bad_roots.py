@@ -72,8 +72,12 @@ ROOTS = [
         for name, (tree, layout) in LAYOUT_OF.items()
     ),
     *(
-        case(f"{name}: root is a file", tree, put("data.zip", "PK"), Refused("DATA/data.zip", "is a file", layout), at="data.zip")
+        case(f"{name}: root is a file", tree, put("data.7z", "7z"), Refused("DATA/data.7z", "is a file", layout), at="data.7z")
         for name, (tree, layout) in LAYOUT_OF.items()
+    ),
+    *(
+        case(f"{name}: root is no whole archive", tree, put("data.zip", "PK"), Refused("DATA/data.zip is no whole zip archive", "Download or copy it again"), at="data.zip")
+        for name, (tree, _) in LAYOUT_OF.items()
     ),
     *(
         case(f"{name}: root one level too high", tree, nothing, Refused("one level too high", "use TMP/data", layout), at="..")
@@ -98,6 +102,7 @@ CLASSES = [
 COMMANDS = [
     case("fit: root missing", SHOP, remove("Flipkart"), Exits(1, ("Products was not found in DATA, which is empty", "Download it from")), command="fit"),
     case("fit: unknown category", SHOP, nothing, Exits(2, ("no top category 'Watch'",)), command="fit", categories=["Watch"]),
+    case("fit: no whole archive", PHOTOS, put("data.tar.gz", "x"), Exits(1, ("DATA/data.tar.gz is no whole tar archive", "Download or copy it again")), at="data.tar.gz", command="fit"),
     case("fit: one class", PHOTOS, remove("dogs"), Exits(1, ("There is one class, 'cats', and a classifier needs at least 2", "model.base_checkpoint")), command="fit"),
     case("data: truncated image", PHOTOS, add("cats/x.jpg", write_cut_short), Exits(1, ("cats/x.jpg: cannot be decoded", WAY_OUT)), command="data"),
     case("data: class missing from the test data", SPLIT_PHOTOS, remove("test/dogs"), Exits(0, ("No test images: dogs.",)), command="data"),

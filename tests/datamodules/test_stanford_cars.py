@@ -287,6 +287,6 @@ class TestMissing:
             DataError, match=r"nowhere, which does not exist\.\nExpected one of\n  <root>/devkit/(.|\n)*Download it"
         ):
             read(tmp_path / "nowhere")
-        (tmp_path / "cars.zip").touch()
+        (tmp_path / "cars.7z").touch()
         with pytest.raises(DataError, match="which is a file; if it is an archive, unpack it"):
-            read(tmp_path / "cars.zip")
+            read(tmp_path / "cars.7z")

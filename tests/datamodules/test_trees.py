@@ -2,7 +2,6 @@
 
 import shutil
 import unicodedata
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -290,9 +289,8 @@ class TestMasks:
         assert "which are the column domain: 'day 1' (3), 'day 2' (2)." in capsys.readouterr().err
 
 
-def zipped(root: Path) -> None:
-    with zipfile.ZipFile(root / "photos.zip", "w") as archive:
-        archive.writestr("a/0.jpg", b"x")
+def packed(root: Path) -> None:
+    (root / "photos.7z").write_bytes(b"7z\xbc\xaf'\x1c")
 
 
 def videos(root: Path) -> None:
@@ -334,7 +332,7 @@ class TestSkipped:
     @pytest.mark.parametrize(
         ("make", "words"),
         [
-            (zipped, ["contains the file 'photos.zip'", "'photos.zip' is a zip archive; unpack it with 'unzip'"]),
+            (packed, ["contains the file 'photos.7z'", "'photos.7z' is a 7-Zip archive; unpack it with '7z x'"]),
             (videos, ["'clip.mp4' is a video; save its frames as images with 'ffmpeg"]),
             (tarred, ["'a/shard' is a tar archive; unpack it with 'tar xf'"]),
             (pages, ["'download.bin' is a web page, which a failed download leaves"]),
@@ -348,11 +346,10 @@ class TestSkipped:
         for text in words:
             assert text in str(told.value)
 
-    def test_a_root_that_is_an_archive(self, tmp_path: Path) -> None:
-        with zipfile.ZipFile(tmp_path / "photos.zip", "w") as archive:
-            archive.writestr("a/0.jpg", b"x")
-        with pytest.raises(DataError, match=r"photos\.zip is a file, a zip archive; unpack it with 'unzip'"):
-            read(tmp_path / "photos.zip")
+    def test_a_root_that_is_an_archive_of_another_form(self, tmp_path: Path) -> None:
+        packed(tmp_path)
+        with pytest.raises(DataError, match=r"photos\.7z is a file, a 7-Zip archive; unpack it with '7z x'"):
+            read(tmp_path / "photos.7z")
 
     def test_links_to_a_folder_above(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         fill(tmp_path / "cup", 3)

@@ -246,9 +246,13 @@ class TestRefused:
 
     def test_folders(self, model: Path, photos: Path, tmp_path: Path) -> None:
         words = ["--model", str(model), "--output", str(tmp_path / "out.csv")]
-        with pytest.raises(DataError, match=r"Expected a folder of images; .*gone does not exist"):
+        with pytest.raises(
+            DataError, match=r"Expected a folder of images, or a zip or tar archive; .*gone does not exist"
+        ):
             predict([*words, str(tmp_path / "gone")])
-        with pytest.raises(DataError, match=r"Expected a folder of images; .*m\.onnx is a file"):
+        with pytest.raises(
+            DataError, match=r"Expected a folder of images, or a zip or tar archive; .*m\.onnx is a file"
+        ):
             predict([*words, str(model)])
         (tmp_path / "none").mkdir()
         (tmp_path / "none" / "notes.txt").write_text("x")

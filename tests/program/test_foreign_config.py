@@ -132,6 +132,12 @@ def test_caches_are_made_only_where_they_are_the_users(tmp_path: Path) -> None:
     assert take_foreign_data(data, HERE)["init_args"]["cache_dir"] == str(user_cache())
 
 
+def test_an_archive_is_unpacked_only_where_it_is_the_users(tmp_path: Path) -> None:
+    data = component("datamodules.ImageFolder", root=str(tmp_path / "photos.zip"), cache_dir="/somewhere")
+    (tmp_path / "photos.zip").touch()
+    assert take_foreign_data(data, HERE)["init_args"]["cache_dir"] == str(user_cache())
+
+
 def test_nothing_is_downloaded_to_where_a_stranger_says() -> None:
     data = component("datamodules.TorchvisionDataset", root="/somewhere", dataset="MNIST", download=True)
     assert take_foreign_data(data, HERE)["init_args"]["download"] is False
