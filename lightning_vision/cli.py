@@ -19,7 +19,7 @@ SUBCOMMANDS = {
     "fit": "run a stream of experiences with one learning strategy; writes a run directory",
     "validate": "compute loss and accuracy of a checkpoint on the validation data",
     "test": "evaluate a checkpoint on the test data; rewrites the final metrics and the confusion matrix",
-    "predict": "write predictions.csv for the test data; with --model F.onnx DIR for a folder of images",
+    "predict": "predict the test data, or given images and videos; with --model F.onnx DIR without torch",
     "explain": "show what a classifier looks at when it is wrong: class-activation maps, and how good they are",
     "export": "export the trained classifier to ONNX, pt2 or pte, and check it against the original",
     "compare": "compare learning strategies, seeds and settings on one stream, and write a report",
@@ -41,6 +41,7 @@ which strategy?   lightning-vision compare --config configs/quickstart.yaml --st
 another strategy: lightning-vision fit --config configs/quickstart.yaml --config configs/strategy/full_fine_tune.yaml
 your own photos:  lightning-vision fit --config configs/image_folder/base.yaml --data.root PHOTOS
 look at data:     lightning-vision data --config configs/image_folder/base.yaml --data.root PHOTOS
+a new photo:      lightning-vision predict --ckpt_path RUN photo.jpg
 why these errors? lightning-vision explain --ckpt_path RUN
 on a phone:       lightning-vision export --ckpt_path RUN --format onnx
 resume a run:     the same command with --ckpt_path last

@@ -159,15 +159,18 @@ class Run:
         with _at_work():
             return self._open().model.cpu().eval()
 
-    def predict(self, images: Any) -> pd.DataFrame:
+    def predict(self, images: Any, *, every: int = 1) -> pd.DataFrame:
         """Predict images in the same way as the run's test images, with its evaluation transform.
 
         Args:
-            images: A folder, image files, uint8 arrays (N, H, W, 3) or (H, W, 3), uint8 tensors (N, 3, H, W) or (3, H, W), PIL
-                images, or a DataLoader of such tensors; of any size, before any normalisation.
+            images: A folder or an archive, image files, patterns such as ``photos/*.jpg``, videos, text files that list these, or a
+                list of them; or uint8 arrays (N, H, W, 3) or (H, W, 3), uint8 tensors (N, 3, H, W) or (3, H, W), PIL images, or
+                a DataLoader of such tensors; of any size, before any normalisation.
+            every: Predict each ``every``-th frame of videos, from the first on.
 
         Returns:
-            A row for each image: ``path`` (``number`` for images from memory), ``predicted``, ``confidence`` (the probability of
+            A row for each image: ``path`` as given (``number`` for images from memory), ``frame`` and ``seconds`` if there are
+            videos, ``predicted``, ``confidence`` (the probability of
             the predicted class), ``rejected``, and ``probability/<class>``. Probabilities and rejection use the temperature
             and the threshold in the checkpoint, if ``test(calibrate=True, coverage=...)`` has fitted them.
 
@@ -177,7 +180,7 @@ class Run:
             ConfigError: The run's configuration names classes that are not registered, and ``trust_run`` is False.
         """
         with _at_work():
-            return predict_images(self._open(), images)
+            return predict_images(self._open(), images, every)
 
     def test(
         self,

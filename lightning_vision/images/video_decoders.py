@@ -26,6 +26,8 @@ class VideoFacts:
     height: int
     """Of the upright image, in pixels, as ``width``: the container may say that the camera was turned."""
     width: int
+    frames_per_second: float = 0.0
+    """On average; 0 if the container does not say it."""
 
 
 class Decoder(Protocol):
@@ -34,7 +36,7 @@ class Decoder(Protocol):
     errors: tuple[type[Exception], ...]
 
     def facts(self, video: Path) -> VideoFacts:
-        """Number and size of the frames."""
+        """Number, size and rate of the frames."""
 
     def frames(self, video: Path, wanted: Sequence[int], threads: int) -> Iterator[tuple[int, Pixels]]:
         """The wanted frames, upright, counted from 0 and given in ascending order, as far as there are such."""
@@ -50,7 +52,7 @@ class PyAV:
         self.errors: tuple[type[Exception], ...] = (av.FFmpegError, ValueError, EOFError, OSError)
 
     def facts(self, video: Path) -> VideoFacts:
-        """Number and size of the frames."""
+        """Number, size and rate of the frames."""
         with self._av.open(str(video)) as container:
             stream = self._stream(container)
             frames = container.decode(stream)
@@ -59,7 +61,8 @@ class PyAV:
                 return VideoFacts(0, 0, 0)
             sides = (first.width, first.height) if first.rotation % 180 else (first.height, first.width)
             # Some containers do not say how many frames they hold: Matroska, AVI that was cut.
-            return VideoFacts(int(stream.frames or 1 + sum(1 for _ in frames)), *map(int, sides))
+            count, rate = int(stream.frames or 1 + sum(1 for _ in frames)), float(stream.average_rate or 0)
+            return VideoFacts(count, int(sides[0]), int(sides[1]), rate)
 
     def frames(self, video: Path, wanted: Sequence[int], threads: int) -> Iterator[tuple[int, Pixels]]:
         """The wanted frames; decoding ends at the last of them."""
@@ -98,10 +101,11 @@ class TorchCodec:
                 raise ImportError(str(error)) from error
 
     def facts(self, video: Path) -> VideoFacts:
-        """Number and size of the frames."""
+        """Number, size and rate of the frames."""
         decoder = self._open(str(video), seek_mode="approximate")
         count = decoder.metadata.num_frames_from_header or len(self._open(str(video)))
-        return VideoFacts(int(count), int(decoder.metadata.height), int(decoder.metadata.width))
+        facts = decoder.metadata
+        return VideoFacts(int(count), int(facts.height), int(facts.width), float(facts.average_fps or 0))
 
     def frames(self, video: Path, wanted: Sequence[int], threads: int) -> Iterator[tuple[int, Pixels]]:
         """The wanted frames."""

@@ -13,11 +13,15 @@ from lightning.pytorch.cli import LightningArgumentParser
 from lightning_vision.errors import ConfigError
 from lightning_vision.program import argument_types, parser_errors
 from lightning_vision.program.former_options import use_present_keys, with_present_words
+from lightning_vision.program.word_order import images_first
 from lightning_vision.results.unwritten import MARK, unwritten
 
 
 class StreamArgumentParser(LightningArgumentParser):
     """A parser that raises instead of exiting, with messages for users."""
+
+    takes_images = False
+    """Words that belong to no option are images."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         argument_types.install()
@@ -38,12 +42,14 @@ class StreamArgumentParser(LightningArgumentParser):
             raise parser_errors.ExplainedError(f"{cfg_path}: {self.explain(error)}") from error
 
     def parse_args(self, args: Any = None, *others: Any, **options: Any) -> Any:
-        """Parse; options may have their former names."""
+        """Parse; options may have their former names, and images may stand between options."""
         if isinstance(args, list | tuple):
             args = with_present_words(list(args), self._option_string_actions)
             if len(args) == 1 and options.keys() == {"namespace", "defaults"}:
                 # An option of an object in an object comes here as text that jsonargparse made of its value: null as None.
                 args = [re.sub(r"^(--[\w.]+=)None$", r"\1null", args[0])]
+            if self.takes_images:
+                args = images_first(args, self._option_string_actions)
         return super().parse_args(args, *others, **options)
 
     def _load_config_parser_mode(self, *args: Any, **options: Any) -> Namespace:

@@ -26,10 +26,12 @@ def with_run_config(args: list[str]) -> Iterator[list[str]]:
 
     Raises:
         CheckpointError: The path does not exist.
-        ConfigError: The run's configuration contains something that requires trust, or its files are links to other places.
+        ConfigError: No checkpoint is given; the run's configuration contains something that requires trust, or its files are links to other places.
     """
     words = [word for arg in args for word in (arg.split("=", 1) if arg.startswith("--") else [arg])]
     given = [value for key, value in pairwise(words) if key == "--ckpt_path"]
+    if args[0] in FROM_CHECKPOINT and args[0] != "data" and not given and not _has_options_of_data(words):
+        raise ConfigError(f"{args[0]} needs --ckpt_path: a checkpoint file or a run directory.")
     if args[0] not in FROM_CHECKPOINT or {"--help", "-h"} & set(words) or not given:
         yield args
         return
@@ -56,6 +58,13 @@ def with_run_config(args: list[str]) -> Iterator[list[str]]:
             yield [args[0], "--config", str(file), *args[1:]]
         except ConfigError as error:
             raise type(error)(str(error).replace(str(file), str(directory.config))) from error
+
+
+def _has_options_of_data(words: list[str]) -> bool:
+    """Whether words name the data or a configuration, or ask for help."""
+    return any(
+        word.startswith(("--config", "-c", "-h", "--data", "--print_config")) or "help" in word for word in words
+    )
 
 
 def is_given(words: list[str], option: str) -> bool:

@@ -38,7 +38,7 @@ from lightning_vision.run.run_request import RunRequest, check_run_options
 from lightning_vision.terminal.first_rank import is_first
 from lightning_vision.terminal.messages import print_line
 from lightning_vision.tracking.options import EnergyOptions, WandbOptions
-from lightning_vision.trust.options import TrustOptions
+from lightning_vision.trust.options import PredictOptions, TrustOptions
 
 
 class NeedsOwnProcess(Exception):  # noqa: N818 - a signal between two functions, not an error
@@ -117,6 +117,8 @@ class StreamCLI(LightningCLI):
         """As in LightningCLI, but the method ``data`` cannot have a group of options of its own name."""
         if subcommand != "data":
             prepared = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
+            if subcommand == "predict":
+                self._subcommand_method_arguments[subcommand].append(_add_images(prepared))
             if subcommand in OPTIONS:
                 self._subcommand_method_arguments[subcommand] += prepared.add_class_arguments(OPTIONS[subcommand])
             return prepared
@@ -302,11 +304,20 @@ class StreamCLI(LightningCLI):
         for line in [] if exported is None else exported.lines:
             print_line(line)
 
-    def predict(self, model: ContinualClassifier, datamodule: StreamDataModule, ckpt_path: str | None = None) -> None:
-        """Write predictions.csv."""
+    def predict(
+        self, model: ContinualClassifier, datamodule: StreamDataModule, ckpt_path: str | None = None, **options: Any
+    ) -> None:
+        """Write predictions.csv, or the predictions of given images."""
+        images = options.pop("images")
+        asked = PredictOptions(**options)
+        asked.check(images)
+        if images:
+            from lightning_vision.trust.predict_command import predict_given
+
+            return predict_given(self.load(ckpt_path), images, asked)
         from lightning_vision.run.checkpoint_tasks import predict
 
-        predict(self.load(ckpt_path))
+        return predict(self.load(ckpt_path))
 
     def load(self, ckpt_path: str | None, evaluates: bool = True) -> LoadedCheckpoint:
         """Model and data with a checkpoint's weights; see ``load_checkpoint``.
@@ -346,6 +357,16 @@ class StreamCLI(LightningCLI):
             print_labels(described.labels, list(datamodule.class_names), datamodule.samples["path"].tolist())
             print_line(f"The doubtful labels: {described.table}")
         print_line(f"The page with images: {path}")
+
+
+def _add_images(parser: LightningArgumentParser) -> str:
+    """Add the words of ``predict`` that are no options; returns their name."""
+    parser.add_argument(
+        "images", nargs="*", type=str,
+        help="Images, videos, folders, archives, patterns, and text files that list them. Default: the test data.",
+    )  # fmt: skip
+    cast(StreamArgumentParser, parser).takes_images = True
+    return "images"
 
 
 @contextmanager

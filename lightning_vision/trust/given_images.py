@@ -1,10 +1,10 @@
-"""Images as a user has them: a folder, files, arrays, tensors, Pillow's, or a DataLoader of them."""
+"""Images as a user has them: files, folders and videos, arrays, tensors, Pillow's, or a DataLoader of them."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,12 +19,12 @@ from lightning_vision.data.datamodule import StreamDataModule
 from lightning_vision.data.datasets import SampleDataset, collate
 from lightning_vision.data.loaders import make_loader
 from lightning_vision.errors import DataError
-from lightning_vision.images.image_sources import FileImages, ImageSource, Loaded
+from lightning_vision.images.image_sources import ImageSource, Loaded
 from lightning_vision.images.pillow_decoding import upright_rgb
-from lightning_vision.trust.image_folder import read_image_folder
+from lightning_vision.trust.given_files import Frame, find_files
 
 EXPECTED = (
-    "a folder, image files, uint8 arrays (N, H, W, 3) or (H, W, 3), uint8 tensors (N, 3, H, W) or (3, H, W), PIL images, or a "
+    "a folder, image files, videos, uint8 arrays (N, H, W, 3) or (H, W, 3), uint8 tensors (N, 3, H, W) or (3, H, W), PIL images, or a "
     "DataLoader of such tensors"
 )
 
@@ -36,28 +36,28 @@ class GivenImages:
     batches: Iterable[Batch]
     paths: list[str] | None
     """Of the N images; None where they come from memory."""
+    frames: list[Frame | None] | None = None
+    """The frames of videos; None where no image is one."""
 
 
-def given_images(images: Any, datamodule: StreamDataModule) -> GivenImages:
+def given_images(images: Any, datamodule: StreamDataModule, every: int = 1) -> GivenImages:
     """Open images as the test images of a datamodule are.
 
     Args:
         images: See ``EXPECTED``; those of a list may differ in size.
         datamodule: Its evaluation transform, batch size and number of workers are used.
+        every: See ``find_files``.
 
     Raises:
         DataError: They are of another type, dtype or shape, there is none, or a file cannot be read.
     """
     if isinstance(images, DataLoader):
         return GivenImages(_Transformed(images, datamodule), None)
-    if isinstance(images, str | Path):
-        if Path(images).is_file():
-            return _from_files([Path(images)], datamodule)
-        folder = read_image_folder(images, datamodule, "predict")
-        return GivenImages(_loader(folder.files, len(folder), datamodule, datamodule.num_workers), folder.paths)
-    items = list(images) if isinstance(images, Sequence) else [images]
-    if items and all(isinstance(item, str | Path) for item in items):
-        return _from_files([Path(item) for item in items], datamodule)
+    items = list(images) if isinstance(images, Sequence) and not isinstance(images, str) else [images]
+    if items and all(isinstance(item, str | os.PathLike) for item in items):
+        found = find_files(items, datamodule, every)
+        loader = _loader(found.files, len(found.names), datamodule, datamodule.num_workers)
+        return GivenImages(loader, found.names, found.frames if any(found.frames) else None)
     tensors = [tensor for item in items for tensor in _tensors(item)]
     if not tensors:
         raise DataError(f"predict: expected {EXPECTED}; found no image.")
@@ -80,14 +80,6 @@ class _Transformed:
             made["index"] += count
             count += len(tensors)
             yield made
-
-
-def _from_files(paths: list[Path], datamodule: StreamDataModule) -> GivenImages:
-    missing = [path for path in paths if not path.is_file()]
-    if missing:
-        raise DataError(f"predict: expected an image file or a folder, found neither at {missing[0]}.")
-    loader = _loader(FileImages(paths), len(paths), datamodule, datamodule.num_workers)
-    return GivenImages(loader, [str(path) for path in paths])
 
 
 def _loader(source: ImageSource, count: int, datamodule: StreamDataModule, workers: int) -> DataLoader[Any]:

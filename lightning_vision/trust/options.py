@@ -1,7 +1,8 @@
-"""The options of ``test`` that ask how far a checkpoint may be trusted; apart from the work, which takes a while to import."""
+"""The options of ``test`` and ``predict`` about images that a user gives; apart from the work, which takes a while to import."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lightning_vision.errors import ConfigError
@@ -52,3 +53,28 @@ class TrustOptions:
             raise ConfigError(f"--coverage: expected a share above 0 and up to 1, found {self.coverage}.")
         if self.risk is not None and not 0 <= self.risk < 1:
             raise ConfigError(f"--risk: expected a share from 0 to below 1, found {self.risk}.")
+
+
+@dataclass
+class PredictOptions:
+    """Options of ``predict`` for images that are given.
+
+    Args:
+        output: The table that is written. Default: predicted.csv in the run directory.
+        every: Predict each N-th frame of videos, from the first on.
+    """
+
+    output: str | None = None
+    every: int = 1
+
+    def check(self, images: Sequence[str]) -> None:
+        """Refuse options that would be ignored.
+
+        Raises:
+            ConfigError: There are no images.
+        """
+        if not images and self != PredictOptions():
+            raise ConfigError(
+                "--output and --every are for images that are given: predict --ckpt_path RUN photo.jpg. Without images, "
+                "predictions of the test data are written to predictions.csv in the run directory."
+            )

@@ -166,7 +166,7 @@ BAD: dict[str, tuple[Any, str]] = {
     "numbers": ([1, 2], r"a folder, image files, .*; found builtins\.int"),
     "nothing": (None, r"found builtins\.NoneType"),
     "nowhere": ("nowhere", "does not exist"),
-    "a missing file": (["nowhere.png"], "found neither at nowhere.png"),
+    "a missing file": (["nowhere.png"], "nowhere.png does not exist"),
 }
 
 

@@ -81,7 +81,7 @@ def record(folder: Path, root: Path, video: Path) -> dict[str, Any]:
 
 class TestFacts:
     def test_the_container_tells(self, videos: list[Path]) -> None:
-        assert video_facts(videos[0]) == VideoFacts(10, HEIGHT, WIDTH)
+        assert video_facts(videos[0]) == VideoFacts(10, HEIGHT, WIDTH, 25.0)
         assert count_frames(videos[0]) == 10
 
     def test_a_container_that_does_not_tell(self, tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ class TestFacts:
 
     def test_a_camera_that_was_turned(self, tmp_path: Path) -> None:
         video = write_video(tmp_path / "a.mp4", draw(3), turned=90)
-        assert video_facts(video) == VideoFacts(3, WIDTH, HEIGHT)
+        assert video_facts(video) == VideoFacts(3, WIDTH, HEIGHT, 25.0)
         assert extract_frames({video: [1]}, tmp_path, tmp_path) == {}
         image = np.asarray(Image.open(frame_path(tmp_path, tmp_path, video, 1)).convert("L"))
         assert image.shape == (WIDTH, HEIGHT)
@@ -287,7 +287,7 @@ class TestDecoders:
         return decoder
 
     def test_they_give_the_same(self, decoder: Decoder, library: Path, videos: list[Path], tmp_path: Path) -> None:
-        assert decoder.facts(videos[0]) == VideoFacts(10, HEIGHT, WIDTH)
+        assert decoder.facts(videos[0]) == VideoFacts(10, HEIGHT, WIDTH, 25.0)
         assert decoder.facts(write_video(tmp_path / "a.mkv", draw(3))).frames == 3
         given = list(decoder.frames(videos[0], [2, 7, 10, 12], threads=1))
         assert [number for number, _ in given] == [2, 7]
@@ -295,7 +295,7 @@ class TestDecoders:
             assert pixels.shape == (HEIGHT, WIDTH, 3) and pixels.dtype == np.uint8
             assert np.abs(pixels.astype(int) - draw(10)[number]).mean() < 6
         turned = write_video(tmp_path / "turned.mp4", draw(3), turned=90)
-        assert decoder.facts(turned) == VideoFacts(3, WIDTH, HEIGHT)
+        assert decoder.facts(turned) == VideoFacts(3, WIDTH, HEIGHT, 25.0)
         assert np.abs(next(decoder.frames(turned, [0], 1))[1] - np.rot90(draw(3)[0]).astype(int)).mean() < 6
         (tmp_path / "broken.mp4").write_bytes(b"no video")
         with pytest.raises(decoder.errors):

@@ -140,7 +140,8 @@ def test_a_file_that_is_no_text(tmp_path: Path, capsys: pytest.CaptureFixture[st
 
 
 @pytest.mark.parametrize(
-    "words", [["fit"], ["fit", "--data.batch_size=3"], ["test"], ["fit", "--trainer.max_epochs=1"]]
+    "words",
+    [["fit"], ["fit", "--data.batch_size=3"], ["test", "--data.batch_size=3"], ["fit", "--trainer.max_epochs=1"]],
 )
 def test_nothing_goes_without_data(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     refused(
