@@ -29,7 +29,8 @@ class ImageWalk:
         found = image_root(root)
         if not found.path.is_dir():
             kind = "is a file" if root.exists() else "does not exist"
-            raise DataError(f"Expected a folder of images, or a zip or tar archive; {printable(root)} {kind}.")
+            way = " Put images into a folder, or use predict --ckpt_path RUN IMAGE." if root.exists() else ""
+            raise DataError(f"Expected a folder of images, or a zip or tar archive; {printable(root)} {kind}.{way}")
         self.root, self.remark = found.path, found.remark
         self.skipped: Counter[str] = Counter()
         """What was left out so far, by reason."""

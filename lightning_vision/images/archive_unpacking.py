@@ -94,7 +94,7 @@ class Unpacking:
         if size > self.free:
             raise DataError(
                 f"{self.archive} unpacks to at least {size:,} bytes, and {max(self.free, 0):,} bytes can be used in {self.target.parent}. "
-                "Nothing was unpacked. Free some space, or set data.cache_dir to a folder on another disk."
+                "Nothing was unpacked. Free some space, unpack it on another disk and give the folder, or set data.cache_dir."
             )
 
     def _take(self, entry: Entry, opens: Callable[[], IO[bytes]]) -> None:

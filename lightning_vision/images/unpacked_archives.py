@@ -284,6 +284,6 @@ def _written(given: Path, home: Path) -> Iterator[None]:
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
         raise DataError(
-            f"{given} cannot be unpacked to {home}: {error.strerror or error}{where}. Free some space or make it readable, or set "
-            "data.cache_dir to another folder."
+            f"{given} cannot be unpacked to {home}: {error.strerror or error}{where}. Free some space or make it readable, "
+            "unpack it elsewhere and give the folder, or set data.cache_dir."
         ) from error

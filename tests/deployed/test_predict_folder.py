@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from archive_maker import pack
 from broken_images import write_cut_short
 from deployed.onnx_maker import write_model
 from photo_folder import write_photos
@@ -39,6 +40,16 @@ def model(tmp_path: Path) -> Path:
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
     return write_photos(tmp_path / "photos", per_class=5)
+
+
+def test_an_archive_is_read_as_its_folder(
+    model: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    archive = pack(photos, tmp_path / "packed.zip", "photos")
+    for given, name in ((photos, "one.csv"), (archive, "two.csv")):
+        assert predict(["--model", str(model), str(given), "--output", str(tmp_path / name)]) == 0
+    assert rows_of(tmp_path / "one.csv") == rows_of(tmp_path / "two.csv")
+    assert "packed.zip: 15 images unpacked to" in capsys.readouterr().out
 
 
 class TestTable:
@@ -251,7 +262,8 @@ class TestRefused:
         ):
             predict([*words, str(tmp_path / "gone")])
         with pytest.raises(
-            DataError, match=r"Expected a folder of images, or a zip or tar archive; .*m\.onnx is a file"
+            DataError,
+            match=r"Expected a folder of images, or a zip or tar archive; .*m\.onnx is a file\. Put images into a folder",
         ):
             predict([*words, str(model)])
         (tmp_path / "none").mkdir()

@@ -5,6 +5,9 @@ import io
 import json
 import os
 import shutil
+import signal
+import subprocess
+import sys
 import tarfile
 import threading
 import time
@@ -219,6 +222,27 @@ class TestOnce:
         place.rename(home / f"{place.name}.partial")
         (home / f"{place.name}.partial" / "a" / "cats" / "1.jpg").unlink()
         assert files_in(image_root(tmp_path / "a.zip").path) == list(CLASSES)
+        assert not list(home.glob("*.partial"))
+
+    def test_a_process_that_is_killed_while_it_unpacks(self, tmp_path: Path) -> None:
+        archive = write_archive(tmp_path / "a.zip", {f"cats/{number}.jpg": PICTURE for number in range(50)})
+        slow = (
+            "import shutil, sys, time\n"
+            "from pathlib import Path\n"
+            "from lightning_vision.images.unpacked_archives import image_root\n"
+            "shutil.copyfileobj = lambda *_: time.sleep(0.1)\n"
+            "image_root(Path(sys.argv[1]))\n"
+        )
+        home = tmp_path / ".a.zip.lightning_vision" / "unpacked"
+        with subprocess.Popen([sys.executable, "-c", slow, str(archive)]) as process:
+            while process.poll() is None and not list(home.glob("*.partial/a/cats/3.jpg")):
+                time.sleep(0.02)
+            process.kill()
+        assert process.returncode == -signal.SIGKILL
+        assert [path.suffix for path in home.iterdir() if path.is_dir()] == [".partial"]
+        root = image_root(archive).path
+        assert len(files_in(root)) == 50
+        assert all(file.read_bytes() == PICTURE for file in root.glob("cats/*"))
         assert not list(home.glob("*.partial"))
 
     def test_two_at_a_time(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
