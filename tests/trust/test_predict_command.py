@@ -165,6 +165,17 @@ class TestVideos:
         found = lv.open_run(run).predict(["clip.mp4", "photo0.jpg"], every=3)
         assert found["frame"].fillna(-1).tolist() == [0, 3, 6, -1]
 
+    def test_a_video_that_was_cut_is_predicted_as_far_as_it_goes(
+        self, run: Path, desk: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        video = write_video(desk / "cut.avi", np.concatenate([draw(10)] * 4))
+        content = video.read_bytes()
+        video.write_bytes(content[: len(content) // 2])
+        table = predicted(run, "cut.avi")
+        assert 5 < len(table) < 40
+        assert table["frame"].tolist() == list(range(len(table)))
+        assert f"cut.avi: {len(table)} frames of " in capsys.readouterr().err
+
     def test_the_frames_are_those_of_the_video(self, run: Path, desk: Path) -> None:
         before = predicted(run, "clip.mp4")
         write_video(desk / "clip.mp4", draw(7, colour=(20, 220, 220), seed=9))
