@@ -56,8 +56,8 @@ def main(args: list[str] | None = None) -> int:
         args: The command line without the program's name; None: that of the process.
 
     Returns:
-        The exit code: 0 done; 1 error of data, checkpoint or training; 2 usage error; 128 + n stopped by signal n. Errors
-        that a user can fix are never raised.
+        The exit code: 0 done; 1 error of data, checkpoint or training; 2 usage error; 3 done, but not evaluated, because
+        there is no test image; 128 + n stopped by signal n. Errors that a user can fix are never raised.
     """
     # Idle threads of OpenMP spin: next to another busy process, a small network trains several times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

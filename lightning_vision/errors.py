@@ -20,6 +20,12 @@ class DataError(UserError):
     """The data on the disk does not meet the needs of the datamodule or the scenario."""
 
 
+class NotEvaluatedError(DataError):
+    """Test figures were asked for, and there is no test image."""
+
+    exit_code = 3
+
+
 class CheckpointError(UserError):
     """A checkpoint or a run directory does not fit this run."""
 

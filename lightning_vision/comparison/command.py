@@ -22,6 +22,7 @@ from lightning_vision.comparison.plan import RUNS, Plan, PlannedRun, make_plan
 from lightning_vision.comparison.reporting import build_report, print_report
 from lightning_vision.comparison.wandb_logging import log_comparison, log_variants
 from lightning_vision.errors import ConfigError
+from lightning_vision.results.not_evaluated import NOT_EVALUATED, SENTENCE, misses_test
 from lightning_vision.storage.links_out import refuse_links_out
 from lightning_vision.terminal.wording import plural
 
@@ -35,7 +36,7 @@ def compare(words: Sequence[str], main: Callable[[list[str]], int], typed: Seque
         typed: The command line as the user typed it, for the record.
 
     Returns:
-        The exit code: 0 all cells are done, 1 some failed.
+        The exit code: 0 all cells are done, 1 some failed, 3 all are done and some have no test image.
 
     Raises:
         UserError: Something that the user can fix; nothing was run.
@@ -68,7 +69,7 @@ def run_comparison(
         amend: Changes the plan before it is compared with the folder.
 
     Returns:
-        The exit code: 0 all cells are done, 1 some failed.
+        The exit code: 0 all cells are done, 1 some failed, 3 all are done and some have no test image.
 
     Raises:
         UserError: Something that the user can fix; nothing was run.
@@ -149,9 +150,9 @@ class _Comparison:
     def _tell(self, run: PlannedRun, done: Done) -> None:
         results = self.folder.results(run)
         head = f"[{self.ended}/{self.total}] {run.name}"
-        if done.exit_code == 0 and results is not None and self.folder.state(run) == "done":
+        if done.exit_code in (0, NOT_EVALUATED) and results is not None and self.folder.state(run) == "done":
             accuracy = results.test_accuracy[-1]
-            shown = "-" if accuracy is None else f"{100 * accuracy:.1f} %"
+            shown = "not evaluated" if accuracy is None else f"{100 * accuracy:.1f} %"
             self.console.print(escape(f"{head}: {shown} in {done.seconds:.1f} s"))
             return
         error = done.error or "it ended before its last experience"
@@ -175,7 +176,13 @@ class _Comparison:
             self.console.print(
                 f"{plural(len(self.failed), 'run')} failed (see {self.folder.failures}); the same command runs them again."
             )
-        return 1 if self.failed or unequal else 0
+        if self.failed or unequal:
+            return 1
+        found = [self.folder.results(run) for run in done]
+        if any(results is not None and misses_test(results.run.data) for results in found):
+            self.console.print(SENTENCE)
+            return NOT_EVALUATED
+        return 0
 
     def _log_variants(self, done: Iterable[PlannedRun]) -> None:
         for cell in done:

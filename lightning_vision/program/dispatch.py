@@ -44,8 +44,7 @@ def run(args: list[str], own_process: bool) -> int:
     prepare_process(own_process)
     try:
         with explained(), nullcontext() if own_process else without_own_words(), with_run_config(args) as words:
-            StreamCLI(words, own_process)
+            return StreamCLI(words, own_process).exit_code
     except StopRequestedError as stop:
         print_line(f"Stopped by {stop}. Progress is saved; the same command with --ckpt_path last resumes the run.")
         return 128 + stop.signum
-    return 0

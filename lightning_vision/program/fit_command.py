@@ -16,6 +16,7 @@ from lightning_vision.class_path import short_name
 from lightning_vision.data.datamodule import StreamDataModule
 from lightning_vision.errors import ConfigError
 from lightning_vision.learning.classifier import ContinualClassifier
+from lightning_vision.results.not_evaluated import NOT_EVALUATED, SENTENCE, misses_test
 from lightning_vision.results.run_directory import safe_name
 from lightning_vision.results.same_options import Kept
 from lightning_vision.run.launch import RunLaunch
@@ -81,14 +82,22 @@ def fit(
     datamodule: StreamDataModule,
     trainer_options: Callable[[], dict[str, Any]],
     probe: Trainer,
-) -> None:
-    """Run the stream, or resume it, and print the results; see ``RunLaunch.run``."""
+) -> int:
+    """Run the stream, or resume it, and print the results; see ``RunLaunch.run``.
+
+    Returns:
+        The exit code: 0, or that of a run without a test image.
+    """
     results = launch.run(model, datamodule, trainer_options, probe)
     if launch.trained and is_first():
         from lightning_vision.run.summary import print_summary
 
         print_summary(results, launch.progress.console)
         launch.progress.say(f"All results are in {launch.directory.path}")
+        if misses_test(results.run.data):
+            launch.progress.say(SENTENCE)
+            return NOT_EVALUATED
+    return 0
 
 
 def run_name(config: Mapping[str, Any]) -> str:

@@ -70,7 +70,7 @@ class StreamCLI(LightningCLI):
     """``fit`` runs a stream; the other subcommands work on a checkpoint of a run."""
 
     def __init__(self, args: list[str], own_process: bool) -> None:
-        self.own_process = own_process
+        self.own_process, self.exit_code = own_process, 0
         self.words, self.asked = args, args[0] if args else ""
         parser_errors.install()
         super().__init__(
@@ -242,7 +242,7 @@ class StreamCLI(LightningCLI):
 
     def fit(self, model: ContinualClassifier, datamodule: StreamDataModule, ckpt_path: str | None = None) -> None:
         """Run the stream, or resume the run."""
-        fit(self.launch, model, datamodule, self._build_trainer_options, self.trainer)
+        self.exit_code = fit(self.launch, model, datamodule, self._build_trainer_options, self.trainer)
 
     # ---- a checkpoint ----------------------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ import pandas as pd
 from lightning_vision.data.sample_table import names_of_files
 from lightning_vision.drawing import canvas
 from lightning_vision.drawing.figures import confusion_csv, confusion_figure
-from lightning_vision.errors import DataError
+from lightning_vision.errors import DataError, NotEvaluatedError
 from lightning_vision.features.feature_serving import FeatureServing
 from lightning_vision.learning.loaded_checkpoint import LoadedCheckpoint
 from lightning_vision.results.predictions import Collector, Predictions
@@ -123,7 +123,8 @@ def _one_pass(checkpoint: LoadedCheckpoint, keep_probability: bool) -> Predictio
         features.compute(datamodule.rows_to_evaluate("test"))
     loader = datamodule.evaluation_loader("test", None, trainer.global_rank, trainer.world_size)
     if not len(loader):
-        raise DataError(
+        error = DataError if keep_probability else NotEvaluatedError
+        raise error(
             f"There are no test images (data.test_fraction is {datamodule.test_fraction}). Give data.test_fraction, or a "
             "test set of its own."
         )

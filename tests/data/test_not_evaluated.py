@@ -13,6 +13,7 @@ from datamodules import ImageFolder
 from lightning_vision.cli import main
 from lightning_vision.data.scenarios import DomainIncremental, FromColumn, Joint, Scenario
 from lightning_vision.data.stratified_split import split_samples, why_none
+from lightning_vision.results.not_evaluated import NOT_EVALUATED, SENTENCE, misses_test
 from lightning_vision.results.schema import read_results
 
 
@@ -125,11 +126,54 @@ def test_data_and_fit_say_it_first_and_last(tmp_path: Path, capsys: pytest.Captu
     assert "Not evaluated: there is no test image" in " ".join(said.out.split()[-60:])
     runs = [f"--trainer.default_root_dir={tmp_path / 'runs'}", "--run_name=few", "--model.strategy=HeadOnly"]
     quick = [word for word in QUICK if not word.startswith("--data")]
-    assert main(["fit", *quick, *given, *runs]) == 0
+    assert main(["fit", *quick, *given, *runs]) == NOT_EVALUATED == 3
     said = capsys.readouterr()
     assert "Not evaluated" in said.err
     assert "Not evaluated: there is no test image, because there is one image of each class" in " ".join(
-        said.out.split()[-60:]
+        said.out.split()[-110:]
     )
+    assert said.out.split()[-len(SENTENCE.split()) :] == SENTENCE.split()
     results = read_results(tmp_path / "runs" / "few" / "results.json")
     assert results.notes[0].startswith("Not evaluated") and results.test_accuracy == [None]
+    assert results.run.complete and misses_test(results.run.data)
+    test = ["test", f"--ckpt_path={tmp_path / 'runs' / 'few'}"]
+    assert main(test) == NOT_EVALUATED
+    assert "There are no test images" in capsys.readouterr().err
+    # A repeated command of a complete run has nothing to do, and no figure is missed that was not asked for.
+    assert main(["fit", *quick, *given, *runs, "--ckpt_path=last"]) == 0
+    wanted = [*given, "--data.test_fraction=0", *runs[:1], "--run_name=wanted", runs[2]]
+    assert main(["fit", *quick, *wanted]) == 0
+    assert main(["test", f"--ckpt_path={tmp_path / 'runs' / 'wanted'}"]) == NOT_EVALUATED
+
+
+def test_a_comparison_without_test_images_is_done_and_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = paint(tmp_path / "data", 3, 1)
+    quick = [word for word in QUICK if not word.startswith("--data")]
+    config = tmp_path / "config.yaml"
+    data = [
+        "--data=ImageFolder",
+        f"--data.root={root}",
+        "--data.image_size=32",
+        "--data.num_workers=0",
+        "--data.stream=Joint",
+    ]
+    assert main(["fit", *quick, *data, "--print_config"]) == 0
+    config.write_text(capsys.readouterr().out)
+    words = [
+        "compare",
+        "--config",
+        str(config),
+        "--strategies",
+        "HeadOnly",
+        "--seeds",
+        "0",
+        "--output",
+        str(tmp_path / "compared"),
+    ]
+    assert main(words) == NOT_EVALUATED
+    said = capsys.readouterr().out
+    assert "not evaluated in" in said and "failed" not in said and SENTENCE in said
+    assert not (tmp_path / "compared" / "failed.json").exists()
+    assert main(words) == NOT_EVALUATED  # nothing is left to run, and nothing is evaluated
