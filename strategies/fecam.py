@@ -145,6 +145,7 @@ class FeCAM(QueuedStrategy):
         "mean": "transformed",
         "scale_first": False,
     }
+    class_axes: ClassVar[Mapping[str, int]] = {"sums": 0, "raw_sums": 0, "counts": 0, "scatter": 0}
     sums: Tensor  # (C, D) float64, of the transformed features; empty before the first image, as all that follow
     raw_sums: Tensor  # (C, D) float64, of the features; empty too where the means are of the transformed ones
     counts: Tensor  # (C,) int64

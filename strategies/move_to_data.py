@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -109,8 +110,8 @@ class MoveToData(Strategy):
     """
 
     kind = "closed_form"
-    draws_nothing = True
-    freezes_backbone = changes_classifier = True
+    class_axes: ClassVar[Mapping[str, int]] = {"heads": 1, "lengths": 0, "counts": 0}
+    draws_nothing = freezes_backbone = changes_classifier = True
     variant_key = "epsilon"
     heads: Tensor  # (E, C, D) float64, what each epsilon made of the classifier; empty before the first increment
     lengths: Tensor  # (C,) the rows' lengths at the start; 0 where a class has no row yet

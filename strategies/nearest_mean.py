@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -87,6 +87,7 @@ class NearestMean(Strategy):
     draws_nothing = True
     freezes_backbone = True
     needs_base_data = True
+    class_axes: ClassVar[Mapping[str, int]] = {"sums": 0, "counts": 0}
     sums: Tensor  # (C, D) float64; empty before the first update
     counts: Tensor  # (C,) int64
 

@@ -125,6 +125,7 @@ class RanPAC(QueuedStrategy):
     """
 
     EARLIER_DEFAULTS: ClassVar[Mapping[str, object]] = {"seed": 0}
+    class_axes: ClassVar[Mapping[str, int]] = {"targets": 1, "counts": 1, "weight": 0}
     # (D, M) float32, W; empty before the first image, as all that follow. Its first column is the direction by which
     # images are held out; without a projection there is but this one.
     projection: Tensor

@@ -139,6 +139,7 @@ class StreamingLDA(QueuedStrategy):
     draws_nothing = True
     LATER_BUFFERS = frozenset({"moment", "picked"})
     EARLIER_DEFAULTS: ClassVar[Mapping[str, object]] = {"shrinkage": 1e-4, "covariance": "stream"}
+    class_axes: ClassVar[Mapping[str, int]] = {"sums": 0, "counts": 0, "weight": 0, "bias": 0}
     scatter: Tensor  # (D, D) float64, t Sigma after t images; empty before the first image
     moment: Tensor  # (D, D) float64, sum of v v^T while OAS's experience is learned; empty at all other times
     sums: Tensor  # (C, D) float64

@@ -52,12 +52,13 @@ COMMON: dict[str, Any] = {
     "views": 3,
     "feature_cache_gb": 1.0,
     "inspect": "headers",
+    "new_classes": "allow",
 }
 """Another valid value of each argument that all have; root, test_data and cache_dir are made as they are needed."""
 CHANGES_NO_IMAGE = {
     "batch_size", "num_workers", "val_fraction", "test_fraction", "seed", "stream", "train_transforms", "batch_transforms",
     "split", "test_data", "on_leak", "on_bad_image", "sampler", "class_weights", "cache_gb", "cache_dir", "views",
-    "feature_cache_gb", "classes", "level", "categories", "table", "metadata", "domains", "split_folders",
+    "feature_cache_gb", "new_classes", "classes", "level", "categories", "table", "metadata", "domains", "split_folders",
     "classes_from",
     "download", "labels_format", "label_columns", "label_names", "label_pattern", "test_list",
     "filelists",

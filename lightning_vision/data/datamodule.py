@@ -21,7 +21,8 @@ from lightning_vision.data.data_problems import DataProblems
 from lightning_vision.data.datasets import SampleDataset
 from lightning_vision.data.inspection import How, Inspection
 from lightning_vision.data.leaks import Leaks
-from lightning_vision.data.prepared_data import PreparedData, TableImages, check_same_classes, read_table
+from lightning_vision.data.new_classes import NewClasses, join_test_data
+from lightning_vision.data.prepared_data import PreparedData, TableImages, read_table
 from lightning_vision.data.scenarios import InstanceIncremental, Scenario
 from lightning_vision.data.split_options import apply_split, read_split
 from lightning_vision.data.stream import Experience, Stream
@@ -55,7 +56,7 @@ class StreamDataModule(LightningDataModule, BuiltWith, ABC):
         batch_transforms: Transforms of a whole training batch on the device, in the same form, such as MixUp and CutMix.
         split: official, ratio, 70/30, 70/15/15, {folds: 5, fold: 0}, or roles of the data's own parts ({base: train1,
             increments: test2, test: test1}).
-        test_data: Another datamodule with the same classes, whose test images are the test set.
+        test_data: Another datamodule with the same classes, whose test images are the test set; see ``new_classes``.
         on_leak: How to handle images that are on two sides of the split: warn, drop (from training), or error.
         on_bad_image: How to handle images that cannot be used: error, or skip (and count).
         sampler: balanced: an epoch shows all classes equally often; none: every image once.
@@ -69,6 +70,7 @@ class StreamDataModule(LightningDataModule, BuiltWith, ABC):
         feature_cache_gb: Maximum size of the features of frozen backbones on the disk; 0: no features are cached.
         inspect: How images are inspected before training: full decodes each once, which finds damaged images and copies;
             headers reads their sizes; off reads none. None: full if this takes at most a minute, otherwise headers.
+        new_classes: allow: a base is given that lacks classes of this data, which may lack classes of the base (refuse).
 
     Attributes:
         scenario: How the stream was cut.
@@ -114,6 +116,7 @@ class StreamDataModule(LightningDataModule, BuiltWith, ABC):
         views: int | None = None,
         feature_cache_gb: float = 4.0,
         inspect: How | None = None,
+        new_classes: NewClasses = "refuse",
     ) -> None:
         super().__init__()
         self.given_root = Path(root).expanduser()
@@ -121,7 +124,7 @@ class StreamDataModule(LightningDataModule, BuiltWith, ABC):
         self.split, self.val_fraction, self.test_fraction, self.seed = split, val_fraction, test_fraction, seed
         self.scenario = InstanceIncremental() if stream is None else stream
         self.train_transforms, self.eval_transforms = train_transforms, eval_transforms
-        self.batch_transforms, self.feature_cache_gb = batch_transforms, feature_cache_gb
+        self.batch_transforms, self.feature_cache_gb, self.new_classes = batch_transforms, feature_cache_gb, new_classes
         self.test_data, self.on_leak, self.on_bad_image = test_data, on_leak, on_bad_image
         self.sampler, self.class_weights, self.annotations, self.inspect = sampler, class_weights, annotations, inspect
         self.cache, self.cache_gb, self.cache_dir, self.views = cache, cache_gb, cache_dir, views
@@ -137,10 +140,7 @@ class StreamDataModule(LightningDataModule, BuiltWith, ABC):
         cut = read_split(split, test_fraction)
         self.root = _folder_to_read(self)  # which given_root is, unless it is an archive
         samples, names = read_table(self.read_samples, self.root, self.findings, on_bad_image)
-        if test_data is not None:
-            check_same_classes(names, test_data.class_names)
-            test_data.use_class_names(names)
-            test_fraction = 0.0
+        test_fraction = join_test_data(names, test_data, new_classes == "allow", test_fraction)
         self.cache_path: Path | None = None if _loads_images(self) else cache_folder(self.given_root, cache_dir)
         load = (self.load_image, getattr(self, "image_identity", None))  # see StoredImages, whose base this is
         opened = (self.crop_to_box, self.box_context, self.cache_path, *load)
@@ -149,7 +149,7 @@ class StreamDataModule(LightningDataModule, BuiltWith, ABC):
             apply_split, cut, class_names=names, val_fraction=val_fraction, test_fraction=test_fraction, seed=seed
         )
         others, name = None if test_data is None else test_data.prepared, type(self).__name__
-        about = (self.scenario, others, on_leak, (test_fraction, val_fraction), inspect)
+        about = (self.scenario, others, on_leak, (test_fraction, val_fraction), inspect, new_classes == "allow")
         self.prepared = PreparedData(images, name, names, self.findings, on_bad_image, fill, *about)
         self._class_weight = weights_by_name(class_weights, self.samples, self.class_names)
         if cache == "decoded":

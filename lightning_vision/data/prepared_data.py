@@ -16,6 +16,7 @@ from lightning_vision.array_types import Rows
 from lightning_vision.data.data_problems import DataProblems
 from lightning_vision.data.inspection import How, Inspection, digests_of_loaded, inspect_files, inspect_loaded
 from lightning_vision.data.leaks import Leaks, find_leaks, settle_leaks
+from lightning_vision.data.new_classes import learned_before, test_rows
 from lightning_vision.data.sample_table import SPLITS, check_samples, count_images, spell_names, split_hash
 from lightning_vision.data.scenarios import Scenario
 from lightning_vision.data.split_options import left_out
@@ -106,6 +107,7 @@ class PreparedData:
         on_leak: How to handle images that are on two sides of the split.
         fractions: The shares that are cut off for testing and validation.
         how: How the images are inspected.
+        allows_new: Classes may be new beside those of a base; test images of ``test_data`` are added.
 
     Attributes:
         samples: The table.
@@ -129,11 +131,14 @@ class PreparedData:
         on_leak: Literal["warn", "drop", "error"],
         fractions: tuple[float, float],
         how: How | None,
+        allows_new: bool = False,
     ) -> None:
         self.root, self.name, self.class_names = images.root, name, list(class_names)
         self.own_source = images.source
         """Opens images by row of the table before it was filtered, which itself is not kept."""
-        self._problems, self._scenario = problems, scenario
+        self._problems, self._scenario, self.allows_new = problems, scenario, allows_new
+        self.base_classes: list[str] | None = None
+        """The classes that were learned before the stream begins, where new ones are allowed beside them."""
         self._stream: Stream | None = None
         self.decoded: DecodedImages | None = None
         self._others = [] if test_data is None else [test_data.source]
@@ -261,15 +266,18 @@ class PreparedData:
         Raises:
             ConfigError: The scenario does not fit the data.
         """
-        self._stream = self._scenario.build(self.samples, self.class_names)
+        learned = learned_before(self.samples, self.class_names, self.base_classes) if self.allows_new else ()
+        self._stream = self._scenario.build(self.samples, self.class_names, learned)
         return self._stream
 
+    def start_from(self, base_classes: Sequence[str]) -> None:
+        """Count classes as learned before the stream begins, if new ones are allowed beside them."""
+        self.base_classes, self._stream = list(base_classes), None
+
     def _take_test_data(self, other: PreparedData) -> None:
-        """Replace the test rows by those of ``test_data``: its official test set, or all of it."""
-        taken = other.samples
-        if other.official_test:
-            taken = taken[taken["split"] == "test"]
-        own = self.samples[self.samples["split"] != "test"]
+        """Replace the test rows by those of ``test_data``, or add these beside new classes."""
+        taken = test_rows(other.samples, other.official_test, self.allows_new)
+        own = self.samples if self.allows_new else self.samples[self.samples["split"] != "test"]
         if len(own) < len(self.samples):
             self._problems.remark(
                 f"{plural(len(self.samples) - len(own), 'test image')} of {self.root} are not used: data.test_data is."
@@ -370,22 +378,3 @@ def _why_not_evaluated(samples: pd.DataFrame, fractions: tuple[float, float], sc
 def _nothing_left(root: Path, problems: DataProblems) -> DataError:
     skipped = f"{plural(len(problems.skipped), 'file')} ({problems.counted()})"
     return DataError(f"{root}: no image is left to learn from. Skipped: {skipped}.")
-
-
-def check_same_classes(mine: Sequence[str], its: Sequence[str]) -> None:
-    """Refuse ``data.test_data`` that has other classes than the training data.
-
-    Raises:
-        DataError: Some classes are on one side only; they are named.
-    """
-    mine, its = [nfc(name) for name in mine], [nfc(name) for name in its]
-    if set(mine) == set(its):
-        return
-    sides = (("only in the training data", mine, its), ("only in data.test_data", its, mine))
-    apart = [
-        f"{listed(name for name in one if name not in two)} {words}" for words, one, two in sides if set(one) - set(two)
-    ]
-    raise DataError(
-        f"data.test_data must have the classes of the training data, by name: {'; '.join(apart)}. Rename or remove "
-        "class folders, or filter the classes of one of the two."
-    )

@@ -2,7 +2,7 @@
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from copy import copy
 from itertools import pairwise
 from typing import Any, ClassVar
@@ -49,17 +49,22 @@ class Scenario(BuiltWith, ABC):
     def assign(self, samples: pd.DataFrame, class_names: Sequence[str]) -> tuple[list[str], Rows]:
         """The experiences' names, and the number of the experience of each row, training or not: (N,) int64."""
 
-    def build(self, samples: pd.DataFrame, class_names: Sequence[str]) -> Stream:
+    def build(self, samples: pd.DataFrame, class_names: Sequence[str], learned: Iterable[int] = ()) -> Stream:
         """Build the stream from a table whose ``split`` is filled.
+
+        Args:
+            samples: The table.
+            class_names: The C names.
+            learned: The labels that were learned before the stream begins.
 
         Raises:
             ConfigError: An option of the scenario does not fit the data.
             DataError: A class or an experience has no training data.
         """
-        _check_every_class_is_trained(samples, class_names)
+        seen = {int(label) for label in learned}
+        _check_every_class_is_trained(samples, class_names, seen)
         names, experience_of = self.assign(samples, class_names)
         labels, split = samples["label"].to_numpy(), samples["split"].to_numpy()
-        seen: set[int] = set()
         experiences = []
         rows_of = [
             _by_number(np.where(split == part, experience_of, -1), len(names)) for part in ("train", "val", "test")
@@ -357,8 +362,8 @@ def _check_count(experiences: int) -> None:
         raise ConfigError(f"A stream needs at least 1 experience, not {experiences}.")
 
 
-def _check_every_class_is_trained(samples: pd.DataFrame, class_names: Sequence[str]) -> None:
-    trained = set(samples.loc[samples["split"] == "train", "label"].unique())
+def _check_every_class_is_trained(samples: pd.DataFrame, class_names: Sequence[str], learned: set[int]) -> None:
+    trained = learned | set(samples.loc[samples["split"] == "train", "label"].unique())
     for part, words in (("test", "test"), ("val", "validation")):
         only = sorted(set(samples.loc[samples["split"] == part, "label"].unique()) - trained)
         if only:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import torch
+from torch import Tensor
 
 from lightning_vision.data.datamodule import StreamDataModule
 from lightning_vision.data.stream import Stream
@@ -17,6 +20,7 @@ from lightning_vision.learning.frozen_weights import completed
 from lightning_vision.learning.one_experience import take_data
 from lightning_vision.results.run_directory import RunDirectory
 from lightning_vision.results.same_options import Difference, Kept, compare_options, option_name
+from lightning_vision.terminal.wording import listed
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:
@@ -150,18 +154,24 @@ def load_into(model: ContinualClassifier, stream: Stream, checkpoint: Checkpoint
     return learned
 
 
-def match_classes(base: list[str], data: list[str], path: Path) -> list[str]:
+def match_classes(base: list[str], data: list[str], path: Path, *, allow: bool = False) -> list[str]:
     """The class list of a run that starts from a base: the base's classes in their order, then the new ones of the data.
+
+    Args:
+        base: The classes of the base.
+        data: The classes of the data.
+        path: The base, for the error.
+        allow: Each may have classes that the other does not have.
 
     Raises:
         CheckpointError: Each has classes that the other does not have: a name is probably misspelt, or the base is wrong.
     """
     missing, new = [name for name in base if name not in data], [name for name in data if name not in base]
-    if missing and new:
+    if missing and new and not allow:
         raise CheckpointError(
             f"The classes of {path} and of the data differ: {shortened(missing)} only in the checkpoint, {shortened(new)} only in "
-            "the data. Expected the same names, or one list within the other: rename the classes, or use another base. New "
-            "classes are learned from data that has images of all the known ones too."
+            "the data. Expected the same names, or one list within the other: rename the classes, or use another base. If "
+            f"{listed(new)} {'is a new class' if len(new) == 1 else 'are new classes'} indeed, set data.new_classes to allow."
         )
     return [*base, *new]
 
@@ -193,9 +203,18 @@ def match_base(model: ContinualClassifier, datamodule: StreamDataModule) -> tupl
     """
     path = find_checkpoint(str(model.base_checkpoint))
     checkpoint = read_checkpoint(path)
-    names = match_classes(checkpoint["lightning_vision"]["class_names"], datamodule.class_names, path)
-    use_classes(model, datamodule, names)
+    saved: list[str] = checkpoint["lightning_vision"]["class_names"]
+    allow = datamodule.new_classes == "allow"
+    use_classes(model, datamodule, match_classes(saved, datamodule.class_names, path, allow=allow))
+    if allow:
+        datamodule.prepared.start_from(known_classes(checkpoint))
     return path, checkpoint
+
+
+def known_classes(checkpoint: Checkpoint) -> list[str]:
+    """The classes that a checkpoint's classifier has learned, of those that its head has."""
+    names, seen = checkpoint["lightning_vision"]["class_names"], checkpoint["state_dict"]["network.seen"].tolist()
+    return [name for name, learned in zip(names, seen, strict=True) if learned]
 
 
 def load_backbone(model: ContinualClassifier, checkpoint: Checkpoint) -> None:
@@ -207,8 +226,34 @@ def load_backbone(model: ContinualClassifier, checkpoint: Checkpoint) -> None:
     model.network.backbone.load_state_dict(state)
 
 
-def load_base(model: ContinualClassifier, checkpoint: Checkpoint, path: Path) -> list[str]:
+def with_classes(
+    state: Mapping[str, Tensor], sources: Sequence[int | None], axes: Mapping[str, int]
+) -> dict[str, Tensor]:
+    """The state of a strategy in another class list; entries of new classes are 0.
+
+    Args:
+        state: The state, by name.
+        sources: For each class of the new list its place in the present one, or None for a new class.
+        axes: The axis of the classes in each buffer that has one.
+    """
+    rows = torch.tensor([-1 if source is None else source for source in sources])
+    found = dict(state)
+    for name, axis in axes.items():
+        value = state.get(name)
+        if value is not None and value.numel():
+            taken = value.index_select(axis, rows.clamp(min=0).to(value.device))
+            found[name] = taken.index_fill(axis, (rows < 0).nonzero()[:, 0].to(value.device), 0)
+    return found
+
+
+def load_base(model: ContinualClassifier, checkpoint: Checkpoint, path: Path, *, continues: bool = False) -> list[str]:
     """Load a base into a model that has its class list already; the head's rows are matched by class name.
+
+    Args:
+        model: The model.
+        checkpoint: What the base's file holds.
+        path: The file.
+        continues: The learning strategy also continues with the statistics that it has of a checkpoint right after a base.
 
     Returns:
         Notes for the user.
@@ -226,9 +271,10 @@ def load_base(model: ContinualClassifier, checkpoint: Checkpoint, path: Path) ->
     model.network.rearrange_classes(own)
     model.network.load_state_dict(state)
     same_classes = base_names == names
+    rows = {name: row for row, name in enumerate(base_names)}
+    sources = [rows.get(name) for name in names]
     if not same_classes:
-        rows = {name: row for row, name in enumerate(base_names)}
-        model.network.rearrange_classes([rows.get(name) for name in names])
+        model.network.rearrange_classes(sources)
         added = [name for name in names if name not in rows]
         if added:
             notes.append(f"The head grew by {len(added)} class(es) that the base does not know: {shortened(added)}.")
@@ -237,18 +283,38 @@ def load_base(model: ContinualClassifier, checkpoint: Checkpoint, path: Path) ->
             f"The base checkpoint {path} is not a base: it had already learned experience {saved['experience']} of its stream, "
             "so figures of forgetting start from there."
         )
-    options = checkpoint.get("hyper_parameters", {}).get("strategy")
-    prefix = "strategy."
-    strategy_state = {k.removeprefix(prefix): v for k, v in checkpoint["state_dict"].items() if k.startswith(prefix)}
-    if strategy_state and not saved["is_base"]:
-        here, given = model.identity()["strategy"], model.hparams.get("strategy")
-        known = bool(options) and bool(given)
-        same = not _other_options(options, model, "strategy") if known else options == given
-        if saved["strategy"] == here and same and same_classes:
-            model.strategy.load_state_dict(strategy_state)
+    strategy_state = _strategy_state(checkpoint)
+    if strategy_state and (continues or not saved["is_base"]):
+        here = model.identity()["strategy"]
+        axes = model.strategy.class_axes
+        if _same_strategy(checkpoint, model) and (same_classes or axes is not None):
+            grown = strategy_state if same_classes else with_classes(strategy_state, sources, axes or {})
+            model.strategy.load_state_dict(grown)
             notes.append(f"The state of {here} was loaded from the checkpoint.")
         else:
             notes.append(
                 f"The learning strategy starts from the beginning: the checkpoint's state is of {saved['strategy']} with other options or classes."
             )
     return notes
+
+
+def has_statistics(checkpoint: Checkpoint, model: ContinualClassifier) -> bool:
+    """Whether a base holds the learning strategy's own statistics of its classes, which can take further classes."""
+    axes, state = model.strategy.class_axes, _strategy_state(checkpoint)
+    filled = any(name in state and state[name].numel() for name in axes or ())
+    return filled and _same_strategy(checkpoint, model)
+
+
+def _strategy_state(checkpoint: Checkpoint) -> dict[str, Tensor]:
+    prefix = "strategy."
+    return {
+        key.removeprefix(prefix): value for key, value in checkpoint["state_dict"].items() if key.startswith(prefix)
+    }
+
+
+def _same_strategy(checkpoint: Checkpoint, model: ContinualClassifier) -> bool:
+    """Whether the learning strategy of a checkpoint is the model's, with the same options."""
+    options, given = checkpoint.get("hyper_parameters", {}).get("strategy"), model.hparams.get("strategy")
+    known = bool(options) and bool(given)
+    same = not _other_options(options, model, "strategy") if known else options == given
+    return bool(checkpoint["lightning_vision"]["strategy"] == model.identity()["strategy"] and same)

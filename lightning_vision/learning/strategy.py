@@ -55,6 +55,9 @@ class Strategy(nn.Module, BuiltWith):
     """Buffers that a later version added: a checkpoint without them can be loaded and leaves them empty."""
     needs_validation: bool = False
     """It picks one of several variants, which requires validation data."""
+    class_axes: ClassVar[Mapping[str, int] | None] = None
+    """Its buffers that have an entry for each class, and along which axis. A run that starts from its state with further
+    classes (``data.new_classes``) then continues with entries of 0 for them. None: it starts from the beginning."""
     changes_classifier: ClassVar[bool] = False
     """It only changes a trained classifier, so that it cannot learn the base."""
     passes: int = 1

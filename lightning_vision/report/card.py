@@ -57,12 +57,25 @@ def scenario_card(group: Group) -> list[Fact]:
         _views(runs),
         _fact("input size", runs, lambda run: str(_argument(run, "image_size"))),
         _fact("device", runs, _device),
+        _fact("accuracy by kind of class", runs, _kinds),
         _fact("energy", runs, _energy),
         _fact("country and grid", runs, _grid),
         *_versions(runs),
         _fact("code", runs, lambda run: f"commit {run.results.environment.git_commit}" if run.results.environment.git_commit else UNKNOWN),
     ]  # fmt: skip
     return [fact for fact in facts if fact.values]
+
+
+def _kinds(run: ReportRun) -> str:
+    """The accuracy on the classes of a given base and on new ones; empty if the run allows no new classes."""
+    told = []
+    for kind, found in (run.results.class_kinds or {}).items():
+        after = found.accuracy[-1] if found.accuracy else None
+        accuracy = "not evaluated" if after is None else f"{100 * after:.1f} %"
+        before = "" if found.initial_accuracy is None else f", {100 * found.initial_accuracy:.1f} % before"
+        whose = {"base": "of the base", "new": "new"}[kind]
+        told.append(f"{len(found.classes)} {whose}: {accuracy}{before}")
+    return "; ".join(told)
 
 
 def run_notes(group: Group, most: int = 30) -> list[str]:

@@ -19,6 +19,7 @@ from lightning_vision.data.stream import Stream
 from lightning_vision.errors import CheckpointError
 from lightning_vision.results import schema, scores
 from lightning_vision.results.array_rows import GrowingRows, count_rows
+from lightning_vision.results.class_kinds import ClassKinds
 from lightning_vision.results.predictions import Predictions
 from lightning_vision.results.predictions_file import PredictionsFile
 from lightning_vision.results.run_directory import RunDirectory
@@ -48,10 +49,15 @@ class StreamRecord:
     """Before the learning strategy began: of the given base, else after the first experience."""
     test: schema.Scores | None = None
     base_from: str | None = None
+    base_classes: list[str] | None = None
+    """The classes that the given base knows, where the run allows new ones beside them."""
     notes: list[str] = field(default_factory=list)
     _accuracy_rows: GrowingRows = field(default_factory=GrowingRows)
     _task_rows: GrowingRows = field(default_factory=GrowingRows)
     _predictions: PredictionsFile = field(default_factory=PredictionsFile)
+
+    def __post_init__(self) -> None:
+        self._kinds = ClassKinds(self.class_names, self.base_classes)
 
     @property
     def test_index(self) -> npt.NDArray[np.int64]:
@@ -91,6 +97,7 @@ class StreamRecord:
         if before is not None:
             self.initial_accuracy = _figure(before.accuracy()[0])
             self.first_test = self._scores(before)
+            self._kinds.start(before)
 
     def add(
         self,
@@ -190,6 +197,7 @@ class StreamRecord:
             within = chosen.task_predicted[0]
             self.task_matrix[t] = self._row(t, chosen.label, within)
             self.task_accuracy[t] = float((within == chosen.label)[seen].mean()) if seen.any() else None
+        self._kinds.measure(t, chosen)
         self.test = self._scores(chosen)
         if t == 0 and self.initial_accuracy is None:
             self.first_test = self.test
@@ -229,6 +237,7 @@ class StreamRecord:
             backward_transfer=scores.backward_transfer(matrix),
             forward_transfer=scores.forward_transfer(matrix, self.chance),
             task=schema.Task(accuracy=self.task_accuracy, accuracy_matrix=[]) if self.task_matrix else None,
+            class_kinds=self._kinds.found,
             test=self.test,
             first_test=self.first_test,
             picked_variant=self.picked or None,
@@ -293,6 +302,7 @@ class StreamRecord:
             task = results.task or none
             self.task_accuracy, self.task_matrix = task.accuracy, task.accuracy_matrix
         self.base_from, self.notes = results.base.from_checkpoint, results.notes
+        self._kinds.found = results.class_kinds
         try:
             picked = self.picked[-1] if self.picked else None
             self._predictions.restore(directory.predictions, self.done, list(self.variants), picked)

@@ -88,6 +88,15 @@ class Task(_Model):
     accuracy_matrix: list[list[float | None]]
 
 
+class ClassKind(_Model):
+    """The classes that a given base knows, or those that are new, and the accuracy on their test images."""
+
+    classes: list[str]
+    images: int
+    initial_accuracy: float | None
+    accuracy: list[float | None]
+
+
 class Component(_Model):
     """A class and the arguments it was made with."""
 
@@ -223,6 +232,7 @@ class Results(_Model):
     task: Task | None = None
     anytime_accuracy: list[float | None] | None = None
     average_anytime_accuracy: float | None = None
+    class_kinds: dict[Literal["base", "new"], ClassKind] | None = None
     test: Scores
     first_test: Scores
     picked_variant: list[str | None] | None
@@ -237,6 +247,11 @@ class Results(_Model):
     energy: Energy | None
     environment: Environment
     files: dict[str, str] = {}
+
+    @property
+    def base_classes(self) -> list[str] | None:
+        """The classes that the given base knows, where the run allows new ones beside them; else None."""
+        return self.class_kinds["base"].classes if self.class_kinds else None
 
     @property
     def accuracy_before(self) -> float | None:

@@ -20,7 +20,7 @@ LEARNING = {
     *("root", "metadata", "batch_size", "num_workers", "stream", "seed", "split", "val_fraction", "test_fraction"),
     *("train_transforms", "batch_transforms", "sampler", "class_weights", "annotations", "on_leak", "on_bad_image"),
     *("cache_dir", "cache_gb", "views", "feature_cache_gb", "split_folders", "classes_from"),
-    *("labels", "labels_format", "label_columns", "label_names", "label_pattern"),
+    *("labels", "labels_format", "label_columns", "label_names", "label_pattern", "new_classes"),
 }
 """Options of the data that do not change a test image; hashes identify the set of images."""
 
@@ -79,7 +79,10 @@ def rewrite_run(
     Raises:
         CheckpointError: predictions.npz does not match results.json or the evaluation.
     """
-    record = StreamRecord(datamodule.stream, results.class_names, test_parts(datamodule.stream))
+    known = results.base_classes
+    if known is not None:
+        datamodule.prepared.start_from(known)
+    record = StreamRecord(datamodule.stream, results.class_names, test_parts(datamodule.stream), base_classes=known)
     record.restore(results, directory)
     record.replace_last(predictions)
     found = record.results(

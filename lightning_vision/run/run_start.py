@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from lightning_vision.data.new_classes import told_classes
 from lightning_vision.data.process_group import in_group, leave_group
 from lightning_vision.errors import CheckpointError, ConfigError
 from lightning_vision.learning.checkpoint_file import Checkpoint
@@ -22,7 +23,7 @@ from lightning_vision.learning.network_cost import count_macs
 from lightning_vision.results.environment import environment
 from lightning_vision.results.record import StreamRecord, test_parts
 from lightning_vision.results.schema import Results, read_results
-from lightning_vision.run.plan_checks import check_plan
+from lightning_vision.run.plan_checks import check_new_classes, check_plan
 from lightning_vision.run.rank_processes import StartedProcesses, start_processes
 from lightning_vision.run.run_context import RunContext, RunProcess
 from lightning_vision.run.run_evaluation import RunEvaluation
@@ -68,6 +69,7 @@ class RunStart:
         if self.base is not None:
             path, checkpoint = self.base
             check_fits(checkpoint, model, path, class_names=False)
+            check_new_classes(checkpoint, model, self.context.datamodule)
         check_plan(model, self.context.datamodule)
         model.stage_optimizer.check()
         self._prepared = True
@@ -79,6 +81,8 @@ class RunStart:
             return None
         saved = read_results(directory.results)
         datamodule.use_class_names(saved.class_names)
+        if saved.base_classes is not None:
+            datamodule.prepared.start_from(saved.base_classes)
         for key, now in (("stream_hash", datamodule.stream.hash), ("split_hash", datamodule.split_hash)):
             before = getattr(saved.run, key)
             if before != now:
@@ -112,7 +116,8 @@ class RunStart:
         context, model, datamodule = self.context, self.context.model, self.context.datamodule
         for logger in context.trainers.loggers:
             follow_stream(logger, context.position)
-        context.record = StreamRecord(datamodule.stream, model.class_names, test_parts(datamodule.stream))
+        parts, known = test_parts(datamodule.stream), datamodule.prepared.base_classes
+        context.record = StreamRecord(datamodule.stream, model.class_names, parts, base_classes=known)
         model.seed = context.options.seed
         model.batch_transform = datamodule.batch_transform
         weights = datamodule.class_weight_values()
@@ -187,7 +192,11 @@ class RunStart:
         """Load the base, and evaluate it if the stream begins with an increment."""
         context = self.context
         torch.manual_seed(derive_seed(context.options.seed, "base"))
-        for note in load_base(context.model, checkpoint, path):
+        data = context.datamodule
+        continues = data.new_classes == "allow" and not data.stream[0].is_base
+        known = data.prepared.base_classes or []
+        told = told_classes(known, data.samples, data.class_names) if data.new_classes == "allow" else []
+        for note in [*told, *load_base(context.model, checkpoint, path, continues=continues)]:
             context.note(note)
         before = None
         if not context.datamodule.stream[0].is_base:

@@ -28,6 +28,8 @@ def print_summary(results: Results, console: Console, most_classes: int = 20) ->
         _print_table(_variants(results), console)
     elif results.accuracy_before is not None:
         _print_table(_experiences(results), console)
+    if results.class_kinds:
+        _print_table(_kinds(results), console)
     _print_table(_classes(results, most_classes), console)
     _print_table(_cost(results), console)
     features = results.features
@@ -94,6 +96,21 @@ def _experiences(results: Results) -> Table:
         table.caption = (
             f"Forgetting {100 * results.forgetting:.1f} points, average accuracy {_percent(results.average_accuracy)}."
         )
+    return table
+
+
+def _kinds(results: Results) -> Table:
+    """The classes of the base and the new ones apart."""
+    table = Table(title="Test accuracy on the classes of the base and on new ones")
+    for heading in ("classes", "number", "test images", "before", "after", "change"):
+        table.add_column(heading, justify="left" if heading == "classes" else "right", no_wrap=True)
+    for kind, found in (results.class_kinds or {}).items():
+        before, after = found.initial_accuracy, found.accuracy[-1]
+        shown = _percent(after) if found.images else "not evaluated"
+        table.add_row(
+            {"base": "of the base", "new": "new"}[kind], str(len(found.classes)), str(found.images), _percent(before),
+            shown, _points(before, after),
+        )  # fmt: skip
     return table
 
 

@@ -20,6 +20,7 @@ SECTIONS: dict[str, type[Any]] = {
     "test": module.Scores,
     "test.per_class.*": module.ClassScores,
     "test.top_confusions[]": module.Confusion,
+    "class_kinds.*": module.ClassKind,
     "variants.*": module.Variant,
     "experiences[]": module.ExperienceRecord,
     "experiences[].evaluation": module.Evaluation,
