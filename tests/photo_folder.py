@@ -16,6 +16,6 @@ def write_photos(root: Path, classes: Sequence[str] = tuple(COLOURS), per_class:
         folder = root / name
         folder.mkdir(parents=True, exist_ok=True)
         for number in range(per_class):
-            pixels = np.array(COLOURS[name]) + generator.normal(0, 30, (40, 40, 3))
+            pixels = np.array(COLOURS.get(name, (120, 120, 120))) + generator.normal(0, 30, (40, 40, 3))
             Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(folder / f"{number:04d}.jpg")
     return root

@@ -56,6 +56,23 @@ def ordered_texts(values: Sequence[str], column: str, date_format: str | None = 
     return sorted(values, key=natural_key)
 
 
+def date_range(values: Sequence[str], column: str) -> tuple[str, str] | None:
+    """The first and the last of some dates with day, month and year; None if they are no dates, or not clearly.
+
+    Args:
+        values: Different texts.
+        column: Their column.
+    """
+    texts = [value.strip() for value in values]
+    if not texts:
+        return None
+    try:
+        key = _iso_key(texts, column) or _numeric_date_key(texts, column)
+    except DataError:  # a run in the order of this column says why
+        return None
+    return None if key is None else (min(texts, key=key), max(texts, key=key))
+
+
 def _stated(value: str, date_format: str, column: str) -> datetime:
     try:
         found = datetime.strptime(value.strip(), date_format)

@@ -40,6 +40,8 @@ MOST_DOUBTS = 24
 """Maximum number of doubtful labels that are shown."""
 MOST_CELLS = 30_000
 """Maximum number of experiences in a table; the page reports omitted ones."""
+MOST_FOLDERS = 200
+"""Maximum number of rows in tables of folders, dates and extensions."""
 MOST_PATHS = 50
 """Maximum number of files shown per reason."""
 PIXELATED = 64
@@ -183,6 +185,7 @@ def _contents(
         "leaks": report.leaks.sentence(),
         "limits": report.leaks.limits(),
         "most_paths": MOST_PATHS,
+        "most_folders": MOST_FOLDERS,
         "options": {name: _option(value) for name, value in report.options.items()},
     }
 
