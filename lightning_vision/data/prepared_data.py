@@ -334,17 +334,18 @@ def read_table(
 
 def _depths(modes: npt.NDArray[np.object_]) -> list[str]:
     """Sentences about 16-bit files that use fewer bits."""
-    fewer = Counter(mode for mode in modes.tolist() if mode.endswith(" bits"))
-    grey = Counter({mode.split()[-2]: count for mode, count in sorted(fewer.items()) if mode.startswith("I")})
+    fewer: Counter[str] = Counter()
+    for mode, count in sorted(Counter(mode for mode in modes.tolist() if mode.endswith(" bits")).items()):
+        fewer[mode.split()[-2]] += count
     said = []
-    if grey:
+    if fewer:
         told = " and ".join(
-            f"{count} use {bits} (no pixel is above {2 ** int(bits) - 1})" for bits, count in grey.items()
+            f"{count} use {bits} (no pixel is above {2 ** int(bits) - 1})" for bits, count in fewer.items()
         )
         whole = sum(mode.startswith("I;16") and not mode.endswith(" bits") for mode in modes.tolist())
-        mixed = len(grey) + (whole > 0) > 1
+        mixed = len(fewer) + (whole > 0) > 1
         said.append(
-            f"{plural(grey.total(), 'image')} of {grey.total() + whole} in 16-bit files use fewer bits: {told}. Of each image "
+            f"{plural(fewer.total(), 'image')} of {fewer.total() + whole} in 16-bit files use fewer bits: {told}. Of each image "
             "the upper 8 of the bits that it uses are read"
             + (
                 ": images of different depth cannot be compared in brightness. Save them with one depth."
@@ -352,10 +353,10 @@ def _depths(modes: npt.NDArray[np.object_]) -> list[str]:
                 else "."
             )
         )
-    if coloured := sum(count for mode, count in fewer.items() if not mode.startswith("I")):
+    if cut := sum(mode.endswith(" bits cut") for mode in modes.tolist()):
         said.append(
-            f"{plural(coloured, 'colour image')} with 16 bits a colour use fewer and are read nearly black: Pillow gives the "
-            "upper 8 of 16 bits. Scale them to 16 bits, or save them with 8."
+            f"{plural(cut, 'image')} with transparency and 16 bits a channel use fewer and are read nearly black: Pillow gives "
+            "the upper 8 of 16 bits of these. Scale them to 16 bits, or save them with 8."
         )
     return said
 

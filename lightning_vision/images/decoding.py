@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from lightning_vision.images.deep_colour import colour_bits, has_deep_colours, stored_bits
 from lightning_vision.images.pillow_decoding import (
     MARGIN,
     MOST_SHIFT,
@@ -21,7 +22,6 @@ from lightning_vision.images.pillow_decoding import (
     explained,
     is_sixteen_bits,
     open_image,
-    stored_bits,
     upper_eight_bits,
     upright_rgb,
 )
@@ -65,10 +65,11 @@ def read_header(path: Path) -> Header:
     """
     with explained(path), open_image(path) as opened:
         check_size(opened)
+        depth = _depth(opened)  # before the orientation, for which Pillow loads PNG files and drops this
         orientation = _orientation(opened)
         width, height = opened.size
         size = (width, height) if orientation in SIDEWAYS else (height, width)
-        return Header(path, size, opened.format or "", opened.mode, orientation, _depth(opened))
+        return Header(path, size, opened.format or "", opened.mode, orientation, depth)
 
 
 def decode(path: Path) -> Tensor:
@@ -160,8 +161,10 @@ def told_mode(header: Header) -> str:
     with explained(header.path), open_image(header.path) as opened:
         if is_sixteen_bits(opened):
             bits = stored_bits(np.asarray(opened))
-        elif opened.mode in ("RGB", "RGBA", "LA"):  # Pillow has cut these to the upper 8 bits
-            bits = stored_bits(np.asarray(opened.convert("RGB")).astype(np.uint16) * 256 + 255)
+        elif opened.mode in ("RGB", "RGBA", "LA"):
+            cut = "" if has_deep_colours(opened) else " cut"  # to the upper 8 of 16 bits, by Pillow
+            bits = colour_bits(opened)
+            return header.mode if bits == 16 else f"{header.mode} with {bits} bits{cut}"
         else:
             bits = 16
     return header.mode if bits == 16 else f"{header.mode} with {bits} bits"

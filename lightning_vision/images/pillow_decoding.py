@@ -10,6 +10,7 @@ import numpy.typing as npt
 from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
 from lightning_vision.errors import DataError
+from lightning_vision.images.deep_colour import scaled_colours, stored_bits
 from lightning_vision.images.file_kinds import HEIC, HEIC_HELP, NO_IMAGE, is_image, kind_of_file
 from lightning_vision.images.image_files import heic_can_be_read
 from lightning_vision.terminal.wording import plural
@@ -31,10 +32,9 @@ MOST_PIXELS = 1 << 28
 Image.MAX_IMAGE_PIXELS = MOST_PIXELS
 
 
-DEPTHS = (8, 10, 12, 14, 16)
-"""Bits that cameras and scanners store in 16-bit files."""
-DECODING_VERSION = 2
-"""Of the rules below, which belong in the keys of caches: 2 reads 16-bit files by the bits they use."""
+DECODING_VERSION = 3
+"""Of the rules below, which belong in the keys of caches: 2 reads grey 16-bit files by the bits they use, 3 coloured ones
+too."""
 
 
 def open_image(path: str | Path) -> Image.Image:
@@ -64,12 +64,6 @@ class NotAnImageError(ValueError):
     """A file holds something else; the text says what, and what to do."""
 
 
-def stored_bits(pixels: npt.NDArray[Any]) -> int:
-    """The bits that 16-bit pixels use: the smallest of ``DEPTHS`` that holds all of them."""
-    brightest = int(pixels.max(initial=0))
-    return next((bits for bits in DEPTHS if brightest < 1 << bits), 16)
-
-
 def upper_eight_bits(pixels: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
     """16-bit pixels as 8 bits: the upper 8 of those that the image uses, so that 12 bits in 16 are not black."""
     return (pixels >> (stored_bits(pixels) - 8)).astype(np.uint8)
@@ -92,6 +86,7 @@ def upright_rgb(image: Image.Image) -> Image.Image:
         grey = Image.fromarray(upper_eight_bits(np.asarray(image)))
         grey.info = {name: image.info[name] for name in ("exif", "xmp") if name in image.info}
         image = grey
+    image = scaled_colours(image)
     if image.mode in ("I", "F"):
         raise ValueError(
             f"its pixels are {_numbers(image)}, whose range is unknown; save it with 8 or 16 bits without a sign"

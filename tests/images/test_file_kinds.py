@@ -2,6 +2,7 @@
 
 import struct
 import sys
+import zlib
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +16,7 @@ from lightning_vision.data.scenarios import Joint
 from lightning_vision.deployed.image_walk import ImageWalk
 from lightning_vision.errors import DataError
 from lightning_vision.images import image_files
-from lightning_vision.images.decoding import decode, decode_region, read_header
+from lightning_vision.images.decoding import decode, decode_bytes, decode_region, read_header
 from lightning_vision.images.file_kinds import kind_of, kind_of_file
 from lightning_vision.images.image_files import reason_to_skip
 
@@ -150,6 +151,36 @@ class TestDepth:
             Image.fromarray(pixels).save(tmp_path / name)
         assert np.array_equal(decode(tmp_path / name)[0].numpy(), (pixels >> (bits - 8)).astype(np.uint8))
 
+    @pytest.mark.parametrize("bits", [10, 12, 14, 16])
+    @pytest.mark.parametrize("bands", [3, 4])
+    @pytest.mark.parametrize("kind", ["png", "tif"])
+    def test_colours_too(self, tmp_path: Path, bits: int, bands: int, kind: str) -> None:
+        pixels = np.linspace(0, 2**bits - 1, 32 * 32 * 3).reshape(32, 32, 3).astype(np.uint16)
+        whole = pixels if bands == 3 else np.dstack([pixels, np.full((32, 32), 65535, np.uint16)])
+        content = png(whole) if kind == "png" else tiff(whole, colour=True)
+        (tmp_path / f"a.{kind}").write_bytes(content)
+        expected = (pixels >> (bits - 8)).astype(np.uint8)
+        assert np.array_equal(decode(tmp_path / f"a.{kind}").permute(1, 2, 0).numpy(), expected)
+        assert np.array_equal(decode_bytes(content, Path("within")).permute(1, 2, 0).numpy(), expected)
+
+    def test_colours_are_said(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        for number in range(8):
+            (tmp_path / "ab"[number % 2]).mkdir(exist_ok=True)
+            pixels = np.random.default_rng(number).integers(0, 4095, (40, 40, 3)).astype(np.uint16)
+            (tmp_path / "ab"[number % 2] / f"{number}.png").write_bytes(png(pixels))
+        data = read(tmp_path)
+        said = " ".join(capsys.readouterr().err.split())
+        assert "8 images of 8 in 16-bit files use fewer bits: 8 use 12 (no pixel is above 4095)" in said
+        assert data.image(0).float().mean() > 100 and set(data.inspection.mode) == {"RGB with 12 bits"}
+
+    def test_grey_with_transparency_is_noted(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        for number in range(8):
+            (tmp_path / "ab"[number % 2]).mkdir(exist_ok=True)
+            pixels = np.random.default_rng(number).integers(0, 4095, (40, 40, 2)).astype(np.uint16)
+            (tmp_path / "ab"[number % 2] / f"{number}.png").write_bytes(png(pixels))
+        read(tmp_path)
+        assert "8 images with transparency and 16 bits a channel use fewer" in " ".join(capsys.readouterr().err.split())
+
     def folder(self, root: Path, tops: list[int]) -> Path:
         for number, top in enumerate(tops):
             (root / "ab"[number % 2]).mkdir(parents=True, exist_ok=True)
@@ -196,12 +227,26 @@ class TestDepth:
             decode(tmp_path / "a.tif")
 
 
-def tiff(array: np.ndarray[Any, Any]) -> bytes:
+def png(array: np.ndarray[Any, Any]) -> bytes:
+    """A PNG file of (h, w, bands) with 16 bits a band: Pillow writes none in colour."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        checksum = zlib.crc32(kind + content)
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", checksum)
+
+    height, width, bands = array.shape
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in array)
+    header = struct.pack(">IIBBBBB", width, height, 16, {2: 4, 3: 2, 4: 6}[bands], 0, 0, 0)
+    parts = ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(kind, content) for kind, content in parts)
+
+
+def tiff(array: np.ndarray[Any, Any], colour: bool = False) -> bytes:
     """A plain TIFF file of (h, w, bands) in one strip: Pillow writes no such numbers."""
     height, width, bands = array.shape
     form = {"u": 1, "i": 2, "f": 3}[array.dtype.kind]
     data = array.astype(array.dtype.newbyteorder("<")).tobytes()
-    rgb = bands in (3, 5) and array.dtype == np.uint8
+    rgb = colour or (bands in (3, 5) and array.dtype == np.uint8)
     tags: list[tuple[int, int, list[int]]] = [
         (256, 4, [width]),
         (257, 4, [height]),
@@ -212,7 +257,7 @@ def tiff(array: np.ndarray[Any, Any]) -> bytes:
         (277, 3, [bands]),
         (278, 4, [height]),
         (279, 4, [len(data)]),
-        *([(338, 3, [0] * (bands - 3))] if rgb and bands > 3 else []),
+        *([(338, 3, [2 if colour else 0] * (bands - 3))] if rgb and bands > 3 else []),
         (339, 3, [form] * bands),
     ]
     at = 8 + len(data)
