@@ -24,7 +24,8 @@ from lightning_vision.learning.backbones import BackboneFacts
 from lightning_vision.learning.network import Network
 from strategies.fecam import FeCAM
 from strategies.queued_strategy import QueuedStrategy
-from strategies.ran_pac import CANDIDATES, SOLVABLE, TOLERANCE, RanPAC, held_out
+from strategies.ran_pac import CANDIDATES, TOLERANCE, RanPAC, held_out
+from strategies.ridge_strategy import SOLVABLE
 
 Learn = Callable[[Tensor, Tensor], Callable[[Tensor], Tensor]]
 """Takes an experience's features (N, D) and labels (N,); returns a function from features (N, D) to logits (N, C)."""

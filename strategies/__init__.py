@@ -1,11 +1,14 @@
 """The learning strategies, one a file."""
 
+from strategies.acil import ACIL
 from strategies.avalanche_plugin import AvalanchePlugin
 from strategies.dark_experience_replay import DarkExperienceReplay
+from strategies.dsal import DSAL
 from strategies.ewc import EWC
 from strategies.fecam import FeCAM
 from strategies.full_fine_tune import FullFineTune
 from strategies.head_only import HeadOnly
+from strategies.klda import KLDA
 from strategies.linear_probe_then_fine_tune import LinearProbeThenFineTune
 from strategies.lwf import LwF
 from strategies.move_to_data import MoveToData
@@ -13,13 +16,17 @@ from strategies.nearest_mean import NearestMean
 from strategies.ran_pac import RanPAC
 from strategies.replay import Replay
 from strategies.retrain import Retrain
+from strategies.simple_cil import SimpleCIL
 from strategies.sklearn_head import SklearnHead
 from strategies.slca import SLCA
 from strategies.streaming_lda import StreamingLDA
 from strategies.synaptic_intelligence import SynapticIntelligence
 
 __all__ = [
+    "ACIL",
+    "DSAL",
     "EWC",
+    "KLDA",
     "SLCA",
     "AvalanchePlugin",
     "DarkExperienceReplay",
@@ -33,6 +40,7 @@ __all__ = [
     "RanPAC",
     "Replay",
     "Retrain",
+    "SimpleCIL",
     "SklearnHead",
     "StreamingLDA",
     "SynapticIntelligence",

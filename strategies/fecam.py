@@ -11,7 +11,7 @@ from torch.nn import functional as F  # noqa: N812 - torch's own custom
 
 from lightning_vision.errors import CheckpointError, ConfigError
 from lightning_vision.learning.network import Network
-from strategies.nearest_mean import class_sums, classes_without_data
+from strategies.nearest_mean import class_sums, classes_without_data, shift_of_means
 from strategies.queued_strategy import QueuedStrategy
 from strategies.streaming_lda import cholesky_factor
 
@@ -191,9 +191,8 @@ class FeCAM(QueuedStrategy):
         triangle = rows * d + columns
         sums, counts = class_sums(v, labels, classes)
         for j in torch.unique(labels).tolist():
-            n, new = self.counts[j], counts[j]
-            mean = sums[j] / new
-            shift = (n * new / (n + new).double()).sqrt() * (self.sums[j] / n.clamp(min=1) - mean)
+            mean = sums[j] / counts[j]
+            shift = shift_of_means(self.sums[j], self.counts[j], sums[j], counts[j])
             centred = torch.cat([v[labels == j] - mean, shift[None]])
             self.scatter[j] += (centred.T @ centred).flatten()[triangle]
         self.sums, self.counts = self.sums + sums, self.counts + counts

@@ -31,6 +31,27 @@ def class_sums(features: Tensor, labels: Tensor, classes: int) -> tuple[Tensor, 
     return member.double() @ features.double(), member.sum(dim=1)
 
 
+def shift_of_means(sums: Tensor, counts: Tensor, more_sums: Tensor, more_counts: Tensor) -> Tensor:
+    r"""What the scatter within a class gains when samples with another mean are added, as a row of its root.
+
+    .. math:: \sqrt{\frac{n n'}{n + n'}}\, (\mu - \mu')
+
+    Two sets of n and n' samples have the common scatter S + S' + the outer product of this row with itself.
+
+    Args:
+        sums: (..., D) float64, n mu of the samples so far.
+        counts: (...) int64, n.
+        more_sums: (..., D) float64, n' mu' of those that are added.
+        more_counts: (...) int64, n'.
+
+    Returns:
+        (..., D) float64; 0 if n or n' is 0.
+    """
+    n, m = counts[..., None], more_counts[..., None]
+    weight = (n * m / (n + m).clamp(min=1).double()).sqrt()
+    return weight * (sums / n.clamp(min=1) - more_sums / m.clamp(min=1))
+
+
 def classes_without_data(network: Network, counts: Tensor) -> list[str]:
     """A message if classes of the base cannot be predicted, because they had no data.
 

@@ -10,14 +10,12 @@ from torch import Tensor
 
 from lightning_vision.errors import ConfigError
 from lightning_vision.learning.network import Network
-from strategies.nearest_mean import class_sums, classes_without_data
-from strategies.queued_strategy import QueuedStrategy
+from strategies.ridge_strategy import SOLVABLE, RidgeStrategy, ridge_regression
 
 CANDIDATES = tuple(10.0**power for power in range(-8, 9))
 HELD_OUT = 0.2
 PERIODS = 1000.0
 TOLERANCE = 1e-3
-SOLVABLE = 1e-10  # of |G|: below, rounding of G to float64 would move the solution by more than 1e-5
 
 
 def held_out(features: Tensor, direction: Tensor) -> Tensor:
@@ -38,32 +36,6 @@ def held_out(features: Tensor, direction: Tensor) -> Tensor:
     length = features.norm(dim=1).clamp(min=torch.finfo(features.dtype).tiny)
     phase: Tensor = (PERIODS * (features @ direction) / length).remainder(1.0)
     return phase < HELD_OUT
-
-
-def ridge_regression(gram: Tensor, targets: Tensor, ridge: float) -> Tensor:
-    r"""The ridge regression W_o = (G + lambda I)^-1 Q, transposed.
-
-    Args:
-        gram: (M, M) float64, G.
-        targets: (C, M) float64, Q transposed: per class the sum of its samples' h.
-        ridge: lambda, above 0.
-
-    Returns:
-        (C, M) float64.
-
-    Raises:
-        ConfigError: lambda is too small for a solution in float64.
-    """
-    regularised = gram.clone()
-    regularised.diagonal().add_(ridge)
-    factor, failed = torch.linalg.cholesky_ex(regularised)
-    if failed:
-        smallest = SOLVABLE * float(torch.linalg.matrix_norm(gram))
-        raise ConfigError(
-            f"RanPAC: ridge {ridge:g} is too small for these features: the matrix is singular. Expected {smallest:.0e} "
-            "or more, or null for automatic selection."
-        )
-    return torch.cholesky_solve(targets.T, factor).T
 
 
 def pick_ridge(gram: Tensor, targets: Tensor, held_gram: Tensor, held_targets: Tensor, held_count: int) -> float:
@@ -95,7 +67,7 @@ def pick_ridge(gram: Tensor, targets: Tensor, held_gram: Tensor, held_targets: T
     return max(ridge for ridge, error in zip(candidates, errors, strict=True) if error <= good_enough)
 
 
-class RanPAC(QueuedStrategy):
+class RanPAC(RidgeStrategy):
     r"""Ridge regression on a fixed random projection of a frozen backbone's features (RanPAC, arXiv 2307.02251).
 
     With the penultimate feature v (D,), W (D, M) drawn once from N(0, 1), one-hot targets y (C,), the Gram matrix G
@@ -125,15 +97,11 @@ class RanPAC(QueuedStrategy):
     """
 
     EARLIER_DEFAULTS: ClassVar[Mapping[str, object]] = {"seed": 0}
-    class_axes: ClassVar[Mapping[str, int]] = {"targets": 1, "counts": 1, "weight": 0}
-    # (D, M) float32, W; empty before the first image, as all that follow. Its first column is the direction by which
-    # images are held out; without a projection there is but this one.
-    projection: Tensor
-    grams: Tensor  # (2, M, M) float64, G of the images that lambda is fitted on and of those held out
-    targets: Tensor  # (2, C, M) float64, Q transposed, likewise
-    counts: Tensor  # (2, C) int64, likewise
-    weight: Tensor  # (C, M) float64, the head; empty while the experience is learned
-    picked: Tensor  # () float64, its lambda
+    # Of the buffers of a ridge regression, the first column of W is the direction by which images are held out; without a
+    # projection there is but this one. The first part of G, Q and the counts is what lambda is fitted on.
+    picked: Tensor  # () float64, the head's lambda
+    option = "ridge"
+    remedy = ", or null for automatic selection"
 
     def __init__(self, projections: int | None = 2000, ridge: float | None = None, seed: int | None = None) -> None:
         super().__init__()
@@ -144,52 +112,38 @@ class RanPAC(QueuedStrategy):
             )
         self.projections, self.ridge, self.seed = projections, ridge, seed
         self.draws_nothing = projections is None and ridge is not None  # what is held out then decides nothing
-        for name in ("projection", "grams", "targets", "counts", "weight", "picked"):
-            self.register_buffer(name, torch.empty(0, dtype=torch.int64 if name == "counts" else torch.float64))
+        self.register_buffer("picked", torch.empty(0, dtype=torch.float64))
 
-    def absorb(self, v: Tensor, labels: Tensor, classes: int) -> None:
-        """Add features to G and Q of their part."""
-        if not self.counts.numel():
-            d, m = v.shape[1], self.projections or v.shape[1]
-            generator = torch.Generator().manual_seed(self.draw_seed("RanPAC projection", self.seed))
-            self.projection = torch.randn(d, self.projections or 1, generator=generator).to(v.device)
-            self.grams, self.targets = v.new_zeros(2, m, m), v.new_zeros(2, classes, m)
-            self.counts = labels.new_zeros(2, classes)
+    def draw(self, dimensions: int) -> Tensor:
+        """W, or without a projection the direction by which images are held out."""
+        generator = torch.Generator().manual_seed(self.draw_seed("RanPAC projection", self.seed))
+        return torch.randn(dimensions, self.projections or 1, generator=generator)
+
+    def parts(self, v: Tensor) -> Sequence[Tensor | slice]:
+        """Those that lambda is fitted on, and those held out."""
         held = held_out(v, self.projection[:, 0].double())
-        for part, mine in enumerate((~held, held)):
-            h = self.regressors(v[mine])
-            self.grams[part].addmm_(h.T, h)  # in place: M can be large
-            sums, counts = class_sums(h, labels[mine], classes)
-            self.targets[part] += sums
-            self.counts[part] += counts
-        self.weight = v.new_empty(0)
+        return ~held, held
 
     def regressors(self, v: Tensor) -> Tensor:
-        """The regressors h (N, M) float64 of features v (N, D) float64."""
+        """max(0, v W), or v without a projection."""
         return v if self.projections is None else (v @ self.projection.double()).relu()
 
-    def solve(self) -> tuple[Tensor, Tensor]:
-        """The head (C, M) of all images so far, and its lambda ()."""
-        gram, targets = self.grams.sum(dim=0), self.targets.sum(dim=0)
+    def penalty(self) -> float:
+        """The lambda that was given, or that is selected on the images so far."""
         fitted, held = self.counts.sum(dim=1).tolist()
-        ridge = self.ridge
-        if ridge is None and fitted and held:
-            ridge = pick_ridge(self.grams[0], self.targets[0], self.grams[1], self.targets[1], held)
-        if ridge is None:  # too few images to hold one out: the mean eigenvalue
-            ridge = float(gram.diagonal().mean().clamp(min=CANDIDATES[0]))
-        return ridge_regression(gram, targets, ridge), gram.new_tensor(ridge)
+        if self.ridge is not None:
+            return self.ridge
+        if fitted and held:
+            return pick_ridge(self.grams[0], self.targets[0], self.grams[1], self.targets[1], held)
+        # too few images to hold one out: the mean eigenvalue
+        return float(self.grams.sum(dim=0).diagonal().mean().clamp(min=CANDIDATES[0]))
 
     def settle(self) -> None:
         """Select lambda and solve for the head."""
         if self.counts.numel():
-            self.weight, self.picked = self.solve()
-
-    def scores(self, v: Tensor) -> Tensor | None:
-        """Logits (N, C) of the regression."""
-        if not self.counts.numel():
-            return None
-        weight = self.weight if self.weight.numel() else self.solve()[0]
-        return (self.regressors(v) @ weight.T).masked_fill(self.counts.sum(dim=0) == 0, -torch.inf)
+            ridge = self.penalty()
+            self.weight = self.solve(ridge)
+            self.picked = self.weight.new_tensor(ridge)
 
     def notes(self, network: Network) -> Sequence[str]:
         """Report lambda and the classes that cannot be predicted."""
@@ -197,5 +151,5 @@ class RanPAC(QueuedStrategy):
             return []
         return [
             f"ridge {float(self.picked):g}, {int(self.counts[1].sum())} of {int(self.counts.sum())} images held out",
-            *classes_without_data(network, self.counts.sum(dim=0)),
+            *super().notes(network),
         ]

@@ -76,7 +76,12 @@ def stream_covariance(
 
 
 def discriminant(
-    scatter: Tensor, sums: Tensor, counts: Tensor, shrinkage: float, target: float = 1.0
+    scatter: Tensor,
+    sums: Tensor,
+    counts: Tensor,
+    shrinkage: float,
+    target: float = 1.0,
+    name: str = "StreamingLDA",
 ) -> tuple[Tensor, Tensor]:
     r"""Weight and bias of the linear discriminant: Lambda mu_c and -mu_c^T Lambda mu_c / 2.
 
@@ -88,6 +93,7 @@ def discriminant(
         counts: (C,) int64, their sum t.
         shrinkage: epsilon.
         target: nu, the variance that it is shrunk to.
+        name: Name of the strategy, for a message.
 
     Returns:
         (C, D) and (C,) float64; a class without a sample has the bias -inf.
@@ -98,7 +104,7 @@ def discriminant(
     eye = torch.eye(len(scatter), dtype=scatter.dtype, device=scatter.device)
     t = int(counts.sum())
     regularised = (1 - shrinkage) * scatter / t + shrinkage * target * eye
-    remedy = f"{t} image(s) so far. StreamingLDA: expected a larger shrinkage (1e-4 is usual), found {shrinkage}"
+    remedy = f"{t} image(s) so far. {name}: expected a larger shrinkage (1e-4 is usual), found {shrinkage}"
     mu = sums / counts.clamp(min=1)[:, None]
     weight = torch.cholesky_solve(mu.T, cholesky_factor(regularised, remedy)).T
     return weight, (-(mu * weight).sum(dim=1) / 2).masked_fill(counts == 0, -torch.inf)
@@ -152,7 +158,8 @@ class StreamingLDA(QueuedStrategy):
         super().__init__()
         if not (shrinkage is None or 0 <= shrinkage <= 1):
             raise ConfigError(
-                f"StreamingLDA: expected a shrinkage from 0 to 1 (or null for automatic selection), found {shrinkage}."
+                f"{type(self).__name__}: expected a shrinkage from 0 to 1 (or null for automatic selection), found "
+                f"{shrinkage}."
             )
         if covariance not in ("stream", "oas"):
             raise ConfigError(f"StreamingLDA: expected covariance stream or oas, found {covariance!r}.")
@@ -198,7 +205,8 @@ class StreamingLDA(QueuedStrategy):
             # Without variance there is a single image; the nearest mean is what shrinkage tends to.
             shrinkage = pick_shrinkage(scatter, self.sums, self.counts) if variance else 1.0
             target = variance or 1.0
-        return *discriminant(scatter, self.sums, self.counts, shrinkage, target), shrinkage
+        weight, bias = discriminant(scatter, self.sums, self.counts, shrinkage, target, type(self).__name__)
+        return weight, bias, shrinkage
 
     def scores(self, v: Tensor) -> Tensor | None:
         """Logits (N, C) of the discriminant."""

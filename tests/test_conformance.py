@@ -10,6 +10,9 @@ SMALL: dict[str, dict[str, Any]] = {
     "Replay": {"options": {"memory_size": 8, "memory_batch_size": 4}},
     "DarkExperienceReplay": {"options": {"memory_size": 8, "memory_batch_size": 4}},
     "RanPAC": {"options": {"projections": 32}},
+    "ACIL": {"options": {"expansion": 32}},
+    "DSAL": {"options": {"expansion": 32}},
+    "KLDA": {"options": {"expansion": 32}},
     "SklearnHead": {
         "options": {"estimator_args": {"n_estimators": 10}},
         "exempt": {"memory_is_bounded": "A random forest is fitted anew to all features so far, which are kept."},

@@ -157,5 +157,5 @@ def _release_batch(first: _Recorder, second: _Recorder, name: str) -> None:
 def _refusal(name: str, why: str) -> ConfigError:
     return ConfigError(
         f"The prediction of {name} cannot be exported: {why}. Expected tensor operators from the features to the logits, as in "
-        "HeadOnly, FullFineTune, MoveToData, NearestMean, StreamingLDA, RanPAC and FeCAM."
+        "HeadOnly, FullFineTune, MoveToData, NearestMean, StreamingLDA, KLDA, RanPAC, ACIL, DSAL and FeCAM."
     )

@@ -32,6 +32,9 @@ CLOSED_FORMS: dict[str, Callable[[], Strategy]] = {
     "distance to means": lambda: strategies.NearestMean(metric="euclidean"),
     "discriminant": strategies.StreamingLDA,
     "random projection": lambda: strategies.RanPAC(projections=20),
+    "expansion": lambda: strategies.ACIL(20),
+    "two streams": lambda: strategies.DSAL(20),
+    "random Fourier features": lambda: strategies.KLDA(20, gamma=0.05),
     "no projection": lambda: strategies.RanPAC(projections=None),
     "a covariance a class": strategies.FeCAM,
 }

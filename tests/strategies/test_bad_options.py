@@ -14,7 +14,10 @@ import strategies
 from lightning_vision import Strategy
 from lightning_vision.errors import ConfigError, TrainingError
 from strategies import (
+    ACIL,
+    DSAL,
     EWC,
+    KLDA,
     SLCA,
     DarkExperienceReplay,
     FeCAM,
@@ -47,6 +50,11 @@ CLOSED_FORMS = sorted(name for name in strategies.__all__ if getattr(strategies,
         (lambda: StreamingLDA(-0.1), r"StreamingLDA: expected a shrinkage from 0 to 1 .*, found -0\.1\."),
         (lambda: RanPAC(0), r"RanPAC: expected projections >= 1 .* and ridge > 0 .*; found 0, None\."),
         (lambda: RanPAC(ridge=0.0), r"RanPAC: expected .* ridge > 0 \(or null for automatic selection\); found 2000, 0\.0\."),
+        (lambda: ACIL(0), r"ACIL: expected expansion >= 1 and gamma > 0; found 0, 0\.1\."),
+        (lambda: ACIL(gamma=NAN), r"ACIL: expected expansion >= 1 and gamma > 0; found 8192, nan\."),
+        (lambda: DSAL(gamma=0.0), r"DSAL: expected expansion >= 1 and gamma > 0; found 8192, 0\.0\."),
+        (lambda: DSAL(compensation=-1.0), r"DSAL: expected compensation >= 0 and gamma_comp > 0; found -1\.0, 0\.1\."),
+        (lambda: KLDA(gamma=0.0), r"KLDA: expected expansion >= 1 and gamma > 0; found 2000, 0\.0\."),
         (lambda: FeCAM(tukey=0.0), r"FeCAM: expected 0 < tukey <= 1, .*; found 0\.0, 3\.0, 3\.0\."),
         (lambda: FeCAM(gamma1=-1.0), r"FeCAM: expected .* gamma1 >= 0, gamma2 >= 0; found 0\.5, -1\.0, 3\.0\."),
         (lambda: SklearnHead("sklearn.svm.LinearSVC"), r"LinearSVC has no predict_proba .* Use sklearn\.ensemble\.RandomF"),
@@ -110,7 +118,8 @@ class TestFewerImagesThanFeatures:
 
     @pytest.mark.parametrize("name", [name for name in CLOSED_FORMS if name != "MoveToData"])
     def test_the_defaults_can_do_with_them(self, name: str) -> None:
-        strategy: Strategy = getattr(strategies, name)()
+        # The defaults but for the published size of the expansion, which takes a gigabyte.
+        strategy: Strategy = getattr(strategies, name)(**({"expansion": 300} if name in ("ACIL", "DSAL") else {}))
         learn(strategy, bare_network(3, 40), self.FEATURES, self.LABELS, EXPERIENCE)
         found = logits(strategy, bare_network(3, 40), self.FEATURES)
         assert found.isfinite().all() and torch.equal(found.argmax(dim=1), self.LABELS)

@@ -8,7 +8,8 @@ from feature_clouds import bare_network, clouds, learn, logits
 from sklearn.linear_model import Ridge
 
 from lightning_vision.errors import ConfigError
-from strategies.ran_pac import CANDIDATES, RanPAC, held_out, pick_ridge, ridge_regression
+from strategies.ran_pac import CANDIDATES, RanPAC, held_out, pick_ridge
+from strategies.ridge_strategy import ridge_regression
 
 C, D, M = 3, 12, 40
 EXPERIENCE = ColouredSquares().stream[0]
@@ -154,7 +155,7 @@ class TestSeed:
 def test_a_ridge_too_small_to_solve() -> None:
     h = torch.ones(4, M).double()
     with pytest.raises(ConfigError, match=r"RanPAC: ridge 1e-30 is too small .* Expected 2e-08 or more, or null"):
-        ridge_regression(h.T @ h, torch.ones(C, M).double(), 1e-30)
+        ridge_regression(h.T @ h, torch.ones(C, M).double(), 1e-30, "RanPAC: ridge", ", or null")
 
 
 @pytest.mark.parametrize(("projections", "ridge"), [(0, None), (10, 0.0), (10, -1.0), (10, float("nan"))])
