@@ -1,6 +1,7 @@
 """The learning strategies, one a file."""
 
 from strategies.acil import ACIL
+from strategies.agem import AGEM
 from strategies.avalanche_plugin import AvalanchePlugin
 from strategies.dark_experience_replay import DarkExperienceReplay
 from strategies.dsal import DSAL
@@ -24,6 +25,7 @@ from strategies.synaptic_intelligence import SynapticIntelligence
 
 __all__ = [
     "ACIL",
+    "AGEM",
     "DSAL",
     "EWC",
     "KLDA",

@@ -56,7 +56,7 @@ _REPLAY = "strategies.Replay and strategies.DarkExperienceReplay keep a memory"
 
 REFUSED: dict[str, tuple[str, str]] = {
     "ReplayPlugin": (_BATCHES, _REPLAY),
-    "AGEMPlugin": (_IMAGES, _REPLAY),
+    "AGEMPlugin": (_IMAGES, "strategies.AGEM keeps rows of the data"),
     "GEMPlugin": (_IMAGES, _REPLAY),
     "GSS_greedyPlugin": (_BATCHES, _REPLAY),
     "MIRPlugin": (_IMAGES, _REPLAY),

@@ -9,6 +9,7 @@ from lightning_vision.testing import StrategyConformance
 SMALL: dict[str, dict[str, Any]] = {
     "Replay": {"options": {"memory_size": 8, "memory_batch_size": 4}},
     "DarkExperienceReplay": {"options": {"memory_size": 8, "memory_batch_size": 4}},
+    "AGEM": {"options": {"memory_size": 8, "memory_batch_size": 4}},
     "RanPAC": {"options": {"projections": 32}},
     "ACIL": {"options": {"expansion": 32}},
     "DSAL": {"options": {"expansion": 32}},

@@ -15,6 +15,7 @@ from lightning_vision import Strategy
 from lightning_vision.errors import ConfigError, TrainingError
 from strategies import (
     ACIL,
+    AGEM,
     DSAL,
     EWC,
     KLDA,
@@ -55,6 +56,7 @@ CLOSED_FORMS = sorted(name for name in strategies.__all__ if getattr(strategies,
         (lambda: DSAL(gamma=0.0), r"DSAL: expected expansion >= 1 and gamma > 0; found 8192, 0\.0\."),
         (lambda: DSAL(compensation=-1.0), r"DSAL: expected compensation >= 0 and gamma_comp > 0; found -1\.0, 0\.1\."),
         (lambda: KLDA(gamma=0.0), r"KLDA: expected expansion >= 1 and gamma > 0; found 2000, 0\.0\."),
+        (lambda: AGEM(0), r"AGEM: expected memory_size >= 1, found 0\."),
         (lambda: FeCAM(tukey=0.0), r"FeCAM: expected 0 < tukey <= 1, .*; found 0\.0, 3\.0, 3\.0\."),
         (lambda: FeCAM(gamma1=-1.0), r"FeCAM: expected .* gamma1 >= 0, gamma2 >= 0; found 0\.5, -1\.0, 3\.0\."),
         (lambda: SklearnHead("sklearn.svm.LinearSVC"), r"LinearSVC has no predict_proba .* Use sklearn\.ensemble\.RandomF"),
@@ -88,7 +90,7 @@ def test_move_to_data_cannot_learn_the_base(tmp_path: Path, capsys: pytest.Captu
     assert not list(tmp_path.rglob("*.ckpt"))
 
 
-@pytest.mark.parametrize("kind", [Replay, DarkExperienceReplay])
+@pytest.mark.parametrize("kind", [Replay, DarkExperienceReplay, AGEM])
 def test_a_memory_below_the_number_of_classes(kind: type[Replay]) -> None:
     """Before anything is trained; a reservoir makes no promise to any class."""
     network = bare_network(classes=4)
