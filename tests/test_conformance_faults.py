@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from run_maker import make_run
 
 from lightning_vision import Strategy, testing
+from lightning_vision.results.schema import read_results
 from lightning_vision.testing import StrategyConformance
-from lightning_vision.testing.declarations import SOURCE
+from lightning_vision.testing.declarations import SOURCE, below_class_accuracy
 
 # Broken strategy, the test that it must fail, what the test must say.
 BROKEN = [
@@ -148,3 +150,18 @@ def test_the_kit_says_that_it_needs_pytest(monkeypatch: pytest.MonkeyPatch) -> N
 def test_each_test_has_a_broken_strategy() -> None:
     tests = {name.removeprefix("test_") for name in dir(StrategyConformance) if name.startswith("test_")}
     assert {row[1] for row in BROKEN} == tests
+
+
+def test_accuracy_that_is_lower_where_the_experience_is_given_is_told(tmp_path: Path) -> None:
+    task = {"accuracy": [1.0, 0.5], "accuracy_matrix": [[1.0, None], [0.5, 0.5]]}
+    changes = {"task": task, "seen_accuracy": [1.0, 0.75]}
+    run = make_run(tmp_path / "run", [0.5, 0.75], scenario="ClassIncremental", changes=changes)
+    results = read_results(run / "results.json")
+    (told,) = below_class_accuracy(results)
+    assert told.startswith(
+        "After experience 1, accuracy is 0.500 where the experience of each image is given, and 0.750"
+    )
+    results.seen_accuracy[1] = 0.5
+    assert not list(below_class_accuracy(results))
+    results.task = None
+    assert not list(below_class_accuracy(results))

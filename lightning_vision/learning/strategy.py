@@ -189,8 +189,8 @@ class Strategy(nn.Module, BuiltWith):
     def memory_bytes(self) -> int:
         """Bytes of the state that it keeps from one experience to the next, for the record.
 
-        The default counts what a checkpoint holds: its parameters and persistent buffers. Replayed images count by what
-        is stored of them: eight bytes for an index (int64) into the sample table.
+        The default counts what a checkpoint holds: its parameters and persistent buffers, such as indices into the sample
+        table. The core adds the images of ``memory()``, and those of all experiences for ``learns_all_seen``.
         """
         return sum(value.nbytes for value in self.state_dict().values() if isinstance(value, Tensor))
 

@@ -46,6 +46,16 @@ class ReportRun:
         return self.results.test_accuracy[-1]
 
     @property
+    def task_accuracy(self) -> float | None:
+        """The last one that is given: see ``task_accuracies``."""
+        return self.task_accuracies[-1]
+
+    @property
+    def task_accuracies(self) -> list[float | None]:
+        """Accuracy on the classes seen where each image's experience is given, after each experience; None where they share classes."""
+        return [None] * len(self.results.experiences) if self.results.task is None else self.results.task.accuracy
+
+    @property
     def increments(self) -> list[ExperienceRecord]:
         """The experiences that the learning strategy learned: all except the base."""
         has_base = self.results.run.base_strategy is not None
@@ -170,6 +180,10 @@ class RankedMethod:
     macro_f1: Interval | None
     average_incremental: float | None
     forgetting: Interval | None
+    task_accuracy: float | None
+    """After the last experience, where each image's experience is given; None where experiences share classes."""
+    memory_bytes: float | None
+    """What the strategy keeps after the last experience."""
     total_parameters: int | None
     trainable_parameters: int | None
     macs: int | None

@@ -69,6 +69,11 @@ class Section:
         return any(fold_of(run.results) is not None for run in self.group.runs)
 
     @property
+    def has_tasks(self) -> bool:
+        """Whether a ranked method has an accuracy with the experience of each image given."""
+        return any(row.task_accuracy is not None for row in self.group.ranking.methods)
+
+    @property
     def charts(self) -> list[Chart]:
         """All charts, in the order of the page."""
         return [*self.costs, *self.curves, *self.learning, *self.sweep]

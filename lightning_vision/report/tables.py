@@ -76,6 +76,8 @@ def _ranking_row(group: Group, place: int, row: RankedMethod) -> dict[str, Any]:
         "average incremental accuracy (%)": _hundredfold(row.average_incremental),
         "forgetting (points)": _middle(row.forgetting),
         **_ends("forgetting", "points", row.forgetting),
+        "task accuracy (%)": _hundredfold(row.task_accuracy),
+        "memory (bytes)": row.memory_bytes,
         "parameters": row.total_parameters,
         "trainable parameters": row.trainable_parameters,
         "multiply-adds per image": row.macs,
@@ -143,6 +145,7 @@ def _experience_rows(group: Group, run: ReportRun) -> list[dict[str, Any]]:
             "epochs": record.epochs,
             "test accuracy (%)": _hundredfold(accuracy),
             "accuracy on classes seen (%)": _hundredfold(seen),
+            "task accuracy (%)": _hundredfold(task),
             "learning time (s)": record.seconds,
             "learning energy (kWh)": record.energy_kwh,
             "learning CO2eq (kg)": record.co2eq_kg,
@@ -151,8 +154,8 @@ def _experience_rows(group: Group, run: ReportRun) -> list[dict[str, Any]]:
             "trainable parameters": record.trainable_parameters,
             "images through the backbone": record.backbone_images,
         }
-        for record, accuracy, seen in zip(
-            results.experiences, results.test_accuracy, results.seen_accuracy, strict=True
+        for record, accuracy, seen, task in zip(
+            results.experiences, results.test_accuracy, results.seen_accuracy, run.task_accuracies, strict=True
         )
     ]
 
@@ -177,7 +180,7 @@ def ranking_markdown(comparison: GatheredRuns) -> str:
 def _markdown_table(rows: Sequence[RankedMethod]) -> list[str]:
     header = (
         "method", "seeds", "test accuracy (%)", "95 % interval", "difference to the best (points)", "95 % interval", "significant?",
-        "forgetting (points)", "95 % interval", "parameters", "multiply-adds", "epochs", "learning (s)", "learning (kWh)",
+        "forgetting (points)", "95 % interval", "task accuracy (%)", "memory (bytes)", "parameters", "multiply-adds", "epochs", "learning (s)", "learning (kWh)",
     )  # fmt: skip
     lines = ["| " + " | ".join(header) + " |", "|---" + "|---:" * (len(header) - 1) + "|"]
     for row in rows:
@@ -191,6 +194,8 @@ def _markdown_table(rows: Sequence[RankedMethod]) -> list[str]:
             f"{row.verdict}, {row.why}" if row.why else row.verdict,
             _percent(None if row.forgetting is None else row.forgetting.mean, sign=True),
             _span(row.forgetting, sign=True),
+            _percent(row.task_accuracy),
+            _plain(row.memory_bytes),
             _plain(row.total_parameters),
             _plain(row.macs),
             _plain(row.epochs),

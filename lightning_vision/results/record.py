@@ -127,7 +127,7 @@ class StreamRecord:
         self.accuracy_matrix.append([])
         self.test_accuracy.append(None)
         self.seen_accuracy.append(None)
-        if self.stream.scenario == "ClassIncremental":
+        if has_tasks(self.stream):
             self.task_accuracy.append(None)
             self.task_matrix.append([None] * len(self.stream))
         self._measure(t, chosen)
@@ -297,7 +297,7 @@ class StreamRecord:
         self.seen_accuracy, self.picked = results.seen_accuracy, results.picked_variant or []
         self.variants, self.experiences, self.test = results.variants, results.experiences, results.test
         self.first_test = results.first_test
-        if self.stream.scenario == "ClassIncremental":  # files of schema 1 do not have it
+        if has_tasks(self.stream):  # files of schema 1 do not have it
             none = schema.Task(accuracy=[None] * self.done, accuracy_matrix=[[None] * len(self.stream)] * self.done)
             task = results.task or none
             self.task_accuracy, self.task_matrix = task.accuracy, task.accuracy_matrix
@@ -319,14 +319,20 @@ def test_parts(stream: Stream) -> npt.NDArray[np.int64]:
     return np.array([part for _, part in pairs], dtype=np.int64)
 
 
+def has_tasks(stream: Stream) -> bool:
+    """Whether each class is of one of several experiences, so that an image's experience can be given."""
+    brought = [label for experience in stream for label in experience.classes]
+    return len(stream) > 1 and len(brought) == len(set(brought))
+
+
 def task_of_class(stream: Stream, classes: int) -> Tensor | None:
-    """(C,) int64, the experience that brings each class; None where experiences may share classes.
+    """(C,) int64, the experience that brings each class; None where experiences share classes, or there is but one.
 
     Args:
         stream: The experiences.
         classes: C. A class that no experience brings has -1.
     """
-    if stream.scenario != "ClassIncremental":
+    if not has_tasks(stream):
         return None
     task = torch.full((classes,), -1, dtype=torch.int64)
     for experience in stream:

@@ -21,6 +21,7 @@ from lightning_vision.results.environment import path_hashes
 from lightning_vision.results.record import group_hashes
 from lightning_vision.results.schema import write_results
 from lightning_vision.run.experience_learning import Learned
+from lightning_vision.run.kept_memory import kept_bytes
 from lightning_vision.run.run_context import RunContext
 from lightning_vision.run.run_evaluation import Evaluated
 from lightning_vision.tracking.loggers import log_experience
@@ -153,7 +154,9 @@ class ExperienceCommit:
             energy=energy,
             environment=context.process.environment,
             features=context.features.record,
-            memory_bytes=model.strategy.memory_bytes(),
+            memory_bytes=kept_bytes(
+                model.strategy, datamodule.stream.experiences[: context.record.done], model.image_size
+            ),
         )
 
     def _log(self, results: schema.Results) -> None:
@@ -162,6 +165,7 @@ class ExperienceCommit:
         scalars: dict[str, float | None] = {
             "test/accuracy": results.test_accuracy[-1],
             "test/seen_accuracy": results.seen_accuracy[-1],
+            "test/task_accuracy": None if results.task is None else results.task.accuracy[-1],
             "test/macro_f1": results.test.macro_f1,
             "test/ece": results.test.ece,
             "stream/average_accuracy": results.average_accuracy,
@@ -173,6 +177,7 @@ class ExperienceCommit:
             "energy/co2eq_kg": results.totals.co2eq_kg,
             "energy/seconds": results.totals.seconds,
             "stream/learning_seconds": record.seconds,
+            "stream/memory_bytes": results.memory_bytes,
         }
         scalars |= {f"test/accuracy/{name}": variant.test_accuracy[-1] for name, variant in results.variants.items()}
         table = pd.DataFrame(

@@ -7,7 +7,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from lightning_vision.results.schema import Results, Scores
-from lightning_vision.terminal.wording import plural, printable
+from lightning_vision.terminal.wording import figure, plural, printable
 
 
 def print_summary(results: Results, console: Console, most_classes: int = 20) -> None:
@@ -47,6 +47,8 @@ def print_summary(results: Results, console: Console, most_classes: int = 20) ->
         console.print(
             f"Energy was {how}; grid of {_safe(energy.country)}{grid}. Total: {_kwh(totals.energy_kwh)} kWh, {_kwh(totals.co2eq_kg)} kg CO2eq."
         )
+    if results.memory_bytes is not None:
+        console.print(f"Memory of the learning strategy: {figure(results.memory_bytes)} bytes.")
     for note in results.notes:
         console.print(f"Note: {_safe(note)}")
 
@@ -86,12 +88,14 @@ def _variants(results: Results) -> Table:
 
 def _experiences(results: Results) -> Table:
     table = Table(title="Test accuracy after each experience")
-    for heading in ("experience", "all classes", "classes seen"):
+    task = None if results.task is None else results.task.accuracy
+    for heading in ("experience", "all classes", "classes seen", *(() if task is None else ("experience given",))):
         table.add_column(heading, justify="left" if heading == "experience" else "right", no_wrap=True)
     if results.initial_accuracy is not None:
         table.add_row("0 given base", _percent(results.initial_accuracy), "")
     for record, accuracy, seen in zip(results.experiences, results.test_accuracy, results.seen_accuracy, strict=True):
-        table.add_row(_safe(f"{record.index + 1} {record.name}"), _percent(accuracy), _percent(seen))
+        within = [] if task is None else [_percent(task[record.index])]
+        table.add_row(_safe(f"{record.index + 1} {record.name}"), _percent(accuracy), _percent(seen), *within)
     if results.forgetting is not None:
         table.caption = (
             f"Forgetting {100 * results.forgetting:.1f} points, average accuracy {_percent(results.average_accuracy)}."

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lightning_vision.data.stream import Experience
 from lightning_vision.learning.strategy import ALL_SCENARIOS, Strategy, trainable
+from lightning_vision.results.schema import Results
 from lightning_vision.testing.trial import Run, Trial, test_batches
 
 # A hook that is filled, and the kind of strategy that it is never called of.
@@ -76,6 +77,7 @@ def untrue_of_run(trial: Trial, run: Run) -> Iterator[str]:
         if not any(name.startswith("backbone.") for name in names):
             yield "No stage trains the backbone. Declare freezes_backbone = True, so that features are computed once."
     yield from _untrue_memory(strategy, data.stream.experiences[: last + 1])
+    yield from below_class_accuracy(run.results)
     predicted = [model.predict_logits(batch) for batch in test_batches(model, data)]
     several = isinstance(predicted[0], Mapping) and len(predicted[0]) > 1
     if several and not strategy.needs_validation:
@@ -105,6 +107,18 @@ def untrue_of_run(trial: Trial, run: Run) -> Iterator[str]:
                 "It declares needs_base_data, but its state does not depend on the data of the base. Use the data, "
                 "or remove needs_base_data."
             )
+
+
+def below_class_accuracy(results: Results) -> Iterator[str]:
+    """The first experience after which accuracy is lower where the experience of each image is given."""
+    within = [None] * len(results.seen_accuracy) if results.task is None else results.task.accuracy
+    for t, (given, among_all) in enumerate(zip(within, results.seen_accuracy, strict=True)):
+        if given is not None and among_all is not None and given < among_all:
+            yield (
+                f"After experience {t}, accuracy is {given:.3f} where the experience of each image is given, and "
+                f"{among_all:.3f} among all classes. Both must be computed from the same logits."
+            )
+            return
 
 
 def _untrue_memory(strategy: Strategy, learned: tuple[Experience, ...]) -> Iterator[str]:

@@ -301,3 +301,16 @@ def test_a_page_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pyte
     with pytest.raises(ZeroDivisionError):
         report([tmp_path / "runs"], tmp_path / "out")
     assert files.page.read_bytes() == before
+
+
+def test_accuracy_with_the_experience_given_has_a_column_where_there_is_some(tmp_path: Path) -> None:
+    task = {"accuracy": [1.0, 0.9], "accuracy_matrix": [[1.0, None], [0.8, 1.0]]}
+    changes = {"task": task, "memory_bytes": 536_870_912}
+    make_run(tmp_path / "apart", [0.5, 0.6], scenario="ClassIncremental", changes=changes)
+    make_run(tmp_path / "shared", [0.5, 0.6])
+    apart, shared = (
+        write_report(gather([tmp_path / name]), tmp_path / f"{name}-page", None).page.read_text(encoding="utf-8")
+        for name in ("apart", "shared")
+    )
+    assert "experience given" in apart and ">90.0" in apart and "537 M" in apart
+    assert "experience given" not in shared and "There is no task accuracy" in shared and "not known" in shared

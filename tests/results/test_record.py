@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from coloured_squares import ColouredSquares
 
-from lightning_vision.data.scenarios import ClassIncremental, InstanceIncremental, Scenario
+from lightning_vision.data.scenarios import ClassIncremental, FromColumn, InstanceIncremental, Joint, Scenario
 from lightning_vision.errors import CheckpointError
 from lightning_vision.results import schema
 from lightning_vision.results.environment import environment, path_hashes
@@ -139,6 +139,15 @@ class TestTask:
         )
         assert results_of(found).task is None
         assert task_of_class(found.stream, 4) is None
+
+    def test_any_scenario_whose_experiences_share_none(self) -> None:
+        """The user's own order may bring classes one after the other; one experience alone has nothing to be told apart."""
+        apart = ColouredSquares(arrivals=[{"red": 6, "green": 6}, {"blue": 4}], stream=FromColumn("arrival"))
+        tasks = task_of_class(apart.stream, 4)
+        assert tasks is not None and tasks.tolist() == [0, 0, 1, -1]
+        again = ColouredSquares(arrivals=[{"red": 6, "green": 6}, {"blue": 4, "red": 4}], stream=FromColumn("arrival"))
+        assert task_of_class(again.stream, 4) is None
+        assert task_of_class(ColouredSquares(stream=Joint()).stream, 4) is None
 
     def test_the_experience_of_each_class(self) -> None:
         found, _, _ = record(ClassIncremental(experiences=3))

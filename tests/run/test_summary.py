@@ -5,7 +5,7 @@ import io
 import numpy as np
 from rich.console import Console
 
-from lightning_vision.results.schema import Results, Variant
+from lightning_vision.results.schema import Results, Task, Variant
 from lightning_vision.results.scores import score_predictions
 from lightning_vision.run.summary import print_summary
 
@@ -101,6 +101,18 @@ def test_without_variants_the_course_of_accuracy() -> None:
     lines, rows = printed(found(variants=False))
     assert any("Forgetting -15.0 points, average accuracy 75.0 %" in line for line in lines)
     assert "epsilon=0.01" not in rows
+
+
+def test_accuracy_with_the_experience_given_and_memory() -> None:
+    results = found(variants=False)
+    lines, _ = printed(results)
+    assert not any("Memory" in line or "experience given" in line for line in lines)
+    results.task = Task(accuracy=[0.6, 0.8], accuracy_matrix=[[0.6, None], [0.7, 0.9]])
+    results.memory_bytes = 1234
+    lines, _ = printed(results)
+    assert any("experience given" in line for line in lines)
+    assert any("2 increment 1" in line and "80.0 %" in line for line in lines)
+    assert "Memory of the learning strategy: 1,234 bytes." in lines
 
 
 def test_a_single_experience_has_nothing_to_compare() -> None:

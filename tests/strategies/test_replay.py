@@ -227,7 +227,7 @@ def test_it_remembers(tmp_path: Path) -> None:
     run = fit(tmp_path, "replay", *options, "--model.strategy.per_class=6", "--model.strategy.memory_batch_size=12")
     results = read_results(run / "results.json")
     assert (results.accuracy_matrix[1][0] or 0) > 0.6 and (results.accuracy_matrix[0][0] or 0) > 0.6
-    assert results.memory_bytes == 24 * 8 + 24 * 8 + 8, "rows and labels of 24 images, and the seed"
+    assert results.memory_bytes == 24 * (3 * 16 * 16 + 8 + 8) + 8, "24 images, their rows and labels, and the seed"
     assert results.task is not None and results.task.accuracy_matrix[0] == results.accuracy_matrix[0]
     both = zip(results.task.accuracy_matrix[1], results.accuracy_matrix[1], strict=True)
     assert all((within or 0) >= (among_all or 0) for within, among_all in both)
