@@ -37,6 +37,7 @@ GRADIENT = (
     "--model.optimizer.lr=0.02",
     "--model.optimizer.momentum=0.9",
     "--model.restore_best=false",
+    "--model.keep_logits=true",
     "--trainer.max_epochs=8",
     "--trainer.callbacks=interruptions.Interrupt",
 )
@@ -146,6 +147,8 @@ def test_evaluation_counts_each_image_once(one_process: Path, two_processes: Pat
     assert len(one["index"]) % 2 == 1
     assert np.array_equal(one["index"], two["index"])
     assert len(set(two["index"].tolist())) == len(two["index"])
+    assert np.array_equal(two["logits"].astype(np.float32).argmax(axis=2), two["predicted"])
+    np.testing.assert_allclose(two["logits"].astype(np.float32), one["logits"].astype(np.float32), atol=1e-2)
     first, second = (read_results(run / "results.json") for run in (one_process, two_processes))
     assert second.test.accuracy == pytest.approx(np.mean(two["predicted"][-1] == two["label"]))
     assert second.experiences[0].evaluation.images == first.experiences[0].evaluation.images

@@ -66,6 +66,7 @@ class ContinualClassifier(LightningModule, BuiltWith):
         compile: Compile the backbone with torch.compile.
         restore_best: After each experience, restore the weights of the epoch that was best on its own validation part.
         monitor: The metric that decides which epoch is best: val/accuracy or val/loss.
+        keep_logits: Store the logits of the test images after each experience in predictions.npz, as float16.
         class_names: The C classes. Default: the datamodule's; the network is then built when a Trainer is given both.
         image_size: Side of the images in pixels. Default: the datamodule's; without a datamodule 224.
     """
@@ -92,6 +93,7 @@ class ContinualClassifier(LightningModule, BuiltWith):
         compile: bool = False,
         restore_best: bool = True,
         monitor: str = "val/accuracy",
+        keep_logits: bool = False,
         class_names: list[str] | None = None,
         image_size: int | None = None,
         pixel_mean: list[float] | float | None = None,
@@ -105,8 +107,8 @@ class ContinualClassifier(LightningModule, BuiltWith):
         pixels = PixelOptions.read(pixel_mean, pixel_std)
         self.class_names: list[str] = []
         self.image_size, self.image_size_given = image_size or 224, image_size is not None
-        self.base_checkpoint, self.base_epochs = base_checkpoint, base_epochs
-        self.monitor, self.restore_best, self.channels_last = monitor, restore_best, channels_last
+        self.base_checkpoint, self.base_epochs, self.monitor = base_checkpoint, base_epochs, monitor
+        self.restore_best, self.keep_logits, self.channels_last = restore_best, keep_logits, channels_last
         how = (drop_rate, drop_path_rate, head_hidden, head_dropout, label_smoothing, channels_last, compile, pixels)
         self._network_options = NetworkOptions(backbone, pretrained, backbone_weights, *how)
         self.network: Network = no_network()

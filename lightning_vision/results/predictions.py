@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,10 @@ from torch import Tensor
 
 from lightning_vision.data.batch import Batch
 from lightning_vision.data.process_group import gather_from_processes
+from lightning_vision.results.kept_logits import relative_logits
+from lightning_vision.terminal.first_rank import is_first
+
+T = TypeVar("T", bound=np.generic)
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,10 @@ class Predictions:
     """(V, N, C), kept only if asked for."""
     task_predicted: npt.NDArray[np.int64] | None = None
     """(V, N) the prediction among the classes of the image's experience; None where experiences share classes."""
+    logits: npt.NDArray[np.float16] | None = None
+    """(V, N, C), less the largest of each image, kept only if asked for, and on the first process; see ``kept_logits``."""
+    largest_logit: npt.NDArray[np.float32] | None = None
+    """(V, N), likewise."""
 
     def accuracy(self, rows: npt.NDArray[np.bool_] | None = None) -> npt.NDArray[np.float64]:
         """Accuracy per variant (V,), over all images or those of a mask (N,); NaN without any."""
@@ -43,14 +52,20 @@ class Predictions:
     def one(self, variant: str) -> Predictions:
         """The predictions of one variant."""
         v = self.variants.index(variant)
+
+        def of_variant(values: npt.NDArray[T] | None) -> npt.NDArray[T] | None:
+            return None if values is None else values[v : v + 1]
+
         return Predictions(
             self.index,
             self.label,
             self.predicted[v : v + 1],
             self.confidence[v : v + 1],
             (variant,),
-            None if self.probability is None else self.probability[v : v + 1],
-            None if self.task_predicted is None else self.task_predicted[v : v + 1],
+            of_variant(self.probability),
+            of_variant(self.task_predicted),
+            of_variant(self.logits),
+            of_variant(self.largest_logit),
         )
 
     def picked(self, variant: str) -> Predictions:
@@ -64,14 +79,19 @@ class Collector:
     Args:
         keep_probability: Keep the probability of each class as well; it takes V x N x C floats.
         task_of_class: (C,) int64, the experience of each class, to predict within each image's experience as well; None: not.
+        keep_logits: Keep the logits of each class as float16 on the first process.
     """
 
-    def __init__(self, keep_probability: bool = False, task_of_class: Tensor | None = None) -> None:
-        self.keep_probability = keep_probability
+    def __init__(
+        self, keep_probability: bool = False, task_of_class: Tensor | None = None, keep_logits: bool = False
+    ) -> None:
+        self.keep_probability, self.keep_logits = keep_probability, keep_logits
         self.task_of_class = task_of_class
         self.variants: tuple[str, ...] = ("",)
         self._whole: list[Tensor] = []  # (B, 2 + V) int64
         self._real: list[Tensor] = []  # (B, V) or (B, V + V * C) float32
+        self._logits: list[Tensor] = []  # (B, V, C) float16
+        self._largest: list[Tensor] = []  # (B, V) float32
 
     def add(self, batch: Batch, logits: Tensor | Mapping[str, Tensor], mask: Callable[[Tensor], Tensor]) -> None:
         """Take in the logits (B, C) of one batch, or of several variants."""
@@ -87,6 +107,10 @@ class Collector:
         self._whole.append(torch.cat(whole, dim=1)[keep])
         parts = [confidence, probability.flatten(1)] if self.keep_probability else [confidence]
         self._real.append(torch.cat(parts, dim=1)[keep])
+        if self.keep_logits:
+            relative, largest = relative_logits(masked[keep])
+            self._logits.append(relative)
+            self._largest.append(largest)
 
     def result(self, device: torch.device) -> Predictions:
         """All predictions of all processes, each image once, sorted by index."""
@@ -96,6 +120,7 @@ class Collector:
         real = _gather(torch.cat(self._real) if self._real else torch.empty(0, 1, device=device))
         order = torch.argsort(whole[:, 0])
         whole, real = whole[order], real[order]
+        logits, largest = self._gathered_logits(order)
         v = len(self.variants)
         probability = None
         if self.keep_probability:
@@ -108,7 +133,18 @@ class Collector:
             variants=self.variants,
             probability=probability,
             task_predicted=None if self.task_of_class is None else whole[:, 2 + v :].T.contiguous().numpy(),
+            logits=logits,
+            largest_logit=largest,
         )
+
+    def _gathered_logits(self, order: Tensor) -> tuple[npt.NDArray[np.float16] | None, npt.NDArray[np.float32] | None]:
+        """The logits (V, N, C) of all processes and the largest ones (V, N), on the first process."""
+        if not self.keep_logits or not self._logits:
+            return None, None
+        logits, largest = _gather(torch.cat(self._logits)), _gather(torch.cat(self._largest))
+        if not is_first():  # which writes them
+            return None, None
+        return logits[order].transpose(0, 1).numpy(), largest[order].T.numpy()
 
 
 def predict_within_task(logits: Tensor, label: Tensor, task_of_class: Tensor) -> Tensor:

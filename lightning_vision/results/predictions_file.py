@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lightning_vision.errors import TrainingError
+from lightning_vision.results.kept_logits import add_logits
 from lightning_vision.results.predictions import Predictions
 from lightning_vision.storage.atomic_write import write_atomically
 from lightning_vision.terminal.wording import plural
@@ -40,6 +42,11 @@ class PredictionsFile:
     def last_picked(self) -> Predictions:
         """The predictions after the last experience, of the variant that was picked."""
         return _of(*self._newest)
+
+    @property
+    def keeps_logits(self) -> bool:
+        """Whether the last predictions have logits, which are then saved too, of the variant that was picked."""
+        return self.last.logits is not None
 
     @property
     def _newest(self) -> tuple[Predictions, str | None]:
@@ -77,21 +84,36 @@ class PredictionsFile:
             arrays |= self._rows("", [_of(*each) for each in self._waiting])
             for name in variants:
                 arrays |= self._rows(f"/{name}", [_of(found, name) for found, _ in self._waiting])
+            self._write(path, arrays, [_of(*each) for each in self._waiting], self._path, self._saved)
         except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
             raise TrainingError(
                 f"Expected the predictions after {plural(self._saved, 'experience')} in {self._path}, but: {error}. Restore the "
                 "file from a copy, or start another run by --run_name."
             ) from error
-        write_atomically(path, lambda temporary: np.savez(temporary, **arrays))  # type: ignore[arg-type] # by any name
         self._path, self._saved, self._waiting = path, self._saved + len(self._waiting), []
+
+    def _write(
+        self, path: Path, arrays: dict[str, Any], found: Sequence[Predictions], former: Path | None, kept: int
+    ) -> None:
+        """Write arrays, and the logits behind those of a former file if they are kept."""
+        logits = [each.logits[0] for each in found if each.logits is not None]
+
+        def write(temporary: Path) -> None:
+            np.savez(temporary, **arrays)
+            if logits:
+                add_logits(temporary, logits, former, kept)
+
+        write_atomically(path, write)
 
     def _rows(self, suffix: str, found: Sequence[Predictions]) -> dict[str, npt.NDArray[Any]]:
         """The arrays (t, N) of one variant: what is saved, and a row of each of the others."""
-        kinds = {"predicted": np.int32, "confidence": np.float32}
+        kinds = {"predicted": np.int32, "confidence": np.float32, "largest_logit": np.float32}
         rows: dict[str, list[npt.NDArray[Any]]] = {
             "predicted": [each.predicted for each in found],
             "confidence": [each.confidence for each in found],
         }
+        if not suffix and self.keeps_logits:
+            rows["largest_logit"] = [each.largest_logit for each in found if each.largest_logit is not None]
         if self._path is not None and self._saved:
             with np.load(self._path, allow_pickle=False) as file:
                 for kind, own in rows.items():  # before the first increment, all variants are the base
@@ -106,11 +128,18 @@ class PredictionsFile:
             TrainingError: It cannot be written.
         """
         with np.load(path, allow_pickle=False) as file:
-            arrays = {key: file[key] for key in file.files}
+            has_logits = self.keeps_logits and "logits" in file.files
+            left_out = (
+                {"logits"} if has_logits else {"logits", "largest_logit"}
+            )  # the former's rows are copied in pieces
+            arrays = {key: file[key] for key in file.files if key not in left_out}
         for suffix, one in [("", self.last_picked), *((f"/{name}", self.last.one(name)) for name in variants)]:
             arrays[f"predicted{suffix}"][-1] = one.predicted[0]
             arrays[f"confidence{suffix}"][-1] = one.confidence[0]
-        write_atomically(path, lambda temporary: np.savez(temporary, **arrays))
+        last = self.last_picked if has_logits else replace(self.last_picked, logits=None, largest_logit=None)
+        if last.largest_logit is not None:
+            arrays["largest_logit"][-1] = last.largest_logit[0]
+        self._write(path, arrays, [last], path, len(arrays["predicted"]) - 1)
 
     def restore(self, path: Path, done: int, variants: Sequence[str], picked: str | None) -> None:
         """Take up the file of an earlier part of the run.

@@ -280,6 +280,8 @@ class StreamRecord:
         facts: dict[str, npt.NDArray[Any]] = {"path_hash": path_hash, "part": self.test_parts.astype(np.int32)}
         if group is not None:
             facts["group"] = group
+        if self._predictions.keeps_logits:
+            facts["class_names"] = np.array(self.class_names)
         self._predictions.save(path, facts, list(self.variants))
 
     def rewrite_predictions(self, path: Path) -> None:

@@ -112,7 +112,8 @@ def _one_pass(checkpoint: LoadedCheckpoint, keep_probability: bool) -> Predictio
     """The predictions of the network for the whole test set, all variants, on every process."""
     model, datamodule = checkpoint.model, checkpoint.datamodule
     trainer = checkpoint.trainers.evaluation()
-    collector = Collector(keep_probability, task_of_class(datamodule.stream, len(model.class_names)))
+    tasks = task_of_class(datamodule.stream, len(model.class_names))
+    collector = Collector(keep_probability, tasks, keep_logits=model.keep_logits and not keep_probability)
     model.collectors = [collector]
     features = FeatureServing(model, datamodule, print_line)
     if trainer.world_size == 1:  # several processes have no process group yet

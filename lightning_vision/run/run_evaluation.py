@@ -80,7 +80,10 @@ class RunEvaluation:
             for part in parts
         ]
         tasks = task_of_class(datamodule.stream, len(model.class_names))
-        collectors = [Collector(task_of_class=tasks if part == "test" else None) for part in parts]
+        collectors = [
+            Collector(task_of_class=tasks, keep_logits=model.keep_logits) if part == "test" else Collector()
+            for part in parts
+        ]
         filled = [number for number, loader in enumerate(loaders) if len(loader)]
         model.collectors = [collectors[number] for number in filled]
         if filled:

@@ -5,30 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from prediction_maker import FACTS, arrays_of, predicted
 
 from lightning_vision.errors import TrainingError
-from lightning_vision.results.predictions import Predictions
 from lightning_vision.results.predictions_file import PredictionsFile
-
-N = 6
-FACTS = {"path_hash": np.array(["a"] * N), "part": np.zeros(N, dtype=np.int32)}
-
-
-def predicted(seed: int, *variants: str, count: int = N) -> Predictions:
-    generator = np.random.default_rng(seed)
-    shape = (len(variants) or 1, count)
-    return Predictions(
-        index=np.arange(count),
-        label=np.arange(count) % 3,
-        predicted=generator.integers(0, 3, shape),
-        confidence=generator.random(shape, dtype=np.float32),
-        variants=variants or ("",),
-    )
-
-
-def arrays_of(path: Path) -> dict[str, np.ndarray]:
-    with np.load(path, allow_pickle=False) as file:
-        return {key: file[key] for key in file.files}
 
 
 def test_saved_after_each_experience_or_once_it_is_the_same(tmp_path: Path) -> None:
