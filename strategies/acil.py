@@ -32,7 +32,7 @@ class ACIL(RidgeStrategy):
 
     Args:
         expansion: M, 1 or more.
-        gamma: Penalty of the regression, above 0.
+        gamma: Penalty of the regression, above 0. The published 0.1 is too small for few images: see docs/strategies.md.
         seed: Seed of W. None: the run's seed; a number fixes it in all runs.
     """
 
