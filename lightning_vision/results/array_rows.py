@@ -8,7 +8,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lightning_vision.storage.sparse_counts import MOST_DENSE, SparseCounts
+from lightning_vision.storage.sparse_counts import SparseCounts
+
+LARGEST = 200
+"""Rows or columns of the largest matrix that stands in results.json itself."""
 
 
 class ArrayRows(list[list[Any]]):
@@ -29,8 +32,11 @@ class ArrayRows(list[list[Any]]):
 
 
 def count_rows(counts: SparseCounts) -> ArrayRows | SparseCounts:
-    """The rows of counts (C, C), without the empty cells where there are many classes."""
-    if counts.size > MOST_DENSE:
+    """The rows of counts (C, C) as a run holds them: without the empty cells where results.json does not list them.
+
+    Python's garbage collector would look at each cell of a list after every experience.
+    """
+    if counts.size > LARGEST:
         return counts
     dense = np.asarray(counts)
     return ArrayRows(dense.tolist(), dense)

@@ -26,8 +26,6 @@ from lightning_vision.storage.atomic_write import write_atomically
 from lightning_vision.storage.sparse_counts import MOST_DENSE, SparseCounts
 from lightning_vision.terminal.wording import listed
 
-LARGEST = 200
-"""Rows or columns of the largest matrix that stands in results.json itself."""
 MANY = 20
 """Rows or columns from which on a matrix is handled as an array, and not number by number."""
 
@@ -160,8 +158,10 @@ def write_matrices(matrices: Matrices, folder: Path) -> dict[str, str]:
     for place, matrix in matrices.items():
         where = ".".join(place)
         stem = f"matrices-{hashlib.sha256(where.encode()).hexdigest()[:8]}"
-        if isinstance(matrix, SparseCounts):
+        if isinstance(matrix, SparseCounts) and matrix.size > MOST_DENSE:
             names[where] = _write_sparse(matrix, folder, stem, where)
+        elif isinstance(matrix, SparseCounts):
+            names[where] = _write_counts(np.asarray(matrix), folder, stem, where)
         elif place[-1] == "accuracy_matrix":
             names[where] = write_rows(matrix.astype(np.float64, copy=False), folder, stem)
         else:

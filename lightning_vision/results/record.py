@@ -23,6 +23,7 @@ from lightning_vision.results.class_kinds import ClassKinds
 from lightning_vision.results.predictions import Predictions
 from lightning_vision.results.predictions_file import PredictionsFile
 from lightning_vision.results.run_directory import RunDirectory
+from lightning_vision.storage.sparse_counts import SparseCounts
 
 Row = list[float | None]
 
@@ -297,8 +298,11 @@ class StreamRecord:
         self.chance, self.initial_accuracy = results.chance, results.initial_accuracy
         self.accuracy_matrix, self.test_accuracy = results.accuracy_matrix, results.test_accuracy
         self.seen_accuracy, self.picked = results.seen_accuracy, results.picked_variant or []
-        self.variants, self.experiences, self.test = results.variants, results.experiences, results.test
-        self.first_test = results.first_test
+        self.experiences = results.experiences
+        self.variants = {
+            name: variant.model_copy(update={"test": _held(variant.test)}) for name, variant in results.variants.items()
+        }
+        self.test, self.first_test = _held(results.test), _held(results.first_test)
         if has_tasks(self.stream):  # files of schema 1 do not have it
             none = schema.Task(accuracy=[None] * self.done, accuracy_matrix=[[None] * len(self.stream)] * self.done)
             task = results.task or none
@@ -371,6 +375,12 @@ def digits(text: str) -> str:
 def _passed(evaluation: schema.Evaluation) -> int:
     """Images that passed the backbone in an evaluation; older records do not say."""
     return evaluation.images if evaluation.backbone_images is None else evaluation.backbone_images
+
+
+def _held(scores: schema.Scores) -> schema.Scores:
+    """Scores that were read from a file, as a run holds them."""
+    rows = count_rows(SparseCounts.of(scores.confusion_matrix))
+    return scores.model_copy(update={"confusion_matrix": rows})
 
 
 def _figure(value: float | np.floating[Any] | None) -> float | None:

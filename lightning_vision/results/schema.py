@@ -14,10 +14,10 @@ from typing_extensions import TypedDict
 
 from lightning_vision.errors import CheckpointError
 from lightning_vision.former_names import with_present_paths
+from lightning_vision.results.array_rows import LARGEST
 from lightning_vision.results.former_schema import from_schema_1
 from lightning_vision.results.json_text import json_text, writable
 from lightning_vision.results.matrix_file import (
-    LARGEST,
     all_but,
     drop_other_matrices,
     large_matrices,
