@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from itertools import chain
@@ -292,35 +292,66 @@ class FeatureCache:
         )
 
     def _compute(self, rows: Rows, view: _View, number: int) -> str:
-        """Compute and store the features of some rows; returns why they cannot be stored."""
-        if len(rows) == 0:
-            return ""
-        begun = time.perf_counter()
-        draws = [
-            Draw(int(row), -1, view_seed(self.datamodule, int(row), number), valid=True, memory=False) for row in rows
-        ]
-        size = handed_over(self.device)
-        batches = [draws[start : start + size] for start in range(0, len(draws), size)]
-        loader = iter(make_loader(self.datamodule.image_dataset(), batches, self.datamodule.num_workers))
-        first = next(loader)
+        """Compute and store the features of some rows, each once among the processes of this machine that need it.
+
+        Returns:
+            Why they cannot be stored; empty if they are.
+        """
+        lacking = rows
+        while len(lacking):
+            begun = time.perf_counter()
+            computed, reason = self._compute_unclaimed(lacking, view, number)
+            if reason:
+                return reason
+            if computed:
+                seconds = time.perf_counter() - begun
+                self.counts.computed += computed
+                self.counts.seconds += seconds
+                view.table.pace = seconds / computed
+            by_others = len(lacking) - computed
+            lacking = lacking[view.table.missing(view.place[lacking])]
+            view.table.wait(view.place[lacking])  # another run of this machine is computing them
+            lacking = lacking[view.table.missing(view.place[lacking])]
+            self.counts.reused += by_others - len(lacking)
+            self.counts.saved_seconds += (by_others - len(lacking)) * view.table.pace
+        return ""
+
+    def _compute_unclaimed(self, rows: Rows, view: _View, number: int) -> tuple[int, str]:
+        """Compute the features of those rows that no other process is computing; how many, and why they cannot be stored."""
+        size, computed = handed_over(self.device), 0
+        batches = self._claimed(rows, view, number, size)
+        first_batch = next(batches, None)
+        if first_batch is None:
+            return 0, ""
+        dataset = self.datamodule.image_dataset()
+        loader = iter(make_loader(dataset, chain([first_batch], batches), self.datamodule.num_workers))
         with ExitStack() as stack:
-            advance = stack.enter_context(progress_bar("computing features", len(batches)))
+            stack.callback(view.table.release, view.place[rows])
+            first = next(loader)
+            advance = stack.enter_context(progress_bar("computing features", -(-len(rows) // size)))
             self._prepare(first["image"])
             stack.enter_context(self.passing.in_format())
             for batch in chain([first], loader):
                 features = self.passing.compute(batch["image"])
                 self._check(features, batch["index"])
+                places = view.place[batch["index"].numpy()]
                 try:
-                    view.table.write(view.place[batch["index"].numpy()], features.numpy())
+                    view.table.write(places, features.numpy())
                 except OSError as error:
-                    return f"they cannot be stored in {self.store.folder}: {error.strerror or error}"
+                    return 0, f"they cannot be stored in {self.store.folder}: {error.strerror or error}"
+                view.table.release(places)
+                computed += len(places)
                 advance()
         self.passing.check_pace()
-        seconds = time.perf_counter() - begun
-        self.counts.computed += len(rows)
-        self.counts.seconds += seconds
-        view.table.pace = seconds / len(rows)
-        return ""
+        return computed, ""
+
+    def _claimed(self, rows: Rows, view: _View, number: int, size: int) -> Iterator[list[Draw]]:
+        """Batches of rows that this process has claimed, each when the loader asks for it."""
+        for start in range(0, len(rows), size):
+            some = rows[start : start + size]
+            own = some[view.table.claim(view.place[some])].tolist()
+            if own:
+                yield [Draw(row, -1, view_seed(self.datamodule, row, number), valid=True, memory=False) for row in own]
 
     def _prepare(self, images: Tensor) -> None:
         """Before the first images of this run, choose how to compute, and measure the effect of mixed precision.

@@ -54,6 +54,8 @@ class FeatureTable:
         # A table that others hold open is not deleted: this needs a shared lock, which filelock does not have.
         self._in_use = (folder / "in_use.lock").open("ab")
         fcntl.flock(self._in_use, fcntl.LOCK_SH)
+        # A row's byte in it is locked by the process that computes the row; all are free when that process ends.
+        self._claims = (folder / "claims.lock").open("ab")
 
     def places(self, keys: npt.NDArray[np.uint8]) -> Rows:
         """The rows (N,) of images with these keys (N, 16); new images get a row."""
@@ -98,6 +100,30 @@ class FeatureTable:
         values: npt.NDArray[np.float32] = self._rows["values"][rows]
         return values
 
+    def claim(self, rows: Rows) -> npt.NDArray[np.bool_]:
+        """Claim the rows (N,) that are missing and that no other process is computing; returns (N,) which these are."""
+        own = np.zeros(len(rows), dtype=np.bool_)
+        for place, row in enumerate(rows.tolist()):
+            try:
+                fcntl.lockf(self._claims, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, row)
+            except (BlockingIOError, PermissionError):  # POSIX leaves open which
+                continue
+            own[place] = True
+        there = own & ~self.missing(rows)  # another process has written them just before
+        self.release(rows[there])
+        return own & ~there
+
+    def release(self, rows: Rows) -> None:
+        """End the claims of these rows (N,)."""
+        for row in rows.tolist():
+            fcntl.lockf(self._claims, fcntl.LOCK_UN, 1, row)
+
+    def wait(self, rows: Rows) -> None:
+        """Wait until no other process is computing any of these rows (N,). This one must have no claims: the others may wait too."""
+        for row in rows.tolist():
+            fcntl.lockf(self._claims, fcntl.LOCK_EX, 1, row)
+            fcntl.lockf(self._claims, fcntl.LOCK_UN, 1, row)
+
     @property
     def pace(self) -> float:
         """Seconds per image when features were last computed; 0 if unknown."""
@@ -117,6 +143,7 @@ class FeatureTable:
     def close(self) -> None:
         """Allow others to delete the table."""
         self._in_use.close()
+        self._claims.close()
 
     def _add(self, wanted: list[bytes]) -> None:
         with locked(self.folder, "keys"):

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
@@ -188,6 +189,40 @@ def test_two_processes_that_fill_it_at_once(tmp_path: Path) -> None:
     places = table.places(keys(2_000))
     assert sorted(places.tolist()) == list(range(2_000)) and not table.missing(places).any()
     assert np.array_equal(table.read(places), vectors(places))
+
+
+def _compute_some(folder: Path, told: Connection) -> None:
+    """Claims the rows 1 and 2, and computes the second only when it is told to; then it waits to be killed."""
+    table = opened(folder)
+    places = table.places(keys(4))
+    told.send(table.claim(places[1:3]).tolist())
+    told.recv()
+    table.write(places[2:3], vectors(places[2:3]))
+    table.release(places[2:3])
+    told.send("written")
+    told.recv()
+
+
+def test_each_row_is_computed_by_one_process_at_a_time_and_by_another_if_that_one_is_killed(tmp_path: Path) -> None:
+    filled(tmp_path, 1)
+    table = opened(tmp_path)
+    places = table.places(keys(4))
+    context = multiprocessing.get_context("fork")
+    told, theirs = context.Pipe()
+    other = context.Process(target=_compute_some, args=(tmp_path, theirs))
+    other.start()
+    assert told.recv() == [True, True]
+    assert table.claim(places).tolist() == [False, False, False, True], "the first one is there"
+    table.write(places[3:], vectors(places[3:]))
+    table.release(places[3:])
+    told.send("write")
+    assert told.recv() == "written"
+    table.wait(places[2:])
+    assert not table.missing(places[2:]).any()
+    other.kill()
+    table.wait(places)
+    other.join()
+    assert table.claim(places).tolist() == [False, True, False, False]
 
 
 class TestStore:
