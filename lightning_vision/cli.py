@@ -84,9 +84,7 @@ def main(args: list[str] | None = None) -> int:
             return 0
         if words[0] == "compare":
             from lightning_vision.comparison.command import compare
-            from lightning_vision.program.dispatch import prepare_process
 
-            prepare_process(own_process=False)
             return compare(words[1:], main, typed[1:])
         if words[0] == "predict" and _names(words, "--model") and not _names(words, "--config"):
             from lightning_vision.deployed.predict_folder import predict

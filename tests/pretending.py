@@ -22,8 +22,7 @@ SITE = textwrap.dedent(
     """
     import json, os, signal, sys, time
 
-    words = sys.orig_argv
-    if "pretend" in words:
+    def pretend(words):
         rest = words[words.index("pretend") + 1 :]
         def note(**what):
             with open(os.environ["PRETENDED"], "a") as file:
@@ -35,13 +34,21 @@ SITE = textwrap.dedent(
         signal.signal(signal.SIGTERM, end)
         names = ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "WANDB_PROJECT", "WANDB_SERVICE")
         seen = {name: os.environ.get(name) for name in names}
-        note(event="begins", folder=os.getcwd(), **seen)
+        note(event="begins", folder=os.getcwd(), parent=os.getppid(), **seen)
         print("pretending", flush=True)
         until = time.monotonic() + float(rest[0])
         while time.monotonic() < until:
             time.sleep(0.02)
         note(event="ends")
         os._exit(0)
+
+    if "pretend" in sys.orig_argv:
+        pretend(sys.orig_argv)
+    if "lightning_vision.comparison.executors.job_server" in sys.orig_argv:
+        import lightning_vision.cli as cli  # of the jobs that are forked
+
+        main = cli.main
+        cli.main = lambda: pretend(sys.argv) if "pretend" in sys.argv else main()
     """
 )
 

@@ -10,7 +10,8 @@ from rich.console import Console
 
 from lightning_vision.api.comparison import Comparison
 from lightning_vision.api.fit import as_in_python, check_strategy, run_options
-from lightning_vision.comparison.command import run_comparison
+from lightning_vision.comparison.command import make_executor
+from lightning_vision.comparison.comparison_run import run_comparison
 from lightning_vision.comparison.options import SECTION, options_of
 from lightning_vision.comparison.python_cells import PythonCells
 from lightning_vision.data.datamodule import StreamDataModule
@@ -89,9 +90,9 @@ def compare(
                 f"executor={asked.executor!r} starts processes, which cannot receive {', '.join(held)}: these are objects that "
                 "no configuration can hold. Use executor='here'."
             )
-        run_comparison(
-            asked, planned.run, f"lightning_vision.compare(..., output={str(output)!r})", console, planned.amend
-        )
+        executor = make_executor(asked, planned.run)
+        command = f"lightning_vision.compare(..., output={str(output)!r})"
+        run_comparison(asked, executor, command, console, planned.amend)
     comparison = Comparison(Path(output))
     if comparison.failures and not any(run.complete for run in comparison.runs.values()):
         (name, failure), *_ = comparison.failures.items()

@@ -14,7 +14,7 @@ from typing import Any
 PARENT = "LIGHTNING_VISION_PARENT"
 """Environment variable: the process that started this one as another rank of its run."""
 OWNER = "LIGHTNING_VISION_OWNER"
-"""Environment variable: the process that started this one as a run of a comparison."""
+"""Environment variable: the process that started this one as a run of a comparison, and that ends with it."""
 GRACE_SECONDS = 30.0
 """Time for a process to notice by itself that another has ended: its own error says more."""
 
@@ -87,13 +87,13 @@ def end_with_parent() -> None:
         _watch(lambda: None if os.getppid() == pid else f"The process of rank 0 ({pid}) has ended.", _nothing)
     if owner is not None:
         pid_of_owner = int(owner)
-        _watch(lambda: None if os.getppid() == pid_of_owner else _stop(pid_of_owner), _nothing)
+        _watch(lambda: None if os.getppid() == pid_of_owner else _stop(), _nothing)
 
 
-def _stop(owner: int) -> str:
+def _stop() -> str:
     """Stop this run, and print the reason."""
     os.kill(os.getpid(), signal.SIGTERM)
-    return f"The comparison that started this run ({owner}) has ended."
+    return "The comparison that started this run has ended."
 
 
 def _watch(

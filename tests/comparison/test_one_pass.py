@@ -1,5 +1,6 @@
 """In a comparison each image passes a frozen backbone once: for all bases, their level of chance, evaluations and seeds."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,24 @@ class TestEqualWeights:
         assert other.experiences[0].backbone_images < base.train_samples, (
             "its stream has other images in the base, and some of the same"
         )
+
+    def test_in_two_processes_too_and_with_the_same_results(
+        self, folder: Path, runs: tuple[list[Results], list[Results]], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Those that need the same images at the same time share the work."""
+        monkeypatch.setenv(
+            "PYTHONPATH", os.pathsep.join([str(Path(__file__).parent.parent), os.environ.get("PYTHONPATH", "")])
+        )
+        strategies = ("--strategies", "HeadOnly", "MoveToData", "NearestMean")
+        weights = f"--model.backbone_weights={folder / 'backbone.pt'}"
+        two = compared(
+            folder, "two", *strategies, "--seeds", "0", "1", *FROZEN, weights, "--executor", "local", "--workers", "2"
+        )
+        every = [run for kind in two for run in kind]
+        assert passed(every) == IMAGES
+        assert sum(run.features.computed for run in every if run.features is not None) == IMAGES
+        for one, other in zip([run for kind in runs for run in kind], every, strict=True):
+            assert (one.run.name, one.accuracy_matrix, one.test) == (other.run.name, other.accuracy_matrix, other.test)
 
 
 def test_a_backbone_that_is_drawn_by_the_seed_sees_each_image_once_a_seed(folder: Path) -> None:

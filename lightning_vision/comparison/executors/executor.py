@@ -52,6 +52,9 @@ class Done:
 class Executor(ABC):
     """Runs jobs."""
 
+    def prepare(self) -> None:  # noqa: B027 - most have nothing to prepare
+        """Start what takes a while and needs no job, before the jobs are known. The default does nothing."""
+
     @abstractmethod
     def run(self, jobs: Sequence[Job]) -> Generator[Done, None, None]:
         """Run jobs; one that fails does not stop the others.

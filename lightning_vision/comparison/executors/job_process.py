@@ -14,6 +14,8 @@ from lightning_vision.comparison.executors.job_log import JobLog
 
 OWNER = "LIGHTNING_VISION_OWNER"
 """Environment variable of ``lightning_vision.run.rank_processes``: the process that started this one, with which it ends."""
+UNBUFFERED = {"PYTHONUNBUFFERED": "1"}
+"""Environment variables of a job: a kill loses no line of its log."""
 
 
 class JobProcess(Started):
@@ -29,8 +31,7 @@ class JobProcess(Started):
 
     def __init__(self, job: Job, environment: Mapping[str, str] | None = None, folder: Path | None = None) -> None:
         self._log = JobLog(job)
-        own = {"PYTHONUNBUFFERED": "1", OWNER: str(os.getpid())}  # unbuffered: a kill loses no line of the log
-        variables = {**os.environ, **(environment or {}), **own}
+        variables = {**os.environ, **(environment or {}), **UNBUFFERED, OWNER: str(os.getpid())}
         variables.pop("WANDB_SERVICE", None)  # W&B's helper process of this process would end with it
         self._process = subprocess.Popen(
             [sys.executable, "-m", "lightning_vision", *job.words],
@@ -47,7 +48,7 @@ class JobProcess(Started):
         """Its result; None while it runs."""
         if self._done is None and (code := self._process.poll()) is not None:
             if code < 0:
-                self._kill_group()  # other ranks and loaders, which it could not stop
+                kill_group(self._process.pid)  # other ranks and loaders, which it could not stop
             self._done = self._log.close(code)
         return self._done
 
@@ -65,11 +66,13 @@ class JobProcess(Started):
 
     def kill(self) -> None:
         """Send SIGKILL to all its processes, and wait for them."""
-        self._kill_group()
+        kill_group(self._process.pid)
         self.wait()
 
-    def _kill_group(self) -> None:
-        try:
-            os.killpg(self._process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            return  # the group has ended
+
+def kill_group(pid: int) -> None:
+    """Send SIGKILL to a job's process and to all that it has started, where they still run."""
+    try:
+        os.killpg(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return  # the group has ended

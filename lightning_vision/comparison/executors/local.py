@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 
 from lightning_vision.comparison.executors.executor import Job, Started, WatchingExecutor
-from lightning_vision.comparison.executors.job_process import JobProcess
+from lightning_vision.comparison.executors.job_server import ForkedJob, JobServer
 from lightning_vision.errors import ConfigError
 
 GPUS, THREADS = "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS"
@@ -33,18 +33,33 @@ class Local(WatchingExecutor):
             isinstance(gpus, list | tuple) and all(isinstance(gpu, int) and gpu >= 0 for gpu in gpus)
         ):
             raise ConfigError(f"gpus: expected a list of numbers such as [0, 1], found {gpus!r}.")
-        self.at_once = workers
-        visible = _visible_gpus() if gpus is None else [str(gpu) for gpu in gpus]
-        threads = {} if THREADS in os.environ else {THREADS: str(max(1, _cores() // workers))}
-        self.environments = [{**threads, GPUS: ",".join(dealt)} for dealt in gpus_of_workers(visible, workers)]
+        self.at_once, self.gpus = workers, gpus
+        self._threads = {} if THREADS in os.environ else {THREADS: str(max(1, _cores() // workers))}
+        self.server = JobServer(self._threads)
+        """The process that starts the jobs."""
+        self._workers: list[ForkedJob | None] = [None] * workers
+
+    @cached_property
+    def environments(self) -> list[dict[str, str]]:
         """The environment variables for the jobs of each worker."""
-        self._workers: list[JobProcess | None] = [None] * workers
+        visible = self._visible_gpus() if self.gpus is None else [str(gpu) for gpu in self.gpus]
+        return [{**self._threads, GPUS: ",".join(dealt)} for dealt in gpus_of_workers(visible, self.at_once)]
+
+    def _visible_gpus(self) -> list[str]:
+        """The GPUs in CUDA_VISIBLE_DEVICES, or the numbers of all GPUs."""
+        if GPUS in os.environ:
+            return [name.strip() for name in os.environ[GPUS].split(",") if name.strip()]
+        return [str(number) for number in range(self.server.count_gpus())]
+
+    def prepare(self) -> None:
+        """Let the program be imported in the process that starts the jobs."""
+        self.server.import_program()
 
     def start(self, jobs: Sequence[Job]) -> Iterator[Started]:
-        """Start a process for each job."""
+        """Fork a process for each job."""
         for job in jobs:
             free = next(n for n, last in enumerate(self._workers) if last is None or last.done() is not None)
-            process = self._workers[free] = JobProcess(job, self.environments[free])
+            process = self._workers[free] = self.server.start(job, self.environments[free])
             yield process
 
 
@@ -56,18 +71,6 @@ def gpus_of_workers(gpus: Sequence[str], workers: int) -> list[list[str]]:
     if each == 0:
         return [[gpus[worker % len(gpus)]] for worker in range(workers)]
     return [list(gpus[worker * each : (worker + 1) * each]) for worker in range(workers)]
-
-
-def _visible_gpus() -> list[str]:
-    """The GPUs in CUDA_VISIBLE_DEVICES, or the numbers of all GPUs.
-
-    torch counts them in a separate process: here it would initialise the GPU and take seconds to import.
-    """
-    if GPUS in os.environ:
-        return [name.strip() for name in os.environ[GPUS].split(",") if name.strip()]
-    count = [sys.executable, "-c", "import torch; print(torch.cuda.device_count())"]
-    found = subprocess.run(count, stdout=subprocess.PIPE, text=True, check=True)
-    return [str(number) for number in range(int(found.stdout))]
 
 
 def _cores() -> int:
