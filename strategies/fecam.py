@@ -17,6 +17,8 @@ from strategies.streaming_lda import cholesky_factor
 
 LARGEST_SOLVED = 160
 """Rows of the largest triangular matrix that is inverted in one piece."""
+ROWS_AT_ONCE = 256
+"""Rows of a triangular matrix that are multiplied at once: what is above the diagonal of the others is 0."""
 
 
 def tukey_transform(features: Tensor, power: float) -> Tensor:
@@ -65,6 +67,20 @@ def inverse_of_triangle(lower: Tensor) -> Tensor:
     inverse[:half, :half], inverse[half:, half:] = first, last
     inverse[half:, :half] = -last @ (lower[half:, :half] @ first)
     return inverse
+
+
+def triangle(d: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """The places in a flattened matrix (D, D) of its upper triangle, and those of the same entries in the lower one."""
+    rows, columns = torch.triu_indices(d, d, device=device)
+    return rows * d + columns, columns * d + rows
+
+
+def lengths_after(lower: Tensor, vectors: Tensor) -> Tensor:
+    """The squared lengths (N,) of vectors (N, D) that a lower triangular matrix (D, D) has been applied to."""
+    starts = range(0, len(lower), ROWS_AT_ONCE)
+    stops = [start + ROWS_AT_ONCE for start in starts]
+    parts = [vectors[:, :b] @ lower[a:b, :b].T for a, b in zip(starts, stops, strict=True)]
+    return torch.stack([part.square().sum(dim=1) for part in parts]).sum(dim=0)
 
 
 def class_whitening(scatter: Tensor, mean: Tensor, count: int, gamma1: float, gamma2: float) -> Tensor:
@@ -187,14 +203,13 @@ class FeCAM(QueuedStrategy):
             self.raw_sums = v.new_zeros(classes, d) if self.raw_means else self.raw_sums
         if self.raw_means:
             self.raw_sums = self.raw_sums + class_sums(raw, labels, classes)[0]
-        rows, columns = torch.triu_indices(d, d, device=v.device)
-        triangle = rows * d + columns
+        upper, _ = triangle(d, v.device)
         sums, counts = class_sums(v, labels, classes)
         for j in torch.unique(labels).tolist():
             mean = sums[j] / counts[j]
             shift = shift_of_means(self.sums[j], self.counts[j], sums[j], counts[j])
             centred = torch.cat([v[labels == j] - mean, shift[None]])
-            self.scatter[j] += (centred.T @ centred).flatten()[triangle]
+            self.scatter[j] += (centred.T @ centred).view(-1).index_select(0, upper)
         self.sums, self.counts = self.sums + sums, self.counts + counts
         self.negative = self.negative + (v < 0).any(dim=1).sum()
 
@@ -205,11 +220,10 @@ class FeCAM(QueuedStrategy):
         if not self.whitening.numel():
             self.whitening = torch.zeros(c, d, d, device=self.sums.device)
             self.whitened = torch.zeros_like(self.counts)
-        rows, columns = torch.triu_indices(d, d, device=self.sums.device)
         full = self.sums.new_zeros(d, d)
         for j in (self.counts != self.whitened).nonzero()[:, 0].tolist():
-            full[rows, columns] = self.scatter[j]
-            full[columns, rows] = self.scatter[j]
+            for places in triangle(d, full.device):
+                full.view(-1).index_copy_(0, places, self.scatter[j])
             n = int(self.counts[j])
             self.whitening[j] = class_whitening(full, self.sums[j] / n, n, self.gamma1, self.gamma2)
         self.whitened = self.counts.clone()
@@ -226,7 +240,7 @@ class FeCAM(QueuedStrategy):
             v, mu = F.normalize(v, dim=1), F.normalize(mu, dim=1)
         logits = v.new_full((len(v), len(mu)), -torch.inf)
         for j in self.counts.nonzero()[:, 0].tolist():
-            logits[:, j] = -((v - mu[j]).float() @ self.whitening[j].T).square().sum(dim=1)
+            logits[:, j] = -lengths_after(self.whitening[j], (v - mu[j]).float())
         return logits
 
     def notes(self, network: Network) -> Sequence[str]:

@@ -8,9 +8,10 @@ import pytest
 import torch
 from coloured_squares import ColouredSquares
 from feature_clouds import bare_network, clouds, learn, logits
+from torch.utils.flop_counter import FlopCounterMode
 
 from lightning_vision.errors import CheckpointError, ConfigError
-from strategies.fecam import FeCAM, correlation, inverse_of_triangle, shrink, tukey_transform
+from strategies.fecam import FeCAM, correlation, inverse_of_triangle, lengths_after, shrink, tukey_transform
 
 C, D = 3, 12
 EXPERIENCE = ColouredSquares().stream[0]
@@ -125,6 +126,18 @@ def test_the_inverse_by_halves(d: int) -> None:
     inverse = inverse_of_triangle(factor)
     assert torch.equal(inverse, inverse.tril())
     torch.testing.assert_close(inverse @ factor, torch.eye(d, dtype=torch.float64), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("d", [1, 256, 257, 600])
+def test_zeros_above_the_blocks_of_a_triangle_are_not_multiplied(d: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    lower, vectors = torch.randn(d, d, generator=generator).tril(), torch.randn(7, d, generator=generator)
+    with FlopCounterMode(display=False) as counter:
+        found = lengths_after(lower, vectors)
+    torch.testing.assert_close(found, (vectors @ lower.T).square().sum(dim=1), rtol=1e-5, atol=1e-5)
+    blocks = [min(start + 256, d) for start in range(0, d, 256)]
+    heights = [stop - start for start, stop in zip([0, *blocks], blocks, strict=False)]
+    assert counter.get_total_flops() == 2 * 7 * sum(h * stop for h, stop in zip(heights, blocks, strict=True))
 
 
 def test_tukey() -> None:
