@@ -1,5 +1,6 @@
 """How sure the figures are: equal to published examples and to counting by hand, never NaN, right about chance in simulations."""
 
+import gc
 import math
 import warnings
 from importlib import import_module
@@ -9,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from scipy import stats
+from statsmodels.stats.multitest import multipletests
 
 from lightning_vision.report.proportion import Interval, clopper_pearson, mcnemar, paired_interval, wilson
 from lightning_vision.report.pseudovalues import macro_f1_pseudovalues
@@ -122,6 +124,20 @@ def test_wilson_and_clopper_pearson_are_scipys() -> None:
         assert clopper_pearson(successes, n, 0.95) == pytest.approx((exact.low, exact.high))
         score = stats.binomtest(successes, n).proportion_ci(0.95, "wilson")
         assert wilson(successes / n, n, stats.norm.ppf(0.975)) == pytest.approx((score.low, score.high))
+
+
+@pytest.mark.parametrize("count", [1, 2, 15, 120])
+def test_holm_is_that_of_statsmodels(count: int) -> None:
+    """Equal ones included."""
+    p = np.random.default_rng(count).beta(0.3, 2.0, count).round(2)
+    assert holm(p.tolist()) == pytest.approx(multipletests(p, method="holm")[1].tolist(), abs=1e-15)
+
+
+def test_holm_does_not_collect_the_garbage_of_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    collected: list[object] = []
+    monkeypatch.setattr(gc, "collect", lambda *_: collected.append(None))
+    holm([0.01, 0.04, 0.03])
+    assert collected == []
 
 
 def test_holm_by_hand() -> None:
