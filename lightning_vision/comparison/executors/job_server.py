@@ -27,11 +27,9 @@ IMPORTED = (
     "lightning_vision.run.summary",
     "codecarbon",
     "timm",
-    "wandb",
+    "wandb.apis.public",
 )
 """What a run imports, at the latest at its end."""
-GPU_BY_DRIVER = {"PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
-"""Environment variables of the server: torch asks the driver for GPUs, instead of initialising them where they cannot be forked."""
 
 
 class JobServer:
@@ -109,7 +107,7 @@ class JobServer:
             [sys.executable, "-m", __name__, str(theirs.fileno())],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
-            env={**os.environ, **self._environment, **GPU_BY_DRIVER, **UNBUFFERED},
+            env={**os.environ, **self._environment, **UNBUFFERED},
             pass_fds=[theirs.fileno()],
             process_group=0,  # Ctrl-C in the terminal reaches only the process that owns it
         )
