@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from lightning_vision.learning.stop_signals import StopRequestedError
 from lightning_vision.program.library_errors import explained, quieten
 from lightning_vision.program.plugins import load_plugins
+from lightning_vision.program.process_memory import keep_freed_memory
 from lightning_vision.program.run_config import with_run_config
 from lightning_vision.program.stream_cli import StreamCLI, without_own_words
 from lightning_vision.run.rank_processes import end_with_parent
@@ -14,12 +15,13 @@ from lightning_vision.terminal.messages import print_line, print_notice
 
 
 def prepare_process(own_process: bool) -> None:
-    """Silence libraries and load plugins, once and before anything is read.
+    """Silence libraries, set how memory is kept and load plugins, once and before anything is read.
 
     Args:
         own_process: The command line is that of this process.
     """
     quieten()
+    keep_freed_memory()
     if own_process:
         end_with_parent()
     for plugin in load_plugins():
