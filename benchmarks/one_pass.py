@@ -3,6 +3,7 @@
     python -m benchmarks.lite0 lite0.safetensors
     python -m benchmarks.one_pass --weights lite0.safetensors --cifar10 FOLDER
     python -m benchmarks.one_pass                      # generated images, random weights
+    python -m benchmarks.one_pass --workers 2          # two cells at once: compare --executor local
 
 One ``compare`` with configs/image_folder/head_only.yaml and ``--data.views 0``: six strategies and three seeds, so 18 cells and
 3 bases, in five experiences with every evaluation, and the report. Caches are empty and nothing is measured beforehand. The
@@ -130,6 +131,8 @@ def compared(root: Path, weights: str, folder: Path, options: argparse.Namespace
         "--model.backbone", BACKBONE, "--model.backbone_weights", weights, "--output", str(folder / "comparison"),
         "--data.on_leak", "warn", "--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false",
     ]  # fmt: skip
+    if options.workers > 1:
+        words += ["--executor", "local", "--workers", str(options.workers)]
     begun = time.perf_counter()
     python(["lightning_vision", *words], sys.stderr, XDG_CACHE_HOME=str(folder / "caches"))
     return time.perf_counter() - begun
@@ -167,6 +170,7 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--test", type=int, default=100, help="test images of each class")
     parser.add_argument("--strategies", nargs="+", default=list(STRATEGIES))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--workers", type=int, default=1, help="cells at once, each with its part of the cores")
     parser.add_argument("--keep", type=Path, help="a folder for images and runs, kept; default: a temporary one")
     parser.add_argument("--bare", type=Path, help=argparse.SUPPRESS)  # the process of the bare pass
     options = parser.parse_args(words)

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Literal, Self
 
 from lightning_vision.errors import ConfigError, TrainingError
@@ -293,6 +294,14 @@ class EnergyMeter:
             "continues without figures of energy.",
             stacklevel=3,
         )
+
+
+def detect_hardware() -> None:
+    """Let CodeCarbon find the power counters of this machine, which takes a second. It remembers them, also in forked processes."""
+    with TemporaryDirectory() as folder:
+        meter = EnergyMeter(Path(folder))
+        meter.start()
+        meter.close()
 
 
 def _power_counters(tracker: "OfflineEmissionsTracker") -> tuple[str, ...]:

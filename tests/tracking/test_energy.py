@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from lightning_vision.errors import ConfigError
-from lightning_vision.tracking.energy import EnergyMeter, Usage
+from lightning_vision.tracking.energy import EnergyMeter, Usage, detect_hardware
 
 ROOT = Path(__file__).parents[2]
 
@@ -298,3 +298,25 @@ def test_kill_9_keeps_every_row_and_runs_at_once_do_not_meet(tmp_path: Path) -> 
         assert sorted(path.name for path in directory.iterdir()) == [".codecarbon.config", "ready", "run"]
         assert [path.name for path in (directory / "run").iterdir()] == ["emissions.csv"]
     assert list(temporary.iterdir()) == []
+
+
+def test_the_hardware_is_found_once_for_all_meters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes a second; processes that are forked later know it too."""
+    from codecarbon.core import hardware_cache
+    from codecarbon.core.resource_tracker import ResourceTracker
+
+    searched: list[object] = []
+    search = ResourceTracker._run_full_hardware_setup
+
+    def counted(tracker: ResourceTracker) -> None:
+        searched.append(tracker)
+        search(tracker)
+
+    monkeypatch.setattr(ResourceTracker, "_run_full_hardware_setup", counted)
+    hardware_cache._plans.clear()
+    before = threading.active_count()
+    detect_hardware()
+    assert len(searched) == 1 and threading.active_count() == before, "no thread, which a fork would lose"
+    with EnergyMeter(tmp_path) as meter, meter.task("a run"):
+        pass
+    assert len(searched) == 1

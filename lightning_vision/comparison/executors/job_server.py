@@ -157,14 +157,17 @@ def serve(pipe: Connection) -> None:
     such as W&B's temporary folder.
     """
     forked: dict[int, ForkProcess] = {}
+    ready = False  # all is imported that a run needs
     while True:
         try:
             question, *rest = pipe.recv()
         except EOFError:
             os._exit(0)  # multiprocessing would wait for the jobs, which end because this process does
-        if question == "import" or (question == "start" and rest[0][0] == "fit"):
+        if not ready and (question == "import" or (question == "start" and rest[0][0] == "fit")):
             for name in IMPORTED:
                 import_module(name)
+            import_module("lightning_vision.tracking.energy").detect_hardware()
+            ready = True
         if question in ("start", "count GPUs"):
             process = get_context("fork").Process(target=run_job if question == "start" else count_gpus, args=rest)
             process.start()
