@@ -4,11 +4,16 @@ from strategies.acil import ACIL
 from strategies.agem import AGEM
 from strategies.avalanche_plugin import AvalanchePlugin
 from strategies.dark_experience_replay import DarkExperienceReplay
+from strategies.der import DER, DERpp
 from strategies.dsal import DSAL
+from strategies.er import ER
+from strategies.er_ace import ERACE
 from strategies.ewc import EWC
 from strategies.fecam import FeCAM
 from strategies.full_fine_tune import FullFineTune
+from strategies.gdumb import GDumb
 from strategies.head_only import HeadOnly
+from strategies.icarl import ICaRL
 from strategies.klda import KLDA
 from strategies.linear_probe_then_fine_tune import LinearProbeThenFineTune
 from strategies.lwf import LwF
@@ -22,19 +27,27 @@ from strategies.sklearn_head import SklearnHead
 from strategies.slca import SLCA
 from strategies.streaming_lda import StreamingLDA
 from strategies.synaptic_intelligence import SynapticIntelligence
+from strategies.wa import WA
 
 __all__ = [
     "ACIL",
     "AGEM",
+    "DER",
     "DSAL",
+    "ER",
+    "ERACE",
     "EWC",
     "KLDA",
     "SLCA",
+    "WA",
     "AvalanchePlugin",
+    "DERpp",
     "DarkExperienceReplay",
     "FeCAM",
     "FullFineTune",
+    "GDumb",
     "HeadOnly",
+    "ICaRL",
     "LinearProbeThenFineTune",
     "LwF",
     "MoveToData",

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 import torch
-from torch import Tensor, nn
-from torch.func import functional_call
+from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - torch's own custom
 
 from lightning_vision.data.batch import Batch
 from lightning_vision.data.stream import Experience
 from lightning_vision.errors import ConfigError
 from lightning_vision.learning.network import Network
-from lightning_vision.learning.strategy import Strategy
+from strategies.former_network import FormerNetwork
 
 
 def distillation(logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
@@ -31,24 +29,7 @@ def distillation(logits: Tensor, teacher_logits: Tensor, temperature: float) -> 
     return F.kl_div(log_p, q, reduction="batchmean")
 
 
-def frozen_state(network: Network) -> dict[str, Tensor]:
-    """Parameters and running statistics of a network, by name."""
-    return {name: value.detach() for name, value in network.state_dict().items() if value.is_floating_point()}
-
-
-@contextmanager
-def evaluation_mode(module: nn.Module) -> Iterator[None]:
-    """Set evaluation mode, and restore the mode of each submodule on exit."""
-    modes = [(each, each.training) for each in module.modules()]
-    module.eval()
-    try:
-        yield
-    finally:
-        for each, mode in modes:
-            each.training = mode
-
-
-class LwF(Strategy):
+class LwF(FormerNetwork):
     r"""Distil the former network's predictions of old classes (Learning without Forgetting, LwF, arXiv 1606.09282).
 
     On each batch of the new data, with logits z (B, C) of the network, logits z' (B, C) of the network before the
@@ -80,8 +61,6 @@ class LwF(Strategy):
     """
 
     EARLIER_DEFAULTS: ClassVar[Mapping[str, object]] = {"cross_entropy": "seen"}
-    teacher: Tensor  # (S,), the old network; empty where nothing was seen before
-    old: Tensor  # (C,) bool, O
     among: Tensor  # (C,) bool, the classes of CE; determined before each experience
 
     def __init__(
@@ -93,19 +72,15 @@ class LwF(Strategy):
         if cross_entropy not in ("new", "seen"):
             raise ConfigError(f"LwF: expected cross_entropy new or seen, found {cross_entropy!r}.")
         self.alpha, self.temperature, self.over_new = alpha, temperature, cross_entropy == "new"
-        self.register_buffer("teacher", torch.empty(0))
-        self.register_buffer("old", torch.empty(0, dtype=torch.bool))
         self.register_buffer("among", torch.empty(0, dtype=torch.bool), persistent=False)
 
     def before_experience(self, network: Network, experience: Experience) -> None:
         """Store the network, its classes, and the classes of the cross entropy."""
+        super().before_experience(network, experience)
         own = torch.zeros_like(network.seen)
         own[list(experience.classes)] = True
         alone = self.over_new and own.sum() > 1 and (own & ~network.seen).any()
         self.among = own if alone else own | network.seen
-        if not experience.is_base and network.seen.any():
-            self.old = network.seen.clone()
-            self.teacher = torch.cat([value.flatten() for value in frozen_state(network).values()])
 
     def loss(self, network: Network, batch: Batch) -> Tensor:
         """CE + alpha KL to the old network over the old classes."""
@@ -116,13 +91,3 @@ class LwF(Strategy):
         return loss + self.alpha * distillation(
             z[:, self.old], self.teacher_logits(network, batch)[:, self.old], self.temperature
         )
-
-    @torch.no_grad()
-    def teacher_logits(self, network: Network, given: Batch | Tensor) -> Tensor:
-        """Logits (B, C) of the old network for a batch, or for images (B, 3, H, W)."""
-        now = frozen_state(network)
-        parts = torch.split(self.teacher, [value.numel() for value in now.values()])
-        then = {name: part.view_as(value) for (name, value), part in zip(now.items(), parts, strict=True)}
-        with evaluation_mode(network):
-            logits: Tensor = functional_call(network, then, (given,))
-        return logits

@@ -16,21 +16,7 @@ from lightning_vision.data.stream import Experience
 from lightning_vision.errors import ConfigError
 from lightning_vision.learning.network import Network
 from lightning_vision.learning.strategy import Strategy
-
-
-def sample_keys(index: Rows, seed: int) -> npt.NDArray[np.uint64]:
-    """A fixed pseudo-random number for each sample: the index-th output of SplitMix64 for a seed.
-
-    Different indices always have different keys.
-
-    Args:
-        index: (N,) rows of the sample table, 0 or more.
-        seed: 0 to 2^64 - 1.
-    """
-    z = np.uint64(seed) + (index.astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)  # modulo 2^64
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return z ^ (z >> np.uint64(31))
+from lightning_vision.seeding import sample_keys
 
 
 def bottom_k(

@@ -64,6 +64,7 @@ def tiny_experience(index: int, batch: Batch, before: Sequence[int] = ()) -> Exp
         indices=batch["index"].numpy(),
         val_indices=np.empty(0, dtype=np.int64),
         test_indices=np.empty(0, dtype=np.int64),
+        labels=batch["label"].numpy(),
     )
 
 

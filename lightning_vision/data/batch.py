@@ -30,6 +30,9 @@ class Batch(TypedDict):
     """(B, 4) float32, in pixels of ``image``; NaN without a box. Only with ``data.annotations``, like ``saliency``."""
     saliency: NotRequired[Tensor]
     """(B, 1, H, W) uint8; 0 everywhere without a map."""
+    place: NotRequired[Tensor]
+    """(B,) int64, the place in the strategy's reservoir that each image takes, or -1; of a remembered image, where it is. Only with
+    ``Strategy.reservoir``."""
     memory: NotRequired["Batch"]
     """Images of the past for the learning strategy, the same on every rank."""
 

@@ -9,6 +9,7 @@ import numpy as np
 from torch.utils.data import Sampler
 
 from lightning_vision.array_types import Rows
+from lightning_vision.data.reservoir import Reservoir
 from lightning_vision.seeding import derive_seed
 
 
@@ -24,6 +25,8 @@ class Draw(NamedTuple):
     """False for a stand-in, which is not counted."""
     memory: bool
     """Whether it comes from the learning strategy's memory of the past."""
+    place: int | None = None
+    """Its place in a memory that is filled image by image, -1: none; None: there is no such memory."""
 
 
 class TrainBatches(Sampler[list[Draw]]):
@@ -47,6 +50,9 @@ class TrainBatches(Sampler[list[Draw]]):
             transform, for strategies in closed form.
         memory: (M,) rows from which images are drawn for each batch, the same on every process.
         memory_size: Number of these images in each batch.
+        reservoir: The memory that is filled image by image, as it stands before the next batch to be learned; it replaces
+            ``memory``. It is asked when an epoch begins, and each batch is drawn from the memory as it stands before that batch.
+        memory_draws: Number of independent draws from the reservoir for each batch, each of ``memory_size`` images or of all it has.
         labels: (R,) the label of every row of the sample table: an epoch then shows all classes equally often, small
             ones repeatedly and a different part of large ones each epoch. None: every row once.
         augment: False: the evaluation transform, still with a new order each epoch.
@@ -64,6 +70,8 @@ class TrainBatches(Sampler[list[Draw]]):
         shuffle: bool = True,
         memory: Rows | None = None,
         memory_size: int = 0,
+        reservoir: Callable[[], Reservoir | None] | None = None,
+        memory_draws: int = 1,
         labels: Rows | None = None,
         augment: bool = True,
     ) -> None:
@@ -76,7 +84,8 @@ class TrainBatches(Sampler[list[Draw]]):
         self.experience = experience
         self.shuffle = shuffle
         self.memory = np.asarray([] if memory is None else memory, dtype=np.int64)
-        self.memory_size = memory_size if len(self.memory) else 0
+        self.memory_size = memory_size if len(self.memory) or reservoir is not None else 0
+        self.reservoir, self.memory_draws = reservoir, memory_draws
         self.labels = labels
         self.augment = augment and shuffle
         self.choose: Callable[[Rows, np.random.Generator], Rows] | None = None
@@ -118,6 +127,7 @@ class TrainBatches(Sampler[list[Draw]]):
                 else balanced_order(order, self.labels[order], generator)
             )
         ends = [*self.starts[1:], len(order)]
+        kept = None if self.reservoir is None else self.reservoir()
         for number in range(start, len(self.starts)):
             together = order[self.starts[number] : ends[number]]
             own = together[self.rank :: self.world_size]
@@ -126,7 +136,12 @@ class TrainBatches(Sampler[list[Draw]]):
                 draws = self._draws(own, epoch, range(place, place + self.world_size * len(own), self.world_size))
             else:
                 draws = [self._draws(together[:1], epoch, [place])[0]._replace(valid=False)]
-            yield draws + self._memory_draws(epoch, number)
+            if kept is None:
+                yield draws + self._memory_draws(epoch, number)
+                continue
+            remembered = self._reservoir_draws(epoch, number, kept)
+            taken, kept = kept.offer(together)
+            yield in_places(draws, taken[self.rank :: self.world_size] if len(own) else [-1]) + remembered
 
     def _draws(self, rows: Rows, epoch: int, places: Iterable[int]) -> list[Draw]:
         """The draws at positions of the epoch's order; a repeated row is augmented differently each time."""
@@ -147,7 +162,19 @@ class TrainBatches(Sampler[list[Draw]]):
         words = (self.seed, "memory", self.experience, epoch, number)
         generator = np.random.default_rng(derive_seed(*words))
         rows = generator.choice(self.memory, self.memory_size, replace=self.memory_size > len(self.memory))
-        seeds = [derive_seed(*words, place) if self.augment else -1 for place in range(len(rows))]
+        return self._remembered(rows, words)
+
+    def _reservoir_draws(self, epoch: int, number: int, kept: Reservoir) -> list[Draw]:
+        filled, draws = kept.filled(), []
+        for again in range(self.memory_draws if len(filled) else 0):
+            words = (self.seed, "memory", self.experience, epoch, number, again)
+            generator = np.random.default_rng(derive_seed(*words))
+            places = generator.choice(filled, min(self.memory_size, len(filled)), replace=False)
+            draws += in_places(self._remembered(kept.rows[places], words), places)
+        return draws
+
+    def _remembered(self, rows: Rows, words: tuple[int | str, ...]) -> list[Draw]:
+        seeds = [derive_seed(*words, position) if self.augment else -1 for position in range(len(rows))]
         return listed_draws(rows, self.experiences, seeds, memory=True)
 
 
@@ -157,6 +184,11 @@ def listed_draws(
     """Draws of rows (B,), given the experience of every row of the sample table and the seed of each draw."""
     found = zip(rows.tolist(), experiences[rows].tolist(), seeds, strict=True)
     return [Draw(row, experience, seed, valid, memory) for row, experience, seed in found]
+
+
+def in_places(draws: Iterable[Draw], places: Iterable[int]) -> list[Draw]:
+    """The draws with their places in a memory that is filled image by image."""
+    return [draw._replace(place=int(place)) for draw, place in zip(draws, places, strict=True)]
 
 
 def balanced_order(rows: Rows, labels: Rows, generator: np.random.Generator) -> Rows:

@@ -33,6 +33,8 @@ from lightning_vision.images.transforms import composed
 from lightning_vision.images.unpacked_archives import image_root
 from lightning_vision.storage.cache_folder import cache_folder
 
+Loader = DataLoader[Any]
+
 
 class StreamDataModule(LightningDataModule, BuiltWith, ABC):
     """A stream of experiences from a sample table.
@@ -287,9 +289,9 @@ class StreamDataModule(LightningDataModule, BuiltWith, ABC):
         """The rows that ``evaluation_loader`` serves, ascending."""
         return self.stream.rows_to_evaluate(part, up_to)
 
-    def ordered_loader(self, experience: int, rank: int = 0, world_size: int = 1) -> DataLoader[Any]:
-        """The training data of an experience with the evaluation transform, in the stream's order, striped."""
-        return self._loaders(rank, world_size).ordered(experience)
+    def ordered_loader(self, experience: int, rank: int = 0, world_size: int = 1, rows: Rows | None = None) -> Loader:
+        """The training data of an experience with the evaluation transform, in the stream's order, striped; or other rows."""
+        return self._loaders(rank, world_size).ordered(experience, rows)
 
     def describe(self) -> dict[str, Any]:
         """Facts for the record: the class, its options, and what was found on the disk."""

@@ -126,6 +126,8 @@ class FeatureDataset(Dataset[Item]):
             experience=torch.tensor([draw.experience for draw in draws], dtype=torch.int64),
             valid=torch.tensor([draw.valid for draw in draws], dtype=torch.bool),
         )
+        if draws[0].place is not None:
+            batch["place"] = torch.tensor([draw.place for draw in draws], dtype=torch.int64)
         return cast(Batch, batch)
 
 
@@ -143,6 +145,8 @@ def _stack(items: Sequence[Item]) -> Batch:
         experience=torch.tensor([item["experience"] for item in items], dtype=torch.int64),
         valid=torch.tensor([item["valid"] for item in items], dtype=torch.bool),
     )
+    if items[0]["place"] is not None:
+        batch["place"] = torch.tensor([item["place"] for item in items], dtype=torch.int64)
     if "box_xyxy" in items[0]:
         batch["box_xyxy"] = torch.stack([item["box_xyxy"] for item in items])
         batch["saliency"] = torch.stack([item["saliency"] for item in items])

@@ -74,6 +74,7 @@ class Scenario(BuiltWith, ABC):
                 raise self._too_small(index, names, len(train), int((split == "train").sum()))
             generator = np.random.default_rng(derive_seed(self.seed, "stream", index))
             classes = set(np.unique(labels[train]).tolist())
+            order = generator.permutation(train)
             experiences.append(
                 Experience(
                     index=index,
@@ -82,9 +83,10 @@ class Scenario(BuiltWith, ABC):
                     classes=tuple(sorted(classes)),
                     new_classes=tuple(sorted(classes - seen)),
                     seen_classes=tuple(sorted(classes | seen)),
-                    indices=generator.permutation(train),
+                    indices=order,
                     val_indices=val,
                     test_indices=test,
+                    labels=labels[order].astype(np.int64),
                 )
             )
             seen |= classes

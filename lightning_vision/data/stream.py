@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -30,6 +30,8 @@ class Experience:
     """(N,) int64, its training rows in the stream's order."""
     val_indices: Rows
     test_indices: Rows
+    labels: Rows = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    """(N,) int64, the label of each training row."""
 
     def place(self, epoch: int) -> str:
         """The position of an epoch in the stream, for a message that begins with its batch."""

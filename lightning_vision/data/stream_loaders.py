@@ -15,6 +15,7 @@ from lightning_vision.array_types import Rows
 from lightning_vision.data.batch_order import Draw, EvalBatches, TrainBatches
 from lightning_vision.data.datasets import FeatureDataset, SampleDataset
 from lightning_vision.data.loaders import make_feature_loader, make_loader
+from lightning_vision.data.reservoir import Reservoir
 from lightning_vision.data.stream import Experience, Stream
 
 FEATURES_AT_ONCE = 512
@@ -31,12 +32,18 @@ class HowEntered(TypedDict, total=False):
     """(M,) rows of the past from which images are drawn for each batch."""
     memory_size: int
     """Number of these images in each batch."""
+    reservoir: Callable[[], Reservoir | None] | None
+    """The memory that is filled image by image, as it stands; it replaces ``memory``."""
+    memory_draws: int
+    """Number of independent draws of ``memory_size`` images from it for each batch."""
     epoch: int
     """The first epoch of training, for a run that resumes."""
     start_batch: int
     """Number of batches of that epoch that are done already."""
     all_seen: bool
     """Serve the data of all experiences up to this one."""
+    rows: Rows | None
+    """(N,) the rows to train on in place of the experience's own."""
     features: bool
     """Serve features for training too, if ``read_features`` is set."""
     augment: bool
@@ -52,11 +59,18 @@ class Entered:
     shuffle: bool = True
     memory: Tensor | None = None
     memory_size: int = 0
+    reservoir: Callable[[], Reservoir | None] | None = None
+    memory_draws: int = 1
     epoch: int = 0
     start_batch: int = 0
     all_seen: bool = False
+    rows: Rows | None = None
     features: bool = False
     augment: bool = True
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The state without the reservoir, a method of the strategy: processes that load images need it not."""
+        return {**self.__dict__, "reservoir": None}
 
     def served(self, stream: Stream) -> list[Experience]:
         """The experiences whose data is served."""
@@ -64,6 +78,8 @@ class Entered:
 
     def rows_to_train(self, stream: Stream) -> Rows:
         """The training rows, in the stream's order, without those of the memory."""
+        if self.rows is not None:
+            return self.rows
         rows: Rows = np.concatenate([item.indices for item in self.served(stream)])
         return rows
 
@@ -117,6 +133,8 @@ class StreamLoaders:
             now.shuffle,
             None if now.memory is None else now.memory.detach().cpu().numpy().astype(np.int64),
             now.memory_size,
+            now.reservoir,
+            now.memory_draws,
             self.labels if self.sampler == "balanced" else None,
             # A seed for each row takes longer than all else of a batch of features, and chooses nothing where there is one view.
             now.augment and not (self._serves_features(now.features) and not self.views),
@@ -125,10 +143,10 @@ class StreamLoaders:
         batches.set_start(now.start_batch)
         return self._loader(batches, features=now.features)
 
-    def ordered(self, experience: int) -> DataLoader[Any]:
-        """The training data of an experience with the evaluation transform, in the stream's order, striped."""
+    def ordered(self, experience: int, rows: Rows | None = None) -> DataLoader[Any]:
+        """The training data of an experience, or some rows, with the evaluation transform, in the stream's order, striped."""
         batches = TrainBatches(
-            self.stream[experience].indices,
+            self.stream[experience].indices if rows is None else rows,
             self._experience_of_row(),
             self.batch_size,
             self.rank,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from lightning.fabric.utilities import move_data_to_device
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -13,6 +14,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from lightning_vision.array_types import Rows
 from lightning_vision.data.batch import Batch
 from lightning_vision.data.datamodule import StreamDataModule
 from lightning_vision.data.stream import Experience
@@ -23,6 +25,7 @@ from lightning_vision.learning.evaluation_figures import EvaluationFigures
 from lightning_vision.learning.learner_checks import check_classes, check_learner
 from lightning_vision.learning.network import Network
 from lightning_vision.learning.prediction import select_best_variant
+from lightning_vision.learning.served_data import data_for
 from lightning_vision.learning.stage_tally import place_in_epoch
 from lightning_vision.learning.strategy import Strategy, gathers_base_data
 from lightning_vision.results.predictions import Collector, Predictions
@@ -129,7 +132,11 @@ class OneExperience(Callback):
             return
         place = (trainer.global_rank, trainer.world_size)
         ordered = datamodule.ordered_loader(experience.index, *place)
-        batches = OrderedBatches(model, trainer, ordered)
+
+        def load(rows: Rows) -> DataLoader[Any]:
+            return datamodule.ordered_loader(experience.index, *place, rows)
+
+        batches = OrderedBatches(model, trainer, ordered, load)
         model.network.eval()
         if experience.is_base and gathers_base_data(model.strategy):
             torch.manual_seed(derive_seed(model.seed, "stage", experience.index, 1))
@@ -159,10 +166,30 @@ def one_experience_of(model: Learner, trainer: Trainer) -> list[Callback]:
 
 
 class OrderedBatches:
-    """Iterates over batches in their order, on the device, without those that hold stand-ins only."""
+    """Iterates over batches in their order, on the device, without those that hold stand-ins only.
 
-    def __init__(self, model: Learner, trainer: Trainer, loader: DataLoader[Any]) -> None:
-        self.model, self.trainer, self.loader = model, trainer, loader
+    Args:
+        model: Normalises the images.
+        trainer: Gives the device.
+        loader: Loads the batches.
+        load: Makes the loader of other rows; None: there are no others.
+    """
+
+    def __init__(
+        self,
+        model: Learner,
+        trainer: Trainer,
+        loader: DataLoader[Any],
+        load: Callable[[Rows], DataLoader[Any]] | None = None,
+    ) -> None:
+        self.model, self.trainer, self.loader, self.load = model, trainer, loader, load
+
+    def of(self, rows: Tensor) -> OrderedBatches:
+        """The batches of other rows (M,)."""
+        if self.load is None:
+            raise TypeError("These batches are of an evaluation, which has no other rows.")
+        loader = self.load(rows.detach().cpu().numpy().astype(np.int64))
+        return OrderedBatches(self.model, self.trainer, loader, self.load)
 
     def all(self) -> Iterator[Batch]:
         """Include those that hold stand-ins only: the number is the same on each process."""
@@ -287,17 +314,9 @@ def _begin(model: Learner, datamodule: StreamDataModule, experience: Experience)
 
 def _enter(model: Learner, datamodule: StreamDataModule, epoch: int = 0, start_batch: int = 0) -> None:
     """Select the experience in the datamodule, starting at a batch of an epoch."""
-    learner = model.learner
-    datamodule.enter(
-        datamodule.current_experience.index if model.experience is None else model.experience.index,
-        model.seed,
-        shuffle=learner.kind == "gradient",
-        memory=learner.memory(),
-        memory_size=learner.memory_batch_size,
-        epoch=epoch,
-        start_batch=start_batch,
-        all_seen=learner.learns_all_seen,
-    )
+    experience = model.experience or datamodule.current_experience
+    how = data_for(model.learner, experience, epoch=epoch, start_batch=start_batch)
+    datamodule.enter(experience.index, model.seed, **how)
 
 
 @torch.no_grad()

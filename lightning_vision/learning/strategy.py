@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -12,12 +12,22 @@ from torch.nn import functional as F  # noqa: N812 - torch's own custom
 from lightning_vision.class_path import BuiltWith
 from lightning_vision.data.batch import Batch
 from lightning_vision.data.process_group import sum_over_processes
+from lightning_vision.data.reservoir import Reservoir
 from lightning_vision.data.stream import Experience
 from lightning_vision.learning.former_declarations import honour_former_declarations
 from lightning_vision.learning.network import Network
 from lightning_vision.seeding import derive_seed
 
 ALL_SCENARIOS = frozenset({"Joint", "InstanceIncremental", "ClassIncremental", "DomainIncremental", "FromColumn"})
+
+
+class ExperienceData(Protocol):
+    """The batches that ``after_experience`` is given."""
+
+    def __iter__(self) -> Iterator[Batch]: ...
+
+    def of(self, rows: Tensor) -> Iterable[Batch]:
+        """The batches of other rows (M,) of the sample table, such as remembered ones, in the same way."""
 
 
 class Strategy(nn.Module, BuiltWith):
@@ -64,6 +74,8 @@ class Strategy(nn.Module, BuiltWith):
     """Number of passes of a closed form over the data."""
     memory_batch_size: int = 0
     """Number of images of the past in each batch, drawn from ``memory()``."""
+    memory_draws: int = 1
+    """Number of independent draws of ``memory_batch_size`` images from the reservoir for each batch, one behind the other."""
     draws_nothing: bool = False
     """It uses no random numbers: with the same base and stream, all seeds give the same result. This is never true of a
     gradient strategy, because the order of its batches depends on the seed."""
@@ -163,7 +175,8 @@ class Strategy(nn.Module, BuiltWith):
             network: The trained network with its best weights, in evaluation mode.
             experience: The experience that was learned.
             batches: The experience's training data with the evaluation transform, in the stream's order, striped over
-                the processes; ``self.reduce`` sums over them. Data is loaded only when this is iterated over.
+                the processes; ``self.reduce`` sums over them. Data is loaded only when this is iterated over. In a run they are
+                ``ExperienceData``, whose ``of(rows)`` gives the same of other rows.
         """
 
     def predict(self, network: Network, features: Tensor) -> Tensor | Mapping[str, Tensor]:
@@ -181,6 +194,22 @@ class Strategy(nn.Module, BuiltWith):
     def notes(self, network: Network) -> Sequence[str]:
         """Messages for the user after an experience; they are printed and added to the record."""
         return ()
+
+    def rows_to_learn(self, experience: Experience) -> Tensor | None:
+        """Rows (N,) int64 of the sample table on which the present stage is trained; None: the experience's own.
+
+        They may be the experience's own training rows, and remembered rows of earlier ones. Called before each stage.
+        """
+        return None
+
+    def reservoir(self) -> Reservoir | None:
+        """The memory that is filled image by image, as it stands now; None: there is none.
+
+        Each batch then says under ``"place"`` which place each of its images takes, after the batch; ``memory_batch_size`` images
+        (or as many as there are) are drawn from the memory as it stands before the batch, and served with their places. The
+        strategy writes the rows and what else it keeps of them into buffers in ``after_step``.
+        """
+        return None
 
     def memory(self) -> Tensor | None:
         """Sample indices (M,) int64 from which ``memory_batch_size`` images are drawn for each batch."""

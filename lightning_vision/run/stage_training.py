@@ -13,6 +13,7 @@ from lightning_vision.data.stream import Experience
 from lightning_vision.errors import TrainingError
 from lightning_vision.learning.checkpoints import read_checkpoint
 from lightning_vision.learning.placement import place
+from lightning_vision.learning.served_data import data_for
 from lightning_vision.learning.stage import Stage
 from lightning_vision.learning.stage_checkpoints import StageCheckpoints, best_checkpoint, last_checkpoint
 from lightning_vision.learning.stage_tally import TallyInCheckpoint, Unfinished
@@ -74,14 +75,14 @@ class StageTraining:
         datamodule.enter(
             t,
             context.options.seed,
-            shuffle=not closed_form,
-            memory=learner.memory(),
-            memory_size=learner.memory_batch_size,
-            epoch=begun.epoch,
-            start_batch=begun.batch,
-            all_seen=learner.learns_all_seen,
-            features=features,
-            augment=stage.augment,
+            **data_for(
+                learner,
+                experience,
+                epoch=begun.epoch,
+                start_batch=begun.batch,
+                features=features,
+                augment=stage.augment,
+            ),
         )
         if begun.path is not None:  # features must match the weights with which the stage resumes
             model.load_state_dict(read_checkpoint(begun.path)["state_dict"])
@@ -98,7 +99,7 @@ class StageTraining:
             model.load_state_dict(read_checkpoint(best.best_model_path)["state_dict"])
         if closed_form:
             self._check_equal_heads()
-        tally.trained.add(trainer, sum(p.numel() for p in parameters), served(datamodule, learner, experience)[0])
+        tally.trained.add(trainer, sum(p.numel() for p in parameters), len(datamodule.rows_to_train()))
         context.position.step_offset += trainer.global_step
 
     def _epochs(self, experience: Experience, stage: Stage) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from lightning_vision.data import scenarios
 from lightning_vision.data.batch import Batch
 from lightning_vision.learning.checkpoints import load_into, read_checkpoint
 from lightning_vision.learning.classifier import ContinualClassifier
+from lightning_vision.learning.served_data import data_for
 from lightning_vision.learning.strategy import Strategy
 from lightning_vision.results.run_directory import RunDirectory
 from lightning_vision.results.schema import Results, read_results
@@ -292,14 +293,7 @@ def dotted_path(cls: type) -> str:
 def training_batches(model: ContinualClassifier, data: ColouredSquares, experience: int) -> list[Batch]:
     """The batches that a strategy is given while it learns an experience, as they are on the device."""
     learner = model.strategy
-    data.enter(
-        experience,
-        0,
-        shuffle=learner.kind == "gradient",
-        memory=learner.memory(),
-        memory_size=learner.memory_batch_size,
-        all_seen=learner.learns_all_seen,
-    )
+    data.enter(experience, 0, **data_for(learner, data.stream[experience]))
     return [model.on_after_batch_transfer(batch, 0) for batch in data.train_dataloader()]
 
 

@@ -15,7 +15,8 @@ from torch.nn import functional as F  # noqa: N812 - torch's own custom
 from lightning_vision.data.scenarios import ClassIncremental
 from lightning_vision.errors import ConfigError
 from lightning_vision.results.schema import read_results
-from strategies.replay import Replay, bottom_k, sample_keys
+from lightning_vision.seeding import sample_keys
+from strategies.replay import Replay, bottom_k
 
 ROWS = np.arange(60)
 

@@ -1,0 +1,63 @@
+"""The network as it was before an experience, for strategies that distil it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from lightning_vision.data.batch import Batch
+from lightning_vision.data.stream import Experience
+from lightning_vision.learning.network import Network
+from lightning_vision.learning.strategy import Strategy
+
+
+def frozen_state(network: Network) -> dict[str, Tensor]:
+    """Parameters and running statistics of a network, by name."""
+    return {name: value.detach() for name, value in network.state_dict().items() if value.is_floating_point()}
+
+
+@contextmanager
+def evaluation_mode(module: nn.Module) -> Iterator[None]:
+    """Set evaluation mode, and restore the mode of each submodule on exit."""
+    modes = [(each, each.training) for each in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for each, mode in modes:
+            each.training = mode
+
+
+class FormerNetwork(Strategy):
+    """Keeps the network as it was before the experience, as one buffer of parameters and running statistics.
+
+    It is run through the network's own modules, in evaluation mode, so it is not trained and is part of the checkpoint.
+    """
+
+    teacher: Tensor  # (S,), the old network; empty where nothing was seen before
+    old: Tensor  # (C,) bool, the classes seen before
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("teacher", torch.empty(0))
+        self.register_buffer("old", torch.empty(0, dtype=torch.bool))
+
+    def before_experience(self, network: Network, experience: Experience) -> None:
+        """Store the network and its classes."""
+        if not experience.is_base and network.seen.any():
+            self.old = network.seen.clone()
+            self.teacher = torch.cat([value.flatten() for value in frozen_state(network).values()])
+
+    @torch.no_grad()
+    def teacher_logits(self, network: Network, given: Batch | Tensor) -> Tensor:
+        """Logits (B, C) of the old network for a batch, or for images (B, 3, H, W)."""
+        now = frozen_state(network)
+        parts = torch.split(self.teacher, [value.numel() for value in now.values()])
+        then = {name: part.view_as(value) for (name, value), part in zip(now.items(), parts, strict=True)}
+        with evaluation_mode(network):
+            logits: Tensor = functional_call(network, then, (given,))
+        return logits

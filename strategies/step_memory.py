@@ -1,0 +1,105 @@
+"""What the strategies share whose memory is filled batch by batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from lightning_vision.data.batch import Batch
+from lightning_vision.data.reservoir import Reservoir
+from lightning_vision.data.stream import Experience
+from lightning_vision.errors import ConfigError
+from lightning_vision.learning.network import Network
+from lightning_vision.learning.strategy import ExperienceData, Strategy
+
+
+class StepMemory(Strategy):
+    """A memory of rows of the sample table that is filled after each step: a reservoir of the images that were learned.
+
+    A subclass calls ``remember`` in ``loss``. Each epoch offers each image again, so that with several epochs an image may be
+    in several places, as in the published codes. A base from a checkpoint, which this run has not learned, fills the memory
+    once, in the stream's order.
+
+    Args:
+        memory_size: Number of places, M.
+        memory_batch_size: Number of memory images in each batch, on each process.
+    """
+
+    learns_base = True
+    rows: Tensor  # (M,) int64, the row of the sample table in each place; -1: empty
+    offered: Tensor  # () int64, the images that were offered
+
+    def __init__(self, memory_size: int, memory_batch_size: int) -> None:
+        super().__init__()
+        name = type(self).__name__
+        if memory_batch_size < 1:
+            raise ConfigError(f"{name}: expected memory_batch_size >= 1, found {memory_batch_size}.")
+        if memory_size < memory_batch_size:
+            raise ConfigError(
+                f"{name}: the memory has {memory_size} places, fewer than the {memory_batch_size} images that each batch takes "
+                "from it. Expected memory_size >= memory_batch_size."
+            )
+        self.memory_size, self.memory_batch_size = memory_size, memory_batch_size
+        self.register_buffer("rows", torch.full((memory_size,), -1))
+        self.register_buffer("offered", torch.tensor(0))
+        self._learned: list[tuple[Tensor, ...]] = []
+
+    def before_experience(self, network: Network, experience: Experience) -> None:
+        """Refuse a memory that cannot hold one image of each class; drop that of a base checkpoint from another run."""
+        if self.memory_size < network.num_classes:
+            raise ConfigError(
+                f"{type(self).__name__}: a memory of {self.memory_size} images is smaller than the number of classes, "
+                f"{network.num_classes}. Expected memory_size >= {network.num_classes}."
+            )
+        if experience.index == 0:  # before experience 0 a run has no memory, and another's names rows of another table
+            self.rows.fill_(-1)
+            self.offered.zero_()
+
+    def reservoir(self) -> Reservoir:
+        """The memory as it stands after the last step."""
+        return Reservoir(self.rows.cpu().numpy(), int(self.offered), self.draw_seed("reservoir"))
+
+    def memory(self) -> Tensor | None:
+        """The rows in the memory, each once."""
+        held = torch.unique(self.rows[self.rows >= 0])
+        return held if len(held) else None
+
+    def remember(self, batch: Batch, *values: Tensor) -> None:
+        """Keep what ``after_step`` writes into the places that the batch's images take: their rows, and further values (B, ...)."""
+        count = batch["valid"].sum()
+        self._learned.append((count, batch["place"], batch["index"], *(value.detach() for value in values)))
+
+    def after_step(self, network: Network) -> None:
+        """Write the batches of the step into the memory, on all processes."""
+        for count, places, rows, *values in self._learned:
+            self.offered += self.reduce(count)
+            self.rows = self.put(self.rows, places, rows)
+            self.keep(places, *values)
+        self._learned = []
+
+    def keep(self, places: Tensor, *values: Tensor) -> None:
+        """Write the further values of ``remember`` into buffers of the subclass."""
+
+    def put(self, kept: Tensor, places: Tensor, values: Tensor) -> Tensor:
+        """A buffer (M, ...) with the values (B, ...) of all processes in the places (B,) that they take (-1: none)."""
+        own = places >= 0
+        new, taken = torch.zeros_like(kept), torch.zeros(len(kept), device=kept.device)
+        new[places[own]] = values[own].to(kept.dtype)
+        taken[places[own]] = 1
+        new, taken = self.reduce(new), self.reduce(taken)
+        return torch.where((taken > 0).view(-1, *[1] * (kept.dim() - 1)), new, kept)
+
+    @torch.no_grad()
+    def after_experience(self, network: Network, experience: Experience, batches: Iterable[Batch]) -> None:
+        """Fill the memory with a base that this run has not learned."""
+        if not experience.is_base or self.offered > 0:
+            return
+        _, after = self.reservoir().offer(experience.indices)
+        self.rows = torch.as_tensor(after.rows, device=self.rows.device)
+        self.offered.fill_(after.offered)
+        self.fill(network, batches)
+
+    def fill(self, network: Network, batches: Iterable[Batch] | ExperienceData) -> None:
+        """Fill the further buffers of the subclass for the rows in the memory, from the base's data."""
