@@ -180,11 +180,17 @@ class _Planner:
         if one or given:
             return False
         strategy = made or cell.strategy_class
-        follows = strategy is not None and issubclass(strategy, Strategy) and strategy.follows_base
-        if strategy is not None and follows:
-            remark = f"{strategy.__name__} observes the training of the base, so each of its cells trains the base itself, with the same options."
+        if strategy is None or not issubclass(strategy, Strategy):
+            return True
+        name = strategy.__name__
+        if strategy.learns_base:
+            self.remarks[
+                f"{name} learns experience 0 itself, so its cells do not start from the base of the others."
+            ] = None
+        elif strategy.follows_base:
+            remark = f"{name} observes the training of the base, so each of its cells trains the base itself, with the same options."
             self.remarks[remark] = None
-        return not follows
+        return not strategy.learns_base and not strategy.follows_base
 
     def _read(self, seed: int, words: Sequence[str], where: str) -> ReadConfig:
         whole = [*self.configs, *words, f"--seed_everything={seed}"]

@@ -140,6 +140,7 @@ class PreparedData:
         self.base_classes: list[str] | None = None
         """The classes that were learned before the stream begins, where new ones are allowed beside them."""
         self._stream: Stream | None = None
+        self._has_base = True
         self.decoded: DecodedImages | None = None
         self._others = [] if test_data is None else [test_data.source]
         self._workers = max(1, images.workers)
@@ -267,12 +268,18 @@ class PreparedData:
             ConfigError: The scenario does not fit the data.
         """
         learned = learned_before(self.samples, self.class_names, self.base_classes) if self.allows_new else ()
-        self._stream = self._scenario.build(self.samples, self.class_names, learned)
+        built = self._scenario.build(self.samples, self.class_names, learned)
+        self._stream = built if self._has_base else built.without_base()
         return self._stream
 
     def start_from(self, base_classes: Sequence[str]) -> None:
         """Count classes as learned before the stream begins, if new ones are allowed beside them."""
         self.base_classes, self._stream = list(base_classes), None
+
+    def serve_base(self, has_base: bool) -> None:
+        """Whether the base strategy learns experience 0, as the scenario has it, or the learning strategy does."""
+        if has_base != self._has_base:
+            self._has_base, self._stream = has_base, None
 
     def _take_test_data(self, other: PreparedData) -> None:
         """Replace the test rows by those of ``test_data``, or add these beside new classes."""

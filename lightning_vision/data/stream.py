@@ -59,6 +59,10 @@ class Stream:
             raise ConfigError(f"Expected the number of an experience, from 0 to {len(self) - 1}, found {number!r}.")
         return self.experiences[number]
 
+    def without_base(self) -> Stream:
+        """The same stream for a strategy that learns experience 0 itself."""
+        return replace(self, experiences=tuple(replace(each, is_base=False) for each in self.experiences))
+
     def reached(self, number: int, is_base: bool | None = None) -> Experience:
         """The experience that a checkpoint has reached, which may lie beyond this stream, as with new data to predict.
 

@@ -256,6 +256,7 @@ def take_place(model: Learner, trainer: Trainer | None, checkpoint: Mapping[str,
 
 def _match_data(model: Learner, datamodule: StreamDataModule) -> Experience:
     """Give classifier and data one class list and one image size; returns the current experience."""
+    datamodule.prepared.serve_base(not model.strategy.learns_base)
     current = datamodule.current_experience.index
     take_data(model, datamodule.class_names, datamodule.image_size)
     check_classes(model.class_names, datamodule.batch_transform)

@@ -59,6 +59,9 @@ class Strategy(nn.Module, BuiltWith):
     """A closed form whose ``update`` must see the data of experience 0 after the base is trained."""
     learns_all_seen: ClassVar[bool] = False
     """Each experience is trained on the data of all experiences so far, and validated on their validation parts."""
+    learns_base: ClassVar[bool] = False
+    """It learns experience 0 itself: without a base from a checkpoint, the stream has no base, and the options ``base_*`` are not
+    used."""
     follows_base: ClassVar[bool] = False
     """Its ``after_backward`` and ``after_step`` also run while the base strategy learns experience 0."""
     LATER_BUFFERS: ClassVar[frozenset[str]] = frozenset()

@@ -11,6 +11,22 @@ from lightning_vision.learning.learner_checks import check_classes, check_learne
 from lightning_vision.learning.strategy import gathers_base_data
 from lightning_vision.terminal.wording import listed
 
+BASE_OPTIONS = ("base_strategy", "base_optimizer", "base_lr_scheduler", "base_epochs")
+
+
+def has_base(model: ContinualClassifier) -> bool:
+    """Whether a base is trained or given before the strategy learns, where the stream has one."""
+    return model.base_checkpoint is not None or not model.strategy.learns_base
+
+
+def unused_base_options(model: ContinualClassifier) -> list[str]:
+    """A note about options that are given for a base although there is none; empty without such options."""
+    given = [f"model.{name}" for name in BASE_OPTIONS if model.hparams.get(name) is not None]
+    if has_base(model) or not given:
+        return []
+    used = "is not used" if len(given) == 1 else "are not used"
+    return [f"{type(model.strategy).__name__} learns experience 0 itself: {listed(given)} {used}."]
+
 
 def check_plan(model: ContinualClassifier, datamodule: StreamDataModule) -> None:
     """Refuse a run that cannot work, before it starts.
@@ -25,7 +41,7 @@ def check_plan(model: ContinualClassifier, datamodule: StreamDataModule) -> None
         learned = [experience for experience in stream if experience.is_base is base]
         if learned or not base:
             check_learner(strategy, stream.scenario, learned, datamodule.val_fraction)
-    if stream.scenario != "Joint" and not stream[0].is_base and not model.base_checkpoint:
+    if stream.scenario != "Joint" and not stream[0].is_base and not model.base_checkpoint and has_base(model):
         raise ConfigError(
             "Every experience is an increment (base_fraction: 0), so there is nothing to start from. Give "
             "model.base_checkpoint (a checkpoint or the directory of a run), or a base_fraction above 0."

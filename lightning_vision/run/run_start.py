@@ -23,7 +23,7 @@ from lightning_vision.learning.network_cost import count_macs
 from lightning_vision.results.environment import environment
 from lightning_vision.results.record import StreamRecord, test_parts
 from lightning_vision.results.schema import Results, read_results
-from lightning_vision.run.plan_checks import check_new_classes, check_plan
+from lightning_vision.run.plan_checks import check_new_classes, check_plan, has_base, unused_base_options
 from lightning_vision.run.rank_processes import StartedProcesses, start_processes
 from lightning_vision.run.run_context import RunContext, RunProcess
 from lightning_vision.run.run_evaluation import RunEvaluation
@@ -64,6 +64,7 @@ class RunStart:
         if self._prepared:
             return
         model = self.context.model
+        self.context.datamodule.prepared.serve_base(has_base(model))
         self.saved = self._read_saved()
         self.base = self._match_classes()
         if self.base is not None:
@@ -132,7 +133,7 @@ class RunStart:
         plan = work(model, datamodule, context.max_epochs, context.recipes, context.options.stop_after)
         context.progress.begin(plan, len(self.saved.experiences) if self.saved else 0)
         if self.saved is None:
-            context.record.notes += datamodule.prepared.not_evaluated
+            context.record.notes += [*datamodule.prepared.not_evaluated, *unused_base_options(model)]
             self._start_afresh()
         else:
             self._resume(self.saved)

@@ -28,7 +28,7 @@ class Data:
         return Data(self.table, rows)
 
     def __iter__(self) -> Iterator[Batch]:
-        for rows in self.rows.split(2):
+        for rows in torch.split(self.rows, 2):
             yield cast(Batch, {key: value[rows] for key, value in self.table.items()})  # type: ignore[index]
 
 
