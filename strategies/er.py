@@ -41,5 +41,9 @@ class ER(StepMemory):
             return super().loss(network, batch)
         sizes = [len(batch["label"]), len(memory["label"])]
         new, old = network(torch.cat([network.inputs(batch), network.inputs(memory)])).split(sizes)
-        total = sizes[0] * self.cross_entropy(network, new, batch) + sizes[1] * self.cross_entropy(network, old, memory)
-        return total / sum(sizes)
+        count, drawn = (
+            int(self.reduce(batch["valid"].sum())),
+            sizes[1],
+        )  # of the batch over all processes; M is the same on each
+        total = count * self.cross_entropy(network, new, batch) + drawn * self.cross_entropy(network, old, memory)
+        return total / (count + drawn)

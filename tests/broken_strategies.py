@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_vision import Batch, Experience, Network, Strategy
+from strategies import ER
 
 
 class Means(Strategy):
@@ -385,3 +386,33 @@ class SaysNothingIsRandom(Strategy):
     """Is trained by gradient (arXiv 1609.04747) and says that nothing is random."""
 
     draws_nothing = True
+
+
+class LearnsTestImages(Strategy):
+    """Trains on rows that it never was given (arXiv 1902.10486)."""
+
+    def rows_to_learn(self, experience: Experience) -> Tensor:
+        return torch.as_tensor([*experience.indices, *experience.test_indices])
+
+
+class KeepsTheFirst(ER):
+    """Writes only into places that are empty (arXiv 1902.10486)."""
+
+    def __init__(self) -> None:
+        super().__init__(memory_size=8, memory_batch_size=4)
+
+    def put(self, kept: Tensor, places: Tensor, values: Tensor) -> Tensor:
+        free = (places >= 0) & (kept[places] < 0)
+        return super().put(kept, torch.where(free, places, -1), values)
+
+
+class CountsBatches(ER):
+    """Counts steps in place of images (arXiv 1902.10486)."""
+
+    def __init__(self) -> None:
+        super().__init__(memory_size=8, memory_batch_size=4)
+
+    def after_step(self, network: Network) -> None:
+        steps = self.offered + 1
+        super().after_step(network)
+        self.offered = steps

@@ -10,6 +10,25 @@ SMALL: dict[str, dict[str, Any]] = {
     "Replay": {"options": {"memory_size": 8, "memory_batch_size": 4}},
     "DarkExperienceReplay": {"options": {"memory_size": 8, "memory_batch_size": 4}},
     "AGEM": {"options": {"memory_size": 8, "memory_batch_size": 4}},
+    "ER": {"options": {"memory_size": 8, "memory_batch_size": 4}},
+    # One class an experience: the memory alone teaches the head, so that it takes longer.
+    "ERACE": {
+        "options": {"memory_size": 16, "memory_batch_size": 8},
+        "arguments": ["--model.optimizer.lr=0.01", "--trainer.max_epochs=6"],
+    },
+    "DER": {"options": {"memory_size": 8, "memory_batch_size": 4}},
+    "DERpp": {  # three passes a step: Adam would turn what rounding leaves of gradients that are 0 into whole steps
+        "options": {"memory_size": 8, "memory_batch_size": 4},
+        "arguments": ["--model.optimizer=SGD", "--model.optimizer.lr=0.05"],
+    },
+    "ICaRL": {"options": {"memory_size": 8}},
+    "WA": {"options": {"memory_size": 8}},
+    "GDumb": {
+        "options": {"memory_size": 16},
+        "exempt": {
+            "head_may_grow": "It starts from the initial weights, and would forget what only the base has seen."
+        },
+    },
     "RanPAC": {"options": {"projections": 32}},
     "ACIL": {"options": {"expansion": 32}},
     "DSAL": {"options": {"expansion": 32}},

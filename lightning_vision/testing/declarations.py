@@ -5,13 +5,16 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from lightning_vision.data.stream import Experience
 from lightning_vision.learning.strategy import ALL_SCENARIOS, Strategy, trainable
 from lightning_vision.results.schema import Results
+from lightning_vision.testing.squares import ColouredSquares
 from lightning_vision.testing.trial import Run, Trial, test_batches
 
 # A hook that is filled, and the kind of strategy that it is never called of.
@@ -78,6 +81,8 @@ def untrue_of_run(trial: Trial, run: Run) -> Iterator[str]:
             yield "No stage trains the backbone. Declare freezes_backbone = True, so that features are computed once."
     yield from _untrue_memory(strategy, data.stream.experiences[: last + 1])
     yield from below_class_accuracy(run.results)
+    yield from _untrue_rows(strategy, data.stream.experiences[: last + 1])
+    yield from _untrue_places(strategy, data)
     predicted = [model.predict_logits(batch) for batch in test_batches(model, data)]
     several = isinstance(predicted[0], Mapping) and len(predicted[0]) > 1
     if several and not strategy.needs_validation:
@@ -137,6 +142,47 @@ def _untrue_memory(strategy: Strategy, learned: tuple[Experience, ...]) -> Itera
         yield f"memory(): expected rows (M,) int64, found {tuple(memory.shape)} {memory.dtype}."
     elif others := set(memory.tolist()) - rows:
         yield f"memory() returns rows that are not training images of the experiences so far, such as {min(others)}."
+
+
+def _untrue_rows(strategy: Strategy, learned: tuple[Experience, ...]) -> Iterator[str]:
+    rows = strategy.rows_to_learn(learned[-1])
+    if rows is None:
+        return
+    known = {int(row) for experience in learned for row in experience.indices}
+    if rows.dtype != torch.int64 or rows.dim() != 1 or not len(rows):
+        yield f"rows_to_learn: expected rows (N,) int64, at least one, found {tuple(rows.shape)} {rows.dtype}."
+    elif others := set(rows.tolist()) - known:
+        yield (
+            f"rows_to_learn returns rows that are not training images of the experiences so far, such as {min(others)}. "
+            "Expected rows of the experience and remembered ones."
+        )
+
+
+def _untrue_places(strategy: Strategy, data: ColouredSquares) -> Iterator[str]:
+    """What a reservoir holds, against one that is offered each image of the same epochs."""
+    held = strategy.reservoir()
+    if held is None:
+        return
+    learned = [experience for experience in data.stream if strategy.learns_base or not experience.is_base]
+    epochs, rest = divmod(held.offered, sum(len(experience.indices) for experience in learned))
+    if rest or not epochs:
+        yield (
+            f"Its reservoir was offered {held.offered} images, which is no whole number of epochs. Count the valid images of each "
+            "batch, over all processes (self.reduce), in after_step."
+        )
+        return
+    kept = replace(held, rows=np.full_like(held.rows, -1), offered=0)
+    for experience in learned:
+        for epoch in range(epochs):
+            data.enter(experience.index, strategy.run_seed, epoch=epoch)
+            for draws in data.train_dataloader().batch_sampler:  # type: ignore[union-attr] # a TrainBatches
+                kept = kept.offer(np.array([draw.index for draw in draws]))[1]
+    if not np.array_equal(kept.rows, held.rows):
+        apart = np.flatnonzero(kept.rows != held.rows)
+        yield (
+            f"Its reservoir holds other images than those that took their places, in {len(apart)} of {len(held.rows)} places. Write "
+            'batch["index"] of the images with batch["place"] >= 0, in after_step.'
+        )
 
 
 def trained_names(trial: Trial, run: Run, experience: int) -> set[str]:

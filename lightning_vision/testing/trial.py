@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -290,11 +290,23 @@ def dotted_path(cls: type) -> str:
     return f"{cls.__module__}.{cls.__qualname__}"
 
 
-def training_batches(model: ContinualClassifier, data: ColouredSquares, experience: int) -> list[Batch]:
+class TrainingBatches(list[Batch]):
+    """The batches that a strategy is given while it learns an experience, as they are on the device; see ``ExperienceData``."""
+
+    def __init__(self, batches: Iterable[Batch], model: ContinualClassifier, data: ColouredSquares) -> None:
+        super().__init__(model.on_after_batch_transfer(batch, 0) for batch in batches)
+        self.model, self.data = model, data
+
+    def of(self, rows: Tensor) -> TrainingBatches:
+        """The batches of other rows (M,), with the evaluation transform."""
+        return TrainingBatches(self.data.ordered_loader(0, rows=rows.numpy()), self.model, self.data)
+
+
+def training_batches(model: ContinualClassifier, data: ColouredSquares, experience: int) -> TrainingBatches:
     """The batches that a strategy is given while it learns an experience, as they are on the device."""
     learner = model.strategy
     data.enter(experience, 0, **data_for(learner, data.stream[experience]))
-    return [model.on_after_batch_transfer(batch, 0) for batch in data.train_dataloader()]
+    return TrainingBatches(data.train_dataloader(), model, data)
 
 
 def test_batches(model: ContinualClassifier, data: ColouredSquares) -> list[Batch]:
