@@ -80,6 +80,10 @@ class Exemplars(FormerNetwork):
         own = torch.as_tensor(experience.indices.copy(), device=self.index.device)
         return torch.cat([own, self.index[~torch.isin(self.index, own)]])
 
+    def memory(self) -> Tensor | None:
+        """The rows in the memory."""
+        return self.index if len(self.index) else None
+
     @torch.no_grad()
     def after_experience(self, network: Network, experience: Experience, batches: Iterable[Batch]) -> None:
         """Choose the images to remember."""

@@ -98,6 +98,10 @@ class GDumb(Retrain):
         found = greedily_balanced(*kept, experience.indices, experience.labels, self.memory_size, generator)
         self.index, self.label = (torch.as_tensor(each, device=self.index.device) for each in found)
 
+    def memory(self) -> Tensor | None:
+        """The rows in the memory."""
+        return self.index if len(self.index) else None
+
     def rows_to_learn(self, experience: Experience) -> Tensor:
         """The rows in the memory."""
         return self.index

@@ -132,7 +132,7 @@ def _untrue_memory(strategy: Strategy, learned: tuple[Experience, ...]) -> Itera
         if size:
             yield f"It declares memory_batch_size = {size}, but memory() returns no rows after the last experience."
         return
-    if not size:
+    if not size and type(strategy).rows_to_learn is Strategy.rows_to_learn:
         yield (
             f"memory() returns {len(memory)} rows, but memory_batch_size is 0, so they are not served. Set "
             "memory_batch_size."
