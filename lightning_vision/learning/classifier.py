@@ -121,8 +121,7 @@ class ContinualClassifier(LightningModule, BuiltWith):
         self.experience: Experience | None = None
         self.base_statistics = False
         """The base is trained, and a closed form now gathers the statistics of the base's data."""
-        self.seed = 0
-        self.picked_variant = ""
+        self.seed, self.picked_variant = 0, ""
         """The variant of the strategy's prediction that is the network's head; empty without variants."""
         self.batch_transform: BatchTransforms | None = None
         """Transforms whole training batches on the device; set from the datamodule."""
@@ -184,9 +183,8 @@ class ContinualClassifier(LightningModule, BuiltWith):
         trained = self.stage_optimizer.choose(self.network, learner, change)
         self.automatic_optimization = learner.kind == "gradient"
         # Strategy buffers are the same on every rank by construction, and may be large: DDP need not broadcast them.
-        self._ddp_params_and_buffers_to_ignore = [
-            name for name, _ in self.named_buffers() if name.startswith(("strategy.", "base_strategy."))
-        ]
+        states = [name for name, _ in self.named_buffers() if name.startswith(("strategy.", "base_strategy."))]
+        self._ddp_params_and_buffers_to_ignore = states
         return trained
 
     def configure_optimizers(self) -> Any:
