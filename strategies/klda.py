@@ -78,7 +78,7 @@ class KLDA(StreamingLDA):
         sums, counts = class_sums(phi, labels, classes)
         centred = phi - (sums / counts.clamp(min=1)[:, None])[labels]
         shift = shift_of_means(self.sums, self.counts, sums, counts)
-        self.scatter = self.scatter + centred.T @ centred + shift.T @ shift
+        self.scatter.addmm_(centred.T, centred).addmm_(shift.T, shift)  # (M, M): no copies of it
         self.sums, self.counts = self.sums + sums, self.counts + counts
         self.weight, self.bias = v.new_empty(0), v.new_empty(0)
 

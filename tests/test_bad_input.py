@@ -520,7 +520,7 @@ BY_DAY = ("--data.metadata=facts.csv", "--data.stream=FromColumn", "--data.strea
         (_yolo, (), ["YOLO", "no class folders"]),
         (lambda root: _instead(root, b"version https://git-lfs.github.com/spec/v1\n"), (), ["20 problems", "git lfs pull"]),
         (lambda root: _instead(root, b"<!DOCTYPE html><html>"), (), ["a web page", "a failed download"]),
-        (lambda root: _instead(root, b"PK\x03\x04" + bytes(30), "{}.zip"), (), ["no image in", "unpack it with 'unzip'"]),
+        (lambda root: _instead(root, b"PK\x03\x04" + bytes(30), "{}.zip"), (), ["is no whole zip archive", "Download or copy it again"]),
         (lambda root: _instead(root, b"\0\0\0\x18ftypmp42" + bytes(30), "{}.mp4"), (), ["no image in", "a video", "ffmpeg"]),
         (lambda root: [(root / "cats" / f"{n}.dcm").write_bytes(b"x") for n in range(30)], (), ["30 files skipped", "30 .dcm", "on_bad_image=skip"]),
         (lambda root: _array(root, np.zeros((8, 8), np.int32), "a.tif"), (), ["signed whole numbers of 32 bits"]),

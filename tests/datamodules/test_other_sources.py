@@ -6,6 +6,7 @@ import label_maker as maker
 import pytest
 from label_maker import QUICK
 from parquet_maker import write_hub_folder
+from shard_maker import write_shards
 
 from datamodules import ImageFolder
 from lightning_vision.errors import DataError
@@ -13,16 +14,20 @@ from lightning_vision.errors import DataError
 
 @pytest.mark.parametrize(
     ("name", "command"),
-    [
-        ("train/data-00000-of-00001.arrow", "--data HuggingFaceDataset --data.dataset "),
-        ("train-0000.tar", "--data WebDataset --data.root "),
-    ],
+    [("train/data-00000-of-00001.arrow", "--data HuggingFaceDataset --data.dataset ")],
 )
 def test_images_inside_other_files(name: str, command: str, tmp_path: Path) -> None:
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_bytes(b"x" * 600)
     with pytest.raises(DataError, match=f"if the images are in them, read it with {command}"):
         ImageFolder(tmp_path, **QUICK)
+
+
+@pytest.mark.parametrize("name", ["", "train-0000.tar"])
+def test_shards_are_not_unpacked_as_archives_of_classes(name: str, tmp_path: Path) -> None:
+    write_shards(tmp_path / "shards", {"train": 2})
+    with pytest.raises(DataError, match=r"read it with --data WebDataset --data\.root "):
+        ImageFolder(tmp_path / "shards" / name, cache_dir=str(tmp_path / "cache"), **QUICK)
 
 
 def test_images_inside_parquet(tmp_path: Path) -> None:
