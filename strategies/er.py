@@ -30,9 +30,6 @@ class ER(StepMemory):
         memory_batch_size: Number of memory images in each batch, on each process.
     """
 
-    def __init__(self, memory_size: int = 500, memory_batch_size: int = 32) -> None:
-        super().__init__(memory_size, memory_batch_size)
-
     def loss(self, network: Network, batch: Batch) -> Tensor:
         """The mean CE over the batch and the images of the memory."""
         self.remember(batch)

@@ -11,10 +11,10 @@ from torch.nn import functional as F  # noqa: N812 - torch's own custom
 
 from lightning_vision.data.batch import Batch
 from lightning_vision.data.stream import Experience
-from lightning_vision.errors import ConfigError
 from lightning_vision.learning.network import Network
 from lightning_vision.learning.strategy import ExperienceData
 from strategies.former_network import FormerNetwork
+from strategies.remembered_rows import RememberedRows
 
 
 def herding(features: Tensor, count: int) -> Tensor:
@@ -43,7 +43,7 @@ def herding(features: Tensor, count: int) -> Tensor:
     return torch.tensor(chosen, dtype=torch.int64, device=features.device)
 
 
-class Exemplars(FormerNetwork):
+class Exemplars(RememberedRows, FormerNetwork):
     """Learns each experience together with remembered images of the classes seen, floor(M / C) of each of C classes.
 
     After each experience the images of its classes are chosen by herding on the features of the trained network, and the lists
@@ -53,36 +53,12 @@ class Exemplars(FormerNetwork):
         memory_size: M, the most images in the memory.
     """
 
-    index: Tensor  # (M',) int64, the rows of the sample table that are kept, of each class the most important first
-    label: Tensor  # (M',) int64, their classes
-
-    def __init__(self, memory_size: int) -> None:
-        super().__init__()
-        if memory_size < 1:
-            raise ConfigError(f"{type(self).__name__}: expected memory_size >= 1, found {memory_size}.")
-        self.memory_size = memory_size
-        for name in ("index", "label"):
-            self.register_buffer(name, torch.empty(0, dtype=torch.int64))
-
-    def before_experience(self, network: Network, experience: Experience) -> None:
-        """Refuse a memory that is smaller than the number of classes; drop that of a base checkpoint from another run."""
-        super().before_experience(network, experience)
-        if self.memory_size < network.num_classes:
-            raise ConfigError(
-                f"{type(self).__name__}: a memory of {self.memory_size} images is smaller than the number of classes, "
-                f"{network.num_classes}. Expected memory_size >= {network.num_classes}."
-            )
-        if experience.index == 0:
-            self.index, self.label = self.index[:0], self.label[:0]
+    index: Tensor  # (M',) int64, as of ``RememberedRows``, of each class the most important first
 
     def rows_to_learn(self, experience: Experience) -> Tensor:
         """The experience's rows and the remembered ones that are not among them."""
         own = torch.as_tensor(experience.indices.copy(), device=self.index.device)
         return torch.cat([own, self.index[~torch.isin(self.index, own)]])
-
-    def memory(self) -> Tensor | None:
-        """The rows in the memory."""
-        return self.index if len(self.index) else None
 
     @torch.no_grad()
     def after_experience(self, network: Network, experience: Experience, batches: Iterable[Batch]) -> None:

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from lightning_vision.array_types import Rows
 from lightning_vision.data.stream import Experience
-from lightning_vision.errors import ConfigError
 from lightning_vision.learning.network import Network
+from strategies.remembered_rows import RememberedRows
 from strategies.retrain import Retrain
 
 
@@ -51,7 +51,7 @@ def greedily_balanced(
     return found[:, 0], found[:, 1]
 
 
-class GDumb(Retrain):
+class GDumb(RememberedRows, Retrain):
     r"""Train a network from its initial weights on a greedy, balanced memory alone (GDumb, Prabhu et al., ECCV 2020).
 
     The memory takes the images of the stream one by one: each class has at most M / (classes seen so far), and where it is full
@@ -72,35 +72,17 @@ class GDumb(Retrain):
 
     learns_base = True
     learns_all_seen = False
-    index: Tensor  # (M',) int64, the rows in the memory
-    label: Tensor  # (M',) int64, their classes
 
     def __init__(self, memory_size: int = 500) -> None:
-        super().__init__(start="initial")
-        if memory_size < 1:
-            raise ConfigError(f"GDumb: expected memory_size >= 1, found {memory_size}.")
-        self.memory_size = memory_size
-        for name in ("index", "label"):
-            self.register_buffer(name, torch.empty(0, dtype=torch.int64))
+        super().__init__(memory_size)
 
     def before_experience(self, network: Network, experience: Experience) -> None:
         """Go back to the initial weights, and let the memory take the experience's images."""
         super().before_experience(network, experience)
-        if self.memory_size < network.num_classes:
-            raise ConfigError(
-                f"GDumb: a memory of {self.memory_size} images is smaller than the number of classes, {network.num_classes}. "
-                f"Expected memory_size >= {network.num_classes}."
-            )
-        if experience.index == 0:
-            self.index, self.label = self.index[:0], self.label[:0]
         kept = (self.index.cpu().numpy(), self.label.cpu().numpy())
         generator = np.random.default_rng(self.draw_seed(f"memory of experience {experience.index}"))
         found = greedily_balanced(*kept, experience.indices, experience.labels, self.memory_size, generator)
         self.index, self.label = (torch.as_tensor(each, device=self.index.device) for each in found)
-
-    def memory(self) -> Tensor | None:
-        """The rows in the memory."""
-        return self.index if len(self.index) else None
 
     def rows_to_learn(self, experience: Experience) -> Tensor:
         """The rows in the memory."""

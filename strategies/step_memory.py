@@ -13,6 +13,7 @@ from lightning_vision.data.stream import Experience
 from lightning_vision.errors import ConfigError
 from lightning_vision.learning.network import Network
 from lightning_vision.learning.strategy import ExperienceData, Strategy
+from strategies.remembered_rows import check_one_per_class
 
 
 class StepMemory(Strategy):
@@ -31,7 +32,7 @@ class StepMemory(Strategy):
     rows: Tensor  # (M,) int64, the row of the sample table in each place; -1: empty
     offered: Tensor  # () int64, the images that were offered
 
-    def __init__(self, memory_size: int, memory_batch_size: int) -> None:
+    def __init__(self, memory_size: int = 500, memory_batch_size: int = 32) -> None:
         super().__init__()
         name = type(self).__name__
         if memory_batch_size < 1:
@@ -48,11 +49,7 @@ class StepMemory(Strategy):
 
     def before_experience(self, network: Network, experience: Experience) -> None:
         """Refuse a memory that cannot hold one image of each class; drop that of a base checkpoint from another run."""
-        if self.memory_size < network.num_classes:
-            raise ConfigError(
-                f"{type(self).__name__}: a memory of {self.memory_size} images is smaller than the number of classes, "
-                f"{network.num_classes}. Expected memory_size >= {network.num_classes}."
-            )
+        check_one_per_class(self, self.memory_size, network)
         if experience.index == 0:  # before experience 0 a run has no memory, and another's names rows of another table
             self.rows.fill_(-1)
             self.offered.zero_()

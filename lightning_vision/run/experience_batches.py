@@ -26,7 +26,8 @@ class ExperienceBatches:
     """
 
     def __init__(self, context: RunContext, experience: Experience, rows: Rows | None = None) -> None:
-        self.context, self.experience, self.rows = context, experience, rows
+        self.context, self.experience = context, experience
+        self.rows = experience.indices if rows is None else rows
 
     def of(self, rows: Tensor) -> ExperienceBatches:
         """The batches of other rows (M,)."""
@@ -34,7 +35,7 @@ class ExperienceBatches:
 
     def __iter__(self) -> Iterator[Batch]:
         context, process = self.context, self.context.process
-        context.features.compute(self.experience.indices if self.rows is None else self.rows)
+        context.features.compute(self.rows)
         for batch in context.datamodule.ordered_loader(
             self.experience.index, process.rank, process.world_size, self.rows
         ):
