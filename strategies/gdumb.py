@@ -64,7 +64,8 @@ class GDumb(RememberedRows, Retrain):
           accuracy.
         - The authors report the pass with the best *test* accuracy; here it is the last (``restore_best: false``), or the best on
           validation data.
-        - Their learning rate of the first pass is a tenth; see configs/strategy/gdumb.yaml for the schedule.
+        - Their first pass, at a tenth of the learning rate, comes before the cycles of the schedule. Here it is left out, which makes
+          255 passes of their 256; see configs/published/gdumb_cifar10.yaml.
 
     Args:
         memory_size: M, the most images.

@@ -26,6 +26,7 @@ COMBINED = (
     ("scenario/class_incremental", "strategy/head_only", "trainer/cpu"),
     ("scenario/domain_incremental", "strategy/move_to_data", "trainer/bf16_cpu"),
     ("scenario/from_column", "strategy/head_only"),
+    ("scenario/online", "strategy/er"),
 )
 PHOTOS = ["configs/image_folder/base.yaml", "configs/image_folder/increment.yaml"]
 # tests/datamodules/test_dataset_configs.py, test_gitw_configs.py and test_benchmark_configs.py run them, and see to it that they

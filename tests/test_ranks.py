@@ -41,7 +41,7 @@ GRADIENT = (
     "--trainer.max_epochs=8",
     "--trainer.callbacks=interruptions.Interrupt",
 )
-MOVE = ("--data=interruptions.PlainSquares", "--data.noise=90", "--model.strategy=MoveToData", "--model.strategy.epsilon=[0.001,0.1]")  # fmt: skip
+MOVE = ("--data=interruptions.PlainSquares", "--data.noise=90", "--data.stream=InstanceIncremental", "--data.stream.online=true", "--data.stream.evaluate_every=1", "--model.strategy=MoveToData", "--model.strategy.epsilon=[0.001,0.1]")  # fmt: skip
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -190,6 +190,7 @@ def test_move_to_data_on_two_nodes_makes_the_updates_of_one_process(tmp_path: Pa
     assert first["test"]["confusion_matrix"] == second["test"]["confusion_matrix"]
     assert first["accuracy_matrix"] == second["accuracy_matrix"]
     assert first["picked_variant"] == second["picked_variant"]
+    assert len(first["anytime_accuracy"]) > 2 and first["anytime_accuracy"] == second["anytime_accuracy"]
     assert "experience 2" not in (tmp_path / "node1.log").read_text()  # rank 0 alone speaks
 
 

@@ -280,10 +280,11 @@ class StreamDataModule(LightningDataModule, BuiltWith, ABC):
         return self._entered.rows_to_validate(self.stream)
 
     def evaluation_loader(
-        self, part: Literal["val", "test"], up_to: int | None = None, rank: int = 0, world_size: int = 1
+        self, part: Literal["val", "test"] | Rows, up_to: int | None = None, rank: int = 0, world_size: int = 1
     ) -> DataLoader[Any]:
-        """The validation or test parts of experiences 0 to ``up_to`` (None: of all) together, each image once."""
-        return self._loaders(rank, world_size).evaluation(self.rows_to_evaluate(part, up_to), self.test_transform)
+        """The validation or test parts of experiences 0 to ``up_to`` (None: of all) together, or some rows; each image once."""
+        rows = self.rows_to_evaluate(part, up_to) if isinstance(part, str) else part
+        return self._loaders(rank, world_size).evaluation(rows, self.test_transform)
 
     def rows_to_evaluate(self, part: Literal["val", "test"], up_to: int | None = None) -> Rows:
         """The rows that ``evaluation_loader`` serves, ascending."""

@@ -1,114 +1,19 @@
 """Scenarios: ways to divide the training data into a stream of experiences."""
 
-import hashlib
-from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from copy import copy
-from itertools import pairwise
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from lightning_vision.array_types import Rows
-from lightning_vision.class_path import BuiltWith, class_path
 from lightning_vision.data.class_order import check_class_order, order_by_name, ordered_classes
-from lightning_vision.data.sample_table import row_keys
+from lightning_vision.data.scenario import Scenario as Scenario
 from lightning_vision.data.stratified_split import deal
-from lightning_vision.data.stream import Experience, Stream
 from lightning_vision.data.value_order import ordered_texts
 from lightning_vision.errors import ConfigError, DataError
-from lightning_vision.seeding import derive_seed
 from lightning_vision.terminal.wording import few, listed, nearest_first, plural
-
-
-class Scenario(BuiltWith, ABC):
-    """Assigns the rows of a split sample table to experiences. Only ``seed`` changes the stream's order."""
-
-    full_matrix: ClassVar[bool] = True
-    has_base: bool = True
-    """Experience 0 is the base; otherwise the learning strategy learns every experience."""
-
-    def __init__(self, seed: int = 0) -> None:
-        self.seed = seed
-
-    @property
-    def name(self) -> str:
-        """The class's name."""
-        return type(self).__name__
-
-    def key_column(self, samples: pd.DataFrame) -> pd.Series | None:
-        """The column that names each row's experience: validation and test cuts are stratified by it too."""
-        return None
-
-    def named(self, class_names: Sequence[str]) -> "Scenario":
-        """The same scenario, with names where it has numbers of these classes: a base may bring another class list."""
-        return self
-
-    @abstractmethod
-    def assign(self, samples: pd.DataFrame, class_names: Sequence[str]) -> tuple[list[str], Rows]:
-        """The experiences' names, and the number of the experience of each row, training or not: (N,) int64."""
-
-    def build(self, samples: pd.DataFrame, class_names: Sequence[str], learned: Iterable[int] = ()) -> Stream:
-        """Build the stream from a table whose ``split`` is filled.
-
-        Args:
-            samples: The table.
-            class_names: The C names.
-            learned: The labels that were learned before the stream begins.
-
-        Raises:
-            ConfigError: An option of the scenario does not fit the data.
-            DataError: A class or an experience has no training data.
-        """
-        seen = {int(label) for label in learned}
-        _check_every_class_is_trained(samples, class_names, seen)
-        names, experience_of = self.assign(samples, class_names)
-        labels, split = samples["label"].to_numpy(), samples["split"].to_numpy()
-        experiences = []
-        rows_of = [
-            _by_number(np.where(split == part, experience_of, -1), len(names)) for part in ("train", "val", "test")
-        ]
-        for index, (name, train, val, test) in enumerate(zip(names, *rows_of, strict=True)):
-            if len(train) < 2:
-                raise self._too_small(index, names, len(train), int((split == "train").sum()))
-            generator = np.random.default_rng(derive_seed(self.seed, "stream", index))
-            classes = set(np.unique(labels[train]).tolist())
-            order = generator.permutation(train)
-            experiences.append(
-                Experience(
-                    index=index,
-                    name=name,
-                    is_base=self.has_base and index == 0,
-                    classes=tuple(sorted(classes)),
-                    new_classes=tuple(sorted(classes - seen)),
-                    seen_classes=tuple(sorted(classes | seen)),
-                    indices=order,
-                    val_indices=val,
-                    test_indices=test,
-                    labels=labels[order].astype(np.int64),
-                )
-            )
-            seen |= classes
-        return Stream(self.name, tuple(experiences), self.full_matrix, _stream_hash(samples, experiences))
-
-    def _too_small(self, index: int, names: Sequence[str], count: int, trained: int) -> DataError:
-        """The error for an experience with fewer than 2 training images, which has no gradient to speak of."""
-        way_out = "Give more images of it."
-        if len(names) > 1:
-            way_out = (
-                f"{plural(len(names), 'experience')} share {plural(trained, 'training image')}: choose fewer experiences or "
-                "give more images."
-            )
-        return DataError(
-            f"Experience {index} ('{names[index]}') of {self.name} would have {plural(count, 'training image')} and needs at "
-            f"least 2. {way_out}"
-        )
-
-    def describe(self) -> dict[str, Any]:
-        """Class path and options, as in a configuration file."""
-        options = {key: value for key, value in vars(self).items() if not key.startswith("_") and key != "has_base"}
-        return {"class_path": class_path(self), "init_args": options}
 
 
 class Joint(Scenario):
@@ -131,10 +36,11 @@ class InstanceIncremental(Scenario):
         experiences: Number of experiences, including the base.
         base_fraction: Share of the training data in the base; 0 makes every experience an increment on a given base.
         seed: Seed of the division and the order.
+        **online: ``online``, ``evaluate_every`` and ``evaluate_images``, see ``Scenario``.
     """
 
-    def __init__(self, experiences: int = 5, base_fraction: float = 0.5, seed: int = 0) -> None:
-        super().__init__(seed)
+    def __init__(self, experiences: int = 5, base_fraction: float = 0.5, seed: int = 0, **online: Any) -> None:
+        super().__init__(seed, **online)
         _check_count(experiences)
         if not 0 <= base_fraction <= 1 or (base_fraction == 1 and experiences > 1):
             raise ConfigError(
@@ -193,6 +99,7 @@ class ClassIncremental(Scenario):
         class_order_seed: Seed of NumPy's legacy generator whose permutation of the class numbers is the order: 1993 is the
             published order of CIFAR-100 and others. It replaces ``class_order``.
         seed: Seed of the order of the images, and of a random order of the classes.
+        **online: See ``InstanceIncremental``.
     """
 
     full_matrix = False
@@ -204,8 +111,9 @@ class ClassIncremental(Scenario):
         class_order: list[str] | list[int] | str | None = None,
         seed: int = 0,
         class_order_seed: int | None = None,
+        **online: Any,
     ) -> None:
-        super().__init__(seed)
+        super().__init__(seed, **online)
         _check_count(experiences)
         if base_classes is not None and base_classes < 1:
             raise ConfigError(f"ClassIncremental: base_classes must be at least 1, not {base_classes}.")
@@ -324,12 +232,18 @@ class DomainIncremental(_ByColumn):
         date_format: How dates in it are written if not as 2026-03-01, as Python's strptime names it: %d.%m.%Y.
         common_test: The test images are of other domains and one test set for all experiences, which is dealt out to them
             in equal shares, stratified by class.
+        **online: See ``InstanceIncremental``.
     """
 
     def __init__(
-        self, by: str = "domain", seed: int = 0, date_format: str | None = None, common_test: bool = False
+        self,
+        by: str = "domain",
+        seed: int = 0,
+        date_format: str | None = None,
+        common_test: bool = False,
+        **online: Any,
     ) -> None:
-        super().__init__(seed)
+        super().__init__(seed, **online)
         self.by = self._column = by
         self.date_format, self.common_test = date_format, common_test
 
@@ -343,12 +257,20 @@ class FromColumn(_ByColumn):
         seed: Seed of the order of the images.
         date_format: How dates are written if not as 2026-03-01, as Python's strptime names it: %d.%m.%Y.
         common_test: See ``DomainIncremental``.
+        **online: See ``InstanceIncremental``.
     """
 
     full_matrix = False
 
-    def __init__(self, column: str, seed: int = 0, date_format: str | None = None, common_test: bool = False) -> None:
-        super().__init__(seed)
+    def __init__(
+        self,
+        column: str,
+        seed: int = 0,
+        date_format: str | None = None,
+        common_test: bool = False,
+        **online: Any,
+    ) -> None:
+        super().__init__(seed, **online)
         self.column = self._column = column
         self.date_format, self.common_test = date_format, common_test
 
@@ -362,35 +284,3 @@ def _deal(samples: pd.DataFrame, rows: Rows, fractions: Sequence[float], seed: t
 def _check_count(experiences: int) -> None:
     if experiences < 1:
         raise ConfigError(f"A stream needs at least 1 experience, not {experiences}.")
-
-
-def _check_every_class_is_trained(samples: pd.DataFrame, class_names: Sequence[str], learned: set[int]) -> None:
-    trained = learned | set(samples.loc[samples["split"] == "train", "label"].unique())
-    for part, words in (("test", "test"), ("val", "validation")):
-        only = sorted(set(samples.loc[samples["split"] == part, "label"].unique()) - trained)
-        if only:
-            raise DataError(
-                f"The {words} data has {'a class' if len(only) == 1 else 'classes'} that the training data never has: "
-                f"{listed(class_names[label] for label in only)}. Give training images of "
-                f"{'it' if len(only) == 1 else 'them'}, or take {'it' if len(only) == 1 else 'them'} out of the "
-                f"{words} data."
-            )
-
-
-def _by_number(numbers: Rows, count: int) -> list[Rows]:
-    """The rows with each number from 0 to ``count`` - 1, ascending."""
-    order = np.argsort(numbers, kind="stable")
-    ends = np.searchsorted(numbers[order], np.arange(count + 1))
-    return [order[start:end] for start, end in pairwise(ends.tolist())]
-
-
-def _stream_hash(samples: pd.DataFrame, experiences: Sequence[Experience]) -> str:
-    rows = [f"{key}\t{label}\n" for key, label in zip(row_keys(samples), samples["label"].tolist(), strict=True)]
-    digest = hashlib.sha256()
-    for experience in experiences:
-        digest.update(f"{experience.index} {experience.is_base}\n".encode())
-        parts = (experience.indices, experience.val_indices, experience.test_indices)
-        for part, indices in zip(("train", "val", "test"), parts, strict=True):
-            digest.update(f"{part} {len(indices)}\n".encode())
-            digest.update("".join([rows[row] for row in indices.tolist()]).encode("utf-8", "surrogateescape"))
-    return digest.hexdigest()

@@ -10,15 +10,52 @@ from lightning_vision.errors import ConfigError
 from lightning_vision.images.transforms import Transforms, build_one, name_and_options
 
 
+class Sometimes(nn.Module):
+    """Mixes some batches, and leaves the others as they are, without a soft target.
+
+    Args:
+        mixing: Mixes a batch and its targets.
+        p: The probability that it does.
+
+    Raises:
+        ConfigError: It is no probability.
+    """
+
+    def __init__(self, mixing: nn.Module, p: float) -> None:
+        super().__init__()
+        if isinstance(p, bool) or not isinstance(p, int | float) or not 0 <= p <= 1:
+            raise ConfigError(
+                f"data.batch_transforms: expected p of {type(mixing).__name__}, the probability that a batch is mixed, from 0 "
+                f"to 1, found {p!r}."
+            )
+        self.mixing, self.p = mixing, p
+
+    def forward(self, image: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Images (B, 3, H, W), mixed or not, and the soft target (B, C) of mixed ones."""
+        if float(torch.rand(())) >= self.p:
+            return image, None
+        mixed: tuple[torch.Tensor, torch.Tensor] = self.mixing(image, target)
+        return mixed
+
+
+def _within(transform: nn.Module) -> nn.Module:
+    """The transform that is applied sometimes, or always."""
+    return transform.mixing if isinstance(transform, Sometimes) else transform
+
+
 class BatchTransforms:
     """Transforms of a whole training batch on the device, from uint8; one random draw applies to all its images.
 
     MixUp and CutMix of torchvision v2 mix pairs of images and return soft targets. The number of classes is passed with
-    each batch, because a base may have more classes than the data.
+    each batch, because a base may have more classes than the data. Beside their own options they take ``p``, the probability
+    that a batch is mixed (default 1).
 
     Args:
         asked: See ``Transforms``.
         image_size: Side of the square images, in pixels.
+
+    Raises:
+        ConfigError: A name is not known, or an option is refused.
     """
 
     MIXING = ("MixUp", "CutMix")
@@ -29,13 +66,20 @@ class BatchTransforms:
         mixing: list[nn.Module] = []
         self.plain: list[nn.Module] = []
         for item in items:
+            probability = None
             if not isinstance(item, nn.Module):
                 name, options = name_and_options(item, key)
-                item = {{"mixup": "MixUp", "cutmix": "CutMix"}.get(name.lower(), name): options}
-            for made in build_one(item, image_size, key):
-                (mixing if type(made).__name__ in self.MIXING else self.plain).append(made)
+                name = {"mixup": "MixUp", "cutmix": "CutMix"}.get(name.lower(), name)
+                if name.rpartition(".")[2] in self.MIXING:
+                    probability = options.pop("p", None)
+                item = {name: options}
+            made = build_one(item, image_size, key)
+            if probability is not None:
+                made = [Sometimes(one, probability) for one in made]
+            for one in made:
+                (mixing if type(_within(one)).__name__ in self.MIXING else self.plain).append(one)
         self.mixing = v2.RandomChoice(mixing) if mixing else None
-        numbers = {type(one).__name__: getattr(one, "num_classes", None) for one in mixing}
+        numbers = {type(one).__name__: getattr(one, "num_classes", None) for one in map(_within, mixing)}
         self._pinned = {name: number for name, number in numbers.items() if isinstance(number, int)}
 
     def __bool__(self) -> bool:

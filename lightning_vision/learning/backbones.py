@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from torch import nn
 
 from lightning_vision.errors import ConfigError
+from lightning_vision.learning.cifar_resnet import CIFAR10_MEAN, CIFAR10_STD, CIFAR_WIDTHS, make_cifar_resnet
 from lightning_vision.storage.hub import QuickToGiveUp
 from lightning_vision.terminal.wording import near
 
@@ -53,7 +54,7 @@ def build_backbone(
     """Build a backbone without its classification layer.
 
     Args:
-        name: A timm model name, or a name in ``RESNEXT``.
+        name: A timm model name, or a name in ``RESNEXT`` or ``CIFAR_WIDTHS``.
         pretrained: Load the published weights (from ``weights`` when given, else through timm from its hub).
         weights: A local weight file (safetensors or a state dict), for any backbone.
         image_size: Side of the square images, given to backbones whose input size is fixed when they are built.
@@ -76,10 +77,14 @@ def build_backbone(
     if name in RESNEXT:
         model = _build_resnext(name, pretrained, weights, drop_rate)
         return model, BackboneFacts(name, int(model.num_features), IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD)
+    if name in CIFAR_WIDTHS:
+        model = _build_cifar_resnet(name, pretrained, weights, drop_rate or drop_path_rate)
+        return model, BackboneFacts(name, 8 * CIFAR_WIDTHS[name], CIFAR10_MEAN, CIFAR10_STD)
     if not timm.is_model(name.split(".")[0]) and not name.startswith(("hf_hub:", "hf-hub:", "local-dir:")):
-        known = [*timm.list_models(), *RESNEXT]
+        own = [*RESNEXT, *CIFAR_WIDTHS]
+        known = [*timm.list_models(), *own]
         raise ConfigError(
-            f"Unknown backbone {name!r}: expected a timm model name or one of {', '.join(RESNEXT)}. "
+            f"Unknown backbone {name!r}: expected a timm model name or one of {', '.join(own)}. "
             f"Similar names: {', '.join(near(name, known, 5)) or 'none'}. `python -c 'import timm; print(timm.list_models())'` prints all {len(known)}."
         )
     options: dict[str, Any] = {"num_classes": 0, "drop_rate": drop_rate}
@@ -149,6 +154,24 @@ def _build_resnext(name: str, pretrained: bool, weights: str | Path | None, drop
         try:
             state = load_state_dict(str(weights), weights_only=True)
             model.load_state_dict({key: value for key, value in state.items() if not key.startswith("fc.")})
+        except LOADING_ERRORS as error:
+            raise _explain(error, name, True, weights) from error
+    return model
+
+
+def _build_cifar_resnet(name: str, pretrained: bool, weights: str | Path | None, drop: float) -> nn.Module:
+    from timm.models import load_state_dict
+
+    if pretrained and weights is None:
+        raise ConfigError(
+            f"{name} has no published weights. Set model.pretrained: false, or give a local file as model.backbone_weights."
+        )
+    if drop:
+        raise ConfigError(f"{name} has no dropout: set model.drop_rate and model.drop_path_rate to 0.")
+    model = make_cifar_resnet(CIFAR_WIDTHS[name])
+    if weights is not None:
+        try:
+            model.load_state_dict(load_state_dict(str(weights), weights_only=True))
         except LOADING_ERRORS as error:
             raise _explain(error, name, True, weights) from error
     return model

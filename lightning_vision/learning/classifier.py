@@ -44,7 +44,7 @@ class ContinualClassifier(LightningModule, BuiltWith):
     ``predict`` returns a ``Prediction`` for each batch. See "Plain Lightning" in docs/python.md.
 
     Args:
-        backbone: A timm model name (or resnext101_32x48d).
+        backbone: A timm model name, or resnext101_32x48d, cifar_resnet18 or slim_resnet18.
         pretrained: Start from the backbone's published weights.
         backbone_weights: A local weight file for the backbone, instead of a download.
         pixel_mean: Mean of the pixels in [0, 1], one number or one a channel, in place of that of the backbone's weights.

@@ -29,6 +29,30 @@ def check_classes(class_names: Sequence[str], batch_transform: BatchTransforms) 
     batch_transform.check_classes(len(class_names))
 
 
+def check_one_epoch(strategy: Strategy, epochs: int | None) -> None:
+    """Refuse several passes over an online stream.
+
+    Args:
+        strategy: The learning strategy.
+        epochs: Of an experience, as the Trainer has them; a closed form has its own number.
+
+    Raises:
+        ConfigError: There is more than one.
+    """
+    name = type(strategy).__name__
+    if strategy.kind == "closed_form":
+        if strategy.passes > 1:
+            raise ConfigError(
+                f"data.stream.online: every image is learned from once, and {name} reads the data {strategy.passes} times. Choose "
+                "another model.strategy, or remove data.stream.online."
+            )
+    elif epochs != 1:
+        raise ConfigError(
+            f"data.stream.online: every image is learned from once: expected trainer.max_epochs: 1, found {epochs}. Set "
+            "trainer.max_epochs to 1, or remove data.stream.online."
+        )
+
+
 def check_learner(strategy: Strategy, scenario: str, experiences: Sequence[Experience], val_fraction: float) -> None:
     """Refuse a strategy that cannot learn a stream.
 

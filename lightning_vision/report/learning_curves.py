@@ -25,7 +25,11 @@ from lightning_vision.report.runs import Group, ReportRun
 from lightning_vision.results.run_directory import RunDirectory
 from lightning_vision.terminal.wording import few, figure, plural
 
-CURVES = {"val/accuracy": "Validation accuracy during training", "train/loss": "Training loss during training"}
+CURVES = {
+    "online/accuracy": "Anytime accuracy on the classes seen so far",
+    "val/accuracy": "Validation accuracy during training",
+    "train/loss": "Training loss during training",
+}
 MOST_POINTS, MOST_POINTS_IN_ALL = 200, 24_000
 """Of one curve, and of all in a chart."""
 
@@ -125,6 +129,9 @@ def _chart(
         f"One line for each of {plural(len(listed), 'run')}; a mark at the end of each experience. Click a method in the legend to highlight its runs.",
         "Grey and dashed: the base." if datasets["bases"] else "",
         "Accuracy is measured on the validation images of the current experience." if column.startswith("val/") else "",
+        "Measured between the batches of the online stream, on test images of the classes seen until then."
+        if column.startswith("online/")
+        else "",
         f"Without logged values (closed forms have no epochs): {few(without)}." if without else "",
         f"metrics.csv could not be read: {few(broken)}." if broken else "",
     ]

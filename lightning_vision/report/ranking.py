@@ -82,6 +82,7 @@ def _row(
         average_incremental=mean_of_all([run.results.average_incremental_accuracy for run in runs]),
         forgetting=figures.forgetting,
         task_accuracy=mean_of_all([run.task_accuracy for run in runs]),
+        average_anytime=mean_of_all([run.results.average_anytime_accuracy for run in runs]),
         memory_bytes=mean_of_all([run.results.memory_bytes for run in runs]),
         total_parameters=network.total_parameters,
         trainable_parameters=max(run.trainable_parameters for run in runs),

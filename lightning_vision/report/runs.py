@@ -182,6 +182,8 @@ class RankedMethod:
     forgetting: Interval | None
     task_accuracy: float | None
     """After the last experience, where each image's experience is given; None where experiences share classes."""
+    average_anytime: float | None
+    """The average anytime accuracy; None where the stream is not online."""
     memory_bytes: float | None
     """What the strategy keeps after the last experience."""
     total_parameters: int | None

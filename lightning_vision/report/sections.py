@@ -74,6 +74,11 @@ class Section:
         return any(row.task_accuracy is not None for row in self.group.ranking.methods)
 
     @property
+    def is_online(self) -> bool:
+        """Whether a ranked method has an average anytime accuracy."""
+        return any(row.average_anytime is not None for row in self.group.ranking.methods)
+
+    @property
     def charts(self) -> list[Chart]:
         """All charts, in the order of the page."""
         return [*self.costs, *self.curves, *self.learning, *self.sweep]

@@ -40,6 +40,9 @@ def _problems(results: Results) -> Iterator[str]:
     if results.task is not None:
         yield from _matrix("task.accuracy_matrix", results.task.accuracy_matrix, done, total)
         yield from _shares("task.accuracy", results.task.accuracy, done)
+    if results.anytime_accuracy is not None:
+        yield from _shares("anytime_accuracy", results.anytime_accuracy, len(results.anytime_accuracy))
+        yield from _shares("average_anytime_accuracy", [results.average_anytime_accuracy], 1)
     for field in ("test_accuracy", "seen_accuracy"):
         yield from _shares(field, getattr(results, field), done)
     for field in ("initial_accuracy", "average_accuracy", "average_incremental_accuracy"):

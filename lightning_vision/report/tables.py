@@ -77,6 +77,7 @@ def _ranking_row(group: Group, place: int, row: RankedMethod) -> dict[str, Any]:
         "forgetting (points)": _middle(row.forgetting),
         **_ends("forgetting", "points", row.forgetting),
         "task accuracy (%)": _hundredfold(row.task_accuracy),
+        "average anytime accuracy (%)": _hundredfold(row.average_anytime),
         "memory (bytes)": row.memory_bytes,
         "parameters": row.total_parameters,
         "trainable parameters": row.trainable_parameters,
@@ -180,7 +181,7 @@ def ranking_markdown(comparison: GatheredRuns) -> str:
 def _markdown_table(rows: Sequence[RankedMethod]) -> list[str]:
     header = (
         "method", "seeds", "test accuracy (%)", "95 % interval", "difference to the best (points)", "95 % interval", "significant?",
-        "forgetting (points)", "95 % interval", "task accuracy (%)", "memory (bytes)", "parameters", "multiply-adds", "epochs", "learning (s)", "learning (kWh)",
+        "forgetting (points)", "95 % interval", "task accuracy (%)", "average anytime accuracy (%)", "memory (bytes)", "parameters", "multiply-adds", "epochs", "learning (s)", "learning (kWh)",
     )  # fmt: skip
     lines = ["| " + " | ".join(header) + " |", "|---" + "|---:" * (len(header) - 1) + "|"]
     for row in rows:
@@ -195,6 +196,7 @@ def _markdown_table(rows: Sequence[RankedMethod]) -> list[str]:
             _percent(None if row.forgetting is None else row.forgetting.mean, sign=True),
             _span(row.forgetting, sign=True),
             _percent(row.task_accuracy),
+            _percent(row.average_anytime),
             _plain(row.memory_bytes),
             _plain(row.total_parameters),
             _plain(row.macs),

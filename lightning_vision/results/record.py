@@ -18,6 +18,7 @@ from torch import Tensor
 from lightning_vision.data.stream import Stream
 from lightning_vision.errors import CheckpointError
 from lightning_vision.results import schema, scores
+from lightning_vision.results.anytime import Anytime
 from lightning_vision.results.array_rows import GrowingRows, count_rows
 from lightning_vision.results.class_kinds import ClassKinds
 from lightning_vision.results.predictions import Predictions
@@ -53,6 +54,8 @@ class StreamRecord:
     base_classes: list[str] | None = None
     """The classes that the given base knows, where the run allows new ones beside them."""
     notes: list[str] = field(default_factory=list)
+    anytime: Anytime | None = None
+    """Along an online stream; else None."""
     _accuracy_rows: GrowingRows = field(default_factory=GrowingRows)
     _task_rows: GrowingRows = field(default_factory=GrowingRows)
     _predictions: PredictionsFile = field(default_factory=PredictionsFile)
@@ -238,6 +241,7 @@ class StreamRecord:
             backward_transfer=scores.backward_transfer(matrix),
             forward_transfer=scores.forward_transfer(matrix, self.chance),
             task=schema.Task(accuracy=self.task_accuracy, accuracy_matrix=[]) if self.task_matrix else None,
+            **({} if self.anytime is None else self.anytime.figures()),
             class_kinds=self._kinds.found,
             test=self.test,
             first_test=self.first_test,
@@ -309,6 +313,8 @@ class StreamRecord:
             self.task_accuracy, self.task_matrix = task.accuracy, task.accuracy_matrix
         self.base_from, self.notes = results.base.from_checkpoint, results.notes
         self._kinds.found = results.class_kinds
+        if self.anytime is not None:
+            self.anytime.accuracy = list(results.anytime_accuracy or [])
         try:
             picked = self.picked[-1] if self.picked else None
             self._predictions.restore(directory.predictions, self.done, list(self.variants), picked)

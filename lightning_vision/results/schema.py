@@ -232,6 +232,7 @@ class Results(_Model):
     task: Task | None = None
     anytime_accuracy: list[float | None] | None = None
     average_anytime_accuracy: float | None = None
+    anytime_every: int | None = None
     class_kinds: dict[Literal["base", "new"], ClassKind] | None = None
     test: Scores
     first_test: Scores

@@ -67,7 +67,7 @@ class ExperienceCommit:
             backbone_images=learned.backbone_images,
             learning_rate=model.found_learning_rate,
             batch_size=context.datamodule.batch_size,
-            evaluation=evaluated.cost,
+            evaluation=evaluated.cost if learned.anytime is None else learned.anytime.added_to(evaluated.cost),
         )
         facts = {
             name: {fact: dict(zip(model.class_names, values, strict=True)) for fact, values in found.items()}
@@ -83,6 +83,8 @@ class ExperienceCommit:
             learner.variant_key,
             learner.variant_values,
         )
+        if learned.anytime is not None and context.record.anytime is not None:
+            context.record.anytime.accuracy += learned.anytime.accuracy
 
     def keep(self, experience: Experience) -> schema.Results:
         """Write weights and predictions first and results.json last, because it states what is finished."""
@@ -169,6 +171,7 @@ class ExperienceCommit:
             "test/macro_f1": results.test.macro_f1,
             "test/ece": results.test.ece,
             "stream/average_accuracy": results.average_accuracy,
+            "stream/average_anytime_accuracy": results.average_anytime_accuracy,
             "stream/average_incremental_accuracy": results.average_incremental_accuracy,
             "stream/forgetting": results.forgetting,
             "stream/backward_transfer": results.backward_transfer,

@@ -14,6 +14,7 @@ from lightning_vision.learning.recipe import plan_stages
 from lightning_vision.learning.stage import Stage
 from lightning_vision.learning.stage_tally import TallyInCheckpoint, Trained, Unfinished
 from lightning_vision.learning.strategy import Strategy, gathers_base_data
+from lightning_vision.run.anytime_accuracy import AnytimeAccuracy, anytime_accuracy
 from lightning_vision.run.experience_batches import ExperienceBatches
 from lightning_vision.run.run_context import RunContext
 from lightning_vision.run.stage_training import StageTraining
@@ -33,6 +34,8 @@ class Learned:
     trained: Trained
     backbone_images: int
     """Images that passed the backbone, over all processes."""
+    anytime: AnytimeAccuracy | None = None
+    """The measurements within the experience; None if the stream is not online."""
 
 
 class ExperienceLearning:
@@ -70,14 +73,15 @@ class ExperienceLearning:
 
         with context.meter.task(f"experience {t}: learning", begun.used) as task:
             tally = TallyInCheckpoint(context.meter, task, backbone_images, begun.trained)
+            anytime = anytime_accuracy(context, experience)
             for number, stage in enumerate(self._stages(experience)):
                 model.base_statistics = stage.base_statistics
                 if number >= begun.stage:
                     from_here = begun if number == begun.stage else Unfinished()
-                    self.training.train(experience, number, stage, tally, from_here)
+                    self.training.train(experience, number, stage, tally, from_here, anytime)
             self._after_experience(experience)
         used = usage_of_nodes(task.used, context.process.device)
-        return Learned(used, tally.trained, backbone_images())
+        return Learned(used, tally.trained, backbone_images(), anytime)
 
     def _stages(self, experience: Experience) -> list[Stage]:
         """The stages of an experience; a given base needs no training."""

@@ -20,9 +20,12 @@ from lightning_vision.learning.checkpoints import (
     use_classes,
 )
 from lightning_vision.learning.network_cost import count_macs
+from lightning_vision.results.anytime import Anytime
 from lightning_vision.results.environment import environment
 from lightning_vision.results.record import StreamRecord, test_parts
 from lightning_vision.results.schema import Results, read_results
+from lightning_vision.run.anytime_accuracy import plan_of
+from lightning_vision.run.online_checks import check_online
 from lightning_vision.run.plan_checks import check_new_classes, check_plan, has_base, unused_base_options
 from lightning_vision.run.rank_processes import StartedProcesses, start_processes
 from lightning_vision.run.run_context import RunContext, RunProcess
@@ -72,6 +75,7 @@ class RunStart:
             check_fits(checkpoint, model, path, class_names=False)
             check_new_classes(checkpoint, model, self.context.datamodule)
         check_plan(model, self.context.datamodule)
+        check_online(model, self.context.datamodule, self.context.max_epochs, self.context.recipes)
         model.stage_optimizer.check()
         self._prepared = True
 
@@ -124,6 +128,9 @@ class RunStart:
         weights = datamodule.class_weight_values()
         model.network.class_weights = None if weights is None else torch.tensor(weights, dtype=torch.float32)
         context.process = self._start_processes()
+        if datamodule.scenario.online:
+            every = plan_of(context).every * datamodule.batch_size * context.process.world_size
+            context.record.anytime = Anytime(every)
         for recipe in context.recipes:
             recipe.before_run(model, datamodule)
         context.features.open(

@@ -17,6 +17,7 @@ from lightning_vision.learning.served_data import data_for
 from lightning_vision.learning.stage import Stage
 from lightning_vision.learning.stage_checkpoints import StageCheckpoints, best_checkpoint, last_checkpoint
 from lightning_vision.learning.stage_tally import TallyInCheckpoint, Unfinished
+from lightning_vision.run.anytime_accuracy import AnytimeAccuracy
 from lightning_vision.run.run_context import RunContext
 from lightning_vision.run.work_plan import cost, served
 from lightning_vision.seeding import derive_seed
@@ -33,7 +34,13 @@ class StageTraining:
         self.context = context
 
     def train(
-        self, experience: Experience, number: int, stage: Stage, tally: TallyInCheckpoint, begun: Unfinished
+        self,
+        experience: Experience,
+        number: int,
+        stage: Stage,
+        tally: TallyInCheckpoint,
+        begun: Unfinished,
+        anytime: AnytimeAccuracy | None = None,
     ) -> None:
         """Train one stage, or resume it.
 
@@ -43,6 +50,7 @@ class StageTraining:
             stage: The stage.
             tally: Counts the experience's training; the stage is added to it.
             begun: The position at which an interrupted attempt at this stage stopped.
+            anytime: Measures the accuracy between its batches.
 
         Raises:
             TrainingError: Training failed, or left the processes with different weights.
@@ -61,6 +69,10 @@ class StageTraining:
         validates = served(datamodule, learner, experience)[1] > 0 and not closed_form
         context.signals.path = last
         callbacks: list[Callback] = [context.progress, tally, context.signals, last_checkpoint(last)]
+        if (
+            anytime is not None
+        ):  # before the signals: the checkpoint that they write holds the measurement after its batch
+            callbacks.insert(0, anytime)
         best = None
         if validates and model.restore_best:
             best = best_checkpoint(best_path, model.monitor)
@@ -87,6 +99,8 @@ class StageTraining:
         if begun.path is not None:  # features must match the weights with which the stage resumes
             model.load_state_dict(read_checkpoint(begun.path)["state_dict"])
         context.features.compute_for_stage(learner, features, validates)
+        if anytime is not None:
+            anytime.prepare()
         if context.recipes and not closed_form:
             place(model, context.process.device)
             model.network.eval()

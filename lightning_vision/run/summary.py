@@ -47,6 +47,9 @@ def print_summary(results: Results, console: Console, most_classes: int = 20) ->
         console.print(
             f"Energy was {how}; grid of {_safe(energy.country)}{grid}. Total: {_kwh(totals.energy_kwh)} kWh, {_kwh(totals.co2eq_kg)} kg CO2eq."
         )
+    if results.average_anytime_accuracy is not None:
+        measured = plural(len(results.anytime_accuracy or []), "measurement")
+        console.print(f"Average anytime accuracy: {_percent(results.average_anytime_accuracy)} ({measured}).")
     if results.memory_bytes is not None:
         console.print(f"Memory of the learning strategy: {figure(results.memory_bytes)} bytes.")
     for note in results.notes:

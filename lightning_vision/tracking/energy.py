@@ -188,7 +188,7 @@ class EnergyMeter:
 
     @contextmanager
     def task(self, name: str, earlier: Usage | None = None) -> Iterator[Task]:
-        """Measure the block; if it raises an error, the row is written too.
+        """Measure the block; if it raises an error, the row is written too. Blocks within it are measured by `aside`.
 
         Args:
             name: Written to the column `task_name`.
@@ -214,6 +214,31 @@ class EnergyMeter:
                 self._end(task)
         if self._late_error is not None:
             raise self._late_error
+
+    @contextmanager
+    def aside(self, name: str) -> Iterator[Task]:
+        """Measure a block in the midst of the open task as a task of its own, whose figures are not the open task's.
+
+        Args:
+            name: Written to the column `task_name`.
+
+        Raises:
+            TrainingError: A row cannot be written.
+        """
+        inner = Task(name, Usage())
+        with self._lock:
+            outer = self._task
+            if outer is not None:
+                self._end(outer)
+            self._task = inner
+            self._begin()
+        try:
+            yield inner
+        finally:
+            with self._lock:
+                self._end(inner)
+                self._task = outer
+                self._begin()
 
     def lap(self) -> None:
         """Write a row for the open task up to now and continue, so that a kill loses only later figures.

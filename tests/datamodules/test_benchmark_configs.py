@@ -10,6 +10,7 @@ import pytest
 import yaml
 from benchmark_maker import SYNSETS, write_core50, write_domain_net, write_filelists, write_imagenet_r
 from label_maker import write_cub
+from photo_folder import write_photos
 from test_configs import SMALL, SMALL_PHOTOS, fit
 
 from lightning_vision.cli import main
@@ -19,6 +20,7 @@ from lightning_vision.results.schema import Results, read_results
 
 EXPERIENCES = "data.init_args.stream.init_args.experiences"
 NAMES = ["goldfish", "great white shark", "crane (n02012849)", "crane (n03126707)"]
+PHOTO_NAMES = ["birds", "cats", "dogs"]
 CORE50_NAMES = ["plug_adapter1", "plug_adapter2", "mobile_phone1"]
 
 
@@ -34,6 +36,9 @@ DATASETS: dict[str, tuple[Callable[[Path], Path], dict[str, Any], list[str], int
     "cub200": (write_cub, {EXPERIENCES: 2}, ["001.Gull", "002.Wren"], 2),
     "core50": (write_core50, {}, CORE50_NAMES, 3),
     "domainnet": (write_domain_net, {}, ["aircraft_carrier", "t-shirt", "umbrella"], 3),
+    "online_cifar10_er": (write_photos, {EXPERIENCES: 3}, PHOTO_NAMES, 3),
+    "online_cifar10_er_ace": (write_photos, {EXPERIENCES: 3}, PHOTO_NAMES, 3),
+    "gdumb_cifar10": (write_photos, {}, PHOTO_NAMES, 1),
 }
 """How the tree is made, what is changed for so few images, the class names, and the number of experiences."""
 OF_COLUMNS = {
@@ -71,6 +76,7 @@ def test_a_dataset(name: str, tmp_path: Path) -> None:
     results = run(tmp_path, name, make, [f"configs/published/{name}.yaml"], options)
     assert results.run.complete and results.class_names == class_names
     assert len(results.experiences) == experiences
+    assert (results.anytime_accuracy is None) is not name.startswith("online")
 
 
 @pytest.mark.parametrize("name", OF_COLUMNS)

@@ -103,6 +103,18 @@ class TestBatchTransforms:
         # An image of grey level c is of class c: its mean is the expectation of the target.
         torch.testing.assert_close(mixed.mean(dim=(1, 2, 3)), target @ torch.tensor([0.0, 1.0, 2.0]))
 
+    def test_a_share_of_the_batches_is_mixed(self) -> None:
+        torch.manual_seed(0)
+        transform = BatchTransforms([{"CutMix": {"alpha": 1.0, "p": 0.25}}], 8)
+        image, label = torch.rand(4, 3, 8, 8), torch.tensor([0, 1, 2, 0])
+        found = [transform.mix(image.clone(), label, 3) for _ in range(400)]
+        assert 70 <= sum(target is not None for _, target in found) <= 130
+        assert all(target is not None or torch.equal(mixed, image) for mixed, target in found)
+        with pytest.raises(ConfigError, match=r"expected p of CutMix, the probability.*from 0 to 1, found 2"):
+            BatchTransforms([{"CutMix": {"p": 2}}], 8)
+        with pytest.raises(ConfigError, match="MixUp has num_classes=2"):
+            BatchTransforms([{"MixUp": {"num_classes": 2, "p": 0.5}}], 8).check_classes(3)
+
     def test_each_batch_comes_with_the_number_of_classes(self) -> None:
         """A base may know more of them than the data that the transform was made for."""
         torch.manual_seed(1)

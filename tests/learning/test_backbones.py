@@ -50,6 +50,28 @@ def test_the_width_of_features_is_measured() -> None:
     assert facts.num_features == 1024 and model.num_features == 288
 
 
+@pytest.mark.parametrize(
+    ("name", "width", "parameters"), [("cifar_resnet18", 512, 11_168_832), ("slim_resnet18", 160, 1_093_140)]
+)
+def test_the_resnets_for_cifar_keep_positions(name: str, width: int, parameters: int) -> None:
+    """The counts are those of the published networks without their last layer of ten classes."""
+    model, facts = build_backbone(name, pretrained=False, image_size=32)
+    assert facts.num_features == width and sum(p.numel() for p in model.parameters()) == parameters
+    images, positions = torch.zeros(2, 3, 32, 32), torch.nn.Sequential(*list(model.children())[:-2])
+    assert positions(images).shape == (2, width, 4, 4) and model(images).shape == (2, width)
+
+
+def test_a_resnet_for_cifar_takes_local_weights_and_nothing_that_it_has_not(tmp_path: Path) -> None:
+    model, _ = build_backbone("slim_resnet18", pretrained=False, image_size=32)
+    save_file(model.state_dict(), tmp_path / "weights.safetensors")
+    again, _ = build_backbone("slim_resnet18", pretrained=True, weights=tmp_path / "weights.safetensors", image_size=32)
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True))
+    with pytest.raises(ConfigError, match="slim_resnet18 has no published weights"):
+        build_backbone("slim_resnet18", pretrained=True, image_size=32)
+    with pytest.raises(ConfigError, match=r"slim_resnet18 has no dropout: set model.drop_rate"):
+        build_backbone("slim_resnet18", pretrained=False, image_size=32, drop_rate=0.1)
+
+
 def test_dropout_options_arrive() -> None:
     model, _ = build_backbone(TINY, pretrained=False, image_size=32, drop_rate=0.3, drop_path_rate=0.2)
     assert model.drop_rate == 0.3

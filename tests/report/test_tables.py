@@ -97,6 +97,17 @@ def test_the_markdown_says_the_answer_the_remarks_and_what_is_left_out(written: 
     assert "## Left out" in text and "broken" in text
 
 
+def test_average_anytime_accuracy(tmp_path: Path) -> None:
+    """The mean over seeds; empty where the stream is not online."""
+    for seed, average in enumerate((0.4, 0.5)):
+        own = {"anytime_accuracy": [average, None], "average_anytime_accuracy": average, "anytime_every": 20}
+        make_run(tmp_path / str(seed), [0.5, 0.6], seed=seed, changes=own)
+    make_run(tmp_path / "offline", [0.5, 0.5], strategy="strategies.EWC")
+    write_tables(gather([tmp_path]), tmp_path / "out")
+    table = pd.read_csv(tmp_path / "out" / "ranking.csv").set_index("method")["average anytime accuracy (%)"]
+    assert table["HeadOnly"] == pytest.approx(45) and pd.isna(table["EWC"])
+
+
 def test_task_accuracy_and_memory(tmp_path: Path) -> None:
     """Beside the accuracy among all classes, and empty where experiences share classes."""
     task = {"accuracy": [1.0, 0.9], "accuracy_matrix": [[1.0, None], [0.8, 1.0]]}
@@ -108,7 +119,7 @@ def test_task_accuracy_and_memory(tmp_path: Path) -> None:
     assert [rows[t]["task accuracy (%)"] for t in range(2)] == pytest.approx([100, 90])
     text = (tmp_path / "out" / "ranking.md").read_text(encoding="utf-8")
     (line,) = [line for line in text.splitlines() if line.startswith("| HeadOnly")]
-    assert "| 90.0 | 4,096 |" in line
+    assert "| 90.0 |  | 4,096 |" in line
     shared = gather([make_run(tmp_path / "b", [0.5, 0.6])]).groups[0].ranking.methods[0]
     assert shared.task_accuracy is None and "|  |  |" in ranking_markdown(gather([tmp_path / "b"]))
 
@@ -120,7 +131,7 @@ def test_hostile_names_stay_text(tmp_path: Path) -> None:
     text = ranking_markdown(comparison)
     assert "<b>" not in text and r"&lt;b&gt;\|x\|&lt;/b&gt;" in text
     (table,) = [line for line in text.splitlines() if line.startswith("| &lt;b")]
-    assert table.replace(r"\|", "").count("|") == 17
+    assert table.replace(r"\|", "").count("|") == 18
     write_tables(comparison, tmp_path / "out")
     rows = pd.read_csv(tmp_path / "out" / "per_class.csv")
     assert rows["class"].tolist() == list(names)
