@@ -161,7 +161,7 @@ def told_mode(header: Header) -> str:
     with explained(header.path), open_image(header.path) as opened:
         if is_sixteen_bits(opened):
             bits = stored_bits(np.asarray(opened))
-        elif opened.mode in ("RGB", "RGBA", "LA"):
+        elif opened.mode in ("RGB", "RGBA", "CMYK"):
             cut = "" if has_deep_colours(opened) else " cut"  # to the upper 8 of 16 bits, by Pillow
             bits = colour_bits(opened)
             return header.mode if bits == 16 else f"{header.mode} with {bits} bits{cut}"

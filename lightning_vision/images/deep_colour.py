@@ -1,4 +1,4 @@
-"""Colour images with 16 bits a channel that use fewer, such as 12: Pillow gives the upper 8 of 16 bits, nearly black."""
+"""Images of several channels with 16 bits that use fewer, such as 12: Pillow gives the upper 8 of 16 bits, nearly black."""
 
 from __future__ import annotations
 
@@ -12,6 +12,10 @@ from PIL import Image, ImageFile
 DEPTHS = (8, 10, 12, 14, 16)
 """Bits that cameras and scanners store in 16-bit files."""
 NATIVE = "L" if sys.byteorder == "little" else "B"
+DEEP = ("RGB", "RGBX", "RGBA", "CMYK")
+"""Pillow's raw modes whose channels may have 16 bits, in either order of bytes."""
+GREY_AND_ALPHA = "LA;16B"
+"""That of grey PNG files with transparency. Each of its pixels has four bytes, as those of RGBA."""
 
 
 def stored_bits(pixels: npt.NDArray[Any]) -> int:
@@ -22,13 +26,15 @@ def stored_bits(pixels: npt.NDArray[Any]) -> int:
 
 def colour_bits(upper: Image.Image) -> int:
     """The bits that the colours of a 16-bit image use, from the upper 8 bits that Pillow gives."""
-    return stored_bits(np.asarray(upper.convert("RGB")).astype(np.uint16) * 256 + 255)
+    channels = np.asarray(upper)
+    colours = channels if upper.mode == "CMYK" else channels[..., :3]  # without transparency
+    return stored_bits(colours.astype(np.uint16) * 256 + 255)
 
 
 def has_deep_colours(image: Image.Image) -> bool:
-    """Whether an opened image that is not loaded yet has red, green and blue with 16 bits, of which all can be read."""
+    """Whether an opened image that is not loaded yet has channels of 16 bits, of which all bits can be read."""
     tiles = getattr(image, "tile", [])
-    return bool(tiles) and all(_raw_mode(tile) in _swapped_modes() for tile in tiles)
+    return bool(tiles) and all(_raw_mode(tile) in _lower_modes() for tile in tiles)
 
 
 def scaled_colours(image: Image.Image) -> Image.Image:
@@ -47,28 +53,31 @@ def scaled_colours(image: Image.Image) -> Image.Image:
     if not isinstance(place, str | bytes):
         place.seek(0)
     with Image.open(place) as again:
-        again.tile = [_swapped(tile) for tile in again.tile]
-        lower = np.asarray(again).astype(np.uint16)
+        grey = _raw_mode(again.tile[0]) == GREY_AND_ALPHA
+        again.tile = [_lower(tile) for tile in again.tile]
+        read = np.asarray(again)
     upper = np.asarray(image)
+    lower = read[..., [1, 1, 1, 3]] if grey else read  # there all four bytes of a pixel
     whole = upper.astype(np.uint16) << 8 | lower
     pixels = (whole >> (bits - 8)).clip(max=255).astype(np.uint8)
     if image.mode == "RGBA" and int(whole[..., 3].max(initial=0)) >= 1 << bits:
         pixels[..., 3] = upper[..., 3]  # opaque in all 16 bits
-    found = Image.fromarray(pixels)
+    found = Image.frombytes(image.mode, image.size, pixels.tobytes())
     found.info = {name: image.info[name] for name in ("exif", "xmp") if name in image.info}
     return found
 
 
-def _swapped_modes() -> dict[str, str]:
-    """The raw modes with 16 bits a colour, and those that read their bytes in the other order."""
+def _lower_modes() -> dict[str, str]:
+    """The raw modes with 16 bits a channel, and those that read the lower bytes: their bytes are in the other order."""
     order = {"B": "L", "L": "B", "N": "B" if NATIVE == "L" else "L"}
-    return {f"{mode};16{end}": f"{mode};16{other}" for mode in ("RGB", "RGBA") for end, other in order.items()}
+    swapped = {f"{mode};16{end}": f"{mode};16{other}" for mode in DEEP for end, other in order.items()}
+    return {**swapped, GREY_AND_ALPHA: "RGBA"}
 
 
 def _raw_mode(tile: Any) -> str:
     return str(tile[3] if isinstance(tile[3], str) else tile[3][0] if tile[3] else "")
 
 
-def _swapped(tile: Any) -> Any:
-    other, given = _swapped_modes()[_raw_mode(tile)], tile[3]
+def _lower(tile: Any) -> Any:
+    other, given = _lower_modes()[_raw_mode(tile)], tile[3]
     return cast(Any, tile)._replace(args=other if isinstance(given, str) else (other, *given[1:]))

@@ -32,9 +32,9 @@ MOST_PIXELS = 1 << 28
 Image.MAX_IMAGE_PIXELS = MOST_PIXELS
 
 
-DECODING_VERSION = 3
+DECODING_VERSION = 4
 """Of the rules below, which belong in the keys of caches: 2 reads grey 16-bit files by the bits they use, 3 coloured ones
-too."""
+too, 4 those of grey with transparency and of CMYK."""
 
 
 def open_image(path: str | Path) -> Image.Image:

@@ -16,7 +16,7 @@ from lightning_vision.data.scenarios import Joint
 from lightning_vision.deployed.image_walk import ImageWalk
 from lightning_vision.errors import DataError
 from lightning_vision.images import image_files
-from lightning_vision.images.decoding import decode, decode_bytes, decode_region, read_header
+from lightning_vision.images.decoding import decode, decode_bytes, decode_region, read_header, told_mode
 from lightning_vision.images.file_kinds import kind_of, kind_of_file
 from lightning_vision.images.image_files import reason_to_skip
 
@@ -173,13 +173,22 @@ class TestDepth:
         assert "8 images of 8 in 16-bit files use fewer bits: 8 use 12 (no pixel is above 4095)" in said
         assert data.image(0).float().mean() > 100 and set(data.inspection.mode) == {"RGB with 12 bits"}
 
-    def test_grey_with_transparency_is_noted(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        for number in range(8):
-            (tmp_path / "ab"[number % 2]).mkdir(exist_ok=True)
-            pixels = np.random.default_rng(number).integers(0, 4095, (40, 40, 2)).astype(np.uint16)
-            (tmp_path / "ab"[number % 2] / f"{number}.png").write_bytes(png(pixels))
-        read(tmp_path)
-        assert "8 images with transparency and 16 bits a channel use fewer" in " ".join(capsys.readouterr().err.split())
+    @pytest.mark.parametrize("alpha", [4095, 65535])
+    def test_grey_with_transparency_too(self, tmp_path: Path, alpha: int) -> None:
+        grey = np.linspace(0, 4095, 32 * 32).reshape(32, 32).astype(np.uint16)
+        content = png(np.dstack([grey, np.full((32, 32), alpha, np.uint16)]))
+        (tmp_path / "a.png").write_bytes(content)
+        for found in (decode(tmp_path / "a.png"), decode_bytes(content, Path("within"))):
+            assert np.array_equal(found.numpy(), np.stack([(grey >> 4).astype(np.uint8)] * 3))
+        assert told_mode(read_header(tmp_path / "a.png")) == "RGBA with 12 bits"
+
+    def test_the_inks_of_cmyk_too(self, tmp_path: Path) -> None:
+        """A tenth of the 12 bits of cyan, and of black: Pillow alone sees no ink."""
+        inks = np.full((8, 8, 4), [409, 0, 0, 409], np.uint16)
+        inks[0, 0] = 4095
+        (tmp_path / "a.tif").write_bytes(tiff(inks, photometric=5))
+        expected = np.asarray(Image.new("CMYK", (1, 1), (25, 0, 0, 25)).convert("RGB"))[0, 0]
+        assert decode(tmp_path / "a.tif")[:, 4, 4].tolist() == expected.tolist()
 
     def folder(self, root: Path, tops: list[int]) -> Path:
         for number, top in enumerate(tops):
@@ -241,7 +250,7 @@ def png(array: np.ndarray[Any, Any]) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(kind, content) for kind, content in parts)
 
 
-def tiff(array: np.ndarray[Any, Any], colour: bool = False) -> bytes:
+def tiff(array: np.ndarray[Any, Any], colour: bool = False, photometric: int | None = None) -> bytes:
     """A plain TIFF file of (h, w, bands) in one strip: Pillow writes no such numbers."""
     height, width, bands = array.shape
     form = {"u": 1, "i": 2, "f": 3}[array.dtype.kind]
@@ -252,7 +261,7 @@ def tiff(array: np.ndarray[Any, Any], colour: bool = False) -> bytes:
         (257, 4, [height]),
         (258, 3, [8 * array.dtype.itemsize] * bands),
         (259, 3, [1]),
-        (262, 3, [2 if rgb else 1]),
+        (262, 3, [photometric or (2 if rgb else 1)]),
         (273, 4, [8]),
         (277, 3, [bands]),
         (278, 4, [height]),
