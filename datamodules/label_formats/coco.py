@@ -24,7 +24,7 @@ def is_coco(document: Any, whole: bool = False) -> bool:
 def read_coco(file: Path, folder: str, problems: DataProblems, document: Any = None) -> LabelRows:
     """Read a COCO file: one row an annotation, with its box if it has one, and a row without label for other images.
 
-    ``bbox`` is x, y, width and height in pixels. Crowds (``iscrowd``) are skipped and counted. Annotations without a
+    ``bbox`` is x, y, width and height in pixels. Crowds (``iscrowd``) are left out and counted. Annotations without a
     box label whole images, as in iNaturalist.
 
     Args:
@@ -61,7 +61,7 @@ def read_coco(file: Path, folder: str, problems: DataProblems, document: Any = N
             continue
         named.add(image)
         if annotation.get("iscrowd"):
-            problems.skip(place, "crowds")
+            problems.leave_out(f"crowds (iscrowd) in {file.name}")
             continue
         row = {"name": images[image], "label": categories[category], "file": file.name, "number": number}
         if (box := annotation.get("bbox")) not in (None, []):

@@ -24,7 +24,7 @@ def is_cvat(root: ElementTree.Element) -> bool:
 def read_cvat(file: Path, folder: str, images: Sequence[str], problems: DataProblems) -> LabelRows:
     """Read a CVAT export: a row for each box, outline (a box around it is taken) and tag of an image.
 
-    A tag labels the whole image. Points and lines are skipped and counted. The subsets of the task are the split. Of an
+    A tag labels the whole image. Points and lines are left out and counted. The subsets of the task are the split. Of an
     export for video, the frames that are images of the folder are read.
 
     Args:
@@ -67,7 +67,7 @@ def _shapes(image: ElementTree.Element, name: str, file: Path, problems: DataPro
         if shape.tag == "tag":
             continue
         if shape.tag not in OUTLINES:
-            problems.skip(place, f"shapes of kind {shape.tag}")
+            problems.leave_out(f"shapes of kind {shape.tag}, which have no box, in {file.name}")
             continue
         label = (shape.get("label") or "").strip()
         corners = corners_of(shape)

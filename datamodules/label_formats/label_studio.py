@@ -118,7 +118,7 @@ def _values(value: dict[str, Any], size: tuple[Any, Any], place: str, problems: 
     if kind is None:
         return []
     if kind in ("brushlabels", "keypointlabels"):
-        problems.skip(place, f"regions of kind {kind}")
+        problems.leave_out(f"regions of kind {kind}, which have no box")
         return []
     if not all(isinstance(side, int | float) and side > 0 for side in size):
         problems.problem(f"{place}: a region without original_width and original_height")

@@ -31,7 +31,7 @@ def is_labelme(document: Any) -> bool:
 def read_labelme(files: Sequence[Path], root: Path, images: Collection[str], problems: DataProblems) -> LabelRows:
     """Read files of labelme: a row for each shape, with the box around it, and for each flag that is set.
 
-    A flag labels the whole image. Points and lines are skipped and counted. An image without shapes and flags has no
+    A flag labels the whole image. Points and lines are left out and counted. An image without shapes and flags has no
     label.
 
     Args:
@@ -94,7 +94,7 @@ def _shapes(document: dict[str, Any], file: Path, problems: DataProblems) -> lis
             continue
         kind, label = shape.get("shape_type") or "polygon", shape.get("label")
         if kind not in (*OUTLINES, CIRCLE):
-            problems.skip(place, f"shapes of kind {kind}")
+            problems.leave_out(f"shapes of kind {kind}, which have no box")
             continue
         if not isinstance(label, str) or not label.strip():
             problems.problem(f"{place}: it has no label")

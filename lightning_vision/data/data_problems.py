@@ -22,6 +22,8 @@ class DataProblems:
     """Path and reason of files that are not images of the data, or that an option leaves out."""
     remarks: list[str] = field(default_factory=list)
     """Whole sentences for the user."""
+    left_out: Counter[str] = field(default_factory=Counter)
+    """The number of annotations that are left out on purpose, by kind; ``check`` makes remarks of them."""
 
     def problem(self, text: str) -> None:
         """Add a problem that no option resolves: a table that contradicts itself, a list without its folder."""
@@ -35,6 +37,14 @@ class DataProblems:
         """Add a file that is left out on purpose; it is counted."""
         self.skipped.append((path, reason))
 
+    def leave_out(self, kind: str) -> None:
+        """Add an annotation, which is no file, that is left out on purpose.
+
+        Args:
+            kind: What it is, and where, for "N annotations not used: <kind>".
+        """
+        self.left_out[kind] += 1
+
     def remark(self, text: str) -> None:
         """Add a sentence for the user, for the terminal and the data page; each is said once."""
         if text not in self.remarks:
@@ -46,6 +56,7 @@ class DataProblems:
         self.unusable += others.unusable
         self.skipped += others.skipped
         self.remarks += others.remarks
+        self.left_out += others.left_out
 
     def check(self, place: object, on_bad_image: str = "error") -> None:
         """Refuse data with problems; with ``on_bad_image="skip"`` unusable images count as skipped.
@@ -53,6 +64,9 @@ class DataProblems:
         Raises:
             DataError: All problems at once: the first 20 and the count.
         """
+        for kind, number in self.left_out.items():
+            self.remark(f"{plural(number, 'annotation')} not used: {kind}.")
+        self.left_out.clear()
         problems = list(self.problems)
         if on_bad_image == "skip":
             self.skipped += self.unusable

@@ -72,11 +72,11 @@ class TestCoco:
         assert "x1" not in rows
         assert rows["label"].tolist()[:2] == ["cup", "plate"] and rows["label"].isna().tolist() == [False, False, True]
 
-    def test_crowds_are_skipped(self, tmp_path: Path) -> None:
+    def test_crowds_are_left_out(self, tmp_path: Path) -> None:
         document = maker.coco_document(["000.jpg", "001.jpg"])
         document["annotations"][0]["iscrowd"] = 1
         rows, problems = self.read(tmp_path, document)
-        assert len(rows) == 1 and problems.counted() == "1 crowds"
+        assert len(rows) == 1 and problems.left_out == {"crowds (iscrowd) in a.json": 1}
 
     @pytest.mark.parametrize(
         ("change", "words"),
@@ -242,7 +242,7 @@ class TestCvat:
             '<points label="cup" points="1,1"/></image>',
         )
         assert corners(rows) == maker.BOX and corners(rows, 1) == (8, 7, 12, 13)
-        assert problems.counted() == "1 shapes of kind points"
+        assert problems.left_out == {"shapes of kind points, which have no box, in a.xml": 1}
 
     def test_subsets_are_the_split(self, tmp_path: Path) -> None:
         rows, _ = self.read(

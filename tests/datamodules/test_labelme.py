@@ -47,7 +47,7 @@ def test_points_and_lines_are_counted(tmp_path: Path) -> None:
     shapes = [maker.labelme_shape("cup", [[1, 1]], "point"), maker.labelme_shape("cup", [[1, 1], [2, 2]], "line")]
     rows, problems = read_one(tmp_path, maker.labelme_document("000.jpg", shapes))
     assert rows.rows["label"].isna().tolist() == [True]
-    assert sorted(reason for _, reason in problems.skipped) == ["shapes of kind line", "shapes of kind point"]
+    assert sorted(problems.left_out) == [f"shapes of kind {kind}, which have no box" for kind in ("line", "point")]
 
 
 @pytest.mark.parametrize(
