@@ -42,7 +42,7 @@ class WebDataset(StoredImages):
             train, val and test in the names of files and folders are the split.
         image_extension: The extension of the images, if samples have several images.
         label_extension: The extension of the labels; ``json.field`` is a field of the JSON file. None: ``cls`` or a JSON file with a
-            usual field (label, class, category).
+            usual field (label, class, category). ``json.meta.class`` is the field class of the object meta.
         label_names: A file that names the labels, if they are numbers or codes: as in ``ImageFolder``.
         options: See ``StreamDataModule``.
     """
@@ -89,7 +89,7 @@ class WebDataset(StoredImages):
             raise DataError(
                 f"data.root: the {plural(len(chosen), 'archive')} in {self.root} hold no sample with an image "
                 f"({listed(IMAGES)}) and a label ({listed(LABELS)}, or json with {listed(FIELDS)}). data.image_extension and "
-                "data.label_extension name other extensions."
+                f"data.label_extension name other extensions.{_what_there_is(chosen[0][0])}"
             )
         self._places = np.array(places, dtype=np.int64)  # (N, 3): number of the archive, offset, size
         names = {label: label for label in labels}
@@ -177,8 +177,9 @@ class WebDataset(StoredImages):
         except ValueError as error:
             raise DataError(f"{place}: its {extension} file cannot be read: {error}.") from error
         if extension == "json":
-            fields = [field] if field else list(FIELDS)
-            value = next((value[name] for name in fields if name in value), None) if isinstance(value, dict) else value
+            value = _within(value, field) if field else _usual(value)
+        if isinstance(value, list) and len(value) == 1:
+            value = value[0]
         if isinstance(value, list | dict) or (isinstance(value, str) and "\n" in value):
             raise DataError(
                 f"{place} is {str(value)!r:.80}; expected one class. Several labels an image are not supported."
@@ -189,3 +190,36 @@ class WebDataset(StoredImages):
         """A file that is relative to the working directory or the root."""
         path = Path(given).expanduser()
         return path if path.is_file() else self.root / path
+
+
+def _usual(value: Any) -> Any:
+    """The usual field of a JSON object that holds the label; another value itself."""
+    return next((value[name] for name in FIELDS if name in value), None) if isinstance(value, dict) else value
+
+
+def _within(value: Any, field: str) -> Any:
+    """A field of a JSON object, with dots between the names of objects in objects; None if there is none."""
+    if not isinstance(value, dict) or not field:
+        return None
+    if field in value:
+        return value[field]
+    outer, _, inner = field.partition(".")
+    return _within(value.get(outer), inner)
+
+
+def _what_there_is(file: Path) -> str:
+    """What the first sample of an archive has; empty if there is none."""
+    sample = next(iter(index_archive(file)), None)
+    if sample is None:
+        return ""
+    told = f" The first sample, {sample.key!r} in {file.name}, has {listed(sample.files)}"
+    if "json" not in sample.files:
+        return f"{told}."
+    try:
+        fields = json.loads(read_member(file, sample.files["json"]))
+    except ValueError:
+        return f"{told}."
+    if not isinstance(fields, dict):
+        return f"{told}."
+    inner = [f"{name}.{key}" for name, value in fields.items() if isinstance(value, dict) for key in value]
+    return f"{told}; its json has the fields {listed([*fields, *inner])} (data.label_extension=json.FIELD)."

@@ -20,13 +20,13 @@ from lightning_vision.images.archive_entries import SUFFIXES, has_suffix, is_arc
 from lightning_vision.images.archive_unpacking import CHUNK, Record, Unpacking
 from lightning_vision.images.file_kinds import KINDS_BY_EXTENSION, VIDEO
 from lightning_vision.images.image_files import (
-    ANOTHER_KIND,
     EXTENSIONS,
     count_reasons,
     extension_of,
     is_hidden,
     reason_to_skip,
 )
+from lightning_vision.images.shard_content import refuse_shards
 from lightning_vision.storage.cache_folder import cache_folder, locked
 from lightning_vision.terminal.progress_bar import progress_bar
 from lightning_vision.terminal.wording import few, nfc, plural, printable
@@ -168,11 +168,7 @@ def _unpack(given: Path, archives: Mapping[str, Path], place: Path, name: str) -
                     _without_own_name(target)
         if not record.images:
             raise DataError(_no_image(given, record))
-        if 2 * record.left_out.get(f"{ANOTHER_KIND} (.cls)", 0) > record.images:
-            raise DataError(
-                f"{given}: each image has a file .cls with its label beside it, as in the shards of a WebDataset. If the images are in "
-                f"them, read it with --data WebDataset --data.root {given}."
-            )
+        refuse_shards(given, archives, unfinished / name, record)
         (unfinished / RECORD).write_text(json.dumps(asdict(record)), encoding="utf-8")
         _remove(place)  # if something of it is missing
         unfinished.replace(place)

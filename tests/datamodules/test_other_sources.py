@@ -6,7 +6,7 @@ import label_maker as maker
 import pytest
 from label_maker import QUICK
 from parquet_maker import write_hub_folder
-from shard_maker import write_shards
+from shard_maker import members_of, write_shards, write_tar
 
 from datamodules import ImageFolder
 from lightning_vision.errors import DataError
@@ -28,6 +28,24 @@ def test_shards_are_not_unpacked_as_archives_of_classes(name: str, tmp_path: Pat
     write_shards(tmp_path / "shards", {"train": 2})
     with pytest.raises(DataError, match=r"read it with --data WebDataset --data\.root "):
         ImageFolder(tmp_path / "shards" / name, cache_dir=str(tmp_path / "cache"), **QUICK)
+
+
+@pytest.mark.parametrize("name", ["", "00000.tar"])
+def test_shards_with_labels_in_json(name: str, tmp_path: Path) -> None:
+    """Their numbers would be two classes."""
+    for number in range(2):
+        members = [*members_of(6, 6 * number, form="json"), (f"{6 * number:06d}.txt", b"a caption")]
+        write_tar(tmp_path / "shards" / f"{number:05d}.tar", members)
+    with pytest.raises(
+        DataError, match=r"fields are category, id, .*--data WebDataset --data\.root .*label_extension json"
+    ):
+        ImageFolder(tmp_path / "shards" / name, cache_dir=str(tmp_path / "cache"), **QUICK)
+
+
+def test_archives_of_classes_with_facts_beside_the_images(tmp_path: Path) -> None:
+    for number, name in enumerate(("cats", "dogs")):
+        write_tar(tmp_path / "photos" / f"{name}.tar", members_of(6, 6 * number, form="json"))
+    assert ImageFolder(tmp_path / "photos", cache_dir=str(tmp_path / "cache"), **QUICK).class_names == ["cats", "dogs"]
 
 
 def test_images_inside_parquet(tmp_path: Path) -> None:

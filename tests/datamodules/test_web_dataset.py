@@ -50,8 +50,24 @@ class TestArchives:
         data = read(tmp_path)
         assert data.class_names == ["ant", "cat"] and data.samples["label"].tolist()[:2] == [1, 0]
         assert read(tmp_path, label_extension="json.category").class_names == ["ant", "cat"]
-        with pytest.raises(DataError, match=r"hold no sample with an image .* and a label"):
+        with pytest.raises(
+            DataError, match=r"hold no sample with an image .* and a label.*has the fields 'category', 'id' \("
+        ):
             read(tmp_path, label_extension="json.kind")
+
+    def test_labels_in_an_object_of_json(self, tmp_path: Path) -> None:
+        """And one label in a list of its own."""
+        labels = ('{"meta": {"kind": "ant"}, "labels": ["x"]}', '{"meta": {"kind": "cat"}, "labels": ["y"]}')
+        members = [(f"{n}.png", stored(n % 2, n)) for n in range(8)] + [
+            (f"{n}.json", labels[n % 2].encode()) for n in range(8)
+        ]
+        write_tar(tmp_path / "a.tar", sorted(members))
+        assert read(tmp_path, label_extension="json.meta.kind").class_names == ["ant", "cat"]
+        assert read(tmp_path, label_extension="json.labels").class_names == ["x", "y"]
+        with pytest.raises(
+            DataError, match=r"fields 'meta', 'labels', 'meta\.kind' \(data\.label_extension=json\.FIELD\)"
+        ):
+            read(tmp_path)
 
     def test_names_of_the_labels(self, tmp_path: Path) -> None:
         write_shards(tmp_path, {"train": 1, "test": 1})
