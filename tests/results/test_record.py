@@ -12,21 +12,25 @@ from coloured_squares import ColouredSquares
 from lightning_vision.data.scenarios import ClassIncremental, FromColumn, InstanceIncremental, Joint, Scenario
 from lightning_vision.errors import CheckpointError
 from lightning_vision.results import schema
+from lightning_vision.results.array_rows import LARGEST
 from lightning_vision.results.environment import environment, path_hashes
 from lightning_vision.results.predictions import Predictions
 from lightning_vision.results.record import StreamRecord, group_hashes, task_of_class
 from lightning_vision.results.run_directory import RunDirectory
+from lightning_vision.storage.sparse_counts import SparseCounts
 
 NAMES = ["red", "green", "blue", "grey"]
 
 
-def record(scenario: Scenario) -> tuple[StreamRecord, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def record(
+    scenario: Scenario, names: list[str] = NAMES
+) -> tuple[StreamRecord, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """An empty record, the test images' rows and labels."""
     data = ColouredSquares(stream=scenario)
     pairs = sorted((int(row), e.index) for e in data.stream for row in e.test_indices)
     index = np.array([row for row, _ in pairs])
     parts = np.array([part for _, part in pairs])
-    return StreamRecord(data.stream, NAMES, parts), index, data.samples["label"].to_numpy()[index]
+    return StreamRecord(data.stream, names, parts), index, data.samples["label"].to_numpy()[index]
 
 
 def predictions(
@@ -244,6 +248,30 @@ class TestRestore:
         with np.load(directory.path / "before.npz") as one, np.load(directory.path / "after.npz") as two:
             assert one.files == two.files
             assert all(np.array_equal(one[key], two[key]) for key in one.files)
+
+    def test_a_record_of_many_classes_continues(self, tmp_path: Path) -> None:
+        """Its confusions come from a file beside results.json, and are held without their empty cells."""
+        many = [*NAMES, *(f"class {number}" for number in range(LARGEST))]
+        before, index, label = record(InstanceIncremental(experiences=3), many)
+        before.chance = [0.25, None, 0.5]
+        for t in range(2):
+            found = predictions(index, label, a=(label + t) % len(many), b=len(many) - 1 - label)
+            before.add(found, found, "ab"[t], {}, price(t))
+        directory = RunDirectory(tmp_path)
+        before.save_predictions(directory.predictions, path_hashes([str(row) for row in index]))
+        schema.write_results(results_of(before), directory.results)
+        after = record(InstanceIncremental(experiences=3), many)[0]
+        after.restore(schema.read_results(directory.results), directory)
+        third = predictions(index, label, a=label, b=(label + 7) % len(many))
+        for t in range(2, 4):
+            assert after.test is not None and after.first_test is not None
+            for scores in (after.test, after.first_test, *(variant.test for variant in after.variants.values())):
+                counts = scores.confusion_matrix
+                assert isinstance(counts, SparseCounts) and counts.counts.sum() == len(label)
+            assert results_of(after) == results_of(before)
+            if t == 2:
+                for each in (before, after):
+                    each.add(third, third, "b", {}, price(2))
 
     def test_predictions_that_do_not_go_with_the_results(self, saved: tuple[StreamRecord, RunDirectory]) -> None:
         _, directory = saved
