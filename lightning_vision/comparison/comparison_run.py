@@ -58,7 +58,7 @@ def run_comparison(
 
 
 class _Comparison:
-    """The runs of a plan, in two rounds: the bases, then the cells."""
+    """The runs of a plan: bases first, and each cell once its base is done."""
 
     def __init__(
         self, options: CompareOptions, plan: Plan, folder: ComparisonFolder, console: Console, executor: Executor
@@ -81,12 +81,7 @@ class _Comparison:
         self._open(len(missing["cells"]))
         started = time.monotonic()
         try:
-            self._round(bases)
-            lost = {base.name for base in bases if base.name in self.failed}
-            for cell in missing["cells"]:
-                if cell.base in lost:
-                    self.failed[cell.name] = Done(cell.name, 1, 0.0, f"its base {cell.base} failed")
-            self._round([cell for cell in missing["cells"] if cell.base not in lost])
+            self._run_all([*bases, *missing["cells"]])
         except (KeyboardInterrupt, SystemExit):
             self.console.print("Stopped. Progress is saved; the same command resumes the comparison.")
             raise
@@ -108,12 +103,15 @@ class _Comparison:
         for name in self.folder.earlier_cells(self.plan)[:1]:
             self.console.print(f"Cells of earlier calls stay in the report ({escape(name)}, ...).")
 
-    def _round(self, runs: Sequence[PlannedRun]) -> None:
+    def _run_all(self, runs: Sequence[PlannedRun]) -> None:
         by_name = {run.name: run for run in runs}
         with closing(self.executor.run([self.folder.job(run) for run in runs])) as ended:
             for done in ended:
                 self.ended += 1
                 self._tell(by_name[done.name], done)
+        for run in runs:
+            if run.base in self.failed:
+                self.failed[run.name] = Done(run.name, 1, 0.0, f"its base {run.base} failed")
 
     def _tell(self, run: PlannedRun, done: Done) -> None:
         results = self.folder.results(run)

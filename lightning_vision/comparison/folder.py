@@ -138,10 +138,10 @@ class ComparisonFolder:
         return [row["name"] for row in self._read_plan().get("cells", []) if row["name"] not in now]
 
     def job(self, run: PlannedRun) -> Job:
-        """The command line of ``fit`` that runs or resumes it."""
+        """The command line of ``fit`` that runs or resumes it, once its base is done."""
         resume = ("--ckpt_path", "last") if self.directory(run).path.exists() else ()
         words = ("fit", "--config", str(self.config(run).resolve()), *resume)
-        return Job(run.name, words, (self.path / "logs" / f"{run.name}.log").resolve())
+        return Job(run.name, words, (self.path / "logs" / f"{run.name}.log").resolve(), after=run.base)
 
     def note_failures(self, failed: Mapping[str, Done], succeeded: set[str]) -> None:
         """Write the failed cells, without those that have succeeded since."""

@@ -169,6 +169,14 @@ def _list_packages_once() -> None:
         wandb.util.working_set = functools.cache(lambda: tuple(list_packages()))
 
 
+def list_packages() -> None:
+    """Make W&B's list of installed packages, for the runs of this process and of those that are forked from it."""
+    import wandb.util
+
+    _list_packages_once()
+    getattr(wandb.util, "working_set", tuple)()
+
+
 def _login_problem() -> str:
     """Why no online run can be started; empty if one can. Never prompts and takes at most 10 s."""
     import wandb

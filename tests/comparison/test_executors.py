@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from wandb_offline import read_offline_run
 from lightning_vision.cli import main
 from lightning_vision.comparison.executors import executor as watching
 from lightning_vision.comparison.executors import job_process
-from lightning_vision.comparison.executors.executor import Executor, Job
+from lightning_vision.comparison.executors.executor import Done, Executor, Job, Started, WatchingExecutor
 from lightning_vision.comparison.executors.here import Here
 from lightning_vision.comparison.executors.local import Local, gpus_of_workers
 from lightning_vision.comparison.executors.slurm import Slurm, resuming
@@ -68,6 +68,52 @@ def test_each_job_is_run_and_one_that_fails_stops_no_other(where: str, tmp_path:
         (log,) = [one for one in jobs if one.name == name]
         assert text(log).startswith(f"$ lightning-vision {log.words[0]}\n")
         assert printed in text(log)
+
+
+@pytest.mark.parametrize("where", ["here", "local", "slurm"])
+def test_a_job_starts_once_the_one_before_it_is_done_and_not_if_that_failed(
+    where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended: list[str] = []
+
+    class Ends(Started):
+        """A job that ends as soon as it is looked at."""
+
+        def __init__(self, job: Job) -> None:
+            self.job = job
+
+        def done(self) -> Done:
+            ended.append(self.job.name)
+            return Done(self.job.name, int(self.job.words[0]), 0.0, "")
+
+        def stop(self) -> None: ...
+
+        def kill(self) -> None: ...
+
+    class Watching(WatchingExecutor):
+        """Notes which jobs it starts, and which have ended by then."""
+
+        at_once, in_rounds = 2, where == "slurm"
+
+        def start(self, jobs: Sequence[Job]) -> Iterator[Started]:
+            begun.extend((one.name, len(ended)) for one in jobs)
+            return map(Ends, jobs)
+
+    begun: list[tuple[str, int]] = []
+    words = {"good": "0", "slow": "0", "bad": "2", "untested": "3", "alone": "0"}
+    made = [Job(name, (code,), tmp_path / f"{name}.log") for name, code in words.items()]
+    made += [Job(f"after {name}", ("0",), tmp_path / "x.log", after=name) for name in (*words, "a job of another call")]
+    executor: Executor = Watching() if where != "here" else Here(lambda words: int(words[0]))
+    names = [done.name for done in executor.run(made)]
+    assert sorted(names) == sorted({job.name for job in made} - {"after bad"})
+    for name in words:
+        if name != "bad":
+            assert names.index(name) < names.index(f"after {name}")
+    assert names.index("after good") > names.index("alone"), "the order is that of the jobs"
+    if where == "local":
+        assert begun[:3] == [("good", 0), ("slow", 0), ("bad", 2)]
+    elif where == "slurm":
+        assert all(before % 2 == 0 for _, before in begun), "the jobs of a round start together"
 
 
 def test_a_log_is_appended_to_and_only_the_last_attempt_tells_the_error(tmp_path: Path) -> None:

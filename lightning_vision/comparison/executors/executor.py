@@ -6,12 +6,14 @@ import signal
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
+
+from lightning_vision.results.not_evaluated import NOT_EVALUATED
 
 GRACE_SECONDS = 60.0
 """Time for a stopped job to write its checkpoint before it is killed."""
@@ -25,11 +27,13 @@ class Job:
         name: The name of the job.
         words: The command line after the program's name, such as ``("fit", "--config", "cells/x.yaml")``.
         log: The file to which its output is appended.
+        after: The name of a job that must have succeeded before this one starts, if it is run in the same call.
     """
 
     name: str
     words: tuple[str, ...]
     log: Path
+    after: str | None = None
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,39 @@ class Done:
     seconds: float
     error: str
 
+    @property
+    def succeeded(self) -> bool:
+        """Whether the job did its work."""
+        return self.exit_code in (0, NOT_EVALUATED)
+
+
+class WaitingJobs:
+    """Jobs that have not started, some of which wait for others.
+
+    Args:
+        jobs: The jobs of one call, in the order in which they start.
+    """
+
+    def __init__(self, jobs: Iterable[Job]) -> None:
+        self._jobs = list(jobs)
+        self._unfinished = {job.name for job in self._jobs}
+
+    def __bool__(self) -> bool:
+        """Whether there are any."""
+        return bool(self._jobs)
+
+    def take(self, most: int) -> list[Job]:
+        """Remove and return the first jobs that can start now, ``most`` at the most."""
+        ready = [job for job in self._jobs if job.after not in self._unfinished][: max(0, most)]
+        self._jobs = [job for job in self._jobs if job not in ready]
+        return ready
+
+    def note(self, done: Done) -> None:
+        """Let the jobs that wait for one start, or drop them if it failed."""
+        self._unfinished.discard(done.name)
+        if not done.succeeded:
+            self._jobs = [job for job in self._jobs if job.after != done.name]
+
 
 class Executor(ABC):
     """Runs jobs."""
@@ -57,7 +94,7 @@ class Executor(ABC):
 
     @abstractmethod
     def run(self, jobs: Sequence[Job]) -> Generator[Done, None, None]:
-        """Run jobs; one that fails does not stop the others.
+        """Run jobs; one that fails stops only those that wait for it.
 
         Ctrl-C and SIGTERM raise KeyboardInterrupt and ``SystemExit(143)`` here, or where its items are used.
         On any exception, and when the generator is closed, running jobs get SIGTERM: ``fit`` then writes a checkpoint and
@@ -68,7 +105,7 @@ class Executor(ABC):
             jobs: The jobs, with different names.
 
         Yields:
-            The result of each job when it ends.
+            The result of each job when it ends; none for a job that waits for a failed one, which is not started.
         """
 
 
@@ -93,6 +130,8 @@ class WatchingExecutor(Executor):
 
     at_once: int
     """Maximum number of started jobs that are not done."""
+    in_rounds = False
+    """Jobs start only when those that started before are done."""
     poll_seconds = 0.1
 
     @abstractmethod
@@ -105,18 +144,19 @@ class WatchingExecutor(Executor):
 
     def run(self, jobs: Sequence[Job]) -> Generator[Done, None, None]:
         """See ``Executor.run``."""
-        waiting, running = list(jobs), list[Started]()
+        waiting, running = WaitingJobs(jobs), list[Started]()
         with on_sigterm(), self.opened():
             try:
                 while waiting or running:
-                    free = self.at_once - len(running)
-                    next_ones, waiting = waiting[:free], waiting[free:]
+                    free = 0 if self.in_rounds and running else self.at_once - len(running)
+                    next_ones = waiting.take(free)
                     for started in self.start(next_ones) if next_ones else ():
                         running.append(started)
                     ended = False
                     for started in running[:]:
                         if (done := started.done()) is not None:
                             running.remove(started)
+                            waiting.note(done)
                             ended = True
                             yield done
                     if not ended:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from typing import BinaryIO
 
-from lightning_vision.comparison.executors.executor import Done, Executor, Job, on_sigterm
+from lightning_vision.comparison.executors.executor import Done, Executor, Job, WaitingJobs, on_sigterm
 from lightning_vision.comparison.executors.job_log import JobLog
 
 STOPPED = tuple(128 + signum for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1))
@@ -31,8 +31,10 @@ class Here(Executor):
 
     def run(self, jobs: Sequence[Job]) -> Generator[Done, None, None]:
         """See ``Executor.run``."""
+        waiting = WaitingJobs(jobs)
         with on_sigterm():
-            for job in jobs:
+            while ready := waiting.take(1):
+                job = ready[0]
                 log = JobLog(job)
                 code = 1
                 try:
@@ -44,6 +46,7 @@ class Here(Executor):
                     raise KeyboardInterrupt
                 if code in STOPPED:
                     raise SystemExit(code)
+                waiting.note(done)
                 yield done
 
 

@@ -26,6 +26,8 @@ IMPORTED = (
     "lightning_vision.drawing.figures",
     "lightning_vision.run.summary",
     "codecarbon",
+    "matplotlib.style",
+    "requests",
     "timm",
     "wandb.apis.public",
 )
@@ -167,6 +169,7 @@ def serve(pipe: Connection) -> None:
             for name in IMPORTED:
                 import_module(name)
             import_module("lightning_vision.tracking.energy").detect_hardware()
+            import_module("lightning_vision.tracking.wandb_logger").list_packages()
             ready = True
         if question in ("start", "count GPUs"):
             process = get_context("fork").Process(target=run_job if question == "start" else count_gpus, args=rest)

@@ -81,7 +81,8 @@ class Slurm(WatchingExecutor):
                 f"submitit refuses an option of the executor: {error}\nThose of SLURM, with slurm_ before them: "
                 f"{', '.join(of_slurm)}."
             ) from error
-        # SLURM limits an array's jobs itself; submitit's other executors start all at once.
+        # SLURM limits an array's jobs itself, but not those of several arrays; submitit's other executors start all at once.
+        self.in_rounds = cluster == "slurm"
         self.at_once = 10**6 if cluster == "slurm" else workers if cluster == "local" else 1
 
     def start(self, jobs: Sequence[Job]) -> Iterator[Started]:
