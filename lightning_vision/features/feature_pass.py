@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import platform
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from resource import RUSAGE_SELF, getrusage
@@ -70,7 +71,8 @@ class FeaturePass:
     def tune(self, images: Tensor, count: int, precision: str) -> None:
         """Choose the fastest way by measurement, once per machine and backbone, if the pass is long enough.
 
-        See ``choose_way``. A choice on which the rounds disagree is not stored.
+        See ``choose_way``. A choice on which the rounds disagree is not stored. Processes that need the same measurement wait
+        for the first one, because they would disturb each other.
 
         Args:
             images: uint8 (N, 3, H, W), AT_ONCE or more.
@@ -89,10 +91,32 @@ class FeaturePass:
         if key == self._key and self._promised:
             return  # it was chosen for other images of this process
         self._key, self._promised = key, 0.0
-        known = {} if self.kept is None else _read_json(self.kept).get(key)
-        if isinstance(known, dict) and set(known) == KEPT:
-            self.way, self._promised = Way(known["micro_batch"], known["channels_last"]), known["own_seconds"]
+        if self._find():
             return
+        with self._measuring():
+            if not self._find():  # another process may have stored it in the meantime
+                self._measure(images, count)
+
+    def _find(self) -> bool:
+        """Use the stored measurement, if there is one."""
+        known = {} if self.kept is None else _read_json(self.kept).get(self._key)
+        if not isinstance(known, dict) or set(known) != KEPT:
+            return False
+        self.way, self._promised = Way(known["micro_batch"], known["channels_last"]), known["own_seconds"]
+        return True
+
+    @contextmanager
+    def _measuring(self) -> Iterator[None]:
+        """Keep other processes of this machine from the same measurement."""
+        with ExitStack() as stack:
+            if self.kept is not None:
+                name = f"{self.kept.stem}-{hashlib.sha256(self._key.encode()).hexdigest()[:12]}"
+                with suppress(OSError):  # such as a full disk, on which the measurement cannot be stored either
+                    stack.enter_context(locked(self.kept.parent, name))
+            yield
+
+    def _measure(self, images: Tensor, count: int) -> None:
+        """Choose a way if a pass of ``count`` images is long enough, and store it if the rounds agree."""
         with self.in_format():
             self._sample(images, self.way)
             if self._sample(images, self.way).wall * count < WORTH_TUNING_SECONDS:

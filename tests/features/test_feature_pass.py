@@ -1,6 +1,7 @@
 """A pass through the backbone: the usual features, by the fastest way, and the backbone as it was."""
 
 import json
+import threading
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -110,6 +111,24 @@ def test_the_fastest_way_is_measured_once_a_machine_and_backbone(
         clock.asked.clear()
         make(network, tmp_path).tune(images[:32], 10_000, "bf16-mixed")
         assert clock.asked, "what cannot be read is measured anew, and so is what an earlier version measured"
+
+
+def test_a_process_waits_for_another_that_measures_the_same(
+    network: Network, images: Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock(monkeypatch)
+    first, second = make(network, tmp_path), make(network, tmp_path)
+    second.tune(images[:32], 2, "32-true")  # 2 s are not worth it: nothing is stored
+    clock.asked.clear()
+    first._key = second._key
+    waiting = threading.Thread(target=second.tune, args=(images[:32], 10_000, "32-true"))
+    with first._measuring():
+        waiting.start()
+        waiting.join(0.3)
+        assert waiting.is_alive() and not clock.asked
+        first._write({"micro_batch": 16, "channels_last": True, "own_seconds": 0.25})
+    waiting.join()
+    assert second.way == Way(16, True) and not clock.asked
 
 
 def test_rounds_that_disagree_are_not_kept(
