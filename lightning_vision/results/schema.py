@@ -3,6 +3,7 @@
 docs/results.md describes every field. A figure that is not defined is null.
 """
 
+import functools
 import json
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -277,16 +278,39 @@ def write_results(results: Results, path: str | Path) -> None:
     """
     path = Path(path)
     matrices = large_matrices(results)
-    values = writable(results.model_dump(by_alias=True, warnings=False, exclude=all_but(matrices)))
+    records = _written_records(results.experiences)
+    left_out = all_but(matrices) | ({} if records is None else {"experiences": True})
+    values = writable(results.model_dump(by_alias=True, warnings=False, exclude=left_out))
     put_in_place(values, {place: [] for place in matrices})
     # Once more, since lists and dicts can have been changed after they were checked.
-    checked = Results.model_validate(values).model_dump(mode="json", by_alias=True)
+    checked = Results.model_validate({"experiences": [], **values}).model_dump(mode="json", by_alias=True)
+    if records is not None:
+        checked["experiences"] = records
     matrices |= large_matrices(checked)  # such as those with True for 1, which are numbers now
     apart = {place: matrix for place, matrix in matrices.items() if longest_side(matrix) > LARGEST}
     put_in_place(checked, {**matrices, **dict.fromkeys(apart, None)})
     checked["files"] = write_matrices(apart, path.parent)
     write_text_atomically(path, json_text(checked) + "\n")
     drop_other_matrices(path.parent, checked["files"].values())
+
+
+def _written_records(records: list[ExperienceRecord]) -> list[dict[str, Any]] | None:
+    """What results.json holds of each experience; None if one of them has a value that cannot be written as it is."""
+    try:
+        return [_written_record(record.model_dump_json(by_alias=True, warnings=False)) for record in records]
+    except (
+        AttributeError,
+        TypeError,
+        ValueError,
+    ):  # also those of pydantic: the check of all results says what is wrong
+        return None
+
+
+@functools.lru_cache(maxsize=4096)
+def _written_record(text: str) -> dict[str, Any]:
+    """A checked record. All but the last of a long stream's were written after the experience before."""
+    checked = ExperienceRecord.model_validate(writable(json.loads(text)))
+    return checked.model_dump(mode="json", by_alias=True)
 
 
 def read_results(path: str | Path) -> Results:
