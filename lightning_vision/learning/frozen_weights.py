@@ -96,17 +96,16 @@ class FrozenWeights:
             ends: The run ends here, so the file of the current stage is not needed for another one.
         """
         spared = None if ends else self._file
-        files = [path for path in self._files() if path.name != spared]
-        if not files:
-            return
+        unnamed = {path.name for path in self._files() if path.name != spared}
+        # Not what a killed process left half written, which begins with a dot.
+        checkpoints = sorted(self.folder.glob("[!.]*.ckpt"))
         try:
-            # Not what a killed process left half written, which begins with a dot.
-            named = {file_of(path) for path in self.folder.glob("[!.]*.ckpt")}
+            while unnamed and checkpoints:  # the last ones name the files of the last stages: few are read
+                unnamed.discard(file_of(checkpoints.pop()) or "")
         except CheckpointError:  # a checkpoint that cannot be read may need any of them
             return
-        for path in files:
-            if path.name not in named:
-                path.unlink(missing_ok=True)
+        for name in unnamed:
+            (self.folder / name).unlink(missing_ok=True)
 
     def _files(self) -> list[Path]:
         return sorted(path for path in self.folder.glob("frozen-*.pt") if FILE_NAME.fullmatch(path.name))

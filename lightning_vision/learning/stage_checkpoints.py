@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from lightning.fabric.plugins import TorchCheckpointIO
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from lightning_vision.learning.checkpoint_file import Checkpoint, save_checkpoint
 from lightning_vision.learning.frozen_weights import FrozenWeights, completed
+
+REPEATED_SECONDS = 20.0
+"""A closed form that has learned an experience in less time writes no checkpoint before the evaluation."""
 
 
 class AtomicCheckpoints(TorchCheckpointIO):
@@ -57,7 +62,28 @@ class MovableCheckpoint(ModelCheckpoint):
     """A ModelCheckpoint that keeps its best score when the run directory was moved in between.
 
     Lightning's own drops its best score, with a warning, if the folder has another name.
+
+    Args:
+        spared_seconds: Nothing is written at the end of an epoch within so many seconds from the start of training.
+        options: Of Lightning's.
     """
+
+    def __init__(self, *, spared_seconds: float = 0.0, **options: Any) -> None:
+        super().__init__(**options)
+        self._spared_seconds, self._begun = spared_seconds, 0.0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note the time."""
+        super().on_train_start(trainer, pl_module)
+        self._begun = time.monotonic()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write a checkpoint, unless all processes find that the epoch is quickly repeated."""
+        if self._spared_seconds:
+            quick = time.monotonic() - self._begun < self._spared_seconds
+            if trainer.strategy.reduce_boolean_decision(quick, all=True):
+                return
+        super().on_train_epoch_end(trainer, pl_module)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Load the state as if it had been written in this folder."""
@@ -72,9 +98,16 @@ class MovableCheckpoint(ModelCheckpoint):
         return str(Path(self.dirpath or "") / Path(path).name)
 
 
-def last_checkpoint(path: Path) -> ModelCheckpoint:
-    """Rewrites one file at the end of each epoch. ``save_last`` does so only if the monitored value improves."""
+def last_checkpoint(path: Path, *, closed_form: bool = False) -> ModelCheckpoint:
+    """Rewrites one file at the end of each epoch. ``save_last`` does so only if the monitored value improves.
+
+    Args:
+        path: The file.
+        closed_form: The epoch is the pass of a closed form. Its checkpoint is only read if the run is killed before the
+            experience's own is written, so it is left out if learning again takes less time than is usually lost by a kill.
+    """
     return MovableCheckpoint(
+        spared_seconds=REPEATED_SECONDS if closed_form else 0.0,
         dirpath=path.parent,
         filename=path.stem,
         monitor=None,

@@ -100,7 +100,7 @@ class ExperienceCommit:
         self._log(results)  # before results.json marks the experience as finished: every finished experience is logged
         if context.process.rank == 0:
             if not (experience.index == 0 or self._ends_with(experience)):
-                checkpoint = context.frozen.left_out(checkpoint, write=False)
+                checkpoint = context.frozen.left_out(checkpoint, write=True)
             save_checkpoint(checkpoint, directory.finished(experience.index))
             context.record.save_predictions(directory.predictions, *self._test_hashes)
             write_results(results, directory.results)

@@ -68,7 +68,8 @@ class StageTraining:
         features = context.features.for_training(learner, " and ".join(changing))
         validates = served(datamodule, learner, experience)[1] > 0 and not closed_form
         context.signals.path = last
-        callbacks: list[Callback] = [context.progress, tally, context.signals, last_checkpoint(last)]
+        saves = last_checkpoint(last, closed_form=closed_form)
+        callbacks: list[Callback] = [context.progress, tally, context.signals, saves]
         if (
             anytime is not None
         ):  # before the signals: the checkpoint that they write holds the measurement after its batch
