@@ -37,6 +37,7 @@ LONGEST = (
     "test_compare_planning",
     "test_compare_from_python",
     "test_fit",
+    "test_site",
     "test_strategy_configs",
     "test_hostile_run",
     "test_gitw_configs",
