@@ -38,7 +38,7 @@ from lightning_vision.data.batch_order import EvalBatches
 from lightning_vision.data.loaders import make_loader
 from lightning_vision.data.scenarios import Joint
 from lightning_vision.explanation.target_layers import find_target_layer
-from lightning_vision.features.feature_cache import Images
+from lightning_vision.features.cached_images import Images
 from lightning_vision.features.feature_pass import AT_ONCE, FeaturePass
 from lightning_vision.learning.backbones import build_backbone
 from lightning_vision.learning.network import Network

@@ -94,7 +94,8 @@ class SklearnHead(Strategy):
     needs_base_data = True
     EARLIER_DEFAULTS: ClassVar[Mapping[str, object]] = {"seed": 0}
     named_classes: ClassVar[Mapping[str, str | None]] = {"estimator": "sklearn.base.BaseEstimator"}
-    features: Tensor  # (P, D) float32, of all images so far; empty with partial_fit, as the labels are
+    FORMER_BUFFERS: ClassVar[Mapping[str, str]] = {"features": "past"}
+    past: Tensor  # (P, D) float32, of all images so far; empty with partial_fit, as the labels are
     labels: Tensor  # (P,) int64
     counts: Tensor  # (C,) int64, images so far; empty before the first
     fitted: Tensor  # (B,) uint8, the estimator as a skops archive; empty before it is fitted
@@ -107,7 +108,7 @@ class SklearnHead(Strategy):
     ) -> None:
         super().__init__()
         self.estimator, self.estimator_args, self.seed = estimator, dict(estimator_args or {}), seed
-        self.register_buffer("features", torch.empty(0))
+        self.register_buffer("past", torch.empty(0))
         for name in ("labels", "counts"):
             self.register_buffer(name, torch.empty(0, dtype=torch.int64))
         self.register_buffer("fitted", torch.empty(0, dtype=torch.uint8))
@@ -151,7 +152,7 @@ class SklearnHead(Strategy):
         """Fit the estimator again, unless it learns batch by batch."""
         self._settle()
         if len(self.labels):
-            self._fit(None, self.features, self.labels, network.num_classes)
+            self._fit(None, self.past, self.labels, network.num_classes)
 
     def predict(self, network: Network, features: Tensor) -> Tensor | Mapping[str, Tensor]:
         """Logits (N, C) as fitted last; the network's own before that."""
@@ -266,7 +267,7 @@ class SklearnHead(Strategy):
         """Bring the buffers up to date."""
         if self._waiting:
             v, labels = (torch.cat(parts) for parts in zip(*self._waiting, strict=True))
-            self.features = torch.cat([self.features.to(v.device), v])
+            self.past = torch.cat([self.past.to(v.device), v])
             self.labels = torch.cat([self.labels.to(v.device), labels])
             self._waiting = []
         if not self._packed:

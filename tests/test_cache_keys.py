@@ -25,7 +25,7 @@ from lightning_vision.data.batch_order import Draw
 from lightning_vision.data.datamodule import StreamDataModule
 from lightning_vision.data.inspection import Inspection, inspect_files
 from lightning_vision.data.scenarios import InstanceIncremental
-from lightning_vision.features.feature_cache import image_key, view_seed
+from lightning_vision.features.cached_images import image_key, view_seed
 from lightning_vision.images.image_sources import FileImage, FileImages, Opening
 
 EVALUATION, VIEW = -1, 0

@@ -1,7 +1,7 @@
 """Learning strategies that use one hook of the interface each, as a third party would write them."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -217,3 +217,30 @@ class LaterVersion(Strategy):
     def __init__(self, seed: int | None = None, over: str = "new", added: float = 0.5) -> None:
         super().__init__()
         self.seed, self.over, self.added = seed, over, added
+
+
+class Shifted(Strategy):
+    """Trains the network and a shift of its features, which grows by a row with each experience; another parameter stays."""
+
+    learns_base = True
+    shift: nn.Parameter  # (T, D)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_parameter("shift", None)
+        self.untrained = nn.Parameter(torch.ones(2))
+
+    def before_experience(self, network: Network, experience: Experience) -> None:
+        row = torch.zeros(1, network.facts.num_features)
+        if self.shift is None or len(self.shift) <= experience.index:
+            self.shift = nn.Parameter(row if self.shift is None else torch.cat([self.shift.detach(), row]))
+
+    def parameters_to_train(self, network: Network) -> Iterable[dict[str, Any]]:
+        return [{"params": [self.shift, *network.parameters()], "weight_decay": 0.1}]
+
+    def features(self, network: Network, image: Tensor) -> Tensor:
+        v = network.features(image)
+        return v if self.shift is None else v + self.shift.sum(dim=0)
+
+    def loss(self, network: Network, batch: Batch) -> Tensor:
+        return self.cross_entropy(network, network.head(self.features(network, batch["image"])), batch)

@@ -26,6 +26,7 @@ from lightning_vision.explanation.target_layers import find_target_layer
 from lightning_vision.features.checkpoint_features import CheckpointFeatures
 from lightning_vision.learning.classifier import ContinualClassifier
 from lightning_vision.learning.loaded_checkpoint import LoadedCheckpoint
+from lightning_vision.learning.strategy_features import check_follows_backbone
 from lightning_vision.storage.atomic_write import write_atomically
 from lightning_vision.terminal.wording import plural
 from lightning_vision.tracking.loggers import close_loggers, log_experience
@@ -74,6 +75,7 @@ def explain(checkpoint: LoadedCheckpoint, options: ExplainOptions) -> Explained:
         DataError: There are no images, or no boxes where they are required.
     """
     _check(options)
+    check_follows_backbone(checkpoint.model.learner, "explain")
     model, datamodule = checkpoint.model, checkpoint.datamodule
     if options.boxes == "required":
         check_boxes(datamodule)

@@ -14,8 +14,10 @@ from lightning_vision.errors import ConfigError
 from lightning_vision.explanation.methods import GRADIENT, SCORE, check_method, make_extractor
 from lightning_vision.explanation.options import MapOptions
 from lightning_vision.explanation.target_layers import TargetLayer, find_target_layer, in_evaluation_mode
+from lightning_vision.features.feature_function import FeatureFunction
 from lightning_vision.images.apply_transform import seeded
 from lightning_vision.learning.classifier import ContinualClassifier
+from lightning_vision.learning.strategy_features import check_follows_backbone
 
 BACKBONE = "model.network.backbone"
 BATCH_SIZE = 32
@@ -56,6 +58,7 @@ def class_maps(
         ConfigError: The method is unknown or does not fit this classifier, or there is no target layer.
     """
     check_method(method)
+    check_follows_backbone(model.learner, "a map")
     network = model.network
     target = find_target_layer(network.backbone, images.shape[-1], layer)
     columns = classes if classes.dim() == 2 else classes[:, None]
@@ -121,7 +124,9 @@ class _Scorer(nn.Module):
         model, network = self.model, self.model.network
         self.follows = torch.is_grad_enabled()
         with torch.no_grad():
-            features = network.backbone(image)  # not network.features: that counts images for the record
+            features = FeatureFunction(network, model.learner)(
+                image
+            )  # not network.features: that counts images for the record
         features = features.to(network.classifier.weight.dtype)
         with torch.autocast(features.device.type, enabled=False):
             scores = model.learner.predict(network, features)

@@ -17,6 +17,7 @@ from lightning_vision.explanation.options import MapOptions
 from lightning_vision.explanation.target_layers import find_target_layer
 from lightning_vision.learning.classifier import ContinualClassifier
 from lightning_vision.learning.recipe import Moment, Recipe
+from lightning_vision.learning.strategy_features import check_follows_backbone
 from lightning_vision.terminal.wording import plural
 from lightning_vision.tracking.loggers import log_experience
 
@@ -43,7 +44,8 @@ class ExplainPanel(Recipe):
         self.images, self.method, self.layer, self.seed = images, method, layer, seed
 
     def before_run(self, model: ContinualClassifier, datamodule: StreamDataModule) -> None:
-        """Refuse a backbone without a target layer before training."""
+        """Refuse a backbone without a target layer, and a strategy that computes features in its own way, before training."""
+        check_follows_backbone(model.strategy, "ExplainPanel")
         find_target_layer(model.network.backbone, model.image_size, self.layer)
 
     def after_experience(self, moment: Moment) -> None:

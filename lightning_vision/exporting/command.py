@@ -28,6 +28,7 @@ from lightning_vision.exporting.model_card import Exported, write_model_card
 from lightning_vision.exporting.options import ExportOptions
 from lightning_vision.learning.classifier import ContinualClassifier
 from lightning_vision.learning.loaded_checkpoint import LoadedCheckpoint
+from lightning_vision.learning.strategy_features import check_follows_backbone
 from lightning_vision.recipes.test_time_augmentation import TestTimeAugmentation
 from lightning_vision.storage.atomic_write import write_atomically
 from lightning_vision.terminal.first_rank import is_first
@@ -57,6 +58,7 @@ def export(checkpoint: LoadedCheckpoint, options: ExportOptions) -> Exported | N
         CheckpointError: The outputs of the file differ from the model's.
     """
     options.check()
+    check_follows_backbone(checkpoint.model.learner, "export")
     if not is_first():
         return None
     model, datamodule, experience = checkpoint.model, checkpoint.datamodule, checkpoint.experience

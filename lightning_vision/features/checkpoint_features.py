@@ -1,4 +1,4 @@
-"""Features of images by a checkpoint's backbone, for what is done with a checkpoint after its run."""
+"""Features of images by a checkpoint, for what is done with a checkpoint after its run."""
 
 from __future__ import annotations
 
@@ -18,10 +18,13 @@ from lightning_vision.data.batch_order import EvalBatches
 from lightning_vision.data.datamodule import StreamDataModule
 from lightning_vision.data.loaders import make_loader
 from lightning_vision.errors import ConfigError
-from lightning_vision.features.feature_cache import FeatureCache, FeatureCounts, Images
+from lightning_vision.features.cached_images import Images
+from lightning_vision.features.feature_cache import FeatureCache, FeatureCounts
+from lightning_vision.features.feature_function import FeatureFunction
 from lightning_vision.features.feature_pass import AT_ONCE, FeaturePass, handed_over
 from lightning_vision.features.feature_serving import why_no_cache
 from lightning_vision.learning.classifier import ContinualClassifier
+from lightning_vision.learning.strategy_features import has_own_features
 from lightning_vision.terminal.messages import print_line
 from lightning_vision.terminal.progress_bar import progress_bar
 
@@ -38,15 +41,15 @@ class Passed:
     label: Tensor
     """(B,) int64"""
     features: Tensor
-    """(B, D) float32"""
+    """(B, D') float32"""
     image: Tensor | None
     """(B, 3, H, W) uint8, as the network is given them; None if they were not asked for."""
 
 
 class CheckpointFeatures:
-    """Gives the features of any images by the backbone of a classifier, by the options of its run.
+    """Gives the features of any images that the strategy of a classifier is given, by the options of its run.
 
-    If the strategy freezes the backbone, they come from the feature cache: an image passes it once in all runs, checkpoints
+    If the strategy freezes the backbone, and computes no features of its own from images, they come from the feature cache: an image passes it once in all runs, checkpoints
     and calls. Otherwise they are computed whenever they are asked for. Both use the fastest way through the backbone.
 
     Use it in a ``with`` statement: the classifier is in evaluation mode and on the Trainer's device until it ends. Its
@@ -97,8 +100,10 @@ class CheckpointFeatures:
     @property
     def _cached(self) -> bool:
         """Whether features are cached."""
-        kept = self.model.strategy.freezes_backbone and not why_no_cache(self.datamodule, self.precision, one_view=True)
-        return kept and not self._failure
+        model, learner = self.model, self.model.learner
+        kept = model.strategy.freezes_backbone and not why_no_cache(self.datamodule, self.precision, one_view=True)
+        own = has_own_features(learner) and (learner.needs_images or not learner.freezes_backbone)
+        return kept and not own and not self._failure
 
     def batches(self, images: Images, rows: Rows, what: str, with_images: bool = False) -> Iterator[Passed]:
         """Features of rows (N,) of images, in their order; a batch is freed when the next is requested.
@@ -109,6 +114,7 @@ class CheckpointFeatures:
             what: The images, for the progress bar.
             with_images: The images themselves are needed too.
         """
+        self._use_learner()
         cache = self._ensured(images, rows)
         if cache is None:
             yield from self._computed(images, rows, what, with_images)
@@ -123,14 +129,22 @@ class CheckpointFeatures:
                 yield Passed(part, torch.from_numpy(labels[part]), _read(cache, part), None)
 
     def of_tensor(self, image: Tensor) -> Tensor:
-        """Features (N, D) float32, on the CPU, of images (N, 3, H, W) that are uint8 or normalised; they are not cached."""
+        """Features (N, D') float32, on the CPU, of images (N, 3, H, W) that are uint8 or normalised; they are not cached."""
+        self._use_learner()
         with self.passing.in_format():
             return self.passing.compute(image)
 
     def of_unit_length(self, images: Images, rows: Rows, what: str) -> Tensor:
-        """The features (N, D) of rows (N,), each divided by its length."""
+        """The features (N, D') of rows (N,), each divided by its length."""
         found = [F.normalize(batch.features, dim=1) for batch in self.batches(images, rows, what)]
-        return torch.cat([torch.empty(0, self.model.network.facts.num_features), *found])
+        return torch.cat(found) if found else torch.empty(0, self.passing.function.width)
+
+    def _use_learner(self) -> None:
+        """Compute what the strategy that predicts is given: another one may have learned an earlier checkpoint."""
+        function = FeatureFunction(self.model.network, self.model.learner, self.model.image_size)
+        for _, cache in self._caches:
+            cache.use(function)
+        self.passing.function = function
 
     def _ensured(self, images: Images, rows: Rows) -> FeatureCache | None:
         """The cache with the features of these rows; None if there is none."""

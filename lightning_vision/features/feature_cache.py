@@ -15,58 +15,29 @@ from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import torch
 from torch import Tensor, nn
 
 from lightning_vision.array_types import Rows
 from lightning_vision.data.batch_order import Draw
-from lightning_vision.data.datasets import SampleDataset
 from lightning_vision.data.loaders import make_loader
 from lightning_vision.data.process_group import sum_over_processes, wait_for_processes
 from lightning_vision.errors import TrainingError
+from lightning_vision.features.cached_images import Images, image_key, view_seed
+from lightning_vision.features.feature_function import FeatureFunction
 from lightning_vision.features.feature_pass import AT_ONCE, FeaturePass, handed_over
 from lightning_vision.features.feature_store import FeatureStore, FeatureTable
 from lightning_vision.learning.network import Network
-from lightning_vision.seeding import derive_seed
 from lightning_vision.terminal.progress_bar import progress_bar
 from lightning_vision.terminal.wording import listed, plural
 
 VERSION = 2
 """Version of the computation: features of another version are computed again."""
 PACKAGES = ("lightning_vision", "torch", "torchvision", "timm")
-
-
-class Identified(Protocol):
-    """Images that are told apart by their content."""
-
-    @property
-    def digests(self) -> npt.NDArray[np.uint8]:
-        """(N, 16) identities."""
-
-
-class Images(Protocol):
-    """Images whose features can be cached: those of a datamodule, or others that are opened by its options."""
-
-    seed: int
-    views: int | None
-    num_workers: int
-    feature_cache_gb: float
-
-    @property
-    def samples(self) -> pd.DataFrame:
-        """N rows, with the column ``path``."""
-
-    @property
-    def prepared(self) -> Identified:
-        """The images of these rows."""
-
-    def image_dataset(self) -> SampleDataset:
-        """Loads and transforms the image of a row."""
 
 
 @dataclass
@@ -96,26 +67,6 @@ class _View:
 
     def __post_init__(self) -> None:
         self.asked = np.zeros(len(self.place), dtype=np.bool_)
-
-
-def image_key(datamodule: Images, view: int) -> dict[str, Any]:
-    """Everything that determines the input of a frozen backbone, as plain values.
-
-    Together with a row's digest it identifies the input: equal keys and digests mean equal pixels.
-
-    Args:
-        datamodule: The images.
-        view: Number of an augmented view; a negative one is the evaluation transform.
-    """
-    described = datamodule.image_dataset().describe(augmented=view >= 0)
-    return {**described, "view": None if view < 0 else [datamodule.seed, view]}
-
-
-def view_seed(datamodule: Images, row: int, view: int) -> int:
-    """The seed of a row's augmentation in a view, derived from its content: it is the same in any table and run."""
-    if view < 0:
-        return -1
-    return derive_seed(datamodule.seed, "view", view, datamodule.prepared.digests[row].tobytes().hex())
 
 
 def weights_hash(module: nn.Module) -> str:
@@ -173,6 +124,12 @@ class FeatureCache:
         """The backbone's tensors, listed once for each stage: listing takes longer than checking whether they changed."""
         self._prepared = False
 
+    def use(self, function: FeatureFunction) -> None:
+        """Compute features in another way from now on."""
+        if function.described != self.passing.function.described:
+            self.close()
+        self.passing.function = function
+
     def ensure(self, rows: Rows, training: bool = False) -> str:
         """Compute the features that are missing for these rows.
 
@@ -206,7 +163,7 @@ class FeatureCache:
             )
         count = self.datamodule.views or 0
         views = np.where(seeds < 0, -1, seeds % count) if count else np.full(len(rows), -1)
-        features: npt.NDArray[np.float32] = np.empty((len(rows), self.network.facts.num_features), dtype=np.float32)
+        features: npt.NDArray[np.float32] = np.empty((len(rows), self.passing.function.width), dtype=np.float32)
         for number in np.unique(views):
             chosen, view = views == number, self._views.get(int(number))
             own = rows[chosen]
@@ -278,8 +235,9 @@ class FeatureCache:
                 "precision": self.precision,
                 "device": self.device.type,
                 "images": image_key(datamodule, number),
+                **self.passing.function.described,
             }
-            table = self.store.open(description, network.facts.num_features, len(datamodule.samples))
+            table = self.store.open(description, self.passing.function.width, len(datamodule.samples))
             if table is None:
                 return None
             self._views[number] = _View(table, table.places(datamodule.prepared.digests))

@@ -1,4 +1,4 @@
-"""Runs images through a frozen backbone, with the memory format and micro-batches that are fastest on this machine."""
+"""Computes the features of images with a frozen backbone, with the memory format and micro-batches that are fastest on this machine."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - torch's own custom
 
 from lightning_vision.features.fastest_way import FAR_OFF, Sample, Way, choose_way
+from lightning_vision.features.feature_function import FeatureFunction
 from lightning_vision.learning.network import Network
 from lightning_vision.storage.atomic_write import write_text_atomically
 from lightning_vision.storage.cache_folder import keep, locked
@@ -63,6 +64,8 @@ class FeaturePass:
         channels_last: bool,
     ) -> None:
         self.network, self.device, self.context, self.kept = network, device, context, kept
+        self.function = FeatureFunction(network)
+        """What computes the features; the backbone alone, unless a strategy has its own."""
         self.way = Way(UNMEASURED.get(device.type, AT_ONCE), channels_last)
         self._key = ""
         self._promised = 0.0  # seconds per image by ``_own_clock``; 0: nothing was measured
@@ -85,7 +88,7 @@ class FeaturePass:
                 torch.cuda.get_device_name(self.device)
                 if self.device.type == "cuda"
                 else f"{torch.get_num_threads()} threads",
-                f"{self.network.facts.name} {tuple(images.shape[1:])} {precision} torch {torch.__version__}",
+                f"{self.network.facts.name}{self.function.name} {tuple(images.shape[1:])} {precision} torch {torch.__version__}",
             )
         )
         if key == self._key and self._promised:
@@ -187,13 +190,12 @@ class FeaturePass:
         with self.in_format():  # in evaluation mode: batch norm must not learn from them
             mixed = self._forward(images, self.way)
             with torch.inference_mode(), torch.autocast(self.device.type, enabled=False):
-                full = self.network.backbone(self._prepared(images, self.way))
+                full = self.function(self._prepared(images, self.way))
         return float(F.cosine_similarity(mixed.float(), full.float()).min())
 
     def _forward(self, images: Tensor, way: Way) -> Tensor:
         with torch.inference_mode(), self.context():
-            features: Tensor = self.network.backbone(self._prepared(images, way))
-            return features
+            return self.function(self._prepared(images, way))
 
     def _prepared(self, images: Tensor, way: Way) -> Tensor:
         image = self.network.normalise(images.to(self.device, non_blocking=True))

@@ -13,10 +13,12 @@ from lightning_vision.data.datamodule import StreamDataModule
 from lightning_vision.data.process_group import sum_over_processes
 from lightning_vision.errors import ConfigError
 from lightning_vision.features.feature_cache import FeatureCache, FeatureCounts
+from lightning_vision.features.feature_function import FeatureFunction
 from lightning_vision.images.transform_identity import same_transform
 from lightning_vision.learning.classifier import ContinualClassifier
 from lightning_vision.learning.placement import place
 from lightning_vision.learning.strategy import Strategy
+from lightning_vision.learning.strategy_features import has_own_features
 from lightning_vision.results import schema
 
 
@@ -147,19 +149,24 @@ class FeatureServing:
 
     def for_evaluation(self, learner: Strategy) -> None:
         """Choose between images and features for a strategy that does not change the backbone any more, except in training."""
-        self._serve(not why_images(learner, self.datamodule, self.precision, training=False))
+        self._serve(not why_images(learner, self.datamodule, self.precision, training=False), learner)
 
     def for_predictions(self) -> None:
         """Choose between images and features for the evaluation of the network, whether or not its strategy trains the backbone.
 
         The backbone is in evaluation mode there, so its features are those of all runs with the same weights.
         """
-        images = self.model.learner.needs_images or why_no_cache(self.datamodule, self.precision)
-        self._serve(not images and self._needed_again())
+        learner = self.model.learner
+        images = learner.needs_images or why_no_cache(self.datamodule, self.precision)
+        moves = has_own_features(learner) and not learner.freezes_backbone
+        self._serve(not images and not moves and self._needed_again(), learner)
 
-    def _serve(self, features: bool) -> None:
-        """Let the loaders serve features, or images."""
-        self.datamodule.read_features = self.cache.take if features and self.cache is not None else None
+    def _serve(self, features: bool, learner: Strategy) -> None:
+        """Let the loaders serve the features that a learner is given, or images."""
+        self.datamodule.read_features = None
+        if features and self.cache is not None:
+            self.cache.use(FeatureFunction(self.model.network, learner, self.model.image_size))
+            self.datamodule.read_features = self.cache.take
 
     def _freezes(self) -> bool:
         """Whether a strategy of this run freezes the backbone."""

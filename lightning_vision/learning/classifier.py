@@ -20,16 +20,16 @@ from lightning_vision.images.batch_transforms import BatchTransforms
 from lightning_vision.learning.batch_preparation import normalised, transformed
 from lightning_vision.learning.checkpoint_identity import add_up_sums, check_loadable, clear_sums, identity_of
 from lightning_vision.learning.classifier_options import check_options, keep_plain
-from lightning_vision.learning.closed_form import closed_form_step, full_precision
+from lightning_vision.learning.closed_form import closed_form_step
 from lightning_vision.learning.evaluation_figures import EvaluationFigures
 from lightning_vision.learning.network import Network, NetworkOptions, no_network
 from lightning_vision.learning.one_experience import one_experience_of, take_place
 from lightning_vision.learning.pixel_options import PixelOptions
-from lightning_vision.learning.prediction import Prediction, pick_variant
+from lightning_vision.learning.prediction import Prediction, pick_variant, predicted
 from lightning_vision.learning.random_numbers import seed_generators
 from lightning_vision.learning.run_trainer import RunTrainer
 from lightning_vision.learning.stage_optimizer import Groups, StageOptimizer
-from lightning_vision.learning.strategy import Strategy, set_modes
+from lightning_vision.learning.strategy import Strategy, followers_of, set_modes
 from lightning_vision.learning.training_figures import TrainingFigures
 from lightning_vision.results.predictions import Collector
 from lightning_vision.seeding import derive_seed
@@ -163,9 +163,7 @@ class ContinualClassifier(LightningModule, BuiltWith):
     @property
     def followers(self) -> list[Strategy]:
         """The strategies whose ``after_backward`` and ``after_step`` run: the learner, and the learning strategy if it follows the base."""
-        learner, strategy = self.learner, self.strategy
-        follows = strategy is not learner and strategy.follows_base and learner.kind == "gradient"
-        return [learner, strategy] if follows else [learner]
+        return followers_of(self.learner, self.strategy)
 
     def begin_experience(self, experience: Experience) -> None:
         """Let the strategies prepare, then mark the experience's classes as seen."""
@@ -180,7 +178,7 @@ class ContinualClassifier(LightningModule, BuiltWith):
         learner = self.learner
         learner.stage = stage
         self.figures.begin_stage()
-        trained = self.stage_optimizer.choose(self.network, learner, change)
+        trained = self.stage_optimizer.choose(self.network, (self.strategy, self.base_strategy), learner, change)
         self.automatic_optimization = learner.kind == "gradient"
         # Strategy buffers are the same on every rank by construction, and may be large: DDP need not broadcast them.
         states = [name for name, _ in self.named_buffers() if name.startswith(("strategy.", "base_strategy."))]
@@ -285,9 +283,7 @@ class ContinualClassifier(LightningModule, BuiltWith):
         return self._predict(self.network.inputs(batch))
 
     def _predict(self, image: Tensor) -> Tensor | Mapping[str, Tensor]:
-        features = self.network.features(image).to(self.network.classifier.weight.dtype)
-        with full_precision(features):
-            return self.learner.predict(self.network, features)
+        return predicted(self.learner, self.network, image)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Loss and accuracy on the experience's own validation part."""

@@ -11,6 +11,7 @@ from lightning_vision.data.batch import Batch
 from lightning_vision.errors import TrainingError
 from lightning_vision.learning.network import Network
 from lightning_vision.learning.strategy import Strategy
+from lightning_vision.learning.strategy_features import features_for
 from lightning_vision.results.predictions import in_stream_order
 
 
@@ -28,7 +29,7 @@ def closed_form_step(network: Network, learner: Strategy, batch: Batch, total: i
     Raises:
         TrainingError: Features are not finite.
     """
-    features = network.features(batch).float()[batch["valid"]]
+    features = features_for(learner, network, batch).float()[batch["valid"]]
     if not torch.isfinite(features).all():
         raise TrainingError(
             f"The features of {place()} are not finite, so nothing can be learned from them. The checkpoint of the "

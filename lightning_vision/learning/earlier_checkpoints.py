@@ -58,33 +58,34 @@ def as_it_was(model: ContinualClassifier, path: Path, stream: Stream) -> Iterato
     identity, state = checkpoint["lightning_vision"], checkpoint["state_dict"]
     own = {name: value.clone() for name, value in model.state_dict().items()}
     experience, picked = model.experience, model.picked_variant
-    buffers = {
-        prefix + name: (module, dict(module._buffers))
+    held = [
+        (prefix + name, tensors, dict(tensors))
         for prefix in STRATEGIES
         for name, module in getattr(model, prefix.removesuffix(".")).named_modules()
-    }
+        for tensors in (module._buffers, module._parameters)
+    ]
     try:
-        _empty(buffers, own, state)
+        _empty(held, own, state)
         _load(model, state, path)
         model.experience = stream.reached(int(identity["experience"]), bool(identity["is_base"]))
         model.picked_variant = identity["picked_variant"]
         yield
     finally:
-        for module, values in buffers.values():
-            module._buffers.update(values)
+        for _, tensors, values in held:
+            tensors.update(values)
         model.load_state_dict(own)
         model.experience, model.picked_variant = experience, picked
 
 
 def _empty(
-    buffers: dict[str, tuple[Any, dict[str, Tensor | None]]], own: dict[str, Tensor], state: dict[str, Tensor]
+    held: list[tuple[str, dict[str, Any], dict[str, Any]]], own: dict[str, Tensor], state: dict[str, Tensor]
 ) -> None:
-    """Set the strategies' buffers to None that were filled after the checkpoint was written."""
-    for prefix, (module, values) in buffers.items():
+    """Set the strategies' buffers and parameters to None that were filled after the checkpoint was written."""
+    for prefix, tensors, values in held:
         for name in values:
             key = f"{prefix.removesuffix('.')}.{name}"
             if key in own and key not in state:
-                module._buffers[name] = None
+                tensors[name] = None
 
 
 def _load(model: ContinualClassifier, state: dict[str, Tensor], path: Path) -> None:

@@ -97,8 +97,9 @@ class Network(nn.Module):
         return last
 
     def penultimate(self, features: Tensor) -> Tensor:
-        """The input (N, D') of the last linear layer: the features themselves if the head is linear."""
-        return self.head[:-1](features) if isinstance(self.head, nn.Sequential) else features
+        """The input of the last linear layer: the features themselves if the head is linear, or if they are not the network's."""
+        hidden = isinstance(self.head, nn.Sequential) and features.shape[1] == self.facts.num_features
+        return cast(nn.Sequential, self.head)[:-1](features) if hidden else features
 
     def normalise(self, image: Tensor) -> Tensor:
         """uint8 images (N, 3, H, W) as the backbone expects them; float images are returned unchanged."""

@@ -28,6 +28,7 @@ from lightning_vision.learning.prediction import select_best_variant
 from lightning_vision.learning.served_data import data_for
 from lightning_vision.learning.stage_tally import place_in_epoch
 from lightning_vision.learning.strategy import Strategy, gathers_base_data
+from lightning_vision.learning.strategy_features import feature_width
 from lightning_vision.results.predictions import Collector, Predictions
 from lightning_vision.seeding import derive_seed
 
@@ -324,7 +325,8 @@ def _enter(model: Learner, datamodule: StreamDataModule, epoch: int = 0, start_b
 def _pick(model: Learner, trainer: Trainer, batches: OrderedBatches) -> None:
     """Use the variant that is best on the validation parts so far as the network's head."""
     weight = model.network.classifier.weight
-    tried = model.learner.predict(model.network, weight.new_zeros(1, model.network.facts.num_features))
+    width = feature_width(model.learner, model.network, model.image_size)
+    tried = model.learner.predict(model.network, weight.new_zeros(1, width))
     if not isinstance(tried, Mapping):
         return
 

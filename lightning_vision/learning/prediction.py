@@ -9,8 +9,10 @@ import numpy as np
 from torch import Tensor
 
 from lightning_vision.data.batch import Batch
+from lightning_vision.learning.closed_form import full_precision
 from lightning_vision.learning.network import Network
 from lightning_vision.learning.strategy import Strategy
+from lightning_vision.learning.strategy_features import features_for
 from lightning_vision.results.predictions import Predictions
 
 
@@ -33,6 +35,13 @@ class Prediction(NamedTuple):
         logits = logits[valid]
         probability = logits.softmax(dim=1)
         return cls(logits, probability, probability.argmax(dim=1), batch["index"][valid])
+
+
+def predicted(learner: Strategy, network: Network, given: Tensor) -> Tensor | Mapping[str, Tensor]:
+    """A strategy's prediction for normalised images (N, 3, H, W), or for the features of ``features_for``, without the mask."""
+    features = features_for(learner, network, given).to(network.classifier.weight.dtype)
+    with full_precision(features):
+        return learner.predict(network, features)
 
 
 def pick_variant(logits: Tensor | Mapping[str, Tensor], variant: str) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -39,13 +39,18 @@ class StageOptimizer:
         self._groups: list[Any] = []
 
     def choose(
-        self, network: Network, learner: Strategy, change: Callable[[Groups], Groups] | None = None
+        self,
+        network: Network,
+        strategies: Iterable[Strategy],
+        learner: Strategy,
+        change: Callable[[Groups], Groups] | None = None,
     ) -> list[nn.Parameter]:
-        """Choose what is trained in a stage; everything else is frozen.
+        """Choose what is trained in a stage; everything else of the network and of the strategies is frozen.
 
         Args:
             network: The network that is trained.
-            learner: The strategy that names the parameters.
+            strategies: All strategies of the run, which may have parameters of their own.
+            learner: The one of them that names the parameters.
             change: Rewrites the optimizer's groups.
 
         Returns:
@@ -54,7 +59,8 @@ class StageOptimizer:
         Raises:
             ConfigError: There are none, or they contradict the learner's declarations.
         """
-        network.requires_grad_(False)
+        for module in (network, *strategies):
+            module.requires_grad_(False)
         if learner.kind == "closed_form":
             # DistributedDataParallel refuses a module without trainable parameters: use the head, which gets no gradient.
             self._groups, flat = trainable(network.head.parameters())

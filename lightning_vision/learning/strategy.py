@@ -33,9 +33,10 @@ class ExperienceData(Protocol):
 class Strategy(nn.Module, BuiltWith):
     """Defines how the network learns from one experience. The default is full fine-tuning.
 
-    A strategy is a module, so that its buffers are saved in the checkpoint. It holds no optimizer, device, logger or
-    loader: the core owns these. State that must survive a restart is a registered buffer; a buffer may be registered
-    as None and filled later, with any shape.
+    A strategy is a module, so that its buffers and parameters are saved in the checkpoint. It holds no optimizer, device,
+    logger or loader: the core owns these. State that must survive a restart is a registered buffer, or a registered parameter if
+    it is trained by gradient; both may be registered as None and filled later, with any shape. A parameter is frozen unless
+    ``parameters_to_train`` returns it.
 
     Class attributes declare what the strategy needs; the core refuses a run that cannot work before it starts.
     """
@@ -64,6 +65,8 @@ class Strategy(nn.Module, BuiltWith):
     used."""
     follows_base: ClassVar[bool] = False
     """Its ``after_backward`` and ``after_step`` also run while the base strategy learns experience 0."""
+    FORMER_BUFFERS: ClassVar[Mapping[str, str]] = {}
+    """The present name of each buffer that had another name in earlier versions, by that name: their checkpoints are loaded."""
     LATER_BUFFERS: ClassVar[frozenset[str]] = frozenset()
     """Buffers that a later version added: a checkpoint without them can be loaded and leaves them empty."""
     needs_validation: bool = False
@@ -117,7 +120,8 @@ class Strategy(nn.Module, BuiltWith):
     def parameters_to_train(self, network: Network) -> Iterable[nn.Parameter] | Iterable[dict[str, Any]]:
         """The parameters, or groups of parameters with options, of the optimizer. Called once for each stage.
 
-        Only these are trained. The default is the whole network, or its head if the backbone is frozen.
+        Only these are trained, be they the network's or the strategy's own. The default is the whole network, or its head if the
+        backbone is frozen.
         """
         return network.head.parameters() if self.freezes_backbone else network.parameters()
 
@@ -156,8 +160,17 @@ class Strategy(nn.Module, BuiltWith):
         # A class that is left out has -inf and a share of 0, and their product is NaN.
         return -(shares * F.log_softmax(masked, dim=1).masked_fill(~among, 0.0)).sum(dim=1).mean()
 
+    def features(self, network: Network, image: Tensor) -> Tensor:
+        """Features (N, D') of normalised images (N, 3, H, W): what ``predict``, ``update`` and the feature cache are given.
+
+        The default is the network's, (N, D). D' is measured; the features of an image must not depend on the other images. It is
+        called before the first experience too, and not for cached features. With ``freezes_backbone`` and without
+        ``needs_images`` the result is cached, and may then depend on the frozen network and the constructor's options only.
+        """
+        return network.features(image)
+
     def update(self, network: Network, features: Tensor, labels: Tensor) -> None:
-        """One batch of a closed-form strategy: features (N, D) and labels (N,), in the stream's order.
+        """One batch of a closed-form strategy: features (N, D') and labels (N,), in the stream's order.
 
         With several processes it is given the global batch, the same on each.
         """
@@ -183,7 +196,7 @@ class Strategy(nn.Module, BuiltWith):
         """
 
     def predict(self, network: Network, features: Tensor) -> Tensor | Mapping[str, Tensor]:
-        """Logits (N, C) from features (N, D) at evaluation; several named variants as a mapping."""
+        """Logits (N, C) from features (N, D') at evaluation; several named variants as a mapping."""
         logits: Tensor = network.head(features)
         return logits
 
@@ -248,13 +261,23 @@ class Strategy(nn.Module, BuiltWith):
         return sum_over_processes(tensor)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        """Give the buffers the shapes that they have in the checkpoint, before it is loaded."""
+        """Give the buffers and parameters the shapes that they have in the checkpoint, before it is loaded."""
+        for former, name in self.FORMER_BUFFERS.items():
+            if prefix + former in state_dict:
+                state_dict[prefix + name] = state_dict.pop(prefix + former)
         for name in self.LATER_BUFFERS:
             state_dict.setdefault(prefix + name, torch.empty(0, dtype=getattr(self, name).dtype))
         for name, buffer in list(self._buffers.items()):
             saved = state_dict.get(prefix + name)
             if saved is not None and (buffer is None or buffer.shape != saved.shape):
                 self._buffers[name] = torch.empty_like(saved, device=buffer.device if buffer is not None else None)
+        for name, parameter in list(self._parameters.items()):
+            saved = state_dict.get(prefix + name)
+            if saved is not None and parameter is None:
+                self._parameters[name] = nn.Parameter(torch.empty_like(saved))
+            elif saved is not None and parameter is not None and parameter.shape != saved.shape:
+                # The object stays, because an optimizer may hold it.
+                parameter.data, parameter.grad = parameter.new_empty(saved.shape), None
         super()._load_from_state_dict(state_dict, prefix, *args)
 
 
@@ -277,6 +300,12 @@ def grouped(groups: Iterable[Any]) -> list[dict[str, Any]]:
     if any(isinstance(group, dict) for group in listed):
         return listed
     return [{"params": listed}]
+
+
+def followers_of(learner: Strategy, strategy: Strategy) -> list[Strategy]:
+    """The strategies whose ``after_backward`` and ``after_step`` run while the learner learns: it, and one that follows the base."""
+    follows = strategy is not learner and strategy.follows_base and learner.kind == "gradient"
+    return [learner, strategy] if follows else [learner]
 
 
 def gathers_base_data(strategy: Strategy) -> bool:

@@ -26,6 +26,7 @@ from lightning_vision.learning.classifier import ContinualClassifier
 from lightning_vision.learning.recipe import Moment, Recipe
 from lightning_vision.learning.stage import Stage
 from lightning_vision.learning.strategy import Strategy
+from lightning_vision.learning.strategy_features import check_follows_backbone
 from lightning_vision.recipes.blurred_images import BlurredImages
 from lightning_vision.recipes.training_dataset import training_dataset
 from lightning_vision.results.predictions import in_stream_order
@@ -89,9 +90,12 @@ class CamBlur(Recipe):
         """Refuse a map that cannot be had.
 
         Raises:
-            ConfigError: The method is not known, or the backbone has no layer with places.
+            ConfigError: The method is not known, the backbone has no layer with places, or a strategy computes features in its
+                own way.
         """
         check_method(self.method)
+        for strategy in (model.strategy, model.base_strategy):
+            check_follows_backbone(strategy, "CamBlur")
         find_target_layer(model.network.backbone, datamodule.image_size, self.layer)
 
     def stages(self, learner: Strategy, stages: list[Stage], max_epochs: int) -> list[Stage]:

@@ -199,7 +199,7 @@ class StrategyConformance:
         model.begin_experience(experience)
         strategy, network = model.strategy, model.network
         batches = training_batches(model, data, last)
-        features = torch.cat([network.features(batch).detach() for batch in batches])
+        features = torch.cat([strategy.features(network, batch["image"]).detach() for batch in batches])
         labels = torch.cat([batch["label"] for batch in batches])
         given: dict[str, Any] = {"features": features, "labels": labels, "batch": batches}
         before = copies_of(given)

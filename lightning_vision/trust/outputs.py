@@ -15,8 +15,8 @@ from lightning_vision.array_types import Rows
 from lightning_vision.data.datamodule import StreamDataModule
 from lightning_vision.data.datasets import SampleDataset
 from lightning_vision.data.sample_table import names_of_files
+from lightning_vision.features.cached_images import Images
 from lightning_vision.features.checkpoint_features import CheckpointFeatures
-from lightning_vision.features.feature_cache import Images
 from lightning_vision.learning.classifier import ContinualClassifier
 from lightning_vision.trust.appearance import appearance
 from lightning_vision.trust.image_folder import ImageFolder
@@ -33,7 +33,7 @@ class Outputs:
     image: Tensor | None
     """(B, 3, H, W) uint8, as the network is given them; None if they were not asked for."""
     features: Tensor
-    """(B, D) float32, what the last linear layer is given."""
+    """(B, D) float32, what the last linear layer is given; (B, D') where the strategy has features of its own of another width."""
     logits: Tensor
     """(B, C) float32, as the learning strategy predicts them; -inf for classes that were not seen."""
 
@@ -125,6 +125,8 @@ class FolderImages:
 
 
 def _by_head(model: ContinualClassifier, outputs: Outputs) -> bool:
+    if outputs.features.shape[1] != model.network.classifier.in_features:
+        return False
     with torch.inference_mode():
         own = model.network.classifier(outputs.features.to(model.device)).float().cpu()
     seen = torch.isfinite(outputs.logits)

@@ -42,7 +42,8 @@ class Witness(Callback):
 
 
 def state_of(module: LightningModule) -> dict[str, Tensor]:
-    return {name: value.clone() for name, value in module.state_dict().items() if name.startswith("network.")}
+    parts = ("network.", "strategy.shift")
+    return {name: value.clone() for name, value in module.state_dict().items() if name.startswith(parts)}
 
 
 def by_hand(states: list[dict[str, Tensor]], decay: float, warmup: bool) -> dict[str, Tensor]:
@@ -63,14 +64,16 @@ def check_near(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
 
 
 def test_the_average_by_hand_and_training_beside_it(tmp_path: Path) -> None:
-    plain = weights_of(fit(tmp_path, "plain", *OPTIONS))
+    own = "--model.strategy=trial_strategies.Shifted"
+    plain = weights_of(fit(tmp_path, "plain", *OPTIONS, own))
     Witness.trained.clear()
     Witness.validated.clear()
     options = ("--trainer.callbacks.decay=0.9", "--trainer.callbacks.warmup=false")
-    end = weights_of(fit(tmp_path, "run", *OPTIONS, *AVERAGE, *options, WITNESS))
+    end = weights_of(fit(tmp_path, "run", *OPTIONS, own, *AVERAGE, *options, WITNESS))
     assert len(Witness.trained) == 16
     expected = by_hand(Witness.trained, 0.9, warmup=False)
     assert any("running_mean" in name for name in expected)
+    assert expected["strategy.shift"].abs().sum() > 0, "a parameter of the strategy's own is averaged too"
     check_near(end, expected)
     assert [step for step, _ in Witness.validated] == [8, 16]
     for step, state in Witness.validated:

@@ -40,10 +40,10 @@ def test_trainable_parameters_are_the_heads(run: Path) -> None:
 class Remembers(HeadOnly):
     """HeadOnly that keeps what it was given, by row."""
 
-    features: ClassVar[dict[int, Tensor]] = {}
+    served: ClassVar[dict[int, Tensor]] = {}
 
     def loss(self, network: Network, batch: Batch) -> Tensor:
-        self.features.update(zip(batch["index"].tolist(), batch["features"], strict=True))
+        self.served.update(zip(batch["index"].tolist(), batch["features"], strict=True))
         return super().loss(network, batch)
 
 
@@ -69,7 +69,7 @@ def test_it_learns_what_a_bare_loop_over_the_same_features_learns(tmp_path: Path
             order = np.random.default_rng(derive_seed(4, "order", t, epoch)).permutation(data.stream[t].indices)
             assert len(order) % 6 == 0, "or a short last batch would be shared with the one before"
             for rows in order.reshape(-1, 6):
-                logits = head(torch.stack([Remembers.features[row] for row in rows.tolist()]))
+                logits = head(torch.stack([Remembers.served[row] for row in rows.tolist()]))
                 loss = F.cross_entropy(
                     logits.masked_fill(~after["network.seen"], -torch.inf), labels[rows], reduction="none"
                 ).mean()

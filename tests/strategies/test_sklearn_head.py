@@ -92,7 +92,7 @@ class TestAgainstScikitLearn:
             learn(strategy, network, features[first:end], labels[first:end], EXPERIENCE, BATCH)
             expected = taught(kind, features[:end], labels[:end]).predict_proba(features.numpy())
             np.testing.assert_allclose(probabilities(strategy, network, features), expected, atol=1e-5)
-            assert torch.equal(strategy.features, features[:end]) and torch.equal(strategy.labels, labels[:end])
+            assert torch.equal(strategy.past, features[:end]) and torch.equal(strategy.labels, labels[:end])
 
     @pytest.mark.parametrize("kind", IN_PARTS)
     def test_batch_by_batch_keeps_nothing(self, kind: type, network: Network) -> None:
@@ -103,7 +103,7 @@ class TestAgainstScikitLearn:
             learn(strategy, network, features[rows], labels[rows], EXPERIENCE, BATCH)
         expected = taught(kind, features, labels).predict_proba(features.numpy())
         np.testing.assert_allclose(probabilities(strategy, network, features), expected, atol=1e-5)
-        assert not strategy.features.numel() and not strategy.labels.numel()
+        assert not strategy.past.numel() and not strategy.labels.numel()
 
     @pytest.mark.parametrize("kind", [RandomForestClassifier, SGDClassifier])
     def test_a_head_with_a_hidden_layer_gives_its_features(self, kind: type) -> None:
@@ -251,7 +251,7 @@ class TestState:
         double, strategy = bare_network(C, D).double(), make(RandomForestClassifier)
         learn(strategy, double, features.double(), labels, EXPERIENCE)
         found = logits(strategy, double, features.double())
-        assert found.dtype == torch.float64 and strategy.features.dtype == torch.float32
+        assert found.dtype == torch.float64 and strategy.past.dtype == torch.float32
 
     def test_foreign_bytes_are_not_run(self, network: Network) -> None:
         features, labels = clouds(C, 40, D)
@@ -401,7 +401,7 @@ class TestCommandLine:
         state = weights_of(run)
         assert changed(weights_of(folder / "base", 0), state) == {"network.seen"}
         assert int(state["strategy.counts"].sum()) == sum(e.train_samples for e in found.experiences)
-        assert len(state["strategy.features"]) == (int(state["strategy.counts"].sum()) if name == "forest" else 0)
+        assert len(state["strategy.past"]) == (int(state["strategy.counts"].sum()) if name == "forest" else 0)
         assert [e.trainable_parameters for e in found.experiences] == [0, 0, 0]
         assert checkpoint_of(run)["hyper_parameters"]["strategy"]["init_args"]["estimator"].startswith("sklearn.")
 
