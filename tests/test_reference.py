@@ -67,6 +67,33 @@ def test_split_cifar10_sets_published_figures_beside_ours(
     assert rows_of(again)["ER 200"] == row, "the same run is read again"
 
 
+@pytest.mark.parametrize(
+    ("script", "setting", "own", "published"),
+    [
+        ("online_cifar10", "online replay", (), "50"),
+        ("gdumb_cifar10", "GDumb 200", ("--passes=1",), "35.0 ± 0.4"),
+    ],
+)
+def test_settings_of_rehearsal_stand_beside_published_figures(
+    script: str,
+    setting: str,
+    own: tuple[str, ...],
+    published: str,
+    reference: Callable[[str], ModuleType],
+    images: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    words = ["--cifar10", str(images), "--folder", str(tmp_path / "runs"), "--settings", setting, *own]
+    words += ["--workers=0", "--accelerator=cpu", "--backbone=test_resnet", "--per-class=6", "--test-per-class=2"]
+    assert reference(script).main(words) == 0
+    row = rows_of(capsys.readouterr().out)[setting]
+    assert row[0] == published and row[1].split(" (1)")[0] in {f"{10 * right}.00" for right in range(11)}
+    assert (", off by more than 2 deviations" in row[1]) is (script == "gdumb_cifar10" and not row[1].startswith("35"))
+    assert (row[2] == "-") is (script == "gdumb_cifar10"), "the accuracy along the stream, of online ones"
+    assert float(row[3].replace(",", "")) >= 0 and "JPEG copies" in row[-1]
+
+
 def test_move_to_data_compares_strategies_from_one_base(
     reference: Callable[[str], ModuleType], images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

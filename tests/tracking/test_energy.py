@@ -81,6 +81,23 @@ def test_tasks_do_not_nest(tmp_path: Path) -> None:
         pass
 
 
+def test_a_block_aside_is_not_the_open_tasks(tmp_path: Path) -> None:
+    with EnergyMeter(tmp_path) as meter:
+        with meter.task("outer") as outer:
+            work(0.1)
+            with pytest.raises(ZeroDivisionError), meter.aside("inner") as inner:
+                work(0.3)
+                print(1 / 0)
+            work(0.1)
+        with meter.task("after"):
+            pass
+    rows = pd.read_csv(tmp_path / "emissions.csv")
+    assert rows["task_name"].tolist() == ["outer", "inner", "outer", "after"]
+    assert inner.seconds >= 0.3 and outer.seconds == pytest.approx(rows["duration"][[0, 2]].sum(), abs=0.3)
+    assert outer.energy_kwh == pytest.approx(rows["energy_consumed"][[0, 2]].sum())
+    assert inner.energy_kwh == pytest.approx(rows["energy_consumed"][1])
+
+
 def test_laps_add_up_to_the_task(tmp_path: Path) -> None:
     with EnergyMeter(tmp_path) as meter:
         meter.lap()  # outside a task: nothing
