@@ -59,6 +59,7 @@ def choose_way(
     sizes: Sequence[int],
     measure: Callable[[Way], Sample],
     clock: Callable[[], float] = time.monotonic,
+    seconds: float = math.inf,
 ) -> Choice:
     """Measure ways in turn, and choose the fastest.
 
@@ -71,12 +72,13 @@ def choose_way(
         sizes: The micro-batches, ascending.
         measure: Runs one micro-batch.
         clock: The present time in seconds.
+        seconds: The time for it, if less than ``MOST_SECONDS``.
     """
-    ends = clock() + MOST_SECONDS
+    ends = clock() + min(MOST_SECONDS, seconds)
     samples: dict[Way, list[Sample]] = {}
 
-    def fits(size: int, seconds: float) -> bool:
-        return clock() + size * seconds <= ends
+    def fits(size: int, each: float) -> bool:
+        return clock() + size * each <= ends
 
     while True:
         asked = _in_question(samples)

@@ -26,6 +26,8 @@ from lightning_vision.storage.cache_folder import keep, locked
 
 WORTH_TUNING_SECONDS = 10.0
 """A pass that takes less time is not measured beforehand."""
+TUNING_SHARE = 0.25
+"""The measurement takes no more than this share of the time that is expected for the pass."""
 INTERRUPTIONS_PER_SECOND = 20
 """Other work that takes the processor away more often disturbs a measurement."""
 ENOUGH_IMAGES = 256
@@ -122,15 +124,17 @@ class FeaturePass:
         """Choose a way if a pass of ``count`` images is long enough, and store it if the rounds agree."""
         with self.in_format():
             self._sample(images, self.way)
-            if self._sample(images, self.way).wall * count < WORTH_TUNING_SECONDS:
-                return
+            expected = self._sample(images, self.way).wall * count
+        if expected < WORTH_TUNING_SECONDS:
+            return
         with self._formats() as use:
 
             def measure(way: Way) -> Sample:
                 use(way)
                 return self._sample(images, way)
 
-            chosen = choose_way(self.way.channels_last, MICRO_BATCHES.get(self.device.type, (AT_ONCE,)), measure)
+            sizes = MICRO_BATCHES.get(self.device.type, (AT_ONCE,))
+            chosen = choose_way(self.way.channels_last, sizes, measure, seconds=expected * TUNING_SHARE)
         self.way, self._promised = chosen.way, chosen.own
         if chosen.agreed:
             self._write({**asdict(self.way), "own_seconds": self._promised})
