@@ -3,9 +3,11 @@
 from strategies.acil import ACIL
 from strategies.agem import AGEM
 from strategies.avalanche_plugin import AvalanchePlugin
+from strategies.coda_prompt import CODAPrompt
 from strategies.dark_experience_replay import DarkExperienceReplay
 from strategies.der import DER, DERpp
 from strategies.dsal import DSAL
+from strategies.dual_prompt import DualPrompt
 from strategies.er import ER
 from strategies.er_ace import ERACE
 from strategies.ewc import EWC
@@ -15,6 +17,7 @@ from strategies.gdumb import GDumb
 from strategies.head_only import HeadOnly
 from strategies.icarl import ICaRL
 from strategies.klda import KLDA
+from strategies.l2p import L2P
 from strategies.linear_probe_then_fine_tune import LinearProbeThenFineTune
 from strategies.lwf import LwF
 from strategies.move_to_data import MoveToData
@@ -38,11 +41,14 @@ __all__ = [
     "ERACE",
     "EWC",
     "KLDA",
+    "L2P",
     "SLCA",
     "WA",
     "AvalanchePlugin",
+    "CODAPrompt",
     "DERpp",
     "DarkExperienceReplay",
+    "DualPrompt",
     "FeCAM",
     "FullFineTune",
     "GDumb",

@@ -1,6 +1,7 @@
 """Learning strategies with one fault each, for the test of the kit that must find it."""
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -241,6 +242,69 @@ class ChangesFeatures(Means):
 
     def update(self, network: Network, features: Tensor, labels: Tensor) -> None:
         super().update(network, features.div_(features.norm(dim=1, keepdim=True)), labels)
+
+
+class DecaysThePast(Strategy):
+    """Learns a scale beside the head (arXiv 2112.08654), without the first class after its experience, whose row decays."""
+
+    freezes_backbone = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(()))
+        self.register_buffer("own", torch.empty(0, dtype=torch.bool), persistent=False)
+
+    def before_experience(self, network: Network, experience: Experience) -> None:
+        self.own = network.seen.clone()
+        self.own[0] = False
+        self.own[list(experience.classes)] = True
+
+    def parameters_to_train(self, network: Network) -> Iterable[nn.Parameter]:
+        return [self.scale, *network.head.parameters()]
+
+    def loss(self, network: Network, batch: Batch) -> Tensor:
+        return self.cross_entropy(network, self.scale * network(batch), batch, self.own)
+
+
+class MovesItsOwn(Strategy):
+    """Has a parameter (arXiv 2112.08654) that it does not train, and moves it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept = nn.Parameter(torch.ones(16))
+
+    def after_step(self, network: Network) -> None:
+        self.kept.data += 0.1
+
+
+class ChoosesForTheBatch(Strategy):
+    """Adds to all features of a batch the prompt that most of its images are nearest to (arXiv 2112.08654)."""
+
+    learns_base = True
+    freezes_backbone = True
+    needs_images = True
+    prompts: nn.Parameter | None  # (M, D), which are their own keys
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_parameter("prompts", None)
+
+    def before_experience(self, network: Network, experience: Experience) -> None:
+        if self.prompts is None:
+            self.prompts = nn.Parameter(torch.randn(8, network.facts.num_features))
+
+    def parameters_to_train(self, network: Network) -> Iterable[dict[str, Any]]:
+        return [{"params": [self.prompts, *network.head.parameters()], "weight_decay": 0.0}]
+
+    def features(self, network: Network, image: Tensor) -> Tensor:
+        v = network.features(image)
+        if self.prompts is None:
+            return v
+        nearest = (v @ self.prompts.T).argmax(dim=1)
+        return v + self.prompts[nearest.mode().values]
+
+    def loss(self, network: Network, batch: Batch) -> Tensor:
+        return self.cross_entropy(network, network.head(self.features(network, batch["image"])), batch)
 
 
 class CountsTests(Means):

@@ -5,6 +5,8 @@ from typing import Any
 import strategies
 from lightning_vision.testing import StrategyConformance
 
+GROWS = "It adds prompts with each experience, as published."
+
 # A line for each strategy that a tiny run needs limits, and for a second look at one: name -> attributes of the test.
 SMALL: dict[str, dict[str, Any]] = {
     "Replay": {"options": {"memory_size": 8, "memory_batch_size": 4}},
@@ -28,6 +30,17 @@ SMALL: dict[str, dict[str, Any]] = {
         "exempt": {
             "head_may_grow": "It starts from the initial weights, and would forget what only the base has seen."
         },
+    },
+    "L2P": {"needs_vit": True, "options": {"pool": 3, "length": 2, "top_k": 2}},
+    "DualPrompt": {
+        "needs_vit": True,
+        "options": {"general_length": 2, "expert_length": 2},
+        "exempt": {"memory_is_bounded": GROWS},
+    },
+    "CODAPrompt": {
+        "needs_vit": True,
+        "options": {"components": 2, "length": 2},
+        "exempt": {"memory_is_bounded": GROWS},
     },
     "RanPAC": {"options": {"projections": 32}},
     "ACIL": {"options": {"expansion": 32}},

@@ -46,6 +46,8 @@ class Network(nn.Module):
         self.num_classes = num_classes
         self.label_smoothing = 0.0
         """Share of a training target that is spread evenly over the classes seen."""
+        self.compiled = False
+        """The backbone is compiled by torch.compile."""
         self.backbone_images = 0
         """Number of images that passed the backbone in this process, for the record and the tests."""
         d = facts.num_features
@@ -82,6 +84,12 @@ class Network(nn.Module):
         self.backbone_images += len(inputs)
         features: Tensor = self.backbone(inputs)
         return features
+
+    def tokens(self, image: Tensor) -> Tensor:
+        """The tokens (N, P + T, D) with which a transformer ends, for normalised images (N, 3, H, W): prefix, then patches."""
+        self.backbone_images += len(image)
+        tokens: Tensor = self.backbone.forward_features(image)  # type: ignore[operator]
+        return tokens
 
     def forward(self, given: Batch | Tensor) -> Tensor:
         """Raw logits (N, C) of a batch, of normalised images (N, 3, H, W), or of features (N, D)."""
@@ -186,6 +194,7 @@ class NetworkOptions:
             network.backbone.to(memory_format=torch.channels_last)
         if self.compile:
             network.backbone.compile()
+            network.compiled = True
         return network
 
 

@@ -20,13 +20,14 @@ from lightning_vision.testing.declarations import (
     untrue_of_class,
     untrue_of_run,
 )
+from lightning_vision.testing.parameter_tests import ParameterTests
 from lightning_vision.testing.tensors import copies_of, nearly_equal, tensors_in, untrained_names, variants_of
 from lightning_vision.testing.trial import Run, Trial, dotted_path, small_base, test_batches, training_batches
 
 ABOVE_CHANCE = 0.2
 
 
-class StrategyConformance:
+class StrategyConformance(ParameterTests):
     """The tests of a learning strategy for pytest. Inherit from it and set ``strategy``.
 
     .. code-block:: python
@@ -82,8 +83,8 @@ class StrategyConformance:
                 f"{cls.__name__}.strategy: {dotted_path(found)} cannot be imported, as a configuration does. Define "
                 "the class at the top level of a module on Python's path."
             ) from error
-        base = None if "head_may_grow" in cls.exempt else small_base(folders)
-        return Trial(found, cls.options, folders.mktemp(found.__name__), base, cls.arguments)
+        base = None if "head_may_grow" in cls.exempt else small_base(folders, cls.needs_vit)
+        return Trial(found, cls.options, folders.mktemp(found.__name__), base, cls.arguments, cls.needs_vit)
 
     # ---- what it says ----------------------------------------------------------------------------------------------
 

@@ -117,6 +117,7 @@ class Trial:
         folder: Where the runs are kept; new.
         base: A run of two of the four classes, to start from.
         arguments: Further options of the command line.
+        needs_vit: Its backbone is always a ViT, on images of four patches.
     """
 
     def __init__(
@@ -126,9 +127,10 @@ class Trial:
         folder: Path,
         base: Run | None,
         arguments: Sequence[str] = (),
+        needs_vit: bool = False,
     ) -> None:
         self.cls, self.options, self.folder = strategy, dict(options), folder
-        self.base, self.arguments = base, arguments
+        self.base, self.arguments, self.needs_vit = base, arguments, needs_vit
 
     @property
     def scenario(self) -> str:
@@ -199,8 +201,9 @@ class Trial:
 
     @cached_property
     def domains(self) -> Run:
-        """Two domains, on a backbone with batch norm."""
-        return self.fit("domains", "DomainIncremental", model={"backbone": "test_resnet"}, trainer={"max_epochs": 1})
+        """Two domains, on a backbone with batch norm if it can be any."""
+        backbone = "test_vit" if self.needs_vit else "test_resnet"
+        return self.fit("domains", "DomainIncremental", model={"backbone": backbone}, trainer={"max_epochs": 1})
 
     def _untrained_base(self, scenario: str | None = None) -> dict[str, Any]:
         """Where no class is new to an increment, what it learns shows only if the base has learned nothing."""
@@ -237,7 +240,13 @@ class Trial:
             run: Options of the run itself.
         """
         usual, usual_stream = DATA[scenario]
-        squares = {"batch_size": 8, "noise": 20.0, **usual, **(data or {})}
+        squares = {
+            "batch_size": 8,
+            "noise": 20.0,
+            **({"image_size": 32} if self.needs_vit else {}),
+            **usual,
+            **(data or {}),
+        }
         cut = {**usual_stream, **(stream or {})}
         config = {**copy.deepcopy(COMMON), **(run or {})}
         config["trainer"] |= {"default_root_dir": str(self.folder), **(trainer or {})}
@@ -314,10 +323,10 @@ def test_batches(model: ContinualClassifier, data: ColouredSquares) -> list[Batc
     return [model.on_after_batch_transfer(batch, 0) for batch in data.evaluation_loader("test")]
 
 
-def small_base(folders: pytest.TempPathFactory) -> Run:
+def small_base(folders: pytest.TempPathFactory, needs_vit: bool = False) -> Run:
     """A run of the red and the green squares, made once a session."""
-    folder = folders.getbasetemp() / "lightning_vision_base"
-    trial = Trial(Strategy, {}, folder, None)
+    folder = folders.getbasetemp() / f"lightning_vision_base{'_vit' if needs_vit else ''}"
+    trial = Trial(Strategy, {}, folder, None, (), needs_vit)
     if folder.is_dir():
         return Run(folder / "base", "Joint", {}, "", 0, "")
     folder.mkdir()

@@ -10,6 +10,7 @@ from lightning_vision.program.shipped_configs import config_folder
 
 CONFIGS = sorted(path.stem for path in (config_folder() / "strategy").glob("*.yaml"))
 FEWER = {"acil": "expansion", "dsal": "expansion", "klda": "expansion"}  # the published sizes take gigabytes
+VIT = {"l2p", "dual_prompt", "coda_prompt"}
 ELSEWHERE = {"full_fine_tune", "head_only", "move_to_data"}
 
 
@@ -24,6 +25,8 @@ def test_it_runs(name: str, tmp_path: Path) -> None:
     options = {**SMALL, "data.init_args.stream.init_args.experiences": 3}
     if name in FEWER:
         options[f"model.strategy.init_args.{FEWER[name]}"] = 200
+    if name in VIT:
+        options |= {"model.backbone": "test_vit", "data.init_args.image_size": 32}
     results = fit(tmp_path, name, parts, options)
     assert results.run.complete and len(results.experiences) == 3
     assert results.seen_accuracy[-1] is not None
