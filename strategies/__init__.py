@@ -12,6 +12,7 @@ from strategies.er import ER
 from strategies.er_ace import ERACE
 from strategies.ewc import EWC
 from strategies.fecam import FeCAM
+from strategies.first_session import FirstSession
 from strategies.full_fine_tune import FullFineTune
 from strategies.gdumb import GDumb
 from strategies.head_only import HeadOnly
@@ -50,6 +51,7 @@ __all__ = [
     "DarkExperienceReplay",
     "DualPrompt",
     "FeCAM",
+    "FirstSession",
     "FullFineTune",
     "GDumb",
     "HeadOnly",

@@ -2,34 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.func import functional_call
 
 from lightning_vision.data.batch import Batch
 from lightning_vision.data.stream import Experience
-from lightning_vision.learning.network import Network
+from lightning_vision.learning.network import Network, evaluation_mode
 from lightning_vision.learning.strategy import Strategy
 
 
 def frozen_state(network: Network) -> dict[str, Tensor]:
     """Parameters and running statistics of a network, by name."""
     return {name: value.detach() for name, value in network.state_dict().items() if value.is_floating_point()}
-
-
-@contextmanager
-def evaluation_mode(module: nn.Module) -> Iterator[None]:
-    """Set evaluation mode, and restore the mode of each submodule on exit."""
-    modes = [(each, each.training) for each in module.modules()]
-    module.eval()
-    try:
-        yield
-    finally:
-        for each, mode in modes:
-            each.training = mode
 
 
 class FormerNetwork(Strategy):

@@ -40,6 +40,11 @@ class Retrain(Strategy):
 
     def before_experience(self, network: Network, experience: Experience) -> None:
         """Keep the base's weights, where they are the start; go back to the start from then on."""
+        if self.start == "initial" and network.grafts:
+            raise ConfigError(
+                f"{type(self).__name__} restarts from the initial weights, and the base strategy sets grafts into the backbone, which "
+                "the initial weights do not have. Use another model.base_strategy, or FirstSession with mode fine_tune."
+            )
         if experience.is_base:
             return
         if self.start == "initial" and experience.index == 0 and network.seen.any():

@@ -11,6 +11,7 @@ from torch.nn import functional as F  # noqa: N812 - torch's own custom
 
 from lightning_vision.exporting.prediction_graph import record_prediction
 from lightning_vision.learning.classifier import ContinualClassifier
+from lightning_vision.learning.grafts import fold_all
 
 UNSEEN = -1e9
 """The logit of a class that was never seen: finite, with probability 0."""
@@ -44,6 +45,7 @@ class ClassifierModule(nn.Module):
         super().__init__()
         network = model.network
         self.backbone = copy.deepcopy(network.backbone).to(memory_format=torch.contiguous_format)
+        fold_all(self.backbone, network.grafts)
         hidden = network.head[:-1] if isinstance(network.head, nn.Sequential) else nn.Identity()
         self.hidden = copy.deepcopy(hidden)
         self.register_buffer("scale", 1 / (255 * network.std))

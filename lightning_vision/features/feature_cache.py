@@ -140,7 +140,7 @@ class FeatureCache:
         Returns:
             The reason why they cannot be cached; empty if they are.
         """
-        self._state = [*self.network.backbone.parameters(), *self.network.backbone.buffers()]
+        self._state = [tensor for module in self._modules() for tensor in (*module.parameters(), *module.buffers())]
         if (weights := self._weights_now()) != self._weights:
             self.close()
             self._weights = weights
@@ -196,8 +196,13 @@ class FeatureCache:
         """The hash of the backbone. Tensors count their changes, so it is computed only after a change."""
         seen = [*map(Tensor.data_ptr, self._state), *[tensor._version for tensor in self._state]]  # faster than pairs
         if seen != self._seen:
-            self._seen, self._hashed = seen, weights_hash(self.network.backbone)
+            self._seen, self._hashed = seen, " ".join(map(weights_hash, self._modules()))
         return self._hashed
+
+    def _modules(self) -> list[nn.Module]:
+        """What features may be computed by: the backbone, and its original where it is kept."""
+        network = self.network
+        return [network.backbone] if network.original is None else [network.backbone, network.original]
 
     def _ensure(self, rows: Rows, number: int) -> str:
         try:
@@ -230,6 +235,7 @@ class FeatureCache:
                 "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
                 "backbone": network.facts.name,
                 "weights": self._weights,
+                **({"grafts": network.grafts} if network.grafts else {}),  # their weights do not tell their options
                 "mean": list(network.facts.mean),
                 "std": list(network.facts.std),
                 "precision": self.precision,

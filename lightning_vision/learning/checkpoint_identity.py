@@ -11,7 +11,7 @@ from torch import Tensor
 from lightning_vision.class_path import class_path
 from lightning_vision.data.process_group import sum_over_processes
 from lightning_vision.data.stream import Experience
-from lightning_vision.errors import CheckpointError
+from lightning_vision.errors import CheckpointError, ConfigError
 from lightning_vision.former_names import present_path
 from lightning_vision.learning.network import Network
 from lightning_vision.learning.strategy import Strategy
@@ -20,7 +20,9 @@ WHOLE_SCHEMA = 1
 """Schema of checkpoints that hold all weights."""
 NAMING_SCHEMA = 2
 """Schema of checkpoints that take frozen weights from another file, which earlier versions cannot do."""
-CHECKPOINT_SCHEMA = NAMING_SCHEMA
+GRAFTED_SCHEMA = 3
+"""Schema of checkpoints of a backbone with grafts, or with a copy of the original backbone."""
+CHECKPOINT_SCHEMA = GRAFTED_SCHEMA
 """The newest schema that can be read. It increases when an older version could no longer read a checkpoint."""
 FROZEN = "lightning_vision_frozen"
 """A checkpoint's entry about the weights that it takes from another file: the file's name and theirs."""
@@ -49,6 +51,7 @@ def identity_of(model: Identified) -> dict[str, Any]:
     network, experience = model.network, model.experience
     return {
         "schema": WHOLE_SCHEMA,
+        **_changes_of(network),
         "backbone": network.facts.name,
         "head": [list(p.shape) for p in network.head.parameters()],
         "class_names": list(model.class_names),
@@ -62,6 +65,42 @@ def identity_of(model: Identified) -> dict[str, Any]:
         "seed": model.seed,
         "is_base": bool(experience is not None and experience.is_base),
     }
+
+
+def _changes_of(network: Network) -> dict[str, Any]:
+    """What was set into the backbone and kept of it; empty of a backbone as it was built."""
+    if not network.grafts and network.original is None:
+        return {}
+    return {
+        "schema": GRAFTED_SCHEMA,
+        "grafts": [{**graft, "options": dict(graft["options"])} for graft in network.grafts],
+        "keeps_original": network.original is not None,
+    }
+
+
+def replay_grafts(network: Network, identity: Mapping[str, Any]) -> None:
+    """Give a network the grafts of a checkpoint and no others, and a copy of the original backbone if it has one.
+
+    Their weights are loaded afterwards.
+
+    Raises:
+        CheckpointError: They cannot be set.
+    """
+    saved = list(identity.get("grafts", []))
+    while network.grafts != saved[: len(network.grafts)]:
+        network.take_out(network.grafts[-1]["key"])
+    for graft in saved[len(network.grafts) :]:
+        try:
+            network.graft(graft["kind"], graft["key"], **graft["options"])
+        except (ConfigError, KeyError, TypeError) as error:
+            raise CheckpointError(
+                f"The checkpoint has a graft in its backbone that cannot be set here: {error} If a package brings the kind, install "
+                "it, or import the module that calls register_graft."
+            ) from error
+    if not identity.get("keeps_original", False):
+        network.original = None
+    else:
+        network.keep_original()
 
 
 def check_loadable(checkpoint: Mapping[str, Any], here: Mapping[str, Any], state_keys: Sequence[str]) -> None:

@@ -14,7 +14,7 @@ from lightning_vision.data.stream import Stream
 from lightning_vision.errors import CheckpointError
 from lightning_vision.former_names import present_path, with_present_paths
 from lightning_vision.learning.checkpoint_file import Checkpoint, load_file
-from lightning_vision.learning.checkpoint_identity import CHECKPOINT_SCHEMA, shortened
+from lightning_vision.learning.checkpoint_identity import CHECKPOINT_SCHEMA, replay_grafts, shortened
 from lightning_vision.learning.classifier import ContinualClassifier
 from lightning_vision.learning.frozen_weights import completed
 from lightning_vision.learning.one_experience import take_data
@@ -143,6 +143,7 @@ def load_into(model: ContinualClassifier, stream: Stream, checkpoint: Checkpoint
     learned = int(identity["experience"])
     for index in range(learned + 1):
         model.begin_experience(stream.reached(index))
+    replay_grafts(model.network, identity)
     try:
         model.load_state_dict(checkpoint["state_dict"])
     except RuntimeError as error:
@@ -218,7 +219,8 @@ def known_classes(checkpoint: Checkpoint) -> list[str]:
 
 
 def load_backbone(model: ContinualClassifier, checkpoint: Checkpoint) -> None:
-    """Load only the backbone of a base."""
+    """Load only the backbone of a base, with its grafts."""
+    replay_grafts(model.network, checkpoint["lightning_vision"])
     prefix = "network.backbone."
     state = {
         key.removeprefix(prefix): value for key, value in checkpoint["state_dict"].items() if key.startswith(prefix)
@@ -269,6 +271,7 @@ def load_base(model: ContinualClassifier, checkpoint: Checkpoint, path: Path, *,
     }
     names, own = model.class_names, list(range(len(base_names)))
     model.network.rearrange_classes(own)
+    replay_grafts(model.network, saved)
     model.network.load_state_dict(state)
     same_classes = base_names == names
     rows = {name: row for row, name in enumerate(base_names)}

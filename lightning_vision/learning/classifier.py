@@ -18,7 +18,13 @@ from lightning_vision.data.batch import Batch
 from lightning_vision.data.stream import Experience
 from lightning_vision.images.batch_transforms import BatchTransforms
 from lightning_vision.learning.batch_preparation import normalised, transformed
-from lightning_vision.learning.checkpoint_identity import add_up_sums, check_loadable, clear_sums, identity_of
+from lightning_vision.learning.checkpoint_identity import (
+    add_up_sums,
+    check_loadable,
+    clear_sums,
+    identity_of,
+    replay_grafts,
+)
 from lightning_vision.learning.classifier_options import check_options, keep_plain
 from lightning_vision.learning.closed_form import closed_form_step
 from lightning_vision.learning.evaluation_figures import EvaluationFigures
@@ -34,6 +40,8 @@ from lightning_vision.learning.training_figures import TrainingFigures
 from lightning_vision.results.predictions import Collector
 from lightning_vision.seeding import derive_seed
 
+UNCHANGED_BY_STEPS = ("strategy.", "base_strategy.", "network.original.")
+"""Prefixes of the buffers that are the same on every rank."""
 Predict = Callable[[Tensor], Tensor | Mapping[str, Tensor]]
 
 
@@ -181,7 +189,7 @@ class ContinualClassifier(LightningModule, BuiltWith):
         trained = self.stage_optimizer.choose(self.network, (self.strategy, self.base_strategy), learner, change)
         self.automatic_optimization = learner.kind == "gradient"
         # Strategy buffers are the same on every rank by construction, and may be large: DDP need not broadcast them.
-        states = [name for name, _ in self.named_buffers() if name.startswith(("strategy.", "base_strategy."))]
+        states = [name for name, _ in self.named_buffers() if name.startswith(UNCHANGED_BY_STEPS)]
         self._ddp_params_and_buffers_to_ignore = states
         return trained
 
@@ -323,6 +331,7 @@ class ContinualClassifier(LightningModule, BuiltWith):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse a checkpoint that does not fit; load the figures that schedulers use, and the position of training."""
         check_loadable(checkpoint, self.identity(), list(self.state_dict()))
+        replay_grafts(self.network, checkpoint["lightning_vision"])
         self.figures.take_measured(checkpoint["lightning_vision_measured"])
         if self.global_rank:  # the sums of the epoch continue on rank 0
             clear_sums(checkpoint["state_dict"])

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lightning_vision.data.stream import Stream
 from lightning_vision.errors import CheckpointError
+from lightning_vision.learning.checkpoint_identity import replay_grafts
 from lightning_vision.learning.checkpoints import check_fits, check_same_strategies, read_checkpoint
 from lightning_vision.learning.classifier import ContinualClassifier
 from lightning_vision.results.run_directory import RunDirectory
@@ -56,6 +57,7 @@ def as_it_was(model: ContinualClassifier, path: Path, stream: Stream) -> Iterato
     check_fits(checkpoint, model, path)
     check_same_strategies(checkpoint, model, path)
     identity, state = checkpoint["lightning_vision"], checkpoint["state_dict"]
+    own_identity = model.identity()
     own = {name: value.clone() for name, value in model.state_dict().items()}
     experience, picked = model.experience, model.picked_variant
     held = [
@@ -66,6 +68,7 @@ def as_it_was(model: ContinualClassifier, path: Path, stream: Stream) -> Iterato
     ]
     try:
         _empty(held, own, state)
+        replay_grafts(model.network, identity)
         _load(model, state, path)
         model.experience = stream.reached(int(identity["experience"]), bool(identity["is_base"]))
         model.picked_variant = identity["picked_variant"]
@@ -73,6 +76,7 @@ def as_it_was(model: ContinualClassifier, path: Path, stream: Stream) -> Iterato
     finally:
         for _, tensors, values in held:
             tensors.update(values)
+        replay_grafts(model.network, own_identity)
         model.load_state_dict(own)
         model.experience, model.picked_variant = experience, picked
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lightning_vision.errors import CheckpointError
 from lightning_vision.learning.checkpoint_file import Checkpoint, load_file, save_checkpoint
-from lightning_vision.learning.checkpoint_identity import FROZEN, NAMING_SCHEMA, WHOLE_SCHEMA
+from lightning_vision.learning.checkpoint_identity import FROZEN, GRAFTED_SCHEMA, NAMING_SCHEMA, WHOLE_SCHEMA
 from lightning_vision.learning.network import Network
 from lightning_vision.learning.strategy import moving_state
 
@@ -45,11 +45,11 @@ class FrozenWeights:
             network: The network; ``requires_grad`` tells what is trained.
         """
         moving = set(moving_state(network))
-        prefix = "backbone."
+        prefixes = ("backbone.", "original.")
         self._names = [
             f"network.{name}"
             for name, value in network.state_dict().items()
-            if name.startswith(prefix) and name not in moving and isinstance(value, Tensor)
+            if name.startswith(prefixes) and name not in moving and isinstance(value, Tensor)
         ]
         self._chosen = False
 
@@ -85,7 +85,10 @@ class FrozenWeights:
         return {
             **checkpoint,
             "state_dict": rest,
-            "lightning_vision": {**checkpoint["lightning_vision"], "schema": NAMING_SCHEMA},
+            "lightning_vision": {
+                **checkpoint["lightning_vision"],
+                "schema": max(NAMING_SCHEMA, checkpoint["lightning_vision"]["schema"]),
+            },
             FROZEN: {"file": self._file, "names": same},
         }
 
@@ -158,7 +161,8 @@ def completed(checkpoint: Checkpoint, path: Path) -> Checkpoint:
     except (KeyError, TypeError) as error:
         raise CheckpointError(f"{path} is damaged: {file.name} does not hold all the weights that it names.") from error
     checkpoint["state_dict"].update(frozen)
-    identity = {**checkpoint["lightning_vision"], "schema": WHOLE_SCHEMA}
+    written = checkpoint["lightning_vision"]
+    identity = {**written, "schema": GRAFTED_SCHEMA if written["schema"] == GRAFTED_SCHEMA else WHOLE_SCHEMA}
     return {**{key: value for key, value in checkpoint.items() if key != FROZEN}, "lightning_vision": identity}
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -12,6 +13,9 @@ from torch import Tensor, nn
 from lightning_vision.data.batch import Batch
 from lightning_vision.errors import ConfigError
 from lightning_vision.learning.backbones import BackboneFacts, build_backbone
+from lightning_vision.learning.graft_places import Graft, take_out
+from lightning_vision.learning.grafts import described, fold_in, modules_of, set_graft, switched_to
+from lightning_vision.learning.original_backbone import OriginalBackbone
 from lightning_vision.learning.pixel_options import PixelOptions
 
 
@@ -50,6 +54,10 @@ class Network(nn.Module):
         """The backbone is compiled by torch.compile."""
         self.backbone_images = 0
         """Number of images that passed the backbone in this process, for the record and the tests."""
+        self.grafts: list[dict[str, Any]] = []
+        """Kind, key and options of each graft in the backbone, in the order in which they were set."""
+        self.original: OriginalBackbone | None = None
+        """The backbone as it was at ``keep_original``."""
         d = facts.num_features
         if head_hidden:
             self.head: nn.Linear | nn.Sequential = nn.Sequential(
@@ -95,6 +103,125 @@ class Network(nn.Module):
         """Raw logits (N, C) of a batch, of normalised images (N, 3, H, W), or of features (N, D)."""
         logits: Tensor = self.head(self.features(given))
         return logits
+
+    def graft(self, kind: str, key: str, **options: Any) -> Mapping[str, Graft]:
+        """Set small modules into the backbone, which stay in it; nothing happens if the key has them already.
+
+        Call it in ``before_experience``. The checkpoint names them, and a network that loads it gets them too. Their parameters are
+        the backbone's, and are trained if ``parameters_to_train`` returns them.
+
+        Args:
+            kind: ``adapter``, ``low_rank``, ``scale_shift``, ``tokens``, or a kind of ``register_graft``.
+            key: Their name.
+            options: Of the kind; plain values.
+
+        Returns:
+            The modules by the name of the block or layer.
+
+        Raises:
+            ConfigError: The kind or an option is unknown, the backbone cannot take the kind or is compiled, or the key has another
+                graft.
+        """
+        graft = described(kind, key, options)
+        present = next((each for each in self.grafts if each["key"] == key), None)
+        if present is None:
+            set_graft(self.backbone, graft)
+            self.grafts.append(graft)
+        elif present != graft:
+            raise ConfigError(
+                f"The graft {key!r} is {present['kind']} with {present['options']} already; found {kind} with {graft['options']}. "
+                "Choose another key, or merge it first."
+            )
+        return dict(modules_of(self.backbone, key))
+
+    def grafted(self, key: str, name: str | None = None) -> list[nn.Parameter]:
+        """The parameters of a graft, in the order of its places; with ``name`` only those of that name, such as ``b``.
+
+        Raises:
+            ConfigError: There is no graft of that key.
+        """
+        self._check_keys([key])
+        parts = [part for _, part in modules_of(self.backbone, key)]
+        return [p for part in parts for own, p in part.named_parameters() if name in (None, own)]
+
+    @contextmanager
+    def only(self, *keys: str) -> Iterator[None]:
+        """Switch off all other grafts for a while; without keys, all of them.
+
+        Raises:
+            ConfigError: There is no graft of one of the keys.
+        """
+        self._check_keys(keys)
+        with switched_to(self.backbone, keys):
+            yield
+
+    def merge(self, key: str) -> None:
+        """Fold a graft into the backbone's weights: the network computes the same function without it.
+
+        Raises:
+            ConfigError: It cannot be folded in, or there is none.
+        """
+        self._check_keys([key])
+        fold_in(self.backbone, key)
+        self._forget(key)
+
+    def take_out(self, key: str) -> None:
+        """Remove a graft without folding it in.
+
+        Raises:
+            ConfigError: There is no graft of that key.
+        """
+        self._check_keys([key])
+        take_out(self.backbone, key)
+        self._forget(key)
+
+    def keep_original(self) -> None:
+        """Remember the backbone as it is, without grafts; nothing happens if it is remembered already.
+
+        The copy is part of the checkpoint. Grafts alone do not need it: the weights below them do not change unless they are
+        trained.
+        """
+        if self.original is None:
+            self.original = OriginalBackbone(self.backbone, [graft["key"] for graft in self.grafts])
+
+    def original_features(self, given: Batch | Tensor) -> Tensor:
+        """Features (N, D) of images (N, 3, H, W) by the remembered backbone, or by the present one without grafts.
+
+        In evaluation mode, without gradient.
+        """
+        image = self.inputs(given)
+        self.backbone_images += len(image)
+        with torch.no_grad():
+            if self.original is not None:
+                kept: Tensor = self.original(image)
+                return kept
+            with self.only(), evaluation_mode(self.backbone):
+                features: Tensor = self.backbone(image)
+                return features
+
+    def beside_backbone(self) -> dict[str, Tensor]:
+        """The tensors of the grafts and of the original backbone, by their names in the state: what was added to the backbone."""
+        added = {
+            id(value)
+            for graft in self.grafts
+            for _, part in modules_of(self.backbone, graft["key"])
+            for value in part.state_dict(keep_vars=True).values()
+        }
+        return {
+            name: value.detach()
+            for name, value in self.state_dict(keep_vars=True).items()
+            if id(value) in added or name.startswith("original.")
+        }
+
+    def _forget(self, key: str) -> None:
+        self.grafts = [graft for graft in self.grafts if graft["key"] != key]
+
+    def _check_keys(self, keys: Iterable[str]) -> None:
+        known = [graft["key"] for graft in self.grafts]
+        if unknown := [key for key in keys if key not in known]:
+            raise ConfigError(
+                f"There is no graft {unknown[0]!r}: expected one of {', '.join(map(repr, known)) or 'none, for none was set'}."
+            )
 
     @property
     def classifier(self) -> nn.Linear:
@@ -144,6 +271,18 @@ class Network(nn.Module):
         old.weight, old.bias, old.out_features = new.weight, new.bias, len(sources)
         self.seen = seen
         self.num_classes = len(sources)
+
+
+@contextmanager
+def evaluation_mode(module: nn.Module) -> Iterator[None]:
+    """Set evaluation mode, and restore the mode of each submodule on exit."""
+    training = [each for each in module.modules() if each.training]
+    module.eval()
+    try:
+        yield
+    finally:
+        for each in training:
+            each.training = True
 
 
 def freeze(module: nn.Module) -> None:

@@ -15,7 +15,9 @@ from lightning_vision.data.process_group import sum_over_processes
 from lightning_vision.data.reservoir import Reservoir
 from lightning_vision.data.stream import Experience
 from lightning_vision.learning.former_declarations import honour_former_declarations
+from lightning_vision.learning.graft_places import grafted_over_frozen
 from lightning_vision.learning.network import Network
+from lightning_vision.learning.original_backbone import OriginalBackbone
 from lightning_vision.seeding import derive_seed
 
 ALL_SCENARIOS = frozenset({"Joint", "InstanceIncremental", "ClassIncremental", "DomainIncremental", "FromColumn"})
@@ -316,7 +318,8 @@ def gathers_base_data(strategy: Strategy) -> bool:
 def frozen_children(module: nn.Module) -> Iterator[nn.Module]:
     """The outermost modules that have parameters and train none of them: their running statistics must not change either."""
     own = [*module.parameters()]
-    if own and not any(parameter.requires_grad for parameter in own):
+    trained = any(parameter.requires_grad for parameter in own)
+    if own and (not trained or grafted_over_frozen(module)):
         yield module
     elif own:
         for child in module.children():
@@ -347,7 +350,8 @@ def _set_mode(module: nn.Module, training: bool) -> None:
 
 def moving_state(module: nn.Module) -> list[str]:
     """The names in a module's state of the parameters that are trained and of the statistics that are not frozen."""
-    still = {id(buffer) for frozen in frozen_children(module) for buffer in frozen.buffers()}
+    originals = [part for part in module.modules() if isinstance(part, OriginalBackbone)]
+    still = {id(buffer) for frozen in [*frozen_children(module), *originals] for buffer in frozen.buffers()}
     return [
         name
         for name, value in module.state_dict(keep_vars=True).items()

@@ -157,7 +157,7 @@ class ExperienceCommit:
             environment=context.process.environment,
             features=context.features.record,
             memory_bytes=kept_bytes(
-                model.strategy, datamodule.stream.experiences[: context.record.done], model.image_size
+                model.strategy, datamodule.stream.experiences[: context.record.done], model.image_size, model.network
             ),
         )
 

@@ -13,9 +13,8 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812 - torch's own custom
 
 from lightning_vision.errors import ConfigError
-from lightning_vision.learning.network import Network, freeze
+from lightning_vision.learning.network import Network, evaluation_mode, freeze
 from lightning_vision.results.schema import read_results
-from strategies.former_network import evaluation_mode
 from strategies.lwf import LwF, distillation
 
 

@@ -15,7 +15,9 @@ ELSEWHERE = {"full_fine_tune", "head_only", "move_to_data"}
 
 
 def test_every_strategy_has_a_config() -> None:
-    named = {options_of(f"configs/strategy/{name}.yaml")["model.strategy.class_path"] for name in CONFIGS}
+    keys = ("model.strategy.class_path", "model.base_strategy.class_path")
+    parts = [options_of(f"configs/strategy/{name}.yaml") for name in CONFIGS]
+    named = {options[key] for options in parts for key in keys if key in options}
     assert named == {f"strategies.{name}" for name in strategies.__all__}
 
 
