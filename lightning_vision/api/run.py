@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from lightning_vision.api.run_config import RunConfig
+from lightning_vision.data.absent_data import AbsentData
 from lightning_vision.drawing.lazy_figures import LazyFigures
 from lightning_vision.errors import CheckpointError, ConfigError
 from lightning_vision.explanation.command import Explained, explain
@@ -157,7 +158,7 @@ class Run:
             UserError: See ``predict``.
         """
         with _at_work():
-            return self._open().model.cpu().eval()
+            return self._open(needs_data=False).model.cpu().eval()
 
     def predict(self, images: Any, *, every: int = 1) -> pd.DataFrame:
         """Predict images in the same way as the run's test images, with its evaluation transform.
@@ -175,12 +176,12 @@ class Run:
             and the threshold in the checkpoint, if ``test(calibrate=True, coverage=...)`` has fitted them.
 
         Raises:
-            DataError: The images, or the run's data, cannot be used.
+            DataError: The images cannot be used.
             CheckpointError: No experience is finished, or the checkpoint does not fit the run's options.
             ConfigError: The run's configuration names classes that are not registered, and ``trust_run`` is False.
         """
         with _at_work():
-            return predict_images(self._open(), images, every)
+            return predict_images(self._open(needs_data=False), images, every)
 
     def test(
         self,
@@ -269,12 +270,13 @@ class Run:
         start = {"pretrained": False, "base_checkpoint": str(self.path), "root": self.path.parent}
         return self._fit(data, strategy, **{**same, **start, **options})
 
-    def _open(self, *, evaluates: bool = True, anew: bool = False) -> LoadedCheckpoint:
+    def _open(self, *, evaluates: bool = True, anew: bool = False, needs_data: bool = True) -> LoadedCheckpoint:
         """The last checkpoint with model and data: those of this process, or built from the run's config.yaml.
 
         Args:
             evaluates: See ``open_checkpoint``.
             anew: Build it from config.yaml if that holds all parts of the run.
+            needs_data: See ``open_checkpoint``.
         """
         if self._classifier is not None and self._datamodule is not None and not (anew and not self.config.not_written):
             experience = self._classifier.experience
@@ -287,9 +289,12 @@ class Run:
             return LoadedCheckpoint(
                 self._classifier, self._datamodule, factory, path, -1 if experience is None else experience.index
             )
-        if evaluates not in self._opened or anew:
+        opened = self._opened.get(evaluates)
+        if opened is None or anew or (needs_data and isinstance(opened.datamodule, AbsentData)):
             find_checkpoint(self.path)
-            self._opened[evaluates] = open_checkpoint(self.path, trust_run=self._trusted, evaluates=evaluates)
+            self._opened[evaluates] = open_checkpoint(
+                self.path, trust_run=self._trusted, evaluates=evaluates, needs_data=needs_data
+            )
         return self._opened[evaluates]
 
     def __repr__(self) -> str:

@@ -22,8 +22,8 @@ ONE_PROCESS = {"trainer.devices": 1, "trainer.num_nodes": 1}
 class _CheckpointCLI(StreamCLI):
     """Builds model and data of a checkpoint, and loads the weights."""
 
-    def __init__(self, args: list[str], evaluates: bool) -> None:
-        self.evaluates = evaluates
+    def __init__(self, args: list[str], evaluates: bool, needs_data: bool) -> None:
+        self.evaluates, self.spares_data = evaluates, not needs_data
         super().__init__(args, own_process=False)
 
     def _run_subcommand(self, subcommand: str) -> None:
@@ -32,7 +32,11 @@ class _CheckpointCLI(StreamCLI):
 
 
 def open_checkpoint(
-    path: str | Path, overrides: Mapping[str, Any] | None = None, trust_run: bool = False, evaluates: bool = True
+    path: str | Path,
+    overrides: Mapping[str, Any] | None = None,
+    trust_run: bool = False,
+    evaluates: bool = True,
+    needs_data: bool = True,
 ) -> LoadedCheckpoint:
     """Build the classifier and the data of a run from its config.yaml, and load a checkpoint's weights.
 
@@ -46,6 +50,7 @@ def open_checkpoint(
         trust_run: Trust the source of the run directory: its config.yaml may name any class, whose code is then run, and
             its files may be links to other places.
         evaluates: Images are evaluated as in the run, including its recipes.
+        needs_data: Images of the run's data are needed; otherwise an ``AbsentData`` takes its place if it cannot be read.
 
     Raises:
         CheckpointError: There is no checkpoint or no config.yaml, or they do not fit each other.
@@ -65,7 +70,7 @@ def open_checkpoint(
     load_plugins()
     with process_state_restored(), without_own_words(), explained(), with_run_config(["validate", *words]) as args:
         try:
-            return _CheckpointCLI(args, evaluates).loaded
+            return _CheckpointCLI(args, evaluates, needs_data).loaded
         except NeedsOwnProcess as error:
             raise ConfigError(
                 "A checkpoint can be opened in one process only: give trainer.devices=1 and trainer.num_nodes=1."

@@ -19,7 +19,7 @@ import datamodules as datamodules
 import lightning_vision.recipes as known_recipes  # noqa: F401 - for short names
 import strategies as strategies
 from lightning_vision.data.datamodule import StreamDataModule
-from lightning_vision.errors import ConfigError
+from lightning_vision.errors import ConfigError, UserError
 from lightning_vision.explanation.options import ExplainOptions
 from lightning_vision.exporting.options import ExportOptions
 from lightning_vision.learning.classifier import ContinualClassifier
@@ -33,6 +33,7 @@ from lightning_vision.program.load_checkpoint import load_checkpoint
 from lightning_vision.program.options import OPTIONS
 from lightning_vision.program.plain_config import use_plain_values
 from lightning_vision.program.trainer_arguments import TrainerArguments
+from lightning_vision.program.without_data import use_absent_data
 from lightning_vision.run.launch import RunLaunch
 from lightning_vision.run.run_request import RunRequest, check_run_options
 from lightning_vision.terminal.first_rank import is_first
@@ -68,6 +69,8 @@ class StreamTrainer(Trainer):
 
 class StreamCLI(LightningCLI):
     """``fit`` runs a stream; the other subcommands work on a checkpoint of a run."""
+
+    spares_data = False
 
     def __init__(self, args: list[str], own_process: bool) -> None:
         self.own_process, self.exit_code = own_process, 0
@@ -207,7 +210,12 @@ class StreamCLI(LightningCLI):
             self.datamodule, self.model = parser.instantiate_classes(asked).data, None
             self.config_init = {"data": config}
             return
-        self.config_init = self.parser.instantiate_classes(self.config)
+        try:
+            self.config_init = self.parser.instantiate_classes(self.config)
+        except (UserError, ValueError) as error:
+            if not (self.spares_data or config.get("images")) or not use_absent_data(config, error):
+                raise
+            self.config_init = self.parser.instantiate_classes(self.config)
         built = self.config_init[str(self.subcommand)]
         self.datamodule, self.model = built.data, built.model
 

@@ -151,6 +151,33 @@ def test_the_classifier_is_the_trained_one(run: lv.Run, images: torch.Tensor) ->
     np.testing.assert_allclose(probability.amax(dim=1), run.predictions["confidence"], rtol=1e-4)
 
 
+def test_the_data_of_the_run_is_not_needed(
+    path: Path,
+    run: lv.Run,
+    images: torch.Tensor,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    before = run.predict(images[:4])
+
+    def gone(data: ColouredSquares) -> None:
+        raise lv.DataError("data.root: nothing is there.")
+
+    monkeypatch.setattr(ColouredSquares, "read_samples", gone)
+    alone = lv.open_run(path)
+    pd.testing.assert_frame_equal(alone.predict(images[:4]), before)
+    Image.fromarray(images[0].permute(1, 2, 0).numpy()).save(tmp_path / "a.png")
+    assert (
+        main(["predict", "--ckpt_path", str(path), str(tmp_path / "a.png"), "--output", str(tmp_path / "a.csv")]) == 0
+    )
+    assert "data.root: nothing is there. The given images are predicted without it" in capsys.readouterr().err
+    assert pd.read_csv(tmp_path / "a.csv")["predicted"].tolist() == before["predicted"].tolist()[:1]
+    with pytest.raises(lv.DataError, match="nothing is there"):
+        alone.test()
+    assert main(["predict", "--ckpt_path", str(path)]) == 1
+
+
 BAD: dict[str, tuple[Any, str]] = {
     "floats": (
         torch.zeros(2, 3, SIDE, SIDE),
