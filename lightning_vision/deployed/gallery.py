@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lightning_vision.deployed.prediction_table import PredictionTable
-from lightning_vision.deployed.tally import Case
 from lightning_vision.drawing.page_template import page_environment
 from lightning_vision.drawing.thumbnail import jpeg_of
 from lightning_vision.images.pillow_decoding import open_image, upright_rgb
@@ -50,14 +49,16 @@ def write_gallery(page: Path, table: PredictionTable) -> None:
         rows=sorted(
             (row for row in rows if row.predicted or row.in_folder), key=lambda row: (-row.predicted, row.name)
         ),
-        kinds={kind: [(case, *_thumbnail(table.walk.root, case)) for case in found] for kind, found in cases.items()},
+        kinds={
+            kind: [(case, *_thumbnail(table.walk.file(case.path))) for case in found] for kind, found in cases.items()
+        },
     )
     write_text_atomically(page, text)
 
 
-def _thumbnail(root: Path, case: Case) -> tuple[str, int, int]:
+def _thumbnail(file: Path) -> tuple[str, int, int]:
     """An image as a data URI, and its width and height."""
-    with open_image(root / case.path) as opened:
+    with open_image(file) as opened:
         if opened.format == "JPEG":
             opened.draft("RGB", (2 * SIDE, 2 * SIDE))
         data, (width, height) = jpeg_of(upright_rgb(opened), SIDE)

@@ -14,7 +14,7 @@ from lightning_vision.terminal.wording import printable
 
 
 class ImageWalk:
-    """Paths of image files, relative to a folder, in the order of their names.
+    """Image files in the order of their names: the paths relative to a folder, and the files.
 
     Only the names in one folder of each level are held at a time, and no image.
 
@@ -31,12 +31,17 @@ class ImageWalk:
             kind = "is a file" if root.exists() else "does not exist"
             way = " Put images into a folder, or use predict --ckpt_path RUN IMAGE." if root.exists() else ""
             raise DataError(f"Expected a folder of images, or a zip or tar archive; {printable(root)} {kind}.{way}")
-        self.root, self.remark = found.path, found.remark
+        self.root, self.remark, self.shown = found.path, found.remark, printable(found.path)
         self.skipped: Counter[str] = Counter()
         """What was left out so far, by reason."""
 
-    def __iter__(self) -> Iterator[str]:
-        yield from self._below("", (os.path.realpath(self.root),))
+    def __iter__(self) -> Iterator[tuple[str, Path]]:
+        for path in self._below("", (os.path.realpath(self.root),)):
+            yield path, self.root / path
+
+    def file(self, path: str) -> Path:
+        """The file of a path."""
+        return self.root / path
 
     def counted(self) -> str:
         """What was left out so far, in words."""

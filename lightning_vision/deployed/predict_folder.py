@@ -1,4 +1,4 @@
-"""The subcommand ``predict --model F.onnx DIR``: a folder of images in, a table and a page out, without torch."""
+"""The subcommand ``predict --model F.onnx IMAGES``: images in, a table and a page out, without torch."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
 from lightning_vision.deployed.gallery import write_gallery
+from lightning_vision.deployed.given_walk import walk_of
 from lightning_vision.deployed.head_file import head_path
-from lightning_vision.deployed.image_walk import ImageWalk
 from lightning_vision.deployed.model_file import DeployedModel
 from lightning_vision.deployed.prediction_table import PredictionTable
 from lightning_vision.errors import ConfigError
@@ -27,7 +27,7 @@ SHOWN = 5
 
 
 def predict(words: Sequence[str]) -> int:
-    """Predict for a folder of images.
+    """Predict for a folder of images, or other images.
 
     Args:
         words: The command line after ``predict``.
@@ -43,7 +43,7 @@ def predict(words: Sequence[str]) -> int:
     if given.batch_size < 1:
         raise ConfigError(f"--batch_size: expected 1 or more, found {given.batch_size}.")
     console = Console()
-    walk, model = ImageWalk(given.folder), DeployedModel(given.model)
+    walk, model = walk_of(given.images), DeployedModel(given.model)
     print_line(printable(_described(model)))
     if walk.remark:
         print_line(printable(walk.remark))
@@ -75,17 +75,18 @@ def _parser() -> argparse.ArgumentParser:
     parser = WordsParser(
         prog="lightning-vision predict",
         allow_abbrev=False,
-        description="Predict for a folder of images, and all folders in it, with an exported classifier (without --model: "
+        description="Predict for a folder of images, and all folders in it, or other images, with an exported classifier (without --model: "
         "with a checkpoint, see lightning-vision predict --help).",
     )
     parser.add_argument(
         "--model", required=True, type=Path, metavar="F.onnx", help="a file that lightning-vision export wrote"
     )
     parser.add_argument(
-        "folder",
-        type=Path,
-        metavar="DIR",
-        help="a folder of images; sub-folders named after a class give the true class",
+        "images",
+        nargs="+",
+        metavar="IMAGES",
+        help="a folder of images; or image files, folders, archives, patterns such as 'photos/*.jpg', and text files that list these, "
+        "in any number; folders named after a class give the true class",
     )
     parser.add_argument(
         "--output",

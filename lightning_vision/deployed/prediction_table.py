@@ -1,4 +1,4 @@
-"""Predictions for a folder of images as a CSV file, written row by row: memory does not grow with the folder."""
+"""Predictions for images as a CSV file, written row by row: memory does not grow with a folder."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lightning_vision.deployed.given_walk import GivenWalk
 from lightning_vision.deployed.image_walk import ImageWalk
 from lightning_vision.deployed.model_file import DeployedModel
 from lightning_vision.deployed.preprocessing import Pixels
@@ -25,9 +26,9 @@ MOST_LISTED = 50
 
 
 class PredictionTable:
-    """One pass of a classifier over a folder.
+    """One pass of a classifier over a folder, or other images.
 
-    Columns: ``path`` from the folder, ``predicted``, ``confidence``, ``rejected``, ``probability/<class>``, and ``true``, the
+    Columns: ``path`` from the folder (of other images as it was given), ``predicted``, ``confidence``, ``rejected``, ``probability/<class>``, and ``true``, the
     class that a folder of the path is named after. Images that cannot be read get a file of their own, ``path`` and
     ``reason``, beside the table.
 
@@ -39,7 +40,9 @@ class PredictionTable:
         most: Cases of each kind that ``tally`` remembers.
     """
 
-    def __init__(self, model: DeployedModel, walk: ImageWalk, output: Path, batch_size: int, most: int) -> None:
+    def __init__(
+        self, model: DeployedModel, walk: ImageWalk | GivenWalk, output: Path, batch_size: int, most: int
+    ) -> None:
         self.model, self.walk, self.output, self.batch_size = model, walk, output, batch_size
         self.tally = Tally(model.class_names, most)
         self.unread = RowFile(output.with_name(f"{output.stem}-unread.csv"))
@@ -109,13 +112,13 @@ class PredictionTable:
         waiting: deque[list[tuple[str, Future[Pixels]]]] = deque()
         with ThreadPoolExecutor() as pool:
             while batch := list(islice(paths, self.batch_size)):
-                waiting.append([(path, pool.submit(prepare, self.walk.root / path)) for path in batch])
+                waiting.append([(path, pool.submit(prepare, file)) for path, file in batch])
                 if len(waiting) > 1:
                     yield waiting.popleft()
             yield from waiting
 
     def _nothing_read(self) -> str:
-        root = printable(self.walk.root)
+        root = self.walk.shown
         if self.reasons:
             return f"None of the {self.unread_count:,} images in {root} could be read. The first: {self.reasons[0]}"
         skipped = f" Skipped: {self.walk.counted()}." if self.walk.skipped else ""

@@ -52,6 +52,43 @@ def test_an_archive_is_read_as_its_folder(
     assert "packed.zip: 15 images unpacked to" in capsys.readouterr().out
 
 
+class TestGiven:
+    def test_files_patterns_folders_archives_and_lists(self, model: Path, photos: Path, tmp_path: Path) -> None:
+        """By the names that were given, in this order."""
+        archive = pack(photos / "cats", tmp_path / "packed.zip", "cats")
+        (photos / "cats" / "notes.md").write_text("x", encoding="utf-8")
+        (tmp_path / "list.txt").write_text(f"photos/cats/0001.jpg\n\n{photos}/cats/*\n", encoding="utf-8")
+        one = str(photos / "cats" / "0000.jpg")
+        words = [one, str(photos / "*" / "0002.jpg"), str(archive), str(photos), str(tmp_path / "list.txt")]
+        assert predict(["--model", str(model), *words, "--output", str(tmp_path / "out.csv")]) == 0
+        paths = [row["path"] for row in rows_of(tmp_path / "out.csv")]
+        assert paths[0] == one and len(paths) == 1 + 3 + 5 + 15 + 1 + 5
+        assert paths[1:4] == sorted(map(str, photos.glob("*/0002.jpg")))
+        assert (
+            paths[4].startswith(f"{archive}/")
+            and paths[9].startswith(f"{photos}/")
+            and paths[24] == "photos/cats/0001.jpg"
+        )
+        alone = [row for row in rows_of(tmp_path / "out.csv") if row["path"].endswith("cats/0000.jpg")]
+        assert len({tuple(list(row.values())[1:-1]) for row in alone}) == 1
+        assert (tmp_path / "out.html").is_file()
+
+    @pytest.mark.parametrize(
+        ("word", "match"),
+        [
+            ("clip.mp4", r"clip\.mp4 is a video\. .*predict --ckpt_path RUN VIDEO"),
+            ("notes.md", r"expected an image, .*notes\.md is of another kind"),
+            ("*.jpg", r"no image matches '.*\*\.jpg', which matches 0 other files"),
+            ("list.txt", r"list\.txt line 2: predict: expected an image, .*gone\.jpg does not exist"),
+        ],
+    )
+    def test_what_is_no_image(self, word: str, match: str, model: Path, photos: Path, tmp_path: Path) -> None:
+        for name, content in (("clip.mp4", "x"), ("notes.md", "x"), ("list.txt", f"{photos}\ngone.jpg\n")):
+            (tmp_path / name).write_text(content, encoding="utf-8")
+        with pytest.raises(DataError, match=match):
+            predict(["--model", str(model), str(photos), str(tmp_path / word)])
+
+
 class TestTable:
     def test_a_row_for_each_image(self, model: Path, photos: Path, tmp_path: Path) -> None:
         write_photos(photos / "new" / "today", classes=["cats", "dogs"], per_class=2)
@@ -257,13 +294,10 @@ class TestRefused:
 
     def test_folders(self, model: Path, photos: Path, tmp_path: Path) -> None:
         words = ["--model", str(model), "--output", str(tmp_path / "out.csv")]
-        with pytest.raises(
-            DataError, match=r"Expected a folder of images, or a zip or tar archive; .*gone does not exist"
-        ):
+        with pytest.raises(DataError, match=r"expected an image, a folder, an archive, .*; .*gone does not exist"):
             predict([*words, str(tmp_path / "gone")])
         with pytest.raises(
-            DataError,
-            match=r"Expected a folder of images, or a zip or tar archive; .*m\.onnx is a file\. Put images into a folder",
+            DataError, match=r"expected an image, a folder, .*; .*m\.onnx is of another kind \(\.onnx\)"
         ):
             predict([*words, str(model)])
         (tmp_path / "none").mkdir()

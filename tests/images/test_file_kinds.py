@@ -56,7 +56,7 @@ def test_read_by_content(tmp_path: Path, written: str, name: str) -> None:
     Image.fromarray(SQUARE).save(tmp_path / name, format=written, **options)
     assert reason_to_skip(tmp_path / name) is None
     assert np.abs(decode(tmp_path / name).permute(1, 2, 0).numpy().astype(int) - SQUARE).max() < 12
-    assert list(ImageWalk(tmp_path)) == [name]
+    assert list(ImageWalk(tmp_path)) == [(name, tmp_path / name)]
 
 
 def test_grey_pgm(tmp_path: Path) -> None:
