@@ -106,6 +106,9 @@ class EWC(Strategy):
         fisher_samples: Maximum number of samples per experience, the first in the stream's random order. None: all.
     """
 
+    without_base = (
+        "which weights are important for it is not known, so the first experience is learned without a penalty"
+    )
     importance: Tensor  # (P,), A: the sum of the Fisher diagonals; empty before the first
     center: Tensor  # (P,), m: where the penalty is least
     constant: Tensor  # (), K: the penalty there

@@ -10,6 +10,7 @@ from torch.nn import functional as F  # noqa: N812 - torch's own custom
 
 from lightning_vision.data.batch import Batch
 from lightning_vision.data.stream import Experience
+from lightning_vision.errors import ConfigError
 from lightning_vision.learning.network import Network
 from strategies.exemplars import Exemplars
 
@@ -45,10 +46,19 @@ class ICaRL(Exemplars):
         self.register_buffer("past", torch.empty(0, dtype=torch.bool), persistent=False)
 
     def before_experience(self, network: Network, experience: Experience) -> None:
-        """Store the network; no means while it is trained."""
+        """Store the network; no means while it is trained.
+
+        Raises:
+            ConfigError: A base was given with classes of which there are no images, and so no exemplars.
+        """
         super().before_experience(network, experience)
         own = torch.zeros_like(network.seen)
         own[list(experience.classes)] = True
+        if experience.index == 0 and (absent := int((network.seen & ~own).sum())):
+            raise ConfigError(
+                f"ICaRL predicts by the means of remembered images, and has no image of {absent} of the classes of the base, which it "
+                "could not predict any more. Give images of these classes, or choose a strategy that predicts with the head, such as WA."
+            )
         self.past = network.seen & ~own if len(self.teacher) else torch.zeros_like(own)
         self.means = self.means[:0]
 

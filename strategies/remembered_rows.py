@@ -31,6 +31,7 @@ class RememberedRows(Strategy):
         memory_size: The most images in the memory.
     """
 
+    without_base = "none of its images is remembered"
     index: Tensor  # (M,) int64, the rows of the sample table that are kept
     label: Tensor  # (M,) int64, their classes
 

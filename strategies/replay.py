@@ -88,6 +88,7 @@ class Replay(Strategy):
         memory_weight: w, from 0 to 1.
     """
 
+    without_base = "none of its images is remembered"
     index: Tensor  # (M,) int64, ascending: the rows of the sample table that are kept
     label: Tensor  # (M,) int64, their classes; all 0 if the selection does not look at them
     seed: Tensor  # () int64, of the selection: drawn with the run's seed when there is something to select

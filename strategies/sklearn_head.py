@@ -89,6 +89,7 @@ class SklearnHead(Strategy):
         seed: ``random_state`` of the estimator and its parts. None: the run's seed; a number fixes it in all runs.
     """
 
+    without_base = "the estimator is fitted to the images of this run alone"
     kind = "closed_form"
     freezes_backbone = True
     needs_base_data = True

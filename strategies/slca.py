@@ -155,6 +155,9 @@ class SLCA(Strategy):
         ridge: r >= 0, added to the diagonal of each covariance (see :func:`square_root`). None: a 10,000th of its mean variance.
     """
 
+    without_base = (
+        "the distributions of its classes are not known, so they do not take part in the alignment of the classifier"
+    )
     LATER_BUFFERS = frozenset({"unaligned"})
     EARLIER_DEFAULTS: ClassVar[Mapping[str, object]] = {"undo_alignment": False, "ridge": None}
     unaligned: Tensor  # (P,) the head's parameters before the newest alignment; empty where there is nothing to undo

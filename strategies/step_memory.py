@@ -28,6 +28,7 @@ class StepMemory(Strategy):
         memory_batch_size: Number of memory images in each batch, on each process.
     """
 
+    without_base = "none of its images is remembered"
     learns_base = True
     rows: Tensor  # (M,) int64, the row of the sample table in each place; -1: empty
     offered: Tensor  # () int64, the images that were offered

@@ -49,6 +49,9 @@ class SynapticIntelligence(Strategy):
         xi: Bound of the division for parameters that hardly changed; above 0.
     """
 
+    without_base = (
+        "which weights are important for it is not known, so the first experience is learned without a penalty"
+    )
     follows_base = True
     importance: Tensor  # (P,), Omega; empty before the first experience
     start: Tensor  # (P,), theta tilde

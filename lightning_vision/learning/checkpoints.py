@@ -248,7 +248,9 @@ def with_classes(
     return found
 
 
-def load_base(model: ContinualClassifier, checkpoint: Checkpoint, path: Path, *, continues: bool = False) -> list[str]:
+def load_base(
+    model: ContinualClassifier, checkpoint: Checkpoint, path: Path, *, continues: bool = False, alone: bool = False
+) -> list[str]:
     """Load a base into a model that has its class list already; the head's rows are matched by class name.
 
     Args:
@@ -256,6 +258,7 @@ def load_base(model: ContinualClassifier, checkpoint: Checkpoint, path: Path, *,
         checkpoint: What the base's file holds.
         path: The file.
         continues: The learning strategy also continues with the statistics that it has of a checkpoint right after a base.
+        alone: The stream has no data of the base.
 
     Returns:
         Notes for the user.
@@ -286,18 +289,20 @@ def load_base(model: ContinualClassifier, checkpoint: Checkpoint, path: Path, *,
             f"The base checkpoint {path} is not a base: it had already learned experience {saved['experience']} of its stream, "
             "so figures of forgetting start from there."
         )
-    strategy_state = _strategy_state(checkpoint)
+    strategy_state, loaded, here = _strategy_state(checkpoint), False, model.identity()["strategy"]
     if strategy_state and (continues or not saved["is_base"]):
-        here = model.identity()["strategy"]
         axes = model.strategy.class_axes
         if _same_strategy(checkpoint, model) and (same_classes or axes is not None):
             grown = strategy_state if same_classes else with_classes(strategy_state, sources, axes or {})
             model.strategy.load_state_dict(grown)
+            loaded = True
             notes.append(f"The state of {here} was loaded from the checkpoint.")
         else:
             notes.append(
                 f"The learning strategy starts from the beginning: the checkpoint's state is of {saved['strategy']} with other options or classes."
             )
+    if alone and not loaded and model.strategy.without_base:
+        notes.append(f"{type(model.strategy).__name__} has no state of the base: {model.strategy.without_base}.")
     return notes
 
 

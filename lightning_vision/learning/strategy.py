@@ -76,6 +76,9 @@ class Strategy(nn.Module, BuiltWith):
     class_axes: ClassVar[Mapping[str, int] | None] = None
     """Its buffers that have an entry for each class, and along which axis. A run that starts from its state with further
     classes (``data.new_classes``) then continues with entries of 0 for them. None: it starts from the beginning."""
+    without_base: ClassVar[str] = ""
+    """What it lacks where a base is given whose data is not in the stream and of which it has no state, as a sentence for a note without
+    a full stop; empty: nothing."""
     changes_classifier: ClassVar[bool] = False
     """It only changes a trained classifier, so that it cannot learn the base."""
     passes: int = 1

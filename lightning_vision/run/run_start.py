@@ -201,10 +201,11 @@ class RunStart:
         context = self.context
         torch.manual_seed(derive_seed(context.options.seed, "base"))
         data = context.datamodule
-        continues = data.new_classes == "allow" and not data.stream[0].is_base
+        alone = not data.stream[0].is_base
+        continues = data.new_classes == "allow" and alone
         known = data.prepared.base_classes or []
         told = told_classes(known, data.samples, data.class_names) if data.new_classes == "allow" else []
-        for note in [*told, *load_base(context.model, checkpoint, path, continues=continues)]:
+        for note in [*told, *load_base(context.model, checkpoint, path, continues=continues, alone=alone)]:
             context.note(note)
         before = None
         if not context.datamodule.stream[0].is_base:

@@ -145,13 +145,31 @@ def test_state_grows_along_the_axis_of_the_classes() -> None:
     assert state["a"].tolist() == [[0.0, 1.0], [2.0, 3.0], [4.0, 5.0]]
 
 
-@pytest.mark.parametrize("strategy", ["NearestMean", "StreamingLDA", "RanPAC", "FeCAM"])
+@pytest.mark.parametrize("strategy", ["NearestMean", "StreamingLDA", "RanPAC", "FeCAM", "SklearnHead"])
 def test_a_closed_form_that_would_lose_the_base_is_refused(
     desk: Path, capsys: pytest.CaptureFixture[str], strategy: str
 ) -> None:
     words = command(desk, "lost", "new", "base", f"--model.strategy={strategy}")
     refused(capsys, words, 2, f"{strategy} predicts by statistics", "'birds', 'cats', 'dogs' have no training image")
     assert not (desk / "lost").exists()
+
+
+def test_exemplars_of_the_base_cannot_be_made_without_its_images(
+    desk: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = command(desk, "exemplars", "new", "base", "--model.strategy=ICaRL")
+    refused(capsys, words, 2, "has no image of 3 of the classes of the base", "such as WA")
+
+
+def test_what_a_strategy_lacks_of_the_base_is_said(desk: Path) -> None:
+    notes = learn(desk, "ewc", "new", "base", "--model.strategy=EWC").notes
+    assert (
+        "EWC has no state of the base: which weights are important for it is not known, so the first experience"
+        in " ".join(notes)
+    )
+    assert "no state of the base" not in " ".join(
+        learn(desk, "more-means", "new", "means", "--model.strategy=NearestMean").notes
+    )
 
 
 def test_refused_without_the_option_which_the_error_names(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
