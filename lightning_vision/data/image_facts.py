@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from lightning_vision.errors import DataError
+from lightning_vision.images.capture_time import taken_at
 from lightning_vision.images.decoding import told_mode
 from lightning_vision.images.image_sources import FileImages, ImageSource, box_problem, stored_content
 from lightning_vision.storage.file_facts import short_reason
@@ -36,6 +38,7 @@ class ImageFacts:
     thumbnail: npt.NDArray[np.uint8] | int = 0
     reason: str = ""
     depth: int = UNOPENED
+    taken: float = math.nan
 
 
 def look_at_file(files: FileImages, row: int, decode: bool) -> ImageFacts:
@@ -61,6 +64,7 @@ def look_at_file(files: FileImages, row: int, decode: bool) -> ImageFacts:
             found.digest = np.frombuffer(digest.digest(), dtype=np.uint8)
         image = files.open(row)
         found.format = image.header.format
+        found.taken = taken_at(image.header.exif)
         found.mode = told_mode(image.header) if decode else image.header.mode
         saliency = files.saliency(row)
         if saliency is not None and not saliency.is_file():

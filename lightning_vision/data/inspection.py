@@ -37,8 +37,6 @@ from lightning_vision.terminal.wording import plural
 How = Literal["full", "headers", "off"]
 """How thoroughly images are inspected: each is decoded; only its header is read; it is not opened."""
 
-VERSION = 2
-"""Version of the facts: those of another version are computed again."""
 MOST_SECONDS = 60.0
 """A full inspection that takes longer is made only if it is asked for."""
 MEASURED, MEASURING_SECONDS = 256, 2.0
@@ -48,19 +46,8 @@ CHUNK = 256
 OF_DECODED = ("digest", "phash", "thumbnail")
 """Facts that are stored of decoded images only."""
 STORED = {
-    *(
-        "identity",
-        "version",
-        "pace",
-        "height",
-        "width",
-        "bytes",
-        "depth",
-        "format",
-        "format_names",
-        "mode",
-        "mode_names",
-    ),
+    *("identity", "version", "pace", "height", "width", "bytes", "depth", "taken"),
+    *("format", "format_names", "mode", "mode_names"),
     *OF_DECODED,
 }
 """Names of the arrays in the file of an inspection."""
@@ -93,6 +80,11 @@ class Inspection:
     depth: npt.NDArray[np.uint8]
     """(N,) how far it was looked at: UNOPENED, HEADER or DECODED. Only of decoded images there are ``phash`` and ``thumbnail``,
     and only these are known to be undamaged."""
+
+    taken: npt.NDArray[np.float64]
+    """(N,) when it was taken by its EXIF: seconds since 1970 by the camera's clock; NaN if that is not known."""
+    written: npt.NDArray[np.float64]
+    """(N,) when its file was last changed: seconds since 1970; NaN without a file."""
 
     def __len__(self) -> int:
         return len(self.height)
@@ -142,6 +134,8 @@ class Inspection:
             thumbnail=np.zeros((count, THUMBNAIL, THUMBNAIL, 3), dtype=np.uint8),
             reason=text.copy(),
             depth=np.zeros(count, dtype=np.uint8),
+            taken=np.full(count, np.nan),
+            written=np.full(count, np.nan),
         )
 
     @staticmethod
@@ -235,6 +229,7 @@ class _FileInspection:
         self.identities = files.identities()
         self.versions, self.problems = file_versions(files.paths())
         self.found = Inspection.blank(len(files))
+        self.found.written[:] = np.where(self.versions[:, 0] < 0, np.nan, self.versions[:, 1] / 1e9)
         self.pace = _Pace()
 
     def run(self, how: How | None) -> Inspection:
@@ -302,7 +297,7 @@ class _FileInspection:
             (arrays["version"][places] == self.versions).all(axis=1)[places >= 0], places[places >= 0], -1
         )
         rows = np.flatnonzero(places >= 0)
-        for name in ("height", "width", "bytes", "depth"):
+        for name in ("height", "width", "bytes", "depth", "taken"):
             getattr(self.found, name)[rows] = arrays[name][places[rows]]
         rows_decoded = np.flatnonzero(self.found.depth == DECODED)
         among_decoded = np.cumsum(arrays["depth"] == DECODED) - 1
@@ -318,7 +313,7 @@ class _FileInspection:
         known = np.flatnonzero(self.found.depth > UNOPENED)
         facts = self.found.take(known)
         arrays: dict[str, npt.NDArray[Any]] = {
-            **{name: getattr(facts, name) for name in ("height", "width", "bytes", "depth")},
+            **{name: getattr(facts, name) for name in ("height", "width", "bytes", "depth", "taken")},
             **{name: getattr(facts, name)[facts.depth == DECODED] for name in OF_DECODED},
         }
         for name in ("format", "mode"):

@@ -14,6 +14,7 @@ import torch
 from lightning_vision.array_types import Rows
 from lightning_vision.data.leaks import Leaks
 from lightning_vision.data.sample_table import SPLITS, count_images
+from lightning_vision.data_report.capture_times import CaptureTimes, find_times
 from lightning_vision.data_report.origins import Origins, find_origins
 from lightning_vision.seeding import derive_seed
 from lightning_vision.terminal.progress_bar import progress_bar
@@ -119,6 +120,8 @@ class DataReport:
     examples: dict[int, tuple[int, ...]]
     """Rows of the sample table that are shown, by label."""
     origins: Origins
+    times: CaptureTimes | None
+    """None if no time is known."""
     leaks: Leaks
     skipped: tuple[tuple[str, tuple[str, ...]], ...]
     """Reason and paths of skipped files, the most frequent reason first."""
@@ -204,6 +207,7 @@ def describe(datamodule: StreamDataModule, seed: int = 0) -> DataReport:
         measurable=len(train),
         examples=_examples(labels, split, len(names), seed),
         origins=find_origins(samples, names, [path for path, _ in findings.skipped]),
+        times=find_times(samples, names, datamodule.inspection),
         leaks=datamodule.leaks,
         skipped=tuple((reason, tuple(paths)) for reason, paths in sorted(by_reason.items(), key=lambda r: -len(r[1]))),
         unusable=tuple(findings.unusable),

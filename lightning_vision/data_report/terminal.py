@@ -45,10 +45,7 @@ def print_report(report: DataReport, console: Console, most_classes: int = 30) -
         line(f"No {SPLIT_NAMES[part]} images: {few(names, 10)}.")
     console.print(_stream_table(report), soft_wrap=False)
     console.print(_size_table(report), soft_wrap=False)
-    kinds = [
-        f"{count:,} {kind} {mode}".strip() if kind or mode else f"{count:,} unknown"
-        for kind, mode, count in report.formats
-    ]
+    kinds = [f"{count:,} {' '.join(filter(None, (kind, mode))) or 'unknown'}" for kind, mode, count in report.formats]
     line(f"Files: {', '.join(kinds)}.")
     for item in report.groups:
         line(f"Groups in the {SPLIT_NAMES[item.split]} data: {item.groups:,}, the largest of {item.largest:,} images.")
@@ -59,6 +56,11 @@ def print_report(report: DataReport, console: Console, most_classes: int = 30) -
     weights = report.class_weights
     told = "all alike" if weights is None else f"from {min(weights):.3g} to {max(weights):.3g}"
     line(f"Sampler: {report.sampler}. Class weights in the loss: {told}.")
+    if report.times is not None and report.times.clock == "EXIF":
+        firsts, lasts = ([getattr(span, end) for span in report.times.spans] for end in ("first", "last"))
+        line(f"EXIF dates of {report.times.known:,} of {report.times.images:,} images: {min(firsts)} to {max(lasts)}.")
+        if told := report.times.warning():
+            line(told, "bold red")
     sentence = report.leaks.sentence()
     if sentence or not report.leaks.undecoded:
         line(f"Leaks: {sentence or 'none found'}.", "bold red" if sentence else "")

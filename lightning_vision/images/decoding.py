@@ -55,6 +55,8 @@ class Header(NamedTuple):
     """EXIF's, 1 if upright."""
     depth: int = 8
     """Bits of a pixel in each band, 16 or at most 8."""
+    exif: bytes = b""
+    """The block of EXIF; empty if there is none, or the format stores it in another way, as TIFF."""
 
 
 def read_header(path: Path) -> Header:
@@ -69,7 +71,9 @@ def read_header(path: Path) -> Header:
         orientation = _orientation(opened)
         width, height = opened.size
         size = (width, height) if orientation in SIDEWAYS else (height, width)
-        return Header(path, size, opened.format or "", opened.mode, orientation, depth)
+        exif = opened.info.get("exif")
+        block = exif if isinstance(exif, bytes) else b""
+        return Header(path, size, opened.format or "", opened.mode, orientation, depth, block)
 
 
 def decode(path: Path) -> Tensor:

@@ -2,33 +2,26 @@
 
 from __future__ import annotations
 
-import calendar
 import math
-import time
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 from scipy.spatial import KDTree
 
-SESSION_GAP_SECONDS = 1800.0
-"""A pause of half an hour ends a session."""
+from lightning_vision.data.shooting_times import Floats, are_of_a_copy
+from lightning_vision.images.capture_time import DIGITISED, EXIF_BLOCK, TAKEN, seconds_of
+
 NEAR_SECONDS = 600.0
 """Images taken within ten minutes of each other often show the same scene."""
 NEAR_METRES = 100.0
-FASTEST_SECONDS = 1.0
-"""File times with a smaller median distance are those of a copy, not of a camera."""
 EARTH_METRES = 6_371_000.0
-EXIF_BLOCK, GPS_BLOCK = 0x8769, 0x8825
-TAKEN, DIGITISED = 0x9003, 0x9004
+GPS_BLOCK = 0x8825
 LATITUDE, LONGITUDE = (1, 2, "S"), (3, 4, "W")
 """EXIF tags of the hemisphere and of degrees, minutes and seconds; the hemisphere that counts as negative."""
-
-Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -63,17 +56,9 @@ def common_times(first: Shots, second: Shots) -> tuple[Floats, Floats, str]:
     if all(len(shots) and np.isfinite(shots.taken).mean() >= 0.5 for shots in (first, second)):
         return first.taken[np.isfinite(first.taken)], second.taken[np.isfinite(second.taken)], "EXIF"
     written = [shots.written[np.isfinite(shots.written)] for shots in (first, second)]
-    if all(len(times) > 1 and np.median(np.diff(np.sort(times))) >= FASTEST_SECONDS for times in written):
+    if not any(are_of_a_copy(times) for times in written):
         return written[0], written[1], "file"
     return np.empty(0), np.empty(0), ""
-
-
-def sessions(times: Floats) -> npt.NDArray[np.int64]:
-    """(N,) the session of each time, from 0; a new one begins after a pause of half an hour."""
-    order = np.argsort(times, kind="stable")
-    number = np.empty(len(times), dtype=np.int64)
-    number[order] = np.cumsum(np.diff(times[order], prepend=times[order][:1]) > SESSION_GAP_SECONDS)
-    return number
 
 
 def share_near_in_time(first: Floats, second: Floats) -> float:
@@ -107,21 +92,13 @@ def _read(path: Path) -> tuple[float, float, float, float]:
         with warnings.catch_warnings(action="ignore"), Image.open(path) as opened:
             exif = opened.getexif()
             camera, gps = exif.get_ifd(EXIF_BLOCK), exif.get_ifd(GPS_BLOCK)
-        taken = _seconds(camera.get(TAKEN) or camera.get(DIGITISED))
+        taken = seconds_of(camera.get(TAKEN) or camera.get(DIGITISED))
         latitude, longitude = (
             _degrees(gps.get(side), gps.get(value), minus) for side, value, minus in (LATITUDE, LONGITUDE)
         )
     except Exception:  # on broken blocks Pillow raises anything: SyntaxError, struct.error, KeyError, ...
         return taken, written, latitude, longitude
     return taken, written, latitude, longitude
-
-
-def _seconds(text: object) -> float:
-    """EXIF's ``2026:03:01 12:00:00``; NaN for a camera without a clock, or anything else."""
-    try:
-        return float(calendar.timegm(time.strptime(str(text).strip("\0 ")[:19], "%Y:%m:%d %H:%M:%S")))
-    except ValueError:
-        return math.nan
 
 
 def _degrees(side: object, parts: object, minus: str) -> float:

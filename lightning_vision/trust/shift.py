@@ -13,13 +13,13 @@ from scipy.spatial.distance import cdist
 from lightning_vision.data.image_facts import SMALLEST_SIDE
 from lightning_vision.data.inspection import Inspection
 from lightning_vision.data.leaks import find_leaks
+from lightning_vision.data.shooting_times import sessions
 from lightning_vision.seeding import derive_seed
 from lightning_vision.terminal.wording import plural
 from lightning_vision.trust.appearance import BACKGROUND, LIGHT, STATISTICS, thumbnail_border
 from lightning_vision.trust.capture_sessions import (
     Shots,
     common_times,
-    sessions,
     share_near_in_place,
     share_near_in_time,
 )

@@ -1,6 +1,7 @@
 """When and where images were taken, by files written with EXIF."""
 
 import calendar
+import math
 import os
 from pathlib import Path
 
@@ -8,16 +9,36 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lightning_vision.data.shooting_times import sessions
+from lightning_vision.images.capture_time import seconds_of, taken_at
 from lightning_vision.trust.capture_sessions import (
     Shots,
     common_times,
     read_shots,
-    sessions,
     share_near_in_place,
     share_near_in_time,
 )
 
 NOON = calendar.timegm((2026, 3, 1, 12, 0, 0))
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_the_date_of_a_block_of_exif(order: str) -> None:
+    exif = Image.Exif()
+    exif.endian = order
+    exif[0x0110] = "a camera"
+    exif.get_ifd(0x8769)[0x9003] = "2026:03:01 12:00:00"
+    block = exif.tobytes()
+    assert taken_at(block) == taken_at(block.removeprefix(b"Exif\0\0")) == NOON
+    broken = [block[:length] for length in range(len(block) - 20)]
+    assert all(math.isnan(taken_at(part)) for part in [*broken, b"no block", b"II" + b"\xff" * 40])
+
+
+@pytest.mark.parametrize(
+    "text", ["0000:00:00 00:00:00", "    :  :     :  :  ", "2026:02:30 12:00:00", "", "yesterday", None]
+)
+def test_no_date(text: str | None) -> None:
+    assert math.isnan(seconds_of(text))
 
 
 def photo(path: Path, taken: str | None = None, position: tuple[float, float] | None = None) -> Path:
