@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import torchvision
 from torch import Tensor
+from torchvision.datasets.utils import check_integrity
 
 from datamodules.dataset_folder import contents
 from datamodules.item_image import item_image
@@ -183,9 +184,20 @@ class TorchvisionDataset(StreamDataModule):
         files = PUBLISHED[self.dataset].files if self.dataset in PUBLISHED else "the files that torchvision documents"
         return f"expected in {self.root}: {files}"
 
+    def _other_files(self) -> list[str]:
+        """The files of CIFAR that are there with another content; other datasets do not say what theirs are."""
+        made = _class_named(self.dataset)
+        lists = [*getattr(made, "train_list", []), *getattr(made, "test_list", [])]
+        files = [(f"{getattr(made, 'base_folder', '.')}/{name}", md5) for name, md5 in lists]
+        there = [(name, md5) for name, md5 in files if (self.root / name).is_file()]
+        return [name for name, md5 in there if not check_integrity(str(self.root / name), md5)]
+
     def _not_found(self, error: Exception, downloads: bool) -> DataError:
         way_out = f"torchvision cannot download {self.dataset}: its documentation says where to get it."
-        if downloads:
+        if differ := self._other_files():
+            one = "is" if len(differ) == 1 else "are not right: each is"
+            way_out = f"{listed(differ)} {one} there, but its checksum (MD5) is not the published one: replace it."
+        elif downloads:
             way_out = (
                 "--data.download true downloads it. If the files are there, one is incomplete or its checksum (MD5) is "
                 "not the published one: replace it."

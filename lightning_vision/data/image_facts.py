@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,7 +37,7 @@ class ImageFacts:
     thumbnail: npt.NDArray[np.uint8] | int = 0
     reason: str = ""
     depth: int = UNOPENED
-    taken: float = math.nan
+    taken: float = 0.0
 
 
 def look_at_file(files: FileImages, row: int, decode: bool) -> ImageFacts:
@@ -64,7 +63,7 @@ def look_at_file(files: FileImages, row: int, decode: bool) -> ImageFacts:
             found.digest = np.frombuffer(digest.digest(), dtype=np.uint8)
         image = files.open(row)
         found.format = image.header.format
-        found.taken = taken_at(image.header.exif)
+        found.taken = np.nan_to_num(taken_at(image.header.exif))
         found.mode = told_mode(image.header) if decode else image.header.mode
         saliency = files.saliency(row)
         if saliency is not None and not saliency.is_file():

@@ -82,9 +82,9 @@ class Inspection:
     and only these are known to be undamaged."""
 
     taken: npt.NDArray[np.float64]
-    """(N,) when it was taken by its EXIF: seconds since 1970 by the camera's clock; NaN if that is not known."""
+    """(N,) when it was taken by its EXIF: seconds since 1970 by the camera's clock; 0 if that is not known."""
     written: npt.NDArray[np.float64]
-    """(N,) when its file was last changed: seconds since 1970; NaN without a file."""
+    """(N,) when its file was last changed: seconds since 1970; 0 without a file."""
 
     def __len__(self) -> int:
         return len(self.height)
@@ -134,8 +134,8 @@ class Inspection:
             thumbnail=np.zeros((count, THUMBNAIL, THUMBNAIL, 3), dtype=np.uint8),
             reason=text.copy(),
             depth=np.zeros(count, dtype=np.uint8),
-            taken=np.full(count, np.nan),
-            written=np.full(count, np.nan),
+            taken=np.zeros(count),
+            written=np.zeros(count),
         )
 
     @staticmethod
@@ -229,7 +229,7 @@ class _FileInspection:
         self.identities = files.identities()
         self.versions, self.problems = file_versions(files.paths())
         self.found = Inspection.blank(len(files))
-        self.found.written[:] = np.where(self.versions[:, 0] < 0, np.nan, self.versions[:, 1] / 1e9)
+        self.found.written[:] = self.versions[:, 1] / 1e9
         self.pace = _Pace()
 
     def run(self, how: How | None) -> Inspection:

@@ -78,11 +78,11 @@ def find_times(samples: pd.DataFrame, class_names: Sequence[str], inspection: In
         None if nothing is known.
     """
     times, clock = inspection.taken, "EXIF"
-    if not np.isfinite(times).any():
+    if not times.any():
         times, clock = inspection.written, "file"
-        if are_of_a_copy(times[np.isfinite(times)]):
+        if are_of_a_copy(times[times != 0]):
             return None
-    rows = np.flatnonzero(np.isfinite(times))
+    rows = np.flatnonzero(times)
     labels, found = samples["label"].to_numpy()[rows], times[rows]
     spans = [
         *_spans("class", [class_names[label] for label in labels], found),

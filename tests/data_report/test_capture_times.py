@@ -79,14 +79,14 @@ def test_a_class_with_times_of_its_own(times: list[float], by: str, warned: bool
 
 
 def test_spans() -> None:
-    found = find_times(table([0, 0, 1]), ["a", "b"], inspected([NOON, NOON + DAY, np.nan]))
+    found = find_times(table([0, 0, 1]), ["a", "b"], inspected([NOON, NOON + DAY, 0]))
     assert found is not None and (found.known, found.images, found.by) == (2, 3, "")  # too few for more
     span = ("2026-03-01 12:00", "2026-03-02 12:00", 2, 2)
     assert found.spans == (Span("class", "a", *span), Span("split", "train", *span))
 
 
 def test_times_of_files_unless_they_are_those_of_a_copy() -> None:
-    nothing = [np.nan] * 4
+    nothing = [0.0] * 4
     assert (
         find_times(table([0, 0, 1, 1]), ["a", "b"], inspected(nothing, [NOON + 0.1 * row for row in range(4)])) is None
     )
