@@ -2,9 +2,10 @@
 
 In a ``bash`` block every line must be a command of ``lightning-vision`` (or one of ``ELSEWHERE``), in a ``python`` block
 a program; a block whose first line is a comment with a file name becomes that file. They run page by page, in one folder
-a page, on small networks and few batches. ``console`` and ``text`` blocks are shown only.
+a page, on small networks and few batches. ``console`` and ``text`` blocks are shown only, and of ``py`` blocks the imports run.
 """
 
+import ast
 import re
 import runpy
 import shlex
@@ -97,6 +98,13 @@ def run_block(block: Block, page: str, number: int) -> None:
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("PL_RUNTRAINER_LIMIT_TRAIN_BATCHES", "2")  # Lightning's name for an option of our Trainer
             runpy.run_path(str(program))
+    elif block.language == "py":
+        parts = ast.parse(block.text).body
+        exec(
+            compile(
+                ast.Module([part for part in parts if isinstance(part, ast.Import | ast.ImportFrom)], []), page, "exec"
+            )
+        )
     elif block.language == "bash":
         for command in block.commands:
             if not command.startswith(ELSEWHERE):
@@ -165,6 +173,30 @@ def test_every_page_is_in_the_contents() -> None:
     assert {page.name for page in (ROOT / "docs").glob("*.md")} - {"index.md"} <= set(
         re.findall(r"\((\w+\.md)\)", contents)
     )
+
+
+@pytest.mark.parametrize("page", ["choose", "coming_from", "gallery"])
+def test_commands_that_are_only_shown_can_be_parsed(
+    page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Their data or their time is more than a test has."""
+    monkeypatch.chdir(tmp_path)
+    shown = [block.text for block in blocks_of(ROOT / "docs" / f"{page}.md") if block.language == "console"]
+    commands = [shlex.split(text.removeprefix("$ "))[1:] for text in shown if text.startswith("$ lightning-vision ")]
+    assert commands
+    for command in commands:
+        if command[0] in ("fit", "compare"):
+            assert main([*command, "--print_config"]) == 0, capsys.readouterr().err
+
+
+def test_the_figures_for_choosing_are_those_of_the_pages_that_it_names() -> None:
+    page = ROOT / "docs" / "choose.md"
+    text = page.read_text(encoding="utf-8")
+    named = {target.partition("#")[0] for target in re.findall(r"\]\(([^)\s]+)\)", text)}
+    sources = "\n".join((page.parent / name).read_text(encoding="utf-8") for name in sorted(named))
+    figures = re.findall(r"(?<![\d.])\d+\.\d+", text)
+    assert len(figures) > 40
+    assert [figure for figure in figures if not re.search(rf"(?<![\d.]){re.escape(figure)}(?!\d)", sources)] == []
 
 
 def test_the_example_strategy_is_short() -> None:

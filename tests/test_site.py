@@ -142,7 +142,7 @@ def test_it_works_in_a_browser_from_the_disk(site: Path, browser: Any) -> None:
     assert "success" in str(buttons.first.get_attribute("class"))
     for width in (NARROW, WIDE):
         page.set_viewport_size({"width": width, "height": 844})
-        for name in ("index", "strategies", "data", "benchmarks", "api/strategies", "notebooks/ten_minutes"):
+        for name in ("index", "strategies", "data", "benchmarks", "gallery", "api/strategies", "notebooks/ten_minutes"):
             page.goto((site / f"{name}.html").as_uri())
             assert page.evaluate("document.documentElement.scrollWidth") <= width, name
     page.emulate_media(color_scheme="light")
