@@ -69,7 +69,16 @@ class Prompting(Strategy):
         return self.pull > 0
 
     def query(self, network: Network, image: Tensor) -> Tensor:
-        """Features (N, D) by the backbone without prompts, in the prompts' precision."""
+        """Features (N, D) by the backbone without prompts, in the prompts' precision.
+
+        Raises:
+            ConfigError: The batch holds features in place of images.
+        """
+        if image.dim() != 4:
+            raise ConfigError(
+                f"{type(self).__name__}: expected images (N, 3, H, W), found features {tuple(image.shape)}. Prompts pass the backbone "
+                "with each image, so that features that were computed without them cannot be used."
+            )
         with torch.no_grad():
             return network.features(image).to(network.classifier.weight.dtype)
 

@@ -61,6 +61,7 @@ USED = {
     "PIL.Image.MAX_IMAGE_PIXELS =": ("pillow", "documented as a setting"),
     "sklearn.tree._tree.Tree": ("scikit-learn", "the nodes of a tree are checked before they are used"),
     "._buffers": ("torch", BUFFERS),
+    "._parameters": ("torch", BUFFERS),
     "._load_from_state_dict": ("torch", STATE),
     "._save_to_state_dict": ("torch", STATE),
     "._ddp_params_and_buffers_to_ignore": (

@@ -45,10 +45,10 @@ def distances_from_head(network: Network, *, coarse: bool = False) -> dict[nn.Pa
 
 
 def tell_frozen(recipe: Recipe, moment: Moment) -> None:
-    """Note that a recipe which goes by layers changed nothing in an experience, where the head alone was trained."""
+    """Note that a recipe which goes by layers changed nothing in an experience, where the backbone was frozen."""
     learner = moment.model.learner
     if learner.kind == "gradient" and learner.freezes_backbone:
         moment.note(
             f"{type(recipe).__name__} had no effect in experience {moment.experience.index}: {type(learner).__name__} "
-            "trains only the head."
+            "trains nothing of the backbone."
         )

@@ -140,4 +140,6 @@ def test_a_run_has_these_rates_and_says_where_there_is_nothing_to_scale(
     base, increment = Witness.rates
     assert base == [0.5 * 0.5**away for away in range(len(base))] and len(base) > 3
     assert increment == [0.25]
-    assert "LayerDecay had no effect in experience 1: HeadOnly trains only the head." in capsys.readouterr().out
+    assert (
+        "LayerDecay had no effect in experience 1: HeadOnly trains nothing of the backbone." in capsys.readouterr().out
+    )

@@ -204,6 +204,15 @@ def test_bad_options_are_refused(make: type[Prompting], options: dict[str, Any],
         make(**options)
 
 
+def test_features_in_place_of_images_are_refused() -> None:
+    network, strategy = tiny_transformer(2), L2P()
+    batch = prepared(strategy, network)
+    with pytest.raises(
+        ConfigError, match=r"L2P: expected images \(N, 3, H, W\), found features \(3, 16\). Prompts pass the backbone"
+    ):
+        strategy.loss(network, {**batch, "image": torch.zeros(3, D)})
+
+
 def test_a_backbone_without_attention_is_refused_before_training() -> None:
     network = Network(nn.Flatten(), tiny_transformer(1).facts, 4)
     for strategy in (L2P(), DualPrompt(), CODAPrompt()):
