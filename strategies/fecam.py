@@ -240,7 +240,7 @@ class FeCAM(QueuedStrategy):
             v, mu = F.normalize(v, dim=1), F.normalize(mu, dim=1)
         logits = v.new_full((len(v), len(mu)), -torch.inf)
         for j in self.counts.nonzero()[:, 0].tolist():
-            logits[:, j] = -lengths_after(self.whitening[j], (v - mu[j]).float())
+            logits[:, j] = -lengths_after(self.whitening[j], (v - mu[j]).to(self.whitening.dtype))
         return logits
 
     def notes(self, network: Network) -> Sequence[str]:

@@ -22,7 +22,7 @@ from lightning_vision.errors import CheckpointError, ConfigError
 from lightning_vision.images.batch_transforms import BatchTransforms
 from lightning_vision.learning.backbones import input_size_is_fixed
 from lightning_vision.learning.evaluation_figures import EvaluationFigures
-from lightning_vision.learning.learner_checks import check_classes, check_learner
+from lightning_vision.learning.learner_checks import check_classes, check_learner, check_one_epoch
 from lightning_vision.learning.network import Network
 from lightning_vision.learning.prediction import select_best_variant
 from lightning_vision.learning.served_data import data_for
@@ -284,6 +284,8 @@ def _check(model: Learner, trainer: Trainer, datamodule: StreamDataModule, exper
             "ContinualClassifier.load_from_checkpoint(path), and fit the classifier that it returns."
         )
     check_learner(learner, datamodule.stream.scenario, [experience], datamodule.val_fraction)
+    if datamodule.scenario.online and not experience.is_base:
+        check_one_epoch(learner, trainer.max_epochs)
     stages = learner.stages(experience)
     if len(stages) != 1:
         raise ConfigError(

@@ -20,7 +20,7 @@ from lightning_vision.learning.classifier import ContinualClassifier
 from lightning_vision.learning.prediction import Prediction
 from lightning_vision.learning.strategy import Strategy
 from lightning_vision.recipes.moving_average import MovingAverage
-from strategies import EWC, LinearProbeThenFineTune, MoveToData, NearestMean, Replay
+from strategies import EWC, ICaRL, LinearProbeThenFineTune, MoveToData, NearestMean, Replay
 
 SIZE = 16
 
@@ -211,6 +211,13 @@ def test_a_subset_of_the_classes_is_relabelled() -> None:
             1,
             ConfigError,
             "MoveToData changes a trained classifier, so it cannot learn",
+        ),
+        (
+            {"stream": ClassIncremental(online=True)},
+            {"strategy": ICaRL(20)},
+            2,
+            ConfigError,
+            "expected trainer.max_epochs: 1, found 2",
         ),
     ],
 )

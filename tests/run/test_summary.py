@@ -113,6 +113,9 @@ def test_accuracy_with_the_experience_given_and_memory() -> None:
     assert any("experience given" in line for line in lines)
     assert any("2 increment 1" in line and "80.0 %" in line for line in lines)
     assert "Memory of the learning strategy: 1,234 bytes." in lines
+    assert not any("anytime" in line for line in lines)
+    results.anytime_accuracy, results.average_anytime_accuracy = [0.4, 0.5], 0.45
+    assert "Average anytime accuracy: 45.0 % (2 measurements)." in printed(results)[0]
 
 
 def test_a_single_experience_has_nothing_to_compare() -> None:

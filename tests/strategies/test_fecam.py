@@ -67,6 +67,17 @@ def test_the_default_is_the_authors_code() -> None:
     np.testing.assert_allclose(logits(strategy, network, x).numpy(), expected, rtol=2e-5, atol=1e-6)
 
 
+def test_double_precision() -> None:
+    """As ``trainer.precision: 64-true`` makes the strategy's buffers."""
+    features, labels = clouds()
+    network, strategy, x = bare_network(), FeCAM(), clouds(seed=1)[0].abs()
+    learn(strategy, network, features.abs(), labels, EXPERIENCE)
+    before = logits(strategy, network, x)
+    strategy.double()
+    assert strategy.whitening.dtype == torch.float64
+    np.testing.assert_allclose(logits(strategy, network, x).numpy(), before.numpy(), rtol=1e-5, atol=1e-6)
+
+
 def test_scaled_first_is_the_authors_form_for_transformers() -> None:
     """Means and covariances of features of length 1, and nothing is scaled after that; features may be negative."""
     features, labels = clouds()
