@@ -66,9 +66,18 @@ class MeasurementPlan:
             )
         return cls(batches, every or max(1, -(-total // (MEASUREMENTS * max(1, len(learned))))))
 
-    def measures_after(self, experience: int, batch: int) -> bool:
-        """Whether the accuracy is measured after a batch of an experience, both counted from 0."""
-        return (sum(self.batches[:experience]) + batch + 1) % self.every == 0
+    def measures_after(self, experience: int, batch: int, of: int) -> bool:
+        """Whether the accuracy is measured after a batch of an experience, both counted from 0.
+
+        Args:
+            experience: Number of the experience.
+            batch: Number of the batch.
+            of: The number of batches in which the experience is learned. A strategy that learns remembered rows among the new ones,
+                or instead of them, has another number than the plan, and is measured after the same shares of the experience.
+        """
+        before, planned = sum(self.batches[:experience]), self.batches[experience]
+        first, last = (before + done * planned // of for done in (batch, batch + 1))
+        return last // self.every > first // self.every
 
     def count(self, experience: int) -> int:
         """The number of measurements within an experience."""

@@ -69,7 +69,8 @@ class AnytimeAccuracy(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Measure, if it is time to."""
-        if not self.plan.measures_after(self.experience.index, batch_idx):
+        batches = len(trainer.train_dataloader)  # type: ignore[arg-type] # a DataLoader of the stream
+        if not self.plan.measures_after(self.experience.index, batch_idx, batches):
             return
         accuracy = self._measured(trainer)
         self.accuracy.append(accuracy)

@@ -14,10 +14,16 @@ from lightning_vision.errors import ConfigError
 def test_measurements_are_equally_far_apart_over_the_whole_stream() -> None:
     plan = MeasurementPlan((0, 5, 4, 7), 3)
     after = [
-        (t, batch) for t, count in enumerate(plan.batches) for batch in range(count) if plan.measures_after(t, batch)
+        (t, batch)
+        for t, count in enumerate(plan.batches)
+        for batch in range(count)
+        if plan.measures_after(t, batch, count)
     ]
     assert after == [(1, 2), (2, 0), (2, 3), (3, 2), (3, 5)], "after 3, 6, 9, 12 and 15 of 16 batches"
     assert [plan.count(t) for t in range(4)] == [0, 1, 2, 2]
+    # Remembered rows make 14 batches of the 7, and memory alone 3: after the same shares of the experience.
+    assert [batch for batch in range(14) if plan.measures_after(3, batch, 14)] == [5, 11]
+    assert [batch for batch in range(3) if plan.measures_after(3, batch, 3)] == [1, 2]
 
 
 def test_about_ten_measurements_an_experience_and_none_in_the_base() -> None:
