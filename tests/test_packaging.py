@@ -105,6 +105,12 @@ def test_the_constraints_pin_every_dependency_within_its_bounds() -> None:
         assert pinned in requirement.specifier, f"{requirement} and {pinned}"
 
 
+def test_the_tests_have_what_the_site_needs() -> None:
+    """The extra dev is written out, since an extra cannot name another one of a package that is not published."""
+    extras = PROJECT["optional-dependencies"]
+    assert set(extras["docs"]) <= set(extras["dev"])
+
+
 def test_ci_runs_the_tests_as_the_readme_does() -> None:
     """.ci/run reads the command from the README: it must find one, and the README must have it in a block to copy."""
     script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")

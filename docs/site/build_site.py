@@ -56,7 +56,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("output", type=Path, help="a folder for the site")
     sys.path.insert(0, str(ROOT))  # the docstrings of this checkout, whatever is installed
-    build_site(parser.parse_args().output.resolve())
+    try:
+        build_site(parser.parse_args().output.resolve())
+    except ValueError as error:
+        raise SystemExit(f"error: {error}") from error
 
 
 if __name__ == "__main__":
