@@ -24,6 +24,7 @@ SUBCOMMANDS = {
     "export": "export the trained classifier to ONNX, pt2 or pte, and check it against the original",
     "compare": "compare learning strategies, seeds and settings on one stream, and write a report",
     "report": "write a page, tables and figures from any run directories",
+    "push": "put a run into a repository of the Hugging Face Hub: weights, config, results, model card",
     "data": "describe the data: counts, sizes, sample images, leaks, anomalies; writes a page",
     "list": "list the installed strategies, datamodules, scenarios, recipes and configs, including plugins",
 }
@@ -44,6 +45,7 @@ look at data:     lightning-vision data --config configs/image_folder/base.yaml 
 a new photo:      lightning-vision predict --ckpt_path RUN photo.jpg
 why these errors? lightning-vision explain --ckpt_path RUN
 on a phone:       lightning-vision export --ckpt_path RUN --format onnx
+for others:       lightning-vision push RUN owner/name
 resume a run:     the same command with --ckpt_path last
 all options:      lightning-vision fit --help; of a class: lightning-vision fit --model.strategy.help MoveToData
 """
@@ -94,6 +96,10 @@ def main(args: list[str] | None = None) -> int:
             from lightning_vision.comparison.report_command import report
 
             return report(words[1:])
+        if words[0] == "push":
+            from lightning_vision.program.push_command import push
+
+            return push(words[1:])
         from lightning_vision.program.dispatch import run
         from lightning_vision.program.stream_cli import NeedsOwnProcess
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -13,9 +13,9 @@ from rich.console import Console
 from rich.markup import escape
 
 from lightning_vision.api.run_config import RunConfig
-from lightning_vision.data.absent_data import AbsentData
+from lightning_vision.api.tested_run import RunTest
 from lightning_vision.drawing.lazy_figures import LazyFigures
-from lightning_vision.errors import CheckpointError, ConfigError
+from lightning_vision.errors import CheckpointError, ConfigError, DataError
 from lightning_vision.explanation.command import Explained, explain
 from lightning_vision.explanation.options import ExplainOptions
 from lightning_vision.exporting.command import export
@@ -23,13 +23,15 @@ from lightning_vision.exporting.formats import Name
 from lightning_vision.exporting.model_card import Exported
 from lightning_vision.exporting.options import ExportOptions
 from lightning_vision.learning.checkpoints import find_checkpoint
+from lightning_vision.learning.hub_run import is_from_hub
 from lightning_vision.learning.loaded_checkpoint import LoadedCheckpoint
 from lightning_vision.learning.trainer_factory import TrainerFactory
 from lightning_vision.program.library_errors import explained, quieten
 from lightning_vision.program.open_checkpoint import open_checkpoint
+from lightning_vision.program.push_run import Pushed, push_run
 from lightning_vision.report import run_tables
 from lightning_vision.results.run_directory import RunDirectory
-from lightning_vision.results.schema import Results, Scores, read_results
+from lightning_vision.results.schema import Results, read_results
 from lightning_vision.run.checkpoint_tasks import test
 from lightning_vision.run.process_state import process_state_restored
 from lightning_vision.run.run_figures import figures_of
@@ -41,8 +43,6 @@ from lightning_vision.terminal.wording import plural, printable
 from lightning_vision.trust.command import assess
 from lightning_vision.trust.options import TrustOptions
 from lightning_vision.trust.predict_images import predict_images
-from lightning_vision.trust.report import TrustReport
-from lightning_vision.trust.verdict import Assessed, print_verdict
 
 if TYPE_CHECKING:
     from lightning_vision.data.datamodule import StreamDataModule
@@ -70,6 +70,7 @@ class Run:
         config: Its options; None: those of its config.yaml.
         trust_run: See ``open_run``.
         fit: The function that ``learn`` calls.
+        data_root: See ``open_run``.
 
     Raises:
         CheckpointError: There is no run.
@@ -85,12 +86,13 @@ class Run:
         config: RunConfig | None = None,
         trust_run: bool = False,
         fit: Callable[..., Run] | None = None,
+        data_root: Path | None = None,
     ) -> None:
-        self.path = Path(path)
+        self.path, self._data_root = Path(path), data_root
         self._directory = RunDirectory(self.path)
         self._classifier, self._datamodule, self._config, self._fit = classifier, datamodule, config, fit
         self._trusted = trust_run or classifier is not None
-        self._opened: dict[bool, LoadedCheckpoint] = {}
+        self._opened: dict[tuple[bool, bool], LoadedCheckpoint] = {}
         if not self._directory.exists():
             raise CheckpointError(f"Expected a run directory (with config.yaml and results.json), {_found(self.path)}.")
         if not self._trusted:
@@ -158,7 +160,7 @@ class Run:
             UserError: See ``predict``.
         """
         with _at_work():
-            return self._open(needs_data=False).model.cpu().eval()
+            return self._open(images=not self._directory.results.is_file()).model.cpu().eval()
 
     def predict(self, images: Any, *, every: int = 1) -> pd.DataFrame:
         """Predict images in the same way as the run's test images, with its evaluation transform.
@@ -181,7 +183,7 @@ class Run:
             ConfigError: The run's configuration names classes that are not registered, and ``trust_run`` is False.
         """
         with _at_work():
-            return predict_images(self._open(needs_data=False), images, every)
+            return predict_images(self._open(images=not self._directory.results.is_file()), images, every)
 
     def test(
         self,
@@ -267,16 +269,33 @@ class Run:
         find_checkpoint(self.path)
         model = self.config.values.get("model") or {}
         same = {key: model[key] for key in NETWORK if key in model}
-        start = {"pretrained": False, "base_checkpoint": str(self.path), "root": self.path.parent}
+        start = {"pretrained": False, "base_checkpoint": str(self.path)}
+        if not is_from_hub(self.path):  # whose folder is the cache's
+            start["root"] = self.path.parent
         return self._fit(data, strategy, **{**same, **start, **options})
 
-    def _open(self, *, evaluates: bool = True, anew: bool = False, needs_data: bool = True) -> LoadedCheckpoint:
+    def push(self, name: str, *, private: bool | None = None) -> Pushed:
+        """Put the run into a repository of the Hugging Face Hub, from which ``open_run("hf://owner/name")`` opens it.
+
+        Args:
+            name: The repository, ``owner/name``; it is created if it does not exist.
+            private: Whether a new repository is private; None: as the account's settings say.
+
+        Raises:
+            CheckpointError: No experience is finished.
+            ConfigError: The name is malformed, nobody is logged in, or the login may not write there.
+            TrainingError: The Hub cannot be reached.
+        """
+        with _at_work():
+            return push_run(self.path, name, private=private, trust_run=self._trusted)
+
+    def _open(self, *, evaluates: bool = True, anew: bool = False, images: bool = True) -> LoadedCheckpoint:
         """The last checkpoint with model and data: those of this process, or built from the run's config.yaml.
 
         Args:
             evaluates: See ``open_checkpoint``.
             anew: Build it from config.yaml if that holds all parts of the run.
-            needs_data: See ``open_checkpoint``.
+            images: See ``open_checkpoint``.
         """
         if self._classifier is not None and self._datamodule is not None and not (anew and not self.config.not_written):
             experience = self._classifier.experience
@@ -289,13 +308,28 @@ class Run:
             return LoadedCheckpoint(
                 self._classifier, self._datamodule, factory, path, -1 if experience is None else experience.index
             )
-        opened = self._opened.get(evaluates)
-        if opened is None or anew or (needs_data and isinstance(opened.datamodule, AbsentData)):
+        if (evaluates, images) not in self._opened or anew:
             find_checkpoint(self.path)
-            self._opened[evaluates] = open_checkpoint(
-                self.path, trust_run=self._trusted, evaluates=evaluates, needs_data=needs_data
-            )
-        return self._opened[evaluates]
+            self._opened[evaluates, images] = self._read(evaluates, images)
+        return self._opened[evaluates, images]
+
+    def _read(self, evaluates: bool, images: bool) -> LoadedCheckpoint:
+        """The last checkpoint with model and data, built from config.yaml.
+
+        Raises:
+            DataError: The data cannot be read.
+        """
+        place = {} if self._data_root is None else {"data.root": str(self._data_root)}
+        how = {"trust_run": self._trusted, "evaluates": evaluates, "images": images}
+        try:
+            return open_checkpoint(self.path, place, **how)
+        except DataError as error:
+            if not is_from_hub(self.path) or place:
+                raise
+            raise DataError(
+                f"{error}\nA run from the Hub comes without the images of its data, which this needs: give their folder, "
+                "open_run(..., data_root=FOLDER)."
+            ) from error
 
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r}: {self._state()})"
@@ -317,35 +351,6 @@ class Run:
         if results.run.complete:
             return f"finished, {plural(results.run.experiences, 'experience')}"
         return f"unfinished, {len(results.experiences)} of {plural(results.run.experiences, 'experience')}; resume=True finishes it"
-
-
-@dataclass(frozen=True, repr=False)
-class RunTest:
-    """The result of ``Run.test``."""
-
-    scores: Scores
-    """Scores on the whole test set, from 0 to 1."""
-    lines: list[str]
-    """The text of the terminal about the scores and the files that were rewritten."""
-    assessed: Assessed | None
-    """The assessment of trust and its files; None if no option asked for it."""
-
-    @property
-    def trust(self) -> TrustReport | None:
-        """The fields of trust.json as attributes."""
-        return None if self.assessed is None else self.assessed.report
-
-    def __repr__(self) -> str:
-        return "\n".join(self.lines)
-
-    def _repr_html_(self) -> str:
-        def draw(console: Console) -> None:
-            for line in self.lines:
-                console.print(printable(line), markup=False, soft_wrap=True)
-            if self.assessed is not None:
-                print_verdict(self.assessed, console)
-
-        return html_view(draw)
 
 
 def _options(kind: type[_Options], given: Mapping[str, Any]) -> _Options:

@@ -1,83 +1,83 @@
-"""The data of a run whose images are not here: its classes, experiences and evaluation transform."""
+"""A datamodule without its images: for a run whose data is elsewhere, to predict images that a user gives."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
-from torch import Tensor, nn
+from torch import Tensor
 
-from lightning_vision.data.data_problems import DataProblems
+from lightning_vision.array_types import Rows
 from lightning_vision.data.datamodule import StreamDataModule
-from lightning_vision.data.inspection import How
-from lightning_vision.data.scenarios import FromColumn
+from lightning_vision.data.scenarios import Scenario
+from lightning_vision.data.stream import Stream
 from lightning_vision.errors import DataError
 
-ROWS = 2
-"""Of each class in each experience: fewer are no experience."""
+NOT_OF_IMAGES: Mapping[str, Any] = {
+    **{"split": "official", "val_fraction": 0.0, "test_fraction": 0.0, "test_data": None, "on_leak": "warn"},
+    **{"sampler": "none", "class_weights": "none", "annotations": False, "cache": "none", "inspect": "off"},
+    "new_classes": "refuse",
+}
+"""Options about a data set that is not there; those about the preparation of an image stay as they are."""
 
 
-class AbsentData(StreamDataModule):
-    """Stands for the data of a run, so that its classifier can be loaded and given other images.
+class _Recorded(Scenario):
+    """The experiences of a run, as its results name them."""
+
+    def __init__(self, experiences: Sequence[tuple[str, Sequence[int]]], has_base: bool) -> None:
+        super().__init__()
+        self.experiences, self.has_base = list(experiences), has_base
+
+    def build(self, samples: pd.DataFrame, class_names: Sequence[str], learned: Any = ()) -> Stream:
+        """The stream, in which classes may be that no experience has taught yet."""
+        taught = {label for _, labels in self.experiences for label in labels}
+        return super().build(samples, class_names, set(range(len(class_names))) - taught)
+
+    def assign(self, samples: pd.DataFrame, class_names: Sequence[str]) -> tuple[list[str], Rows]:
+        """By the column that the stand-in table has for it."""
+        return [name for name, _ in self.experiences], samples["experience"].to_numpy(dtype=np.int64)
+
+
+def without_images(
+    kind: type[StreamDataModule],
+    options: Mapping[str, Any],
+    class_names: Sequence[str],
+    experiences: Sequence[tuple[str, Sequence[int]]],
+    has_base: bool,
+) -> StreamDataModule:
+    """A datamodule of a class with the options of a run, of whose data nothing is read.
+
+    It has the transforms, the class names and the experiences of the run. Its table has two rows for each class of an
+    experience, whose images cannot be loaded.
 
     Args:
-        root: The run directory.
-        classes: The C names.
-        experiences: The labels of each experience.
-        has_base: The base strategy learned experience 0.
-        kind: The class of the data, whose default evaluation transform is used.
-        inspect: How the images that are given are inspected.
-        options: See ``StreamDataModule``.
+        kind: The class of the run's datamodule.
+        options: The arguments of its constructor.
+        class_names: The C names.
+        experiences: The name of each finished experience, and the labels of its training data.
+        has_base: Whether experience 0 is a base.
     """
+    rows = [(index, label) for index, (_, labels) in enumerate(experiences) for label in labels for _ in range(2)]
+    table = pd.DataFrame({
+        "path": [f"absent/{number}" for number in range(len(rows))],
+        "label": np.array([label for _, label in rows], dtype=np.int64),
+        "split": "train",
+        "experience": np.array([index for index, _ in rows], dtype=np.int64),
+    })  # fmt: skip
 
-    def __init__(
-        self,
-        root: str | Path,
-        classes: Sequence[str],
-        experiences: Sequence[Sequence[int]],
-        has_base: bool = True,
-        kind: type[StreamDataModule] = StreamDataModule,
-        inspect: How | None = None,
-        **options: Any,
-    ) -> None:
-        self.classes, self.experiences, self.kind = list(classes), [list(labels) for labels in experiences], kind
-        stream = FromColumn("experience")
-        stream.has_base = has_base
-        super().__init__(root, stream=stream, test_fraction=0, val_fraction=0, inspect="off", **options)
-        self.inspect = inspect
+    class Absent(kind):  # type: ignore[misc,valid-type]  # the class is an argument
+        image_identity = None  # of images inside other files
 
-    def read_samples(self) -> tuple[pd.DataFrame, list[str]]:
-        """Rows without images for each class of each experience; classes of none are in one more."""
-        self.findings = _Unsaid()
-        learned = {label for labels in self.experiences for label in labels}
-        later = [label for label in range(len(self.classes)) if label not in learned]
-        places = [*self.experiences, *([later] if later else [])]
-        rows = [
-            (f"{number}/{label}/{row}", label, number)
-            for number, labels in enumerate(places)
-            for label in labels
-            for row in range(ROWS)
-        ]
-        table = pd.DataFrame(rows, columns=["path", "label", "experience"])
-        return table.assign(split="train", label=table["label"].astype("int64")), self.classes
+        def read_samples(self) -> tuple[pd.DataFrame, list[str]]:
+            return table.copy(), list(class_names)
 
-    def load_image(self, index: int) -> Tensor:
-        """Refuse: there is none.
+        def load_image(self, index: int) -> Tensor:
+            raise DataError("The images of this run's data are not on this machine: give the folder of the data.")
 
-        Raises:
-            DataError: Always.
-        """
-        raise DataError(f"The data of the run {self.given_root} is not here: image {index} cannot be read.")
-
-    def default_eval_transforms(self) -> list[nn.Module]:
-        """Those of the data's own class."""
-        return self.kind.default_eval_transforms(self)
-
-
-class _Unsaid(DataProblems):
-    """What is missing in this data is no news to the user."""
-
-    def report(self, place: object) -> None:
-        """Print nothing."""
+    Absent.__name__, Absent.__qualname__ = kind.__name__, kind.__qualname__
+    given = {**options, **{name: value for name, value in NOT_OF_IMAGES.items() if name in options}}
+    made: StreamDataModule = Absent(**{**given, "stream": _Recorded(experiences, has_base)})
+    made.inspect = options.get("inspect")  # of the images that are given
+    return made

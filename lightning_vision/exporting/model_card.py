@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from markupsafe import Markup
 
-from lightning_vision.class_path import init_args_of, short_name
+from lightning_vision.class_path import init_args_of
 from lightning_vision.data.datamodule import StreamDataModule
-from lightning_vision.drawing.page_template import page_environment
 from lightning_vision.errors import CheckpointError
+from lightning_vision.exporting.card_record import (
+    card_environment,
+    class_rows,
+    data_options,
+    front_matter,
+    scores_on,
+    training_options,
+)
 from lightning_vision.exporting.check import Difference
 from lightning_vision.exporting.description import Description
-from lightning_vision.report.tables import escaped
 from lightning_vision.results.run_directory import RunDirectory
 from lightning_vision.results.schema import Results, Scores, read_results
 from lightning_vision.storage.atomic_write import write_text_atomically
@@ -75,19 +80,6 @@ class Exported:
             *self.remarks,
             *([] if self.card is None else [f"Model card: {self.card}"]),
         ]
-
-
-@dataclass(frozen=True)
-class ClassRow:
-    """One class in the table of scores; unknown values are None."""
-
-    name: str
-    seen: bool
-    train: int | None
-    support: int | None
-    precision: float | None
-    recall: float | None
-    f1: float | None
 
 
 def write_model_card(
@@ -149,98 +141,37 @@ def card_text(
         )
     last = results is not None and experience == len(results.experiences) - 1
     scores = results.test if results is not None and last else None
-    environment = page_environment().overlay(autoescape=False)  # Markdown: what comes from elsewhere is escaped as such
-    environment.filters |= {"md": lambda text: escaped(str(text)), "percent": _percent}
-    return environment.get_template("model_card.md.j2").render(
-        front_matter=_front_matter(exported, datamodule, name, scores),
-        name=name,
-        exported=exported,
-        about=exported.description,
-        lines=exported.lines,
-        results=results,
-        experience=experience,
-        scores=scores,
-        classes=_class_rows(exported.description, results, scores),
-        facts={key: getattr(datamodule, key, None) for key in ("SOURCE", "LICENCE", "PAPER")},
-        data_class=type(datamodule).__name__,
-        cropped=datamodule.crop_to_box,
-        options=[*_data_options(datamodule), *_training_options(config)],
-        picked=results.picked_variant[experience] if results is not None and results.picked_variant else None,
-        trust=trust,
-        one_view=one_view,
-        format=exported.path.suffix.removeprefix("."),
-        strategy=exported.description.strategy.rsplit(".", 1)[-1],
+    about = exported.description
+    return (
+        card_environment()
+        .get_template("model_card.md.j2")
+        .render(
+            front_matter=_front_matter(exported, datamodule, name, scores),
+            name=name,
+            exported=exported,
+            about=about,
+            lines=exported.lines,
+            results=results,
+            experience=experience,
+            scores=scores,
+            classes=class_rows(about.class_names, about.seen, results, scores),
+            facts={key: getattr(datamodule, key, None) for key in ("SOURCE", "LICENCE", "PAPER")},
+            data_class=type(datamodule).__name__,
+            cropped=datamodule.crop_to_box,
+            options=[*data_options(init_args_of(datamodule, StreamDataModule)), *training_options(config)],
+            picked=results.picked_variant[experience] if results is not None and results.picked_variant else None,
+            trust=trust,
+            one_view=one_view,
+            format=exported.path.suffix.removeprefix("."),
+            strategy=about.strategy.rsplit(".", 1)[-1],
+        )
     )
 
 
 def _front_matter(exported: Exported, datamodule: StreamDataModule, name: str, scores: Scores | None) -> Markup:
     about, data = exported.description, type(datamodule).__name__
-    strategy, suffix = about.strategy.rsplit(".", 1)[-1], exported.path.suffix.removeprefix(".")
-    card: dict[str, Any] = {
-        "license": "unknown",
-        "library_name": "lightning_vision",
-        "pipeline_tag": "image-classification",
-        "tags": [
-            "image-classification",
-            "continual-learning",
-            about.backbone,
-            strategy,
-            suffix,
-            *(["int8"] if about.quantized else []),
-        ],
-        "datasets": [data],
-        "metrics": ["accuracy", "f1"],
-    }
-    metrics = [] if scores is None else [("accuracy", scores.accuracy), ("f1", scores.macro_f1)]
-    found = [
-        {"type": kind, "value": round(value, 4), "name": f"test {kind}"} for kind, value in metrics if value is not None
-    ]
-    if found and not about.quantized:  # figures of int8 were not measured on the whole test set
-        task = {"type": "image-classification", "name": "Image classification"}
-        card["model-index"] = [
-            {
-                "name": name,
-                "results": [{"task": task, "dataset": {"type": data, "name": data, "split": "test"}, "metrics": found}],
-            }
-        ]
-    # Not to be escaped: the line breaks are YAML's own, and it spells out what cannot be shown.
-    return Markup(yaml.safe_dump(card, sort_keys=False, allow_unicode=True))
-
-
-def _class_rows(about: Description, results: Results | None, scores: Scores | None) -> Sequence[ClassRow]:
-    counts: Any = {} if results is None else results.run.data.get("samples_per_class", {})
-    rows = []
-    for name, seen in zip(about.class_names, about.seen, strict=True):
-        found = None if scores is None else scores.per_class.get(name)
-        train = counts.get(name, {}).get("train")
-        if found is None:
-            rows.append(ClassRow(name, seen, train, None, None, None, None))
-        else:
-            rows.append(ClassRow(name, seen, train, found["support"], found["precision"], found["recall"], found["f1"]))
-    return rows
-
-
-def _data_options(datamodule: StreamDataModule) -> list[str]:
-    """The options of the datamodule that affect images, without paths."""
-    kept = ("image_size", "train_transforms", "eval_transforms", "split", "seed", "crop_to_box", "context", "classes")
-    found = init_args_of(datamodule, StreamDataModule)
-    return [f"data.{key}: {found[key]}" for key in kept if found.get(key) is not None]
-
-
-def _training_options(config: Mapping[str, Any]) -> list[str]:
-    """The options of initialisation and training."""
-    model, trainer = config.get("model") or {}, config.get("trainer") or {}
-    found = [f"model.{key}: {model[key]}" for key in ("pretrained", "base_epochs") if model.get(key) is not None]
-    for key in ("strategy", "base_strategy", "optimizer", "base_optimizer", "lr_scheduler"):
-        if isinstance(model.get(key), Mapping):
-            set_ones = {
-                name: value for name, value in (model[key].get("init_args") or {}).items() if value not in (None, False)
-            }
-            options = ", ".join(f"{name} {value}" for name, value in set_ones.items())
-            found.append(f"model.{key}: {short_name(model[key], '')}{f' ({options})' if options else ''}")
-    known = [key for key in ("max_epochs", "precision") if trainer.get(key) is not None]
-    return [*found, *(f"trainer.{key}: {trainer[key]}" for key in known)]
-
-
-def _percent(value: float | None) -> str:
-    return "" if value is None else f"{100 * value:.1f} %"
+    kind = [exported.path.suffix.removeprefix("."), *(["int8"] if about.quantized else [])]
+    tags = [about.backbone, about.strategy.rsplit(".", 1)[-1], *kind]
+    measured = {} if scores is None or about.quantized else {"accuracy": scores.accuracy, "f1": scores.macro_f1}
+    # Figures of int8 were not measured on the whole test set.
+    return front_matter(name, data, tags, scores_on(data, measured))

@@ -17,6 +17,7 @@ from lightning_vision.learning.checkpoint_file import Checkpoint, load_file
 from lightning_vision.learning.checkpoint_identity import CHECKPOINT_SCHEMA, replay_grafts, shortened
 from lightning_vision.learning.classifier import ContinualClassifier
 from lightning_vision.learning.frozen_weights import completed
+from lightning_vision.learning.hub_run import with_local_run
 from lightning_vision.learning.one_experience import take_data
 from lightning_vision.results.run_directory import RunDirectory
 from lightning_vision.results.same_options import Difference, Kept, compare_options, option_name
@@ -48,10 +49,14 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
 def find_checkpoint(path: str | Path) -> Path:
     """The checkpoint at a path: the file itself, or that of the newest finished experience of a run directory.
 
+    Args:
+        path: A file, a run directory, or the address of a run on the Hugging Face Hub (see ``local_run``).
+
     Raises:
         CheckpointError: There is none.
+        ConfigError: The address is malformed.
     """
-    path = Path(path)
+    path = with_local_run(path)
     if path.is_dir():
         finished = RunDirectory(path).all_finished()
         if not finished:

@@ -64,7 +64,7 @@ class ContinualClassifier(LightningModule, BuiltWith):
         base_optimizer: The optimizer of experience 0. Default: as ``optimizer``.
         base_lr_scheduler: The scheduler of experience 0. Default: as ``lr_scheduler`` if ``base_optimizer`` is not given.
         base_epochs: Epochs of experience 0. Default: trainer.max_epochs.
-        base_checkpoint: A checkpoint or a run directory to start from: experience 0 is then not trained.
+        base_checkpoint: A checkpoint or run directory, or hf://owner/name, to start from: experience 0 is then not trained.
         head_hidden: Width of a hidden layer in the head; 0 for a linear head.
         head_dropout: Dropout before the last linear layer.
         drop_rate: Dropout in the backbone.

@@ -7,13 +7,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from jsonargparse import Namespace
+
 from lightning_vision.errors import CheckpointError, ConfigError
 from lightning_vision.learning.loaded_checkpoint import LoadedCheckpoint
+from lightning_vision.program.absent_images import run_of
 from lightning_vision.program.library_errors import explained
 from lightning_vision.program.plugins import load_plugins
 from lightning_vision.program.run_config import with_run_config
 from lightning_vision.program.stream_cli import NeedsOwnProcess, StreamCLI, without_own_words
-from lightning_vision.results.run_directory import RunDirectory
 from lightning_vision.run.process_state import process_state_restored
 
 ONE_PROCESS = {"trainer.devices": 1, "trainer.num_nodes": 1}
@@ -22,9 +24,13 @@ ONE_PROCESS = {"trainer.devices": 1, "trainer.num_nodes": 1}
 class _CheckpointCLI(StreamCLI):
     """Builds model and data of a checkpoint, and loads the weights."""
 
-    def __init__(self, args: list[str], evaluates: bool, needs_data: bool) -> None:
-        self.evaluates, self.spares_data = evaluates, not needs_data
+    def __init__(self, args: list[str], evaluates: bool, images: bool) -> None:
+        self.evaluates, self.images = evaluates, images
         super().__init__(args, own_process=False)
+
+    def _needs_images(self, config: Namespace) -> bool:
+        """As the caller says."""
+        return self.images
 
     def _run_subcommand(self, subcommand: str) -> None:
         """Load the weights."""
@@ -36,7 +42,7 @@ def open_checkpoint(
     overrides: Mapping[str, Any] | None = None,
     trust_run: bool = False,
     evaluates: bool = True,
-    needs_data: bool = True,
+    images: bool = True,
 ) -> LoadedCheckpoint:
     """Build the classifier and the data of a run from its config.yaml, and load a checkpoint's weights.
 
@@ -50,7 +56,7 @@ def open_checkpoint(
         trust_run: Trust the source of the run directory: its config.yaml may name any class, whose code is then run, and
             its files may be links to other places.
         evaluates: Images are evaluated as in the run, including its recipes.
-        needs_data: Images of the run's data are needed; otherwise an ``AbsentData`` takes its place if it cannot be read.
+        images: False: nothing of the run's data is read, which is sufficient to predict other images.
 
     Raises:
         CheckpointError: There is no checkpoint or no config.yaml, or they do not fit each other.
@@ -58,8 +64,7 @@ def open_checkpoint(
         DataError: The images cannot be read.
     """
     options = {**ONE_PROCESS, **(overrides or {})}
-    place = Path(path)
-    directory = RunDirectory(place if place.is_dir() else place.parent.parent)
+    place, directory = Path(path), run_of(path)
     if place.exists() and not directory.config.is_file() and "config" not in options:
         raise CheckpointError(
             f"Expected {directory.config}, with the options of the classifier; found none. Give a run directory, or a file "
@@ -70,7 +75,7 @@ def open_checkpoint(
     load_plugins()
     with process_state_restored(), without_own_words(), explained(), with_run_config(["validate", *words]) as args:
         try:
-            return _CheckpointCLI(args, evaluates, needs_data).loaded
+            return _CheckpointCLI(args, evaluates, images).loaded
         except NeedsOwnProcess as error:
             raise ConfigError(
                 "A checkpoint can be opened in one process only: give trainer.devices=1 and trainer.num_nodes=1."

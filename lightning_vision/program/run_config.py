@@ -11,11 +11,13 @@ from pathlib import Path
 import yaml
 
 from lightning_vision.errors import CheckpointError, ConfigError
+from lightning_vision.learning.hub_run import with_local_run
+from lightning_vision.program.absent_images import run_of
 from lightning_vision.program.foreign_config import take_foreign
 from lightning_vision.program.options import FROM_CHECKPOINT
-from lightning_vision.results.run_directory import RunDirectory
 from lightning_vision.results.same_options import with_earlier_defaults
 from lightning_vision.results.unwritten import without_unwritten
+from lightning_vision.storage.hub_address import is_hub_address
 from lightning_vision.storage.links_out import refuse_links_out
 from lightning_vision.terminal.messages import print_notice
 
@@ -35,10 +37,14 @@ def with_run_config(args: list[str]) -> Iterator[list[str]]:
     if args[0] not in FROM_CHECKPOINT or {"--help", "-h"} & set(words) or not given:
         yield args
         return
-    path = Path(given[-1])
+    if is_hub_address(given[-1]):
+        path = with_local_run(given[-1])
+        args = [arg.replace(given[-1], str(path)) for arg in args]
+    else:
+        path = Path(given[-1])
     if not path.exists():
         raise CheckpointError(f"Expected a checkpoint or the directory of a run, found nothing at {path}.")
-    directory = RunDirectory(path if path.is_dir() else path.parent.parent)
+    directory = run_of(path)
     trusted = is_given(words, "--trust_run")
     if not trusted and (directory.exists() or directory.checkpoints.exists()):
         refuse_links_out(directory.path)

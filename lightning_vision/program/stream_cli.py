@@ -19,21 +19,22 @@ import datamodules as datamodules
 import lightning_vision.recipes as known_recipes  # noqa: F401 - for short names
 import strategies as strategies
 from lightning_vision.data.datamodule import StreamDataModule
-from lightning_vision.errors import ConfigError, UserError
+from lightning_vision.errors import ConfigError
 from lightning_vision.explanation.options import ExplainOptions
 from lightning_vision.exporting.options import ExportOptions
 from lightning_vision.learning.classifier import ContinualClassifier
+from lightning_vision.learning.hub_run import is_from_hub
 from lightning_vision.learning.loaded_checkpoint import LoadedCheckpoint
 from lightning_vision.learning.trainer_options import TRAINER_DEFAULTS, check_trainer_options
 from lightning_vision.learning.trainer_probe import probe_trainer, starts_processes
 from lightning_vision.program import parser_errors
+from lightning_vision.program.absent_images import run_of, use_no_images
 from lightning_vision.program.argument_parser import StreamArgumentParser
 from lightning_vision.program.fit_command import fit, keep, run_request
 from lightning_vision.program.load_checkpoint import load_checkpoint
 from lightning_vision.program.options import OPTIONS
 from lightning_vision.program.plain_config import use_plain_values
 from lightning_vision.program.trainer_arguments import TrainerArguments
-from lightning_vision.program.without_data import use_absent_data
 from lightning_vision.run.launch import RunLaunch
 from lightning_vision.run.run_request import RunRequest, check_run_options
 from lightning_vision.terminal.first_rank import is_first
@@ -69,8 +70,6 @@ class StreamTrainer(Trainer):
 
 class StreamCLI(LightningCLI):
     """``fit`` runs a stream; the other subcommands work on a checkpoint of a run."""
-
-    spares_data = False
 
     def __init__(self, args: list[str], own_process: bool) -> None:
         self.own_process, self.exit_code = own_process, 0
@@ -210,14 +209,16 @@ class StreamCLI(LightningCLI):
             self.datamodule, self.model = parser.instantiate_classes(asked).data, None
             self.config_init = {"data": config}
             return
-        try:
-            self.config_init = self.parser.instantiate_classes(self.config)
-        except (UserError, ValueError) as error:
-            if not (self.spares_data or config.get("images")) or not use_absent_data(config, error):
-                raise
-            self.config_init = self.parser.instantiate_classes(self.config)
+        if not self._needs_images(config):
+            use_no_images(self.subparser, config.data, run_of(config.ckpt_path))
+        self.config_init = self.parser.instantiate_classes(self.config)
         built = self.config_init[str(self.subcommand)]
         self.datamodule, self.model = built.data, built.model
+
+    def _needs_images(self, config: Namespace) -> bool:
+        """Whether the run's data is read: images that a user gives are predicted without it."""
+        given = self.subcommand == "predict" and bool(config.images) and bool(config.ckpt_path)
+        return not (given and run_of(config.ckpt_path).results.is_file())
 
     def _probe(self) -> Trainer:
         """A Trainer with these options, from which the number of processes and the device are read.

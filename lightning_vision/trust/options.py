@@ -60,7 +60,7 @@ class PredictOptions:
     """Options of ``predict`` for images that are given.
 
     Args:
-        output: The table that is written. Default: predicted.csv in the run directory.
+        output: The table that is written. Default: predicted.csv in the run directory; of a run from the Hub, here.
         every: Predict each N-th frame of videos, from the first on.
     """
 
