@@ -17,7 +17,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 RUN_THE_PROGRAM = {"command_line", "lightning_vision.cli", "lightning_vision.testing.conformance", "test_configs"}
 # Drawing takes a third of a small run. Modules that run the program omit it, except those that check the drawings.
-DRAWN = {"test_checkpoint_tasks", "test_data_options", "test_loggers", "test_stream_cli", "test_run"}
+DRAWN = {"test_checkpoint_tasks", "test_data_options", "test_loggers", "test_media", "test_stream_cli", "test_run"}
 # The same of a report's charts as PNG: the others have this image in their place.
 CHARTED = {"test_compare", "test_reporting"}
 CHART = base64.b64decode(

@@ -39,6 +39,7 @@ from lightning_vision.run.launch import RunLaunch
 from lightning_vision.run.run_request import RunRequest, check_run_options
 from lightning_vision.terminal.first_rank import is_first
 from lightning_vision.terminal.messages import print_line
+from lightning_vision.tracking.mlflow_store import check_options
 from lightning_vision.tracking.options import EnergyOptions, WandbOptions
 from lightning_vision.trust.options import PredictOptions, TrustOptions
 
@@ -191,6 +192,7 @@ class StreamCLI(LightningCLI):
         """Refuse what cannot work before anything is loaded; several processes need a process of their own."""
         config = self.config[str(self.subcommand)]
         check_trainer_options(config.trainer.as_dict())
+        check_options(config.trainer.as_dict() if self.subcommand == "fit" else {})
         check_run_options(config.energy.country, config.keep_checkpoints, config.stop_after)
 
     def instantiate_classes(self) -> None:

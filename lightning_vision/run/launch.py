@@ -25,7 +25,7 @@ from lightning_vision.storage.links_out import refuse_links_out
 from lightning_vision.terminal.first_rank import is_first
 from lightning_vision.terminal.wording import plural
 from lightning_vision.tracking.energy import EnergyMeter
-from lightning_vision.tracking.loggers import close_loggers
+from lightning_vision.tracking.loggers import check_loggers, close_loggers
 from lightning_vision.tracking.metrics_csv import MetricsCSV
 from lightning_vision.tracking.progress import StreamProgress
 from lightning_vision.tracking.wandb_logger import earlier_run_id, make_wandb_logger
@@ -187,6 +187,9 @@ class RunLaunch:
 
         Args:
             asked: The Trainer's ``logger``.
+
+        Raises:
+            ConfigError: The user's own cannot write.
         """
         request, path = self.request, self.directory.path
         csv = MetricsCSV(path)
@@ -205,7 +208,9 @@ class RunLaunch:
                 run_id=earlier_run_id(path) if request.resume else None,
             )
             return [csv, wandb]
-        return [csv, *(asked if isinstance(asked, (list, tuple)) else [asked])]
+        own: list[Logger] = [*asked] if isinstance(asked, (list, tuple)) else [asked]
+        check_loggers(own)
+        return [csv, *own]
 
 
 def opening_lines(

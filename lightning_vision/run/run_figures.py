@@ -1,4 +1,4 @@
-"""The figures and tables of a finished run, in its directory and in W&B."""
+"""The figures and tables of a finished run, in its directory and in the loggers that take them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LOGGED_AS = {
     "curves": "stream/curves",
     "sweep": "stream/sweep",
 }
-"""The name of each figure in W&B."""
+"""The name of each figure in the loggers."""
 
 
 def draw_run(
@@ -38,7 +38,7 @@ def draw_run(
     loggers: Sequence[Logger] = (),
     position: StreamPosition | None = None,
 ) -> None:
-    """Draw the figures of a run directory, and send them to W&B.
+    """Draw the figures of a run directory, and send them to the loggers.
 
     Args:
         results: The run after its last experience, or the one after which it stopped.
@@ -46,7 +46,7 @@ def draw_run(
         predictions: The last ones on the test set, of the picked variant.
         load_image: The image of a row, uint8 (3, h, w).
         directory: The run directory.
-        loggers: A W&B logger gets the figures too.
+        loggers: Those of W&B, TensorBoard and MLflow get the figures too.
         position: The last experience, for the loggers.
     """
     # matplotlib takes a second to load, and is needed only at the end of a run.

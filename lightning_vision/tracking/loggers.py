@@ -1,16 +1,17 @@
-"""Loggers of a run over a stream: metrics.csv, and Weights & Biases without account or network."""
+"""Loggers of a run over a stream: metrics.csv, W&B without account or network, and those of Lightning."""
 
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from lightning.pytorch.loggers import Logger, WandbLogger
+from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 if TYPE_CHECKING:
     import pandas as pd
+from lightning_vision.tracking.media import Media, send_media
 from lightning_vision.tracking.metrics_csv import MetricsCSV
+from lightning_vision.tracking.mlflow_store import check_store
 from lightning_vision.tracking.stream_position import StreamPosition, follow_stream
 
 
@@ -34,25 +35,27 @@ def log_experience(
         loggers: The run's loggers, which then follow `position`.
         position: The experience that ended.
         scalars: Values by key; None is omitted.
-        images: Image files by key; like the following, for W&B only.
+        images: Image files by key; like the following, for the loggers of W&B, TensorBoard and MLflow.
         tables: Tables by key.
         artifacts: Files by key, logged as artifacts of the run ("confusion/matrix": `<run>-confusion-matrix`).
     """
     known = {key: value for key, value in scalars.items() if value is not None}
+    media = Media(images or {}, tables or {}, artifacts or {})
     for logger in loggers:
         follow_stream(logger, position)
-        media: dict[str, Any] = {}
-        if isinstance(logger, WandbLogger):
-            import wandb
+        sent = send_media(logger, media, position.experience)
+        logger.log_metrics(known | sent)
 
-            media |= {key: wandb.Image(str(path)) for key, path in (images or {}).items()}
-            media |= {key: wandb.Table(dataframe=table) for key, table in (tables or {}).items()}
-            for key, path in (artifacts or {}).items():
-                run = logger.experiment
-                artifact = wandb.Artifact(re.sub(r"[^\w.-]", "-", f"{run.name or run.id}-{key}"), type="result")
-                artifact.add_file(str(path))
-                run.log_artifact(artifact)
-        logger.log_metrics(known | media)
+
+def check_loggers(loggers: Iterable[Logger]) -> None:
+    """Check that loggers can write, before anything is trained.
+
+    Raises:
+        ConfigError: The store of an MLflow logger cannot be written or reached.
+    """
+    for logger in loggers:
+        if isinstance(logger, MLFlowLogger) and is_rank_zero():
+            check_store(logger)
 
 
 def resume_loggers(loggers: Iterable[Logger], step: int) -> None:
@@ -67,3 +70,5 @@ def close_loggers(loggers: Iterable[Logger]) -> None:
     for logger in loggers:
         if isinstance(logger, WandbLogger) and is_rank_zero():
             logger.experiment.finish()
+        elif isinstance(logger, TensorBoardLogger) and is_rank_zero():
+            logger.experiment.flush()
