@@ -26,6 +26,7 @@ SUBCOMMANDS = {
     "report": "write a page, tables and figures from any run directories",
     "push": "put a run into a repository of the Hugging Face Hub: weights, config, results, model card",
     "data": "describe the data: counts, sizes, sample images, leaks, anomalies; writes a page",
+    "schema": "write a JSON schema of the configs, by which editors complete and check them",
     "list": "list the installed strategies, datamodules, scenarios, recipes and configs, including plugins",
 }
 HELP = """\
@@ -96,6 +97,10 @@ def main(args: list[str] | None = None) -> int:
             from lightning_vision.comparison.report_command import report
 
             return report(words[1:])
+        if words[0] == "schema":
+            from lightning_vision.program.schema_command import schema
+
+            return schema(words[1:])
         if words[0] == "push":
             from lightning_vision.program.push_command import push
 

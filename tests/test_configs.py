@@ -8,7 +8,7 @@ import yaml
 from photo_folder import write_photos
 
 from lightning_vision.cli import main
-from lightning_vision.program.shipped_configs import config_folder
+from lightning_vision.program.shipped_configs import MODELINE, config_folder
 from lightning_vision.results.resume_options import flatten
 from lightning_vision.results.schema import Results, read_results
 
@@ -92,8 +92,9 @@ def base(folder: Path) -> Results:
 
 @pytest.mark.parametrize("config", CONFIGS)
 def test_the_first_line_says_what_it_is(config: str) -> None:
-    """`lightning-vision list` shows it."""
-    first = (config_folder() / Path(config).relative_to("configs")).read_text(encoding="utf-8").split("\n")[0]
+    """`lightning-vision list` shows it. The line before it is for editors."""
+    lines = (config_folder() / Path(config).relative_to("configs")).read_text(encoding="utf-8").split("\n")
+    first = lines[1] if lines[0].startswith(MODELINE) else lines[0]
     assert first.startswith("# ")
     assert len(first.split()) > 3
 

@@ -15,6 +15,7 @@ from lightning_vision import recipes
 from lightning_vision.data import scenarios
 from lightning_vision.learning.recipe import Recipe
 from lightning_vision.program.plugins import load_plugins
+from lightning_vision.program.shipped_configs import MODELINE
 
 
 def print_inventory(configs: Path) -> None:
@@ -60,8 +61,8 @@ def _first_line(thing: object) -> str:
 
 
 def _comment(text: str) -> str:
-    """The first comment line of a config, or its keys."""
-    first = text.split("\n")[0]
+    """The first comment line of a config that is not for editors, or its keys."""
+    first = next(line for line in text.split("\n") if not line.startswith(MODELINE))
     return first.lstrip("# ") if first.startswith("#") else ", ".join(yaml.safe_load(text) or {})
 
 
