@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+import tarfile
 import tomllib
 import zipfile
 from configparser import ConfigParser
@@ -12,22 +13,34 @@ from typing import Any
 
 import pytest
 import yaml
-from hatchling.builders.wheel import WheelBuilder
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from lightning_vision.program.config_schema import schema_name
 from lightning_vision.program.shipped_configs import config_folder
+from lightning_vision.results.schema import read_results
 
 ROOT = Path(__file__).parents[1]
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
-    """Built as pip builds it, without pip's environment of its own, which takes the network."""
-    built = next(WheelBuilder(str(ROOT)).build(directory=str(tmp_path_factory.mktemp("wheel")), versions=["standard"]))
-    return zipfile.ZipFile(built)
+def built(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """What a release uploads, by suffix: the source distribution, and the wheel that is built from it.
+
+    Without an environment of its own, which takes the network.
+    """
+    folder = tmp_path_factory.mktemp("dist")
+    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), str(ROOT)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return {path.suffix: path for path in folder.iterdir()}
+
+
+@pytest.fixture(scope="module")
+def wheel(built: dict[str, Path]) -> zipfile.ZipFile:
+    return zipfile.ZipFile(built[".whl"])
 
 
 def configs_below(folder: Path) -> set[str]:
@@ -36,15 +49,18 @@ def configs_below(folder: Path) -> set[str]:
 
 def test_the_wheel_holds_the_three_packages_whole_and_nothing_else(wheel: zipfile.ZipFile) -> None:
     """Automatic discovery finds none of several packages, so they are listed by hand; a new room is easily left out."""
-    held = {name for name in wheel.namelist() if ".dist-info/" not in name and not name.endswith(".yaml")}
+    names = wheel.namelist()
+    held = {name for name in names if ".dist-info/" not in name and not name.startswith("lightning_vision/configs/")}
     packages = ("lightning_vision", "strategies", "datamodules")
     sources = {
         path.relative_to(ROOT).as_posix()
         for package in packages
-        for kind in ("*.py", "*.j2", "*.css", "*.js")
+        for kind in ("*.py", "*.j2", "*.css", "*.js", "py.typed")
         for path in (ROOT / package).rglob(kind)
     }
     assert held == sources
+    assert {f"{package}/py.typed" for package in packages} <= held
+    assert f"lightning_vision/configs/{schema_name()}" in names
 
 
 def test_the_wheel_holds_all_configs_and_the_licence(wheel: zipfile.ZipFile) -> None:
@@ -61,10 +77,21 @@ def test_the_console_script_is_the_program(wheel: zipfile.ZipFile) -> None:
     assert dict(entries["console_scripts"]) == {"lightning-vision": "lightning_vision.cli:main"}
 
 
-def test_an_unpacked_wheel_finds_its_configs_from_any_folder(wheel: zipfile.ZipFile, tmp_path: Path) -> None:
-    """Beside the packages in a checkout, inside of them in a wheel: force-include is missing from editable installs."""
+def test_the_source_distribution_can_be_tested_and_cited(built: dict[str, Path]) -> None:
+    with tarfile.open(built[".gz"]) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    assert {"LICENSE", "CITATION.cff", "constraints.txt", "tests/conftest.py", "configs/quickstart.yaml"} <= names
+    assert not [name for name in names if "__pycache__" in name or name.startswith((".venv", "runs", ".git/"))]
+
+
+def test_an_installed_wheel_runs_the_quickstart_in_an_empty_folder(built: dict[str, Path], tmp_path: Path) -> None:
+    """Configs are beside the packages in a checkout, and inside of them in a wheel.
+
+    It is installed without its dependencies, beside those of this environment.
+    """
     installed, elsewhere = tmp_path / "installed", tmp_path / "elsewhere"
-    wheel.extractall(installed)
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--no-compile"]
+    subprocess.run([*pip, "--target", str(installed), str(built[".whl"])], check=True, capture_output=True)
     elsewhere.mkdir()
     program = (
         "import lightning_vision\n"
@@ -72,6 +99,8 @@ def test_an_unpacked_wheel_finds_its_configs_from_any_folder(wheel: zipfile.ZipF
         "print(lightning_vision.__file__)\n"
         "print(main(['--version']), main(['list']))\n"
         "print(main(['fit', '--config', 'configs/quickstart.yaml', '--config=configs/trainer/bf16.yaml', '--print_config']))\n"
+        "print(main(['fit', '--config', 'configs/quickstart.yaml', '--trainer.max_epochs=1', '--model.base_epochs=1',"
+        " '--trainer.limit_train_batches=2', '--energy.enabled=false', '--run_name=first']))\n"
     )
     environment = {**os.environ, "PYTHONPATH": str(installed), "PYTHONSAFEPATH": "1"}
     done = subprocess.run(
@@ -82,9 +111,11 @@ def test_an_unpacked_wheel_finds_its_configs_from_any_folder(wheel: zipfile.ZipF
     assert lines[1] == f"lightning_vision {PROJECT['version']}"
     for config in configs_below(ROOT / "configs"):
         assert any(line.startswith(f"  configs/{config} ") for line in lines), config
-    printed = yaml.safe_load(done.stdout[done.stdout.index("seed_everything:") : done.stdout.rindex("\n0")])
-    assert printed["trainer"]["precision"] == "bf16-mixed"
-    assert not any(elsewhere.iterdir()), "nothing is written by looking"
+    printed = done.stdout[done.stdout.index("seed_everything:") :]
+    assert yaml.safe_load(printed[: printed.index("\n0\n")])["trainer"]["precision"] == "bf16-mixed"
+    assert lines[-1] == "0", done.stderr
+    assert [path.name for path in elsewhere.iterdir()] == ["runs"], "nothing is written by looking"
+    assert read_results(elsewhere / "runs" / "first" / "results.json").run.complete
 
 
 def test_this_checkout_finds_its_configs() -> None:
@@ -136,6 +167,43 @@ def test_pre_commit_calls_what_ci_calls() -> None:
         ("ruff", "format"),
         ("mypy",),
     }
+
+
+def test_one_version_is_in_all_files() -> None:
+    version = PROJECT["version"]
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert cited["version"] == version
+    assert cited["authors"] == [{"name": "The lightning_vision developers"}] == PROJECT["authors"]
+    assert cited["license"] == PROJECT["license"]
+    heading = next(
+        line for line in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8").splitlines() if line[:3] == "## "
+    )
+    assert heading.split(",")[0] == f"## {version}"
+
+
+def test_the_container_is_built_from_what_is_installed() -> None:
+    """hadolint knows the rules of Dockerfiles; here is what it cannot know."""
+    text = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    lint = subprocess.run(
+        [Path(sys.executable).with_name("hadolint"), ROOT / "Dockerfile"], capture_output=True, text=True, check=False
+    )
+    assert lint.returncode == 0, lint.stdout + lint.stderr
+    copied = [word for line in re.findall(r"^COPY (.+) \S+$", text, flags=re.MULTILINE) for word in line.split()]
+    assert all((ROOT / name).exists() for name in copied)
+    packaged = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["hatch"]["build"]["targets"]
+    needed = {
+        *packaged["wheel"]["packages"],
+        *packaged["wheel"]["force-include"],
+        "pyproject.toml",
+        "README.md",
+        "LICENSE",
+    }
+    assert needed <= set(copied)
+    let_in = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    assert set(copied) == let_in
+    assert re.search(r"^ARG BASE=python:3\.11", text, flags=re.MULTILINE) and "FROM ${BASE}" in text
+    assert re.search(r"^USER \d+$", text, flags=re.MULTILINE), "not root"
+    assert not re.search(r"^(ENV|ARG).*(TOKEN|KEY|PASSWORD)", text, flags=re.MULTILINE)
 
 
 def test_the_licence_is_the_one_that_is_declared() -> None:
