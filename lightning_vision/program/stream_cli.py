@@ -23,7 +23,6 @@ from lightning_vision.errors import ConfigError
 from lightning_vision.explanation.options import ExplainOptions
 from lightning_vision.exporting.options import ExportOptions
 from lightning_vision.learning.classifier import ContinualClassifier
-from lightning_vision.learning.hub_run import is_from_hub
 from lightning_vision.learning.loaded_checkpoint import LoadedCheckpoint
 from lightning_vision.learning.trainer_options import TRAINER_DEFAULTS, check_trainer_options
 from lightning_vision.learning.trainer_probe import probe_trainer, starts_processes
