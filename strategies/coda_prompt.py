@@ -57,7 +57,7 @@ class CODAPrompt(Prompting):
         self.register_parameter("prompts", None)
         self.register_parameter("attentions", None)
 
-    def before_stream(self, network: Network) -> None:
+    def check_network(self, network: Network) -> None:
         """Refuse a backbone whose attention takes no keys and values."""
         check_takes_keys(network, "CODAPrompt", self.blocks)
 

@@ -57,7 +57,7 @@ class DualPrompt(Prompting):
         self.register_parameter("general", None)
         self.register_parameter("experts", None)
 
-    def before_stream(self, network: Network) -> None:
+    def check_network(self, network: Network) -> None:
         """Refuse a backbone whose attention takes no keys and values."""
         check_takes_keys(network, "DualPrompt", self.general_shape[0] + self.expert_shape[0])
 

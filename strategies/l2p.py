@@ -43,7 +43,7 @@ class L2P(Prompting):
         self.refuse(not pull >= 0, f"a pull of 0 or more, found {pull}")
         self.register_parameter("prompts", None)
 
-    def before_stream(self, network: Network) -> None:
+    def check_network(self, network: Network) -> None:
         """Refuse a backbone that takes no tokens."""
         check_takes_tokens(network, "L2P")
 

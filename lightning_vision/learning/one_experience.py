@@ -286,6 +286,7 @@ def _check(model: Learner, trainer: Trainer, datamodule: StreamDataModule, exper
     check_learner(learner, datamodule.stream.scenario, [experience], datamodule.val_fraction)
     if datamodule.scenario.online and not experience.is_base:
         check_one_epoch(learner, trainer.max_epochs)
+    learner.check_network(model.network)
     stages = learner.stages(experience)
     if len(stages) != 1:
         raise ConfigError(

@@ -113,6 +113,13 @@ class Strategy(nn.Module, BuiltWith):
         """The stages in which this experience is trained, each with its own Trainer, optimizer and scheduler."""
         return ("",)
 
+    def check_network(self, network: Network) -> None:
+        """Refuse a network that it cannot use; called before a run begins and anything is written.
+
+        Raises:
+            ConfigError: The network does not fit.
+        """
+
     def before_stream(self, network: Network) -> None:
         """Called once, before training and before a given base is loaded; not when a run resumes."""
 

@@ -41,6 +41,7 @@ def check_plan(model: ContinualClassifier, datamodule: StreamDataModule) -> None
         learned = [experience for experience in stream if experience.is_base is base]
         if learned or not base:
             check_learner(strategy, stream.scenario, learned, datamodule.val_fraction)
+            strategy.check_network(model.network)
     if stream.scenario != "Joint" and not stream[0].is_base and not model.base_checkpoint and has_base(model):
         raise ConfigError(
             "Every experience is an increment (base_fraction: 0), so there is nothing to start from. Give "

@@ -1,9 +1,11 @@
 """L2P, DualPrompt and CODA-Prompt: objectives by hand on three images, the choice of prompts, and bad options."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from command_line import start
 from tiny_network import tiny_experience
 from tiny_transformer import SIDE, D, by_hand, tiny_transformer
 from torch import Tensor, nn
@@ -213,10 +215,16 @@ def test_features_in_place_of_images_are_refused() -> None:
         strategy.loss(network, {**batch, "image": torch.zeros(3, D)})
 
 
-def test_a_backbone_without_attention_is_refused_before_training() -> None:
+def test_a_backbone_without_attention_is_refused() -> None:
     network = Network(nn.Flatten(), tiny_transformer(1).facts, 4)
     for strategy in (L2P(), DualPrompt(), CODAPrompt()):
         with pytest.raises(
             ConfigError, match=f"{type(strategy).__name__} cannot use vit_tiny_patch16_224: it is no transformer"
         ):
-            strategy.before_stream(network)
+            strategy.check_network(network)
+
+
+def test_it_is_refused_before_a_run_writes_anything(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert start(tmp_path, "run", "--model.strategy=L2P") == 2
+    assert "L2P cannot use test_resnet: it is no transformer with blocks of attention." in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
