@@ -82,6 +82,8 @@ def run_command(command: str, page: str) -> None:
             options.append("--print_config")
         else:
             options += SMALL
+            if "--model.backbone test_vit" in command:  # prompts need a ViT
+                options.append("--model.backbone=test_vit")
             if "configs/quickstart.yaml" in command and not re.search("scenario|stream", command):
                 options.append("--data.stream.experiences=3")
             options += [] if page == "energy.md" else ["--energy.enabled=false"]
