@@ -21,7 +21,7 @@ def check_online(
 
     Args:
         model: The classifier.
-        datamodule: Its data.
+        datamodule: Its data, an online stream.
         max_epochs: The Trainer's ``max_epochs``.
         recipes: The recipes, which may add stages.
 
@@ -29,8 +29,6 @@ def check_online(
         ConfigError: The strategy, the recipes, the Trainer or the sampler would serve an image again, or the stream ends before
             the first measurement.
     """
-    if not datamodule.scenario.online:
-        return
     MeasurementPlan.of(datamodule.stream, datamodule.scenario.evaluate_every, datamodule.batch_size)
     strategy, name = model.strategy, type(model.strategy).__name__
     if datamodule.sampler == "balanced":

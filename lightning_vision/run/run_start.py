@@ -75,7 +75,8 @@ class RunStart:
             check_fits(checkpoint, model, path, class_names=False)
             check_new_classes(checkpoint, model, self.context.datamodule)
         check_plan(model, self.context.datamodule)
-        check_online(model, self.context.datamodule, self.context.max_epochs, self.context.recipes)
+        if self.context.datamodule.scenario.online:
+            check_online(model, self.context.datamodule, self.context.max_epochs, self.context.recipes)
         model.stage_optimizer.check()
         self._prepared = True
 
