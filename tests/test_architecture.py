@@ -153,7 +153,7 @@ def test_the_kit_alone_needs_pytest() -> None:
 
 
 def test_the_house_is_drawn_by_ls() -> None:
-    inside = [path for path in (ROOT / "lightning_vision").iterdir() if path.name != "__pycache__"]
+    inside = [path for path in (ROOT / "lightning_vision").iterdir() if path.name not in ("__pycache__", "py.typed")]
     assert len(inside) < 30
     assert len([path for path in inside if path.suffix == ".py"]) <= 8
 
