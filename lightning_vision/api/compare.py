@@ -67,7 +67,7 @@ def compare(
             f"compare has no option {', '.join(wrong)}, which is for a single run (see fit). It has seeds and output."
         )
     section = {key: options.pop(key) for key in sorted(OF_COMPARE & options.keys())}
-    kept = {key: options.pop(key) for key in ("keep_checkpoints",) if key in options}
+    kept = {key: options.pop(key) for key in ("keep_checkpoints", "budget", "probe") if key in options}
     common = run_options(data, None, None, max_epochs, trainer, wandb, energy, progress, options)
     shared = PythonOptions.of(common | kept)
     planned = PythonCells(shared)

@@ -41,6 +41,9 @@ def fit(
     overwrite: bool = False,
     keep_checkpoints: Literal["last", "all"] | int = "last",
     stop_after: int | None = None,
+    budget: str | None = None,
+    tune_on: int | None = None,
+    probe: bool = False,
     wandb: Literal["offline", "online", "disabled"] | Mapping[str, Any] | None = None,
     energy: bool | Mapping[str, Any] = True,
     progress: bool = True,
@@ -67,6 +70,9 @@ def fit(
         keep_checkpoints: Checkpoints of finished experiences to keep: ``"last"`` (the base and the last), ``"all"``, or a
             number n (the base and the last n).
         stop_after: The number of the experience after which the run stops; it can be resumed.
+        budget: What all increments together may spend on training: ``"steps=N"`` or ``"kwh=X"``.
+        tune_on: Learn this many first experiences alone, and evaluate on their validation images in place of test images.
+        probe: Fit a linear probe on the backbone's features after each experience, and evaluate it too.
         wandb: The mode, or ``{"mode": ..., "project": ..., "group": ...}``; None: the variable WANDB_MODE, else offline.
         energy: False: measure only time; otherwise ``{"country": ..., "power_watts": ...}``.
         progress: False: print nothing.
@@ -89,6 +95,9 @@ def fit(
         "seed_everything": seed,
         "run_name": name,
         "stop_after": stop_after,
+        "budget": budget,
+        "tune_on": tune_on,
+        "probe": probe,
         "keep_checkpoints": keep_checkpoints,
     }
     parts = PythonOptions.of(options)

@@ -7,12 +7,13 @@ from typing import Any
 
 from rich.console import Console
 
+from lightning_vision.comparison.command_line import make_parser
 from lightning_vision.comparison.executors.executor import Executor
 from lightning_vision.comparison.executors.here import Here
 from lightning_vision.comparison.executors.local import Local
 from lightning_vision.comparison.executors.ray_cluster import Ray
 from lightning_vision.comparison.executors.slurm import Slurm
-from lightning_vision.comparison.options import CompareOptions, command_of, make_parser, read_options
+from lightning_vision.comparison.options import CompareOptions, command_of, read_options
 from lightning_vision.errors import ConfigError
 
 

@@ -15,6 +15,7 @@ from lightning_vision.comparison.folder import ComparisonFolder
 from lightning_vision.comparison.options import CompareOptions
 from lightning_vision.comparison.plan import RUNS, Plan, PlannedRun, make_plan
 from lightning_vision.comparison.reporting import build_report, print_report
+from lightning_vision.comparison.tuning import candidates, with_picks, write_tuning
 from lightning_vision.comparison.wandb_logging import log_comparison, log_variants
 from lightning_vision.results.not_evaluated import NOT_EVALUATED, SENTENCE, misses_test
 from lightning_vision.storage.links_out import refuse_links_out
@@ -43,18 +44,49 @@ def run_comparison(
     Raises:
         UserError: Something that the user can fix; nothing was run.
     """
-    plan = amend(make_plan(options))
     folder = ComparisonFolder(options.output)
     if not options.trust_run:
         refuse_links_out(folder.path)
+    trials: Plan | None = None
+    if options.tune:
+        trials = amend(make_plan(options, candidates(options)))
+        folder.check(trials)
+        options = with_picks(options, trials, folder)
+    plan = amend(make_plan(options))
     for remark in [*folder.check(plan), *plan.remarks]:
         console.print(escape(remark))
     if options.dry_run:
+        if trials is not None:
+            print_estimate(trials, folder, console)
         print_estimate(plan, folder, console)
         return 0
     with folder.held(command):
+        if trials is not None:
+            options = _tuned(options, trials, folder, console, executor)
+            plan = amend(make_plan(options))
+            folder.check(plan)
         folder.write(plan, plan.common, options.plain(), command)
         return _Comparison(options, plan, folder, console, executor).run()
+
+
+def _tuned(
+    options: CompareOptions, trials: Plan, folder: ComparisonFolder, console: Console, executor: Executor
+) -> CompareOptions:
+    """Run the missing trials, and return the options with what was chosen.
+
+    Raises:
+        TrainingError: No trial of a cell could be run.
+    """
+    folder.write_configs([*trials.bases, *trials.cells])
+    tuning = _Comparison(options, trials, folder, console, executor)
+    tuning.run_missing(
+        f"Tuning {', '.join(options.tune)} on the validation images of the first {plural(options.tune_on, 'experience')}: "
+        f"{plural(len(trials.cells), 'trial')}"
+    )
+    picks = write_tuning(options, trials, folder, tuning.failed)
+    for words in picks.values():
+        console.print(escape(words))
+    return with_picks(options, trials, folder)
 
 
 class _Comparison:
@@ -70,6 +102,19 @@ class _Comparison:
 
     def run(self) -> int:
         """Run the missing cells and report; return the exit code."""
+        done = self.run_missing("")
+        self.folder.note_failures(self.failed, {run.name for run in done})
+        return self._close([run for run in done if run.kind == RUNS])
+
+    def run_missing(self, title: str) -> list[PlannedRun]:
+        """Run the missing bases and cells, or trials.
+
+        Args:
+            title: Printed first; "": the numbers of cells, bases, strategies and seeds.
+
+        Returns:
+            All runs of the plan that are done.
+        """
         self.folder.wait_for_writers([*self.plan.bases, *self.plan.cells])
         missing = {
             kind: [run for run in runs if self.folder.state(run) != "done"]
@@ -78,7 +123,10 @@ class _Comparison:
         needed = {cell.base for cell in missing["cells"]}
         bases = [base for base in missing["bases"] if base.name in needed]
         self.total = len(bases) + len(missing["cells"])
-        self._open(len(missing["cells"]))
+        if title:
+            self.console.print(escape(title))
+        else:
+            self._open(len(missing["cells"]))
         started = time.monotonic()
         try:
             self._run_all([*bases, *missing["cells"]])
@@ -86,10 +134,9 @@ class _Comparison:
             self.console.print("Stopped. Progress is saved; the same command resumes the comparison.")
             raise
         done = [run for run in [*self.plan.bases, *self.plan.cells] if self.folder.state(run) == "done"]
-        self.folder.note_failures(self.failed, {run.name for run in done})
         if self.total:
             self.console.print(f"Ran {plural(self.total, 'run')} in {time.monotonic() - started:.0f} s.")
-        return self._close([run for run in done if run.kind == RUNS])
+        return done
 
     def _open(self, missing: int) -> None:
         cells, bases = self.plan.cells, self.plan.bases
@@ -135,7 +182,7 @@ class _Comparison:
             self._log_variants(done)
         if done:
             comparison, files = build_report([self.folder.path], self.folder.report)
-            print_report(comparison, files, self.console)
+            print_report(comparison, files, self.console, self.options.table)
             if self.total:
                 log_comparison(comparison, files, self.folder, done[0])
         if self.failed:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import yaml
 
 from lightning_vision.comparison.executors.executor import Done, Job
-from lightning_vision.comparison.plan import BASES, Plan, PlannedRun
+from lightning_vision.comparison.plan import BASES, TRIALS, Plan, PlannedRun
 from lightning_vision.errors import CheckpointError, ConfigError, TrainingError
 from lightning_vision.results.run_directory import RunDirectory
 from lightning_vision.results.same_options import check_same_options
@@ -66,7 +66,8 @@ class ComparisonFolder:
         if results is None:
             return "begun"
         base = run.kind == BASES and directory.finished(0).is_file()
-        return "done" if results.run.complete or base else "begun"
+        trial = run.kind == TRIALS and len(results.experiences) == run.config["tune_on"]
+        return "done" if results.run.complete or base or trial else "begun"
 
     def check(self, plan: Plan) -> list[str]:
         """Refuse to resume runs that were started with other options; the error names all of them.
@@ -104,15 +105,7 @@ class ComparisonFolder:
         Raises:
             TrainingError: The folder cannot be written.
         """
-        try:
-            (self.path / "cells").mkdir(parents=True, exist_ok=True)
-            (self.path / "logs").mkdir(exist_ok=True)
-        except OSError as error:
-            raise TrainingError(
-                f"{self.path} cannot be written: {error.strerror or error}. Give another --output."
-            ) from error
-        for run in [*plan.bases, *plan.cells]:
-            write_text_atomically(self.config(run), run.dumped)
+        self.write_configs([*plan.bases, *plan.cells])
         known = self._read_plan()
         record: dict[str, Any] = {"schema": SCHEMA, "name": self.path.resolve().name, "command": command}
         for key, runs in (("cells", plan.cells), ("bases", plan.bases)):
@@ -121,6 +114,22 @@ class ComparisonFolder:
         write_text_atomically(self.path / "comparison.json", json.dumps(record, indent=1) + "\n")
         again = {**common, "compare": {**section, "output": str(self.path)}}
         write_text_atomically(self.path / "comparison.yaml", yaml.safe_dump(again, sort_keys=False, allow_unicode=True))
+
+    def write_configs(self, runs: Iterable[PlannedRun]) -> None:
+        """Write the configurations of runs.
+
+        Raises:
+            TrainingError: The folder cannot be written.
+        """
+        try:
+            (self.path / "cells").mkdir(parents=True, exist_ok=True)
+            (self.path / "logs").mkdir(exist_ok=True)
+        except OSError as error:
+            raise TrainingError(
+                f"{self.path} cannot be written: {error.strerror or error}. Give another --output."
+            ) from error
+        for run in runs:
+            write_text_atomically(self.config(run), run.dumped)
 
     def _read_plan(self) -> dict[str, Any]:
         path = self.path / "comparison.json"

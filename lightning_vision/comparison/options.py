@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import shlex
 from collections.abc import Mapping, Sequence
@@ -13,13 +12,11 @@ from typing import Any, Literal
 
 import yaml
 
+from lightning_vision.comparison.command_line import EXECUTORS, MAX_CELLS, TUNE_ON, make_parser
 from lightning_vision.errors import ConfigError
 from lightning_vision.program.shipped_configs import find_config
 from lightning_vision.results.unwritten import MARK
-from lightning_vision.terminal.option_parser import WordsParser
 
-MAX_CELLS = 200
-EXECUTORS = ("here", "local", "slurm", "ray")
 Settings = dict[str, Any]
 """Values by dotted key of the configuration; a label without values changes nothing."""
 
@@ -54,6 +51,14 @@ class CompareOptions:
     max_cells: int = MAX_CELLS
     dry_run: bool = False
     trust_run: bool = False
+    tune: dict[str, tuple[Choice, ...]] = field(default_factory=dict)
+    """Options of each learning strategy that are chosen before the comparison, and the values to try."""
+    tune_on: int = TUNE_ON
+    """The number of first experiences on whose validation images they are chosen."""
+    picked: dict[str, Settings] = field(default_factory=dict)
+    """What was chosen, by ``PlannedRun.cell``; filled during the comparison."""
+    table: Literal["terminal", "latex", "markdown"] = "terminal"
+    bounds: bool = False
     fit_words: tuple[str, ...] = ()
     """Options of ``fit`` for every cell."""
 
@@ -80,9 +85,12 @@ class CompareOptions:
             "axes": {name: {c.label: dict(c.settings) for c in choices} for name, choices in self.axes.items()},
             "zip": [list(group) for group in self.zipped],
             "skip": [dict(condition) for condition in self.skip],
+            "tune": {name: {c.label: dict(c.settings) for c in choices} for name, choices in self.tune.items()},
+            "tune_on": self.tune_on if self.tune else False,
+            "bounds": self.bounds,
             "log_variants": self.log_variants,
         }
-        return {key: value for key, value in section.items() if value not in ([], {})}
+        return {key: value for key, value in section.items() if value not in ([], {}, False)}
 
 
 def _values_of(name: str, choice: Choice) -> tuple[Any, ...]:
@@ -105,65 +113,6 @@ def _plain_choice(choice: Choice) -> Any:
     return choice.label if settings == {"model.strategy": choice.label} else {choice.label: settings}
 
 
-def make_parser() -> argparse.ArgumentParser:
-    """The options of ``compare`` itself; all others are passed on to each cell's ``fit``."""
-    parser = WordsParser(
-        prog="lightning-vision compare",
-        allow_abbrev=False,
-        description="Compare learning strategies, seeds and settings on one stream, and write a report. The base is "
-        "trained once for each seed and setting. The same command resumes an interrupted comparison, and runs nothing twice.",
-        epilog="All options of `lightning-vision fit` (--data.root, --trainer.max_epochs, ...) apply to every cell. A config "
-        "may hold these options in a section `compare`.",
-    )
-    parser.add_argument("--config", action="append", default=[], metavar="FILE", help="as in fit; several are combined")
-    parser.add_argument(
-        "--strategies", nargs="+", metavar="S", help="learning strategies: names, or configs that choose one"
-    )
-    parser.add_argument(
-        "--seeds", nargs="+", type=int, metavar="N", help="seeds of initialisation and stream; the split stays the same"
-    )
-    parser.add_argument(
-        "--axis",
-        nargs="+",
-        action="extend",
-        metavar="KEY=A,B",
-        help="an option of fit and its values; several axes are crossed",
-    )
-    parser.add_argument(
-        "--zip", nargs="+", action="append", metavar="KEY", help="axes of equal length that move together, not crossed"
-    )
-    parser.add_argument(
-        "--skip",
-        action="append",
-        metavar="KEY=A,KEY=B",
-        help="leave out the cells that match (strategy=, seed=, an axis=)",
-    )
-    parser.add_argument("--output", metavar="DIR", help="the comparison's folder; default: runs/comparison")
-    parser.add_argument("--executor", choices=EXECUTORS, help="where cells run; default: here, one after another")
-    parser.add_argument("--workers", type=int, metavar="N", help="number of cells that run at once (local, slurm)")
-    parser.add_argument("--address", metavar="A", help="address of the Ray cluster; default: auto")
-    parser.add_argument(
-        "--executor_options",
-        metavar="{K: V}",
-        help="options of the executor: time and partition for slurm, gpus_per_cell for ray",
-    )
-    parser.add_argument(
-        "--log_variants",
-        choices=("series", "runs"),
-        help="log each epsilon of a sweep as a W&B run of its own, or as a series",
-    )
-    parser.add_argument("--max_cells", type=int, metavar="N", help=f"refuse more cells than this; default: {MAX_CELLS}")
-    parser.add_argument("--dry_run", action="store_true", help="print the cells and their cost, and run nothing")
-    parser.add_argument(
-        "--trust_run",
-        nargs="?",
-        const="true",
-        choices=("true", "false"),
-        help="trust the source of the comparison's folder: its files may be links to other places",
-    )
-    return parser
-
-
 def read_options(words: Sequence[str]) -> CompareOptions:
     """The options from the words after ``compare``; the command line takes precedence over configs.
 
@@ -182,11 +131,17 @@ def read_options(words: Sequence[str]) -> CompareOptions:
     asked = {
         key: value
         for key, value in vars(given).items()
-        if value is not None and key not in ("config", "dry_run", "trust_run")
+        if value is not None and key not in ("config", "dry_run", "trust_run", "table")
     }
     axes = section.pop("axes", {}) if "axis" not in asked else section.pop("axes", {}) | _axes_of(asked.pop("axis"))
     if "skip" in asked:
         asked["skip"] = [_condition(text) for text in asked["skip"]]
+    if "tune" in asked:
+        asked["tune"] = _axes_of(asked["tune"], "--tune")
+    if "budget" in asked:
+        fit_words = [*fit_words, f"--budget={_one_budget(asked.pop('budget'))}"]
+    if "bounds" in asked:
+        asked["bounds"] = asked["bounds"] == "true"
     if "executor_options" in asked:
         asked["executor_options"] = yaml_value(asked["executor_options"], "--executor_options")
     return options_of(
@@ -194,6 +149,7 @@ def read_options(words: Sequence[str]) -> CompareOptions:
         given.config,
         dry_run=given.dry_run,
         trust_run=given.trust_run == "true",
+        table=given.table or "terminal",
         fit_words=(*fit_words, *(["--trust_run=true"] if given.trust_run == "true" else [])),
     )
 
@@ -212,9 +168,13 @@ def options_of(section: Mapping[str, Any], configs: Sequence[str], **more: Any) 
     axes = {str(name): _read_axis(str(name), v) for name, v in _mapping(section.get("axes", {}), "axes").items()}
     options = CompareOptions(
         configs=tuple(configs),
-        strategies=tuple(_read_strategy(item) for item in _sequence(section.get("strategies", []), "strategies")),
+        strategies=with_bounds(
+            tuple(_read_strategy(item) for item in _sequence(section.get("strategies", []), "strategies")),
+            section.get("bounds", False),
+        ),
         seeds=tuple(_read_seed(seed) for seed in _sequence(section.get("seeds", [0]), "seeds")),
         axes=axes,
+        tune={str(name): _read_axis(str(name), v) for name, v in _mapping(section.get("tune", {}), "tune").items()},
         zipped=tuple(tuple(_sequence(group, "zip")) for group in _sequence(section.get("zip", []), "zip")),
         skip=tuple(_mapping(item, "skip") for item in _sequence(section.get("skip", []), "skip")),
         output=Path(section.get("output", CompareOptions.output)),
@@ -225,8 +185,25 @@ def options_of(section: Mapping[str, Any], configs: Sequence[str], **more: Any) 
     return options
 
 
-PLAIN = {"executor", "workers", "address", "executor_options", "log_variants", "max_cells"}
-SECTION = PLAIN | {"strategies", "seeds", "axes", "zip", "skip", "output"}
+PLAIN = {"bounds", "tune_on", "executor", "workers", "address", "executor_options", "log_variants", "max_cells"}
+BOUNDS = ("FullFineTune", "Retrain")
+"""The learning strategies between which the report places the others: sequential fine-tuning, and all data so far."""
+SECTION = PLAIN | {"strategies", "seeds", "axes", "tune", "zip", "skip", "output"}
+
+
+def with_bounds(strategies: tuple[Choice, ...], wanted: Any) -> tuple[Choice, ...]:
+    """The strategies with those of ``BOUNDS`` that are missing.
+
+    Raises:
+        ConfigError: ``wanted`` is neither true nor false, or no strategy is named.
+    """
+    if not isinstance(wanted, bool):
+        raise ConfigError(f"--bounds: expected true or false, found {wanted!r}.")
+    if wanted and not strategies:
+        raise ConfigError("--bounds true adds learning strategies to those of --strategies, and found none there.")
+    labels = {choice.label for choice in strategies}
+    missing = [name for name in BOUNDS if name not in labels] if wanted else []
+    return (*strategies, *(Choice(name, {"model.strategy": name}) for name in missing))
 
 
 def _section(config: str) -> dict[str, Any]:
@@ -266,10 +243,37 @@ def _check(options: CompareOptions) -> None:
                 f"--zip {' '.join(group)}: expected axes of equal length, found "
                 f"{', '.join(f'{name} with {lengths[name]}' if name in lengths else f'no axis {name}' for name in group)}."
             )
+    check_tuning(options)
     known = {"strategy", "seed", *options.axes}
     for condition in options.skip:
         if wrong := sorted(condition.keys() - known):
             raise ConfigError(f"--skip: expected {', '.join(sorted(known))}, found {', '.join(wrong)}.")
+
+
+def check_tuning(options: CompareOptions) -> None:
+    """Refuse what cannot be tuned.
+
+    Raises:
+        ConfigError: An option of the tuning cannot be used.
+    """
+    if isinstance(options.tune_on, bool) or not isinstance(options.tune_on, int) or options.tune_on < 1:
+        raise ConfigError(f"--tune_on: expected a number of experiences, from 1 on, found {options.tune_on!r}.")
+    for key in options.tune:
+        moved = [name for name, choices in options.axes.items() if any(key in (name, *c.settings) for c in choices)]
+        if moved:
+            raise ConfigError(f"--tune {key}: the axis {moved[0]} sets it too. Remove one of the two.")
+        if key.split(".")[0] not in ("model", "trainer", "data") or key.startswith(UNTUNED):
+            raise ConfigError(
+                f"--tune {key}: expected an option of the model, the trainer or the training data, such as model.optimizer.lr. The "
+                "split, the stream and the evaluation are the same for all."
+            )
+
+
+UNTUNED = (
+    "data.stream", "data.split", "data.seed", "data.root", "data.test_", "data.val_", "data.eval_", "model.base_", "trainer.limit_test",
+    "trainer.limit_val",
+)  # fmt: skip
+"""Options that change what is learned or measured: a value that made the task easier would be chosen."""
 
 
 def _read_seed(value: Any) -> int:
@@ -303,13 +307,19 @@ def _name_of_config(path: str) -> str:
     return str(chosen).rsplit(".", 1)[-1] if chosen else Path(path).stem
 
 
-def _axes_of(texts: Sequence[str]) -> dict[str, list[Any]]:
+def _one_budget(texts: Sequence[str]) -> str:
+    if len(texts) > 1:
+        raise ConfigError(f"--budget: expected one of steps=N and kwh=X, found {' and '.join(texts)}.")
+    return texts[0]
+
+
+def _axes_of(texts: Sequence[str], option: str = "--axis") -> dict[str, list[Any]]:
     axes: dict[str, list[Any]] = {}
     for text in texts:
         key, eq, values = text.partition("=")
         if not (key and eq and values):
-            raise ConfigError(f"--axis: expected KEY=VALUE,VALUE (as in data.image_size=32,64), found {text!r}.")
-        read = yaml_value(f"[{values}]", f"--axis {key}")
+            raise ConfigError(f"{option}: expected KEY=VALUE,VALUE (as in data.image_size=32,64), found {text!r}.")
+        read = yaml_value(f"[{values}]", f"{option} {key}")
         axes[key] = list(read)
     return axes
 

@@ -8,15 +8,16 @@ import json
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
 
 from lightning_vision.class_path import short_name
-from lightning_vision.comparison.options import Choice, CompareOptions, read_yaml, words_of
+from lightning_vision.comparison.options import Choice, CompareOptions, Settings, read_yaml, words_of
 from lightning_vision.errors import ConfigError
+from lightning_vision.learning.budget import Budget
 from lightning_vision.learning.strategy import Strategy
 from lightning_vision.program.fit_config import FitReader, ReadConfig
 from lightning_vision.results.resume_options import binding
@@ -24,7 +25,7 @@ from lightning_vision.results.run_directory import RunDirectory, safe_name
 from lightning_vision.results.same_options import Kept, compare_options
 from lightning_vision.terminal.wording import spelt
 
-RUNS, BASES = "runs", "bases"
+RUNS, BASES, TRIALS = "runs", "bases", "tuning"
 OF_THE_BASE = ("data.", "model.backbone", "model.pretrained", "model.pixel_")
 """Settings of a learning strategy that its base must share: it cannot continue with another network or other data."""
 
@@ -49,6 +50,10 @@ class PlannedRun:
     """The name of the base from which it starts; None: it trains its own, or has none."""
     label: str = ""
     """The label of its learning strategy; empty for a base."""
+    cell: str = ""
+    """Identifies the strategy, the point of the axes and the seed; empty for a base."""
+    tried: dict[str, Any] = field(default_factory=dict)
+    """The values of the tuned options: those that were chosen, or that a trial tries."""
 
     @property
     def directory(self) -> str:
@@ -67,8 +72,12 @@ class Plan:
     """The configuration that all cells share, without the learning strategy if several are compared."""
 
 
-def make_plan(options: CompareOptions) -> Plan:
+def make_plan(options: CompareOptions, tried: Sequence[Settings] | None = None) -> Plan:
     """Plan the cells and their bases. Every configuration is parsed, so that errors appear before anything runs.
+
+    Args:
+        options: The options of the comparison, with what was chosen by tuning.
+        tried: Plan trials with these values in place of each cell.
 
     Raises:
         ConfigError: An option of a cell cannot be used, no cell is left, or there are more than ``max_cells``.
@@ -83,15 +92,20 @@ def make_plan(options: CompareOptions) -> Plan:
     ]
     if not wanted:
         raise ConfigError("No cell is left: the conditions of --skip leave out all of them.")
-    if len(wanted) > options.max_cells:
+    count = len(wanted) * (1 if tried is None else len(tried))
+    if count > options.max_cells:
         factors = f"{max(1, len(options.strategies))} strategies x {len(options.seeds)} seeds x {len(points)} settings"
+        factors += "" if tried is None else f" x {len(tried)} combinations of --tune"
         raise ConfigError(
-            f"This comparison has {len(wanted):,} cells ({factors}); the maximum is {options.max_cells}. "
-            f"If this is intended, give --max_cells {len(wanted)}; otherwise use fewer values, --zip or --skip."
+            f"This comparison has {count:,} {'cells' if tried is None else 'trials'} ({factors}); the maximum is {options.max_cells}. "
+            f"If this is intended, give --max_cells {count}; otherwise use fewer values, --zip or --skip."
         )
     with _stripped(options.configs, drop_strategy=bool(options.strategies)) as configs:
         planner = _Planner(options, configs)
-        cells = [planner.cell(seed, point, strategy) for seed, point, strategy in wanted]
+        if tried is None:
+            cells = [planner.cell(seed, point, strategy) for seed, point, strategy in wanted]
+        else:
+            cells = [planner.trial(*cell, number, values) for cell in wanted for number, values in enumerate(tried)]
         common = planner.common()
     names = [cell.name for cell in cells]
     if len(set(names)) < len(names):
@@ -124,23 +138,53 @@ class _Planner:
         }
 
     def cell(self, seed: int, point: Mapping[str, Choice], strategy: Choice) -> PlannedRun:
+        """A cell, with the values that were chosen for it."""
+        return self._cell(seed, point, strategy, self.options.picked.get(cell_key(strategy, point, seed), {}), RUNS, "")
+
+    def trial(
+        self, seed: int, point: Mapping[str, Choice], strategy: Choice, number: int, values: Settings
+    ) -> PlannedRun:
+        """A trial of values for a cell.
+
+        Raises:
+            ConfigError: The first experiences do not show the effect of the values, or are more than there are.
+        """
+        planned = self._cell(seed, point, strategy, values, TRIALS, f"-trial={number}")
+        first, stream = self.options.tune_on, planned.config["data"].get("init_args", {}).get("stream") or {}
+        experiences = (stream.get("init_args") or {}).get("experiences")
+        if isinstance(experiences, int) and first > experiences:
+            raise ConfigError(
+                f"--tune_on: expected at most the {experiences} experiences of the stream, found {first}."
+            )
+        if first == 1 and planned.base is not None:
+            raise ConfigError(
+                "--tune_on 1: experience 0 is the base, on which tuned options have no effect. Give 2 or more."
+            )
+        return planned
+
+    def _cell(
+        self, seed: int, point: Mapping[str, Choice], strategy: Choice, tuned: Settings, kind: str, end: str
+    ) -> PlannedRun:
         settings = [word for choice in point.values() for word in words_of(choice.settings)]
         more = dict(strategy.settings)
         chosen = words_of({"model.strategy": more.pop("model.strategy")}) if "model.strategy" in more else []
         entry = ["--config", strategy.config] if strategy.config else chosen
-        words = [*entry, *self.options.fit_words, *words_of(more), *settings]
+        words = [*entry, *self.options.fit_words, *words_of(more), *words_of(tuned), *settings]
         where = f"{strategy.label or 'the cells'}{''.join(f', {name}={c.label}' for name, c in point.items())}"
         read = self._read(seed, words, where)
         made = strategy.made
         learner = short_name(read.config["model"]["strategy"], "FullFineTune") if made is None else made.__name__
         label = strategy.label or learner
-        shared = words_of({key: value for key, value in more.items() if key.startswith(OF_THE_BASE)})
+        shared = words_of({key: value for key, value in {**more, **tuned}.items() if key.startswith(OF_THE_BASE)})
         base = self._base(seed, point, [*shared, *settings], read, where, made)
         labels = {name: choice.label for name, choice in point.items()}
         told = {name: value for name, value in labels.items() if not is_fold(point[name])}
         method = ", ".join([label, *(f"{name.rsplit('.', 1)[-1]}={value}" for name, value in told.items())])
-        name = safe_name("-".join([label, *(f"{n.rsplit('.', 1)[-1]}={v}" for n, v in labels.items()), f"seed={seed}"]))
-        return replace(self._planned(read, name, RUNS, method, learner, seed, labels, base), label=label)
+        name = safe_name(
+            "-".join([label, *(f"{n.rsplit('.', 1)[-1]}={v}" for n, v in labels.items()), f"seed={seed}"]) + end
+        )
+        planned = self._planned(read, name, kind, method, learner, seed, labels, base)
+        return replace(planned, label=label, cell=cell_key(strategy, point, seed), tried=dict(tuned))
 
     def _base(
         self,
@@ -155,7 +199,8 @@ class _Planner:
         if not self._shares_base(cell, made):
             return None
         own = without_strategy([*self.options.fit_words, *settings])
-        read = self._read(seed, [*own, "--model.strategy=null"], f"the base of {where}")
+        of_cells = ["--budget=null", "--probe=false"]
+        read = self._read(seed, [*own, "--model.strategy=null", *of_cells], f"the base of {where}")
         key = base_key(read.config)
         if key not in self.bases:
             moved = {name: choice.label for name, choice in point.items()}
@@ -228,9 +273,13 @@ class _Planner:
         output = self.options.output.resolve()
         if spelt(str(output)) != str(output):  # the configurations of its runs contain the whole path
             raise ConfigError(f"--output: expected a path in UTF-8, found {spelt(str(output))}.")
+        if (budget := read.config.get("budget")) is not None:
+            Budget.read(budget)
         changes: dict[str, Any] = {"run_name": name, "trainer.default_root_dir": str(output / kind)}
         if kind == BASES:
             changes |= {"stop_after": 0, "keep_checkpoints": "last"}
+        if kind == TRIALS:
+            changes |= {"tune_on": self.options.tune_on, "probe": False}
         if base is not None:
             changes["model.base_checkpoint"] = str(output / base.directory / "checkpoints" / "experience=0000.ckpt")
         changes["wandb.group"] = read.config["wandb"]["group"] or output.name
@@ -238,6 +287,11 @@ class _Planner:
         return PlannedRun(
             name, method, strategy, seed, settings, config, dumped, kind, None if base is None else base.name
         )
+
+
+def cell_key(strategy: Choice, point: Mapping[str, Choice], seed: int) -> str:
+    """Identifies a cell by labels alone, before its configuration is read."""
+    return json.dumps([strategy.label, {name: choice.label for name, choice in point.items()}, seed])
 
 
 def base_key(config: Mapping[str, Any]) -> str:
@@ -254,7 +308,7 @@ def is_same_base(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
 def _is_no_matter(key: str, config: Mapping[str, Any]) -> bool:
     """Whether an option has no effect on the training of the base."""
     model = config["model"]
-    ignored = ["model.strategy"]
+    ignored = ["model.strategy", "budget", "probe", "tune_on"]
     if model["base_optimizer"] is not None:
         ignored += ["model.optimizer", "model.lr_scheduler"]
     if model["base_epochs"] is not None:

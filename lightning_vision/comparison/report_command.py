@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from lightning_vision.comparison.reporting import build_report, print_report
-from lightning_vision.terminal.option_parser import WordsParser
+from lightning_vision.terminal.option_parser import WordsParser, add_table_option
 
 
 def report(words: Sequence[str]) -> int:
@@ -26,13 +26,16 @@ def report(words: Sequence[str]) -> int:
     parser = WordsParser(
         prog="lightning-vision report",
         allow_abbrev=False,
-        description="Write a self-contained page (report.html), its charts as PNG and its tables as CSV and Markdown, from run "
+        description="Write a self-contained page (report.html), its charts as PNG and its tables as CSV, Markdown and LaTeX, from run "
         "directories or folders of them, including unfinished ones.",
     )
     parser.add_argument(
         "folders", nargs="+", type=Path, metavar="DIR", help="run directories, or folders with run directories"
     )
     parser.add_argument("--output", type=Path, help="the folder that is written; default: report in the first DIR")
+    add_table_option(parser)
     given = parser.parse_args(list(words))
-    print_report(*build_report(given.folders, given.output), Console(soft_wrap=True, highlight=False))
+    print_report(
+        *build_report(given.folders, given.output), Console(soft_wrap=True, highlight=False), given.table or "terminal"
+    )
     return 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 from rich import box
 from rich.console import Console
@@ -14,6 +15,7 @@ from lightning_vision.comparison.run_images import ImagesOfRuns
 from lightning_vision.errors import ConfigError
 from lightning_vision.report.gather import gather
 from lightning_vision.report.page import VERDICTS, ReportFiles, write_report
+from lightning_vision.report.paper_tables import paper_tables
 from lightning_vision.report.runs import GatheredRuns, Group
 from lightning_vision.storage.links_out import refuse_links_out
 from lightning_vision.terminal.wording import printable
@@ -52,14 +54,23 @@ def build_report(
     )
 
 
-def print_report(comparison: GatheredRuns, files: ReportFiles | None, console: Console) -> None:
+def print_report(
+    comparison: GatheredRuns,
+    files: ReportFiles | None,
+    console: Console,
+    table: Literal["terminal", "latex", "markdown"] = "terminal",
+) -> None:
     """Print the results: the ranking of each group, what was left out, and the path of the report.
 
     Args:
         comparison: The comparison.
         files: The files that were written; None if there are none.
         console: The console to which it is printed.
+        table: ``latex`` or ``markdown``: print tables for a paper and nothing else, so that they can be sent to a file.
     """
+    if table != "terminal":
+        console.print(paper_tables(comparison, table), markup=False, end="", soft_wrap=True)
+        return
     for group in comparison.groups:
         print_ranking(group, console)
     for left in comparison.left_out:

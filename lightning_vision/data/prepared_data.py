@@ -141,6 +141,7 @@ class PreparedData:
         """The classes that were learned before the stream begins, where new ones are allowed beside them."""
         self._stream: Stream | None = None
         self._has_base = True
+        self._tune_on: int | None = None
         self.decoded: DecodedImages | None = None
         self._others = [] if test_data is None else [test_data.source]
         self._workers = max(1, images.workers)
@@ -269,7 +270,8 @@ class PreparedData:
         """
         learned = learned_before(self.samples, self.class_names, self.base_classes) if self.allows_new else ()
         built = self._scenario.build(self.samples, self.class_names, learned)
-        self._stream = built if self._has_base else built.without_base()
+        built = built if self._has_base else built.without_base()
+        self._stream = built if self._tune_on is None else built.on_validation(self._tune_on)
         return self._stream
 
     def start_from(self, base_classes: Sequence[str]) -> None:
@@ -280,6 +282,10 @@ class PreparedData:
         """Whether the base strategy learns experience 0, as the scenario has it, or the learning strategy does."""
         if has_base != self._has_base:
             self._has_base, self._stream = has_base, None
+
+    def tune_on(self, first: int) -> None:
+        """Evaluate on the validation images of the first experiences; see ``Stream.on_validation``."""
+        self._tune_on, self._stream = first, None
 
     def _take_test_data(self, other: PreparedData) -> None:
         """Replace the test rows by those of ``test_data``, or add these beside new classes."""

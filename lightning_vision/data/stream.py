@@ -63,6 +63,27 @@ class Stream:
         """The same stream for a strategy that learns experience 0 itself."""
         return replace(self, experiences=tuple(replace(each, is_base=False) for each in self.experiences))
 
+    def on_validation(self, first: int) -> Stream:
+        """The same stream for choosing options: the first experiences are tested on their validation images, others on none.
+
+        Args:
+            first: How many experiences may be looked at.
+
+        Raises:
+            ConfigError: The stream has fewer, or they have no validation images.
+        """
+        if first > len(self):
+            raise ConfigError(f"tune_on: expected at most the {len(self)} experiences of the stream, found {first}.")
+        none = np.empty(0, dtype=np.int64)
+        tried = tuple(
+            replace(each, test_indices=each.val_indices if each.index < first else none) for each in self.experiences
+        )
+        if not sum(len(each.test_indices) for each in tried):
+            raise ConfigError(
+                "tune_on needs validation images, and the first experiences have none: set data.val_fraction above 0."
+            )
+        return replace(self, experiences=tried)
+
     def reached(self, number: int, is_base: bool | None = None) -> Experience:
         """The experience that a checkpoint has reached, which may lie beyond this stream, as with new data to predict.
 

@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from lightning_vision.class_path import short_name
 from lightning_vision.drawing.page_template import page_environment
-from lightning_vision.report.tables import escaped
+from lightning_vision.report.markdown import escaped
 from lightning_vision.results.schema import Results, Scores
 
 if TYPE_CHECKING:

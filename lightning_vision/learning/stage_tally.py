@@ -9,6 +9,7 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from lightning_vision.learning.budget import BudgetStop
 from lightning_vision.learning.step_limit import StepLimit
 from lightning_vision.tracking.energy import EnergyMeter, Task, Usage
 
@@ -22,6 +23,7 @@ class Trained:
     parameters: int = 0
     samples: int = 0
     stopped_early: bool = False
+    stopped_by_budget: bool = False
 
     def add(self, trainer: Trainer, parameters: int, samples: int) -> None:
         """Add a stage that has ended."""
@@ -34,7 +36,9 @@ class Trained:
             isinstance(callback, StepLimit) and trainer.global_step >= callback.steps
             for callback in trainer.callbacks  # type: ignore[attr-defined]
         )
-        self.stopped_early |= bool(trainer.should_stop) and not full
+        over = [callback.stopped for callback in trainer.callbacks if isinstance(callback, BudgetStop)]  # type: ignore[attr-defined]
+        self.stopped_by_budget |= any(over)
+        self.stopped_early |= bool(trainer.should_stop) and not full and not any(over)
 
 
 TALLY = "lightning_vision_tally"

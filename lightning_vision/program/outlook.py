@@ -38,7 +38,8 @@ class _ProspectCLI(ReadCLI):
             match_base(model, datamodule)
         check_plan(model, datamodule)
         recipes = take_recipes(TrainerFactory(self._build_trainer_options, Path(), []))
-        images = round(sum(work(model, datamodule, config.trainer.max_epochs or 1, recipes, config.stop_after)))
+        last = config.stop_after if config.tune_on is None else config.tune_on - 1
+        images = round(sum(work(model, datamodule, config.trainer.max_epochs or 1, recipes, last)))
         self.prospect = Prospect(model, images)
 
 

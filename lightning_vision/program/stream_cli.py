@@ -29,6 +29,7 @@ from lightning_vision.learning.trainer_probe import probe_trainer, starts_proces
 from lightning_vision.program import parser_errors
 from lightning_vision.program.absent_images import run_of, use_no_images
 from lightning_vision.program.argument_parser import StreamArgumentParser
+from lightning_vision.program.fair_options import add_fair_options
 from lightning_vision.program.fit_command import fit, keep, run_request
 from lightning_vision.program.load_checkpoint import load_checkpoint
 from lightning_vision.program.options import OPTIONS
@@ -157,6 +158,7 @@ class StreamCLI(LightningCLI):
             "--stop_after", type=int | None, default=None,
             help="Stop after the experience of this number (0: the base alone); --ckpt_path last resumes the run.",
         )  # fmt: skip
+        add_fair_options(parser)
         parser.add_argument(
             "--trust_run", action=ActionYesNo, nargs="?", default=False,
             help="Trust the source of the run directory: its config.yaml may name any class, whose code is then run, and its files "
@@ -192,7 +194,9 @@ class StreamCLI(LightningCLI):
         config = self.config[str(self.subcommand)]
         check_trainer_options(config.trainer.as_dict())
         check_options(config.trainer.as_dict() if self.subcommand == "fit" else {})
-        check_run_options(config.energy.country, config.keep_checkpoints, config.stop_after)
+        check_run_options(
+            config.energy.country, config.keep_checkpoints, config.stop_after, config.budget, config.tune_on
+        )
 
     def instantiate_classes(self) -> None:
         """Model and data; Trainers are built for each experience."""

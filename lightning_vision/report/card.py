@@ -58,6 +58,7 @@ def scenario_card(group: Group) -> list[Fact]:
         _fact("input size", runs, lambda run: str(_argument(run, "image_size"))),
         _fact("device", runs, _device),
         _fact("accuracy by kind of class", runs, _kinds),
+        _fact("budget of the increments", runs, _budget),
         _fact("energy", runs, _energy),
         _fact("country and grid", runs, _grid),
         *_versions(runs),
@@ -214,6 +215,15 @@ def _device(run: ReportRun) -> str:
     environment = run.results.environment
     processes = "one process" if environment.devices == 1 else f"{environment.devices} processes"
     return f"{environment.device}, {processes}, precision {environment.precision}"
+
+
+def _budget(run: ReportRun) -> str:
+    budget = run.results.budget
+    if budget is None:
+        return ""
+    unit = {"steps": "optimizer steps", "kwh": "kWh"}[budget.kind]
+    ended = f"used up in experience {', '.join(map(str, budget.stopped))}" if budget.stopped else "not used up"
+    return f"{figure(budget.limit)} {unit}, {ended}"
 
 
 def _energy(run: ReportRun) -> str:

@@ -15,6 +15,7 @@ from pydantic import BaseModel, Field, JsonValue, TypeAdapter, ValidationError
 from lightning_vision.errors import ConfigError, UserError
 from lightning_vision.report.runs import LeftOut
 from lightning_vision.report.soundness import check_results
+from lightning_vision.report.tuning import TUNING, TuningFile
 from lightning_vision.results.run_directory import RunDirectory
 from lightning_vision.results.schema import Results, read_results
 from lightning_vision.storage.links_out import leads_out
@@ -60,6 +61,7 @@ class FoundComparison:
     path: Path
     file: ComparisonFile
     failures: dict[str, Failure]
+    tuning: TuningFile | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,6 +134,10 @@ def _take_run(found: Found, path: Path) -> None:
     except (UserError, OSError, RecursionError) as error:
         found.left_out.append(LeftOut(path, _reason(error)))
         return
+    if results.run.tune_on is not None:
+        if not (path.parent.parent / TUNING).is_file():  # those of a comparison are in its table
+            found.left_out.append(LeftOut(path, "a trial with tune_on, which was not evaluated on test images"))
+        return
     config: dict[str, Any] = {}
     try:
         config = read_options_file(directory.config)
@@ -153,10 +159,11 @@ def _take_comparison(found: Found, path: Path) -> None:
         failures: dict[str, Failure] = {}
         if (path / FAILED).is_file():
             failures = TypeAdapter(dict[str, Failure]).validate_python(_read_json(path / FAILED))
+        tuning = TuningFile.model_validate(_read_json(path / TUNING)) if (path / TUNING).is_file() else None
     except (OSError, ValueError, RecursionError) as error:
         found.left_out.append(LeftOut(path / COMPARISON, f"runs are labelled by their options: {_reason(error)}"))
         return
-    found.comparisons.append(FoundComparison(path, file, failures))
+    found.comparisons.append(FoundComparison(path, file, failures, tuning))
 
 
 def _read_json(path: Path) -> Any:

@@ -47,8 +47,9 @@ def gather(folders: Sequence[Path]) -> GatheredRuns:
         apart = why_apart(groups, [key[0] for key, _ in largest_first])
         groups = [replace(group, remarks=[why, *group.remarks]) for group, why in zip(groups, apart, strict=True)]
     files = [comparison.file for comparison in found.comparisons]
+    tunings = [comparison.tuning for comparison in found.comparisons if comparison.tuning is not None]
     title = files[0].name if len(files) == 1 else ", ".join(dict.fromkeys(folder.resolve().name for folder in folders))
-    return GatheredRuns(title, files[0].command if len(files) == 1 else None, groups, found.left_out)
+    return GatheredRuns(title, files[0].command if len(files) == 1 else None, groups, found.left_out, tunings)
 
 
 def _refuse(found: Found, folders: Sequence[Path]) -> None:

@@ -14,7 +14,7 @@ from lightning_vision.report.matrices import Matrix, matched_images, matrix_of
 from lightning_vision.report.means import mean_of_all
 from lightning_vision.report.predictions import RunPredictions
 from lightning_vision.report.proportion import Interval
-from lightning_vision.report.pseudovalues import forgetting_pseudovalues, macro_f1_pseudovalues
+from lightning_vision.report.pseudovalues import forgetting_pseudovalues, learning_values, macro_f1_pseudovalues
 from lightning_vision.report.runs import ReportRun
 from lightning_vision.report.statistics import accuracy_interval, figure_interval, fold_interval
 
@@ -22,6 +22,7 @@ Measure = Callable[[ReportRun], float | None]
 _accuracy: Measure = attrgetter("accuracy")
 _macro_f1: Measure = attrgetter("results.test.macro_f1")
 _forgetting: Measure = attrgetter("results.forgetting")
+_learning: Measure = attrgetter("learning_accuracy")
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ class MethodFigures:
     macro_f1: Interval | None
     """None if it is not known."""
     forgetting: Interval | None
+    learning: Interval | None
+    """Learning accuracy: on each experience right after it was learned."""
 
 
 def figures_of(runs: Sequence[ReportRun], matrix: Matrix | None) -> MethodFigures:
@@ -45,14 +48,16 @@ def figures_of(runs: Sequence[ReportRun], matrix: Matrix | None) -> MethodFigure
         matrix: See ``matrix_of``. If it lacks a seed or an image of a run, there are means without intervals, since an interval
             would be over other runs.
     """
-    accuracy, macro_f1, forgetting = (_mean(runs, of) for of in (_accuracy, _macro_f1, _forgetting))
+    accuracy, macro_f1, forgetting, learning = (
+        _mean(runs, of) for of in (_accuracy, _macro_f1, _forgetting, _learning)
+    )
     seed_free = matrix is not None and matrix.seed_free and len(matrix.seeds) == len(runs)
     found = [predictions for run in runs if (predictions := run.predictions()) is not None]
     whole = (
         matrix is not None and len(found) == len(runs) and all(len(one.label) == len(matrix.images) for one in found)
     )
     if accuracy is None or matrix is None or not whole:
-        return MethodFigures(accuracy or Interval(0.0, None, None), seed_free, macro_f1, forgetting)
+        return MethodFigures(accuracy or Interval(0.0, None, None), seed_free, macro_f1, forgetting, learning)
     _, places = matched_images(found)
     if macro_f1 is not None:
         predicted = np.stack([one.predicted[-1, place] for one, place in zip(found, places, strict=True)])
@@ -62,7 +67,18 @@ def figures_of(runs: Sequence[ReportRun], matrix: Matrix | None) -> MethodFigure
     known = [values for values in lost if values is not None]
     if forgetting is not None and len(known) == len(runs):
         forgetting = figure_interval(forgetting.mean, np.stack(known), groups=matrix.groups, bounds=(-1.0, 1.0))
-    return MethodFigures(accuracy_interval(matrix.correct, groups=matrix.groups), seed_free, macro_f1, forgetting)
+    parts = [None if one.part is None else one.part[place] for one, place in zip(found, places, strict=True)]
+    if learning is not None and all(part is not None for part in parts):
+        learnt = [
+            learning_values(one.correct[:, place], part)
+            for one, place, part in zip(found, places, parts, strict=True)
+            if part is not None
+        ]
+        if abs(float(np.mean(learnt)) - learning.mean) < 1e-6:
+            learning = figure_interval(learning.mean, np.stack(learnt), groups=matrix.groups)
+    return MethodFigures(
+        accuracy_interval(matrix.correct, groups=matrix.groups), seed_free, macro_f1, forgetting, learning
+    )
 
 
 def folded_figures(runs: Sequence[ReportRun]) -> MethodFigures:
@@ -77,7 +93,9 @@ def folded_figures(runs: Sequence[ReportRun]) -> MethodFigures:
         return known and fold_interval(list(by_fold(runs, of).values()), share_tested(runs))
 
     accuracy = interval(_accuracy)
-    return MethodFigures(accuracy or Interval(0.0, None, None), False, interval(_macro_f1), interval(_forgetting))
+    return MethodFigures(
+        accuracy or Interval(0.0, None, None), False, interval(_macro_f1), interval(_forgetting), interval(_learning)
+    )
 
 
 def recall_intervals(runs: Sequence[ReportRun]) -> dict[str, Interval]:

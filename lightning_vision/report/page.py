@@ -22,6 +22,7 @@ from lightning_vision.report.sections import Section, group_section
 from lightning_vision.report.sharing import Savings, savings
 from lightning_vision.report.statistics import FEWEST_SEEDS
 from lightning_vision.report.tables import write_tables
+from lightning_vision.report.tuning import tuned_methods, words_on_tuning
 from lightning_vision.storage.atomic_write import write_atomically, write_text_atomically
 from lightning_vision.terminal.wording import figure, plural, printable_values
 
@@ -120,6 +121,7 @@ def _page(comparison: GatheredRuns, sections: list[Section]) -> str:
         savings=saved,
         shared=_shared(saved),
         notices=_notices(comparison, sections),
+        tunings=[(words_on_tuning(file), tuned_methods(file)) for file in comparison.tunings],
         verdicts=VERDICTS,
         looks={name: look(dark=name == "dark") for name in ("light", "dark")},
         style=Markup(part("report.css")),

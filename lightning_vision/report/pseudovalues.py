@@ -94,5 +94,23 @@ def forgetting_pseudovalues(
     return found
 
 
+def learning_values(correct: npt.NDArray[np.bool_], part: Labels) -> Pseudovalues:
+    """Values per image whose mean is the learning accuracy, the mean over i of R[i, i].
+
+    Args:
+        correct: (T, N): whether image i is classified correctly after experience t, of one run.
+        part: (N,) the experience whose test part each image is in. Negative: in none.
+
+    Returns:
+        (N,) N / (K n_i) for a correct image of a part of n_i images, with K parts that have images; 0 for the others.
+    """
+    found = np.zeros(len(part))
+    parts = [i for i in range(len(correct)) if (part == i).any()]
+    for i in parts:
+        inside = part == i
+        found[inside] = correct[i, inside] * len(part) / (len(parts) * inside.sum())
+    return found
+
+
 def _ratio(above: Pseudovalues, below: Labels) -> Pseudovalues:
     return np.divide(above, below, out=np.zeros(len(above)), where=below > 0)

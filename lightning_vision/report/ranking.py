@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import fmean
 
+from lightning_vision.report.bounds import bounds_at, gap_closed, words_on_bounds
 from lightning_vision.report.folds import fold_of
 from lightning_vision.report.fronts import front_points
-from lightning_vision.report.matrices import matrix_of
+from lightning_vision.report.matrices import Matrix, matrix_of
 from lightning_vision.report.means import mean_of_all, mean_of_known
 from lightning_vision.report.method_figures import MethodFigures, figures_of, folded_figures
 from lightning_vision.report.pairs import Pair, Pairs, fold_pairs, image_pairs
 from lightning_vision.report.proportion import Interval
-from lightning_vision.report.runs import Method, RankedMethod, Ranking, ReportRun, Verdict
+from lightning_vision.report.runs import Gap, Method, RankedMethod, Ranking, ReportRun, Verdict
 from lightning_vision.report.sample_size import needed
 from lightning_vision.report.statistics import ALPHA, FEWEST_SEEDS
 from lightning_vision.terminal.wording import few, plural
@@ -40,6 +41,7 @@ def rank(methods: Sequence[Method], bases: Sequence[ReportRun]) -> Ranking:
     ranked = [method for method in best_first(methods) if method.complete]
     if not ranked:
         return Ranking([], "No run is complete yet; there is nothing to rank.", False)
+    matrices: dict[str, Matrix | None] = {}
     if all(fold_of(run.results) is not None for method in ranked for run in method.complete):
         pairs = fold_pairs(ranked)
         figures = {method.label: folded_figures(method.complete) for method in ranked}
@@ -52,16 +54,17 @@ def rank(methods: Sequence[Method], bases: Sequence[ReportRun]) -> Ranking:
         for cost in ("energy", "time")
     }  # fmt: skip
     best = ranked[0].label
+    bounds = {point: bounds_at(ranked, point) for point in {method.point for method in ranked}}
     rows = [
-        _row(method, figures[method.label], pairs.get((method.label, best)), method.label in fronts["energy"], method.label in fronts["time"])
+        _row(method, figures[method.label], pairs.get((method.label, best)), gap_closed(method, bounds[method.point], matrices), method.label in fronts["energy"], method.label in fronts["time"])
         for method in ranked
     ]  # fmt: skip
     tested = any(pair.p_holm is not None for pair in pairs.values())
-    return Ranking(rows, _words(rows), tested, _how_many(rows, pairs))
+    return Ranking(rows, _words(rows), tested, words_on_bounds(ranked), _how_many(rows, pairs))
 
 
 def _row(
-    method: Method, figures: MethodFigures, against_best: Pair | None, on_energy: bool, on_time: bool
+    method: Method, figures: MethodFigures, against_best: Pair | None, gap: Gap, on_energy: bool, on_time: bool
 ) -> RankedMethod:
     runs = method.complete
     test = None if against_best is None else against_best.test
@@ -80,14 +83,18 @@ def _row(
         why="" if against_best is None else against_best.why,
         macro_f1=figures.macro_f1,
         average_incremental=mean_of_all([run.results.average_incremental_accuracy for run in runs]),
+        learning_accuracy=figures.learning,
         forgetting=figures.forgetting,
+        gap=gap,
         task_accuracy=mean_of_all([run.task_accuracy for run in runs]),
         average_anytime=mean_of_all([run.results.average_anytime_accuracy for run in runs]),
+        probe_accuracy=mean_of_all([run.probe_accuracy for run in runs]),
         memory_bytes=mean_of_all([run.results.memory_bytes for run in runs]),
         total_parameters=network.total_parameters,
         trainable_parameters=max(run.trainable_parameters for run in runs),
         macs=network.macs,
         epochs=fmean(run.epochs for run in runs),
+        steps=mean_of_all([run.steps for run in runs]),
         fit_seconds=fmean(run.learning_seconds for run in runs),
         energy_kwh=mean_of_all([run.energy_kwh for run in runs]),
         co2eq_kg=mean_of_all([run.co2eq_kg for run in runs]),

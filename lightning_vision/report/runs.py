@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from lightning_vision.errors import DataError
+from lightning_vision.report.means import mean_of_known
 from lightning_vision.report.predictions import RunPredictions, read_predictions
 from lightning_vision.report.proportion import Interval
+from lightning_vision.report.tuning import TuningFile
 from lightning_vision.results.run_directory import RunDirectory
 from lightning_vision.results.schema import ExperienceRecord, Results
 
@@ -56,6 +58,12 @@ class ReportRun:
         return [None] * len(self.results.experiences) if self.results.task is None else self.results.task.accuracy
 
     @property
+    def probe_accuracy(self) -> float | None:
+        """Of the linear probe after the last finished experience, on the test images of the classes seen."""
+        probe = self.results.probe
+        return None if probe is None or not probe.accuracy else probe.accuracy[-1]
+
+    @property
     def increments(self) -> list[ExperienceRecord]:
         """The experiences that the learning strategy learned: all except the base."""
         has_base = self.results.run.base_strategy is not None
@@ -85,6 +93,17 @@ class ReportRun:
     def co2eq_kg(self) -> float | None:
         """Its emissions, in kg of CO2 equivalent; None if they are not known."""
         return self._cost([record.co2eq_kg for record in self.results.experiences], self.results.base.co2eq_kg)
+
+    @property
+    def learning_accuracy(self) -> float | None:
+        """Mean over i of R[i, i] (Riemer et al., ICLR 2019, arXiv 1810.11910); None where none is defined."""
+        return mean_of_known(row[t] for t, row in enumerate(self.results.accuracy_matrix))
+
+    @property
+    def steps(self) -> int | None:
+        """Optimizer steps of learning the increments; None if they were not recorded, as by earlier versions."""
+        known = [record.steps for record in self.increments if record.steps is not None]
+        return sum(known) if len(known) == len(self.increments) else None
 
     @property
     def epochs(self) -> float:
@@ -156,6 +175,18 @@ class Method:
 
 
 @dataclass(frozen=True)
+class Gap:
+    """The share of the gap between the bounds that a method closes."""
+
+    share: Interval | None
+    """(accuracy - lower bound) / (upper bound - lower bound); None where it is not defined, and for the bounds."""
+    why: str
+    """Why it is not defined; "" if it is, and for the bounds."""
+    bound: Literal["", "lower", "upper"] = ""
+    """Whether the method is a bound itself."""
+
+
+@dataclass(frozen=True)
 class RankedMethod:
     """A row of the ranking: means over the seeds of complete runs."""
 
@@ -179,11 +210,16 @@ class RankedMethod:
     """Why it was not tested; "" if it was."""
     macro_f1: Interval | None
     average_incremental: float | None
+    learning_accuracy: Interval | None
+    """Mean accuracy on each experience right after it was learned."""
     forgetting: Interval | None
+    gap: Gap
     task_accuracy: float | None
     """After the last experience, where each image's experience is given; None where experiences share classes."""
     average_anytime: float | None
     """The average anytime accuracy; None where the stream is not online."""
+    probe_accuracy: float | None
+    """Of the linear probe on the backbone's features after the last experience; None without one."""
     memory_bytes: float | None
     """What the strategy keeps after the last experience."""
     total_parameters: int | None
@@ -191,6 +227,8 @@ class RankedMethod:
     macs: int | None
     epochs: float
     """Per increment."""
+    steps: float | None
+    """Optimizer steps of learning all increments; None if they were not recorded."""
     fit_seconds: float
     """Of learning the increments, without the base, like the following two."""
     energy_kwh: float | None
@@ -209,6 +247,8 @@ class Ranking:
     """The result in one or two sentences."""
     tested: bool
     """Whether at least one pair of methods was tested."""
+    bounds: list[str] = field(default_factory=list)
+    """Which methods are the bounds, in sentences, or why there are none."""
     how_many: str = ""
     """How many seeds and test images would make the difference of the first two significant; "" if it is, or if it is not known."""
 
@@ -251,3 +291,5 @@ class GatheredRuns:
     """The command of the comparison, if it is known."""
     groups: list[Group]
     left_out: list[LeftOut]
+    tunings: list[TuningFile] = field(default_factory=list)
+    """What the comparisons chose by tuning."""

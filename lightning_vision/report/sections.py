@@ -20,7 +20,7 @@ from lightning_vision.report.proportion import mcnemar
 from lightning_vision.report.runs import Group, Method, ReportRun
 from lightning_vision.report.stream_charts import matrix_chart, stream_chart
 from lightning_vision.report.sweeps import sweep_charts
-from lightning_vision.terminal.wording import plural
+from lightning_vision.terminal.wording import few, plural
 
 MOST_METHODS_IMAGED = 4
 IMAGES_OF_A_KIND = 8
@@ -77,6 +77,20 @@ class Section:
     def is_online(self) -> bool:
         """Whether a ranked method has an average anytime accuracy."""
         return any(row.average_anytime is not None for row in self.group.ranking.methods)
+
+    @property
+    def has_probe(self) -> bool:
+        """Whether a ranked method has a linear probe."""
+        return any(row.probe_accuracy is not None for row in self.group.ranking.methods)
+
+    @property
+    def without_gap(self) -> list[str]:
+        """Why the share of the gap is not defined, and for which methods."""
+        by_why: dict[str, list[str]] = {}
+        for row in self.group.ranking.methods:
+            if row.gap.why and not row.gap.why.startswith("there is no"):
+                by_why.setdefault(row.gap.why, []).append(row.label)
+        return [f"The share of the gap is not defined for {few(labels)}: {why}." for why, labels in by_why.items()]
 
     @property
     def charts(self) -> list[Chart]:

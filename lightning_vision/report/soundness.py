@@ -43,6 +43,9 @@ def _problems(results: Results) -> Iterator[str]:
     if results.anytime_accuracy is not None:
         yield from _shares("anytime_accuracy", results.anytime_accuracy, len(results.anytime_accuracy))
         yield from _shares("average_anytime_accuracy", [results.average_anytime_accuracy], 1)
+    if results.probe is not None:
+        yield from _matrix("probe.accuracy_matrix", results.probe.accuracy_matrix, done, total)
+        yield from _shares("probe.accuracy", results.probe.accuracy, done)
     for field in ("test_accuracy", "seen_accuracy"):
         yield from _shares(field, getattr(results, field), done)
     for field in ("initial_accuracy", "average_accuracy", "average_incremental_accuracy"):
@@ -72,7 +75,11 @@ def _costs(results: Results) -> Iterator[str]:
     costs = [value for part in parts for value in (part.seconds, part.energy_kwh, part.co2eq_kg)]
     counts = [results.network.total_parameters, results.network.macs]
     counts += [n for r in results.experiences for n in (r.epochs, r.train_samples, r.trainable_parameters)]
-    counts.append(results.memory_bytes)
+    counts += [results.memory_bytes, *(record.steps for record in results.experiences)]
+    if results.budget is not None:
+        costs += [results.budget.limit, results.budget.spent]
+    if results.probe is not None:
+        costs += results.probe.seconds
     if results.features is not None:
         costs += [results.features.seconds, results.features.saved_seconds]
         counts += [results.features.computed, results.features.reused]

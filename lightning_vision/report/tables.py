@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import html
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,16 +9,19 @@ from typing import Any
 import pandas as pd
 
 from lightning_vision.report.changes import class_changes
+from lightning_vision.report.markdown import escaped
 from lightning_vision.report.means import mean_of_known
 from lightning_vision.report.method_figures import recall_intervals
+from lightning_vision.report.paper_tables import paper_tables
 from lightning_vision.report.proportion import Interval
 from lightning_vision.report.runs import GatheredRuns, Group, Method, RankedMethod, ReportRun
+from lightning_vision.report.tuning import tuned_methods, tuning_rows, words_on_tuning
 from lightning_vision.storage.atomic_write import write_text_atomically
 from lightning_vision.terminal.wording import figure, printable
 
 
 def write_tables(comparison: GatheredRuns, output: Path) -> list[Path]:
-    """Write ranking.csv, per_class.csv, experiences.csv and ranking.md.
+    """Write ranking.csv, per_class.csv, experiences.csv, ranking.md, the tables for a paper table.tex and table.md, and tuning.csv if options were tuned.
 
     Args:
         comparison: The runs.
@@ -38,7 +39,11 @@ def write_tables(comparison: GatheredRuns, output: Path) -> list[Path]:
         "per_class.csv": _csv(class_table(comparison)),
         "experiences.csv": _csv(experience_table(comparison)),
         "ranking.md": ranking_markdown(comparison),
+        "table.tex": paper_tables(comparison, "latex"),
+        "table.md": paper_tables(comparison, "markdown"),
     }
+    if comparison.tunings:
+        texts["tuning.csv"] = _csv(pd.DataFrame([row for file in comparison.tunings for row in tuning_rows(file)]))
     for name, text in texts.items():
         # A name from an odd disk may hold bytes that are no UTF-8.
         write_text_atomically(output / name, text.encode("utf-8", "backslashreplace").decode("utf-8"))
@@ -74,15 +79,23 @@ def _ranking_row(group: Group, place: int, row: RankedMethod) -> dict[str, Any]:
         "macro F1 (%)": _middle(row.macro_f1),
         **_ends("macro F1", "%", row.macro_f1),
         "average incremental accuracy (%)": _hundredfold(row.average_incremental),
+        "learning accuracy (%)": _middle(row.learning_accuracy),
+        **_ends("learning accuracy", "%", row.learning_accuracy),
         "forgetting (points)": _middle(row.forgetting),
         **_ends("forgetting", "points", row.forgetting),
+        "bound": row.gap.bound,
+        "gap closed (%)": _middle(row.gap.share),
+        **_ends("gap closed", "%", row.gap.share),
+        "why no share of the gap": row.gap.why,
         "task accuracy (%)": _hundredfold(row.task_accuracy),
         "average anytime accuracy (%)": _hundredfold(row.average_anytime),
+        "probe accuracy (%)": _hundredfold(row.probe_accuracy),
         "memory (bytes)": row.memory_bytes,
         "parameters": row.total_parameters,
         "trainable parameters": row.trainable_parameters,
         "multiply-adds per image": row.macs,
         "epochs per increment": row.epochs,
+        "learning steps": row.steps,
         "learning time (s)": row.fit_seconds,
         "learning energy (kWh)": row.energy_kwh,
         "learning CO2eq (kg)": row.co2eq_kg,
@@ -144,9 +157,11 @@ def _experience_rows(group: Group, run: ReportRun) -> list[dict[str, Any]]:
             "name": record.name,
             "training images": record.train_samples,
             "epochs": record.epochs,
+            "steps": record.steps,
             "test accuracy (%)": _hundredfold(accuracy),
             "accuracy on classes seen (%)": _hundredfold(seen),
             "task accuracy (%)": _hundredfold(task),
+            "probe accuracy (%)": _hundredfold(_probe_of(run, record.index)),
             "learning time (s)": record.seconds,
             "learning energy (kWh)": record.energy_kwh,
             "learning CO2eq (kg)": record.co2eq_kg,
@@ -161,6 +176,11 @@ def _experience_rows(group: Group, run: ReportRun) -> list[dict[str, Any]]:
     ]
 
 
+def _probe_of(run: ReportRun, t: int) -> float | None:
+    probe = run.results.probe
+    return None if probe is None or t >= len(probe.accuracy) else probe.accuracy[t]
+
+
 def ranking_markdown(comparison: GatheredRuns) -> str:
     """The ranking as Markdown: the result, a table and the remarks of each group."""
     lines = [f"# {escaped(comparison.title)}", ""]
@@ -169,9 +189,13 @@ def ranking_markdown(comparison: GatheredRuns) -> str:
     for group in comparison.groups:
         lines += [f"## {escaped(group.name)}", "", escaped(group.ranking.words), ""]
         lines += [escaped(group.ranking.how_many), ""] if group.ranking.how_many else []
+        lines += [escaped(" ".join(group.ranking.bounds)), ""] if group.ranking.bounds else []
         if group.ranking.methods:
             lines += [*_markdown_table(group.ranking.methods), ""]
         lines += [*(f"- {escaped(remark)}" for remark in group.remarks), *([""] if group.remarks else [])]
+    for file in comparison.tunings:
+        lines += ["## Tuning", "", escaped(words_on_tuning(file)), ""]
+        lines += [f"- {escaped(row.method)}: {escaped('; '.join(row.picked))}" for row in tuned_methods(file)] + [""]
     if comparison.left_out:
         lines += ["## Left out", ""]
         lines += [f"- {escaped(str(left.path))}: {escaped(left.reason)}" for left in comparison.left_out]
@@ -181,7 +205,9 @@ def ranking_markdown(comparison: GatheredRuns) -> str:
 def _markdown_table(rows: Sequence[RankedMethod]) -> list[str]:
     header = (
         "method", "seeds", "test accuracy (%)", "95 % interval", "difference to the best (points)", "95 % interval", "significant?",
-        "forgetting (points)", "95 % interval", "task accuracy (%)", "average anytime accuracy (%)", "memory (bytes)", "parameters", "multiply-adds", "epochs", "learning (s)", "learning (kWh)",
+        "learning accuracy (%)", "forgetting (points)", "95 % interval", "gap closed (%)", "95 % interval", "task accuracy (%)", "average anytime accuracy (%)", "probe accuracy (%)",
+        "memory (bytes)",
+        "parameters", "multiply-adds", "epochs", "steps", "learning (s)", "learning (kWh)",
     )  # fmt: skip
     lines = ["| " + " | ".join(header) + " |", "|---" + "|---:" * (len(header) - 1) + "|"]
     for row in rows:
@@ -193,25 +219,26 @@ def _markdown_table(rows: Sequence[RankedMethod]) -> list[str]:
             _percent(None if row.difference is None else row.difference.mean, sign=True),
             _span(row.difference, sign=True),
             f"{row.verdict}, {row.why}" if row.why else row.verdict,
+            _percent(None if row.learning_accuracy is None else row.learning_accuracy.mean),
             _percent(None if row.forgetting is None else row.forgetting.mean, sign=True),
             _span(row.forgetting, sign=True),
+            f"{row.gap.bound} bound"
+            if row.gap.bound
+            else _percent(None if row.gap.share is None else row.gap.share.mean),
+            _span(row.gap.share),
             _percent(row.task_accuracy),
             _percent(row.average_anytime),
+            _percent(row.probe_accuracy),
             _plain(row.memory_bytes),
             _plain(row.total_parameters),
             _plain(row.macs),
             _plain(row.epochs),
+            _plain(row.steps),
             _plain(row.fit_seconds),
             _plain(row.energy_kwh),
         )
         lines.append("| " + " | ".join(cells) + " |")
     return lines
-
-
-def escaped(text: str) -> str:
-    """A text that Markdown shows unchanged, on one line: no HTML, no table cell, no link."""
-    plain = html.escape(printable(" ".join(text.split())), quote=False)
-    return re.sub(r"([\\|`*\[\]~])", r"\\\1", plain)
 
 
 def _csv(table: pd.DataFrame) -> str:

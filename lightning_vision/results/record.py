@@ -23,6 +23,7 @@ from lightning_vision.results.array_rows import GrowingRows, count_rows
 from lightning_vision.results.class_kinds import ClassKinds
 from lightning_vision.results.predictions import Predictions
 from lightning_vision.results.predictions_file import PredictionsFile
+from lightning_vision.results.probe import Probe
 from lightning_vision.results.run_directory import RunDirectory
 from lightning_vision.storage.sparse_counts import SparseCounts
 
@@ -56,6 +57,7 @@ class StreamRecord:
     notes: list[str] = field(default_factory=list)
     anytime: Anytime | None = None
     """Along an online stream; else None."""
+    probe: Probe | None = None
     _accuracy_rows: GrowingRows = field(default_factory=GrowingRows)
     _task_rows: GrowingRows = field(default_factory=GrowingRows)
     _predictions: PredictionsFile = field(default_factory=PredictionsFile)
@@ -263,6 +265,7 @@ class StreamRecord:
                 backbone_images=sum(r.backbone_images + _passed(r.evaluation) for r in self.experiences),
             ),
             memory_bytes=memory_bytes,
+            probe=self.probe,
             features=features,
             energy=energy,
             environment=environment,
@@ -312,6 +315,7 @@ class StreamRecord:
             task = results.task or none
             self.task_accuracy, self.task_matrix = task.accuracy, task.accuracy_matrix
         self.base_from, self.notes = results.base.from_checkpoint, results.notes
+        self.probe = results.probe
         self._kinds.found = results.class_kinds
         if self.anytime is not None:
             self.anytime.accuracy = list(results.anytime_accuracy or [])

@@ -14,6 +14,7 @@ FREE_ON_RESUME = (
     "keep_checkpoints",
     "stop_after",
     "trust_run",
+    "probe",
     "weights_only",
     "energy",
     "wandb",

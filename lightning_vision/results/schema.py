@@ -28,6 +28,7 @@ from lightning_vision.results.matrix_file import (
     put_in_place,
     write_matrices,
 )
+from lightning_vision.results.probe import Probe
 from lightning_vision.storage.atomic_write import write_text_atomically
 from lightning_vision.storage.sparse_counts import SparseCounts
 from lightning_vision.terminal.wording import in_lines
@@ -119,6 +120,7 @@ class Run(_Model):
     split_hash: str
     config_hash: str
     complete: bool
+    tune_on: int | None = None
 
 
 class Evaluation(_Model):
@@ -141,7 +143,9 @@ class ExperienceRecord(_Model):
     val_samples: int
     test_samples: int
     epochs: int
+    steps: int | None = None
     stopped_early: bool
+    stopped_by_budget: bool = False
     seconds: float
     samples_per_second: float | None
     energy_kwh: float | None
@@ -178,6 +182,15 @@ class Totals(_Model):
     energy_kwh: float | None
     co2eq_kg: float | None
     backbone_images: int
+
+
+class Budget(_Model):
+    """What all increments together might spend, what they spent, and the experiences that it ended."""
+
+    kind: Literal["steps", "kwh"]
+    limit: float
+    spent: float
+    stopped: list[int]
 
 
 class Features(_Model):
@@ -245,6 +258,8 @@ class Results(_Model):
     network: Network
     totals: Totals
     memory_bytes: int | None = None
+    budget: Budget | None = None
+    probe: Probe | None = None
     features: Features | None = None
     energy: Energy | None
     environment: Environment
@@ -377,6 +392,8 @@ def without_measurements(results: Results) -> dict[str, Any]:
             "environment": True,
             "energy": True,
             "features": True,
+            "budget": {"spent"},
+            "probe": {"seconds"},
             "base": cost,
             "totals": cost,
             "experiences": {"__all__": dict.fromkeys(cost, True) | {"evaluation": cost}},

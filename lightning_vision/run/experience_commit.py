@@ -22,6 +22,7 @@ from lightning_vision.results.record import group_hashes
 from lightning_vision.results.schema import write_results
 from lightning_vision.run.experience_learning import Learned
 from lightning_vision.run.kept_memory import kept_bytes
+from lightning_vision.run.run_budget import budget_record
 from lightning_vision.run.run_context import RunContext
 from lightning_vision.run.run_evaluation import Evaluated
 from lightning_vision.tracking.loggers import log_experience
@@ -49,6 +50,10 @@ class ExperienceCommit:
         for note in model.learner.notes(model.network):
             context.note(f"after experience {experience.index}: {note}")
         used, trained = learned.used, learned.trained
+        if trained.stopped_by_budget:
+            context.note(
+                f"experience {experience.index}: its share of the budget of {context.options.budget} was used up."
+            )
         record = schema.ExperienceRecord(
             index=experience.index,
             name=experience.name,
@@ -57,6 +62,8 @@ class ExperienceCommit:
             val_samples=len(experience.val_indices),
             test_samples=len(experience.test_indices),
             epochs=trained.epochs,
+            steps=trained.steps,
+            stopped_by_budget=trained.stopped_by_budget,
             stopped_early=trained.stopped_early,
             seconds=used.seconds,
             samples_per_second=trained.samples / used.seconds if trained.samples and used.seconds else None,
@@ -134,7 +141,7 @@ class ExperienceCommit:
         if meter.mode is not None:
             energy = schema.Energy(mode=meter.mode, country=meter.country, grid_gco2_per_kwh=meter.grid_gco2_per_kwh)
         base = options.base_strategy_config or {"class_path": class_path(model.base_strategy), "init_args": {}}
-        return context.record.results(
+        found = context.record.results(
             run=schema.Run(
                 name=options.name,
                 strategy=schema.Component(**(options.strategy_config or {"class_path": class_path(model.strategy)})),
@@ -147,6 +154,7 @@ class ExperienceCommit:
                 split_hash=datamodule.split_hash,
                 config_hash=options.config_hash,
                 complete=complete,
+                tune_on=options.tune_on,
             ),
             network=schema.Network(
                 backbone=model.network.facts.name,
@@ -160,6 +168,7 @@ class ExperienceCommit:
                 model.strategy, datamodule.stream.experiences[: context.record.done], model.image_size, model.network
             ),
         )
+        return found.model_copy(update={"budget": budget_record(context)})
 
     def _log(self, results: schema.Results) -> None:
         """Log one row for each experience in every logger, and the most frequent confusions as a table."""
@@ -168,6 +177,7 @@ class ExperienceCommit:
             "test/accuracy": results.test_accuracy[-1],
             "test/seen_accuracy": results.seen_accuracy[-1],
             "test/task_accuracy": None if results.task is None else results.task.accuracy[-1],
+            "test/probe_accuracy": None if results.probe is None else results.probe.accuracy[-1],
             "test/macro_f1": results.test.macro_f1,
             "test/ece": results.test.ece,
             "stream/average_accuracy": results.average_accuracy,

@@ -13,6 +13,7 @@ from lightning.pytorch.loggers import Logger
 from lightning_vision.class_path import short_name
 from lightning_vision.data.datamodule import StreamDataModule
 from lightning_vision.errors import ConfigError
+from lightning_vision.learning.budget import Budget
 from lightning_vision.learning.classifier import ContinualClassifier
 from lightning_vision.learning.stop_signals import StopSignals
 from lightning_vision.learning.trainer_factory import TrainerFactory
@@ -146,7 +147,10 @@ class RunLaunch:
             seed=request.seed,
             resume=request.resume,
             keep_checkpoints=request.keep_checkpoints,
-            stop_after=request.stop_after,
+            stop_after=request.stop_after if request.tune_on is None else request.tune_on - 1,
+            budget=None if request.budget is None else Budget.read(request.budget),
+            tune_on=request.tune_on,
+            probe=request.probe,
             strategy_config=request.component("strategy", model.strategy),
             base_strategy_config=request.component("base_strategy", model.base_strategy),
             config_hash=request.config_hash,

@@ -10,6 +10,7 @@ from typing import Any
 
 from lightning_vision.class_path import class_path
 from lightning_vision.errors import ConfigError
+from lightning_vision.learning.budget import Budget
 from lightning_vision.results.resume_options import binding
 from lightning_vision.results.run_directory import RunDirectory
 from lightning_vision.results.unwritten import is_marked
@@ -33,6 +34,9 @@ class RunRequest:
         keep_checkpoints: Checkpoints of finished experiences to keep: ``last`` (the base and the last), ``all``, or a number n
             (the base and the last n).
         stop_after: The number of the experience after which the run stops; None: the last.
+        budget: What all increments together may spend: ``steps=N`` or ``kwh=X``.
+        tune_on: Learn this many first experiences alone, and evaluate on their validation images in place of test images.
+        probe: Fit a linear probe on the backbone's features after each experience.
         trust_run: The files of a resumed run directory may be links to other places.
         energy: Options of the energy measurement.
         wandb: Options of the W&B run.
@@ -49,6 +53,9 @@ class RunRequest:
     overwrite: bool = False
     keep_checkpoints: str | int = "last"
     stop_after: int | None = None
+    budget: str | None = None
+    tune_on: int | None = None
+    probe: bool = False
     trust_run: bool = False
     energy: EnergyOptions = field(default_factory=EnergyOptions)
     wandb: WandbOptions = field(default_factory=WandbOptions)
@@ -61,7 +68,7 @@ class RunRequest:
         Raises:
             ConfigError: A value cannot be used.
         """
-        check_run_options(self.energy.country, self.keep_checkpoints, self.stop_after)
+        check_run_options(self.energy.country, self.keep_checkpoints, self.stop_after, self.budget, self.tune_on)
 
     @property
     def directory(self) -> RunDirectory:
@@ -92,7 +99,13 @@ class RunRequest:
         return {"class_path": class_path(thing), "init_args": {}}
 
 
-def check_run_options(country: str, keep_checkpoints: str | int, stop_after: int | None) -> None:
+def check_run_options(
+    country: str,
+    keep_checkpoints: str | int,
+    stop_after: int | None,
+    budget: str | None = None,
+    tune_on: int | None = None,
+) -> None:
     """Check values of options.
 
     Raises:
@@ -103,3 +116,9 @@ def check_run_options(country: str, keep_checkpoints: str | int, stop_after: int
         raise ConfigError(f"keep_checkpoints: expected last, all or a number from 1 on, found {keep_checkpoints}.")
     if stop_after is not None and stop_after < 0:
         raise ConfigError(f"stop_after: expected the number of an experience, from 0 on, found {stop_after}.")
+    if budget is not None:
+        Budget.read(budget)
+    if tune_on is not None and tune_on < 1:
+        raise ConfigError(f"tune_on: expected a number of experiences, from 1 on, found {tune_on}.")
+    if tune_on is not None and stop_after is not None:
+        raise ConfigError("tune_on learns the first experiences alone: remove stop_after.")

@@ -28,6 +28,7 @@ from lightning_vision.run.anytime_accuracy import plan_of
 from lightning_vision.run.online_checks import check_online
 from lightning_vision.run.plan_checks import check_new_classes, check_plan, has_base, unused_base_options
 from lightning_vision.run.rank_processes import StartedProcesses, start_processes
+from lightning_vision.run.run_budget import check_budget
 from lightning_vision.run.run_context import RunContext, RunProcess
 from lightning_vision.run.run_evaluation import RunEvaluation
 from lightning_vision.run.work_plan import work
@@ -68,6 +69,8 @@ class RunStart:
             return
         model = self.context.model
         self.context.datamodule.prepared.serve_base(has_base(model))
+        if (first := self.context.options.tune_on) is not None:
+            self.context.datamodule.prepared.tune_on(first)
         self.saved = self._read_saved()
         self.base = self._match_classes()
         if self.base is not None:
@@ -132,6 +135,7 @@ class RunStart:
         if datamodule.scenario.online:
             every = plan_of(context).every * datamodule.batch_size * context.process.world_size
             context.record.anytime = Anytime(every)
+        check_budget(context)
         for recipe in context.recipes:
             recipe.before_run(model, datamodule)
         context.features.open(
@@ -142,6 +146,11 @@ class RunStart:
         context.progress.begin(plan, len(self.saved.experiences) if self.saved else 0)
         if self.saved is None:
             context.record.notes += [*datamodule.prepared.not_evaluated, *unused_base_options(model)]
+            if (first := context.options.tune_on) is not None:
+                context.note(
+                    f"tune_on: what is called test accuracy is that on the validation images of the first "
+                    f"{plural(first, 'experience')}. No test image was used."
+                )
             self._start_afresh()
         else:
             self._resume(self.saved)

@@ -18,6 +18,7 @@ from lightning_vision.learning.stage import Stage
 from lightning_vision.learning.stage_checkpoints import StageCheckpoints, best_checkpoint, last_checkpoint
 from lightning_vision.learning.stage_tally import TallyInCheckpoint, Unfinished
 from lightning_vision.run.anytime_accuracy import AnytimeAccuracy
+from lightning_vision.run.run_budget import budget_stop
 from lightning_vision.run.run_context import RunContext
 from lightning_vision.run.work_plan import cost, served
 from lightning_vision.seeding import derive_seed
@@ -74,6 +75,7 @@ class StageTraining:
             anytime is not None
         ):  # before the signals: the checkpoint that they write holds the measurement after its batch
             callbacks.insert(0, anytime)
+        callbacks += budget_stop(context, experience, tally)
         best = None
         if validates and model.restore_best:
             best = best_checkpoint(best_path, model.monitor)

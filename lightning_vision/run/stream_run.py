@@ -20,6 +20,7 @@ from lightning_vision.results.run_directory import RunDirectory
 from lightning_vision.results.schema import write_results
 from lightning_vision.run.experience_commit import ExperienceCommit
 from lightning_vision.run.experience_learning import ExperienceLearning
+from lightning_vision.run.probing import Probing
 from lightning_vision.run.run_context import RunContext
 from lightning_vision.run.run_evaluation import RunEvaluation
 from lightning_vision.run.run_figures import draw_run
@@ -60,6 +61,7 @@ class StreamRun:
         self.start = RunStart(self.context, self.evaluation)
         self.learning = ExperienceLearning(self.context, StageTraining(self.context))
         self.commit = ExperienceCommit(self.context)
+        self.probing = Probing(self.context)
 
     def prepare(self) -> None:
         """Read an earlier part of the run, and refuse what cannot work before anything is written.
@@ -100,6 +102,8 @@ class StreamRun:
         self._stop_if_asked()
         evaluated = self.evaluation.evaluate(experience)
         self.commit.record(experience, learned, evaluated)
+        if context.options.probe:
+            self.probing.probe(experience)
         if context.recipes:
             with context.meter.task(f"experience {experience.index}: recipes"):
                 for recipe in context.recipes:

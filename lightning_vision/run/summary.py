@@ -52,6 +52,11 @@ def print_summary(results: Results, console: Console, most_classes: int = 20) ->
         console.print(f"Average anytime accuracy: {_percent(results.average_anytime_accuracy)} ({measured}).")
     if results.memory_bytes is not None:
         console.print(f"Memory of the learning strategy: {figure(results.memory_bytes)} bytes.")
+    if results.budget is not None:
+        unit = {"steps": "optimizer steps", "kwh": "kWh"}[results.budget.kind]
+        console.print(f"Budget: {figure(results.budget.spent)} of {figure(results.budget.limit)} {unit} used.")
+    if results.probe is not None and (probed := results.probe.accuracy[-1]) is not None:
+        console.print(f"Linear probe on the backbone's features: {100 * probed:.1f} % on the classes seen.")
     for note in results.notes:
         console.print(f"Note: {_safe(note)}")
 

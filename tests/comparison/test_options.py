@@ -108,3 +108,12 @@ def test_a_section_that_is_wrong(tmp_path: Path) -> None:
         path.write_text(content)
         with pytest.raises(ConfigError, match=text):
             read_options(["--config", str(path)])
+
+
+def test_bounds_are_added_where_they_are_missing(tmp_path: Path) -> None:
+    options = read_options(["--strategies", "HeadOnly", "Retrain", "--bounds"])
+    assert [choice.label for choice in options.strategies] == ["HeadOnly", "Retrain", "FullFineTune"]
+    again = read_options(["--config", str(written(tmp_path, options))])
+    assert again.bounds and again.strategies == options.strategies
+    with pytest.raises(ConfigError, match="adds learning strategies to those of --strategies"):
+        read_options(["--bounds", "true"])

@@ -222,6 +222,8 @@ def test_a_comparison_says_its_command_and_what_it_shared(tmp_path: Path) -> Non
         "per_class.csv",
         "ranking.csv",
         "ranking.md",
+        "table.md",
+        "table.tex",
     ]
     assert {path.name for path in files.charts} >= {"accuracy-energy.png", "forgetting.png", "flips.png"}
     assert all(path.is_file() for path in (*files.charts, *files.tables))

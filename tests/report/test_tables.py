@@ -11,9 +11,10 @@ from run_maker import make_comparison, make_run
 
 from lightning_vision.report.changes import class_changes
 from lightning_vision.report.gather import gather
+from lightning_vision.report.markdown import escaped
 from lightning_vision.report.runs import GatheredRuns, Method
 from lightning_vision.report.statistics import accuracy_interval
-from lightning_vision.report.tables import escaped, ranking_markdown, write_tables
+from lightning_vision.report.tables import ranking_markdown, write_tables
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +32,7 @@ def comparison(tmp_path_factory: pytest.TempPathFactory) -> GatheredRuns:
 def written(comparison: GatheredRuns, tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("out") / "deep" / "report"
     assert [path.name for path in write_tables(comparison, output)] == [
-        "ranking.csv", "per_class.csv", "experiences.csv", "ranking.md",
+        "ranking.csv", "per_class.csv", "experiences.csv", "ranking.md", "table.tex", "table.md",
     ]  # fmt: skip
     return output
 
@@ -131,7 +132,7 @@ def test_hostile_names_stay_text(tmp_path: Path) -> None:
     text = ranking_markdown(comparison)
     assert "<b>" not in text and r"&lt;b&gt;\|x\|&lt;/b&gt;" in text
     (table,) = [line for line in text.splitlines() if line.startswith("| &lt;b")]
-    assert table.replace(r"\|", "").count("|") == 18
+    assert table.replace(r"\|", "").count("|") == 23
     write_tables(comparison, tmp_path / "out")
     rows = pd.read_csv(tmp_path / "out" / "per_class.csv")
     assert rows["class"].tolist() == list(names)

@@ -9,6 +9,7 @@ from made_results import made
 from pydantic import BaseModel
 
 from lightning_vision.results import schema as module
+from lightning_vision.results.probe import Probe
 from lightning_vision.results.schema import write_results
 
 DOC = Path(__file__).parents[2] / "docs" / "results.md"
@@ -27,6 +28,8 @@ SECTIONS: dict[str, type[Any]] = {
     "base": module.Base,
     "network": module.Network,
     "totals": module.Totals,
+    "budget": module.Budget,
+    "probe": Probe,
     "features": module.Features,
     "energy": module.Energy,
     "environment": module.Environment,
