@@ -2,6 +2,7 @@
 
 from strategies.acil import ACIL
 from strategies.agem import AGEM
+from strategies.aper import APER
 from strategies.avalanche_plugin import AvalanchePlugin
 from strategies.coda_prompt import CODAPrompt
 from strategies.dark_experience_replay import DarkExperienceReplay
@@ -26,6 +27,7 @@ from strategies.nearest_mean import NearestMean
 from strategies.ran_pac import RanPAC
 from strategies.replay import Replay
 from strategies.retrain import Retrain
+from strategies.sequential_lora import SequentialLoRA
 from strategies.simple_cil import SimpleCIL
 from strategies.sklearn_head import SklearnHead
 from strategies.slca import SLCA
@@ -36,6 +38,7 @@ from strategies.wa import WA
 __all__ = [
     "ACIL",
     "AGEM",
+    "APER",
     "DER",
     "DSAL",
     "ER",
@@ -63,6 +66,7 @@ __all__ = [
     "RanPAC",
     "Replay",
     "Retrain",
+    "SequentialLoRA",
     "SimpleCIL",
     "SklearnHead",
     "StreamingLDA",

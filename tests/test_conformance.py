@@ -42,6 +42,13 @@ SMALL: dict[str, dict[str, Any]] = {
         "options": {"components": 2, "length": 2},
         "exempt": {"memory_is_bounded": GROWS},
     },
+    "APER": {
+        "exempt": {
+            "head_may_grow": "It needs the backbone from before the base was trained, which other bases do not keep."
+        }
+    },
+    "FirstSession": {"options": {"mode": "scale_shift"}},
+    "SequentialLoRA": {"options": {"rank": 2}},
     "RanPAC": {"options": {"projections": 32}},
     "ACIL": {"options": {"expansion": 32}},
     "DSAL": {"options": {"expansion": 32}},

@@ -281,6 +281,7 @@ def load_base(
     model.network.rearrange_classes(own)
     replay_grafts(model.network, saved)
     model.network.load_state_dict(state)
+    model.network.trained_before_run = not model.network.grafts and model.network.original is None
     same_classes = base_names == names
     rows = {name: row for row, name in enumerate(base_names)}
     sources = [rows.get(name) for name in names]

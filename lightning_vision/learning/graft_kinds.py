@@ -122,7 +122,7 @@ class Tokens(BlockGraft):
         """The tokens (N, T, D) and those of the graft."""
         if self.vectors is None:
             return x
-        own = self.vectors.to(x.dtype).expand(len(x), -1, -1)
+        own = self.vectors.to(x.dtype).expand(x.shape[0], -1, -1)
         return torch.cat([x[:, : self.prefix], own, x[:, self.prefix :]], dim=1)
 
     def leave(self, x: Tensor) -> Tensor:

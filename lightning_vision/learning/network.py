@@ -58,6 +58,8 @@ class Network(nn.Module):
         """Kind, key and options of each graft in the backbone, in the order in which they were set."""
         self.original: OriginalBackbone | None = None
         """The backbone as it was at ``keep_original``."""
+        self.trained_before_run = False
+        """The backbone was loaded from a base, which trained its weights and does not hold those from before."""
         d = facts.num_features
         if head_hidden:
             self.head: nn.Linear | nn.Sequential = nn.Sequential(
@@ -175,14 +177,18 @@ class Network(nn.Module):
         take_out(self.backbone, key)
         self._forget(key)
 
-    def keep_original(self) -> None:
-        """Remember the backbone as it is, without grafts; nothing happens if it is remembered already.
+    def keep_original(self) -> bool:
+        """Remember the backbone as it is, without grafts, unless it is remembered already.
 
         The copy is part of the checkpoint. Grafts alone do not need it: the weights below them do not change unless they are
         trained.
+
+        Returns:
+            Whether it is remembered: not if it was loaded from a base that has lost it.
         """
-        if self.original is None:
+        if self.original is None and not self.trained_before_run:
             self.original = OriginalBackbone(self.backbone, [graft["key"] for graft in self.grafts])
+        return self.original is not None
 
     def original_features(self, given: Batch | Tensor) -> Tensor:
         """Features (N, D) of images (N, 3, H, W) by the remembered backbone, or by the present one without grafts.
