@@ -49,15 +49,20 @@ def init_args_of(thing: object, base: type) -> dict[str, Any]:
         thing: The object; its classes up to ``base`` may pass on arguments that they do not name.
         base: The last class whose constructor is inspected.
     """
+    kept = vars(thing)
+    return {name: plain(kept[name]) for name in arguments_taken(type(thing), base) if name in kept}
+
+
+def arguments_taken(kind: type, base: type) -> list[str]:
+    """The names of the arguments of a class's constructor, with those that it passes on to its classes up to ``base``."""
     names: dict[str, None] = {}
-    for cls in type(thing).__mro__:
+    for cls in kind.__mro__:
         if "__init__" in vars(cls) and issubclass(cls, base):
-            parameters = list(inspect.signature(cls.__init__).parameters.values())[1:]
+            parameters = list(inspect.signature(vars(cls)["__init__"]).parameters.values())[1:]
             names |= {p.name: None for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
             if not any(p.kind is p.VAR_KEYWORD for p in parameters):
                 break  # it passes nothing on
-    kept = vars(thing)
-    return {name: plain(kept[name]) for name in names if name in kept}
+    return list(names)
 
 
 def plain(value: Any) -> Any:

@@ -100,7 +100,7 @@ def test_an_installed_wheel_runs_the_quickstart_in_an_empty_folder(built: dict[s
         "print(main(['--version']), main(['list']))\n"
         "print(main(['fit', '--config', 'configs/quickstart.yaml', '--config=configs/trainer/bf16.yaml', '--print_config']))\n"
         "print(main(['fit', '--config', 'configs/quickstart.yaml', '--trainer.max_epochs=1', '--model.base_epochs=1',"
-        " '--trainer.limit_train_batches=2', '--energy.enabled=false', '--run_name=first']))\n"
+        " '--trainer.limit_train_batches=2', '--energy.enabled=false', '--wandb.mode=disabled', '--run_name=first']))\n"
     )
     environment = {**os.environ, "PYTHONPATH": str(installed), "PYTHONSAFEPATH": "1"}
     done = subprocess.run(

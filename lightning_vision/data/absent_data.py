@@ -10,6 +10,7 @@ import pandas as pd
 from torch import Tensor
 
 from lightning_vision.array_types import Rows
+from lightning_vision.class_path import arguments_taken
 from lightning_vision.data.datamodule import StreamDataModule
 from lightning_vision.data.scenarios import Scenario
 from lightning_vision.data.stream import Stream
@@ -77,7 +78,8 @@ def without_images(
             raise DataError("The images of this run's data are not on this machine: give the folder of the data.")
 
     Absent.__name__, Absent.__qualname__ = kind.__name__, kind.__qualname__
-    given = {**options, **{name: value for name, value in NOT_OF_IMAGES.items() if name in options}}
+    taken = arguments_taken(kind, StreamDataModule)
+    given = {**options, **{name: value for name, value in NOT_OF_IMAGES.items() if name in taken}}
     made: StreamDataModule = Absent(**{**given, "stream": _Recorded(experiences, has_base)})
     made.inspect = options.get("inspect")  # of the images that are given
     return made
