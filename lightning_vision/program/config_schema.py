@@ -42,6 +42,12 @@ OWN_OPTIONS: Mapping[str, Schema] = {
         "description": "Checkpoints of finished experiences that are kept.",
     },
     "stop_after": {"type": ["integer", "null"], "description": "Stop after the experience of this number."},
+    "budget": {"type": ["string", "null"], "description": "Stop training at a price: steps=N or kwh=X."},
+    "tune_on": {
+        "type": ["integer", "null"],
+        "description": "Learn this many first experiences alone and evaluate on their validation images.",
+    },
+    "probe": {"type": "boolean", "description": "Fit a linear probe on the backbone's features after each experience."},
     "trust_run": {"type": "boolean"},
     "ckpt_path": {"type": ["string", "null"]},
     "compare": {"type": "object", "description": "The options of the subcommand compare; `compare --help` names them."},

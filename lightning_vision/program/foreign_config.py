@@ -20,7 +20,10 @@ from lightning_vision.program.argument_types import hints_of, is_plain, is_text,
 from lightning_vision.program.known_classes import KINDS, TORCHVISION, Family, registered
 from lightning_vision.storage.cache_folder import foreign_cache
 
-NOT_TAKEN = ("run_name", "overwrite", "keep_checkpoints", "stop_after", "energy", "wandb", "ckpt_path", "trust_run")
+NOT_TAKEN = (
+    *("run_name", "overwrite", "keep_checkpoints", "stop_after", "budget", "tune_on", "probe"),
+    *("energy", "wandb", "ckpt_path", "trust_run"),
+)
 """Options of ``fit`` that do not concern model and data."""
 TRAINER_NOT_TAKEN = ("default_root_dir", "logger", "profiler")
 """Options of a Trainer for its output, which no evaluation uses."""

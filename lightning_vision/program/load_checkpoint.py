@@ -21,6 +21,7 @@ from lightning_vision.learning.loaded_checkpoint import LoadedCheckpoint
 from lightning_vision.learning.recipe import take_recipes
 from lightning_vision.learning.strategy import gathers_base_data
 from lightning_vision.learning.trainer_factory import TrainerFactory
+from lightning_vision.run.plan_checks import has_base
 
 
 def load_checkpoint(
@@ -52,6 +53,7 @@ def load_checkpoint(
     check_fits(checkpoint, model, path)
     check_same_strategies(checkpoint, model, path)
     model.seed = int(checkpoint["lightning_vision"].get("seed", seed))
+    datamodule.prepared.serve_base(has_base(model))
     experience = load_into(model, datamodule.stream, checkpoint, path)
     model.base_statistics = gathers_base_data(model.strategy)  # it then predicts after the base too
     trainers = TrainerFactory(trainer_options, path.parent.parent, [])

@@ -106,3 +106,10 @@ def test_an_option_that_does_not_fit_the_checkpoint(run: Path) -> None:
         open_checkpoint(run, {**DATA, "data.nois": 5})
     with pytest.raises(ConfigError, match="opened in one process"):
         open_checkpoint(run, {**DATA, "trainer.devices": 2})
+
+
+def test_a_strategy_that_learns_experience_0_itself_predicts_after_it(tmp_path: Path) -> None:
+    run = fit(tmp_path, "own", "--model.strategy=ICaRL", "--stop_after=0", "--data.classes=[red,green]")
+    opened = open_checkpoint(run, DATA)
+    assert opened.experience == 0
+    assert opened.model.learner is opened.model.strategy
