@@ -37,17 +37,20 @@ class APER(NearestMean):
     def __init__(self, temperature: float = 0.1) -> None:
         super().__init__("cosine", temperature)
 
-    def before_experience(self, network: Network, experience: Experience) -> None:
-        """Remember the backbone before it is trained, if no grafts are set into it.
-
-        Raises:
-            ConfigError: It was trained before the run and is lost; or the head has a hidden layer, for D features.
-        """
+    def check_network(self, network: Network) -> None:
+        """Refuse a head with a hidden layer, which takes D features."""
         if any(isinstance(layer, nn.Linear) for layer in list(network.head.children())[:-1]):
             raise ConfigError(
                 f"APER classifies the features of two backbones, and the hidden layer of the head takes those of one. Set "
                 f"model.head_hidden: 0; found {network.classifier.in_features}."
             )
+
+    def before_experience(self, network: Network, experience: Experience) -> None:
+        """Remember the backbone before it is trained, if no grafts are set into it.
+
+        Raises:
+            ConfigError: It was trained before the run, and the base has lost what it was before.
+        """
         if not network.grafts and not network.keep_original():
             raise ConfigError(
                 "APER needs the backbone as it was before it was trained, and the base checkpoint does not hold it. Train the base in "

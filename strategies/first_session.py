@@ -61,6 +61,11 @@ class FirstSession(Strategy):
         if mode != "fine_tune":
             described(mode, KEY, self.options)
 
+    def check_network(self, network: Network) -> None:
+        """Refuse a backbone that cannot take the modules."""
+        if self.mode != "fine_tune":
+            network.check_graft(self.mode, KEY, **self.options)
+
     def before_experience(self, network: Network, experience: Experience) -> None:
         """Set the modules into the backbone, or remember it as it is."""
         if self.mode != "fine_tune":

@@ -52,6 +52,10 @@ class SequentialLoRA(Strategy):
         self.merge = merge
         described("low_rank", KEY, self.options)
 
+    def check_network(self, network: Network) -> None:
+        """Refuse a backbone that cannot take the change."""
+        network.check_graft("low_rank", KEY, **self.options)
+
     def before_experience(self, network: Network, experience: Experience) -> None:
         """Set the change over the weights."""
         network.graft("low_rank", KEY, **self.options)

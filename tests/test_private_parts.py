@@ -61,6 +61,8 @@ USED = {
     "PIL.Image.MAX_IMAGE_PIXELS =": ("pillow", "documented as a setting"),
     "sklearn.tree._tree.Tree": ("scikit-learn", "the nodes of a tree are checked before they are used"),
     "._buffers": ("torch", BUFFERS),
+    "._compiled_call_impl": ("torch", "whether a module is compiled, by which grafts in it would be left out"),
+    "._modules": ("torch", "a module's children as they are, where its class has a property of the same name"),
     "._parameters": ("torch", BUFFERS),
     "._load_from_state_dict": ("torch", STATE),
     "._save_to_state_dict": ("torch", STATE),

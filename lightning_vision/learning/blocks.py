@@ -17,10 +17,9 @@ from torch.nn import functional as F  # noqa: N812 - torch's own custom
 from torch.overrides import TorchFunctionMode
 
 from lightning_vision.errors import ConfigError
+from lightning_vision.learning.graft_places import named_blocks
 from lightning_vision.learning.network import Network
 
-PARTS = ("attn", "norm2", "mlp")
-"""The parts of a block."""
 SIDE_IN_PATCHES = 2
 """Side of the image on which a backbone of any image size is tried."""
 
@@ -47,7 +46,7 @@ class GivenTokens:
 
 def blocks_of(backbone: nn.Module) -> list[nn.Module]:
     """The blocks of a transformer in the order of computation; empty if there are none."""
-    return [module for module in backbone.modules() if all(hasattr(module, part) for part in PARTS)]
+    return list(named_blocks(backbone).values())
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from lightning_vision.errors import ConfigError
 from lightning_vision.learning.graft_places import (
     BlockGraft,
     Graft,
-    blocks_of,
+    named_blocks,
     own_layers,
     own_weight,
     set_around,
@@ -282,7 +282,7 @@ def _blocks(backbone: nn.Module, kind: str) -> dict[str, Any]:
     Raises:
         ConfigError: There are none.
     """
-    blocks = blocks_of(backbone)
+    blocks = named_blocks(backbone)
     if not blocks:
         raise ConfigError(
             f"{type(backbone).__name__} has no transformer blocks (modules with attn, norm2 and mlp), which {kind} needs. Use "
@@ -307,7 +307,7 @@ def _chosen(
     able = {name: layer for name, layer in own_layers(backbone).items() if _is_matrix(layer)}
     if layers is not None:
         return {name: (able[name], None) for name in _named(backbone, able, layers)}
-    blocks = blocks_of(backbone)
+    blocks = named_blocks(backbone)
     if not blocks:
         if not able:
             raise ConfigError(

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from lightning_vision.errors import ConfigError
 
+PARTS = ("attn", "norm2", "mlp")
+"""The parts of a transformer block."""
 HELD = "grafts"
 """The child of a block or layer that holds its grafts."""
 
@@ -172,13 +174,12 @@ def _reading_grafts(layer_class: type[nn.Module], names: tuple[str, ...]) -> typ
     return type(f"Grafted{layer_class.__name__}", (layer_class,), {name: reader(name) for name in names})
 
 
-def blocks_of(backbone: nn.Module) -> dict[str, Any]:
+def named_blocks(backbone: nn.Module) -> dict[str, Any]:
     """The transformer blocks of a backbone by name, in their order: modules with ``attn``, ``norm2`` and ``mlp``."""
-    parts = ("attn", "norm2", "mlp")
     return {
         name: module
         for name, module in backbone.named_modules()
-        if all(isinstance(getattr(module, part, None), nn.Module) for part in parts)
+        if all(isinstance(getattr(module, part, None), nn.Module) for part in PARTS)
     }
 
 

@@ -136,6 +136,18 @@ class Network(nn.Module):
             )
         return dict(modules_of(self.backbone, key))
 
+    def check_graft(self, kind: str, key: str, **options: Any) -> None:
+        """Refuse a graft that ``graft`` would refuse; nothing remains of it. Call it in ``check_network``.
+
+        Raises:
+            ConfigError: See ``graft``.
+        """
+        known = any(graft["key"] == key for graft in self.grafts)
+        with torch.random.fork_rng(devices=[]):
+            self.graft(kind, key, **options)
+        if not known:
+            self.take_out(key)
+
     def grafted(self, key: str, name: str | None = None) -> list[nn.Parameter]:
         """The parameters of a graft, in the order of its places; with ``name`` only those of that name, such as ``b``.
 

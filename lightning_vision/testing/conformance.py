@@ -20,6 +20,7 @@ from lightning_vision.testing.declarations import (
     untrue_of_class,
     untrue_of_run,
 )
+from lightning_vision.testing.graft_tests import GraftTests, is_kept
 from lightning_vision.testing.parameter_tests import ParameterTests
 from lightning_vision.testing.tensors import copies_of, nearly_equal, tensors_in, untrained_names, variants_of
 from lightning_vision.testing.trial import Run, Trial, dotted_path, small_base, test_batches, training_batches
@@ -27,7 +28,7 @@ from lightning_vision.testing.trial import Run, Trial, dotted_path, small_base, 
 ABOVE_CHANCE = 0.2
 
 
-class StrategyConformance(ParameterTests):
+class StrategyConformance(ParameterTests, GraftTests):
     """The tests of a learning strategy for pytest. Inherit from it and set ``strategy``.
 
     .. code-block:: python
@@ -250,7 +251,7 @@ class StrategyConformance(ParameterTests):
         if not run.ended_well:
             pytest.skip("The run failed: see test_head_may_grow.")
         sizes = [
-            {k: v.numel() * v.element_size() for k, v in run.state(t).items() if k.startswith("strategy.")}
+            {k: v.numel() * v.element_size() for k, v in run.state(t).items() if is_kept(k)}
             for t in range(run.finished)
         ]
         early, late = sizes[-3], sizes[-1]

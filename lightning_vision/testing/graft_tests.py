@@ -49,7 +49,7 @@ class GraftTests:
             :: max(1, len(whole["label"]) // LOOKED_AT)
         ]  # classes lie one behind the other
         together = _logits(model, whole, spread)
-        for how, orders in (("one by one", spread.split(1)), ("in reverse", (spread.flip(0),))):
+        for how, orders in (("one by one", torch.split(spread, 1)), ("in reverse", (spread.flip(0),))):
             parts = [_logits(model, whole, rows) for rows in orders]
             for name, value in together.items():
                 found = torch.cat([part[name] for part in parts])

@@ -48,6 +48,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
 def network(family: str = "vit", seed: int = 0) -> Network:
     torch.manual_seed(seed)
     backbone = BUILD[family]()
+    for parameter in backbone.parameters():  # some start at 0, and would hide what is before them
+        parameter.data += 0.05 * torch.randn(parameter.shape)
     d = backbone.eval()(image_for(family)).shape[1]
     return Network(backbone, BackboneFacts(family, d, HALF, HALF), 2).eval()
 
