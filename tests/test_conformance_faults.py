@@ -152,11 +152,6 @@ def test_the_kit_says_that_it_needs_pytest(monkeypatch: pytest.MonkeyPatch) -> N
         runpy.run_path(str(Path(testing.__file__)))
 
 
-def test_each_test_has_a_broken_strategy() -> None:
-    tests = {name.removeprefix("test_") for name in dir(StrategyConformance) if name.startswith("test_")}
-    assert {row[1] for row in BROKEN} == tests
-
-
 def test_accuracy_that_is_lower_where_the_experience_is_given_is_told(tmp_path: Path) -> None:
     task = {"accuracy": [1.0, 0.5], "accuracy_matrix": [[1.0, None], [0.5, 0.5]]}
     changes = {"task": task, "seen_accuracy": [1.0, 0.75]}

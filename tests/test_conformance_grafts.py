@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from test_conformance_faults import fault
+from test_conformance_faults import BROKEN, fault
 
 from lightning_vision.testing import StrategyConformance
 
@@ -35,3 +35,8 @@ def test_a_strategy_fails_the_tests_of_its_faults(strategy: str, tmp_path_factor
         assert found.startswith(f"{strategy}: ") and re.search(said, found), found
     sound = {name: fault(Broken(), name) for name in OTHERS if name not in FAULTS[strategy]}
     assert not any(sound.values()), sound
+
+
+def test_each_test_has_a_broken_strategy() -> None:
+    tests = {name.removeprefix("test_") for name in dir(StrategyConformance) if name.startswith("test_")}
+    assert {row[1] for row in BROKEN} | {name for faults in FAULTS.values() for name in faults} == tests
