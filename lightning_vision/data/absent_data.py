@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,7 +11,6 @@ import pandas as pd
 from torch import Tensor
 
 from lightning_vision.array_types import Rows
-from lightning_vision.class_path import arguments_taken
 from lightning_vision.data.datamodule import StreamDataModule
 from lightning_vision.data.scenarios import Scenario
 from lightning_vision.data.stream import Stream
@@ -22,6 +22,15 @@ NOT_OF_IMAGES: Mapping[str, Any] = {
     "new_classes": "refuse",
 }
 """Options about a data set that is not there; those about the preparation of an image stay as they are."""
+
+
+class _OfNoImages(StreamDataModule):
+    """Stands between a datamodule and the class to whose constructor it passes options, by position or by name."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        given = inspect.signature(StreamDataModule.__init__).bind_partial(self, *args, **options).arguments
+        del given["self"]
+        super().__init__(**{**given, **NOT_OF_IMAGES})
 
 
 class _Recorded(Scenario):
@@ -68,7 +77,7 @@ def without_images(
         "experience": np.array([index for index, _ in rows], dtype=np.int64),
     })  # fmt: skip
 
-    class Absent(kind):  # type: ignore[misc,valid-type]  # the class is an argument
+    class Absent(kind, _OfNoImages):  # type: ignore[misc,valid-type]  # the class is an argument
         image_identity = None  # of images inside other files
 
         def read_samples(self) -> tuple[pd.DataFrame, list[str]]:
@@ -78,8 +87,6 @@ def without_images(
             raise DataError("The images of this run's data are not on this machine: give the folder of the data.")
 
     Absent.__name__, Absent.__qualname__ = kind.__name__, kind.__qualname__
-    taken = arguments_taken(kind, StreamDataModule)
-    given = {**options, **{name: value for name, value in NOT_OF_IMAGES.items() if name in taken}}
-    made: StreamDataModule = Absent(**{**given, "stream": _Recorded(experiences, has_base)})
+    made: StreamDataModule = Absent(**{**options, "stream": _Recorded(experiences, has_base)})
     made.inspect = options.get("inspect")  # of the images that are given
     return made
