@@ -31,7 +31,8 @@ def hints_of(cls: type) -> dict[str, Any]:
         except Exception:  # a name that a third-party module imports only for type checkers
             types = {parameter.name: Callable for parameter in parameters if isinstance(parameter.annotation, str)}
         for parameter in parameters:
-            hints.setdefault(parameter.name, types.get(parameter.name, parameter.annotation))
+            if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):  # these stand for others
+                hints.setdefault(parameter.name, types.get(parameter.name, parameter.annotation))
         if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
             break
     return hints

@@ -161,7 +161,7 @@ class _Writer:
         told = _descriptions(cls)
         properties = {}
         for name, hint in hints_of(cls).items():
-            if name not in ("self", *LINKED.get(cls.__name__, ())) and not _is_rest(cls, name):
+            if name not in ("self", *LINKED.get(cls.__name__, ())):
                 found = {**self.value(hint), **({"description": told[name]} if name in told else {})}
                 properties[name] = found
                 if any(each.get("type") == "array" for each in (found, *found.get("anyOf", ()))):
@@ -214,16 +214,6 @@ def _names(cls: type) -> list[str]:
     short = f"{package}.{cls.__name__}"
     recipe = [f"lightning_vision.recipes.{cls.__name__}"] if ".recipes." in whole else []
     return list(dict.fromkeys([*recipe, short, whole, cls.__name__]))
-
-
-def _is_rest(cls: type, name: str) -> bool:
-    """Whether an argument collects the others."""
-    for owner in cls.__mro__:
-        init: Any = vars(owner).get("__init__")
-        if init is not None and name in inspect.signature(init).parameters:
-            kind = inspect.signature(init).parameters[name].kind
-            return kind in (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
-    return False
 
 
 def _descriptions(cls: type) -> dict[str, str]:

@@ -196,6 +196,7 @@ def test_facts_fit_torchvision() -> None:
 def test_every_config_of_published_datasets_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names = {path.stem for path in (config_folder() / "published").glob("*.yaml")}
     benchmarks = {"imagenet_r", "imagenet_a", "cub200", "core50", "domainnet"}
+    benchmarks |= {"online_cifar10_er", "online_cifar10_er_ace", "gdumb_cifar10"}
     assert names == {"cifar100", "hugging_face", "web_dataset", *benchmarks}, "their own tests run the others"
     write_cifar100(tmp_path / "data", monkeypatch)
     few = {"data.root": tmp_path / "data", "data.init_args.stream.init_args.experiences": 2}

@@ -59,7 +59,7 @@ def test_a_run_directory_with_former_names_resumes_and_is_evaluated(
     copied: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = copied / "config.yaml"
-    config.write_text(config.read_text().replace("images: 2", "pictures: 2"))
+    config.write_text(config.read_text().replace(" images: 2\n", " pictures: 2\n"))
     assert panel_of(copied)["pictures"] == 2
     place = (f"--trainer.default_root_dir={copied.parent}", "--run_name=run", "--ckpt_path=last")
     options = ("--model.strategy=HeadOnly", "--data.eval_transforms=resize")

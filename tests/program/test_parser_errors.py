@@ -37,7 +37,7 @@ def write(tmp_path: Path) -> Write:
         (["--model.optimizer", "Adem"], ["Unknown optimizer 'Adem'", "nearest first: Adam"]),
         (["--model.lr_scheduler", "StepL"], ["Unknown learning-rate scheduler", "nearest first: StepLR"]),
         (["--trainer.callbacks", "EarlyStoping"], ["Unknown callback", "nearest first: EarlyStopping"]),
-        (["--model.strategy", "os.path.join"], ["'os.path.join' is not a learning strategy", "MoveToData"]),
+        (["--model.strategy", "os.path.join"], ["'os.path.join' is not a learning strategy", "ACIL"]),
         (["--model.strategy", "datamodules.Digits"], ["'datamodules.Digits' is not a learning strategy"]),
         (["--data", "strategies.MoveToData"], ["strategies.MoveToData is not a datamodule", "Digits"]),
         (["--model.strategy", "strategies.MoveToDat"], ["has no attribute 'MoveToDat'", "nearest first: MoveToData"]),
