@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from copy import deepcopy
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 from jsonargparse import ActionYesNo, Namespace
 from lightning.pytorch import Trainer
@@ -29,11 +29,11 @@ from lightning_vision.learning.trainer_probe import probe_trainer, starts_proces
 from lightning_vision.program import parser_errors
 from lightning_vision.program.absent_images import run_of, use_no_images
 from lightning_vision.program.argument_parser import StreamArgumentParser
-from lightning_vision.program.fair_options import add_fair_options
 from lightning_vision.program.fit_command import fit, keep, run_request
 from lightning_vision.program.load_checkpoint import load_checkpoint
 from lightning_vision.program.options import OPTIONS
 from lightning_vision.program.plain_config import use_plain_values
+from lightning_vision.program.run_arguments import add_run_arguments
 from lightning_vision.program.trainer_arguments import TrainerArguments
 from lightning_vision.run.launch import RunLaunch
 from lightning_vision.run.run_request import RunRequest, check_run_options
@@ -141,24 +141,7 @@ class StreamCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the options of this program, and the links from the datamodule to the model."""
         self.subparser = cast(StreamArgumentParser, parser)  # of the subcommand: no other is built
-        parser.add_argument(
-            "--run_name",
-            type=str | None,
-            default=None,
-            help="The run directory's name, below trainer.default_root_dir.",
-        )
-        parser.add_argument(
-            "--overwrite", action=ActionYesNo, nargs="?", default=False, help="Delete a run of that name first."
-        )
-        parser.add_argument(
-            "--keep_checkpoints", type=Literal["last", "all"] | int, default="last",
-            help="Checkpoints of finished experiences that are kept: the base and the last, the base and the last n, or all.",
-        )  # fmt: skip
-        parser.add_argument(
-            "--stop_after", type=int | None, default=None,
-            help="Stop after the experience of this number (0: the base alone); --ckpt_path last resumes the run.",
-        )  # fmt: skip
-        add_fair_options(parser)
+        add_run_arguments(parser)
         parser.add_argument(
             "--trust_run", action=ActionYesNo, nargs="?", default=False,
             help="Trust the source of the run directory: its config.yaml may name any class, whose code is then run, and its files "

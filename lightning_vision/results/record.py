@@ -55,8 +55,7 @@ class StreamRecord:
     base_classes: list[str] | None = None
     """The classes that the given base knows, where the run allows new ones beside them."""
     notes: list[str] = field(default_factory=list)
-    anytime: Anytime | None = None
-    """Along an online stream; else None."""
+    anytime: Anytime | None = None  # of an online stream
     probe: Probe | None = None
     _accuracy_rows: GrowingRows = field(default_factory=GrowingRows)
     _task_rows: GrowingRows = field(default_factory=GrowingRows)
@@ -314,8 +313,7 @@ class StreamRecord:
             none = schema.Task(accuracy=[None] * self.done, accuracy_matrix=[[None] * len(self.stream)] * self.done)
             task = results.task or none
             self.task_accuracy, self.task_matrix = task.accuracy, task.accuracy_matrix
-        self.base_from, self.notes = results.base.from_checkpoint, results.notes
-        self.probe = results.probe
+        self.base_from, self.notes, self.probe = results.base.from_checkpoint, results.notes, results.probe
         self._kinds.found = results.class_kinds
         if self.anytime is not None:
             self.anytime.accuracy = list(results.anytime_accuracy or [])

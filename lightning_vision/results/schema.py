@@ -16,7 +16,7 @@ from typing_extensions import TypedDict
 from lightning_vision.errors import CheckpointError
 from lightning_vision.former_names import with_present_paths
 from lightning_vision.results.array_rows import LARGEST
-from lightning_vision.results.former_schema import from_schema_1
+from lightning_vision.results.file_content import read_content
 from lightning_vision.results.json_text import json_text, writable
 from lightning_vision.results.matrix_file import (
     all_but,
@@ -335,9 +335,9 @@ def read_results(path: str | Path) -> Results:
         CheckpointError: the file is missing, truncated, of a later schema or holds wrong values; or its matrices are missing.
     """
     path = Path(path)
-    content = _read_content(path)
+    content = read_content(path, SCHEMA)
     if missing_files(content, path.parent):
-        content = _read_content(path)  # a run has replaced both files since
+        content = read_content(path, SCHEMA)  # a run has replaced both files since
     put_back_matrices(content, path)
     if "run" in content:  # classes are named there alone; the rest may be a million numbers
         content["run"] = with_present_paths(content["run"])
@@ -348,34 +348,6 @@ def read_results(path: str | Path) -> Results:
             f"Expected results of schema {SCHEMA} in {path} as docs/results.md describes them, found "
             f"{error.error_count()} problem(s):\n{_problems(error)}\nRestore the file from a copy, or run again."
         ) from error
-
-
-def _read_content(path: Path) -> dict[str, Any]:
-    """What the file says, in the present schema."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
-    except OSError as error:
-        raise CheckpointError(
-            f"Expected the results of a run in {path}, but: {error.strerror or error}. Give the folder of a run that "
-            "has finished at least one experience."
-        ) from error
-    except ValueError as error:
-        raise CheckpointError(
-            f"Expected JSON in {path}, found a file that is truncated or damaged: {error}. Remove it and resume with "
-            "--ckpt_path last, or restore it from a copy."
-        ) from error
-    found = content.get("schema") if isinstance(content, dict) else None
-    if type(found) is not int or found < 1:
-        raise CheckpointError(
-            f"Expected results with a field `schema` from 1 to {SCHEMA} in {path}, found {found!r}. This is no "
-            "results.json of lightning_vision; give the folder of a run."
-        )
-    if found > SCHEMA:
-        raise CheckpointError(
-            f"Expected results of schema {SCHEMA} or earlier in {path}, found schema {found}: a newer lightning_vision "
-            "wrote them. Update lightning_vision, or run it again with this version."
-        )
-    return from_schema_1(content) if found == 1 else content
 
 
 def without_measurements(results: Results) -> dict[str, Any]:
@@ -399,10 +371,6 @@ def without_measurements(results: Results) -> dict[str, Any]:
             "experiences": {"__all__": dict.fromkeys(cost, True) | {"evaluation": cost}},
         },
     )
-
-
-def _refuse_constant(constant: str) -> None:
-    raise ValueError(f"{constant} is not JSON")
 
 
 def _problems(error: ValidationError, most: int = 10) -> str:

@@ -268,6 +268,7 @@ def test_a_disk_that_is_too_full_for_the_measurements_costs_nothing_but_them(
 
     monkeypatch.setattr("lightning_vision.features.feature_pass.WORTH_TUNING_SECONDS", 0.0)
     monkeypatch.setattr("lightning_vision.features.fastest_way.CLOSE", np.inf)  # rounds that disagree are not kept
+    monkeypatch.setattr("lightning_vision.features.feature_pass.TUNING_SHARE", np.inf)  # of a pass that is short
     monkeypatch.setattr("lightning_vision.features.feature_cache.AT_ONCE", 1)  # of the few images that there are
     for module in ("feature_pass", "feature_store"):
         monkeypatch.setattr(f"lightning_vision.features.{module}.keep", on_a_full_disk)
