@@ -6,6 +6,7 @@ All five together with each strategy, and one alone with each, so that each is t
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -36,6 +37,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "MovingAverage": MovingAverage,
     "ErrorReplay": ErrorReplay,
 }
+ON_VIT = {"CODAPrompt", "DualPrompt", "L2P"}
 SCHEDULER = "WarmupCosine"
 # What goes by layers changes nothing where the head alone is trained.
 BY_LAYERS = {"LayerDecay", "GradualUnfreezing"}
@@ -46,11 +48,11 @@ def weights(folder: Path, name: str, *recipes: str) -> dict[str, Tensor]:
     torch.manual_seed(0)
     options = {**TRAINER_DEFAULTS, "accelerator": "cpu", "devices": 1, "max_epochs": 2}
     strategy: Strategy = getattr(strategies, name)(**NEEDED.get(name, {}))
-    datamodule = ColouredSquares(
-        per_class=12, noise=90, batch_size=8, stream=InstanceIncremental(experiences=2), cache_dir=folder
-    )
+    backbone, side = ("test_vit", 32) if name in ON_VIT else ("test_resnet", 16)
+    options_of_data: dict[str, Any] = {"per_class": 12, "noise": 90, "batch_size": 8, "image_size": side, "cache_dir": folder}
+    datamodule = ColouredSquares(stream=InstanceIncremental(experiences=2), **options_of_data)
     model = ContinualClassifier(
-        backbone="test_resnet",
+        backbone=backbone,
         pretrained=False,
         strategy=strategy,
         optimizer=partial(torch.optim.SGD, lr=0.05),
@@ -58,7 +60,7 @@ def weights(folder: Path, name: str, *recipes: str) -> dict[str, Tensor]:
         base_epochs=0,  # the base learns nothing: what differs is what the strategy learned
         restore_best=False,
         class_names=datamodule.class_names,
-        image_size=16,
+        image_size=side,
     )
     directory = RunDirectory(folder / ("-".join(recipes) or "plain"))
     directory.prepare(resume=False, overwrite=False)
