@@ -1,5 +1,6 @@
 """The site of docs/ builds without a warning, its links lead somewhere, and it needs no other host."""
 
+import inspect
 import re
 import shutil
 from collections.abc import Iterator
@@ -14,6 +15,8 @@ pytest.importorskip("furo", reason="the extra docs is not installed")
 from api_pages import API_PAGES
 from build_site import build_site, write_pages
 from repository_pages import pages, place_of
+
+from lightning_vision.recipes import WarmupCosine
 
 ROOT = Path(__file__).parents[1]
 pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")  # of Sphinx, for its extensions
@@ -60,6 +63,10 @@ def dead_links(site: Path) -> list[str]:
             if not there.is_file() or (place and there in places and place not in places[there]):
                 found.append(f"{path.relative_to(site)}: {link}")
     return found
+
+
+def test_building_it_leaves_the_classes_as_they_are(site: Path) -> None:
+    assert inspect.signature(WarmupCosine).parameters["floor"].default == 0.0
 
 
 def test_every_page_is_on_the_site(site: Path) -> None:

@@ -49,7 +49,13 @@ def weights(folder: Path, name: str, *recipes: str) -> dict[str, Tensor]:
     options = {**TRAINER_DEFAULTS, "accelerator": "cpu", "devices": 1, "max_epochs": 2}
     strategy: Strategy = getattr(strategies, name)(**NEEDED.get(name, {}))
     backbone, side = ("test_vit", 32) if name in ON_VIT else ("test_resnet", 16)
-    options_of_data: dict[str, Any] = {"per_class": 12, "noise": 90, "batch_size": 8, "image_size": side, "cache_dir": folder}
+    options_of_data: dict[str, Any] = {
+        "per_class": 12,
+        "noise": 90,
+        "batch_size": 8,
+        "image_size": side,
+        "cache_dir": folder,
+    }
     datamodule = ColouredSquares(stream=InstanceIncremental(experiences=2), **options_of_data)
     model = ContinualClassifier(
         backbone=backbone,
