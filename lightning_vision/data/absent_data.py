@@ -86,7 +86,6 @@ def without_images(
         def load_image(self, index: int) -> Tensor:
             raise DataError("The images of this run's data are not on this machine: give the folder of the data.")
 
-    Absent.__name__, Absent.__qualname__ = kind.__name__, kind.__qualname__
     made: StreamDataModule = Absent(**{**options, "stream": _Recorded(experiences, has_base)})
     made.inspect = options.get("inspect")  # of the images that are given
     return made

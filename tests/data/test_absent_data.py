@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from jsonargparse import ArgumentParser
 
 import datamodules
 from lightning_vision.data.absent_data import without_images
@@ -41,3 +42,12 @@ def test_options_about_the_images_that_are_not_there_are_left_out() -> None:
     data = absent("ImageFolder", **others, sampler="balanced", test_fraction=0.5, eval_transforms="resize")
     assert (data.split, data.sampler, data.cache, data.inspect) == ("official", "none", "none", None)
     assert data.eval_transforms == "resize"
+
+
+def test_the_class_keeps_its_short_name() -> None:
+    data = absent("ImageFolder")
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(StreamDataModule, "data")
+    assert (
+        parser.parse_args(["--data=ImageFolder", "--data.root=photos"]).data.class_path == "datamodules.ImageFolder"
+    ), data
