@@ -11,7 +11,7 @@ from lightning_vision.deployed.image_walk import ImageWalk
 from lightning_vision.errors import DataError
 from lightning_vision.images.archive_entries import is_archive
 from lightning_vision.images.file_kinds import KINDS_BY_EXTENSION, VIDEO
-from lightning_vision.images.image_files import count_reasons, extension_of, reason_to_skip
+from lightning_vision.images.image_files import count_reasons, extension_of, place_of, reason_to_skip
 from lightning_vision.terminal.wording import natural_key, printable
 
 LISTS = (".txt", ".lst")
@@ -81,9 +81,7 @@ class GivenWalk:
 
     def _add(self, word: str, base: Path | None = None) -> None:
         """Add what a word names; ``base`` is the folder of the text file in which it stands."""
-        path = Path(word).expanduser()
-        if base is not None and not path.exists() and (base / path).exists():
-            path = base / path
+        path = place_of(word, base)
         if path.is_dir() or is_archive(path):
             self._add_folder(word, path)
         elif path.is_file():

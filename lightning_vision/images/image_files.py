@@ -41,6 +41,12 @@ def extension_of(name: str) -> str:
     return name[dot:] if dot > 0 else ""
 
 
+def place_of(word: str, base: Path | None = None) -> Path:
+    """The place that a user names; in a text file that lists places, it may be relative to the file's folder, ``base``."""
+    path = Path(word).expanduser()
+    return base / path if base is not None and not path.exists() and (base / path).exists() else path
+
+
 def reason_to_skip(path: "Path | os.DirEntry[str]") -> str | None:
     """Why a file is not a readable image; None if it may be one.
 

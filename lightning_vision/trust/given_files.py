@@ -15,7 +15,7 @@ from lightning_vision.data.inspection import inspect_files
 from lightning_vision.errors import ConfigError, DataError
 from lightning_vision.images.archive_entries import is_archive
 from lightning_vision.images.file_kinds import KINDS_BY_EXTENSION, VIDEO
-from lightning_vision.images.image_files import count_reasons, extension_of, reason_to_skip
+from lightning_vision.images.image_files import count_reasons, extension_of, place_of, reason_to_skip
 from lightning_vision.images.image_sources import FileImages
 from lightning_vision.images.video_frames import extract_frames, frame_path, video_facts
 from lightning_vision.storage.cache_folder import cache_folder
@@ -97,9 +97,7 @@ class _Search:
         Raises:
             DataError: It means nothing that can be predicted.
         """
-        path = Path(word).expanduser()
-        if base is not None and not path.exists() and (base / path).exists():
-            path = base / path
+        path = place_of(word, base)
         if path.is_dir() or is_archive(path):
             self._add_folder(word, path)
         elif path.is_file():
