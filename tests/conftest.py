@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
+from typing import Any
 from unittest.mock import patch
 
 import pytest
@@ -78,6 +79,24 @@ def drawn(request: pytest.FixtureRequest) -> Iterator[None]:
             patches.enter_context(patch("lightning_vision.run.stream_run.StreamRun.draw_figures"))
         if runs_the_program(request, CHARTED):
             patches.enter_context(patch("lightning_vision.report.chart.Chart.png", lambda self: CHART))
+        yield
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """One worker more than there are cores: processes that are started, killed and given up are waited for a good part of the time."""
+    return len(os.sched_getaffinity(0)) + 1
+
+
+@pytest.fixture(scope="module")
+def few_digits() -> Iterator[None]:
+    """Half of the digits, where it is tested that a command or a config runs, and not how well it learns."""
+    from sklearn.datasets import load_digits
+
+    def first_digits(return_X_y: bool) -> tuple[Any, Any]:  # noqa: N803 - scikit-learn's name
+        pixels, labels = load_digits(return_X_y=return_X_y)
+        return pixels[:900], labels[:900]
+
+    with patch("sklearn.datasets.load_digits", first_digits):
         yield
 
 

@@ -29,6 +29,7 @@ from lightning_vision.cli import main
 from lightning_vision.results.schema import read_results
 
 ROOT = Path(__file__).parents[1]
+pytestmark = pytest.mark.usefixtures("few_digits")
 # docs/resume_and_slurm.md starts processes and schedulers of its own and has tests of its own.
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 RUN = [page for page in PAGES if page.name != "resume_and_slurm.md"]

@@ -11,8 +11,14 @@ from nbclient import NotebookClient
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "docs" / "notebooks").glob("*.ipynb"))
 SMALLER = {
-    "ten_minutes": {"seeds=range(3)": "seeds=range(2)", "base_epochs=15": "base_epochs=1", "max_epochs=5": "max_epochs=1"},
+    "ten_minutes": {
+        "[:800]": "[:600]",
+        "seeds=range(3)": "seeds=range(1)",
+        "base_epochs=15": "base_epochs=1",
+        "max_epochs=5": "max_epochs=1",
+    },
     "write_a_strategy": {
+        "Digits(stream": "Digits(val_fraction=0.5, stream",
         "seeds=range(3)": "seeds=range(1)",
         '"base_epochs": 5': '"base_epochs": 1',
         '"max_epochs": 2': '"max_epochs": 1',

@@ -8,8 +8,10 @@ from test_configs import QUICKSTART, SMALL, fit, options_of
 import strategies
 from lightning_vision.program.shipped_configs import config_folder
 
+pytestmark = pytest.mark.usefixtures("few_digits")
 CONFIGS = sorted(path.stem for path in (config_folder() / "strategy").glob("*.yaml"))
 FEWER = {name: ("expansion", 200) for name in ("acil", "dsal", "klda")}  # the published sizes take gigabytes
+FEWER["ran_pac"] = ("projections", 100)
 FEWER["sequential_lora"] = ("rank", 2)  # the quickstart's network is narrow
 VIT = {"l2p", "dual_prompt", "coda_prompt"}
 ELSEWHERE = {"full_fine_tune", "head_only", "move_to_data"}
