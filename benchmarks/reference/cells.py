@@ -2,6 +2,7 @@
 
 import argparse
 import hashlib
+import signal
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,6 +23,10 @@ COMMON = (
     "--wandb.mode=disabled",
 )
 """Images of 32 x 32 as they are, shifted by up to 4 pixels and mirrored in training."""
+
+
+STOPPED = (128 + signal.SIGINT, 128 + signal.SIGTERM)
+"""Exit codes of a run that was asked to stop."""
 
 
 class CellError(SystemExit):
@@ -47,6 +52,7 @@ def finish(cell: Cell, images: Path, folder: Path) -> Path:
 
     Raises:
         CellError: The run failed.
+        SystemExit: It was asked to stop, by Ctrl-C or SIGTERM, and so are the others.
     """
     run = folder / cell.run_name(images, folder)
     if (run / "results.json").is_file() and read_results(run / "results.json").run.complete:
@@ -56,6 +62,8 @@ def finish(cell: Cell, images: Path, folder: Path) -> Path:
     words = ["fit", *COMMON, *cell.options, f"--seed_everything={cell.seed}", f"--data.root={images}"]
     words += [f"--data.cache_dir={folder / 'caches' / run.name}", f"--trainer.default_root_dir={folder}"]
     code = main([*words, f"--run_name={run.name}", "--ckpt_path=last"])
+    if code in STOPPED:
+        raise SystemExit(code)
     if code:
         raise CellError(f"{run.name} ended with {code}; the same command resumes it.")
     return run
@@ -107,4 +115,10 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--accelerator", default="auto")
     parser.add_argument("--precision", default="32-true")
     parser.add_argument("--workers", type=int, default=2, help="processes that load images")
+    parser.add_argument(
+        "--option",
+        action="append",
+        default=[],
+        help="a further option of fit, such as --option=--model.channels_last=true",
+    )
     return parser

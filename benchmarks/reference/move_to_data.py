@@ -34,6 +34,7 @@ def cells(given: argparse.Namespace, seed: int) -> dict[str, Cell]:
         f"--model.backbone={given.backbone or 'cifar_resnet18_slim'}",
         f"--trainer.accelerator={given.accelerator}",
         f"--trainer.precision={given.precision}",
+        *given.option,
     )
 
     def by_sgd(lr: float, epochs: int) -> tuple[str, ...]:

@@ -51,6 +51,7 @@ def run_settings(settings: Sequence[Setting], given: argparse.Namespace, common:
         options += (f"--trainer.accelerator={given.accelerator}", f"--trainer.precision={given.precision}")
         options += () if given.backbone is None else (f"--model.backbone={given.backbone}",)
         options += () if given.batch_size is None else (f"--data.batch_size={given.batch_size}",)
+        options += tuple(given.option)
         runs = []
         for seed in given.seeds:
             try:

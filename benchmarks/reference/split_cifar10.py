@@ -84,6 +84,7 @@ def cell(method: Method, seed: int, given: argparse.Namespace) -> Cell:
         f"--trainer.max_epochs={given.epochs}",
         f"--trainer.accelerator={given.accelerator}",
         f"--trainer.precision={given.precision}",
+        *given.option,
     )
     if method.options == EWC:
         fisher = given.fisher_samples or "null"
