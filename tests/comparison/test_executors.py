@@ -373,7 +373,7 @@ def test_submitits_debug_executor_runs_them(tmp_path: Path, notes: Notes) -> Non
 
 def test_a_fit_whose_time_is_up_is_queued_again_and_resumes(tmp_path: Path, notes: Notes) -> None:
     """In submitit's own hands: it handles the signal, starts the job again, and takes its result."""
-    long = fit_job(tmp_path, "run", "--trainer.max_epochs=80", "--model.base_epochs=1", "--data.stream.experiences=2")
+    long = fit_job(tmp_path, "run", "--trainer.max_epochs=40", "--model.base_epochs=1", "--data.stream.experiences=2")
 
     def time_is_up() -> None:
         (controller,) = [pid for pid in children(os.getpid()) if "submitit" in Path(f"/proc/{pid}/cmdline").read_text()]
@@ -387,7 +387,7 @@ def test_a_fit_whose_time_is_up_is_queued_again_and_resumes(tmp_path: Path, note
     assert "Stopped by SIGTERM. Progress is saved" in text(long)
     results = read_results(tmp_path / "run" / "results.json")
     assert results.run.complete
-    assert [experience.epochs for experience in results.experiences] == [1, 80]
+    assert [experience.epochs for experience in results.experiences] == [1, 40]
 
 
 def test_stopping_reaches_what_submitit_runs(tmp_path: Path, notes: Notes) -> None:
