@@ -15,7 +15,7 @@ from typing import Any, Literal
 import yaml
 
 from lightning_vision.class_path import short_name
-from lightning_vision.comparison.options import Choice, CompareOptions, Settings, read_yaml, words_of
+from lightning_vision.comparison.options import BOUNDS, Choice, CompareOptions, Settings, read_yaml, words_of
 from lightning_vision.errors import ConfigError
 from lightning_vision.learning.budget import Budget
 from lightning_vision.learning.strategy import Strategy
@@ -28,6 +28,9 @@ from lightning_vision.terminal.wording import spelt
 RUNS, BASES, TRIALS = "runs", "bases", "tuning"
 OF_THE_BASE = ("data.", "model.backbone", "model.pretrained", "model.pixel_")
 """Settings of a learning strategy that its base must share: it cannot continue with another network or other data."""
+
+UPPER = BOUNDS[-1]
+OFFLINE = ("--data.stream.online=false", "--data.stream.evaluate_every=null")
 
 
 @dataclass(frozen=True)
@@ -172,6 +175,8 @@ class _Planner:
         words = [*entry, *self.options.fit_words, *words_of(more), *words_of(tuned), *settings]
         where = f"{strategy.label or 'the cells'}{''.join(f', {name}={c.label}' for name, c in point.items())}"
         read = self._read(seed, words, where)
+        if self._is_bound_of_online(strategy, read):
+            read = self._read(seed, [*words, *OFFLINE], where)
         made = strategy.made
         learner = short_name(read.config["model"]["strategy"], "FullFineTune") if made is None else made.__name__
         label = strategy.label or learner
@@ -185,6 +190,17 @@ class _Planner:
         )
         planned = self._planned(read, name, kind, method, learner, seed, labels, base)
         return replace(planned, label=label, cell=cell_key(strategy, point, seed), tried=dict(tuned))
+
+    def _is_bound_of_online(self, strategy: Choice, cell: ReadConfig) -> bool:
+        """Whether a cell is the upper bound of an online stream, which learns it offline; a remark says so."""
+        stream = cell.config["data"].get("init_args", {}).get("stream") or {}
+        online = bool((stream.get("init_args") or {}).get("online"))
+        if not online or not self.options.bounds or dict(strategy.settings) != {"model.strategy": UPPER}:
+            return False
+        self.remarks[
+            f"{UPPER}, the upper bound, learns the stream offline (data.stream.online: false), since it learns every image again."
+        ] = None
+        return True
 
     def _base(
         self,

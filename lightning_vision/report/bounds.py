@@ -173,6 +173,6 @@ def words_on_bounds(ranked: Sequence[Method], most: int = 4) -> list[str]:
         if bounds.lower is not None and bounds.upper is not None:
             text = f"lower bound {bounds.lower.label}, upper bound {bounds.upper.label}"
         else:
-            text = f"no share of a gap can be given, since {bounds.why}. `compare --bounds true` adds the bounds that are missing"
+            text = f"no share of a gap can be given, since {bounds.why}. The option --bounds true of compare adds the bounds that are missing"
         found.append(f"{where}{text[0].upper() if not where else text[0]}{text[1:]}.")
     return found[:most] + ([f"... and {len(found) - most} further settings."] if len(found) > most else [])

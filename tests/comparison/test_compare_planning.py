@@ -54,6 +54,21 @@ def test_a_seed_that_is_not_parsed_gives_the_options_of_one_that_is(folder: Path
         }
 
 
+def test_the_upper_bound_of_an_online_stream_learns_offline_from_the_same_base(folder: Path) -> None:
+    online = ("--data.stream.online=true", "--data.stream.evaluate_every=2", "--trainer.max_epochs=1")
+    plan = make_plan(
+        read_options(words(folder, "online", "--strategies", "HeadOnly", "--bounds", "true", *online, OFF)[1:])
+    )
+    streams = {cell.method: cell.config["data"]["init_args"]["stream"]["init_args"] for cell in plan.cells}
+    assert {method: stream["online"] for method, stream in streams.items()} == {
+        "HeadOnly": True, "FullFineTune": True, "Retrain": False,
+    }  # fmt: skip
+    assert streams["Retrain"]["evaluate_every"] is None and len(plan.bases) == 1
+    assert any("Retrain, the upper bound, learns the stream offline" in remark for remark in plan.remarks)
+    (alone,) = make_plan(read_options(words(folder, "alone", "--strategies", "Retrain", *online, OFF)[1:])).cells
+    assert alone.config["data"]["init_args"]["stream"]["init_args"]["online"], "refused by the run, as it was asked for"
+
+
 def test_a_strategy_with_a_network_of_its_own_has_a_base_of_its_own(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
