@@ -17,6 +17,7 @@ from lightning_vision.report.gather import gather
 from lightning_vision.report.page import VERDICTS, ReportFiles, write_report
 from lightning_vision.report.paper_tables import paper_tables
 from lightning_vision.report.runs import GatheredRuns, Group
+from lightning_vision.report.tuning import tuning_cost
 from lightning_vision.storage.links_out import refuse_links_out
 from lightning_vision.terminal.wording import printable
 
@@ -73,6 +74,9 @@ def print_report(
         return
     for group in comparison.groups:
         print_ranking(group, console)
+    if comparison.tunings:
+        cost = tuning_cost(comparison.tunings).words
+        console.print(escape(f"Tuning, which is not part of the cost of the methods: {cost}."), soft_wrap=True)
     for left in comparison.left_out:
         console.print(escape(printable(f"Left out: {left.path}: {left.reason}")), soft_wrap=True)
     if files is not None:

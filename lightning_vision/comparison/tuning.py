@@ -109,4 +109,5 @@ def _row(run: PlannedRun, folder: ComparisonFolder, failed: Mapping[str, Done]) 
         "seconds": totals.seconds,
         "energy_kwh": totals.energy_kwh,
         "co2eq_kg": totals.co2eq_kg,
+        "images": totals.backbone_images,
     }

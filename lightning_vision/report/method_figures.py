@@ -16,13 +16,14 @@ from lightning_vision.report.predictions import RunPredictions
 from lightning_vision.report.proportion import Interval
 from lightning_vision.report.pseudovalues import forgetting_pseudovalues, learning_values, macro_f1_pseudovalues
 from lightning_vision.report.runs import ReportRun
-from lightning_vision.report.statistics import accuracy_interval, figure_interval, fold_interval
+from lightning_vision.report.statistics import accuracy_interval, difference_test, figure_interval, fold_interval
 
 Measure = Callable[[ReportRun], float | None]
 _accuracy: Measure = attrgetter("accuracy")
 _macro_f1: Measure = attrgetter("results.test.macro_f1")
 _forgetting: Measure = attrgetter("results.forgetting")
 _learning: Measure = attrgetter("learning_accuracy")
+_probe: Measure = attrgetter("probe_accuracy")
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,10 @@ class MethodFigures:
     forgetting: Interval | None
     learning: Interval | None
     """Learning accuracy: on each experience right after it was learned."""
+    probe: Interval | None = None
+    """Accuracy of the linear probe after the last experience, on the classes seen."""
+    probe_gain: Interval | None = None
+    """The probe's accuracy minus the method's, on the same seeds and images."""
 
 
 def figures_of(runs: Sequence[ReportRun], matrix: Matrix | None) -> MethodFigures:
@@ -48,16 +53,19 @@ def figures_of(runs: Sequence[ReportRun], matrix: Matrix | None) -> MethodFigure
         matrix: See ``matrix_of``. If it lacks a seed or an image of a run, there are means without intervals, since an interval
             would be over other runs.
     """
-    accuracy, macro_f1, forgetting, learning = (
-        _mean(runs, of) for of in (_accuracy, _macro_f1, _forgetting, _learning)
+    accuracy, macro_f1, forgetting, learning, probe = (
+        _mean(runs, of) for of in (_accuracy, _macro_f1, _forgetting, _learning, _probe)
     )
+    gain = _mean(runs, _probe_gain)
     seed_free = matrix is not None and matrix.seed_free and len(matrix.seeds) == len(runs)
     found = [predictions for run in runs if (predictions := run.predictions()) is not None]
     whole = (
         matrix is not None and len(found) == len(runs) and all(len(one.label) == len(matrix.images) for one in found)
     )
     if accuracy is None or matrix is None or not whole:
-        return MethodFigures(accuracy or Interval(0.0, None, None), seed_free, macro_f1, forgetting, learning)
+        return MethodFigures(
+            accuracy or Interval(0.0, None, None), seed_free, macro_f1, forgetting, learning, probe, gain
+        )
     _, places = matched_images(found)
     if macro_f1 is not None:
         predicted = np.stack([one.predicted[-1, place] for one, place in zip(found, places, strict=True)])
@@ -77,8 +85,9 @@ def figures_of(runs: Sequence[ReportRun], matrix: Matrix | None) -> MethodFigure
         if abs(float(np.mean(learnt)) - learning.mean) < 1e-6:
             learning = figure_interval(learning.mean, np.stack(learnt), groups=matrix.groups)
     return MethodFigures(
-        accuracy_interval(matrix.correct, groups=matrix.groups), seed_free, macro_f1, forgetting, learning
-    )
+        accuracy_interval(matrix.correct, groups=matrix.groups), seed_free, macro_f1, forgetting, learning,
+        *_probe_figures(probe, gain, runs, found, places, matrix),
+    )  # fmt: skip
 
 
 def folded_figures(runs: Sequence[ReportRun]) -> MethodFigures:
@@ -94,8 +103,9 @@ def folded_figures(runs: Sequence[ReportRun]) -> MethodFigures:
 
     accuracy = interval(_accuracy)
     return MethodFigures(
-        accuracy or Interval(0.0, None, None), False, interval(_macro_f1), interval(_forgetting), interval(_learning)
-    )
+        accuracy or Interval(0.0, None, None), False, interval(_macro_f1), interval(_forgetting), interval(_learning),
+        interval(_probe), interval(_probe_gain),
+    )  # fmt: skip
 
 
 def recall_intervals(runs: Sequence[ReportRun]) -> dict[str, Interval]:
@@ -117,6 +127,33 @@ def recall_intervals(runs: Sequence[ReportRun]) -> dict[str, Interval]:
             groups = None if matrix.groups is None else matrix.groups[of_class]
             found[name] = accuracy_interval(matrix.correct[:, of_class], groups=groups)
     return found
+
+
+def _probe_figures(
+    probe: Interval | None,
+    gain: Interval | None,
+    runs: Sequence[ReportRun],
+    found: Sequence[RunPredictions],
+    places: Sequence[npt.NDArray[np.int64]],
+    matrix: Matrix,
+) -> tuple[Interval | None, Interval | None]:
+    """Accuracy and gain of the probe, with intervals if its predictions are kept and give the recorded accuracy."""
+    probed = [one.probe_predicted[-1, place] for one, place in zip(found, places, strict=True) if one.probe_predicted is not None]  # fmt: skip
+    if probe is None or len(probed) < len(runs):
+        return probe, gain
+    inside = np.isin(matrix.label, [c for record in runs[0].results.experiences for c in record.classes])
+    correct = np.stack(probed)[:, inside] == matrix.label[inside]
+    if not correct.size or abs(float(correct.mean()) - probe.mean) > 1e-6:
+        return probe, gain
+    groups = None if matrix.groups is None else matrix.groups[inside]
+    difference = difference_test(correct, matrix.correct[:, inside], groups=groups).difference
+    return accuracy_interval(correct, groups=groups), difference
+
+
+def _probe_gain(run: ReportRun) -> float | None:
+    """The probe's accuracy minus the method's, both on the classes seen."""
+    probe, seen = run.probe_accuracy, run.results.seen_accuracy[-1]
+    return None if probe is None or seen is None else probe - seen
 
 
 def _forgotten(

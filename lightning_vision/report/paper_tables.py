@@ -10,7 +10,8 @@ from typing import Literal
 from lightning_vision.report.markdown import escaped
 from lightning_vision.report.proportion import Interval
 from lightning_vision.report.runs import GatheredRuns, Group, RankedMethod
-from lightning_vision.terminal.wording import figure, printable
+from lightning_vision.report.tuning import tuning_cost
+from lightning_vision.terminal.wording import few, figure, printable
 
 Format = Literal["latex", "markdown"]
 LEVELS = ((0.001, "***"), (0.01, "**"), (0.05, "*"))
@@ -58,7 +59,7 @@ COLUMNS = (
     Column("learning accuracy", "%", lambda row: _share(row.learning_accuracy)),
     Column("forgetting", "points", lambda row: _share(row.forgetting, sign=True)),
     Column("gap closed", "%", lambda row: Cell(f"{row.gap.bound} bound") if row.gap.bound else _share(row.gap.share)),
-    Column("probe", "%", lambda row: _plain_share(row.probe_accuracy)),
+    Column("probe", "%", lambda row: _share(row.probe_accuracy)),
     Column("steps", "", lambda row: _number(row.steps)),
     Column("time", "s", lambda row: _number(row.fit_seconds)),
     Column("energy", "kWh", lambda row: _number(row.energy_kwh)),
@@ -83,17 +84,27 @@ def paper_tables(comparison: GatheredRuns, how: Format) -> str:
         how: ``latex`` needs the package booktabs; ``markdown`` is that of GitHub.
     """
     groups = [group for group in comparison.groups if group.ranking.methods]
+    tuned = _words_on_tuning(comparison)
     if how == "markdown":
-        return "\n".join(_markdown(group) for group in groups)
+        return "\n".join(_markdown(group, tuned) for group in groups)
     head = r"% \usepackage{booktabs} in the preamble. Names that are not Latin need XeLaTeX or LuaLaTeX."
-    return "\n".join([head, *(_latex(group, number) for number, group in enumerate(groups, start=1))])
+    return "\n".join([head, *(_latex(group, number, tuned) for number, group in enumerate(groups, start=1))])
 
 
 def _columns(rows: Sequence[RankedMethod]) -> list[Column]:
     return [column for column in COLUMNS if not column.optional or any(column.cell(row).value for row in rows)]
 
 
-def _markdown(group: Group) -> str:
+def _words_on_tuning(comparison: GatheredRuns) -> str:
+    """What was tuned and what that cost, as a sentence of the caption; empty if nothing was."""
+    if not comparison.tunings:
+        return ""
+    options = few(dict.fromkeys(option for file in comparison.tunings for option in file.options))
+    first = few(dict.fromkeys(str(file.tune_on) for file in comparison.tunings))
+    return f" Tuned on the first {first} experiences: {options}; cost, not in the table: {tuning_cost(comparison.tunings).words}."
+
+
+def _markdown(group: Group, tuned: str) -> str:
     rows = group.ranking.methods
     columns = _columns(rows)
     heads = ["method", "seeds", *(f"{c.heading} ({c.unit})" if c.unit else c.heading for c in columns)]
@@ -101,7 +112,7 @@ def _markdown(group: Group) -> str:
     for row in rows:
         cells = [escaped(row.label), str(len(row.seeds)), *(_markdown_cell(column.cell(row)) for column in columns)]
         lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join([*lines, "", escaped(_caption(group)), ""])
+    return "\n".join([*lines, "", escaped(_caption(group) + tuned), ""])
 
 
 def _markdown_cell(cell: Cell) -> str:
@@ -110,14 +121,14 @@ def _markdown_cell(cell: Cell) -> str:
     return f"{value}{interval}{f' {escaped(cell.mark)}' if cell.mark and cell.value else ''}"
 
 
-def _latex(group: Group, number: int) -> str:
+def _latex(group: Group, number: int, tuned: str) -> str:
     rows = group.ranking.methods
     columns = _columns(rows)
     heads = ["method", "seeds", *(latex_escaped(f"{c.heading} ({c.unit})" if c.unit else c.heading) for c in columns)]
     lines = [
         r"\begin{table}",
         r"  \centering",
-        rf"  \caption{{{latex_escaped(f'{group.name}. {_caption(group)}')}}}",
+        rf"  \caption{{{latex_escaped(f'{group.name}. {_caption(group)}{tuned}')}}}",
         rf"  \label{{tab:ranking-{number}}}",
         rf"  \begin{{tabular}}{{l{'r' * (len(heads) - 1)}}}",
         r"    \toprule",
@@ -169,10 +180,6 @@ def _share(interval: Interval | None, sign: bool = False, mark: str = "", bold: 
     if interval.low is not None and interval.high is not None:
         ends = f"{100 * interval.low:{plus}.1f} to {100 * interval.high:{plus}.1f}"
     return Cell(f"{100 * interval.mean:{plus}.1f}", ends, mark, bold)
-
-
-def _plain_share(value: float | None) -> Cell:
-    return Cell("" if value is None else f"{100 * value:.1f}")
 
 
 def _number(value: float | None) -> Cell:

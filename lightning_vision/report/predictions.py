@@ -35,6 +35,8 @@ class RunPredictions:
     """(N,) the experience whose test part an image is in; None in files of older versions."""
     group: npt.NDArray[np.str_] | None = None
     """(N,) the group of each image; None if images are independent."""
+    probe_predicted: npt.NDArray[np.int64] | None = None
+    """(t, N) classes predicted by the linear probe, -1 after experiences without one; None if there is none at all."""
 
     @property
     def keys(self) -> npt.NDArray[np.str_]:
@@ -74,20 +76,23 @@ def read_predictions(path: Path, file_classes: Sequence[str], class_names: Seque
     Raises:
         DataError: It cannot be read, or its arrays do not match each other.
     """
-    arrays = _read(path, ("index", "path_hash", "label", "predicted", "confidence"), ("part", "group"))
+    arrays = _read(
+        path, ("index", "path_hash", "label", "predicted", "confidence"), ("part", "group", "probe_predicted")
+    )
     index, path_hash, label = arrays["index"], arrays["path_hash"], arrays["label"]
     predicted, confidence = arrays["predicted"], arrays["confidence"]
     n = len(label) if label.ndim == 1 else -1
     fits = index.shape == path_hash.shape == (n,) and predicted.ndim == 2 and predicted.shape[1] == n
     kinds = (index.dtype.kind, path_hash.dtype.kind, label.dtype.kind, predicted.dtype.kind, confidence.dtype.kind)
-    part, group = arrays.get("part"), arrays.get("group")
+    part, group, probed = arrays.get("part"), arrays.get("group"), arrays.get("probe_predicted")
     for optional, kind in ((part, "i"), (group, "U")):
         fits = fits and (optional is None or (optional.shape == (n,) and optional.dtype.kind == kind))
+    fits = fits and (probed is None or (probed.shape == predicted.shape and probed.dtype.kind == "i"))
     if not fits or predicted.shape != confidence.shape or kinds not in (("i", "U", "i", "i", "f"),):
         shapes = ", ".join(f"{name} {array.dtype}{list(array.shape)}" for name, array in arrays.items())
         raise DataError(f"{path}: its arrays do not match each other: {shapes}.")
-    for values in (label, predicted):
-        if values.size and not (values.min() >= 0 and values.max() < len(file_classes)):
+    for values, lowest in ((label, 0), (predicted, 0), (probed, -1)):
+        if values is not None and values.size and not (values.min() >= lowest and values.max() < len(file_classes)):
             raise DataError(f"{path} has classes that are not among the {len(file_classes)} in results.json.")
     place = {name: position for position, name in enumerate(class_names)}
     wanted = np.array([place[name] for name in file_classes], dtype=np.int64)
@@ -99,6 +104,7 @@ def read_predictions(path: Path, file_classes: Sequence[str], class_names: Seque
         confidence.astype(np.float32),
         None if part is None else part.astype(np.int64),
         None if group is None else group.astype(np.str_),
+        None if probed is None else np.where(np.isin(probed, -1), -1, wanted[probed]),
     )
 
 

@@ -145,7 +145,10 @@ class ReportRun:
                 f"{path} does not match results.json: its final accuracy is {share}, and {100 * reached:.2f} % in results.json."
             )
         # A run that was killed between writing the two files has one more experience in this one.
-        return replace(found, predicted=found.predicted[:done], confidence=found.confidence[:done])
+        probed = None if found.probe_predicted is None else found.probe_predicted[:done]
+        return replace(
+            found, predicted=found.predicted[:done], confidence=found.confidence[:done], probe_predicted=probed
+        )
 
     def _cost(self, values: list[float | None], base: float | None) -> float | None:
         known = [value for value in values if value is not None]
@@ -218,8 +221,10 @@ class RankedMethod:
     """After the last experience, where each image's experience is given; None where experiences share classes."""
     average_anytime: float | None
     """The average anytime accuracy; None where the stream is not online."""
-    probe_accuracy: float | None
+    probe_accuracy: Interval | None
     """Of the linear probe on the backbone's features after the last experience; None without one."""
+    probe_gain: Interval | None
+    """The probe's accuracy minus the method's, on the same seeds and images: what was lost in the head."""
     memory_bytes: float | None
     """What the strategy keeps after the last experience."""
     total_parameters: int | None

@@ -16,6 +16,7 @@ from lightning_vision.report.costs import cost_chart
 from lightning_vision.report.folds import fold_of
 from lightning_vision.report.learning_curves import curve_charts
 from lightning_vision.report.matrices import match, matrix_of
+from lightning_vision.report.probe_chart import probe_chart
 from lightning_vision.report.proportion import mcnemar
 from lightning_vision.report.runs import Group, Method, ReportRun
 from lightning_vision.report.stream_charts import matrix_chart, stream_chart
@@ -125,7 +126,7 @@ def group_section(
         for method in group.methods
     }
     over_stream = [stream_chart(group, methods, seen=seen) for seen in (False, True)]
-    learning = [matrix_chart(group), forgetting_chart(forgetting, methods), flips_chart(turned)]
+    learning = [probe_chart(group), matrix_chart(group), forgetting_chart(forgetting, methods), flips_chart(turned)]
     return Section(
         id=section_id,
         group=group,

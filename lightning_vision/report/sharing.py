@@ -7,14 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lightning_vision.report.runs import GatheredRuns, ReportRun
+from lightning_vision.report.tuning import TuningCost, tuning_cost
 from lightning_vision.results.schema import Base, Totals
 
 
 @dataclass(frozen=True)
 class Spent:
-    """Time, energy and greenhouse gas; energy is that of the runs in which it was tracked."""
+    """Time, images, energy and greenhouse gas; energy is that of the runs in which it was tracked."""
 
     seconds: float
+    images: int | None
+    """Images that were run through the backbone; None if it is not known."""
     energy_kwh: float | None
     co2eq_kg: float | None
 
@@ -27,6 +30,10 @@ class Savings:
     """Bases included."""
     spent: Spent
     """Of learning and evaluating, in all of them."""
+    tuning: TuningCost | None
+    """Of the trials, which are not among the runs; None if nothing was tuned."""
+    total: Spent
+    """Of the runs and the trials."""
     untracked: int
     """Runs whose energy is not known."""
     bases: int
@@ -60,9 +67,13 @@ def savings(comparison: GatheredRuns) -> Savings:
             used[base] = used.get(base, 0) + 1
     spared = {base: count - base.is_base for base, count in used.items()}
     features = [run.results.features for run in runs if run.results.features is not None]
+    spent = _added([(1, run.results.totals) for run in runs])
+    tuning = tuning_cost(comparison.tunings) if comparison.tunings else None
     return Savings(
         runs=len(runs),
-        spent=_added([(1, run.results.totals) for run in runs]),
+        spent=spent,
+        tuning=tuning,
+        total=spent if tuning is None else _together(spent, tuning),
         untracked=sum(run.results.totals.energy_kwh is None for run in runs),
         bases=len(used),
         base_users=sum(used.values()),
@@ -72,6 +83,19 @@ def savings(comparison: GatheredRuns) -> Savings:
         passes_saved=sum(record.reused for record in features),
         seconds_saved_by_features=sum(record.saved_seconds for record in features),
     )
+
+
+def _together(runs: Spent, tuning: TuningCost) -> Spent:
+    """The sum; energy is that which is known, as in ``Spent``."""
+
+    def total(*values: float | None) -> float | None:
+        known = [value for value in values if value is not None]
+        return sum(known) if known else None
+
+    images = None if runs.images is None or tuning.images is None else runs.images + tuning.images
+    return Spent(
+        runs.seconds + tuning.seconds, images, total(runs.energy_kwh, tuning.energy_kwh), total(runs.co2eq_kg, tuning.co2eq_kg)
+    )  # fmt: skip
 
 
 def _base_of(run: ReportRun, runs: Sequence[ReportRun]) -> ReportRun | None:
@@ -97,8 +121,10 @@ def _added(costs: Sequence[tuple[int, Base | Totals]]) -> Spent:
         known = [count * value for (count, _), value in zip(costs, values, strict=True) if value is not None]
         return sum(known) if known else None
 
+    images = [count * cost.backbone_images for count, cost in costs if isinstance(cost, Totals)]
     return Spent(
         seconds=sum(count * cost.seconds for count, cost in costs),
+        images=sum(images) if len(images) == len(costs) else None,
         energy_kwh=total(cost.energy_kwh for _, cost in costs),
         co2eq_kg=total(cost.co2eq_kg for _, cost in costs),
     )

@@ -15,9 +15,10 @@ from lightning_vision.report.method_figures import recall_intervals
 from lightning_vision.report.paper_tables import paper_tables
 from lightning_vision.report.proportion import Interval
 from lightning_vision.report.runs import GatheredRuns, Group, Method, RankedMethod, ReportRun
-from lightning_vision.report.tuning import tuned_methods, tuning_rows, words_on_tuning
+from lightning_vision.report.sharing import Savings, Spent, savings
+from lightning_vision.report.tuning import TuningCost, tuned_methods, tuning_rows, words_on_tuning
 from lightning_vision.storage.atomic_write import write_text_atomically
-from lightning_vision.terminal.wording import figure, printable
+from lightning_vision.terminal.wording import figure, plural, printable
 
 
 def write_tables(comparison: GatheredRuns, output: Path) -> list[Path]:
@@ -89,7 +90,10 @@ def _ranking_row(group: Group, place: int, row: RankedMethod) -> dict[str, Any]:
         "why no share of the gap": row.gap.why,
         "task accuracy (%)": _hundredfold(row.task_accuracy),
         "average anytime accuracy (%)": _hundredfold(row.average_anytime),
-        "probe accuracy (%)": _hundredfold(row.probe_accuracy),
+        "probe accuracy (%)": _middle(row.probe_accuracy),
+        **_ends("probe accuracy", "%", row.probe_accuracy),
+        "probe above method (points)": _middle(row.probe_gain),
+        **_ends("probe above method", "points", row.probe_gain),
         "memory (bytes)": row.memory_bytes,
         "parameters": row.total_parameters,
         "trainable parameters": row.trainable_parameters,
@@ -195,17 +199,34 @@ def ranking_markdown(comparison: GatheredRuns) -> str:
         lines += [*(f"- {escaped(remark)}" for remark in group.remarks), *([""] if group.remarks else [])]
     for file in comparison.tunings:
         lines += ["## Tuning", "", escaped(words_on_tuning(file)), ""]
-        lines += [f"- {escaped(row.method)}: {escaped('; '.join(row.picked))}" for row in tuned_methods(file)] + [""]
+        lines += [
+            f"- {escaped(row.method)}: {escaped('; '.join(row.picked))} ({row.cost.words})"
+            for row in tuned_methods(file)
+        ] + [""]
+    lines += _totals(savings(comparison))
     if comparison.left_out:
         lines += ["## Left out", ""]
         lines += [f"- {escaped(str(left.path))}: {escaped(left.reason)}" for left in comparison.left_out]
     return "\n".join(lines).rstrip() + "\n"
 
 
+def _totals(spent: Savings) -> list[str]:
+    """What all runs cost, and what tuning cost beside them."""
+    rows: list[tuple[str, Spent | TuningCost]] = [(f"all {spent.runs} runs, learning and evaluation", spent.spent)]
+    if spent.tuning is not None:
+        rows += [(f"tuning, {plural(spent.tuning.trials, 'trial')}", spent.tuning), ("together", spent.total)]
+    lines = ["## Totals", "", "| cost | time (s) | images | kWh | kg CO2eq |", "|---|---:|---:|---:|---:|"]
+    lines += [
+        f"| {what} | {' | '.join(_plain(value) or 'not known' for value in (cost.seconds, cost.images, cost.energy_kwh, cost.co2eq_kg))} |"
+        for what, cost in rows
+    ]
+    return [*lines, ""]
+
+
 def _markdown_table(rows: Sequence[RankedMethod]) -> list[str]:
     header = (
         "method", "seeds", "test accuracy (%)", "95 % interval", "difference to the best (points)", "95 % interval", "significant?",
-        "learning accuracy (%)", "forgetting (points)", "95 % interval", "gap closed (%)", "95 % interval", "task accuracy (%)", "average anytime accuracy (%)", "probe accuracy (%)",
+        "learning accuracy (%)", "forgetting (points)", "95 % interval", "gap closed (%)", "95 % interval", "task accuracy (%)", "average anytime accuracy (%)", "probe accuracy (%)", "95 % interval", "probe above method (points)", "95 % interval",
         "memory (bytes)",
         "parameters", "multiply-adds", "epochs", "steps", "learning (s)", "learning (kWh)",
     )  # fmt: skip
@@ -228,7 +249,10 @@ def _markdown_table(rows: Sequence[RankedMethod]) -> list[str]:
             _span(row.gap.share),
             _percent(row.task_accuracy),
             _percent(row.average_anytime),
-            _percent(row.probe_accuracy),
+            _percent(None if row.probe_accuracy is None else row.probe_accuracy.mean),
+            _span(row.probe_accuracy),
+            _percent(None if row.probe_gain is None else row.probe_gain.mean, sign=True),
+            _span(row.probe_gain, sign=True),
             _plain(row.memory_bytes),
             _plain(row.total_parameters),
             _plain(row.macs),

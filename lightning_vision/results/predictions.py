@@ -41,6 +41,8 @@ class Predictions:
     """(V, N, C), less the largest of each image, kept only if asked for, and on the first process; see ``kept_logits``."""
     largest_logit: npt.NDArray[np.float32] | None = None
     """(V, N), likewise."""
+    probe_predicted: npt.NDArray[np.int64] | None = None
+    """(N,) the prediction of the linear probe, which all variants share; None without one."""
 
     def accuracy(self, rows: npt.NDArray[np.bool_] | None = None) -> npt.NDArray[np.float64]:
         """Accuracy per variant (V,), over all images or those of a mask (N,); NaN without any."""
@@ -66,6 +68,7 @@ class Predictions:
             of_variant(self.task_predicted),
             of_variant(self.logits),
             of_variant(self.largest_logit),
+            self.probe_predicted,
         )
 
     def picked(self, variant: str) -> Predictions:

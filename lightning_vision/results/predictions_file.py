@@ -21,6 +21,8 @@ from lightning_vision.results.predictions import Predictions
 from lightning_vision.storage.atomic_write import write_atomically
 from lightning_vision.terminal.wording import plural
 
+PROBE = "probe_predicted"
+
 
 class PredictionsFile:
     """The predictions of a run on the test set after each of its experiences."""
@@ -68,6 +70,12 @@ class PredictionsFile:
         """Put other predictions of the same images and variants in place of the last ones; ``rewrite`` saves them."""
         self._last = predictions, self._newest[1]
 
+    def add_probe(self, predicted: npt.NDArray[np.int64]) -> None:
+        """Add the predictions (N,) of the linear probe after the last experience, which is not saved yet."""
+        predictions, picked = self._newest
+        self._last = replace(predictions, probe_predicted=predicted), picked
+        self._waiting[-1] = self._last
+
     def save(self, path: Path, facts: Mapping[str, npt.NDArray[Any]], variants: Sequence[str]) -> None:
         """Write the file: the rows that are saved already, and those that are not.
 
@@ -82,6 +90,7 @@ class PredictionsFile:
         arrays: dict[str, npt.NDArray[Any]] = {"index": self.last.index, "label": self.last.label, **facts}
         try:
             arrays |= self._rows("", [_of(*each) for each in self._waiting])
+            arrays |= self._probe_rows()
             for name in variants:
                 arrays |= self._rows(f"/{name}", [_of(found, name) for found, _ in self._waiting])
             self._write(path, arrays, [_of(*each) for each in self._waiting], self._path, self._saved)
@@ -120,6 +129,18 @@ class PredictionsFile:
                     key = f"{kind}{suffix}" if f"{kind}{suffix}" in file.files else kind
                     own.insert(0, file[key][: self._saved])
         return {f"{kind}{suffix}": np.concatenate(own).astype(kinds[kind], copy=False) for kind, own in rows.items()}
+
+    def _probe_rows(self) -> dict[str, npt.NDArray[Any]]:
+        """The array (t, N) of the probe's predictions, -1 after experiences without a probe; nothing if there is none at all."""
+        none = np.full(len(self.last.index), -1, dtype=np.int32)
+        saved: Sequence[npt.NDArray[Any]] = [none] * self._saved
+        if self._path is not None and self._saved:
+            with np.load(self._path, allow_pickle=False) as file:
+                if PROBE in file.files:
+                    saved = file[PROBE][: self._saved]
+        found = [each.probe_predicted for each, _ in self._waiting]
+        rows = np.stack([*saved, *(none if one is None else one for one in found)]).astype(np.int32, copy=False)
+        return {PROBE: rows} if (rows >= 0).any() else {}
 
     def rewrite(self, path: Path, variants: Sequence[str]) -> None:
         """Put the last predictions into a file that has others; all else that it holds stays.

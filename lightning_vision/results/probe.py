@@ -1,7 +1,9 @@
-"""What results.json says of the linear probe."""
+"""What results.json says of the linear probe, from its predictions."""
 
 from __future__ import annotations
 
+import numpy as np
+import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
 
@@ -34,19 +36,30 @@ class Probe(BaseModel):
         )
 
     def with_next(
-        self, accuracy: float | None, row: list[float | None], ridge: float, train_images: int, seconds: float
+        self,
+        correct: npt.NDArray[np.bool_],
+        seen: npt.NDArray[np.bool_],
+        part: npt.NDArray[np.int64],
+        parts: int,
+        ridge: float,
+        train_images: int,
+        seconds: float,
     ) -> Probe:
         """The same with the probe after one more experience.
 
         Args:
-            accuracy: On the test images of the classes seen.
-            row: (T,) on each test part.
+            correct: (N,) whether it classifies each test image correctly.
+            seen: (N,) whether the class of each image was seen.
+            part: (N,) the experience whose test part each image is in.
+            parts: T, the number of test parts.
             ridge: The penalty, relative to the mean eigenvalue.
             train_images: Training images of the probe.
             seconds: Time of fitting and evaluating it.
         """
+        inside = [part == i for i in range(parts)]
+        row = [float(correct[of].mean()) if of.any() and seen[of].all() else None for of in inside]
         return Probe(
-            accuracy=[*self.accuracy, accuracy],
+            accuracy=[*self.accuracy, float(correct[seen].mean()) if seen.any() else None],
             accuracy_matrix=[*self.accuracy_matrix, row],
             ridge=[*self.ridge, ridge],
             train_images=[*self.train_images, train_images],

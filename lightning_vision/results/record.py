@@ -59,7 +59,7 @@ class StreamRecord:
     probe: Probe | None = None
     _accuracy_rows: GrowingRows = field(default_factory=GrowingRows)
     _task_rows: GrowingRows = field(default_factory=GrowingRows)
-    _predictions: PredictionsFile = field(default_factory=PredictionsFile)
+    predictions_file: PredictionsFile = field(default_factory=PredictionsFile)
 
     def __post_init__(self) -> None:
         self._kinds = ClassKinds(self.class_names, self.base_classes)
@@ -67,12 +67,12 @@ class StreamRecord:
     @property
     def test_index(self) -> npt.NDArray[np.int64]:
         """(N,) the test images' rows in the sample table."""
-        return self._predictions.last.index
+        return self.predictions_file.last.index
 
     @property
     def last_predictions(self) -> Predictions:
         """On the test set after the last finished experience, of the variant that was picked."""
-        return self._predictions.last_picked
+        return self.predictions_file.last_picked
 
     @property
     def done(self) -> int:
@@ -128,7 +128,7 @@ class StreamRecord:
         t = self.done
         chosen = predictions.one(picked)
         self.experiences.append(record)
-        self._predictions.add(predictions, picked if len(predictions.variants) > 1 else None)
+        self.predictions_file.add(predictions, picked if len(predictions.variants) > 1 else None)
         self.accuracy_matrix.append([])
         self.test_accuracy.append(None)
         self.seen_accuracy.append(None)
@@ -172,7 +172,7 @@ class StreamRecord:
         Raises:
             CheckpointError: It is of another test set, or of other variants.
         """
-        t, before = self.done - 1, self._predictions.last
+        t, before = self.done - 1, self.predictions_file.last
         same = np.array_equal(before.index, predictions.index) and np.array_equal(before.label, predictions.label)
         if not same or before.variants != predictions.variants:
             raise CheckpointError(
@@ -180,7 +180,7 @@ class StreamRecord:
                 f"({len(before.index)} images and {len(before.variants)} variant(s) in the file, {len(predictions.index)} and "
                 f"{len(predictions.variants)} now), so nothing was rewritten. Restore the file from a copy."
             )
-        self._predictions.replace_last(predictions)
+        self.predictions_file.replace_last(predictions)
         self._measure(t, self.last_predictions)
         for v, name in enumerate(self.variants):
             one, variant = predictions.one(name), self.variants[name]
@@ -287,13 +287,13 @@ class StreamRecord:
         facts: dict[str, npt.NDArray[Any]] = {"path_hash": path_hash, "part": self.test_parts.astype(np.int32)}
         if group is not None:
             facts["group"] = group
-        if self._predictions.keeps_logits:
+        if self.predictions_file.keeps_logits:
             facts["class_names"] = np.array(self.class_names)
-        self._predictions.save(path, facts, list(self.variants))
+        self.predictions_file.save(path, facts, list(self.variants))
 
     def rewrite_predictions(self, path: Path) -> None:
         """Put the last evaluation into predictions.npz; all else that the file holds stays."""
-        self._predictions.rewrite(path, list(self.variants))
+        self.predictions_file.rewrite(path, list(self.variants))
 
     def restore(self, results: schema.Results, directory: RunDirectory) -> None:
         """Take up the record of an earlier part of the run.
@@ -319,7 +319,7 @@ class StreamRecord:
             self.anytime.accuracy = list(results.anytime_accuracy or [])
         try:
             picked = self.picked[-1] if self.picked else None
-            self._predictions.restore(directory.predictions, self.done, list(self.variants), picked)
+            self.predictions_file.restore(directory.predictions, self.done, list(self.variants), picked)
         except (OSError, ValueError, KeyError, IndexError, zipfile.BadZipFile) as error:
             raise CheckpointError(
                 f"{directory.predictions} does not go with {directory.results} ({error}). The run cannot be resumed: "

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lightning_vision.array_types import Rows
-from lightning_vision.data.process_group import sum_over_processes
+from lightning_vision.data.process_group import gather_from_processes, sum_over_processes
 from lightning_vision.data.stream import Experience
 from lightning_vision.learning.linear_probe import RIDGES, WITHOUT_VALIDATION, LinearProbe, predict
 from lightning_vision.learning.placement import place
@@ -41,10 +41,14 @@ class Probing:
         model.network.eval()
         context.features.for_predictions()
         with context.meter.task(f"experience {experience.index}: probe") as task:
-            found = self._probe(experience)
+            predicted, ridge, images = self._probe(experience)
         context.features.for_evaluation(model.strategy)
-        past = context.record.probe or Probe.missing(experience.index, len(context.datamodule.stream))
-        context.record.probe = past.with_next(*found, task.seconds)
+        record, parts = context.record, len(context.datamodule.stream)
+        label = record.last_predictions.label
+        past = record.probe or Probe.missing(experience.index, parts)
+        seen = np.isin(label, experience.seen_classes)
+        record.probe = past.with_next(predicted == label, seen, record.test_parts, parts, ridge, images, task.seconds)
+        record.predictions_file.add_probe(predicted)
         if model.learner.freezes_backbone and not any("The probe" in note for note in context.record.notes):
             name = type(model.learner).__name__
             context.note(
@@ -52,8 +56,8 @@ class Probing:
                 "and is the same for all strategies that freeze this backbone."
             )
 
-    def _probe(self, experience: Experience) -> tuple[float | None, list[float | None], float, int]:
-        """Accuracy on the test images of seen classes and by test part, the chosen penalty, and the number of images."""
+    def _probe(self, experience: Experience) -> tuple[Rows, float, int]:
+        """The predictions (N,) for the test images, the chosen penalty, and the number of images that it was fitted to."""
         context, t = self.context, experience.index
         stream, device = context.datamodule.stream, context.process.device
         classes = sorted(experience.seen_classes)
@@ -65,18 +69,12 @@ class Probing:
         weights, bias = fitted.weights()
         chosen = self._choose(experience, fitted.classes, weights, bias)
         weights, bias = weights[chosen, None], bias[chosen, None]
-        known = torch.zeros(len(context.model.class_names), dtype=torch.bool, device=device)
-        known[fitted.classes] = True
-        parts = torch.from_numpy(self._part_of_row()).to(device)
-        sums = torch.zeros(3, len(stream), device=device)  # by part: images, images of seen classes, correct ones
-        for features, label, index in self._features(experience, stream.rows_to_evaluate("test")):
-            right = fitted.classes[predict(features, weights, bias)[0]] == label
-            for row, of in enumerate((torch.ones_like(right), known[label], right)):
-                sums[row].index_add_(0, parts[index], of.to(sums))
-        images, seen, correct = sum_over_processes(sums).tolist()
-        by_part = [c / n if n and n == s else None for n, s, c in zip(images, seen, correct, strict=True)]
-        accuracy = sum(correct) / sum(seen) if sum(seen) else None
-        return accuracy, by_part, RIDGES[chosen], int(fitted.count.item())
+        pairs = [torch.empty(0, 2, dtype=torch.int64, device=device)]  # of an image its row and its prediction
+        for features, _, index in self._features(experience, context.record.test_index):
+            pairs.append(torch.stack([index, fitted.classes[predict(features, weights, bias)[0]]], dim=1))
+        found = torch.cat(gather_from_processes(torch.cat(pairs)))
+        predicted: Rows = found[found[:, 0].argsort(), 1].cpu().numpy()  # the test images' rows ascend
+        return predicted, RIDGES[chosen], int(fitted.count.item())
 
     def _choose(self, experience: Experience, classes: Tensor, weights: Tensor, bias: Tensor) -> int:
         """The penalty with the highest accuracy on the validation images so far, ties to the largest; a fixed one without."""
@@ -97,10 +95,3 @@ class Probing:
         for batch in ExperienceBatches(self.context, experience, rows):
             valid = batch["valid"]
             yield network.features(batch)[valid], batch["label"][valid], batch["index"][valid]
-
-    def _part_of_row(self) -> Rows:
-        """(N,) the experience of each test row of the sample table."""
-        part: Rows = np.zeros(len(self.context.datamodule.samples), dtype=np.int64)
-        for each in self.context.datamodule.stream:
-            part[each.test_indices] = each.index
-        return part

@@ -46,6 +46,7 @@ def test_each_cell_gets_the_value_that_was_best_in_its_trials(done: Path) -> Non
         assert [each.average_accuracy for each in tried] == list(by_value.values())
         assert all(len(each.experiences) == 2 and each.run.tune_on == 2 for each in tried)
         assert [each["steps"] for each in cell["tried"]] == [sum(r.steps or 0 for r in t.experiences) for t in tried]
+        assert [each["images"] for each in cell["tried"]] == [t.totals.backbone_images for t in tried]
 
 
 def test_the_trials_are_in_the_report_and_not_in_the_ranking(done: Path) -> None:
@@ -55,6 +56,7 @@ def test_the_trials_are_in_the_report_and_not_in_the_ranking(done: Path) -> None
     table = pd.read_csv(done / "report" / "tuning.csv")
     assert len(table) == 4 and table["picked"].sum() == 2
     assert "could not be used" not in page
+    assert "tuning, 4 trials" in page and "model.optimizer.lr: 1e-05, 0.01" in page
 
 
 def test_no_test_image_and_no_later_experience_is_touched(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

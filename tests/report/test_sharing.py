@@ -1,13 +1,17 @@
 """What runs took, and what they spared each other, by hand."""
 
+import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from run_maker import make_comparison, make_run
 
 from lightning_vision.report.gather import gather
+from lightning_vision.report.paper_tables import paper_tables
 from lightning_vision.report.sharing import Savings, savings
+from lightning_vision.report.tables import ranking_markdown
 
 METHODS = {"HeadOnly": {0: 0.6, 1: 0.7}, "EWC": {0: 0.8, 1: 0.8}, "Retrain": {0: 0.8, 1: 0.8}}
 
@@ -53,6 +57,47 @@ def test_a_run_whose_base_others_take_needed_it_itself(tmp_path: Path) -> None:
     assert (found.bases, found.base_users, found.bases_not_trained) == (1, 2, 2)
     assert found.saved_by_bases.seconds == pytest.approx(20)
     assert found.untracked == 1
+
+
+def test_tuning_is_counted_beside_the_runs_and_one_failed_trial_is_said(tmp_path: Path) -> None:
+    """In the totals, and in every table."""
+    folder = make_comparison(tmp_path / "c", METHODS)
+    tried = {
+        "run": "tuning/x",
+        "accuracy": 0.5,
+        "steps": 10,
+        "seconds": 3.0,
+        "energy_kwh": 1e-3,
+        "co2eq_kg": 1e-4,
+        "images": 700,
+    }
+    failed = {"settings": {"model.optimizer.lr": 0.1}, "run": "tuning/y", "accuracy": None, "error": "it did not end"}
+    cells: list[dict[str, Any]] = [
+        {"method": method, "seed": 0, "cell": method, "picked": {"model.optimizer.lr": lr}, "tried": [{**tried, "settings": {"model.optimizer.lr": lr}}, failed]}
+        for method, lr in (("HeadOnly", 0.01), ("EWC", 0.02))
+    ]  # fmt: skip
+    content = {"schema": 1, "tune_on": 2, "options": ["model.optimizer.lr"], "cells": cells}
+    (folder / "tuning.json").write_text(json.dumps(content))
+    found, compared = savings_of(folder), gather([folder])
+    assert found.tuning is not None and (found.tuning.trials, found.tuning.failed, found.tuning.images) == (4, 2, 1400)
+    assert found.spent.images == (2 * 1 + 6 * 3) * 40, "two bases of one experience, six cells of three"
+    assert found.total.images == found.spent.images + 1400
+    assert found.total.seconds == pytest.approx(found.spent.seconds + 6)
+    assert found.spent.energy_kwh is not None
+    assert found.total.energy_kwh == pytest.approx(found.spent.energy_kwh + 2e-3)
+    markdown = ranking_markdown(compared)
+    assert (
+        "- HeadOnly: model.optimizer.lr=0.01 (2 trials" in markdown
+        and "model.optimizer.lr: 0.01, 0.1, 0.02" in markdown
+    )
+    assert "| tuning, 4 trials | 6 | 1,400 | 0.002 |" in markdown
+    for how in ("latex", "markdown"):
+        words = " ".join(paper_tables(compared, how).split())
+        assert "4 trials (2 failed, whose cost is not known): 6 s, 1,400 images" in words
+    for cell in cells:  # as earlier versions wrote it
+        del cell["tried"][0]["images"]
+    (folder / "tuning.json").write_text(json.dumps(content))
+    assert savings_of(folder).total.images is None
 
 
 def test_a_base_elsewhere_is_counted_and_not_guessed(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from prediction_maker import FACTS, arrays_of, predicted
+from prediction_maker import FACTS, N, arrays_of, predicted
 
 from lightning_vision.errors import TrainingError
 from lightning_vision.results.predictions_file import PredictionsFile
@@ -52,6 +52,23 @@ def test_rows_of_an_experience_that_was_not_finished_are_dropped(tmp_path: Path)
     resumed.add(predicted(7), None)
     resumed.save(path, FACTS, ())
     assert arrays_of(path)["predicted"].tolist() == [predicted(seed).predicted[0].tolist() for seed in (0, 1, 7)]
+
+
+def test_the_probe_s_predictions_are_kept_and_a_gap_is_minus_one(tmp_path: Path) -> None:
+    """A probe after the first and the last of three experiences, with a restart before the last."""
+    path, found, probed = tmp_path / "predictions.npz", PredictionsFile(), [np.arange(N) % 3, (np.arange(N) + 1) % 3]
+    found.add(predicted(0), None)
+    found.add_probe(probed[0])
+    found.save(path, FACTS, ())
+    found.add(predicted(1), None)
+    found.save(path, FACTS, ())
+    found = PredictionsFile()
+    found.restore(path, 2, (), None)
+    found.add(predicted(2, "a", "b"), "b")
+    found.add_probe(probed[1])
+    found.save(path, FACTS, ("a", "b"))
+    kept = arrays_of(path)["probe_predicted"]
+    assert kept.tolist() == [probed[0].tolist(), [-1] * N, probed[1].tolist()] and kept.dtype == np.int32
 
 
 def test_memory_does_not_grow_with_the_stream(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from command_line import fit
@@ -60,6 +61,15 @@ def test_it_is_fitted_to_all_images_so_far_and_to_no_other_class(probed: Results
     sizes = [record.test_samples for record in probed.experiences]
     mean = sum(n * (r or 0.0) for n, r in zip(sizes, probe.accuracy_matrix[-1], strict=True)) / sum(sizes)
     assert probe.accuracy[-1] == pytest.approx(mean)
+
+
+def test_its_predictions_are_kept(folder: Path, probed: Results) -> None:
+    with np.load(folder / "probed" / "predictions.npz") as file:
+        correct, part = file["probe_predicted"] == file["label"], file["part"]
+    assert probed.probe is not None
+    for t, row in enumerate(probed.probe.accuracy_matrix):
+        assert probed.probe.accuracy[t] == pytest.approx(correct[t, part <= t].mean())
+        assert row == [pytest.approx(correct[t, part == i].mean()) if i <= t else None for i in range(3)]
 
 
 def test_it_changes_nothing_else_and_can_be_added_on_resume(folder: Path, probed: Results) -> None:

@@ -13,6 +13,7 @@
     spec.columns = 2;
     spec.spec.width = Math.floor((width - 110) / 2);
     if (square) spec.spec.height = spec.spec.width;
+    for (const layer of spec.spec.layer ?? []) if (layer.mark.type === "text") layer.mark.fontSize = 8;
     Object.assign(spec.facet.header, { labelFontSize: 10, labelLimit: spec.spec.width + 25 });
   }
 
