@@ -30,7 +30,10 @@ def report(words: Sequence[str]) -> int:
         "directories or folders of them, including unfinished ones.",
     )
     parser.add_argument(
-        "folders", nargs="+", type=Path, metavar="DIR", help="run directories, or folders with run directories"
+        "folders",
+        nargs="+",
+        metavar="DIR",
+        help="run directories, folders with run directories, or runs on the Hub, hf://owner/name",
     )
     parser.add_argument("--output", type=Path, help="the folder that is written; default: report in the first DIR")
     add_table_option(parser)

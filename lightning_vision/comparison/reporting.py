@@ -13,11 +13,13 @@ from rich.table import Table
 
 from lightning_vision.comparison.run_images import ImagesOfRuns
 from lightning_vision.errors import ConfigError
+from lightning_vision.learning.hub_run import with_local_run
 from lightning_vision.report.gather import gather
 from lightning_vision.report.page import VERDICTS, ReportFiles, write_report
 from lightning_vision.report.paper_tables import paper_tables
 from lightning_vision.report.runs import GatheredRuns, Group
 from lightning_vision.report.tuning import tuning_cost
+from lightning_vision.storage.hub_address import is_hub_address
 from lightning_vision.storage.links_out import refuse_links_out
 from lightning_vision.terminal.wording import printable
 
@@ -26,8 +28,8 @@ def report(paths: Sequence[str | Path] | str | Path, output: str | Path | None =
     """Write a self-contained page (report.html), its charts as PNG and its tables as CSV and Markdown.
 
     Args:
-        paths: Run directories, or folders that contain some at any depth; runs may be unfinished.
-        output: The output folder. Default: ``report`` in the first of ``paths``.
+        paths: Run directories, or folders that contain some at any depth; runs may be unfinished. Addresses of runs on the Hub too.
+        output: The output folder. Default: ``report`` in the first of ``paths``, unless this is on the Hub.
 
     Returns:
         The files that were written.
@@ -44,9 +46,14 @@ def build_report(
     paths: Sequence[str | Path] | str | Path, output: str | Path | None = None
 ) -> tuple[GatheredRuns, ReportFiles]:
     """The same, with the comparison that the report shows."""
-    folders = [Path(paths)] if isinstance(paths, str | Path) else [Path(path) for path in paths]
-    if not folders:
+    given = [paths] if isinstance(paths, str | Path) else list(paths)
+    if not given:
         raise ConfigError("report: expected at least one run directory, found an empty list.")
+    if output is None and is_hub_address(given[0]):
+        raise ConfigError(
+            f"report: expected --output, the folder of the report, because the first run, {given[0]}, is on the Hub."
+        )
+    folders = [with_local_run(path) for path in given]
     if output is None:
         refuse_links_out(folders[0] / "report", folders[0])
     comparison = gather(folders)
