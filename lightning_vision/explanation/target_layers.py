@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Hashable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -13,11 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from lightning_vision.errors import ConfigError
+from lightning_vision.learning.graft_places import added_tokens
 from lightning_vision.terminal.wording import near
 
 MOST_PREFIX_TOKENS = 8
 """Class, distillation and register tokens before the patch tokens."""
-_FOUND: WeakKeyDictionary[nn.Module, dict[tuple[int, str | None], TargetLayer]] = WeakKeyDictionary()
+_FOUND: WeakKeyDictionary[nn.Module, dict[Hashable, TargetLayer]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -85,9 +87,10 @@ def find_target_layer(backbone: nn.Module, image_size: int, layer: str | None = 
         ConfigError: There is none, or the given layer is unknown or has no spatial positions.
     """
     known = _FOUND.setdefault(backbone, {})
-    if (image_size, layer) not in known:
-        known[image_size, layer] = _measure(backbone, image_size, layer)
-    return known[image_size, layer]
+    key = (image_size, layer, *added_tokens(backbone).items())  # grafts may be set or switched off later
+    if key not in known:
+        known[key] = _measure(backbone, image_size, layer)
+    return known[key]
 
 
 def layout_of(shape: torch.Size, batch: int, prefix: int | None = None) -> Layout | None:
@@ -123,10 +126,9 @@ def _measure(backbone: nn.Module, image_size: int, layer: str | None) -> TargetL
             f"{', '.join(near(layer, modules)) or 'none'}."
         )
     outputs, features = _outputs(backbone, image_size)
-    prefix = getattr(backbone, "num_prefix_tokens", None)
     maps: list[tuple[str, Tensor, Layout]] = []
     for name, output in outputs:
-        layout = layout_of(output.shape, len(features), prefix)
+        layout = layout_of(output.shape, len(features), _prefix_of(backbone, name))
         if (
             layout is not None
             and layout.side < image_size
@@ -152,6 +154,17 @@ def _measure(backbone: nn.Module, image_size: int, layer: str | None) -> TargetL
         f"The backbone {type(backbone).__name__} has no spatial features at {image_size} pixels: no layer's output has "
         "more than one position. Give a layer, or use a larger data.image_size or another backbone."
     )
+
+
+def _prefix_of(backbone: nn.Module, name: str) -> int | None:
+    """Tokens before the patch tokens in the output of a layer: the backbone's, and those of grafts; None if it declares none."""
+    own: int | None = getattr(backbone, "num_prefix_tokens", None)
+    if own is None:
+        return None
+    for block, (within, behind) in added_tokens(backbone).items():
+        if f"{name}.".startswith(f"{block}."):
+            return own + (behind if name == block else within)
+    return own
 
 
 def _places_count(aim: Tensor, output: Tensor, layout: Layout) -> bool:

@@ -54,6 +54,7 @@ def tokens_before(backbone: nn.Module, tokens: Tensor) -> Iterator[GivenTokens]:
     """Put tokens before the first block, behind the class and register tokens, while the statement lasts.
 
     The number of prefix tokens is raised from the first block on, so rotary positions and mean pooling leave the given tokens out.
+    Tokens of grafts stand before the given ones, and are gone where the blocks end.
 
     Args:
         backbone: A transformer; see ``check_takes_tokens``.
@@ -76,11 +77,16 @@ def tokens_before(backbone: nn.Module, tokens: Tensor) -> Iterator[GivenTokens]:
         patches: Any = backbone.patch_embed
         stack.callback(setattr, backbone, "num_prefix_tokens", first)
         stack.callback(patches.register_forward_pre_hook(begin).remove)
-        stack.callback(blocks[0].register_forward_pre_hook(insert).remove)
+        # Before the hooks of grafts, which put their tokens directly behind the prefix, and take them away there.
+        stack.callback(blocks[0].register_forward_pre_hook(insert, prepend=True).remove)
         for attention in attentions:
-            stack.callback(setattr, attention, "num_prefix_tokens", attention.num_prefix_tokens)
-            attention.num_prefix_tokens += count
+            _raise_prefix(attention, count)
+            stack.callback(_raise_prefix, attention, -count)  # grafts change the number too
         yield GivenTokens(backbone, first, count)
+
+
+def _raise_prefix(attention: Any, count: int) -> None:
+    attention.num_prefix_tokens += count
 
 
 @contextmanager

@@ -83,9 +83,10 @@ class Tokens(BlockGraft):
     start at 0 and stand behind the class token and the registers.
     """
 
-    def __init__(self, prefix: int, length: int, vectors: Tensor | None, drops: bool) -> None:
+    def __init__(self, prefix: int, length: int, vectors: Tensor | None, *, deep: bool, last: bool) -> None:
         super().__init__()
-        self.prefix, self.tokens, self.drops = prefix, length, drops
+        self.prefix, self.tokens, self.lasting = prefix, length, not deep
+        self.tokens_behind = 0 if deep or last else length
         self.vectors = None if vectors is None else nn.Parameter(vectors)  # (length, D)
 
     @classmethod
@@ -114,7 +115,7 @@ class Tokens(BlockGraft):
         for number, (name, block) in enumerate(blocks.items()):
             weight, first = _norm_weight(block), number == 0
             vectors = weight.new_zeros(length, len(weight)) if deep or first else None
-            made[name] = cls(prefix, length, vectors, drops=deep or number == len(blocks) - 1)
+            made[name] = cls(prefix, length, vectors, deep=deep, last=number == len(blocks) - 1)
             set_around(block, key, made[name])
         return made
 
@@ -127,7 +128,9 @@ class Tokens(BlockGraft):
 
     def leave(self, x: Tensor) -> Tensor:
         """The tokens without those of the graft."""
-        return torch.cat([x[:, : self.prefix], x[:, self.prefix + self.tokens :]], dim=1) if self.drops else x
+        if self.tokens_behind:
+            return x
+        return torch.cat([x[:, : self.prefix], x[:, self.prefix + self.tokens :]], dim=1)
 
 
 class LowRank(Graft):

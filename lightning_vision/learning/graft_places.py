@@ -48,6 +48,10 @@ class BlockGraft(Graft):
 
     tokens = 0
     """Tokens that it adds to those before the patches, inside the block."""
+    tokens_behind = 0
+    """Those of them that go on to the next block."""
+    lasting = False
+    """Its tokens pass through several blocks. It then enters before others and leaves after them."""
 
     def enter(self, x: Tensor) -> Tensor:
         """The block's input (N, tokens, D), changed."""
@@ -90,8 +94,11 @@ class BlockGrafts(nn.ModuleDict):
             hook.remove()
         self._count_tokens(block, 0)
 
-    def _active(self) -> list[BlockGraft]:
-        return [graft for graft in self.values() if isinstance(graft, BlockGraft) and graft.active]
+    @property
+    def taking_part(self) -> list[BlockGraft]:
+        """Those that take part, lasting ones first: what another one puts behind the prefix is then still there when it leaves."""
+        active = [graft for graft in self.values() if isinstance(graft, BlockGraft) and graft.active]
+        return sorted(active, key=lambda graft: not graft.lasting)
 
     def _count_tokens(self, block: Any, added: int) -> None:
         """Let the rotation of positions leave out so many further tokens; a pass that failed may have left some."""
@@ -100,7 +107,7 @@ class BlockGrafts(nn.ModuleDict):
             self._added = added
 
     def _enter(self, block: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
-        active = self._active()
+        active = self.taking_part
         self._stream.clear()
         self._count_tokens(block, sum(graft.tokens for graft in active))
         x = args[0]
@@ -113,7 +120,7 @@ class BlockGrafts(nn.ModuleDict):
             self._stream.append(args[0])
 
     def _leave(self, block: nn.Module, _: tuple[Any, ...], output: Tensor) -> Tensor:
-        active = self._active()
+        active = self.taking_part
         self._count_tokens(block, 0)
         for graft in active:
             added = graft.beside(self._stream[0])
@@ -243,6 +250,14 @@ def places_around(backbone: nn.Module) -> Iterator[tuple[str, nn.Module, BlockGr
         held = block._modules.get(HELD)
         if isinstance(held, BlockGrafts):
             yield place, block, held
+
+
+def added_tokens(backbone: nn.Module) -> dict[str, tuple[int, int]]:
+    """Tokens that grafts add inside each block, and those of them that are left behind it, by the block's name."""
+    return {
+        name: (sum(graft.tokens for graft in held.taking_part), sum(graft.tokens_behind for graft in held.taking_part))
+        for name, _, held in places_around(backbone)
+    }
 
 
 def take_out(backbone: nn.Module, key: str) -> None:

@@ -1,12 +1,15 @@
 """The layer that is mapped, of real backbones."""
 
 import pytest
+import timm
 import torch
+from tiny_network import HALF
 from torch import nn
 
 from lightning_vision.errors import ConfigError
 from lightning_vision.explanation.target_layers import find_target_layer, layout_of
-from lightning_vision.learning.backbones import build_backbone
+from lightning_vision.learning.backbones import BackboneFacts, build_backbone
+from lightning_vision.learning.network import Network
 
 
 @pytest.mark.parametrize(
@@ -71,6 +74,21 @@ def test_the_map_has_the_places_of_the_patches() -> None:
     module.eval()(plain), module(changed)
     moved = (found.layout.to_map(kept[0]) - found.layout.to_map(kept[1])).abs().sum(dim=1)[0]
     assert (moved > 0).nonzero().tolist() == [[1, 2]]
+
+
+@pytest.mark.parametrize(("length", "deep"), [(2, True), (29, True), (10, False)])
+def test_tokens_of_grafts_are_no_places(length: int, deep: bool) -> None:
+    """29 and the class token beside 196 patches are 15 x 15 tokens and one."""
+    module = timm.create_model("vit_tiny_patch16_224", num_classes=0, depth=2, embed_dim=12)
+    network = Network(module, BackboneFacts("vit", 12, HALF, HALF), 2)
+    before = find_target_layer(module, 224)
+    network.graft("tokens", "p", length=length, deep=deep)
+    after = find_target_layer(module, 224)
+    assert (str(before), str(after)) == ("blocks.1.norm1 (14 x 14 positions)",) * 2
+    assert (before.layout.prefix, after.layout.prefix) == (1, 1 + length)
+    assert find_target_layer(module, 224, "blocks.0").layout.prefix == (1 if deep else 1 + length)
+    with network.only():
+        assert find_target_layer(module, 224) == before
 
 
 def test_a_layer_of_ones_own() -> None:

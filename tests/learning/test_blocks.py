@@ -61,6 +61,44 @@ def test_tokens_stand_behind_the_class_token() -> None:
     torch.testing.assert_close(mine, hand, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.parametrize("deep", [True, False])
+def test_tokens_of_grafts_stand_beside_given_ones_and_are_cut_out_again(deep: bool) -> None:
+    """The attention of a plain ViT knows no places, so by hand all further tokens stand at the end."""
+    network, given = tiny_transformer(3), drawn(3, 2, D)
+    parts = network.graft("tokens", "p", length=3, deep=deep)
+    for number, vectors in enumerate(network.grafted("p", "vectors")):
+        vectors.data = drawn(3, D) + number
+    vit: Any = network.backbone
+    with torch.no_grad(), network.only():
+        x = torch.cat([vit.cls_token.expand(3, -1, -1), vit.patch_embed(IMAGE)], dim=1) + vit.pos_embed
+        x = torch.cat([x[:, :1], given, x[:, 1:]], dim=1)
+        for number, block in enumerate(vit.blocks):
+            own = parts[f"blocks.{number}"].get_parameter("vectors") if deep or not number else None
+            x = block(x if own is None else torch.cat([x, own.expand(3, -1, -1)], dim=1))
+            x = x[:, :7] if deep or number == 2 else x
+        expected = vit.norm(x)
+    with torch.no_grad(), tokens_before(vit, given) as tokens:
+        found = network.tokens(IMAGE)
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+        torch.testing.assert_close(tokens.mean(found), expected[:, 1:3].mean(dim=1), rtol=0, atol=1e-12)
+    assert network.tokens(IMAGE).shape[1] == 5
+
+
+def test_rotary_positions_leave_out_both_also_after_a_pass_that_failed() -> None:
+    network = tiny_transformer(2, "eva02_tiny_patch14_224", img_size=28, patch_size=14)
+    network.graft("tokens", "p", length=3)
+    block: Any = blocks_of(network.backbone)[1]
+    image, attention, seen = drawn(2, 3, 28, 28), block.attn, list[int]()
+    prefix = attention.num_prefix_tokens
+    block.norm1.register_forward_hook(lambda *_: seen.append(attention.num_prefix_tokens))
+    stop = block.mlp.register_forward_hook(lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError), tokens_before(network.backbone, drawn(2, 2, D)):
+        network.features(image)
+    stop.remove()
+    network.features(image)
+    assert seen == [prefix + 5, prefix + 3] and attention.num_prefix_tokens == prefix
+
+
 def test_keys_and_values_stand_before_those_of_the_tokens() -> None:
     network = tiny_transformer()
     prefixes = {0: (drawn(3, 2, D), drawn(3, 2, D) + 1), 3: (drawn(3, 4, D) - 1, drawn(3, 4, D).requires_grad_())}

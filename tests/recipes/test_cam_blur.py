@@ -88,6 +88,14 @@ def test_the_most_confident_errors_are_taken_first(place: Path) -> None:
     assert re.search(r"in [12] of them \(the most confident errors\)", note)
 
 
+def test_tokens_in_the_backbone_are_no_places(place: Path) -> None:
+    """They are set after the target layer was found for the first time, before the run."""
+    tokens = ("--model.backbone=test_vit", "--model.base_strategy=FirstSession", "--model.base_strategy.mode=tokens")
+    run = fit(place, "tokens", *COMMON, *tokens, callbacks("{epochs: 1}"))
+    (note,) = read_results(run / "results.json").notes
+    assert re.search(r"of 24 training images are misclassified; in \d+ of them", note)
+
+
 def test_without_errors_it_says_so_and_trains_on(place: Path) -> None:
     easy = ("--data.noise=1", "--trainer.max_epochs=8", "--data.per_class=16", "--model.optimizer=torch.optim.AdamW")
     run = fit(place, "easy", *COMMON, *easy, "--model.optimizer.lr=3e-3", callbacks("{epochs: 1}"))
