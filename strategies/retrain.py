@@ -26,12 +26,26 @@ class Retrain(Strategy):
     """
 
     learns_all_seen = True
+    or_else = ", or set model.strategy.start: base"
+    """What else helps where the base has grafts."""
     weights: Tensor  # (P,) float32, the network's parameters and statistics at the start; empty before
 
     def __init__(self, start: Literal["initial", "base"] = "initial") -> None:
         super().__init__()
         self.start = start
         self.register_buffer("weights", torch.empty(0))
+
+    def check_network(self, network: Network) -> None:
+        """Refuse a backbone with grafts, if it is to start from its initial weights.
+
+        Raises:
+            ConfigError: It has some, or will get some from the base.
+        """
+        if self.start == "initial" and (network.grafts or network.announced_grafts):
+            raise ConfigError(
+                f"{type(self).__name__} restarts from the initial weights, and the base sets grafts into the backbone, which the initial "
+                f"weights do not have. Use a base without grafts, such as FirstSession with mode fine_tune{self.or_else}."
+            )
 
     def before_stream(self, network: Network) -> None:
         """Keep the initial weights, where they are the start."""
@@ -40,11 +54,7 @@ class Retrain(Strategy):
 
     def before_experience(self, network: Network, experience: Experience) -> None:
         """Keep the base's weights, where they are the start; go back to the start from then on."""
-        if self.start == "initial" and network.grafts:
-            raise ConfigError(
-                f"{type(self).__name__} restarts from the initial weights, and the base strategy sets grafts into the backbone, which "
-                "the initial weights do not have. Use another model.base_strategy, or FirstSession with mode fine_tune."
-            )
+        self.check_network(network)  # a base strategy may set grafts that it has not announced
         if experience.is_base:
             return
         if self.start == "initial" and experience.index == 0 and network.seen.any():

@@ -8,7 +8,8 @@ from torch import nn
 
 from lightning_vision.data.batch import Batch
 from lightning_vision.data.stream import Experience
-from lightning_vision.learning.grafts import described
+from lightning_vision.errors import ConfigError
+from lightning_vision.learning.grafts import described, why_not_folded
 from lightning_vision.learning.network import Network
 from lightning_vision.learning.strategy import Strategy
 
@@ -57,8 +58,14 @@ class SequentialLoRA(Strategy):
         network.check_graft("low_rank", KEY, **self.options)
 
     def before_experience(self, network: Network, experience: Experience) -> None:
-        """Set the change over the weights."""
+        """Set the change over the weights; refuse one that could not be folded in after the experience.
+
+        Raises:
+            ConfigError: The base has a graft over the same weights.
+        """
         network.graft("low_rank", KEY, **self.options)
+        if self.merge and (reason := why_not_folded(network.backbone, KEY)):
+            raise ConfigError(f"SequentialLoRA cannot merge its change. {reason} Or set model.strategy.merge: false.")
 
     def parameters_to_train(self, network: Network) -> Iterable[nn.Parameter]:
         """A, B and the head."""

@@ -56,6 +56,8 @@ class Network(nn.Module):
         """Number of images that passed the backbone in this process, for the record and the tests."""
         self.grafts: list[dict[str, Any]] = []
         """Kind, key and options of each graft in the backbone, in the order in which they were set."""
+        self.announced_grafts: dict[str, dict[str, Any]] = {}
+        """Grafts by key that a run will set: those that a strategy has checked, and those of a base that is not loaded yet."""
         self.original: OriginalBackbone | None = None
         """The backbone as it was at ``keep_original``."""
         self.trained_before_run = False
@@ -129,24 +131,23 @@ class Network(nn.Module):
         if present is None:
             set_graft(self.backbone, graft)
             self.grafts.append(graft)
-        elif present != graft:
-            raise ConfigError(
-                f"The graft {key!r} is {present['kind']} with {present['options']} already; found {kind} with {graft['options']}. "
-                "Choose another key, or merge it first."
-            )
+        _check_same(present, graft)
         return dict(modules_of(self.backbone, key))
 
     def check_graft(self, kind: str, key: str, **options: Any) -> None:
-        """Refuse a graft that ``graft`` would refuse; nothing remains of it. Call it in ``check_network``.
+        """Refuse a graft that ``graft`` would refuse; nothing remains of it but its announcement. Call it in ``check_network``.
 
         Raises:
             ConfigError: See ``graft``.
         """
-        known = any(graft["key"] == key for graft in self.grafts)
+        graft = described(kind, key, options)
+        _check_same(self.announced_grafts.get(key), graft)
+        known = any(each["key"] == key for each in self.grafts)
         with torch.random.fork_rng(devices=[]):
             self.graft(kind, key, **options)
         if not known:
             self.take_out(key)
+        self.announced_grafts[key] = graft
 
     def grafted(self, key: str, name: str | None = None) -> list[nn.Parameter]:
         """The parameters of a graft, in the order of its places; with ``name`` only those of that name, such as ``b``.
@@ -233,6 +234,7 @@ class Network(nn.Module):
 
     def _forget(self, key: str) -> None:
         self.grafts = [graft for graft in self.grafts if graft["key"] != key]
+        self.announced_grafts.pop(key, None)
 
     def _check_keys(self, keys: Iterable[str]) -> None:
         known = [graft["key"] for graft in self.grafts]
@@ -289,6 +291,15 @@ class Network(nn.Module):
         old.weight, old.bias, old.out_features = new.weight, new.bias, len(sources)
         self.seen = seen
         self.num_classes = len(sources)
+
+
+def _check_same(present: Mapping[str, Any] | None, graft: Mapping[str, Any]) -> None:
+    """Refuse another graft under a key that has one."""
+    if present is not None and present != graft:
+        raise ConfigError(
+            f"The graft {graft['key']!r} is {present['kind']} with {present['options']} already; found {graft['kind']} with "
+            f"{graft['options']}. Choose another key, or merge it first."
+        )
 
 
 @contextmanager

@@ -37,7 +37,7 @@ def check_plan(model: ContinualClassifier, datamodule: StreamDataModule) -> None
     """
     stream = datamodule.stream
     check_classes(model.class_names, datamodule.batch_transform)
-    for strategy, base in ((model.strategy, False), (model.base_strategy, True)):
+    for strategy, base in ((model.base_strategy, True), (model.strategy, False)):  # the base announces its grafts
         learned = [experience for experience in stream if experience.is_base is base]
         if learned or not base:
             check_learner(strategy, stream.scenario, learned, datamodule.val_fraction)

@@ -137,6 +137,18 @@ def test_deep_and_shallow_tokens_are_those_of_the_paper() -> None:
         assert torch.allclose(net.features(IMAGE), expected, atol=1e-6)
 
 
+def test_deep_and_shallow_tokens_go_together_in_either_order() -> None:
+    found = []
+    for keys in (("deep", "shallow"), ("shallow", "deep")):
+        net = network()
+        for key in keys:
+            net.graft("tokens", key, length=2 + len(key), deep=key == "deep")
+            trained(net, key)
+        found.append(net.tokens(IMAGE))
+        assert found[-1].shape[1] == 5
+    assert torch.allclose(found[0], found[1], atol=1e-6)
+
+
 def test_tokens_raise_the_number_that_rotary_positions_leave_out_and_give_it_back() -> None:
     net = network("eva")
     block: Any = net.backbone.get_submodule("blocks.1")
@@ -350,6 +362,19 @@ def test_keys_are_checked() -> None:
         with pytest.raises(ConfigError, match="There is no graft 'b': expected one of 'a'"):
             use("b")
     assert [parameter.shape for parameter in net.grafted("a", "down.bias")] == [(64,), (64,)]
+
+
+def test_a_check_announces_what_will_be_set() -> None:
+    net = network()
+    names = list(net.state_dict())
+    net.check_graft("adapter", "a", width=3)
+    net.check_graft("adapter", "a", width=3)
+    assert list(net.announced_grafts) == ["a"] and not net.grafts and list(net.state_dict()) == names
+    with pytest.raises(ConfigError, match=r"The graft 'a' is adapter with .* already; found tokens with"):
+        net.check_graft("tokens", "a")
+    net.graft("adapter", "a", width=3)
+    net.take_out("a")
+    net.check_graft("tokens", "a")
 
 
 def test_a_compiled_backbone_takes_none() -> None:
