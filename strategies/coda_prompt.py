@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - torch's own custom
@@ -42,12 +45,13 @@ class CODAPrompt(Prompting):
         orthogonality: mu, the weight of the penalty.
     """
 
+    grown: ClassVar[Mapping[str, int]] = {"prompts": 1, "keys": 1, "attentions": 1}
     prompts: nn.Parameter | None  # (blocks, M, L, D)
     attentions: nn.Parameter | None  # (blocks, M, D); keys are (blocks, M, D)
 
     def __init__(self, components: int = 10, length: int = 8, blocks: int = 5, orthogonality: float = 0.0) -> None:
         super().__init__()
-        self.components, self.length, self.blocks, self.orthogonality = components, length, blocks, orthogonality
+        self.added, self.length, self.blocks, self.orthogonality = components, length, blocks, orthogonality
         sizes = (components, blocks)
         self.refuse(min(sizes) < 1, f"components and blocks of 1 or more, found {', '.join(map(str, sizes))}")
         self.refuse(
@@ -71,14 +75,14 @@ class CODAPrompt(Prompting):
         for name, shape in (("prompts", (self.length, d)), ("keys", (d,)), ("attentions", (d,))):
             former: nn.Parameter | None = getattr(self, name)
             held = weight.new_empty(self.blocks, 0, *shape) if former is None else former.detach()
-            new = torch.stack([new_directions(each.flatten(1), self.components) for each in held])
-            setattr(self, name, appended(former, new.view(self.blocks, self.components, *shape).to(weight), dim=1))
+            new = torch.stack([new_directions(each.flatten(1), self.added) for each in held])
+            setattr(self, name, appended(former, new.view(self.blocks, self.added, *shape).to(weight), dim=1))
 
     def prompted(self, network: Network, image: Tensor, *, learns: bool) -> tuple[Tensor, Tensor]:
         """The backbone's features with the weighted components; those of former experiences are constants."""
         if self.prompts is None or self.keys is None or self.attentions is None:
             raise RuntimeError("CODAPrompt has no components before its first experience.")
-        q, past = self.query(network, image), self.prompts.shape[1] - self.components
+        q, past = self.query(network, image), self.prompts.shape[1] - self.added
         given = {}
         for block in range(self.blocks):
             p, k, a = (
@@ -102,7 +106,7 @@ class CODAPrompt(Prompting):
         found = []
         for tensor in (self.keys, self.attentions, self.prompts):
             for x in () if tensor is None else tensor.flatten(2):
-                past = len(x) - self.components
+                past = len(x) - self.added
                 x = torch.cat([x[:past].detach(), x[past:]])
                 found.append((x @ x.T - torch.eye(len(x)).to(x)).square().mean())
         return torch.stack(found).sum()

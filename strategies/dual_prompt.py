@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 
@@ -37,6 +40,7 @@ class DualPrompt(Prompting):
         pull: lambda, the weight of the cosine.
     """
 
+    grown: ClassVar[Mapping[str, int]] = {"experts": 0, "keys": 0}
     general: nn.Parameter | None  # (blocks, 2, L, D)
     experts: nn.Parameter | None  # (T, blocks, 2, L, D); keys are (T, D)
 

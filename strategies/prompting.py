@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +29,10 @@ class Prompting(Strategy):
     freezes_backbone = True
     needs_images = True
     pull: float = 0.0
+    grown: ClassVar[Mapping[str, int]] = {}
+    """The parameters to which each experience adds entries, and along which axis; those of former experiences stay as they are."""
+    added: int = 1
+    """Entries along that axis that an experience adds."""
     keys: nn.Parameter | None
     own: Tensor  # (C,) bool, the classes of the loss
 
@@ -63,6 +67,14 @@ class Prompting(Strategy):
         """The prompts and the head; keys only if something pulls them, because DDP stops at a tensor without a gradient."""
         prompts = [value for name, value in self.named_parameters() if self.learns_keys() or name != "keys"]
         return [{"params": [*prompts, *network.head.parameters()], "weight_decay": 0.0}]
+
+    def fixed_entries(self, parameter: nn.Parameter) -> int:
+        """Prompts and keys of former experiences."""
+        axis = next((axis for name, axis in self.grown.items() if getattr(self, name) is parameter), None)
+        if axis is None:
+            return 0
+        entries: int = parameter.shape[axis]
+        return parameter.numel() // entries * (entries - self.added)
 
     def learns_keys(self) -> bool:
         """Whether the loss depends on the keys."""

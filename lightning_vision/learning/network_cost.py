@@ -1,23 +1,45 @@
-"""The cost of one image in the network."""
+"""The cost of predicting one image."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from lightning_vision.learning.classifier import ContinualClassifier
+from lightning_vision.learning.closed_form import full_precision
+from lightning_vision.learning.network import Network, evaluation_mode
+from lightning_vision.learning.strategy import Strategy
+from lightning_vision.learning.strategy_features import features_for
+
+Made = TypeVar("Made")
 
 
-def count_macs(model: ContinualClassifier) -> int | None:
-    """Multiply-adds of the network for one image; None if torch cannot count them."""
-    network = model.network
-    mode = network.training
-    network.eval()
-    image = torch.zeros(1, 3, model.image_size, model.image_size, device=network.seen.device, dtype=network.mean.dtype)
-    try:
-        with torch.no_grad(), torch.compiler.set_stance("force_eager"), FlopCounterMode(display=False) as counter:
-            network.head(network.backbone(image))
-    finally:
-        network.train(mode)
-    flops = counter.get_total_flops()
-    return flops // 2 if flops else None
+def count_macs(strategy: Strategy, network: Network, image_size: int) -> int | None:
+    """Multiply-adds of a strategy's prediction for one image: all its passes through the backbone, and one variant's logits.
+
+    Args:
+        strategy: The strategy that predicts.
+        network: Its network; it is not changed.
+        image_size: Side of the image in pixels.
+
+    Returns:
+        Those of matrix products, convolutions and attention, which torch counts; None if there are none.
+    """
+    image = torch.zeros(1, 3, image_size, image_size, device=network.mean.device, dtype=network.mean.dtype)
+    passed = network.backbone_images
+    with evaluation_mode(network), torch.no_grad(), torch.compiler.set_stance("force_eager"):
+        features, of_features = _counted(lambda: features_for(strategy, network, image))
+        features = features.to(network.classifier.weight.dtype)
+        with full_precision(features):
+            logits, of_logits = _counted(lambda: strategy.predict(network, features))
+    network.backbone_images = passed
+    return of_features + of_logits // (len(logits) if isinstance(logits, Mapping) else 1) or None
+
+
+def _counted(make: Callable[[], Made]) -> tuple[Made, int]:
+    """What a function returns, and the multiply-adds that it took."""
+    with FlopCounterMode(display=False) as counter:
+        made = make()
+    return made, counter.get_total_flops() // 2

@@ -137,6 +137,13 @@ class Strategy(nn.Module, BuiltWith):
         """
         return network.head.parameters() if self.freezes_backbone else network.parameters()
 
+    def fixed_entries(self, parameter: nn.Parameter) -> int:
+        """Number of entries of a trained parameter that never change in this experience, such as stacked prompts of the past.
+
+        ``trainable_parameters`` of the record does not count them.
+        """
+        return 0
+
     def loss(self, network: Network, batch: Batch) -> Tensor:
         """The objective of a gradient strategy on one batch: a scalar, the mean over the batch's B images.
 

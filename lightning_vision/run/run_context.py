@@ -39,7 +39,7 @@ class RunProcess:
 class RunContext:
     """The inputs and the state of a run.
 
-    ``process``, ``record`` and ``macs`` are set when the run has started.
+    ``process`` and ``record`` are set when the run has started, ``macs`` after an experience.
     """
 
     model: ContinualClassifier
@@ -57,7 +57,7 @@ class RunContext:
     process: RunProcess = field(init=False)
     record: StreamRecord = field(init=False)
     macs: int | None = None
-    """Multiply-adds of the network for one image, if they can be counted."""
+    """Multiply-adds of the prediction for one image after the last finished experience, if they can be counted."""
 
     def __post_init__(self) -> None:
         self.recipes = take_recipes(self.trainers)

@@ -19,7 +19,6 @@ from lightning_vision.learning.checkpoints import (
     read_checkpoint,
     use_classes,
 )
-from lightning_vision.learning.network_cost import count_macs
 from lightning_vision.results.anytime import Anytime
 from lightning_vision.results.environment import environment
 from lightning_vision.results.record import StreamRecord, test_parts
@@ -73,10 +72,13 @@ class RunStart:
             self.context.datamodule.prepared.tune_on(first)
         self.saved = self._read_saved()
         self.base = self._match_classes()
+        model.network.announced_grafts = {}
         if self.base is not None:
             path, checkpoint = self.base
             check_fits(checkpoint, model, path, class_names=False)
             check_new_classes(checkpoint, model, self.context.datamodule)
+            grafts = checkpoint["lightning_vision"].get("grafts", [])
+            model.network.announced_grafts |= {graft["key"]: graft for graft in grafts}
         check_plan(model, self.context.datamodule)
         if self.context.datamodule.scenario.online:
             check_online(model, self.context.datamodule, self.context.max_epochs, self.context.recipes)
@@ -141,7 +143,7 @@ class RunStart:
         context.features.open(
             context.trainers.evaluation(), context.process.device, self.saved.features if self.saved else None
         )
-        context.macs = count_macs(model)
+        context.macs = self.saved.network.macs if self.saved else None
         plan = work(model, datamodule, context.max_epochs, context.recipes, context.options.stop_after)
         context.progress.begin(plan, len(self.saved.experiences) if self.saved else 0)
         if self.saved is None:

@@ -116,7 +116,8 @@ class StageTraining:
             model.load_state_dict(read_checkpoint(best.best_model_path)["state_dict"])
         if closed_form:
             self._check_equal_heads()
-        tally.trained.add(trainer, sum(p.numel() for p in parameters), len(datamodule.rows_to_train()))
+        free = sum(p.numel() - learner.fixed_entries(p) for p in parameters)
+        tally.trained.add(trainer, free, len(datamodule.rows_to_train()))
         context.position.step_offset += trainer.global_step
 
     def _epochs(self, experience: Experience, stage: Stage) -> dict[str, Any]:

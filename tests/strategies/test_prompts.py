@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from command_line import start
+from command_line import fit, start
 from tiny_network import tiny_experience
 from tiny_transformer import SIDE, D, by_hand, tiny_transformer
 from torch import Tensor, nn
@@ -13,6 +13,7 @@ from torch.nn import functional as F  # noqa: N812 - torch's own custom
 
 from lightning_vision import Batch, Network
 from lightning_vision.errors import ConfigError
+from lightning_vision.results.schema import read_results
 from strategies import L2P, CODAPrompt, DualPrompt
 from strategies.coda_prompt import new_directions
 from strategies.prompting import Prompting
@@ -143,6 +144,20 @@ def test_new_components_are_orthogonal_while_there_is_room() -> None:
 
 
 @pytest.mark.parametrize(
+    "strategy",
+    [DualPrompt(2, 1, 2, 1), DualPrompt(2, 1, 2, 1, pull=0), CODAPrompt(2, 2, 2, orthogonality=0.1)],
+    ids=["DualPrompt", "DualPrompt without pull", "CODAPrompt"],
+)
+def test_prompts_of_the_past_do_not_count_as_trained(strategy: Prompting) -> None:
+    network = tiny_transformer(2)
+    strategy.loss(network, prepared(strategy, network)).backward()  # type: ignore[no-untyped-call]
+    (group,) = strategy.parameters_to_train(network)
+    for parameter in group["params"][:-2]:  # the head's rows of other classes count, though the loss leaves them out
+        assert parameter.numel() - strategy.fixed_entries(parameter) == int(parameter.grad.count_nonzero())
+    assert [strategy.fixed_entries(parameter) for parameter in network.head.parameters()] == [0, 0]
+
+
+@pytest.mark.parametrize(
     "strategy", [L2P(3, 2, 1), DualPrompt(2, 1, 2, 1), CODAPrompt(2, 2, 2)], ids=lambda s: type(s).__name__
 )
 def test_images_are_told_apart_one_by_one(strategy: Prompting) -> None:
@@ -222,6 +237,20 @@ def test_a_backbone_without_attention_is_refused() -> None:
             ConfigError, match=f"{type(strategy).__name__} cannot use vit_tiny_patch16_224: it is no transformer"
         ):
             strategy.check_network(network)
+
+
+def test_the_record_of_a_run(tmp_path: Path) -> None:
+    """Each experience trains as much as the last one, and a prediction costs more than two passes."""
+    options = ("--model.backbone=test_vit", "--data.image_size=32", "--data.per_class=12")
+    prompts = ("--model.strategy=DualPrompt", "--model.strategy.expert_blocks=2", "--model.strategy.general_blocks=1")
+    run = fit(tmp_path, "run", *options, *prompts)
+    results = read_results(run / "results.json")
+    d, head = 64, 64 * 4 + 4
+    assert [e.trainable_parameters for e in results.experiences] == [(1 + 2) * 2 * 5 * d + d + head] * 3
+    plain = fit(tmp_path, "plain", *options, "--model.strategy=HeadOnly", "--stop_after=0")
+    one_pass = read_results(plain / "results.json").network.macs
+    assert one_pass is not None and results.network.macs is not None
+    assert 2 * one_pass < results.network.macs < 2.2 * one_pass
 
 
 def test_it_is_refused_before_a_run_writes_anything(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
