@@ -244,3 +244,24 @@ class Shifted(Strategy):
 
     def loss(self, network: Network, batch: Batch) -> Tensor:
         return self.cross_entropy(network, network.head(self.features(network, batch["image"])), batch)
+
+
+class Growing(Strategy):
+    """One more graft in each experience, of each kind in turn; only the newest is trained."""
+
+    learns_base = True
+    newest = ""
+
+    def before_experience(self, network: Network, experience: Experience) -> None:
+        kind, options = (
+            ("adapter", {"width": 2}),
+            ("low_rank", {"rank": 2}),
+            ("tokens", {"length": 1, "deep": False}),
+            ("scale_shift", {}),
+            ("tokens", {"length": 2}),
+        )[experience.index % 5]
+        self.newest = f"t{experience.index}"
+        network.graft(kind, self.newest, **options)
+
+    def parameters_to_train(self, network: Network) -> Iterable[nn.Parameter]:
+        return [*network.grafted(self.newest), *network.head.parameters()]
