@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import cast
+from collections.abc import Iterable, Mapping
+from typing import ClassVar, Literal, cast
 
 import torch
 from torch import Tensor
@@ -25,28 +25,42 @@ class DER(StepMemory):
     .. math:: L = \frac{1}{|B|} \sum_{(x,y) \in B} CE(h(x), y)
               + \alpha \frac{1}{|M|} \sum_{(x,z) \in M} \frac{1}{C} \lVert h(x) - z \rVert^2
 
-    h(x) (C,) are the network's logits and CE is over the classes seen so far. z are the logits of the step that put the image
+    h(x) (C,) are the network's logits and CE is over all C classes of the stream. z are the logits of the step that put the image
     into the memory, before the step, in training mode and of the augmented image. The memory is a reservoir, filled after
     each step: 8 + 4 C bytes an image. B and M are two forward passes. :class:`strategies.DarkExperienceReplay` fills its memory
     after each experience.
 
+    CE over classes that have not been seen makes their logits small for all images, and the distance keeps them small for the
+    remembered ones when these classes come. With ``cross_entropy: seen``, which need not know the stream's classes, forgetting is
+    larger: see docs/strategies.md.
+
     Differences from the paper:
-        - CE is over the classes seen so far; the authors' code uses all outputs from the start.
         - With a base from a checkpoint, z of its images are computed at its end, without augmentation.
 
     Args:
         memory_size: Number of places, M.
         memory_batch_size: Number of memory images in each batch, on each process.
         alpha: Weight of the distance of the logits, 0 or more.
+        cross_entropy: ``all``: over all classes of the stream from the start, as in the authors' code. ``seen``: over those seen so
+            far.
     """
 
+    EARLIER_DEFAULTS: ClassVar[Mapping[str, object]] = {"cross_entropy": "seen"}
     logits: Tensor  # (M, C) float32, of the images in their places
 
-    def __init__(self, memory_size: int = 500, memory_batch_size: int = 32, alpha: float = 0.1) -> None:
+    def __init__(
+        self,
+        memory_size: int = 500,
+        memory_batch_size: int = 32,
+        alpha: float = 0.1,
+        cross_entropy: Literal["all", "seen"] = "all",
+    ) -> None:
         super().__init__(memory_size, memory_batch_size)
-        if not alpha >= 0:
-            raise ConfigError(f"{type(self).__name__}: expected alpha >= 0, found {alpha}.")
-        self.alpha = alpha
+        if not alpha >= 0 or cross_entropy not in ("all", "seen"):
+            raise ConfigError(
+                f"{type(self).__name__}: expected alpha >= 0 and cross_entropy all or seen, found {alpha} and {cross_entropy!r}."
+            )
+        self.alpha, self.over_all = alpha, cross_entropy == "all"
         self.register_buffer("logits", torch.empty(0))
 
     def before_experience(self, network: Network, experience: Experience) -> None:
@@ -59,9 +73,13 @@ class DER(StepMemory):
         """CE over the batch + alpha distance of the memory's logits."""
         z = network(batch)
         self.remember(batch, z)
-        loss = self.cross_entropy(network, z, batch)
+        loss = self.cross_entropy(network, z, batch, self.among(network))
         memory = batch.get("memory")
         return loss if memory is None else loss + self.of_memory(network, memory)
+
+    def among(self, network: Network) -> Tensor:
+        """The classes (C,) of the cross entropy."""
+        return torch.ones_like(network.seen) if self.over_all else network.seen
 
     def of_memory(self, network: Network, memory: Batch) -> Tensor:
         """The terms of the remembered images."""
@@ -94,14 +112,20 @@ class DERpp(DER):
         memory_batch_size: Number of images of each of both draws, on each process.
         alpha: Weight of the distance of the logits, 0 or more.
         beta: Weight of the memory's cross entropy, 0 or more.
+        cross_entropy: Of both terms, over ``all`` classes of the stream or those ``seen`` so far, as in ``DER``.
     """
 
     memory_draws = 2
 
     def __init__(
-        self, memory_size: int = 500, memory_batch_size: int = 32, alpha: float = 0.1, beta: float = 0.5
+        self,
+        memory_size: int = 500,
+        memory_batch_size: int = 32,
+        alpha: float = 0.1,
+        beta: float = 0.5,
+        cross_entropy: Literal["all", "seen"] = "all",
     ) -> None:
-        super().__init__(memory_size, memory_batch_size, alpha)
+        super().__init__(memory_size, memory_batch_size, alpha, cross_entropy)
         if not beta >= 0:
             raise ConfigError(f"DERpp: expected beta >= 0, found {beta}.")
         self.beta = beta
@@ -109,7 +133,8 @@ class DERpp(DER):
     def of_memory(self, network: Network, memory: Batch) -> Tensor:
         """Alpha distance of the first draw's logits + beta CE over the second draw."""
         first, second = halves(memory)
-        return super().of_memory(network, first) + self.beta * self.cross_entropy(network, network(second), second)
+        labelled = self.cross_entropy(network, network(second), second, self.among(network))
+        return super().of_memory(network, first) + self.beta * labelled
 
 
 def halves(batch: Batch) -> tuple[Batch, Batch]:

@@ -1,6 +1,6 @@
 """ER, ERACE, DER and DERpp: the losses by hand on a few images, and what a step leaves in the memory."""
 
-from typing import cast
+from typing import Literal, cast
 
 import numpy as np
 import pytest
@@ -79,6 +79,18 @@ def test_dark_experience_by_hand(beta: float | None) -> None:
     torch.testing.assert_close(strategy.loss(network, batch), wanted)
 
 
+@pytest.mark.parametrize(("cross_entropy", "count"), [("all", 4), ("seen", 3)])
+def test_dark_experience_replay_is_over_all_classes_or_those_seen(
+    cross_entropy: Literal["all", "seen"], count: int
+) -> None:
+    network, batch = tiny_network(seen=[0, 1, 2]), with_memory([1, 3], [0, 1])
+    batch["label"] = torch.tensor([2, 2, 1])
+    strategy = prepared(DERpp(10, 1, alpha=0.0, beta=0.5, cross_entropy=cross_entropy), network, batch)
+    own = F.cross_entropy(network(batch["image"])[:, :count], batch["label"])
+    second = F.cross_entropy(network(batch["memory"]["image"])[1:, :count], torch.tensor([1]))
+    torch.testing.assert_close(strategy.loss(network, batch), own + 0.5 * second)
+
+
 def test_beta_0_is_der() -> None:
     network, batch = tiny_network(), with_memory([1, 3, 2, 0], [0, 1, 1, 3])
     one, other = (prepared(each, network, batch) for each in (DER(10, 2), DERpp(10, 2, beta=0.0)))
@@ -152,7 +164,8 @@ def test_a_given_base_fills_the_memory(cls: type[StepMemory]) -> None:
     [
         (lambda: ER(5, 6), "fewer than the 6 images that each batch takes"),
         (lambda: ERACE(5, 0), "expected memory_batch_size >= 1, found 0"),
-        (lambda: DER(alpha=-1.0), "expected alpha >= 0, found -1"),
+        (lambda: DER(alpha=-1.0), "expected alpha >= 0 and cross_entropy all or seen, found -1.0 and 'all'"),
+        (lambda: DER(cross_entropy="new"), "found 0.1 and 'new'"),  # type: ignore[arg-type]
         (lambda: DERpp(beta=float("nan")), "expected beta >= 0, found nan"),
     ],
 )
