@@ -16,7 +16,7 @@ from lightning_vision.class_path import class_path
 from lightning_vision.data.process_group import wait_for_processes
 from lightning_vision.data.stream import Experience
 from lightning_vision.learning.checkpoint_file import save_checkpoint
-from lightning_vision.learning.network_cost import count_macs
+from lightning_vision.learning.network_cost import Passes, count_macs
 from lightning_vision.results import schema
 from lightning_vision.results.environment import path_hashes
 from lightning_vision.results.record import group_hashes
@@ -38,6 +38,7 @@ class ExperienceCommit:
 
     def __init__(self, context: RunContext) -> None:
         self.context = context
+        self._passes: Passes = {}
 
     def record(self, experience: Experience, learned: Learned, evaluated: Evaluated) -> None:
         """Add an experience to the record; nothing is written yet.
@@ -50,7 +51,7 @@ class ExperienceCommit:
         context, model = self.context, self.context.model
         for note in model.learner.notes(model.network):
             context.note(f"after experience {experience.index}: {note}")
-        context.macs = count_macs(model.learner, model.network, model.image_size)
+        context.macs = count_macs(model.learner, model.network, model.image_size, self._passes)
         used, trained = learned.used, learned.trained
         if trained.stopped_by_budget:
             context.note(

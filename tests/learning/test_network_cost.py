@@ -7,7 +7,7 @@ from tiny_transformer import SIDE, D, tiny_transformer
 from torch import nn
 
 from lightning_vision import Strategy
-from lightning_vision.learning.network_cost import count_macs
+from lightning_vision.learning.network_cost import Passes, count_macs
 from strategies import APER, L2P, DualPrompt, MoveToData, RanPAC
 from strategies.prompting import Prompting
 
@@ -73,3 +73,15 @@ def test_prompts_take_two_passes(strategy: Prompting, second: int, keys: int) ->
     plain = count_macs(Strategy(), network, SIDE)
     assert plain == backbone(3) + 4 * D
     assert count_macs(strategy, network, SIDE) == backbone(3) + second + D * keys + 4 * D
+
+
+def test_a_pass_is_counted_once_unless_prompts_were_added() -> None:
+    network, strategy = tiny_transformer(3), DualPrompt(general_length=2, expert_length=4, expert_blocks=1)
+    passes: Passes = {}
+    for index, batch in enumerate((tiny_batch([0, 1]), tiny_batch([2, 3]))):
+        strategy.before_experience(network, tiny_experience(index, batch))
+        for _ in range(2):
+            strategy.double()
+            assert count_macs(strategy, network, SIDE, passes) == count_macs(strategy, network, SIDE)
+            assert count_macs(Strategy(), network, SIDE, passes) == backbone(3) + 4 * D
+        assert len(passes) == index + 2
