@@ -40,7 +40,7 @@ def replay(size: int) -> tuple[str, ...]:
 
 def der(size: int, alpha: float, beta: float) -> tuple[str, ...]:
     weights = (f"--model.strategy.alpha={alpha}", f"--model.strategy.beta={beta}")
-    return ("--model.strategy=DarkExperienceReplay", *replay(size), *weights)
+    return ("--model.strategy=DERpp", *replay(size), *weights)
 
 
 # Learning rates and weights are those in the authors' code (aimagelab/mammoth, utils/best_args.py at 0d727a7). Their EWC
@@ -61,8 +61,8 @@ METHODS = (
     Method("fine-tuning", (19.62, 0.05), 0.1, ("--model.strategy=FullFineTune",)),
     Method("online EWC", (19.49, 0.12), 0.03, EWC),
     Method("LwF", (19.61, 0.05), 0.01, (*LWF, "--model.optimizer.weight_decay=5e-4")),
-    Method("ER 200", (44.79, 1.86), 0.1, ("--model.strategy=Replay", *replay(200))),
-    Method("ER 500", (57.74, 0.27), 0.1, ("--model.strategy=Replay", *replay(500))),
+    Method("ER 200", (44.79, 1.86), 0.1, ("--model.strategy=ER", *replay(200))),
+    Method("ER 500", (57.74, 0.27), 0.1, ("--model.strategy=ER", *replay(500))),
     Method("DER++ 200", (64.88, 1.17), 0.03, der(200, 0.1, 0.5)),
     Method("DER++ 500", (72.70, 1.36), 0.03, der(500, 0.2, 0.5)),
 )  # fmt: skip
@@ -111,7 +111,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser = make_parser(__doc__)
     size = parser.add_mutually_exclusive_group(required=True)
     size.add_argument("--full", action="store_true", help="ResNet-18, 50 epochs, all images")
-    size.add_argument("--reduced", action="store_true", help="a slim ResNet-18, 10 epochs, 500 + 200 images a class")
+    size.add_argument("--reduced", action="store_true", help="a slim ResNet-18, 10 epochs, a third of the training images")
     parser.add_argument("--epochs", type=int, help="of each experience")
     parser.add_argument("--fisher-samples", type=int, help="of EWC, for each experience; 0 for all")
     parser.add_argument("--ewc-lambda", type=float, help="of EWC; 20, and 1 where networks are far from converged")
@@ -119,8 +119,8 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--methods", nargs="+", choices=names, default=names, metavar="NAME", help=", ".join(names))
     given = parser.parse_args(words)
     defaults: dict[str, float | str] = {
-        "per_class": 0 if given.full else 500,
-        "test_per_class": 0 if given.full else 200,
+        "per_class": 0 if given.full else 1667,
+        "test_per_class": 0,
         "epochs": 50 if given.full else 10,
         "backbone": "cifar_resnet18" if given.full else "cifar_resnet18_slim",
         "batch_size": 32,
