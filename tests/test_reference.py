@@ -7,14 +7,35 @@ from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
+import torch
+import yaml
 from PIL import Image
 from torchvision.datasets import CIFAR10
 
+from lightning_vision.program.fit_config import FitReader
+
 ROOT = Path(__file__).parents[1]
 CLASSES = ("ant", "bee", "cat", "dog", "elk")
+RIDGE = 10.0
+KINDS = {
+    "cifar100": (
+        "simplecil",
+        "aper-fine-tune",
+        "aper-vpt-deep",
+        "ranpac",
+        "ranpac-neither",
+        "l2p",
+        "coda-prompt",
+        "lora",
+    ),
+    "imagenet_r": ("aper-adapter", "dualprompt", "slca"),
+}
+"""Methods that have options of their own: reading all takes twice as long."""
 QUICK = ("--workers=0", "--accelerator=cpu", "--epochs=1", "--batch-size=8", "--backbone=test_resnet")
 
 
@@ -140,3 +161,136 @@ def test_the_standard_batches_become_the_same_pixels(
 def test_a_folder_without_cifar10_is_refused(reference: Callable[[str], ModuleType], tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match="expected cifar-10-batches-py"):
         reference("cifar10").image_folder(tmp_path, tmp_path / "runs")
+
+
+def cosines_to_means(exported: dict[str, npt.NDArray[Any]]) -> npt.NDArray[np.int64]:
+    """Predictions (T, m) of class means by angle, from an export alone."""
+    features, label, found = exported["features"].astype(np.float64), exported["label"], []
+    tested = features[exported["test"]]
+    for experience in range(int(exported["experience"].max()) + 1):
+        rows = exported["train"][exported["experience"] <= experience]
+        means = np.stack([features[rows[label[rows] == each]].mean(axis=0) for each in np.unique(label[rows])])
+        nearest = (tested @ (means / np.linalg.norm(means, axis=1, keepdims=True)).T).argmax(axis=1)
+        found.append(np.unique(label[rows])[nearest])
+    return np.stack(found)
+
+
+def ridge(exported: dict[str, npt.NDArray[Any]], projection: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
+    """Predictions (m,) of a ridge regression on the projected features, after the last experience."""
+    h = np.maximum(exported["features"].astype(np.float64) @ projection, 0)
+    rows, label = exported["train"], exported["label"]
+    weight = np.linalg.solve(
+        h[rows].T @ h[rows] + RIDGE * np.eye(h.shape[1]), h[rows].T @ np.eye(label.max() + 1)[label[rows]]
+    )
+    predicted: npt.NDArray[np.int64] = (h[exported["test"]] @ weight).argmax(axis=1)
+    return predicted
+
+
+def test_closed_forms_equal_what_others_compute_from_the_exported_features(
+    reference: Callable[[str], ModuleType],
+    images: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    script, folder, theirs = reference("closed_forms"), tmp_path / "runs", tmp_path / "theirs"
+    small = script.strategy("RanPAC", projections=50, ridge=RIDGE)
+    monkeypatch.setattr(script, "METHODS", (script.METHODS[0], script.Method("RanPAC", small, "nothing")))
+    words = ["--cifar10", str(images), "--folder", str(folder), "--workers=0", "--accelerator=cpu", "--image-size=32"]
+    words += ["--backbone=test_resnet", "--per-class=6", "--test-per-class=2", "--methods", "nearest-mean", "RanPAC"]
+    assert script.main(words) == 0
+    printed = capsys.readouterr().out
+    before = rows_of(printed)
+    assert before["nearest-mean"][0] == before["nearest-mean"][2] == "-", "there is no other side yet"
+    assert "40 images passed the backbone" in printed, "30 for training, 10 for testing, each once"
+    file = next(folder.glob("features-*.npz"))
+    exported = dict(np.load(file, allow_pickle=False))
+    assert exported["experience"].tolist() == [number for number in range(5) for _ in range(6)]
+    assert {str(path).split("/")[0] for path in exported["path"][exported["test"]]} == {"test"}
+    theirs.mkdir()
+    np.savez(theirs / "nearest-mean-seed=0.npz", predicted=cosines_to_means(exported))
+    drawn = np.load(folder / "RanPAC-seed=0.npz", allow_pickle=False)
+    np.save(theirs / "RanPAC-seed=0.npy", ridge(exported, drawn["projection"]))
+    assert script.main([*words, "--theirs", str(theirs)]) == 0
+    found = rows_of(capsys.readouterr().out)
+    for name in ("nearest-mean", "RanPAC"):
+        other, ours, equal = found[name][:3]
+        assert equal == "100.000" and f"{other} (1)" == ours == before[name][1]
+    np.save(theirs / "RanPAC-seed=0.npy", np.zeros((2, 3), dtype=np.int64))
+    with pytest.raises(SystemExit, match=r"expected whole numbers \(10,\) or \(5, 10\).*found int64 \(2, 3\)"):
+        script.main([*words, "--theirs", str(theirs)])
+
+
+def test_settings_of_pretrained_networks_are_options_of_the_program(
+    reference: Callable[[str], ModuleType], tmp_path: Path
+) -> None:
+    script, reader = reference("pretrained"), FitReader()
+    (tmp_path / "train").mkdir()
+    (tmp_path / "test").mkdir()
+    words, own = ["--data", str(tmp_path), "--seeds", "1993", "--pixels", "published"], []
+    for dataset, kinds in KINDS.items():
+        given = script.make_options().parse_args([*words, "--dataset", dataset])
+        cells = {row.name: (row, cell) for row, _, cell in script.planned(given)}
+        assert cells.keys() == script.METHODS.keys()
+        for row, cell in (cells[kind] for kind in kinds):
+            own.append((row, reader.read([*cell.common, *cell.options, f"--data.root={tmp_path}"])))
+    for row, read in own:
+        assert (read.config["model"]["backbone"], read.config["data"]["init_args"]["val_fraction"]) == (
+            row.setting.weights,
+            0,
+        )
+        assert read.config["model"]["restore_best"] is False and read.config["model"]["pixel_mean"] is not None
+    stream = own[0][1].config["data"]["init_args"]["stream"]["init_args"]
+    shipped = yaml.safe_load((ROOT / "configs/streams/cifar100_10x10.yaml").read_text())
+    assert shipped["data"]["init_args"]["stream"]["init_args"].items() <= stream.items()
+
+
+def test_pretrained_networks_run_and_stand_beside_published_figures(
+    reference: Callable[[str], ModuleType], images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script, data = reference("pretrained"), images.parent / "source"
+    words = [
+        "--data",
+        str(data),
+        "--dataset",
+        "cifar100",
+        "--folder",
+        str(tmp_path / "runs"),
+        "--methods",
+        "dualprompt",
+        "--seeds",
+    ]
+    words += [
+        "1993",
+        "--backbone=test_vit",
+        "--accelerator=cpu",
+        "--image-size=32",
+        "--epochs=1",
+        "--experiences=2",
+        "--workers=0",
+    ]
+    (tmp_path / "test_vit.safetensors").write_bytes(b"no weights")
+    with pytest.raises(SystemExit, match=r"(?s)could not be loaded into test_vit.*Nothing was run"):
+        script.main([*words, "--weights", str(tmp_path)])
+    words += ["--pretrained=false"]
+    assert script.main(words) == 0
+    printed = capsys.readouterr().out
+    row = rows_of(printed)["dualprompt"]
+    assert row[:2] == ["86.51", "-"] and all(cell.endswith(" (1)") for cell in (row[2], row[4]))
+    assert float(row[6].replace(",", "")) >= 0 and "not the published protocol" in printed
+    assert script.main(words) == 0
+    again = capsys.readouterr().out
+    assert again.count(": complete\n") == 2 and rows_of(again)["dualprompt"] == row
+    with pytest.raises(SystemExit, match="expected the folder that holds cifar-100-python"):
+        script.main([*words, "--data", str(tmp_path)])
+
+
+def test_the_cosine_of_coda_prompt_ends_above_zero(reference: Callable[[str], ModuleType]) -> None:
+    weight = torch.nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.SGD([weight], lr=2.0)
+    schedule, rates = reference("schedules").QuarterCosine(optimizer, 3), []
+    for _ in range(3):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    assert rates == pytest.approx([2.0, 2 * np.cos(99 * np.pi / 400), 2 * np.cos(99 * np.pi / 200)])

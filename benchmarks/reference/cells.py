@@ -40,27 +40,38 @@ class Cell:
     name: str
     seed: int
     options: tuple[str, ...]
+    common: tuple[str, ...] = COMMON
 
     def run_name(self, images: Path, folder: Path) -> str:
         """Bears a digest of the options, so that with other options it is another run."""
-        words = "\n".join([images.name, *COMMON, *self.options]).replace(str(folder), "")
+        words = "\n".join([images.name, *self.common, *self.options]).replace(str(folder), "")
         return f"{self.name}-seed={self.seed}-{hashlib.sha256(words.encode()).hexdigest()[:8]}".replace(" ", "-")
 
 
-def finish(cell: Cell, images: Path, folder: Path) -> Path:
+def complete(run: Path) -> bool:
+    """Whether a run directory holds all experiences of its stream."""
+    return (run / "results.json").is_file() and read_results(run / "results.json").run.complete
+
+
+def finish(cell: Cell, images: Path, folder: Path, cache: Path | None = None) -> Path:
     """The directory of a cell's complete run, which is started, resumed, or already complete.
+
+    Args:
+        cell: Its options.
+        images: ``data.root``.
+        folder: Where runs are kept.
+        cache: The folder of caches. None: one of its own, so that no cell profits from features that another computed.
 
     Raises:
         CellError: The run failed.
         SystemExit: It was asked to stop, by Ctrl-C or SIGTERM, and so are the others.
     """
     run = folder / cell.run_name(images, folder)
-    if (run / "results.json").is_file() and read_results(run / "results.json").run.complete:
+    if complete(run):
         print(f"{run.name}: complete", flush=True)
         return run
-    # A cache of its own: no cell profits from features that another computed.
-    words = ["fit", *COMMON, *cell.options, f"--seed_everything={cell.seed}", f"--data.root={images}"]
-    words += [f"--data.cache_dir={folder / 'caches' / run.name}", f"--trainer.default_root_dir={folder}"]
+    words = ["fit", *cell.common, *cell.options, f"--seed_everything={cell.seed}", f"--data.root={images}"]
+    words += [f"--data.cache_dir={cache or folder / 'caches' / run.name}", f"--trainer.default_root_dir={folder}"]
     code = main([*words, f"--run_name={run.name}", "--ckpt_path=last"])
     if code in STOPPED:
         raise SystemExit(code)
