@@ -13,13 +13,12 @@ from rich.table import Table
 
 from lightning_vision.comparison.run_images import ImagesOfRuns
 from lightning_vision.errors import ConfigError
-from lightning_vision.learning.hub_run import with_local_run
+from lightning_vision.learning.hub_run import is_from_hub, output_folder, with_local_run
 from lightning_vision.report.gather import gather
 from lightning_vision.report.page import VERDICTS, ReportFiles, write_report
 from lightning_vision.report.paper_tables import paper_tables
 from lightning_vision.report.runs import GatheredRuns, Group
 from lightning_vision.report.tuning import tuning_cost
-from lightning_vision.storage.hub_address import is_hub_address
 from lightning_vision.storage.links_out import refuse_links_out
 from lightning_vision.terminal.wording import printable
 
@@ -29,7 +28,7 @@ def report(paths: Sequence[str | Path] | str | Path, output: str | Path | None =
 
     Args:
         paths: Run directories, or folders that contain some at any depth; runs may be unfinished. Addresses of runs on the Hub too.
-        output: The output folder. Default: ``report`` in the first of ``paths``, unless this is on the Hub.
+        output: The output folder. Default: ``report`` in the first of ``paths``, and in the working directory if this is on the Hub.
 
     Returns:
         The files that were written.
@@ -49,17 +48,12 @@ def build_report(
     given = [paths] if isinstance(paths, str | Path) else list(paths)
     if not given:
         raise ConfigError("report: expected at least one run directory, found an empty list.")
-    if output is None and is_hub_address(given[0]):
-        raise ConfigError(
-            f"report: expected --output, the folder of the report, because the first run, {given[0]}, is on the Hub."
-        )
     folders = [with_local_run(path) for path in given]
-    if output is None:
-        refuse_links_out(folders[0] / "report", folders[0])
+    target = output_folder(folders[0]) / "report" if output is None else Path(output)
+    if output is None and not is_from_hub(folders[0]):
+        refuse_links_out(target, folders[0])
     comparison = gather(folders)
-    return comparison, write_report(
-        comparison, folders[0] / "report" if output is None else Path(output), ImagesOfRuns()
-    )
+    return comparison, write_report(comparison, target, ImagesOfRuns())
 
 
 def print_report(

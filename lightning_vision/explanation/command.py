@@ -25,6 +25,7 @@ from lightning_vision.explanation.sections import SECTIONS, SectionMaker
 from lightning_vision.explanation.target_layers import find_target_layer
 from lightning_vision.features.checkpoint_features import CheckpointFeatures
 from lightning_vision.learning.classifier import ContinualClassifier
+from lightning_vision.learning.hub_run import output_folder
 from lightning_vision.learning.loaded_checkpoint import LoadedCheckpoint
 from lightning_vision.learning.strategy_features import check_follows_backbone
 from lightning_vision.storage.atomic_write import write_atomically
@@ -95,7 +96,7 @@ def _explain(checkpoint: LoadedCheckpoint, features: CheckpointFeatures, options
     )
     target = find_target_layer(model.network.backbone, model.image_size, options.layer)
     rows, others = _rows(model, datamodule, options.split, experience)
-    folder = Path(options.output) if options.output else checkpoint.directory.path / "explain"
+    folder = Path(options.output) if options.output else output_folder(checkpoint.directory.path) / "explain"
     _make(folder)
     lines = [
         f"{path}: {options.method} of {target}, for {plural(len(rows), 'image')} of the {PART_NAMES[options.split]}."

@@ -27,6 +27,7 @@ from lightning_vision.exporting.formats import Format, Onnx, Pt2, Pte
 from lightning_vision.exporting.model_card import Exported, write_model_card
 from lightning_vision.exporting.options import ExportOptions
 from lightning_vision.learning.classifier import ContinualClassifier
+from lightning_vision.learning.hub_run import name_of, output_folder
 from lightning_vision.learning.loaded_checkpoint import LoadedCheckpoint
 from lightning_vision.learning.strategy_features import check_follows_backbone
 from lightning_vision.recipes.test_time_augmentation import TestTimeAugmentation
@@ -157,8 +158,8 @@ def _target(options: ExportOptions, run: Path) -> Path:
     Raises:
         ConfigError: It cannot be written there.
     """
-    name = f"{run.name}{'-int8' if options.int8 else ''}.{options.format}"
-    target = run / "export" / name if options.output is None else Path(options.output)
+    name = f"{name_of(run)}{'-int8' if options.int8 else ''}.{options.format}"
+    target = output_folder(run) / "export" / name if options.output is None else Path(options.output)
     if target.is_dir():
         raise ConfigError(f"--output: expected a file, found the folder {target}.")
     try:

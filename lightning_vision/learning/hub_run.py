@@ -68,6 +68,19 @@ def is_from_hub(run: Path) -> bool:
     return (run / HASHES).is_file()
 
 
+def output_folder(run: Path) -> Path:
+    """Where files about a run are written by default: into its directory, or into the working directory if it was downloaded.
+
+    The directory of a downloaded run is in a cache, where nobody would look for them.
+    """
+    return Path() if is_from_hub(run) else run
+
+
+def name_of(run: Path) -> str:
+    """The name of a run directory; of a downloaded one, whose directory is named by the commit, that of the repository."""
+    return run.parent.name.rpartition("--")[2] if is_from_hub(run) else run.name
+
+
 def _write(target: Path, files: dict[str, Path]) -> None:
     """Write a run directory that appears whole: another process may open the same run."""
     target.parent.mkdir(parents=True, exist_ok=True)

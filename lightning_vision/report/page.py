@@ -104,7 +104,7 @@ def _page(comparison: GatheredRuns, sections: list[Section]) -> str:
         "known": lambda value: "not known" if value is None else figure(value),
         "share": percent,
         "points": lambda value: "-" if value is None else points(value),
-        "chance": lambda p: "under 0.001" if p < 0.001 else f"{p:.2g}",
+        "chance": lambda p: "p < 0.001" if p < 0.001 else f"p = {p:.2g}",
         "large": _large,
         "time": _time,
         "unbroken": lambda text: text.replace(" %", "\N{NO-BREAK SPACE}%"),

@@ -12,6 +12,7 @@ from lightning_vision.drawing import canvas
 from lightning_vision.drawing.figures import confusion_csv, confusion_figure
 from lightning_vision.errors import DataError, NotEvaluatedError
 from lightning_vision.features.feature_serving import FeatureServing
+from lightning_vision.learning.hub_run import is_from_hub, output_folder
 from lightning_vision.learning.loaded_checkpoint import LoadedCheckpoint
 from lightning_vision.results.predictions import Collector, Predictions
 from lightning_vision.results.record import task_of_class
@@ -74,6 +75,8 @@ def _write_test(checkpoint: LoadedCheckpoint, found: Predictions, scores: Scores
     """Rewrite the files of a run's last evaluation, and return a message."""
     model, datamodule = checkpoint.model, checkpoint.datamodule
     directory, folder = checkpoint.directory, checkpoint.directory.path
+    if is_from_hub(folder):
+        return f"{directory.results} is not changed: it is a copy of the run as it was pushed."
     if directory.results.is_file():
         results = read_results(directory.results)
         why = why_another(directory, results, datamodule, checkpoint.trainers, checkpoint.experience)
@@ -102,7 +105,7 @@ def predict(checkpoint: LoadedCheckpoint) -> None:
             "true": [names[label] for label in predictions.label],
         }
     )
-    target = checkpoint.directory.path / "predictions.csv"
+    target = output_folder(checkpoint.directory.path) / "predictions.csv"
     write_atomically(target, lambda temporary: table.to_csv(temporary, index=False, errors="backslashreplace"))
     samples = plural(len(datamodule.samples), "image")
     print_line(f"{plural(len(table), 'prediction')}, for the test part of {samples} in all, written: {target}")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from lightning_vision.learning.hub_run import is_from_hub
+from lightning_vision.learning.hub_run import output_folder
 from lightning_vision.learning.loaded_checkpoint import LoadedCheckpoint
 from lightning_vision.storage.atomic_write import write_atomically
 from lightning_vision.terminal.first_rank import is_first
@@ -36,8 +36,7 @@ def predict_given(checkpoint: LoadedCheckpoint, images: Sequence[str], options: 
     if not is_first():
         return
     run = checkpoint.directory.path
-    default = Path() if is_from_hub(run) else run  # not the cache, where nobody would look for it
-    target = Path(options.output).expanduser() if options.output else default / "predicted.csv"
+    target = Path(options.output).expanduser() if options.output else output_folder(run) / "predicted.csv"
     target.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(target, lambda temporary: table.to_csv(temporary, index=False, errors="backslashreplace"))
     for row in table.head(SHOWN).to_dict("records"):

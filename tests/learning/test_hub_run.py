@@ -19,8 +19,11 @@ from safetensors.torch import load_file, save_file
 
 import lightning_vision as lv
 from lightning_vision.cli import main
+from lightning_vision.comparison.reporting import build_report
 from lightning_vision.errors import CheckpointError, ConfigError, DataError, TrainingError
-from lightning_vision.learning.hub_run import HASHES, WEIGHTS, local_run
+from lightning_vision.learning.hub_run import HASHES, WEIGHTS, local_run, name_of, output_folder
+from lightning_vision.report.page import ReportFiles
+from lightning_vision.report.runs import GatheredRuns
 from lightning_vision.storage.file_hashes import FileHashes
 from lightning_vision.storage.hub_address import read_address
 
@@ -128,6 +131,32 @@ def test_the_command_line_reads_it(hub: HubServer, tmp_path: Path, capsys: pytes
     words = ["--ckpt_path", ADDRESS, "--trust_run", "true", str(tmp_path / "photo.png")]
     assert main(["predict", *words, "--output", str(tmp_path / "out.csv")]) == 0
     assert (tmp_path / "out.csv").read_text().count("\n") == 2
+
+
+def test_its_figures_stay_and_what_is_written_about_it_is_where_one_works(
+    hub: HubServer, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    here = local_run(ADDRESS)
+    before = {path: path.read_bytes() for path in here.iterdir() if path.is_file()}
+    assert main(["test", "--ckpt_path", ADDRESS, "--trust_run", "true", f"--data.root={run.parent}"]) == 0
+    assert "is not changed: it is a copy of the run as it was pushed" in capsys.readouterr().out
+    assert {path: path.read_bytes() for path in here.iterdir() if path.is_file()} == before
+    assert (output_folder(here), name_of(here)) == (Path(), "squares")
+    assert (output_folder(run), name_of(run)) == (run, run.name)
+
+
+def test_a_report_reads_it(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page itself is not drawn, which takes seconds."""
+    written: list[Path] = []
+
+    def write(comparison: GatheredRuns, output: Path, images: object) -> ReportFiles:
+        written.append(output)
+        return ReportFiles(output / "report.html", [], [])
+
+    monkeypatch.setattr("lightning_vision.comparison.reporting.write_report", write)
+    (group,) = build_report(ADDRESS)[0].groups
+    assert [each.path for each in group.runs] == [local_run(ADDRESS)] and written == [Path("report")]
+    assert main(["report", ADDRESS, "--output", "page"]) == 0 and written[-1] == Path("page")
 
 
 def test_a_run_starts_from_it(hub: HubServer, tmp_path: Path) -> None:
