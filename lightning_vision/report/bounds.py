@@ -171,8 +171,13 @@ def words_on_bounds(ranked: Sequence[Method], most: int = 4) -> list[str]:
         bounds = bounds_at(ranked, point)
         where = f"At {point}: " if len(points) > 1 else ""
         if bounds.lower is not None and bounds.upper is not None:
-            text = f"lower bound {bounds.lower.label}, upper bound {bounds.upper.label}"
+            offline = ", which learned offline" if _is_online(bounds.lower) and not _is_online(bounds.upper) else ""
+            text = f"lower bound {bounds.lower.label}, upper bound {bounds.upper.label}{offline}"
         else:
             text = f"no share of a gap can be given, since {bounds.why}. The option --bounds true of compare adds the bounds that are missing"
         found.append(f"{where}{text[0].upper() if not where else text[0]}{text[1:]}.")
     return found[:most] + ([f"... and {len(found) - most} further settings."] if len(found) > most else [])
+
+
+def _is_online(method: Method) -> bool:
+    return any(run.results.anytime_accuracy is not None for run in method.complete)

@@ -83,3 +83,11 @@ def test_of_several_with_other_options_the_plain_one_is_the_bound(tmp_path: Path
     make_run(tmp_path / "r", [0.5, 0.6, 0.7], strategy="strategies.Retrain", init_args={"start": "base"}, images=300)
     (group,) = gather([tmp_path]).groups
     assert "2" not in group.ranking.bounds[0] and "Retrain" in group.ranking.bounds[0]
+
+
+def test_an_upper_bound_that_learned_an_online_stream_offline_is_named_as_such(tmp_path: Path) -> None:
+    online = {"anytime_accuracy": [0.4, None], "average_anytime_accuracy": 0.4, "anytime_every": 20}
+    make_run(tmp_path / "lower", [0.5, 0.5], strategy="strategies.FullFineTune", changes=online)
+    make_run(tmp_path / "upper", [0.5, 0.9], strategy="strategies.Retrain")
+    (group,) = gather([tmp_path]).groups
+    assert group.ranking.bounds == ["Lower bound FullFineTune, upper bound Retrain, which learned offline."]
