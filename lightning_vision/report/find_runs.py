@@ -159,10 +159,14 @@ def _take_comparison(found: Found, path: Path) -> None:
         failures: dict[str, Failure] = {}
         if (path / FAILED).is_file():
             failures = TypeAdapter(dict[str, Failure]).validate_python(_read_json(path / FAILED))
-        tuning = TuningFile.model_validate(_read_json(path / TUNING)) if (path / TUNING).is_file() else None
     except (OSError, ValueError, RecursionError) as error:
         found.left_out.append(LeftOut(path / COMPARISON, f"runs are labelled by their options: {_reason(error)}"))
         return
+    tuning = None
+    try:
+        tuning = TuningFile.model_validate(_read_json(path / TUNING)) if (path / TUNING).is_file() else None
+    except (OSError, ValueError, RecursionError) as error:
+        found.left_out.append(LeftOut(path / TUNING, f"what was tuned, and its cost, are not shown: {_reason(error)}"))
     found.comparisons.append(FoundComparison(path, file, failures, tuning))
 
 

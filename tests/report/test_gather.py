@@ -297,6 +297,14 @@ def test_a_comparison_that_cannot_be_read_takes_the_names_only(tmp_path: Path, c
     assert "labelled by their options" in reasons(comparison)["comparison.json"]
 
 
+def test_a_record_of_tuning_that_cannot_be_read_takes_nothing_else(tmp_path: Path) -> None:
+    folder = make_comparison(tmp_path / "c", {"HeadOnly": {0: 0.6}})
+    (folder / "tuning.json").write_text('{"schema": 2}')
+    comparison = gather([folder])
+    assert comparison.command is not None and not comparison.tunings
+    assert "newer lightning_vision wrote it" in reasons(comparison)["tuning.json"]
+
+
 @pytest.mark.parametrize(
     ("config", "why"),
     [
