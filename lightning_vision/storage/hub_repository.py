@@ -30,7 +30,7 @@ def download(address: HubAddress, name: str) -> tuple[Path, str]:
     """
     from huggingface_hub import hf_hub_download  # takes time, and few commands need it
 
-    with _in_words(address, reading=True), QuickToGiveUp():
+    with _in_words(address, reading=True, file=name), QuickToGiveUp():
         path = Path(hf_hub_download(address.name, name, revision=address.revision))
     for parent in path.parents:  # <cache>/models--owner--name/snapshots/<commit>/<name>
         if parent.parent.name == "snapshots":
@@ -75,7 +75,7 @@ def upload(folder: Path, address: HubAddress, message: str, private: bool | None
 
 
 @contextmanager
-def _in_words(address: HubAddress, *, reading: bool) -> Iterator[None]:
+def _in_words(address: HubAddress, *, reading: bool, file: str = "") -> Iterator[None]:
     """Say what an error of the client means.
 
     Raises:
@@ -98,10 +98,10 @@ def _in_words(address: HubAddress, *, reading: bool) -> Iterator[None]:
         # Of this machine's disk, or of another part of the program.
         if getattr(error, "filename", None) is not None or not isinstance(error, (OSError, *transport)):
             raise
-        raise _explained(error, address, reading, offline=bool(constants.HF_HUB_OFFLINE)) from error
+        raise _explained(error, address, reading, file, offline=bool(constants.HF_HUB_OFFLINE)) from error
 
 
-def _explained(error: Exception, address: HubAddress, reading: bool, *, offline: bool) -> UserError:
+def _explained(error: Exception, address: HubAddress, reading: bool, file: str, *, offline: bool) -> UserError:
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError, RevisionNotFoundError
 
     response: Any = getattr(error, "response", None)
@@ -117,7 +117,8 @@ def _explained(error: Exception, address: HubAddress, reading: bool, *, offline:
         return kind(f"{address}: there is no commit, branch or tag {address.revision!r} in the repository.")
     if isinstance(error, EntryNotFoundError):
         return kind(
-            f"{address} holds no run of lightning_vision: expected a repository written by `lightning-vision push`."
+            f"{address} holds no whole run of lightning_vision: it has no file {file}. Expected a repository written by "
+            "`lightning-vision push`."
         )
     if status in (401, 403, 404) and reading:
         return kind(

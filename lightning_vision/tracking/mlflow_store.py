@@ -15,6 +15,8 @@ from lightning.pytorch.loggers import MLFlowLogger
 
 from lightning_vision.errors import ConfigError
 
+DATABASES = {"databricks", "databricks-uc", "mssql", "mysql", "postgresql", "uc"}
+"""Schemes of stores that nothing here can try at once."""
 SECONDS = 5.0
 """How long a server may take to accept a connection."""
 
@@ -82,6 +84,13 @@ def _try(uri: str) -> None:
     elif parts.scheme in ("", "file"):
         folder = Path(unquote(parts.path or uri) or "mlruns")
         folder.mkdir(parents=True, exist_ok=True)
+    elif parts.scheme.partition("+")[0] not in DATABASES:
+        try:
+            MLFlowLogger(tracking_uri=uri)  # which knows the schemes of its plugins too
+        except ImportError:
+            raise
+        except Exception as error:  # an error of its own, or of a plugin
+            raise OSError(str(error).replace(uri, _without_password(uri))) from error
 
 
 def _without_password(uri: str) -> str:

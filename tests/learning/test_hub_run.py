@@ -248,7 +248,10 @@ def test_a_repository_of_something_else(hub: HubServer) -> None:
         local_run("hf://researcher/nothing")
     hub.repositories["researcher/bert"] = type(hub.repositories[NAME])()
     hub.repositories["researcher/bert"].commit({"config.json": b"{}"})
-    with pytest.raises(CheckpointError, match="holds no run of lightning_vision: expected a repository written by"):
+    with pytest.raises(
+        CheckpointError,
+        match=r"no whole run of lightning_vision: it has no file lightning_vision\.json\. Expected a repository",
+    ):
         local_run("hf://researcher/bert")
 
 

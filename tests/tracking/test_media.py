@@ -62,7 +62,7 @@ def test_mlflow_has_the_figures_and_tables(folder: Path) -> None:
     assert list(table.columns) == ["true", "predicted", "count", "share"]
 
 
-@pytest.mark.parametrize("kind", ["folder that is a file", "no database", "server that does not run"])
+@pytest.mark.parametrize("kind", ["folder that is a file", "no database", "server that does not run", "no store"])
 def test_a_store_that_cannot_be_written(kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Said at once: MLflow's own attempts take minutes."""
     (tmp_path / "file").write_text("no database, but a text that is long enough to be taken for one: " * 20)
@@ -70,6 +70,7 @@ def test_a_store_that_cannot_be_written(kind: str, tmp_path: Path, capsys: pytes
         "folder that is a file": f"sqlite:///{tmp_path / 'file' / 'mlflow.db'}",
         "no database": f"sqlite:///{tmp_path / 'file'}",
         "server that does not run": "http://127.0.0.1:9",
+        "no store": "gopher://somewhere",
     }[kind]
     assert start(tmp_path, "run", f"--trainer.logger={MLFLOW}", f"--trainer.logger.tracking_uri={uri}") == 2
     told = capsys.readouterr().err
