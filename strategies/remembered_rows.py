@@ -43,10 +43,14 @@ class RememberedRows(Strategy):
         for name in ("index", "label"):
             self.register_buffer(name, torch.empty(0, dtype=torch.int64))
 
-    def before_experience(self, network: Network, experience: Experience) -> None:
-        """Refuse a memory that is smaller than the number of classes; drop that of a base checkpoint from another run."""
-        super().before_experience(network, experience)
+    def check_network(self, network: Network) -> None:
+        """Refuse a memory that is smaller than the number of classes."""
+        super().check_network(network)
         check_one_per_class(self, self.memory_size, network)
+
+    def before_experience(self, network: Network, experience: Experience) -> None:
+        """Drop the memory of a base checkpoint from another run."""
+        super().before_experience(network, experience)
         if experience.index == 0:  # before experience 0 a run has no memory, and another's names rows of another table
             self.index, self.label = self.index[:0], self.label[:0]
 

@@ -121,13 +121,16 @@ class Replay(Strategy):
             self.register_buffer(name, torch.empty(0, dtype=torch.int64))
         self.register_buffer("seed", torch.tensor(-1))
 
-    def before_experience(self, network: Network, experience: Experience) -> None:
-        """Refuse a memory that is too small for its classes, and drop the memory of a base checkpoint from another run."""
+    def check_network(self, network: Network) -> None:
+        """Refuse a balanced memory that is smaller than the number of classes."""
         if self.balanced and self.size is not None and self.size < network.num_classes:
             raise ConfigError(
                 f"{type(self).__name__}: a class-balanced memory_size of {self.size} is smaller than the number of "
                 f"classes, {network.num_classes}. Expected {network.num_classes} or more, or selection: reservoir."
             )
+
+    def before_experience(self, network: Network, experience: Experience) -> None:
+        """Drop the memory of a base checkpoint from another run."""
         if experience.index == 0:  # before experience 0 a run has no memory, and another's names rows of another table
             self.left_behind, self.index, self.label = len(self.index), self.index[:0], self.label[:0]
 

@@ -48,9 +48,12 @@ class StepMemory(Strategy):
         self.register_buffer("offered", torch.tensor(0))
         self._learned: list[tuple[Tensor, ...]] = []
 
-    def before_experience(self, network: Network, experience: Experience) -> None:
-        """Refuse a memory that cannot hold one image of each class; drop that of a base checkpoint from another run."""
+    def check_network(self, network: Network) -> None:
+        """Refuse a memory that cannot hold one image of each class."""
         check_one_per_class(self, self.memory_size, network)
+
+    def before_experience(self, network: Network, experience: Experience) -> None:
+        """Drop the memory of a base checkpoint from another run."""
         if experience.index == 0:  # before experience 0 a run has no memory, and another's names rows of another table
             self.rows.fill_(-1)
             self.offered.zero_()

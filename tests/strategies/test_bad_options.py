@@ -96,8 +96,8 @@ def test_a_memory_below_the_number_of_classes(kind: type[Replay]) -> None:
     network = bare_network(classes=4)
     message = rf"{kind.__name__}: .* memory_size of 3 is smaller than the number of classes, 4\. Expected 4 or more, or selection"
     with pytest.raises(ConfigError, match=message):
-        kind(memory_size=3, selection="class_balanced").before_experience(network, EXPERIENCE)
-    kind(memory_size=3).before_experience(network, EXPERIENCE)
+        kind(memory_size=3, selection="class_balanced").check_network(network)
+    kind(memory_size=3).check_network(network)
 
 
 class TestFewerImagesThanFeatures:

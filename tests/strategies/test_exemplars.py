@@ -170,6 +170,4 @@ def test_impossible_sizes(make: type[Exemplars]) -> None:
     with pytest.raises(ConfigError, match="expected memory_size >= 1, found 0"):
         make(0)
     with pytest.raises(ConfigError, match="a memory of 3 images is smaller than the number of classes, 4"):
-        strategy, network = make(3), tiny_network(seen=())
-        strategy.before_stream(network)
-        strategy.before_experience(network, tiny_experience(0, tiny_batch([0, 1])))
+        make(3).check_network(tiny_network(seen=()))

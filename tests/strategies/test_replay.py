@@ -212,13 +212,12 @@ def test_impossible_options(options: dict[str, int], said: str) -> None:
 
 
 def test_a_balanced_memory_has_a_place_for_each_class() -> None:
-    experience = tiny_experience(0, tiny_batch([0]))
-    Replay(memory_size=3).before_experience(tiny_network(), experience)
-    Replay(memory_size=3, per_class=1).before_experience(tiny_network(), experience)
+    Replay(memory_size=3).check_network(tiny_network())
+    Replay(memory_size=3, per_class=1).check_network(tiny_network())
     with pytest.raises(
         ConfigError, match=r"memory_size of 3 is smaller than the number of classes, 4\. Expected 4 or more"
     ):
-        Replay(memory_size=3, selection="class_balanced").before_experience(tiny_network(), experience)
+        Replay(memory_size=3, selection="class_balanced").check_network(tiny_network())
 
 
 def test_it_remembers(tmp_path: Path) -> None:

@@ -176,4 +176,4 @@ def test_impossible_options(make: type[Strategy], words: str) -> None:
 
 def test_a_memory_smaller_than_the_number_of_classes_is_refused() -> None:
     with pytest.raises(ConfigError, match="a memory of 3 images is smaller than the number of classes, 4"):
-        prepared(ER(3, 2), tiny_network(), tiny_batch([0, 1]))
+        ER(3, 2).check_network(tiny_network())
