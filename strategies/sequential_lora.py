@@ -8,8 +8,7 @@ from torch import nn
 
 from lightning_vision.data.batch import Batch
 from lightning_vision.data.stream import Experience
-from lightning_vision.errors import ConfigError
-from lightning_vision.learning.grafts import described, why_not_folded
+from lightning_vision.learning.grafts import described
 from lightning_vision.learning.network import Network
 from lightning_vision.learning.strategy import Strategy
 
@@ -54,18 +53,12 @@ class SequentialLoRA(Strategy):
         described("low_rank", KEY, self.options)
 
     def check_network(self, network: Network) -> None:
-        """Refuse a backbone that cannot take the change."""
-        network.check_graft("low_rank", KEY, **self.options)
+        """Refuse a backbone that cannot take the change, or in which it could not be merged."""
+        network.check_graft("low_rank", KEY, to_merge=self.merge, **self.options)
 
     def before_experience(self, network: Network, experience: Experience) -> None:
-        """Set the change over the weights; refuse one that could not be folded in after the experience.
-
-        Raises:
-            ConfigError: The base has a graft over the same weights.
-        """
+        """Set the change over the weights."""
         network.graft("low_rank", KEY, **self.options)
-        if self.merge and (reason := why_not_folded(network.backbone, KEY)):
-            raise ConfigError(f"SequentialLoRA cannot merge its change. {reason} Or set model.strategy.merge: false.")
 
     def parameters_to_train(self, network: Network) -> Iterable[nn.Parameter]:
         """A, B and the head."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import torch
@@ -78,6 +79,29 @@ def _changes_of(network: Network) -> dict[str, Any]:
     }
 
 
+def announce_grafts(network: Network, identity: Mapping[str, Any]) -> None:
+    """Let the strategies that are checked next know of the grafts of a base, which is loaded later.
+
+    Raises:
+        CheckpointError: They cannot be set here.
+    """
+    for graft in identity.get("grafts", []):
+        with _cannot_be_set():
+            network.check_graft(graft["kind"], graft["key"], **graft["options"])
+
+
+@contextmanager
+def _cannot_be_set() -> Iterator[None]:
+    """The message for a graft of a checkpoint."""
+    try:
+        yield
+    except (ConfigError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"The checkpoint has a graft in its backbone that cannot be set here: {error} If a package brings the kind, install "
+            "it, or import the module that calls register_graft."
+        ) from error
+
+
 def replay_grafts(network: Network, identity: Mapping[str, Any]) -> None:
     """Give a network the grafts of a checkpoint and no others, and a copy of the original backbone if it has one.
 
@@ -90,13 +114,8 @@ def replay_grafts(network: Network, identity: Mapping[str, Any]) -> None:
     while network.grafts != saved[: len(network.grafts)]:
         network.take_out(network.grafts[-1]["key"])
     for graft in saved[len(network.grafts) :]:
-        try:
+        with _cannot_be_set():
             network.graft(graft["kind"], graft["key"], **graft["options"])
-        except (ConfigError, KeyError, TypeError) as error:
-            raise CheckpointError(
-                f"The checkpoint has a graft in its backbone that cannot be set here: {error} If a package brings the kind, install "
-                "it, or import the module that calls register_graft."
-            ) from error
     if not identity.get("keeps_original", False):
         network.original = None
     else:

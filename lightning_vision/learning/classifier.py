@@ -28,7 +28,8 @@ from lightning_vision.learning.checkpoint_identity import (
 from lightning_vision.learning.classifier_options import check_options, keep_plain
 from lightning_vision.learning.closed_form import closed_form_step
 from lightning_vision.learning.evaluation_figures import EvaluationFigures
-from lightning_vision.learning.network import Network, NetworkOptions, no_network
+from lightning_vision.learning.network import Network, no_network
+from lightning_vision.learning.network_options import NetworkOptions
 from lightning_vision.learning.one_experience import one_experience_of, take_place
 from lightning_vision.learning.pixel_options import PixelOptions
 from lightning_vision.learning.prediction import Prediction, pick_variant, predicted

@@ -108,6 +108,24 @@ def set_graft(backbone: nn.Module, graft: Mapping[str, Any]) -> Mapping[str, Gra
         ) from error
 
 
+@contextmanager
+def set_for_a_while(backbone: nn.Module, grafts: Iterable[Mapping[str, Any]]) -> Iterator[None]:
+    """Set grafts one after the other, and remove them on exit.
+
+    Raises:
+        ConfigError: See ``set_graft``.
+    """
+    done = []
+    try:
+        for graft in grafts:
+            set_graft(backbone, graft)
+            done.append(graft["key"])
+        yield
+    finally:
+        for key in done:
+            take_out(backbone, key)
+
+
 def modules_of(backbone: nn.Module, key: str) -> Iterator[tuple[str, Graft]]:
     """Name of the place and module of each part of a graft."""
     for place, _, held in places_around(backbone):

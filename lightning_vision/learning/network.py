@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
@@ -12,11 +11,18 @@ from torch import Tensor, nn
 
 from lightning_vision.data.batch import Batch
 from lightning_vision.errors import ConfigError
-from lightning_vision.learning.backbones import BackboneFacts, build_backbone
+from lightning_vision.learning.backbones import BackboneFacts
 from lightning_vision.learning.graft_places import Graft, take_out
-from lightning_vision.learning.grafts import described, fold_in, modules_of, set_graft, switched_to
+from lightning_vision.learning.grafts import (
+    described,
+    fold_in,
+    modules_of,
+    set_for_a_while,
+    set_graft,
+    switched_to,
+    why_not_folded,
+)
 from lightning_vision.learning.original_backbone import OriginalBackbone
-from lightning_vision.learning.pixel_options import PixelOptions
 
 
 class Network(nn.Module):
@@ -127,26 +133,35 @@ class Network(nn.Module):
                 graft.
         """
         graft = described(kind, key, options)
-        present = next((each for each in self.grafts if each["key"] == key), None)
+        present = self._graft_of(key)
         if present is None:
             set_graft(self.backbone, graft)
             self.grafts.append(graft)
         _check_same(present, graft)
         return dict(modules_of(self.backbone, key))
 
-    def check_graft(self, kind: str, key: str, **options: Any) -> None:
-        """Refuse a graft that ``graft`` would refuse; nothing remains of it but its announcement. Call it in ``check_network``.
+    def check_graft(self, kind: str, key: str, *, to_merge: bool = False, **options: Any) -> None:
+        """Refuse a graft that ``graft`` would refuse beside those that a run will set before; call it in ``check_network``.
+
+        Nothing remains of it but its announcement to the strategies that are checked afterwards.
+
+        Args:
+            kind: See ``graft``.
+            key: See ``graft``.
+            to_merge: It will be merged: refuse one that then could not be.
+            options: See ``graft``.
 
         Raises:
-            ConfigError: See ``graft``.
+            ConfigError: See ``graft`` and ``merge``.
         """
         graft = described(kind, key, options)
-        _check_same(self.announced_grafts.get(key), graft)
-        known = any(each["key"] == key for each in self.grafts)
-        with torch.random.fork_rng(devices=[]):
-            self.graft(kind, key, **options)
-        if not known:
-            self.take_out(key)
+        for present in (self._graft_of(key), self.announced_grafts.get(key)):
+            _check_same(present, graft)
+        new = [each for each in {**self.announced_grafts, key: graft}.values() if self._graft_of(each["key"]) is None]
+        with torch.random.fork_rng(devices=[]), set_for_a_while(self.backbone, new):
+            reason = why_not_folded(self.backbone, key) if to_merge else ""
+        if reason:
+            raise ConfigError(f"The graft {key!r} could not be merged after it was trained. {reason}")
         self.announced_grafts[key] = graft
 
     def grafted(self, key: str, name: str | None = None) -> list[nn.Parameter]:
@@ -231,6 +246,9 @@ class Network(nn.Module):
             for name, value in self.state_dict(keep_vars=True).items()
             if id(value) in added or name.startswith("original.")
         }
+
+    def _graft_of(self, key: str) -> dict[str, Any] | None:
+        return next((graft for graft in self.grafts if graft["key"] == key), None)
 
     def _forget(self, key: str) -> None:
         self.grafts = [graft for graft in self.grafts if graft["key"] != key]
@@ -323,47 +341,6 @@ def freeze(module: nn.Module) -> None:
 def unfreeze(module: nn.Module) -> None:
     """Make a module's parameters trainable again."""
     module.requires_grad_(True)
-
-
-@dataclass(frozen=True)
-class NetworkOptions:
-    """The options from which a network is built; see ``ContinualClassifier``."""
-
-    backbone: str
-    pretrained: bool
-    backbone_weights: str | None
-    drop_rate: float
-    drop_path_rate: float
-    head_hidden: int
-    head_dropout: float
-    label_smoothing: float
-    channels_last: bool
-    compile: bool
-    pixels: PixelOptions
-
-    def build(self, num_classes: int, image_size: int) -> Network:
-        """Build the network for C classes and square images with sides of ``image_size`` pixels.
-
-        Raises:
-            ConfigError: The backbone cannot be built with these options.
-        """
-        module, facts = build_backbone(
-            self.backbone,
-            pretrained=self.pretrained,
-            weights=self.backbone_weights,
-            image_size=image_size,
-            drop_rate=self.drop_rate,
-            drop_path_rate=self.drop_path_rate,
-        )
-        facts = self.pixels.over(facts)
-        network = Network(module, facts, num_classes, head_hidden=self.head_hidden, head_dropout=self.head_dropout)
-        network.label_smoothing = self.label_smoothing
-        if self.channels_last:
-            network.backbone.to(memory_format=torch.channels_last)
-        if self.compile:
-            network.backbone.compile()
-            network.compiled = True
-        return network
 
 
 class _NoNetwork(nn.Module):

@@ -10,6 +10,7 @@ from lightning_vision.data.new_classes import told_classes
 from lightning_vision.data.process_group import in_group, leave_group
 from lightning_vision.errors import CheckpointError, ConfigError
 from lightning_vision.learning.checkpoint_file import Checkpoint
+from lightning_vision.learning.checkpoint_identity import announce_grafts
 from lightning_vision.learning.checkpoints import (
     check_fits,
     load_backbone,
@@ -77,8 +78,7 @@ class RunStart:
             path, checkpoint = self.base
             check_fits(checkpoint, model, path, class_names=False)
             check_new_classes(checkpoint, model, self.context.datamodule)
-            grafts = checkpoint["lightning_vision"].get("grafts", [])
-            model.network.announced_grafts |= {graft["key"]: graft for graft in grafts}
+            announce_grafts(model.network, checkpoint["lightning_vision"])
         check_plan(model, self.context.datamodule)
         if self.context.datamodule.scenario.online:
             check_online(model, self.context.datamodule, self.context.max_epochs, self.context.recipes)

@@ -377,6 +377,18 @@ def test_a_check_announces_what_will_be_set() -> None:
     net.check_graft("tokens", "a")
 
 
+def test_what_could_not_be_merged_is_refused_when_it_is_checked() -> None:
+    net = network()
+    net.check_graft("scale_shift", "s")
+    net.check_graft("low_rank", "l", rank=2)
+    with pytest.raises(
+        ConfigError, match=r"'l' could not be merged after it was trained\. The graft 's' was set before 'l'"
+    ):
+        net.check_graft("low_rank", "l", to_merge=True, rank=2)
+    assert not net.grafts and list(net.state_dict()) == list(network().state_dict())
+    network().check_graft("low_rank", "l", to_merge=True, rank=2)
+
+
 def test_a_compiled_backbone_takes_none() -> None:
     net = network()
     net.backbone._compiled_call_impl = net.backbone.forward  # what Module.compile sets

@@ -10,7 +10,7 @@ from command_line import checkpoint_of, fit, start
 from tiny_network import HALF, tiny_batch, tiny_experience, tiny_network
 from torch import Tensor, nn
 
-from lightning_vision.errors import ConfigError
+from lightning_vision.errors import CheckpointError, ConfigError
 from lightning_vision.exporting.classifier_module import ClassifierModule
 from lightning_vision.exporting.tracing import trace
 from lightning_vision.learning.backbones import BackboneFacts
@@ -213,9 +213,13 @@ def test_one_step_of_what_is_learned_on_three_images(strategy: Strategy) -> None
 
 
 def test_a_grafted_base_is_retrained_from_the_base_alone(
-    runs: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    runs: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("torch.nn.Module.compile", lambda self: setattr(self, "_compiled_call_impl", self._call_impl))
     base = f"--model.base_checkpoint={runs['adapter'] / 'checkpoints' / 'experience=0000.ckpt'}"
+    compiled = [*VIT, base, "--model.strategy=NearestMean", "--model.compile=true"]
+    assert start(tmp_path, "refused", *compiled) == CheckpointError.exit_code
+    assert "a compiled backbone cannot take a graft" in " ".join(capsys.readouterr().err.split())
     options = [*VIT, base, "--model.strategy=Retrain", "--stop_after=1"]
     assert start(tmp_path, "refused", *options) == ConfigError.exit_code
     assert "Retrain restarts from the initial weights, and the base sets grafts" in capsys.readouterr().err
@@ -238,12 +242,11 @@ def test_merging_after_each_experience_does_not_change_the_function() -> None:
 
 
 def test_a_change_that_cannot_be_merged_is_refused_before_it_is_learned() -> None:
-    network, batch = tiny_network(), tiny_batch([0, 1, 2])
-    FirstSession("scale_shift").before_experience(network, tiny_experience(0, batch))
-    with pytest.raises(
-        ConfigError, match=r"cannot merge its change\. The graft 'first' was set before 'lora'.*merge: false"
-    ):
-        SequentialLoRA(rank=2, layers=["1"], merge=True).before_experience(network, tiny_experience(0, batch))
+    network = tiny_network()
+    FirstSession("scale_shift").check_network(network)
+    SequentialLoRA(rank=2, layers=["1"]).check_network(network)
+    with pytest.raises(ConfigError, match=r"The graft 'first' was set before 'lora' over the same weights"):
+        SequentialLoRA(rank=2, layers=["1"], merge=True).check_network(network)
 
 
 def test_merged_changes_are_not_in_the_checkpoint_and_the_run_goes_on_after_a_stop(tmp_path: Path) -> None:
