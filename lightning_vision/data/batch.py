@@ -49,7 +49,7 @@ class FeatureBatch(dict[str, Any]):
             raise KeyError(key)
         warnings.warn(
             "This batch holds features, under the key 'features'; batch['image'] gives them until 0.3. Call network(batch) or "
-            "network.features(batch), which take features and images alike.",
+            "network.features(batch), which take features and images alike, or declare needs_images = True to be given the images.",
             DeprecationWarning,
             stacklevel=2,
         )

@@ -161,7 +161,9 @@ class Network(nn.Module):
         with torch.random.fork_rng(devices=[]), set_for_a_while(self.backbone, new):
             reason = why_not_folded(self.backbone, key) if to_merge else ""
         if reason:
-            raise ConfigError(f"The graft {key!r} could not be merged after it was trained. {reason}")
+            raise ConfigError(
+                f"The graft {key!r} could not be merged after it was trained. {reason} Or leave it as it is."
+            )
         self.announced_grafts[key] = graft
 
     def grafted(self, key: str, name: str | None = None) -> list[nn.Parameter]:
