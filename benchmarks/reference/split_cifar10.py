@@ -111,7 +111,9 @@ def main(words: Sequence[str] | None = None) -> int:
     parser = make_parser(__doc__)
     size = parser.add_mutually_exclusive_group(required=True)
     size.add_argument("--full", action="store_true", help="ResNet-18, 50 epochs, all images")
-    size.add_argument("--reduced", action="store_true", help="a slim ResNet-18, 10 epochs, a third of the training images")
+    size.add_argument(
+        "--reduced", action="store_true", help="a slim ResNet-18, 10 epochs, a third of the training images"
+    )
     parser.add_argument("--epochs", type=int, help="of each experience")
     parser.add_argument("--fisher-samples", type=int, help="of EWC, for each experience; 0 for all")
     parser.add_argument("--ewc-lambda", type=float, help="of EWC; 20, and 1 where networks are far from converged")
