@@ -143,7 +143,7 @@ class _Comparison:
         shared = f", which share {plural(len(bases), 'base')}" if bases else ""
         done = len(cells) - missing
         self.console.print(
-            f"{plural(len(cells), 'cell')}{shared}: {len(self.options.strategies) or 1} learning strategies, "
+            f"{plural(len(cells), 'cell')}{shared}: {_strategies(len(self.options.strategies) or 1)}, "
             f"{plural(len(self.options.seeds), 'seed')}, {plural(len(self.options.points()), 'setting')}"
             f"{f'; {done} already done' if done else ''}"
         )
@@ -218,3 +218,7 @@ class _Comparison:
                     "settings of its learning strategy change the data, so the two cannot be compared."
                 )
         return problems
+
+
+def _strategies(count: int) -> str:
+    return "1 learning strategy" if count == 1 else f"{count} learning strategies"
