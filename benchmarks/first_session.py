@@ -22,7 +22,6 @@ MODES = {
     "scale_shift": ("--model.base_strategy=FirstSession", "--model.base_strategy.mode=scale_shift"),
     "fine_tune": ("--model.base_strategy=FirstSession", "--model.base_strategy.mode=fine_tune"),
 }
-LEARNING_RATES = {"scale_shift": 0.02, "fine_tune": 0.002}
 FORMS = ("NearestMean", "StreamingLDA", "RanPAC", "FeCAM")
 
 
@@ -49,14 +48,25 @@ def learned(name: str, asked: argparse.Namespace, images: Path, seed: int, optio
     return read_results(run / "results.json")
 
 
+def rate(mode: str, asked: argparse.Namespace) -> float:
+    """The learning rate of a mode."""
+    return float(asked.fine_tune_lr if mode == "fine_tune" else asked.scale_shift_lr)
+
+
+def labelled(mode: str, asked: argparse.Namespace) -> str:
+    """The mode with what else makes it another run."""
+    training = "" if mode == "none" else f"-lr={rate(mode, asked):g}-epochs={asked.epochs}"
+    return f"{mode}{training}-{asked.per_class}-{asked.image_size}"
+
+
 def adapted(mode: str, asked: argparse.Namespace, images: Path, seed: int) -> Path:
     """The run that trains the base in a mode."""
-    name = f"base-{mode}-{asked.per_class}-seed={seed}"
+    name = f"base-{labelled(mode, asked)}-seed={seed}"
     options = list(MODES[mode])
     if mode != "none":
         options += [
             f"--model.base_epochs={asked.epochs}", "--model.base_optimizer=SGD", "--model.base_optimizer.momentum=0.9",
-            f"--model.base_optimizer.lr={LEARNING_RATES[mode]}", "--model.base_optimizer.weight_decay=5.0e-4",
+            f"--model.base_optimizer.lr={rate(mode, asked)}", "--model.base_optimizer.weight_decay=5.0e-4",
             "--model.base_lr_scheduler=CosineAnnealingLR", f"--model.base_lr_scheduler.T_max={asked.epochs}",
         ]  # fmt: skip
     run: Path = asked.folder / name
@@ -77,6 +87,8 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--test_per_class", type=int, default=100, help="test images of each class; 0 for all")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--epochs", type=int, default=10, help="of the first experience")
+    parser.add_argument("--fine_tune_lr", type=float, default=2e-4)
+    parser.add_argument("--scale_shift_lr", type=float, default=2e-3)
     parser.add_argument("--image_size", type=int, default=160)
     parser.add_argument("--batch_size", type=int, default=48)
     parser.add_argument("--workers", type=int, default=2)
@@ -93,7 +105,7 @@ def main(words: Sequence[str] | None = None) -> int:
             last, average = [], []
             for seed in asked.seeds:
                 base = f"--model.base_checkpoint={adapted(mode, asked, images, seed)}"
-                name = f"{form}-{mode}-{asked.per_class}-seed={seed}"
+                name = f"{form}-{labelled(mode, asked)}-seed={seed}"
                 results = learned(name, asked, images, seed, [f"--model.strategy={form}", base])
                 seen = [value for value in results.seen_accuracy if value is not None]
                 last.append(seen[-1])
