@@ -63,9 +63,13 @@ METHODS = (
     Method(
         "DeepSLDA-selected", strategy("StreamingLDA"), "ours selects the shrinkage; theirs is 1e-4, starting from OAS"
     ),
-    Method("ACIL", strategy("ACIL", expansion=8192, gamma=100), "theirs updates the inverse recursively"),
+    Method("ACIL", strategy("ACIL", expansion=2048, gamma=100), "theirs updates the inverse recursively, ours sums"),
     Method("KLDA", strategy("KLDA", expansion=500, shrinkage=0), EQUAL),
-    Method("KLDA-selected", strategy("KLDA"), "ours selects the shrinkage; theirs does not shrink"),
+    Method(
+        "KLDA-selected",
+        strategy("KLDA"),
+        "ours selects the shrinkage; theirs does not shrink, so that rounding decides while there are fewer images than M",
+    ),
 )
 DRAWN = ("RanPAC", "ACIL", "KLDA")
 """Strategies whose random numbers are exported."""
