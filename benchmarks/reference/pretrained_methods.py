@@ -119,7 +119,7 @@ def phase_1(
 
 SMALL_CROPS = (0.05, 1.0)
 COSINE_HEAD = "phase 1 has a linear head, theirs a cosine head with a learned scale"
-RANPAC_FIGURE = "the figure is theirs: the mean over the experiences' test parts"
+RANPAC_FIGURE = "the published figure is the mean over the experiences' test parts"
 
 
 def by_ranpac(name: str, projections: int | str | None, figures: Mapping[Dataset, float], *, adapts: bool) -> Method:
