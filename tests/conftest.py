@@ -89,12 +89,12 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 @pytest.fixture(scope="module")
 def few_digits() -> Iterator[None]:
-    """Half of the digits, where it is tested that a command or a config runs, and not how well it learns."""
+    """1,000 of the digits, where it is tested that a command or a config runs, and not how well it learns."""
     from sklearn.datasets import load_digits
 
     def first_digits(return_X_y: bool) -> tuple[Any, Any]:  # noqa: N803 - scikit-learn's name
         pixels, labels = load_digits(return_X_y=return_X_y)
-        return pixels[:900], labels[:900]
+        return pixels[:1000], labels[:1000]
 
     with patch("sklearn.datasets.load_digits", first_digits):
         yield
