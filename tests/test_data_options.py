@@ -213,7 +213,7 @@ class TestRuns:
     ) -> None:
         """No model is built: its weights would be fetched."""
         monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr("lightning_vision.learning.network.build_backbone", None)
+        monkeypatch.setattr("lightning_vision.learning.network_options.build_backbone", None)
         command = ["data", "--config", "configs/image_folder/base.yaml", f"--data.root={photos}", "--output=page.html"]
         assert main(command) == 0
         shown = capsys.readouterr().out
