@@ -132,15 +132,17 @@ class PredictionsFile:
 
     def _probe_rows(self) -> dict[str, npt.NDArray[Any]]:
         """The array (t, N) of the probe's predictions, -1 after experiences without a probe; nothing if there is none at all."""
-        none = np.full(len(self.last.index), -1, dtype=np.int32)
-        saved: Sequence[npt.NDArray[Any]] = [none] * self._saved
+        found = [each.probe_predicted for each, _ in self._waiting]
+        saved: Sequence[npt.NDArray[Any]] | None = None
         if self._path is not None and self._saved:
             with np.load(self._path, allow_pickle=False) as file:
-                if PROBE in file.files:
-                    saved = file[PROBE][: self._saved]
-        found = [each.probe_predicted for each, _ in self._waiting]
-        rows = np.stack([*saved, *(none if one is None else one for one in found)]).astype(np.int32, copy=False)
-        return {PROBE: rows} if (rows >= 0).any() else {}
+                saved = file[PROBE][: self._saved] if PROBE in file.files else None
+        if saved is None and all(one is None for one in found):
+            return {}
+        none = np.full(len(self.last.index), -1, dtype=np.int32)
+        before = [none] * self._saved if saved is None else saved
+        rows = np.stack([*before, *(none if one is None else one for one in found)])
+        return {PROBE: rows.astype(np.int32, copy=False)} if (rows >= 0).any() else {}
 
     def rewrite(self, path: Path, variants: Sequence[str]) -> None:
         """Put the last predictions into a file that has others; all else that it holds stays.
