@@ -42,6 +42,7 @@ USED = {
         "jsonargparse",
         "which options a parser has, so that a former name becomes the present one",
     ),
+    "._instantiators": ("jsonargparse", "a parser that is kept would keep the model of its command line"),
     "._load_config_parser_mode": ("jsonargparse", "the place where a configuration is read and not yet checked"),
     "._set_seed": ("lightning", "the seed of a configuration, where one parser reads several"),
     "lightning.fabric.utilities.registry.entry_points =": (

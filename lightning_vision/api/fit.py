@@ -17,6 +17,7 @@ from lightning_vision.learning.classifier import ContinualClassifier
 from lightning_vision.learning.stop_signals import StopRequestedError
 from lightning_vision.learning.strategy import Strategy
 from lightning_vision.program.dispatch import prepare_process
+from lightning_vision.program.kept_parsers import keep_parsers
 from lightning_vision.program.library_errors import explained
 from lightning_vision.program.python_fit import PythonFit, PythonOptions, config_folder
 from lightning_vision.program.stream_cli import without_own_words
@@ -112,6 +113,7 @@ def fit(
         try:
             with explained():
                 made = PythonFit(words, parts, classifier, quiet=not progress, resume_if_there=resume == "auto")
+                keep_parsers(made)
         except UserError as error:
             raise type(error)(str(error).replace(f"{folder / 'config.yaml'}: ", "")) from error
     if not made.launch.trained:  # the run was finished before

@@ -19,6 +19,7 @@ from lightning_vision.data.scenarios import InstanceIncremental
 from lightning_vision.errors import ConfigError, UserError
 from lightning_vision.learning.stop_signals import StopRequestedError
 from lightning_vision.learning.strategy import Strategy
+from lightning_vision.program.kept_parsers import keep_parsers
 from lightning_vision.program.library_errors import explained
 from lightning_vision.program.python_fit import PythonFit, PythonOptions, build_again, config_folder
 from lightning_vision.program.written import is_written, written
@@ -105,7 +106,7 @@ class PythonCells:
         try:
             with config_folder() as folder, explained():
                 read = options.words_from(path, folder) if options.marked else words[:3]
-                PythonFit([*read, *words[3:]], options)
+                keep_parsers(PythonFit([*read, *words[3:]], options))
         except UserError as error:
             print(f"error: {error}", file=sys.stderr)
             return error.exit_code

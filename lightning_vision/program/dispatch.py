@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import nullcontext
 
 from lightning_vision.learning.stop_signals import StopRequestedError
+from lightning_vision.program.kept_parsers import keep_parsers
 from lightning_vision.program.library_errors import explained, quieten
 from lightning_vision.program.plugins import load_plugins
 from lightning_vision.program.process_memory import keep_freed_memory
@@ -46,7 +47,9 @@ def run(args: list[str], own_process: bool) -> int:
     prepare_process(own_process)
     try:
         with explained(), nullcontext() if own_process else without_own_words(), with_run_config(args) as words:
-            return StreamCLI(words, own_process).exit_code
+            cli = StreamCLI(words, own_process)
+            keep_parsers(cli)
+            return cli.exit_code
     except StopRequestedError as stop:
         print_line(f"Stopped by {stop}. Progress is saved; the same command with --ckpt_path last resumes the run.")
         return 128 + stop.signum

@@ -11,6 +11,7 @@ from lightning_vision.learning.classifier import ContinualClassifier
 from lightning_vision.learning.recipe import take_recipes
 from lightning_vision.learning.trainer_factory import TrainerFactory
 from lightning_vision.program.fit_config import ReadCLI
+from lightning_vision.program.kept_parsers import keep_parsers
 from lightning_vision.program.stream_cli import without_own_words
 from lightning_vision.run.plan_checks import check_plan
 from lightning_vision.run.work_plan import work
@@ -55,4 +56,6 @@ def look_ahead(config: str) -> Prospect:
     with tempfile.TemporaryDirectory(prefix="lightning_vision-") as folder, without_own_words():
         path = Path(folder) / "config.yaml"
         path.write_text(config, encoding="utf-8")
-        return _ProspectCLI(["fit", "--config", str(path)], own_process=False).prospect
+        cli = _ProspectCLI(["fit", "--config", str(path)], own_process=False)
+        keep_parsers(cli)
+        return cli.prospect

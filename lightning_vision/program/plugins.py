@@ -38,7 +38,8 @@ def load_plugins() -> list[Plugin]:
     Short names of this package take precedence. If two plugins have the same short name, both need their dotted path.
     """
     typehints.get_all_subclass_paths = _subclass_paths
-    plugins = [_load(entry, group) for group in GROUPS for entry in metadata.entry_points(group=group)]
+    entries = metadata.entry_points()  # of all groups: each call reads the files of all packages
+    plugins = [_load(entry, group) for group in GROUPS for entry in entries.select(group=group)]
     _installed.update(plugin.found for plugin in plugins if plugin.found is not None)
     return [_check_name(plugin, plugins) if plugin.found is not None else plugin for plugin in plugins]
 

@@ -30,6 +30,7 @@ from lightning_vision.program import parser_errors
 from lightning_vision.program.absent_images import run_of, use_no_images
 from lightning_vision.program.argument_parser import StreamArgumentParser
 from lightning_vision.program.fit_command import fit, keep, run_request
+from lightning_vision.program.kept_parsers import take_parsers
 from lightning_vision.program.load_checkpoint import load_checkpoint
 from lightning_vision.program.options import OPTIONS
 from lightning_vision.program.plain_config import use_plain_values
@@ -90,6 +91,13 @@ class StreamCLI(LightningCLI):
             auto_configure_optimizers=False,
             args=args,
         )
+
+    def setup_parser(self, add_subcommands: bool, *options: dict[str, Any]) -> None:
+        """Take the parsers that a former command line kept, or build new ones."""
+        if (kept := take_parsers(self.words)) is None:
+            super().setup_parser(add_subcommands, *options)
+        else:
+            vars(self).update(kept)
 
     def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]  # a static method of the base, called on self
         """The subcommand, or all; and the arguments of Lightning's methods that are not options.
