@@ -117,6 +117,7 @@ class Replay(Strategy):
         self.balanced = per_class is not None or selection == "class_balanced"
         self.memory_batch_size, self.memory_weight = memory_batch_size, memory_weight
         self.left_behind = 0
+        self.drawn_from = 0  # the number of images that the first batches drew from; 0 outside of that experience
         for name in ("index", "label"):
             self.register_buffer(name, torch.empty(0, dtype=torch.int64))
         self.register_buffer("seed", torch.tensor(-1))
@@ -149,6 +150,7 @@ class Replay(Strategy):
 
     def after_experience(self, network: Network, experience: Experience, batches: Iterable[Batch]) -> None:
         """Select the memory from its samples and those of the experience."""
+        self.drawn_from = len(self.index) if experience.index == 1 else 0
         if self.seed < 0:
             self.seed = torch.randint(2**62, (), device="cpu").to(self.seed.device)
         rows = torch.as_tensor(experience.indices.copy(), device=self.index.device)
@@ -176,10 +178,17 @@ class Replay(Strategy):
         return self.reduce(labels)
 
     def notes(self, network: Network) -> list[str]:
-        """Report once that the memory of a base checkpoint was dropped."""
-        count, self.left_behind = self.left_behind, 0
-        said = (
-            f"The base checkpoint's memory of {count} image(s) was dropped, because it refers to rows of that run's "
-            "data."
-        )
-        return [said] if count else []
+        """Report once that the memory of a base checkpoint was dropped, and that the memory is smaller than what is drawn from it."""
+        said = []
+        if self.left_behind:
+            said.append(
+                f"The base checkpoint's memory of {self.left_behind} image(s) was dropped, because it refers to rows of that run's "
+                "data."
+            )
+        if 0 < self.drawn_from < self.memory_batch_size:
+            said.append(
+                f"The memory held {self.drawn_from} image(s), fewer than memory_batch_size, {self.memory_batch_size}: they were drawn "
+                "with replacement."
+            )
+        self.left_behind = 0
+        return said

@@ -240,3 +240,10 @@ def test_it_remembers(tmp_path: Path) -> None:
         wanted = bottom_k(rows[seen], label[seen], int(state["strategy.seed"]), size=None, balanced=True, per_class=6)
         assert state["strategy.index"].tolist() == rows[seen][wanted].tolist() and len(wanted) == count
         assert state["strategy.label"].tolist() == label[seen][wanted].tolist()
+
+
+@pytest.mark.parametrize(("size", "said"), [(5, 1), (8, 0)])
+def test_a_memory_smaller_than_what_is_drawn_is_said_once(tmp_path: Path, size: int, said: int) -> None:
+    words = ["--model.strategy=Replay", f"--model.strategy.memory_size={size}", "--model.strategy.memory_batch_size=8"]
+    notes = read_results(fit(tmp_path, "run", *words) / "results.json").notes
+    assert sum("with replacement" in note for note in notes) == said
