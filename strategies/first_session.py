@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from torch import nn
 
@@ -44,13 +44,19 @@ class FirstSession(Strategy):
         mode: What is adapted.
         options: Of the mode.
         keep_original: With ``fine_tune``, the checkpoint also holds the backbone as it was, for ``APER``.
+        keep_statistics: With ``fine_tune``, batch norm uses its running statistics and leaves them as they are. Those of the images of
+            experience 0 do not suit the classes to come (figures in docs/strategies.md). A backbone with random weights has none that
+            are worth keeping.
     """
+
+    EARLIER_DEFAULTS: ClassVar[Mapping[str, object]] = {"keep_statistics": False}
 
     def __init__(
         self,
         mode: Literal["fine_tune", "adapter", "scale_shift", "tokens", "low_rank"] = "fine_tune",
         options: Mapping[str, Any] | None = None,
         keep_original: bool = True,
+        keep_statistics: bool = True,
     ) -> None:
         super().__init__()
         if mode not in MODES or (mode == "fine_tune" and options):
@@ -58,6 +64,7 @@ class FirstSession(Strategy):
                 f"FirstSession: expected a mode out of {', '.join(MODES)}, and no options of fine_tune; found {mode!r}, {options}."
             )
         self.mode, self.options, self.keep_original = mode, dict(options or {}), keep_original
+        self.keeps_statistics = keep_statistics
         if mode != "fine_tune":
             described(mode, KEY, self.options)
 

@@ -222,7 +222,7 @@ class ContinualClassifier(LightningModule, BuiltWith):
 
     def on_train_epoch_start(self) -> None:
         """Training mode, except for frozen modules: their running statistics must not change."""
-        set_modes(self.network, self.learner.kind == "gradient")
+        set_modes(self.network, self.learner.kind == "gradient", self.learner.keeps_statistics)
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Seed by the position alone, so that a resumed run draws the same random numbers."""

@@ -53,6 +53,8 @@ class Strategy(nn.Module, BuiltWith):
     gradients, in one pass in the stream's order."""
     freezes_backbone: ClassVar[bool] = False
     """The backbone does not change, and neither do its running statistics."""
+    keeps_statistics: bool = False
+    """Where it trains the backbone, batch norm uses its running statistics and leaves them as they are."""
     needs_images: ClassVar[bool] = False
     """Batches must hold images (B, 3, H, W), ``batch["image"]``, even with a frozen backbone. Otherwise they may hold
     features (B, D), ``batch["features"]``, computed once. ``network(batch)`` and ``network.features(batch)`` take both."""
@@ -343,7 +345,10 @@ def frozen_children(module: nn.Module) -> Iterator[nn.Module]:
             yield from frozen_children(child)
 
 
-def set_modes(network: nn.Module, training: bool) -> None:
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+
+
+def set_modes(network: nn.Module, training: bool, keeps_statistics: bool = False) -> None:
     """Training or evaluation mode for a network, and evaluation mode for its frozen modules.
 
     A module whose parts have their mode is left alone: setting it in hundreds of them takes longer than a step of a head.
@@ -351,8 +356,11 @@ def set_modes(network: nn.Module, training: bool) -> None:
     Args:
         network: The network.
         training: The mode of what is not frozen.
+        keeps_statistics: Batch norm is in evaluation mode too.
     """
     frozen = list(frozen_children(network))
+    if keeps_statistics:
+        frozen += [module for module in network.modules() if isinstance(module, BATCH_NORMS)]
     network.training = training
     for child in network.children():
         _set_mode(child, training and all(child is not other for other in frozen))

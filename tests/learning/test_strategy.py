@@ -271,6 +271,14 @@ def test_frozen_modules_are_in_evaluation_mode_and_the_others_in_the_mode_asked_
             assert all(part.training == (training and id(part) not in still) for part in network.modules())
 
 
+def test_batch_norm_keeps_its_statistics_where_that_is_asked_for() -> None:
+    network = nn.ModuleDict({"backbone": nn.Sequential(nn.Conv2d(3, 2, 1), nn.BatchNorm2d(2)), "head": nn.Dropout()})
+    for keeps in (True, False, True):
+        set_modes(network, True, keeps)
+        assert network.training and network["head"].training and network["backbone"][0].training
+        assert network["backbone"][1].training is not keeps
+
+
 def test_modules_that_have_their_mode_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Setting it for each module of a backbone, several times in an epoch, takes longer than a head's step."""
     network = nn.ModuleDict({"backbone": nn.Linear(2, 2), "head": nn.Linear(2, 2)}).train()

@@ -282,3 +282,17 @@ def test_what_cannot_work_is_refused_before_training(
     error = " ".join(capsys.readouterr().err.split())
     assert re.search(said, error), error
     assert not (tmp_path / "refused").exists(), "nothing is written"
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_fine_tune_leaves_the_statistics_of_batch_norm_alone(keep: bool, tmp_path: Path) -> None:
+    """Only where it is asked for do they follow the images of experience 0; the weights of batch norm are trained anyway."""
+    kept = [] if keep else ["--model.base_strategy.keep_statistics=false"]
+    words = ["--model.strategy=APER", "--stop_after=0", "--model.base_epochs=2", *first("fine_tune", *kept)]
+    state = checkpoint_of(fit(tmp_path, "run", *words))["state_dict"]
+    own, original = "network.backbone.", "network.original.backbone."
+    names = [name.removeprefix(own) for name in state if name.startswith(own)]
+    same = {name: torch.equal(state[own + name], state[original + name]) for name in names}
+    statistics = [name for name in names if name.endswith(("running_mean", "running_var", "num_batches_tracked"))]
+    assert len(statistics) > 6 and all(same[name] == keep for name in statistics)
+    assert not any(same[name] for name in names if name.endswith(("bn1.weight", "bn1.bias")))
