@@ -3,27 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import attrgetter
 
 import numpy as np
 import numpy.typing as npt
 
+from lightning_vision.report.anytime_interval import anytime_interval
 from lightning_vision.report.folds import by_fold, share_tested
 from lightning_vision.report.matrices import Matrix, matched_images, matrix_of
 from lightning_vision.report.means import mean_of_all
 from lightning_vision.report.predictions import RunPredictions
 from lightning_vision.report.proportion import Interval
-from lightning_vision.report.pseudovalues import forgetting_pseudovalues, learning_values, macro_f1_pseudovalues
+from lightning_vision.report.pseudovalues import (
+    forgetting_pseudovalues,
+    incremental_values,
+    learning_values,
+    macro_f1_pseudovalues,
+)
 from lightning_vision.report.runs import ReportRun
 from lightning_vision.report.statistics import accuracy_interval, difference_test, figure_interval, fold_interval
 
 Measure = Callable[[ReportRun], float | None]
+PartValues = Callable[[npt.NDArray[np.bool_], npt.NDArray[np.int64]], npt.NDArray[np.float64]]
+NEAR = 1e-6
+"""Predictions belong to a recorded figure if they give it, but for rounding."""
 _accuracy: Measure = attrgetter("accuracy")
 _macro_f1: Measure = attrgetter("results.test.macro_f1")
 _forgetting: Measure = attrgetter("results.forgetting")
 _learning: Measure = attrgetter("learning_accuracy")
 _probe: Measure = attrgetter("probe_accuracy")
+_incremental: Measure = attrgetter("results.average_incremental_accuracy")
+_task: Measure = attrgetter("task_accuracy")
+_anytime: Measure = attrgetter("results.average_anytime_accuracy")
 
 
 @dataclass(frozen=True)
@@ -43,6 +55,12 @@ class MethodFigures:
     """Accuracy of the linear probe after the last experience, on the classes seen."""
     probe_gain: Interval | None = None
     """The probe's accuracy minus the method's, on the same seeds and images."""
+    incremental: Interval | None = None
+    """Average incremental accuracy."""
+    task: Interval | None = None
+    """Task accuracy after the last experience, on the classes seen."""
+    anytime: Interval | None = None
+    """Average anytime accuracy."""
 
 
 def figures_of(runs: Sequence[ReportRun], matrix: Matrix | None) -> MethodFigures:
@@ -53,41 +71,28 @@ def figures_of(runs: Sequence[ReportRun], matrix: Matrix | None) -> MethodFigure
         matrix: See ``matrix_of``. If it lacks a seed or an image of a run, there are means without intervals, since an interval
             would be over other runs.
     """
-    accuracy, macro_f1, forgetting, learning, probe = (
-        _mean(runs, of) for of in (_accuracy, _macro_f1, _forgetting, _learning, _probe)
-    )
-    gain = _mean(runs, _probe_gain)
     seed_free = matrix is not None and matrix.seed_free and len(matrix.seeds) == len(runs)
+    means = replace(_figures(runs, _mean, seed_free), anytime=anytime_interval(runs))
     found = [predictions for run in runs if (predictions := run.predictions()) is not None]
     whole = (
         matrix is not None and len(found) == len(runs) and all(len(one.label) == len(matrix.images) for one in found)
     )
-    if accuracy is None or matrix is None or not whole:
-        return MethodFigures(
-            accuracy or Interval(0.0, None, None), seed_free, macro_f1, forgetting, learning, probe, gain
-        )
+    if matrix is None or not whole or _mean(runs, _accuracy) is None:
+        return means
     _, places = matched_images(found)
-    if macro_f1 is not None:
-        predicted = np.stack([one.predicted[-1, place] for one, place in zip(found, places, strict=True)])
-        values = macro_f1_pseudovalues(matrix.label, predicted, len(runs[0].results.class_names))
-        macro_f1 = figure_interval(macro_f1.mean, values, groups=matrix.groups)
-    lost = [_forgotten(run, one, place) for run, one, place in zip(runs, found, places, strict=True)]
-    known = [values for values in lost if values is not None]
-    if forgetting is not None and len(known) == len(runs):
-        forgetting = figure_interval(forgetting.mean, np.stack(known), groups=matrix.groups, bounds=(-1.0, 1.0))
-    parts = [None if one.part is None else one.part[place] for one, place in zip(found, places, strict=True)]
-    if learning is not None and all(part is not None for part in parts):
-        learnt = [
-            learning_values(one.correct[:, place], part)
-            for one, place, part in zip(found, places, parts, strict=True)
-            if part is not None
-        ]
-        if abs(float(np.mean(learnt)) - learning.mean) < 1e-6:
-            learning = figure_interval(learning.mean, np.stack(learnt), groups=matrix.groups)
-    return MethodFigures(
-        accuracy_interval(matrix.correct, groups=matrix.groups), seed_free, macro_f1, forgetting, learning,
-        *_probe_figures(probe, gain, runs, found, places, matrix),
-    )  # fmt: skip
+    tested = _Tested(runs, found, places, matrix)
+    probe, gain = tested.probe(means.probe, means.probe_gain)
+    return replace(
+        means,
+        accuracy=accuracy_interval(matrix.correct, groups=matrix.groups),
+        macro_f1=tested.macro_f1(means.macro_f1),
+        forgetting=tested.forgetting(means.forgetting),
+        learning=tested.over_parts(means.learning, learning_values),
+        probe=probe,
+        probe_gain=gain,
+        incremental=tested.over_parts(means.incremental, incremental_values),
+        task=tested.task(means.task),
+    )
 
 
 def folded_figures(runs: Sequence[ReportRun]) -> MethodFigures:
@@ -97,15 +102,101 @@ def folded_figures(runs: Sequence[ReportRun]) -> MethodFigures:
         runs: Its complete runs, one or more, all of folds.
     """
 
-    def interval(of: Measure) -> Interval | None:
+    def interval(runs: Sequence[ReportRun], of: Measure) -> Interval | None:
         known = _mean(runs, of)
         return known and fold_interval(list(by_fold(runs, of).values()), share_tested(runs))
 
-    accuracy = interval(_accuracy)
+    return _figures(runs, interval, seed_free=False)
+
+
+def _figures(
+    runs: Sequence[ReportRun], figure: Callable[[Sequence[ReportRun], Measure], Interval | None], seed_free: bool
+) -> MethodFigures:
     return MethodFigures(
-        accuracy or Interval(0.0, None, None), False, interval(_macro_f1), interval(_forgetting), interval(_learning),
-        interval(_probe), interval(_probe_gain),
-    )  # fmt: skip
+        accuracy=figure(runs, _accuracy) or Interval(0.0, None, None),
+        seed_free=seed_free,
+        macro_f1=figure(runs, _macro_f1),
+        forgetting=figure(runs, _forgetting),
+        learning=figure(runs, _learning),
+        probe=figure(runs, _probe),
+        probe_gain=figure(runs, _probe_gain),
+        incremental=figure(runs, _incremental),
+        task=figure(runs, _task),
+        anytime=figure(runs, _anytime),
+    )
+
+
+@dataclass(frozen=True)
+class _Tested:
+    """The predictions of a method's runs for the same images.
+
+    Each of its figures is given as a mean, and returned with its interval if its predictions are kept and give that mean.
+    """
+
+    runs: Sequence[ReportRun]
+    found: Sequence[RunPredictions]
+    places: Sequence[npt.NDArray[np.int64]]
+    """Of each run, the places of the matrix's images in its predictions."""
+    matrix: Matrix
+
+    def macro_f1(self, mean: Interval | None) -> Interval | None:
+        if mean is None:
+            return None
+        predicted = np.stack([one.predicted[-1, place] for one, place in self._placed])
+        values = macro_f1_pseudovalues(self.matrix.label, predicted, len(self.runs[0].results.class_names))
+        return figure_interval(mean.mean, values, groups=self.matrix.groups)
+
+    def forgetting(self, mean: Interval | None) -> Interval | None:
+        lost = [_forgotten(run, one, place) for run, (one, place) in zip(self.runs, self._placed, strict=True)]
+        known = [values for values in lost if values is not None]
+        if mean is None or len(known) < len(self.runs):
+            return mean
+        return figure_interval(mean.mean, np.stack(known), groups=self.matrix.groups, bounds=(-1.0, 1.0))
+
+    def over_parts(self, mean: Interval | None, values: PartValues) -> Interval | None:
+        """A figure that is a weighted mean over the images of the test parts."""
+        known = [(one.correct[:, place], one.part[place]) for one, place in self._placed if one.part is not None]
+        if mean is None or len(known) < len(self.runs):
+            return mean
+        found = np.stack([values(correct, part) for correct, part in known])
+        if abs(float(found.mean()) - mean.mean) > NEAR:
+            return mean
+        return figure_interval(mean.mean, found, groups=self.matrix.groups)
+
+    def task(self, mean: Interval | None) -> Interval | None:
+        kept = [one.task_predicted[place] for one, place in self._placed if one.task_predicted is not None]
+        correct = self._correct(mean, kept)
+        return mean if correct is None else accuracy_interval(correct, groups=self._groups_seen)
+
+    def probe(self, mean: Interval | None, gain: Interval | None) -> tuple[Interval | None, Interval | None]:
+        """Accuracy and gain of the probe."""
+        kept = [one.probe_predicted[-1, place] for one, place in self._placed if one.probe_predicted is not None]
+        correct = self._correct(mean, kept)
+        if correct is None:
+            return mean, gain
+        test = difference_test(correct, self.matrix.correct[:, self._seen], groups=self._groups_seen)
+        return accuracy_interval(correct, groups=self._groups_seen), test.difference
+
+    @property
+    def _placed(self) -> Sequence[tuple[RunPredictions, npt.NDArray[np.int64]]]:
+        return list(zip(self.found, self.places, strict=True))
+
+    @property
+    def _seen(self) -> npt.NDArray[np.bool_]:
+        """(N,) the images of the classes that the stream has."""
+        classes = [c for record in self.runs[0].results.experiences for c in record.classes]
+        return np.isin(self.matrix.label, classes)
+
+    @property
+    def _groups_seen(self) -> npt.NDArray[np.generic] | None:
+        return None if self.matrix.groups is None else self.matrix.groups[self._seen]
+
+    def _correct(self, mean: Interval | None, kept: Sequence[npt.NDArray[np.int64]]) -> npt.NDArray[np.bool_] | None:
+        """(S, N') whether predictions (N,) of each run are right on the classes seen; None if they do not give the mean."""
+        if mean is None or len(kept) < len(self.runs):
+            return None
+        correct = np.stack(kept)[:, self._seen] == self.matrix.label[self._seen]
+        return correct if correct.size and abs(float(correct.mean()) - mean.mean) <= NEAR else None
 
 
 def recall_intervals(runs: Sequence[ReportRun]) -> dict[str, Interval]:
@@ -129,27 +220,6 @@ def recall_intervals(runs: Sequence[ReportRun]) -> dict[str, Interval]:
     return found
 
 
-def _probe_figures(
-    probe: Interval | None,
-    gain: Interval | None,
-    runs: Sequence[ReportRun],
-    found: Sequence[RunPredictions],
-    places: Sequence[npt.NDArray[np.int64]],
-    matrix: Matrix,
-) -> tuple[Interval | None, Interval | None]:
-    """Accuracy and gain of the probe, with intervals if its predictions are kept and give the recorded accuracy."""
-    probed = [one.probe_predicted[-1, place] for one, place in zip(found, places, strict=True) if one.probe_predicted is not None]  # fmt: skip
-    if probe is None or len(probed) < len(runs):
-        return probe, gain
-    inside = np.isin(matrix.label, [c for record in runs[0].results.experiences for c in record.classes])
-    correct = np.stack(probed)[:, inside] == matrix.label[inside]
-    if not correct.size or abs(float(correct.mean()) - probe.mean) > 1e-6:
-        return probe, gain
-    groups = None if matrix.groups is None else matrix.groups[inside]
-    difference = difference_test(correct, matrix.correct[:, inside], groups=groups).difference
-    return accuracy_interval(correct, groups=groups), difference
-
-
 def _probe_gain(run: ReportRun) -> float | None:
     """The probe's accuracy minus the method's, both on the classes seen."""
     probe, seen = run.probe_accuracy, run.results.seen_accuracy[-1]
@@ -171,7 +241,7 @@ def _forgotten(
         if (inside := part == i).any():
             accuracy = correct[:, inside].mean(axis=1)
             terms.append(accuracy[i if seen_only else 0 : last].max() - accuracy[last])
-    if not terms or abs(float(np.mean(terms)) - forgetting) > 1e-6:
+    if not terms or abs(float(np.mean(terms)) - forgetting) > NEAR:
         return None
     return forgetting_pseudovalues(correct, part, last + 1, seen_only)
 

@@ -59,6 +59,8 @@ COLUMNS = (
     Column("learning accuracy", "%", lambda row: _share(row.learning_accuracy)),
     Column("forgetting", "points", lambda row: _share(row.forgetting, sign=True)),
     Column("gap closed", "%", lambda row: Cell(f"{row.gap.bound} bound") if row.gap.bound else _share(row.gap.share)),
+    Column("task accuracy", "%", lambda row: _share(row.task_accuracy)),
+    Column("anytime accuracy", "%", lambda row: _share(row.average_anytime)),
     Column("probe", "%", lambda row: _share(row.probe_accuracy)),
     Column("steps", "", lambda row: _number(row.steps)),
     Column("time", "s", lambda row: _number(row.fit_seconds)),

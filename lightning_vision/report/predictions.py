@@ -38,6 +38,9 @@ class RunPredictions:
     probe_predicted: npt.NDArray[np.int64] | None = None
     """(t, N) classes predicted by the linear probe, -1 after experiences without one; None if there is none at all."""
 
+    task_predicted: npt.NDArray[np.int64] | None = None
+    """(N,) the last prediction among the classes of the image's experience; None where experiences share classes, and in older files."""
+
     @property
     def keys(self) -> npt.NDArray[np.str_]:
         """(N,) what identifies an image across runs: its path, and for frames of one path the position of the frame."""
@@ -76,22 +79,21 @@ def read_predictions(path: Path, file_classes: Sequence[str], class_names: Seque
     Raises:
         DataError: It cannot be read, or its arrays do not match each other.
     """
-    arrays = _read(
-        path, ("index", "path_hash", "label", "predicted", "confidence"), ("part", "group", "probe_predicted")
-    )
+    wanted_always = ("index", "path_hash", "label", "predicted", "confidence")
+    arrays = _read(path, wanted_always, ("part", "group", "probe_predicted", "task_predicted"))
     index, path_hash, label = arrays["index"], arrays["path_hash"], arrays["label"]
     predicted, confidence = arrays["predicted"], arrays["confidence"]
     n = len(label) if label.ndim == 1 else -1
     fits = index.shape == path_hash.shape == (n,) and predicted.ndim == 2 and predicted.shape[1] == n
     kinds = (index.dtype.kind, path_hash.dtype.kind, label.dtype.kind, predicted.dtype.kind, confidence.dtype.kind)
-    part, group, probed = arrays.get("part"), arrays.get("group"), arrays.get("probe_predicted")
-    for optional, kind in ((part, "i"), (group, "U")):
+    part, group, probed, within = (arrays.get(name) for name in ("part", "group", "probe_predicted", "task_predicted"))
+    for optional, kind in ((part, "i"), (group, "U"), (within, "i")):
         fits = fits and (optional is None or (optional.shape == (n,) and optional.dtype.kind == kind))
     fits = fits and (probed is None or (probed.shape == predicted.shape and probed.dtype.kind == "i"))
     if not fits or predicted.shape != confidence.shape or kinds not in (("i", "U", "i", "i", "f"),):
         shapes = ", ".join(f"{name} {array.dtype}{list(array.shape)}" for name, array in arrays.items())
         raise DataError(f"{path}: its arrays do not match each other: {shapes}.")
-    for values, lowest in ((label, 0), (predicted, 0), (probed, -1)):
+    for values, lowest in ((label, 0), (predicted, 0), (within, 0), (probed, -1)):
         if values is not None and values.size and not (values.min() >= lowest and values.max() < len(file_classes)):
             raise DataError(f"{path} has classes that are not among the {len(file_classes)} in results.json.")
     place = {name: position for position, name in enumerate(class_names)}
@@ -105,6 +107,7 @@ def read_predictions(path: Path, file_classes: Sequence[str], class_names: Seque
         None if part is None else part.astype(np.int64),
         None if group is None else group.astype(np.str_),
         None if probed is None else np.where(np.isin(probed, -1), -1, wanted[probed]),
+        None if within is None else wanted[within],
     )
 
 

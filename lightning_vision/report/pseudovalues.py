@@ -112,5 +112,25 @@ def learning_values(correct: npt.NDArray[np.bool_], part: Labels) -> Pseudovalue
     return found
 
 
+def incremental_values(correct: npt.NDArray[np.bool_], part: Labels) -> Pseudovalues:
+    """Values per image whose mean is the average incremental accuracy, the mean over t of the mean over i <= t of R[t, i].
+
+    Args:
+        correct: (T, N): whether image i is classified correctly after experience t, of one run.
+        part: (N,) the experience whose test part each image is in. Negative: in none.
+
+    Returns:
+        (N,), 0 for an image that is in no part.
+    """
+    experiences, n = correct.shape
+    sizes = np.bincount(part[(part >= 0) & (part < experiences)], minlength=experiences)
+    parts = np.cumsum(sizes > 0)  # (T,) with images, up to each experience
+    found = np.zeros(n)
+    for t in np.flatnonzero(parts):
+        inside = (part >= 0) & (part <= t)
+        found[inside] += correct[t, inside] * n / (np.count_nonzero(parts) * parts[t] * sizes[part[inside]])
+    return found
+
+
 def _ratio(above: Pseudovalues, below: Labels) -> Pseudovalues:
     return np.divide(above, below, out=np.zeros(len(above)), where=below > 0)

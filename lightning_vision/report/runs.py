@@ -212,15 +212,15 @@ class RankedMethod:
     why: str
     """Why it was not tested; "" if it was."""
     macro_f1: Interval | None
-    average_incremental: float | None
+    average_incremental: Interval | None
     learning_accuracy: Interval | None
     """Mean accuracy on each experience right after it was learned."""
     forgetting: Interval | None
     gap: Gap
-    task_accuracy: float | None
+    task_accuracy: Interval | None
     """After the last experience, where each image's experience is given; None where experiences share classes."""
-    average_anytime: float | None
-    """The average anytime accuracy; None where the stream is not online."""
+    average_anytime: Interval | None
+    """The average anytime accuracy, with its interval; None where the stream is not online."""
     probe_accuracy: Interval | None
     """Of the linear probe on the backbone's features after the last experience; None without one."""
     probe_gain: Interval | None

@@ -22,6 +22,7 @@ from lightning_vision.storage.atomic_write import write_atomically
 from lightning_vision.terminal.wording import plural
 
 PROBE = "probe_predicted"
+TASK = "task_predicted"
 
 
 class PredictionsFile:
@@ -90,7 +91,7 @@ class PredictionsFile:
         arrays: dict[str, npt.NDArray[Any]] = {"index": self.last.index, "label": self.last.label, **facts}
         try:
             arrays |= self._rows("", [_of(*each) for each in self._waiting])
-            arrays |= self._probe_rows()
+            arrays |= self._probe_rows() | _among_own(self.last_picked)
             for name in variants:
                 arrays |= self._rows(f"/{name}", [_of(found, name) for found, _ in self._waiting])
             self._write(path, arrays, [_of(*each) for each in self._waiting], self._path, self._saved)
@@ -159,6 +160,7 @@ class PredictionsFile:
         for suffix, one in [("", self.last_picked), *((f"/{name}", self.last.one(name)) for name in variants)]:
             arrays[f"predicted{suffix}"][-1] = one.predicted[0]
             arrays[f"confidence{suffix}"][-1] = one.confidence[0]
+        arrays |= _among_own(self.last_picked)
         last = self.last_picked if has_logits else replace(self.last_picked, logits=None, largest_logit=None)
         if last.largest_logit is not None:
             arrays["largest_logit"][-1] = last.largest_logit[0]
@@ -190,6 +192,11 @@ class PredictionsFile:
                 picked,
             )
         self._path, self._saved, self._waiting = path, done, []
+
+
+def _among_own(last: Predictions) -> dict[str, npt.NDArray[Any]]:
+    """The array (N,) of the last predictions among the classes of each image's experience; nothing where experiences share classes."""
+    return {} if last.task_predicted is None else {TASK: last.task_predicted[0].astype(np.int32)}
 
 
 def _of(predictions: Predictions, variant: str | None) -> Predictions:

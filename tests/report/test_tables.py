@@ -120,7 +120,7 @@ def test_task_accuracy_and_memory(tmp_path: Path) -> None:
     assert [rows[t]["task accuracy (%)"] for t in range(2)] == pytest.approx([100, 90])
     text = (tmp_path / "out" / "ranking.md").read_text(encoding="utf-8")
     (line,) = [line for line in text.splitlines() if line.startswith("| HeadOnly")]
-    assert "| 90.0 |  |  |  |  |  | 4,096 |" in line
+    assert "| 90.0 |  |  |  |  |  |  |  | 4,096 |" in line
     shared = gather([make_run(tmp_path / "b", [0.5, 0.6])]).groups[0].ranking.methods[0]
     assert shared.task_accuracy is None and "|  |  |" in ranking_markdown(gather([tmp_path / "b"]))
 
@@ -132,7 +132,7 @@ def test_hostile_names_stay_text(tmp_path: Path) -> None:
     text = ranking_markdown(comparison)
     assert "<b>" not in text and r"&lt;b&gt;\|x\|&lt;/b&gt;" in text
     (table,) = [line for line in text.splitlines() if line.startswith("| &lt;b")]
-    assert table.replace(r"\|", "").count("|") == 26
+    assert table.replace(r"\|", "").count("|") == 28
     write_tables(comparison, tmp_path / "out")
     rows = pd.read_csv(tmp_path / "out" / "per_class.csv")
     assert rows["class"].tolist() == list(names)
