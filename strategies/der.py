@@ -55,12 +55,10 @@ class DER(StepMemory):
         alpha: float = 0.1,
         cross_entropy: Literal["all", "seen"] = "all",
     ) -> None:
-        super().__init__(memory_size, memory_batch_size)
-        if not alpha >= 0 or cross_entropy not in ("all", "seen"):
-            raise ConfigError(
-                f"{type(self).__name__}: expected alpha >= 0 and cross_entropy all or seen, found {alpha} and {cross_entropy!r}."
-            )
-        self.alpha, self.over_all = alpha, cross_entropy == "all"
+        super().__init__(memory_size, memory_batch_size, cross_entropy)
+        if not alpha >= 0:
+            raise ConfigError(f"{type(self).__name__}: expected alpha >= 0, found {alpha}.")
+        self.alpha = alpha
         self.register_buffer("logits", torch.empty(0))
 
     def before_experience(self, network: Network, experience: Experience) -> None:
@@ -76,10 +74,6 @@ class DER(StepMemory):
         loss = self.cross_entropy(network, z, batch, self.among(network))
         memory = batch.get("memory")
         return loss if memory is None else loss + self.of_memory(network, memory)
-
-    def among(self, network: Network) -> Tensor:
-        """The classes (C,) of the cross entropy."""
-        return torch.ones_like(network.seen) if self.over_all else network.seen
 
     def of_memory(self, network: Network, memory: Batch) -> Tensor:
         """The terms of the remembered images."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
@@ -17,30 +20,34 @@ class ER(StepMemory):
 
     .. math:: L = \frac{1}{|B| + |M|} \left( \sum_{(x,y) \in B} CE(h(x), y) + \sum_{(x,y) \in M} CE(h(x), y) \right)
 
-    h(x) (C,) are the network's logits, CE is over the classes seen so far, and B and M are one forward pass, so batch norm uses
+    h(x) (C,) are the network's logits, CE is over all C classes of the stream, and B and M are one forward pass, so batch norm uses
     them as one batch. The memory holds rows of the sample table, eight bytes each. :class:`strategies.Replay` is the same
     loss with a memory that is filled after each experience.
 
     Differences from the paper:
-        - CE is over the classes seen so far; the public codes use all outputs from the start.
         - The images of the memory are read again and augmented anew; the paper does not augment.
 
     Args:
         memory_size: Number of places, M.
         memory_batch_size: Number of memory images in each batch, on each process.
+        cross_entropy: ``all``: over all classes of the stream from the start, as in the public codes. ``seen``: over those seen so
+            far.
     """
+
+    EARLIER_DEFAULTS: ClassVar[Mapping[str, object]] = {"cross_entropy": "seen"}
 
     def loss(self, network: Network, batch: Batch) -> Tensor:
         """The mean CE over the batch and the images of the memory."""
         self.remember(batch)
         memory = batch.get("memory")
         if memory is None:
-            return super().loss(network, batch)
+            return self.cross_entropy(network, network(batch), batch, self.among(network))
         sizes = [len(batch["label"]), len(memory["label"])]
         new, old = network(torch.cat([network.inputs(batch), network.inputs(memory)])).split(sizes)
         count, drawn = (
             int(self.reduce(batch["valid"].sum())),
             sizes[1],
         )  # of the batch over all processes; M is the same on each
-        total = count * self.cross_entropy(network, new, batch) + drawn * self.cross_entropy(network, old, memory)
-        return total / (count + drawn)
+        among = self.among(network)
+        total = count * self.cross_entropy(network, new, batch, among)
+        return (total + drawn * self.cross_entropy(network, old, memory, among)) / (count + drawn)

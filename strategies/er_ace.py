@@ -33,6 +33,9 @@ class ERACE(StepMemory):
         memory_batch_size: Number of memory images in each batch, on each process.
     """
 
+    def __init__(self, memory_size: int = 500, memory_batch_size: int = 32) -> None:
+        super().__init__(memory_size, memory_batch_size)  # it has classes of its own for each term
+
     def loss(self, network: Network, batch: Batch) -> Tensor:
         """CE of the batch among its own classes + CE of the memory."""
         self.remember(batch)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -26,6 +27,7 @@ class StepMemory(Strategy):
     Args:
         memory_size: Number of places, M.
         memory_batch_size: Number of memory images in each batch, on each process.
+        cross_entropy: Among which classes: ``all`` of the stream from the start, or those ``seen`` so far.
     """
 
     without_base = "none of its images is remembered"
@@ -33,7 +35,9 @@ class StepMemory(Strategy):
     rows: Tensor  # (M,) int64, the row of the sample table in each place; -1: empty
     offered: Tensor  # () int64, the images that were offered
 
-    def __init__(self, memory_size: int = 500, memory_batch_size: int = 32) -> None:
+    def __init__(
+        self, memory_size: int = 500, memory_batch_size: int = 32, cross_entropy: Literal["all", "seen"] = "all"
+    ) -> None:
         super().__init__()
         name = type(self).__name__
         if memory_batch_size < 1:
@@ -43,7 +47,10 @@ class StepMemory(Strategy):
                 f"{name}: the memory has {memory_size} places, fewer than the {memory_batch_size} images that each batch takes "
                 "from it. Expected memory_size >= memory_batch_size."
             )
+        if cross_entropy not in ("all", "seen"):
+            raise ConfigError(f"{name}: expected cross_entropy all or seen, found {cross_entropy!r}.")
         self.memory_size, self.memory_batch_size = memory_size, memory_batch_size
+        self.over_all = cross_entropy == "all"
         self.register_buffer("rows", torch.full((memory_size,), -1))
         self.register_buffer("offered", torch.tensor(0))
         self._learned: list[tuple[Tensor, ...]] = []
@@ -57,6 +64,10 @@ class StepMemory(Strategy):
         if experience.index == 0:  # before experience 0 a run has no memory, and another's names rows of another table
             self.rows.fill_(-1)
             self.offered.zero_()
+
+    def among(self, network: Network) -> Tensor:
+        """The classes (C,) of the cross entropy."""
+        return torch.ones_like(network.seen) if self.over_all else network.seen
 
     def reservoir(self) -> Reservoir:
         """The memory as it stands after the last step."""

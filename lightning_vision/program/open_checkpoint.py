@@ -12,6 +12,7 @@ from jsonargparse import Namespace
 from lightning_vision.errors import CheckpointError, ConfigError
 from lightning_vision.learning.loaded_checkpoint import LoadedCheckpoint
 from lightning_vision.program.absent_images import run_of
+from lightning_vision.program.kept_parsers import keep_parsers
 from lightning_vision.program.library_errors import explained
 from lightning_vision.program.plugins import load_plugins
 from lightning_vision.program.run_config import with_run_config
@@ -75,7 +76,9 @@ def open_checkpoint(
     load_plugins()
     with process_state_restored(), without_own_words(), explained(), with_run_config(["validate", *words]) as args:
         try:
-            return _CheckpointCLI(args, evaluates, images).loaded
+            cli = _CheckpointCLI(args, evaluates, images)
+            keep_parsers(cli)
+            return cli.loaded
         except NeedsOwnProcess as error:
             raise ConfigError(
                 "A checkpoint can be opened in one process only: give trainer.devices=1 and trainer.num_nodes=1."

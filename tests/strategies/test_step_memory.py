@@ -48,6 +48,22 @@ def test_er_is_the_mean_over_both() -> None:
     torch.testing.assert_close(loss, each.mean())
 
 
+@pytest.mark.parametrize(("cross_entropy", "count"), [("all", 4), ("seen", 3)])
+@pytest.mark.parametrize("remembers", [True, False])
+def test_er_is_over_all_classes_or_those_seen(
+    cross_entropy: Literal["all", "seen"], count: int, remembers: bool
+) -> None:
+    network, batch = tiny_network(seen=[0, 1, 2]), with_memory([1, 3], [0, 1])
+    batch["label"] = torch.tensor([2, 2, 1])
+    images, labels = batch["image"], batch["label"]
+    if remembers:
+        images, labels = torch.cat([images, batch["memory"]["image"]]), torch.tensor([2, 2, 1, 0, 1])
+    else:
+        del batch["memory"]
+    strategy = prepared(ER(10, 2, cross_entropy), network, batch)
+    torch.testing.assert_close(strategy.loss(network, batch), F.cross_entropy(network(images)[:, :count], labels))
+
+
 def test_the_asymmetric_term_is_among_the_batchs_classes() -> None:
     network, batch = tiny_network(), with_memory([1, 3], [0, 1])
     loss = prepared(ERACE(10, 2), network, batch).loss(network, batch)
@@ -164,8 +180,8 @@ def test_a_given_base_fills_the_memory(cls: type[StepMemory]) -> None:
     [
         (lambda: ER(5, 6), "fewer than the 6 images that each batch takes"),
         (lambda: ERACE(5, 0), "expected memory_batch_size >= 1, found 0"),
-        (lambda: DER(alpha=-1.0), "expected alpha >= 0 and cross_entropy all or seen, found -1.0 and 'all'"),
-        (lambda: DER(cross_entropy="new"), "found 0.1 and 'new'"),  # type: ignore[arg-type]
+        (lambda: DER(alpha=-1.0), "DER: expected alpha >= 0, found -1.0"),
+        (lambda: ER(cross_entropy="new"), "ER: expected cross_entropy all or seen, found 'new'"),  # type: ignore[arg-type]
         (lambda: DERpp(beta=float("nan")), "expected beta >= 0, found nan"),
     ],
 )
