@@ -272,11 +272,11 @@ def test_frozen_modules_are_in_evaluation_mode_and_the_others_in_the_mode_asked_
 
 
 def test_batch_norm_keeps_its_statistics_where_that_is_asked_for() -> None:
-    network = nn.ModuleDict({"backbone": nn.Sequential(nn.Conv2d(3, 2, 1), nn.BatchNorm2d(2)), "head": nn.Dropout()})
+    backbone, head = nn.Sequential(nn.Conv2d(3, 2, 1), nn.BatchNorm2d(2)), nn.Dropout()
+    network = nn.ModuleDict({"backbone": backbone, "head": head})
     for keeps in (True, False, True):
         set_modes(network, True, keeps)
-        assert network.training and network["head"].training and network["backbone"][0].training
-        assert network["backbone"][1].training is not keeps
+        assert network.training and head.training and backbone[0].training and backbone[1].training is not keeps
 
 
 def test_modules_that_have_their_mode_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
