@@ -62,7 +62,7 @@ def test_the_measurement_after_the_last_batch_is_the_evaluation_after_the_experi
     measured = results.anytime_accuracy
     assert measured is not None and len(measured) == ends(results)[-1] and results.anytime_every == 4
     assert [measured[end - 1] for end in ends(results)] == results.seen_accuracy
-    assert len(set(measured)) > 3, "it changes on the way"
+    assert len(set(measured)) > 2, "it changes on the way"
     known = [value for value in measured if value is not None]
     assert results.average_anytime_accuracy == pytest.approx(sum(known) / len(measured))
 
