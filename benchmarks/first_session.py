@@ -4,8 +4,9 @@
 
 tf_efficientnet_lite0 with ImageNet weights (see benchmarks.lite0), CIFAR-10 as JPEG files, class-incremental: five experiences of two
 classes. For each seed and mode of FirstSession the base is trained once, and each closed form starts from it; ``none`` leaves the
-backbone as it is, and ``fine_tune_statistics`` also moves the running statistics of batch norm. A run that is complete is not repeated, and an interrupted one is resumed. The table shows the accuracy on all
-ten classes after the last experience and the mean over the experiences, in %.
+backbone as it is, and ``fine_tune_statistics`` also moves the running statistics of batch norm. A run that is complete is not repeated,
+and an interrupted one is resumed. The table shows the accuracy on all ten classes after the last experience and the mean over the
+experiences, in %.
 """
 
 import argparse

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import accumulate
+from typing import Any
 
 import numpy as np
 
@@ -52,35 +53,28 @@ def anytime_interval(runs: Sequence[ReportRun], level: float = 1 - ALPHA) -> Int
 def _variance_over_images(run: ReportRun) -> float | None:
     """The second term of v, of one run."""
     accuracy, every, predictions = run.results.anytime_accuracy, run.results.anytime_every, run.predictions()
-    share = _measured_share(run)
-    if not accuracy or not every or share is None or predictions is None or predictions.group is not None:
+    if not accuracy or not every or predictions is None or predictions.group is not None:
         return None
-    records = run.results.experiences
+    share = _measured_share(run.config, len(predictions.label))
+    if share is None:
+        return None
+    records, seen = run.results.experiences, set[int]()
     ends = list(accumulate(record.train_samples for record in records))
-    support = np.bincount(predictions.label, minlength=len(run.results.class_names))
-    seen = np.cumsum([support[_new(run, t)].sum() for t in range(len(records))])
+    images = [np.isin(predictions.label, list(seen := seen.union(record.classes))).sum() for record in records]
     terms = []
     for m, p in enumerate(accuracy, start=1):
         t = min(int(np.searchsorted(ends, m * every)), len(records) - 1)
-        if p is not None and seen[t]:
-            terms.append(p * (1 - p) / (seen[t] * share))
+        if p is not None and images[t]:
+            terms.append(p * (1 - p) / (images[t] * share))
     return float(np.mean(terms)) if terms else None
 
 
-def _new(run: ReportRun, t: int) -> list[int]:
-    """The classes of an experience that are in none before it."""
-    before = {c for record in run.results.experiences[:t] for c in record.classes}
-    return [c for c in run.results.experiences[t].classes if c not in before]
-
-
-def _measured_share(run: ReportRun) -> float | None:
-    """The share of the test images that a measurement looks at, as the run's config.yaml says; None if it does not."""
-    predictions = run.predictions()
+def _measured_share(config: dict[str, Any], images: int) -> float | None:
+    """The share of the test images that a measurement looks at, as config.yaml says; None if it does not."""
     try:
-        most = run.config["data"]["init_args"]["stream"]["init_args"]["evaluate_images"]
+        most = config["data"]["init_args"]["stream"]["init_args"]["evaluate_images"]
     except (KeyError, TypeError):
         return None
-    if predictions is None or not isinstance(most, int | None):
+    if not isinstance(most, int | None):
         return None
-    images = len(predictions.label)
     return 1.0 if most is None else min(1.0, most / max(1, images))

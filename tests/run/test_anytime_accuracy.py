@@ -25,6 +25,7 @@ ER = (
     "--model.strategy=ER",
     "--model.strategy.memory_size=10",
     "--model.strategy.memory_batch_size=4",
+    "--model.strategy.cross_entropy=seen",  # over all classes the few test images give only three accuracies
     "--trainer.max_epochs=1",
 )
 ONLINE = ("--data.stream.online=true", "--data.stream.evaluate_every=1", "--data.stream.evaluate_images=null")
@@ -62,7 +63,7 @@ def test_the_measurement_after_the_last_batch_is_the_evaluation_after_the_experi
     measured = results.anytime_accuracy
     assert measured is not None and len(measured) == ends(results)[-1] and results.anytime_every == 4
     assert [measured[end - 1] for end in ends(results)] == results.seen_accuracy
-    assert len(set(measured)) > 2, "it changes on the way"
+    assert len(set(measured)) > 3, "it changes on the way"
     known = [value for value in measured if value is not None]
     assert results.average_anytime_accuracy == pytest.approx(sum(known) / len(measured))
 

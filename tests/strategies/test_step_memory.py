@@ -182,6 +182,7 @@ def test_a_given_base_fills_the_memory(cls: type[StepMemory]) -> None:
         (lambda: ERACE(5, 0), "expected memory_batch_size >= 1, found 0"),
         (lambda: DER(alpha=-1.0), "DER: expected alpha >= 0, found -1.0"),
         (lambda: ER(cross_entropy="new"), "ER: expected cross_entropy all or seen, found 'new'"),  # type: ignore[arg-type]
+        (lambda: DER(cross_entropy="new"), "DER: expected cross_entropy all or seen, found 'new'"),  # type: ignore[arg-type]
         (lambda: DERpp(beta=float("nan")), "expected beta >= 0, found nan"),
     ],
 )
