@@ -27,7 +27,7 @@ class Retrain(Strategy):
 
     learns_all_seen = True
     or_else = ", or set model.strategy.start: base"
-    """What else helps where the base has grafts."""
+    """What else helps where a base cannot be replaced by the initial weights."""
     weights: Tensor  # (P,) float32, the network's parameters and statistics at the start; empty before
 
     def __init__(self, start: Literal["initial", "base"] = "initial") -> None:
@@ -36,15 +36,20 @@ class Retrain(Strategy):
         self.register_buffer("weights", torch.empty(0))
 
     def check_network(self, network: Network) -> None:
-        """Refuse a backbone with grafts, if it is to start from its initial weights.
+        """Refuse a base that the initial weights cannot stand for, if it is to start from them.
 
         Raises:
-            ConfigError: It has some, or will get some from the base.
+            ConfigError: The backbone has grafts, or will get some from the base; or the base learned data that is not in the stream.
         """
         if self.start == "initial" and (network.grafts or network.announced_grafts):
             raise ConfigError(
                 f"{type(self).__name__} restarts from the initial weights, and the base sets grafts into the backbone, which the initial "
                 f"weights do not have. Use a base without grafts, such as FirstSession with mode fine_tune{self.or_else}."
+            )
+        if self.start == "initial" and network.base_is_alone:
+            raise ConfigError(
+                f"{type(self).__name__} restarts from the initial weights, but the base of this run learned data that is not in the "
+                f"stream and would be forgotten. Use a stream with the data of the base{self.or_else}."
             )
 
     def before_stream(self, network: Network) -> None:
@@ -57,11 +62,6 @@ class Retrain(Strategy):
         self.check_network(network)  # a base strategy may set grafts that it has not announced
         if experience.is_base:
             return
-        if self.start == "initial" and experience.index == 0 and network.seen.any():
-            raise ConfigError(
-                "Retrain restarts from the initial weights, but the base of this run learned data that is not in the "
-                "stream and would be forgotten. Use model.strategy.start=base, or a stream with the data of the base."
-            )
         if not self.weights.numel():
             self._keep(network)
         sizes = [value.numel() for value in _tensors(network)]

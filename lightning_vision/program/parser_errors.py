@@ -19,6 +19,7 @@ from lightning_vision.errors import ConfigError
 from lightning_vision.learning.recipe import Recipe
 from lightning_vision.learning.strategy import Strategy
 from lightning_vision.program.former_options import forget, use_present_options
+from lightning_vision.program.plugins import is_offered
 from lightning_vision.terminal.messages import print_notice
 from lightning_vision.terminal.wording import few, near, nearest_first
 
@@ -206,7 +207,8 @@ def known_classes(base: type) -> Iterator[type]:
     for cls in subclasses:
         own = issubclass(cls, Callback) and cls.__module__.startswith("lightning_vision.")
         internal = own and (cls is Recipe or not issubclass(cls, Recipe))
-        if not inspect.isabstract(cls) and not cls.__name__.startswith("_") and not internal:
+        offered = not internal and is_offered(f"{cls.__module__}.{cls.__name__}")
+        if offered and not inspect.isabstract(cls) and not cls.__name__.startswith("_"):
             yield cls
         yield from known_classes(cls)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from importlib import metadata
+from importlib import import_module, metadata
 from typing import Any
 
 import jsonargparse._typehints as typehints
@@ -16,6 +16,8 @@ from lightning_vision.learning.strategy import Strategy
 GROUPS: dict[str, type] = {"lightning_vision.strategies": Strategy, "lightning_vision.datamodules": StreamDataModule}
 OWN = ("lightning_vision", "strategies", "datamodules")
 """The packages whose classes always keep their short names."""
+OFFERING = ("strategies", "datamodules")
+"""Those of them that offer the classes of ``__all__``; their other classes are bases, such as ``StepMemory``."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ def _check_name(plugin: Plugin, plugins: list[Plugin]) -> Plugin:
     """The plugin, or a copy with the problem that its name is taken."""
     name, dotted = plugin.name, f"{plugin.found.__module__}.{plugin.found.__qualname__}"
     for cls in _subclasses(GROUPS[plugin.group]):
-        if cls.__name__ == name and _is_own(cls.__module__):
+        if cls.__name__ == name and _is_own(cls.__module__) and is_offered(f"{cls.__module__}.{name}"):
             owner = f"{cls.__module__.split('.')[0]}.{name}"
             return replace(plugin, found=None, problem=f"its name is that of {owner}; write {dotted}")
     for rival in plugins:
@@ -83,6 +85,12 @@ def _is_own(path: str) -> bool:
     return path.split(".")[0] in OWN
 
 
+def is_offered(path: str) -> bool:
+    """Whether a user may choose the class with a dotted path by its short name: each class but the bases of this package."""
+    package = path.partition(".")[0]
+    return package not in OFFERING or path.rpartition(".")[2] in import_module(package).__all__
+
+
 def _subclasses(cls: type) -> Iterator[type]:
     subclasses: list[type] = cls.__subclasses__()
     for subclass in subclasses:
@@ -94,11 +102,11 @@ _original: Any = typehints.get_all_subclass_paths
 
 
 def _subclass_paths(*args: Any, **options: Any) -> list[str]:
-    """The classes with a short name; only that of this package if there is one.
+    """The classes with a short name; only that of this package if there is one, and none of its bases.
 
     jsonargparse refuses a short name that two classes have, so a plugin's class would make the name of this package's
     class unusable. This patches a private function; a test checks it.
     """
-    paths: list[str] = _original(*args, **options)
+    paths: list[str] = [path for path in _original(*args, **options) if is_offered(path)]
     own = {path.rsplit(".", 1)[-1] for path in paths if _is_own(path)}
     return [path for path in paths if _is_own(path) or path.rsplit(".", 1)[-1] not in own]

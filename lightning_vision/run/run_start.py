@@ -74,8 +74,10 @@ class RunStart:
         self.saved = self._read_saved()
         self.base = self._match_classes()
         model.network.announced_grafts = {}
+        model.network.base_is_alone = False
         if self.base is not None:
             path, checkpoint = self.base
+            model.network.base_is_alone = not self.context.datamodule.stream[0].is_base
             check_fits(checkpoint, model, path, class_names=False)
             check_new_classes(checkpoint, model, self.context.datamodule)
             announce_grafts(model.network, checkpoint["lightning_vision"])
@@ -213,14 +215,14 @@ class RunStart:
         context = self.context
         torch.manual_seed(derive_seed(context.options.seed, "base"))
         data = context.datamodule
-        alone = not data.stream[0].is_base
+        alone = context.model.network.base_is_alone
         continues = data.new_classes == "allow" and alone
         known = data.prepared.base_classes or []
         told = told_classes(known, data.samples, data.class_names) if data.new_classes == "allow" else []
         for note in [*told, *load_base(context.model, checkpoint, path, continues=continues, alone=alone)]:
             context.note(note)
         before = None
-        if not context.datamodule.stream[0].is_base:
+        if alone:
             predictions = self.evaluation.predictions(["test"], 0)[0]
             picked = checkpoint["lightning_vision"]["picked_variant"]
             before = predictions.one(picked if picked in predictions.variants else predictions.variants[0])

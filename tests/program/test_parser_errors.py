@@ -9,8 +9,10 @@ import yaml
 from command_line import QUICK
 from refusals import refused
 
+import strategies
 from lightning_vision.cli import main
-from lightning_vision.program.parser_errors import explain
+from lightning_vision.learning.strategy import Strategy
+from lightning_vision.program.parser_errors import explain, known_classes
 
 Write = Callable[[str], str]
 
@@ -42,6 +44,7 @@ def write(tmp_path: Path) -> Write:
         (["--data", "strategies.MoveToData"], ["strategies.MoveToData is not a datamodule", "Digits"]),
         (["--model.strategy", "strategies.MoveToDat"], ["has no attribute 'MoveToDat'", "nearest first: MoveToData"]),
         (["--model.strategy", "no_such_module.Class"], ["No module named 'no_such_module'"]),
+        (["--model.strategy", "StepMemory"], ["Unknown learning strategy 'StepMemory'"]),  # a base of ER and others
         (["--model.strategy.help", "MoveToDat"], ["Unknown learning strategy 'MoveToDat'", "nearest first: MoveToData"]),
     ],
 )  # fmt: skip
@@ -49,6 +52,11 @@ def test_an_unknown_class_lists_the_known_ones_nearest_first(
     options: list[str], words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     refused(capsys, ["fit", *QUICK, *options], 2, *words)
+
+
+def test_the_known_strategies_are_those_of_the_package_without_their_bases() -> None:
+    own = {cls.__name__ for cls in known_classes(Strategy) if cls.__module__.startswith("strategies.")}
+    assert own == {name for name in strategies.__all__ if issubclass(getattr(strategies, name), Strategy)}
 
 
 @pytest.mark.parametrize(
