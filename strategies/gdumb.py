@@ -73,7 +73,7 @@ class GDumb(RememberedRows, Retrain):
 
     learns_base = True
     learns_all_seen = False
-    or_else = ""
+    may_start_from_base = False
 
     def __init__(self, memory_size: int = 500) -> None:
         super().__init__(memory_size)

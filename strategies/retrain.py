@@ -26,8 +26,8 @@ class Retrain(Strategy):
     """
 
     learns_all_seen = True
-    or_else = ", or set model.strategy.start: base"
-    """What else helps where a base cannot be replaced by the initial weights."""
+    may_start_from_base = True
+    """It has the option ``start``, which helps where a base cannot be replaced by the initial weights."""
     weights: Tensor  # (P,) float32, the network's parameters and statistics at the start; empty before
 
     def __init__(self, start: Literal["initial", "base"] = "initial") -> None:
@@ -42,15 +42,13 @@ class Retrain(Strategy):
             ConfigError: The backbone has grafts, or will get some from the base; or the base learned data that is not in the stream.
         """
         if self.start == "initial" and (network.grafts or network.announced_grafts):
+            or_else = ", or set model.strategy.start: base" if self.may_start_from_base else ""
             raise ConfigError(
                 f"{type(self).__name__} restarts from the initial weights, and the base sets grafts into the backbone, which the initial "
-                f"weights do not have. Use a base without grafts, such as FirstSession with mode fine_tune{self.or_else}."
+                f"weights do not have. Use a base without grafts, such as FirstSession with mode fine_tune{or_else}."
             )
-        if self.start == "initial" and network.base_is_alone:
-            raise ConfigError(
-                f"{type(self).__name__} restarts from the initial weights, but the base of this run learned data that is not in the "
-                f"stream and would be forgotten. Use a stream with the data of the base{self.or_else}."
-            )
+        if network.base_is_alone:
+            self._refuse_base_alone()
 
     def before_stream(self, network: Network) -> None:
         """Keep the initial weights, where they are the start."""
@@ -62,11 +60,21 @@ class Retrain(Strategy):
         self.check_network(network)  # a base strategy may set grafts that it has not announced
         if experience.is_base:
             return
+        if experience.index == 0 and network.seen.any():
+            self._refuse_base_alone()  # also outside a run, which checks it before anything is written
         if not self.weights.numel():
             self._keep(network)
         sizes = [value.numel() for value in _tensors(network)]
         for value, kept in zip(_tensors(network), torch.split(self.weights, sizes), strict=True):
             value.copy_(kept.view_as(value))
+
+    def _refuse_base_alone(self) -> None:
+        if self.start == "initial":
+            either = "model.strategy.start=base, or " if self.may_start_from_base else ""
+            raise ConfigError(
+                f"{type(self).__name__} restarts from the initial weights, but the base of this run learned data that is not in the "
+                f"stream and would be forgotten. Use {either}a stream with the data of the base."
+            )
 
     def _keep(self, network: Network) -> None:
         self.weights = torch.cat([value.flatten().float() for value in _tensors(network)])

@@ -69,7 +69,7 @@ class Network(nn.Module):
         self.trained_before_run = False
         """The backbone was loaded from a base, which trained its weights and does not hold those from before."""
         self.base_is_alone = False
-        """A run will load, or has loaded, a base whose data is not in its stream."""
+        """The run that begins starts from a base whose data is not in its stream."""
         d = facts.num_features
         if head_hidden:
             self.head: nn.Linear | nn.Sequential = nn.Sequential(

@@ -87,7 +87,7 @@ def test_what_only_the_base_has_seen_is_not_forgotten_unsaid(
 ) -> None:
     more = ("--model.strategy=Retrain", f"--model.base_checkpoint={run}", "--data.stream.base_fraction=0")
     assert start(folder, "refused", *more) == ConfigError.exit_code
-    assert "Retrain restarts" in (said := capsys.readouterr().err) and "model.strategy.start: base" in said
+    assert "Retrain restarts" in (said := capsys.readouterr().err) and "model.strategy.start=base" in said
     assert not list(folder.glob("**/refused")), "it is refused before anything is written"
     assert start(folder, "refused", "--model.strategy=GDumb", *more[1:]) == ConfigError.exit_code
     assert "GDumb restarts" in (said := capsys.readouterr().err) and "model.strategy.start" not in said
