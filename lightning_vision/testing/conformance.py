@@ -22,7 +22,7 @@ from lightning_vision.testing.declarations import (
 )
 from lightning_vision.testing.graft_tests import GraftTests, is_kept
 from lightning_vision.testing.parameter_tests import ParameterTests
-from lightning_vision.testing.tensors import copies_of, nearly_equal, tensors_in, untrained_names, variants_of
+from lightning_vision.testing.tensors import ROUNDING, copies_of, nearly_equal, tensors_in, untrained_names, variants_of
 from lightning_vision.testing.trial import Run, Trial, dotted_path, small_base, test_batches, training_batches
 
 ABOVE_CHANCE = 0.2
@@ -355,11 +355,11 @@ class StrategyConformance(ParameterTests, GraftTests):
             self._fail(
                 f"On two ranks it ends with different values of {', '.join(apart[:3])} ({len(apart)} in total) than on "
                 "one. The batches of after_experience are distributed over the ranks, so sum with self.reduce. A loss "
-                "is a mean over the batch's images."
+                f"is a mean over the batch's images. {ROUNDING}"
             )
         confidence = [torch.from_numpy(each.predictions["confidence"]) for each in (whole, run)]
         if whole.results.test.confusion_matrix != run.results.test.confusion_matrix or not nearly_equal(*confidence):
-            self._fail("On two ranks it ends with the same weights as on one, but with different predictions.")
+            self._fail(f"On two ranks it ends with the weights of one, but with different predictions. {ROUNDING}")
 
     # ---- how -------------------------------------------------------------------------------------------------------
 

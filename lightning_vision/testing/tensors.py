@@ -10,6 +10,9 @@ from torch import Tensor
 
 from lightning_vision.learning.classifier import ContinualClassifier
 
+ROUNDING = "If it agrees after one epoch, rounding has grown in training: fewer epochs or shorter steps in `arguments`."
+"""What else makes two runs differ that do the same in another order."""
+
 
 def variants_of(logits: Tensor | Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The logits of each variant by its key; of one alone under the empty one."""
