@@ -13,8 +13,8 @@ SMALL: dict[str, dict[str, Any]] = {
     "DarkExperienceReplay": {"options": {"memory_size": 8, "memory_batch_size": 4}},
     "AGEM": {"options": {"memory_size": 8, "memory_batch_size": 4}},
     "ER": {"options": {"memory_size": 8, "memory_batch_size": 4}},
-    # One class an experience: the memory alone teaches the head, so that it takes longer. Steps that are longer, or twice as many,
-    # would let what rounding makes of the weights grow a thousandfold.
+    # One class an experience: the memory alone teaches the head, so that it takes longer. Longer steps, or half as many again, let
+    # what rounding makes of the weights grow beyond the tolerance.
     "ERACE": {"options": {"memory_size": 16, "memory_batch_size": 8}, "arguments": ["--trainer.max_epochs=4"]},
     "DER": {"options": {"memory_size": 8, "memory_batch_size": 4}},
     "DERpp": {  # three passes a step: Adam would turn what rounding leaves of gradients that are 0 into whole steps
