@@ -119,8 +119,12 @@ def no_trace_of_other_processes() -> Iterator[None]:
     yield
     os.environ.clear()
     os.environ.update(before)
-    if torch := sys.modules.get(
-        "torch"
-    ):  # as trainer.deterministic and trainer.benchmark of a run in this process have left it
+
+
+@pytest.fixture(autouse=True)
+def own_settings_of_torch() -> Iterator[None]:
+    """What trainer.deterministic and trainer.benchmark of a run in this process have left, no other test sees."""
+    yield
+    if torch := sys.modules.get("torch"):
         torch.use_deterministic_algorithms(False)
         torch.backends.cudnn.benchmark = False

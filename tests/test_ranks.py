@@ -20,6 +20,8 @@ from interruptions import SHOWN, interrupt
 from test_resume import RESUME, check_equal, figures
 
 from lightning_vision.cli import main
+from lightning_vision.learning.checkpoint_identity import SUMMANDS
+from lightning_vision.learning.checkpoints import read_checkpoint
 from lightning_vision.results.schema import read_results
 
 TESTS = str(Path(__file__).parent)
@@ -242,6 +244,10 @@ def test_two_processes_that_are_killed_and_stopped_end_where_they_would_have(
     assert said.count("Stopped by SIGTERM") == 1
     assert "error:" not in said
     assert [path.name for path in (run / "checkpoints").glob("*")] == ["experience=0000-stage=0-last.ckpt"]
+    saved = read_checkpoint(run / "checkpoints" / "experience=0000-stage=0-last.ckpt")
+    shares = saved[SUMMANDS]["train_loss.mean_value"]
+    assert shares.shape == (2,) and (shares > 0).all(), "each rank continues its own sum of the epoch"
+    assert saved["state_dict"]["train_loss.mean_value"] == shares.sum()
 
     fourth = forks.start_ranks(words, tmp_path, free_port())
     assert [rank.wait() for rank in fourth] == [0, 0], fourth[0].log.read_text()

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lightning_vision.class_path import class_path
-from lightning_vision.data.process_group import sum_over_processes
+from lightning_vision.data.process_group import gather_from_processes
 from lightning_vision.data.stream import Experience
 from lightning_vision.errors import CheckpointError, ConfigError
 from lightning_vision.former_names import present_path
@@ -29,6 +29,8 @@ FROZEN = "lightning_vision_frozen"
 """A checkpoint's entry about the weights that it takes from another file: the file's name and theirs."""
 SUMS = ("train_loss.", "train_accuracy.")
 """Prefixes of the state keys that hold the sums of one process over an epoch."""
+SUMMANDS = "lightning_vision_summands"
+"""A checkpoint's entry with what each process contributed to those sums."""
 
 
 class Identified(Protocol):
@@ -170,16 +172,28 @@ def shortened(value: Any) -> str:
     return str(value)
 
 
-def add_up_sums(state: dict[str, Tensor]) -> None:
-    """Put the sums of all processes into the state of rank 0, which writes the checkpoint."""
-    for key in _sums(state):
-        state[key] = sum_over_processes(state[key])
+def add_up_sums(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Put the sums of all processes into the state of rank 0, which writes the checkpoint.
+
+    Returns:
+        The summands (P,) of the P processes, by state key.
+    """
+    summands = {key: torch.stack(gather_from_processes(state[key])) for key in _sums(state)}
+    state.update({key: each.sum() for key, each in summands.items()})
+    return summands
 
 
-def clear_sums(state: dict[str, Tensor]) -> None:
-    """Sums of an epoch continue on rank 0: the other processes start at 0."""
+def share_out_sums(checkpoint: dict[str, Any], rank: int, processes: int) -> None:
+    """Let each process continue its own sums of the epoch, or rank 0 those of all if their number was another one.
+
+    A sum of the same numbers in another order is rounded differently: an epoch that resumed would log another last digit.
+    """
+    state, summands = checkpoint["state_dict"], checkpoint.get(SUMMANDS, {})  # none in checkpoints of version 0.1
     for key in _sums(state):
-        state[key] = torch.zeros_like(state[key])
+        if len(summands.get(key, ())) == processes:
+            state[key] = summands[key][rank]
+        elif rank:
+            state[key] = torch.zeros_like(state[key])
 
 
 def _sums(state: Mapping[str, Tensor]) -> list[str]:

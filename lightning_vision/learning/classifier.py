@@ -19,11 +19,12 @@ from lightning_vision.data.stream import Experience
 from lightning_vision.images.batch_transforms import BatchTransforms
 from lightning_vision.learning.batch_preparation import normalised, transformed
 from lightning_vision.learning.checkpoint_identity import (
+    SUMMANDS,
     add_up_sums,
     check_loadable,
-    clear_sums,
     identity_of,
     replay_grafts,
+    share_out_sums,
 )
 from lightning_vision.learning.classifier_options import check_options, keep_plain
 from lightning_vision.learning.closed_form import closed_form_step
@@ -327,15 +328,14 @@ class ContinualClassifier(LightningModule, BuiltWith):
         self.figures.check_loss()
         checkpoint["lightning_vision"] = self.identity()
         checkpoint["lightning_vision_measured"] = dict(self.measured)
-        add_up_sums(checkpoint["state_dict"])
+        checkpoint[SUMMANDS] = add_up_sums(checkpoint["state_dict"])
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse a checkpoint that does not fit; load the figures that schedulers use, and the position of training."""
         check_loadable(checkpoint, self.identity(), list(self.state_dict()))
         replay_grafts(self.network, checkpoint["lightning_vision"])
         self.figures.take_measured(checkpoint["lightning_vision_measured"])
-        if self.global_rank:  # the sums of the epoch continue on rank 0
-            clear_sums(checkpoint["state_dict"])
+        share_out_sums(checkpoint, self.global_rank, 1 if self._trainer is None else self._trainer.world_size)
         if not isinstance(self._trainer, RunTrainer):
             take_place(self, self._trainer, checkpoint)
 

@@ -16,6 +16,15 @@ from lightning_vision.errors import ConfigError, TrainingError
 from lightning_vision.learning.network import Network
 
 
+class StepMean(MeanMetric):
+    """A mean over steps. MeanMetric itself looks for NaN at each update, for which the host waits for the GPU."""
+
+    def update(self, value: Tensor, weight: float = 1.0) -> None:  # type: ignore[override] # of tensors only
+        """Add numbers of any shape, each with the weight."""
+        self.mean_value += value.to(self.dtype).sum() * weight
+        self.weight += value.numel() * weight
+
+
 class TrainingFigures:
     """Loss and accuracy of the training images, summed over an epoch.
 
@@ -26,7 +35,7 @@ class TrainingFigures:
 
     def __init__(self, measured: dict[str, float], place: Callable[[int], str]) -> None:
         self.measured, self._place = measured, place
-        self.loss, self.accuracy = MeanMetric(), MeanMetric()
+        self.loss, self.accuracy = StepMean(), StepMean()
         for metric in (self.loss, self.accuracy):
             metric.persistent(True)  # so that an epoch that resumes half-way keeps its sums
         self.correct: Tensor | None = None

@@ -33,7 +33,7 @@ class Watch(Callback):
         runs[-1].watches.append(self)
         self.trainer: Trainer | None = None
         self.validated_at: list[int] = []
-        self.deterministic = self.anomaly = False
+        self.deterministic = self.benchmark = self.anomaly = False
 
     def on_sanity_check_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.validated_at.append(-1)
@@ -41,6 +41,7 @@ class Watch(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.trainer = trainer
         self.deterministic = torch.are_deterministic_algorithms_enabled()
+        self.benchmark = torch.backends.cudnn.benchmark
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         self.anomaly = torch.is_anomaly_enabled()
@@ -129,7 +130,7 @@ GIVEN: dict[str, tuple[str, ...]] = {
 WORKS: dict[str, tuple[str, Check]] = {
     "accelerator": ("many", lambda run: run.results.environment.device == "cpu"),
     "accumulate_grad_batches": ("few", lambda run: [t.global_step for t in run.trainers] == [4, 4]),
-    "benchmark": ("many", lambda run: torch.backends.cudnn.benchmark),
+    "benchmark": ("many", lambda run: all(w.benchmark for w in run.seen)),
     "callbacks": ("many", has_callback(Timer)),
     "check_val_every_n_epoch": ("few", lambda run: [w.validated_at for w in run.seen] == [[2, 4]] * 2),
     "default_root_dir": ("many", lambda run: {t.default_root_dir for t in run.trainers} == {str(run.folder / "run")}),
