@@ -244,7 +244,9 @@ class ContinualClassifier(LightningModule, BuiltWith):
         if self.batch_transform is not None and self._changes_batches():
             batch = transformed(batch, self.batch_transform, self.network, self.channels_last)
         loss = learner.loss(self.network, batch)
-        mine = int(batch["valid"].sum()) if self.trainer.world_size > 1 else len(batch["label"])
+        mine = len(batch["label"])
+        if mine == 1 and self.trainer.world_size > 1:  # a stand-in is alone: else nothing is read from the device
+            mine = int(batch["valid"].sum())
         self.figures.add(self.network, batch, batch_idx, loss, mine)
         self.figures.log_step(self.log, self.trainer, loss)
         # DDP averages over the ranks: with these weights the average is the mean over the images of the global batch.
