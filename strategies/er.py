@@ -44,10 +44,7 @@ class ER(StepMemory):
             return self.cross_entropy(network, network(batch), batch, self.among(network))
         sizes = [len(batch["label"]), len(memory["label"])]
         new, old = network(torch.cat([network.inputs(batch), network.inputs(memory)])).split(sizes)
-        count, drawn = (
-            int(self.reduce(batch["valid"].sum())),
-            sizes[1],
-        )  # of the batch over all processes; M is the same on each
+        count, drawn = self.reduce(batch["valid"].sum()), sizes[1]  # over all processes; each drew the same images
         among = self.among(network)
         total = count * self.cross_entropy(network, new, batch, among)
         return (total + drawn * self.cross_entropy(network, old, memory, among)) / (count + drawn)
