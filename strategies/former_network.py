@@ -25,16 +25,18 @@ class FormerNetwork(Strategy):
 
     teacher: Tensor  # (S,), the old network; empty where nothing was seen before
     old: Tensor  # (C,) bool, the classes seen before
+    known: Tensor  # (K,) int64, the same as numbers: a mask as an index would wait for the device at each step
 
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("teacher", torch.empty(0))
         self.register_buffer("old", torch.empty(0, dtype=torch.bool))
+        self.register_buffer("known", torch.empty(0, dtype=torch.int64), persistent=False)
 
     def before_experience(self, network: Network, experience: Experience) -> None:
         """Store the network and its classes."""
         if not experience.is_base and network.seen.any():
-            self.old = network.seen.clone()
+            self.old, self.known = network.seen.clone(), network.seen.nonzero().flatten()
             self.teacher = torch.cat([value.flatten() for value in frozen_state(network).values()])
 
     @torch.no_grad()

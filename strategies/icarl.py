@@ -60,6 +60,7 @@ class ICaRL(Exemplars):
                 "could not predict any more. Give images of these classes, or choose a strategy that predicts with the head, such as WA."
             )
         self.past = network.seen & ~own if len(self.teacher) else torch.zeros_like(own)
+        self.recalls = bool(self.past.any())
         self.means = self.means[:0]
 
     def loss(self, network: Network, batch: Batch) -> Tensor:
@@ -67,7 +68,7 @@ class ICaRL(Exemplars):
         z = network(batch)
         target = batch.get("target")
         target = F.one_hot(batch["label"], network.num_classes).to(z) if target is None else target.to(z)
-        if self.past.any():
+        if self.recalls:
             target = torch.where(self.past, self.teacher_logits(network, batch).to(z).sigmoid(), target)
         losses = F.binary_cross_entropy_with_logits(z, target, reduction="none")
         return losses.masked_fill(~network.seen, 0.0).sum(dim=1).mean() / network.num_classes

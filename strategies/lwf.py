@@ -89,5 +89,5 @@ class LwF(FormerNetwork):
         if not len(self.teacher):
             return loss
         return loss + self.alpha * distillation(
-            z[:, self.old], self.teacher_logits(network, batch)[:, self.old], self.temperature
+            z[:, self.known], self.teacher_logits(network, batch)[:, self.known], self.temperature
         )

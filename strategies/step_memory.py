@@ -96,11 +96,12 @@ class StepMemory(Strategy):
 
     def put(self, kept: Tensor, places: Tensor, values: Tensor) -> Tensor:
         """A buffer (M, ...) with the values (B, ...) of all processes in the places (B,) that they take (-1: none)."""
-        own = places >= 0
-        new, taken = torch.zeros_like(kept), torch.zeros(len(kept), device=kept.device)
-        new[places[own]] = values[own].to(kept.dtype)
-        taken[places[own]] = 1
-        new, taken = self.reduce(new), self.reduce(taken)
+        end = len(kept)  # one row more, for images that take no place: to leave them out would wait for the device
+        rows = torch.where(places >= 0, places, end)
+        new, taken = kept.new_zeros(end + 1, *kept.shape[1:]), torch.zeros(end + 1, device=kept.device)
+        new[rows] = values.to(kept.dtype)
+        taken[rows] = 1
+        new, taken = self.reduce(new[:end]), self.reduce(taken[:end])
         return torch.where((taken > 0).view(-1, *[1] * (kept.dim() - 1)), new, kept)
 
     @torch.no_grad()

@@ -56,15 +56,21 @@ class WA(Exemplars):
             raise ConfigError(f"WA: expected temperature > 0, found {temperature}.")
         self.temperature, self.positive = temperature, positive
 
+    def before_experience(self, network: Network, experience: Experience) -> None:
+        """Store the network, and the share lambda that the classes it knows have of all so far."""
+        super().before_experience(network, experience)
+        so_far = network.seen.clone()
+        so_far[list(experience.classes)] = True
+        self.share = float(self.old.sum() / so_far.sum())
+
     def loss(self, network: Network, batch: Batch) -> Tensor:
         """(1 - lambda) CE + lambda KL to the former network over the old classes."""
         z = network(batch)
         loss = self.cross_entropy(network, z, batch)
         if not len(self.teacher):
             return loss
-        share = float(self.old.sum() / network.seen.sum())
-        then = self.teacher_logits(network, batch)[:, self.old]
-        return (1 - share) * loss + share * distillation(z[:, self.old], then, self.temperature)
+        then = self.teacher_logits(network, batch)[:, self.known]
+        return (1 - self.share) * loss + self.share * distillation(z[:, self.known], then, self.temperature)
 
     @torch.no_grad()
     def after_step(self, network: Network) -> None:

@@ -15,6 +15,9 @@ from lightning_vision.data.batch import Batch
 from lightning_vision.errors import ConfigError, TrainingError
 from lightning_vision.learning.network import Network
 
+UNCHECKED = 32
+"""Losses on a GPU that are checked together."""
+
 
 class StepMean(MeanMetric):
     """A mean over steps. MeanMetric itself looks for NaN at each update, for which the host waits for the GPU."""
@@ -40,7 +43,7 @@ class TrainingFigures:
             metric.persistent(True)  # so that an epoch that resumes half-way keeps its sums
         self.correct: Tensor | None = None
         """(B,) bool: whether the first logits of the newest training batch classified each image correctly; None without logits."""
-        self._pending: tuple[int, Tensor] | None = None
+        self._unchecked: list[tuple[int, Tensor]] = []
         self._logits: Tensor | None = None
 
     def begin_stage(self) -> None:
@@ -55,12 +58,13 @@ class TrainingFigures:
         self.measured.update(measured)
 
     def begin_trainer(self) -> None:
-        """Drop the last loss of another Trainer, which has checked it."""
-        self._pending = None
+        """Drop the losses of another Trainer, which has checked them."""
+        self._unchecked = []
 
     def begin_batch(self) -> None:
-        """Check the loss of the previous batch, and wait for the first logits of this one."""
-        self.check_loss()
+        """Check the losses if it is time, and wait for the first logits of this batch."""
+        if self._unchecked and len(self._unchecked) >= (1 if self._unchecked[0][1].device.type == "cpu" else UNCHECKED):
+            self.check_loss()
         self._logits = None
 
     def keep_logits(self, logits: Tensor) -> None:
@@ -78,7 +82,7 @@ class TrainingFigures:
             loss: Its loss (), the mean over its images.
             images: How many of them are no stand-ins.
         """
-        self._pending = (batch_idx, loss.detach())
+        self._unchecked.append((batch_idx, loss.detach()))
         self.correct = self._correct(network, batch)
         if images:
             self.loss.update(loss.detach(), images)
@@ -93,20 +97,20 @@ class TrainingFigures:
         return network.mask_unseen(logits[: len(labels)]).argmax(dim=1) == labels
 
     def check_loss(self) -> None:
-        """Check the last loss one step late, so that nothing waits for the GPU.
+        """Check the losses since the last time. On a GPU, reading one waits until all that was queued before is computed.
 
         Raises:
-            TrainingError: It is NaN or infinite.
+            TrainingError: One is NaN or infinite.
         """
-        if self._pending is None:
+        losses, self._unchecked = self._unchecked, []
+        if not losses or torch.isfinite(torch.stack([loss for _, loss in losses])).all():
             return
-        (batch, loss), self._pending = self._pending, None
-        if not torch.isfinite(loss):
-            raise TrainingError(
-                f"The loss is {loss.item()} in {self._place(batch)}. "
-                "Training stopped; the earlier checkpoints are kept. Try a smaller learning rate, "
-                "trainer.gradient_clip_val=1.0 or trainer.precision=32-true, or check the images of that batch."
-            )
+        batch, loss = next((batch, loss) for batch, loss in losses if not torch.isfinite(loss))
+        raise TrainingError(
+            f"The loss is {loss.item()} in {self._place(batch)}. "
+            "Training stopped; the earlier checkpoints are kept. Try a smaller learning rate, "
+            "trainer.gradient_clip_val=1.0 or trainer.precision=32-true, or check the images of that batch."
+        )
 
     def log_step(self, log: Callable[..., None], trainer: Trainer, loss: Tensor) -> None:
         """Log the loss of a step that the loggers are given, and of an epoch's last: logging takes longer than a small head's step."""

@@ -1,10 +1,14 @@
-"""The sums of an epoch: equal after a resume, and added without waiting for the device."""
+"""The sums of an epoch: equal after a resume, and added without waiting for the device. Losses that are not finite."""
+
+import math
+from unittest.mock import Mock
 
 import pytest
 import torch
 
+from lightning_vision.errors import TrainingError
 from lightning_vision.learning.checkpoint_identity import SUMMANDS, add_up_sums, share_out_sums
-from lightning_vision.learning.training_figures import StepMean
+from lightning_vision.learning.training_figures import UNCHECKED, StepMean, TrainingFigures
 
 KEY = "train_loss.mean_value"
 
@@ -68,3 +72,32 @@ def test_a_mean_over_steps_reads_nothing_from_the_device() -> None:
     mean.update(torch.ones((), device="meta"), 3)
     mean.update(torch.ones(5, device="meta"))
     assert mean.compute().device.type == "meta"
+
+
+def figures_of(*losses: float, device: str = "cpu") -> TrainingFigures:
+    """Figures with one loss for each batch."""
+    figures = TrainingFigures({}, lambda batch: f"batch {batch}")
+    for number, loss in enumerate(losses):
+        figures.begin_batch()
+        figures.add(Mock(), {"label": torch.zeros(2)}, number, torch.tensor(loss, device=device), 0)  # type: ignore[typeddict-item]
+    return figures
+
+
+def test_on_a_cpu_a_loss_is_checked_before_the_next_batch() -> None:
+    with pytest.raises(TrainingError, match="The loss is nan in batch 1"):
+        figures_of(1.0, math.nan, 1.0)
+
+
+def test_elsewhere_losses_are_checked_together() -> None:
+    """Nothing can be read from a tensor on the device meta: who tries it fails."""
+    figures = figures_of(*[1.0] * UNCHECKED, device="meta")
+    with pytest.raises(RuntimeError, match="meta"):
+        figures.begin_batch()
+
+
+def test_the_first_of_losses_that_are_checked_together_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(TrainingFigures, "begin_batch", lambda figures: None)
+    figures = figures_of(1.0, 2.0, math.inf, math.nan, 1.0)
+    with pytest.raises(TrainingError, match="The loss is inf in batch 2"):
+        figures.check_loss()
+    figures.check_loss()  # each is checked once
