@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
@@ -84,7 +85,7 @@ class StreamRun:
         results = self.start.begin()
         first, stop_after = self.context.record.done, self.context.options.stop_after
         ahead = list(self.context.datamodule.stream)[first : None if stop_after is None else stop_after + 1]
-        with _prompt_collection() as collect:
+        with _unfilled_memory(), _prompt_collection() as collect:
             for experience in ahead:
                 results = self._experience(experience, may_resume=experience.index == first)
                 collect()
@@ -145,6 +146,22 @@ class StreamRun:
         """Close feature cache and loggers, leave the process group and wait until the other processes have ended."""
         self.context.features.close()
         self.start.close()
+
+
+@contextmanager
+def _unfilled_memory() -> Iterator[None]:
+    """Leave new memory as it is, also with trainer.deterministic.
+
+    torch fills it with NaN then, to show who reads what was never written. This takes time, and bfloat16 kernels of oneDNN
+    on CPUs with AMX carry NaN that lies beside a matrix into their result (uxlfoundation/oneDNN, issue 5717).
+    """
+    settings: Any = torch.utils.deterministic  # a module with properties, which its types lack
+    before = settings.fill_uninitialized_memory
+    settings.fill_uninitialized_memory = False
+    try:
+        yield
+    finally:
+        settings.fill_uninitialized_memory = before
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from coloured_squares import ColouredSquares
+from lightning.pytorch import Callback
 from lightning.pytorch.loggers import Logger
 from torch import nn
 
@@ -182,3 +183,18 @@ def test_deterministic_algorithms_are_the_runs_own(tmp_path: Path) -> None:
         Job(tmp_path, FullFineTune(), trainer={"deterministic": "warn"}).fit()
         assert torch.are_deterministic_algorithms_enabled()
     assert not torch.are_deterministic_algorithms_enabled()
+
+
+def test_new_memory_is_not_filled_with_nan(tmp_path: Path) -> None:
+    """torch does so with trainer.deterministic, which costs time; afterwards it is as the caller has set it."""
+    settings: Any = torch.utils.deterministic
+    seen: list[bool] = []
+
+    class Look(Callback):
+        def on_train_batch_start(self, *args: object) -> None:
+            seen.append(settings.fill_uninitialized_memory)
+
+    with process_state_restored():
+        Job(tmp_path, FullFineTune(), trainer={"deterministic": "warn", "callbacks": [Look()]}).fit()
+    assert seen and not any(seen)
+    assert settings.fill_uninitialized_memory
