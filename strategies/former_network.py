@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.func import functional_call
@@ -26,18 +28,36 @@ class FormerNetwork(Strategy):
     teacher: Tensor  # (S,), the old network; empty where nothing was seen before
     old: Tensor  # (C,) bool, the classes seen before
     known: Tensor  # (K,) int64, the same as numbers: a mask as an index would wait for the device at each step
+    own: Tensor  # (C,) bool, the classes of the experience
+    earlier: Tensor  # (C,) bool, those of the experiences before it
 
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("teacher", torch.empty(0))
         self.register_buffer("old", torch.empty(0, dtype=torch.bool))
         self.register_buffer("known", torch.empty(0, dtype=torch.int64), persistent=False)
+        for name in ("own", "earlier"):
+            self.register_buffer(name, torch.empty(0, dtype=torch.bool), persistent=False)
 
     def before_experience(self, network: Network, experience: Experience) -> None:
         """Store the network and its classes."""
         if not experience.is_base and network.seen.any():
-            self.old, self.known = network.seen.clone(), network.seen.nonzero().flatten()
+            self.old = network.seen.clone()
             self.teacher = torch.cat([value.flatten() for value in frozen_state(network).values()])
+        self.own, self.earlier = torch.zeros_like(network.seen), network.seen.clone()
+        self.own[list(experience.classes)] = True
+        self.derive()
+
+    def derive(self) -> None:
+        """Compute what follows from the classes before the experience and those of it."""
+        self.known = self.old.nonzero().flatten()
+
+    def _load_from_state_dict(self, *args: Any) -> None:
+        """Load, and derive anew: a plain Trainer prepares a network that has seen nothing before it loads the checkpoint."""
+        super()._load_from_state_dict(*args)
+        if len(self.old) == len(self.earlier):
+            self.earlier = self.earlier | self.old
+        self.derive()
 
     @torch.no_grad()
     def teacher_logits(self, network: Network, given: Batch | Tensor) -> Tensor:

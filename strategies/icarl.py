@@ -52,16 +52,18 @@ class ICaRL(Exemplars):
             ConfigError: A base was given with classes of which there are no images, and so no exemplars.
         """
         super().before_experience(network, experience)
-        own = torch.zeros_like(network.seen)
-        own[list(experience.classes)] = True
-        if experience.index == 0 and (absent := int((network.seen & ~own).sum())):
+        if experience.index == 0 and (absent := int((network.seen & ~self.own).sum())):
             raise ConfigError(
                 f"ICaRL predicts by the means of remembered images, and has no image of {absent} of the classes of the base, which it "
                 "could not predict any more. Give images of these classes, or choose a strategy that predicts with the head, such as WA."
             )
-        self.past = network.seen & ~own if len(self.teacher) else torch.zeros_like(own)
-        self.recalls = bool(self.past.any())
         self.means = self.means[:0]
+
+    def derive(self) -> None:
+        """Determine the classes whose targets are those of the former network."""
+        super().derive()
+        self.past = self.earlier & ~self.own if len(self.teacher) else torch.zeros_like(self.own)
+        self.recalls = bool(self.past.any())
 
     def loss(self, network: Network, batch: Batch) -> Tensor:
         """Binary cross entropies with the labels and the former network's sigmoids."""

@@ -10,7 +10,6 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - torch's own custom
 
 from lightning_vision.data.batch import Batch
-from lightning_vision.data.stream import Experience
 from lightning_vision.errors import ConfigError
 from lightning_vision.learning.network import Network
 from strategies.former_network import FormerNetwork
@@ -74,13 +73,11 @@ class LwF(FormerNetwork):
         self.alpha, self.temperature, self.over_new = alpha, temperature, cross_entropy == "new"
         self.register_buffer("among", torch.empty(0, dtype=torch.bool), persistent=False)
 
-    def before_experience(self, network: Network, experience: Experience) -> None:
-        """Store the network, its classes, and the classes of the cross entropy."""
-        super().before_experience(network, experience)
-        own = torch.zeros_like(network.seen)
-        own[list(experience.classes)] = True
-        alone = self.over_new and own.sum() > 1 and (own & ~network.seen).any()
-        self.among = own if alone else own | network.seen
+    def derive(self) -> None:
+        """Determine the classes of the cross entropy."""
+        super().derive()
+        alone = self.over_new and self.own.sum() > 1 and (self.own & ~self.earlier).any()
+        self.among = self.own if alone else self.own | self.earlier
 
     def loss(self, network: Network, batch: Batch) -> Tensor:
         """CE + alpha KL to the old network over the old classes."""

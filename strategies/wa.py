@@ -56,12 +56,10 @@ class WA(Exemplars):
             raise ConfigError(f"WA: expected temperature > 0, found {temperature}.")
         self.temperature, self.positive = temperature, positive
 
-    def before_experience(self, network: Network, experience: Experience) -> None:
-        """Store the network, and the share lambda that the classes it knows have of all so far."""
-        super().before_experience(network, experience)
-        so_far = network.seen.clone()
-        so_far[list(experience.classes)] = True
-        self.share = float(self.old.sum() / so_far.sum())
+    def derive(self) -> None:
+        """Determine lambda, the share that old classes have of all so far."""
+        super().derive()
+        self.share = float(self.old.sum() / (self.own | self.earlier).sum())
 
     def loss(self, network: Network, batch: Batch) -> Tensor:
         """(1 - lambda) CE + lambda KL to the former network over the old classes."""

@@ -125,6 +125,11 @@ class OneExperience(Callback):
         elif model.experience is None:
             model.begin_experience(experience)
 
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Select the rows that the loaded strategy remembers, which it did not know in ``setup``, after those that are done."""
+        if trainer.state.fn == TrainerFn.FITTING:
+            _enter(self.model, data_of(trainer), *place_in_epoch(checkpoint))
+
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """End the experience as a run does: base data of a closed form, ``after_experience``, the best of several variants."""
         model, experience = self.model, self.model.experience
@@ -227,7 +232,7 @@ def take_data(model: Learner, class_names: list[str], image_size: int) -> None:
 
 
 def take_place(model: Learner, trainer: Trainer | None, checkpoint: Mapping[str, Any]) -> None:
-    """Continue training where a checkpoint was written: after the batches of its epoch that are done.
+    """Prepare to continue where a checkpoint was written; ``OneExperience`` selects the batches of its epoch that are not done.
 
     Args:
         model: The classifier into which its state is about to be loaded.
@@ -252,7 +257,6 @@ def take_place(model: Learner, trainer: Trainer | None, checkpoint: Mapping[str,
             f"{index}. Choose the checkpoint's experience to continue it, or fit load_from_checkpoint(path) without ckpt_path "
             "to learn another one."
         )
-    _enter(model, datamodule, *place_in_epoch(checkpoint))
 
 
 def _match_data(model: Learner, datamodule: StreamDataModule) -> Experience:

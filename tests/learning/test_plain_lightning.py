@@ -1,6 +1,8 @@
 """One experience with Lightning's own Trainer: as in a stream run, with any callback and logger."""
 
 import os
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, Mode
 from lightning.pytorch.loggers import CSVLogger
 
 from datamodules import Digits
+from lightning_vision.data.scenario import Scenario
 from lightning_vision.data.scenarios import ClassIncremental, InstanceIncremental
 from lightning_vision.errors import CheckpointError, ConfigError, DataError
 from lightning_vision.learning.checkpoints import read_checkpoint, use_classes
@@ -20,7 +23,7 @@ from lightning_vision.learning.classifier import ContinualClassifier
 from lightning_vision.learning.prediction import Prediction
 from lightning_vision.learning.strategy import Strategy
 from lightning_vision.recipes.moving_average import MovingAverage
-from strategies import EWC, ICaRL, LinearProbeThenFineTune, MoveToData, NearestMean, Replay
+from strategies import ER, EWC, WA, ICaRL, LinearProbeThenFineTune, LwF, MoveToData, NearestMean, Replay
 
 SIZE = 16
 
@@ -154,6 +157,35 @@ def test_training_resumes_in_the_middle_of_an_epoch(tmp_path: Path) -> None:
     data.enter(1, 0)
     with pytest.raises(CheckpointError, match="written in experience 0, and the datamodule's current experience is 1"):
         trainer(2).fit(classifier(), data, ckpt_path=tmp_path / "half.ckpt", weights_only=True)
+
+
+@pytest.mark.parametrize(
+    ("build", "stream"),
+    [
+        (LwF, ClassIncremental(experiences=5)),
+        (LwF, InstanceIncremental(experiences=4)),
+        (partial(LwF, cross_entropy="seen"), ClassIncremental(experiences=5)),
+        (partial(ICaRL, 40), ClassIncremental(experiences=5)),
+        (partial(WA, 40), ClassIncremental(experiences=5)),
+        (partial(Replay, 40), ClassIncremental(experiences=5)),
+        (partial(ER, 40), ClassIncremental(experiences=5)),
+    ],
+)
+def test_distillation_resumes_in_the_middle_of_an_epoch(
+    build: Callable[[], Strategy], stream: Scenario, tmp_path: Path
+) -> None:
+    """The former network and the classes that it knows are the checkpoint's: a classifier that was built anew has seen none."""
+    data = digits(stream=stream)
+    whole, resumed = classifier(strategy=build()), classifier(strategy=build())
+    trainer().fit(whole, data)
+    data.use_experience(1)
+    steps = len(data.train_dataloader()) + 2
+    half = ModelCheckpoint(tmp_path, "half", every_n_train_steps=steps, enable_version_counter=False)
+    trainer(2, callbacks=[half], enable_checkpointing=True).fit(whole, data)
+    assert read_checkpoint(tmp_path / "half.ckpt")["global_step"] == steps
+    trainer(2).fit(resumed, data, ckpt_path=tmp_path / "half.ckpt", weights_only=True)
+    names = [name for name in whole.state_dict() if name.startswith("network.")]
+    assert [n for n in names if not torch.equal(whole.state_dict()[n], resumed.state_dict()[n])] == []
 
 
 def test_the_seed_is_that_of_seed_everything() -> None:
