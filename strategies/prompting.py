@@ -34,7 +34,7 @@ class Prompting(Strategy):
     added: int = 1
     """Entries along that axis that an experience adds."""
     keys: nn.Parameter | None
-    own: Tensor  # (C,) bool, the classes of the loss
+    own: Tensor  # (C,) bool, the classes of the experience
 
     def __init__(self) -> None:
         super().__init__()
@@ -43,11 +43,15 @@ class Prompting(Strategy):
 
     def before_experience(self, network: Network, experience: Experience) -> None:
         """Note the experience's classes, and make the prompts that it needs; a given base is learned without prompts."""
-        alone = len(experience.classes) == 1  # cross entropy over one class is 0
-        self.own = network.seen.clone() if alone else torch.zeros_like(network.seen)
+        self.own = torch.zeros_like(network.seen)
         self.own[list(experience.classes)] = True
+        self.alone = len(experience.classes) == 1
         if not experience.is_base:
             self.prepare(network)
+
+    def among(self, network: Network) -> Tensor:
+        """The classes (C,) of the loss: all seen if the experience has one, since cross entropy over one class is 0."""
+        return self.own | network.seen if self.alone else self.own
 
     @abstractmethod
     def prepare(self, network: Network) -> None:
@@ -101,7 +105,7 @@ class Prompting(Strategy):
     def loss(self, network: Network, batch: Batch) -> Tensor:
         """Cross entropy over the experience's classes, and the pull of the keys."""
         v, near = self.prompted(network, batch["image"], learns=True)
-        loss = self.cross_entropy(network, network.head(v), batch, self.own)
+        loss = self.cross_entropy(network, network.head(v), batch, self.among(network))
         return loss - self.pull * near.mean() if self.pull else loss
 
     def refuse(self, wrong: bool, expected: str) -> None:

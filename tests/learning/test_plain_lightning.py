@@ -171,10 +171,10 @@ def test_training_resumes_in_the_middle_of_an_epoch(tmp_path: Path) -> None:
         (partial(ER, 40), ClassIncremental(experiences=5)),
     ],
 )
-def test_distillation_resumes_in_the_middle_of_an_epoch(
+def test_what_is_remembered_resumes_in_the_middle_of_an_epoch(
     build: Callable[[], Strategy], stream: Scenario, tmp_path: Path
 ) -> None:
-    """The former network and the classes that it knows are the checkpoint's: a classifier that was built anew has seen none."""
+    """The memory, the former network and the classes that it knows are the checkpoint's: a new classifier has seen nothing."""
     data = digits(stream=stream)
     whole, resumed = classifier(strategy=build()), classifier(strategy=build())
     trainer().fit(whole, data)

@@ -182,9 +182,9 @@ def test_before_the_first_experience_and_for_a_given_base_there_are_no_prompts()
 def test_one_class_is_learned_among_all_seen() -> None:
     network, strategy = tiny_transformer(2), L2P()
     strategy.before_experience(network, tiny_experience(1, three([2, 2, 2]), (0, 1)))
-    assert strategy.own.tolist() == [True] * 4
+    assert strategy.among(network).tolist() == [True] * 4
     strategy.before_experience(network, tiny_experience(1, three([2, 3, 3]), (0, 1)))
-    assert strategy.own.tolist() == [False, False, True, True]
+    assert strategy.among(network).tolist() == [False, False, True, True]
 
 
 def test_keys_without_a_pull_are_not_trained() -> None:
