@@ -143,17 +143,24 @@ def test_a_strategy_built_in_python_is_given_again(tmp_path: Path) -> None:
     assert all(torch.equal(value, loaded.state_dict()[key]) for key, value in model.state_dict().items())
 
 
+def check_resumes_to_the_same(
+    whole: ContinualClassifier, resumed: ContinualClassifier, data: Digits, folder: Path
+) -> None:
+    """One classifier trains two epochs; another, from a checkpoint within the second, ends with the same network."""
+    steps = len(data.train_dataloader()) + 2
+    half = ModelCheckpoint(folder, "half", every_n_train_steps=steps, enable_version_counter=False)
+    trainer(2, callbacks=[half], enable_checkpointing=True).fit(whole, data)
+    assert read_checkpoint(folder / "half.ckpt")["global_step"] == steps
+    trainer(2).fit(resumed, data, ckpt_path=folder / "half.ckpt", weights_only=True)
+    names = [name for name in whole.state_dict() if name.startswith("network.")]
+    assert [n for n in names if not torch.equal(whole.state_dict()[n], resumed.state_dict()[n])] == []
+
+
 def test_training_resumes_in_the_middle_of_an_epoch(tmp_path: Path) -> None:
     """The batches that are done are not trained again, and the seed is the checkpoint's."""
     data, whole, resumed = digits(), classifier(), classifier()
     whole.seed = 5
-    steps = len(data.train_dataloader()) + 2
-    half = ModelCheckpoint(tmp_path, "half", every_n_train_steps=steps, enable_version_counter=False)
-    trainer(2, callbacks=[half], enable_checkpointing=True).fit(whole, data)
-    assert read_checkpoint(tmp_path / "half.ckpt")["global_step"] == steps
-    trainer(2).fit(resumed, data, ckpt_path=tmp_path / "half.ckpt", weights_only=True)
-    names = [name for name in whole.state_dict() if name.startswith("network.")]
-    assert [n for n in names if not torch.equal(whole.state_dict()[n], resumed.state_dict()[n])] == []
+    check_resumes_to_the_same(whole, resumed, data, tmp_path)
     data.enter(1, 0)
     with pytest.raises(CheckpointError, match="written in experience 0, and the datamodule's current experience is 1"):
         trainer(2).fit(classifier(), data, ckpt_path=tmp_path / "half.ckpt", weights_only=True)
@@ -179,13 +186,7 @@ def test_what_is_remembered_resumes_in_the_middle_of_an_epoch(
     whole, resumed = classifier(strategy=build()), classifier(strategy=build())
     trainer().fit(whole, data)
     data.use_experience(1)
-    steps = len(data.train_dataloader()) + 2
-    half = ModelCheckpoint(tmp_path, "half", every_n_train_steps=steps, enable_version_counter=False)
-    trainer(2, callbacks=[half], enable_checkpointing=True).fit(whole, data)
-    assert read_checkpoint(tmp_path / "half.ckpt")["global_step"] == steps
-    trainer(2).fit(resumed, data, ckpt_path=tmp_path / "half.ckpt", weights_only=True)
-    names = [name for name in whole.state_dict() if name.startswith("network.")]
-    assert [n for n in names if not torch.equal(whole.state_dict()[n], resumed.state_dict()[n])] == []
+    check_resumes_to_the_same(whole, resumed, data, tmp_path)
 
 
 def test_the_seed_is_that_of_seed_everything() -> None:
