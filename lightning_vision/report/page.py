@@ -184,6 +184,6 @@ def _shared(saved: Savings) -> list[str]:
         words.append(f"The feature cache saved {saved.passes_saved:,} passes through the backbone.")
     if saved.untracked:
         words.append(
-            f"The energy of {plural(saved.untracked, 'run')} was not tracked and is not included in the totals."
+            f"The energy of {plural(saved.untracked, 'run')} was not tracked, or not all of it, and what is missing is not included in the totals."
         )
     return words

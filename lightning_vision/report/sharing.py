@@ -35,7 +35,7 @@ class Savings:
     total: Spent
     """Of the runs and the trials."""
     untracked: int
-    """Runs whose energy is not known."""
+    """Runs whose energy is not known, or not all of it."""
     bases: int
     """Bases that others start from."""
     base_users: int
@@ -74,7 +74,7 @@ def savings(comparison: GatheredRuns) -> Savings:
         spent=spent,
         tuning=tuning,
         total=spent if tuning is None else _together(spent, tuning),
-        untracked=sum(run.results.totals.energy_kwh is None for run in runs),
+        untracked=sum(run.results.without_energy > 0 for run in runs),
         bases=len(used),
         base_users=sum(used.values()),
         bases_not_trained=sum(spared.values()),

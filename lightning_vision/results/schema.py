@@ -271,6 +271,11 @@ class Results(_Model):
         return self.class_kinds["base"].classes if self.class_kinds else None
 
     @property
+    def without_energy(self) -> int:
+        """The number of finished experiences whose energy is not known; ``totals`` is the sum of the others."""
+        return sum(None in (each.energy_kwh, each.evaluation.energy_kwh) for each in self.experiences)
+
+    @property
     def accuracy_before(self) -> float | None:
         """Test accuracy before the learning strategy began: of the given base, or after the base; None without one."""
         if self.initial_accuracy is not None:

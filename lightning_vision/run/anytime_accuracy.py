@@ -114,7 +114,7 @@ class AnytimeAccuracy(Callback):
                     module.training = True
                 passed = torch.tensor(model.network.backbone_images - before, device=device)
                 model.network.backbone_images = before
-        self.used += usage_of_nodes(task.used, device)
+        self.used += usage_of_nodes(task.used, self.context.meter, device)
         self.backbone_images += int(sum_over_processes(passed))
 
     def added_to(self, cost: schema.Evaluation) -> schema.Evaluation:

@@ -26,6 +26,7 @@ from lightning_vision.run.kept_memory import kept_bytes
 from lightning_vision.run.run_budget import budget_record
 from lightning_vision.run.run_context import RunContext
 from lightning_vision.run.run_evaluation import Evaluated
+from lightning_vision.tracking.energy import Usage
 from lightning_vision.tracking.loggers import log_experience
 
 
@@ -51,6 +52,7 @@ class ExperienceCommit:
         context, model = self.context, self.context.model
         for note in model.learner.notes(model.network):
             context.note(f"after experience {experience.index}: {note}")
+        self._note_missing_energy(experience.index, learned.used)
         context.macs = count_macs(model.learner, model.network, model.image_size, self._passes)
         used, trained = learned.used, learned.trained
         if trained.stopped_by_budget:
@@ -119,6 +121,14 @@ class ExperienceCommit:
             context.frozen.drop_unused(ends=self._ends_with(experience))
         wait_for_processes()
         return results
+
+    def _note_missing_energy(self, index: int, used: Usage) -> None:
+        meter, said = self.context.meter, "energy is not measured from here on"
+        if meter.mode is None or used.energy_kwh is not None or any(said in note for note in self.context.record.notes):
+            return
+        self.context.note(
+            f"experience {index}: {said}, because {meter.failure or 'another node could not measure it'}."
+        )
 
     @cached_property
     def _test_hashes(self) -> tuple[npt.NDArray[np.str_], npt.NDArray[np.str_] | None]:

@@ -80,7 +80,7 @@ class ExperienceLearning:
                     from_here = begun if number == begun.stage else Unfinished()
                     self.training.train(experience, number, stage, tally, from_here, anytime)
             self._after_experience(experience)
-        used = usage_of_nodes(task.used, context.process.device)
+        used = usage_of_nodes(task.used, context.meter, context.process.device)
         return Learned(used, tally.trained, backbone_images(), anytime)
 
     def _stages(self, experience: Experience) -> list[Stage]:

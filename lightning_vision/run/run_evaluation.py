@@ -49,7 +49,7 @@ class RunEvaluation:
         context = self.context
         with context.meter.task(f"experience {experience.index}: evaluation") as task:
             validation, test = self.predictions(["val", "test"], experience.index)
-        used = usage_of_nodes(task.used, context.process.device)
+        used = usage_of_nodes(task.used, context.meter, context.process.device)
         passed = sum_over_processes(torch.tensor(self._passed, device=context.process.device))
         self._passed = 0
         context.features.update_record()

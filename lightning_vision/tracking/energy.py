@@ -25,7 +25,7 @@ JOULES_PER_KWH = 3.6e6
 
 @dataclass(frozen=True)
 class Usage:
-    """Time and energy. None means not measured; in a sum with measured values it counts as 0."""
+    """Time and energy. None means not measured, and the sum of a time with and one without a measurement is not known."""
 
     seconds: float = 0.0
     energy_kwh: float | None = None
@@ -35,13 +35,14 @@ class Usage:
         """The sum of both, for instance over tasks or over nodes."""
         return Usage(
             self.seconds + other.seconds,
-            _sum(self.energy_kwh, other.energy_kwh),
-            _sum(self.co2eq_kg, other.co2eq_kg),
+            _sum([each.energy_kwh for each in (self, other) if each.seconds or each.energy_kwh is not None]),
+            _sum([each.co2eq_kg for each in (self, other) if each.seconds or each.co2eq_kg is not None]),
         )
 
 
-def _sum(first: float | None, second: float | None) -> float | None:
-    return second if first is None else first if second is None else first + second
+def _sum(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) if known and len(known) == len(values) else None
 
 
 class Task:
@@ -116,7 +117,9 @@ class EnergyMeter:
         self.enabled = enabled
         self._directory = run_directory
         self._power_watts = power_watts
-        self._measures = enabled and local_rank == 0
+        self.measures_node = enabled and local_rank == 0
+        """Whether this process is the one of its node that is to measure."""
+        self._measures = self.measures_node
         self._rows = RowFile(run_directory / ("emissions.csv" if node_rank == 0 else f"emissions.node{node_rank}.csv"))
         self._lap_seconds = lap_seconds
         self._tracker: OfflineEmissionsTracker | None = None
@@ -127,6 +130,7 @@ class EnergyMeter:
         self._closing = threading.Event()
         self._lapper: threading.Thread | None = None
         self._late_error: TrainingError | None = None
+        self._failure = ""
 
     @property
     def counters(self) -> tuple[str, ...]:
@@ -139,6 +143,11 @@ class EnergyMeter:
         if not self.enabled:
             return None
         return "measured" if self._counters else "estimated"
+
+    @property
+    def failure(self) -> str:
+        """Why energy is no longer measured; empty while it is, and if it never was to be."""
+        return self._failure
 
     @cached_property
     def grid_gco2_per_kwh(self) -> float | None:
@@ -177,11 +186,11 @@ class EnergyMeter:
                 log_level=level,
             )
             tracker.get_detected_hardware()  # raises if the constructor, which hides its errors, did not finish
+            self._counters = _power_counters(tracker)
         except Exception as error:
             self._give_up(error)
             return
         self._tracker = tracker
-        self._counters = _power_counters(tracker)
         self._closing.clear()
         self._lapper = threading.Thread(target=self._lap_regularly, name="energy-laps", daemon=True)
         self._lapper.start()
@@ -314,9 +323,9 @@ class EnergyMeter:
 
     def _give_up(self, error: Exception) -> None:
         self._measures, self._tracker = False, None
+        self._failure = f"CodeCarbon failed ({type(error).__name__}: {error})"
         warnings.warn(
-            f"Energy is no longer measured, because CodeCarbon failed ({type(error).__name__}: {error}). The run "
-            "continues without figures of energy.",
+            f"Energy is no longer measured, because {self._failure}. The run continues without figures of energy.",
             stacklevel=3,
         )
 
@@ -330,13 +339,13 @@ def detect_hardware() -> None:
 
 
 def _power_counters(tracker: "OfflineEmissionsTracker") -> tuple[str, ...]:
-    # CodeCarbon has no public name for it; RAM and the modes cpu_load and constant are estimates.
-    from codecarbon.external.hardware import CPU, GPU, AppleSiliconChip, Raspberry
-
+    # CodeCarbon has no public name for it; RAM and the modes cpu_load and constant are estimates. Classes by name, because not
+    # every version has all of them.
     counters = []
     for part in tracker._hardware:
-        if isinstance(part, CPU) and part._mode in ("intel_rapl", "intel_power_gadget", "windows_emi"):
+        kind = type(part).__name__
+        if kind == "CPU" and part._mode in ("intel_rapl", "intel_power_gadget", "windows_emi"):
             counters.append(part._mode)
-        elif isinstance(part, GPU | AppleSiliconChip | Raspberry):
-            counters.append(type(part).__name__.lower())
+        elif kind in ("GPU", "AppleSiliconChip", "Raspberry"):
+            counters.append(kind.lower())
     return tuple(dict.fromkeys(counters))

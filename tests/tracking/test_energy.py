@@ -9,8 +9,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from codecarbon import OfflineEmissionsTracker
+from command_line import fit
 
 from lightning_vision.errors import ConfigError
+from lightning_vision.results.schema import read_results
 from lightning_vision.tracking.energy import EnergyMeter, Usage, detect_hardware
 
 ROOT = Path(__file__).parents[2]
@@ -165,8 +168,10 @@ def test_another_node_has_a_file_of_its_own(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["emissions.node1.csv"]
 
 
-def test_usage_sums_what_was_measured() -> None:
-    assert Usage(1.0, None, None) + Usage(2.0, 0.5, 0.25) + Usage(3.0) == Usage(6.0, 0.5, 0.25)
+def test_a_sum_is_known_if_all_of_it_was_measured() -> None:
+    assert Usage(1.0, None, None) + Usage(2.0, 0.5, 0.25) == Usage(3.0, None, None)
+    assert Usage(2.0, 0.5, 0.25) + Usage(1.0) == Usage(3.0, None, None)
+    assert Usage() + Usage(2.0, 0.5, 0.25) + Usage() == Usage(2.0, 0.5, 0.25), "nothing took no energy"
     assert Usage(1.0) + Usage(1.0) == Usage(2.0, None, None)
     assert Usage(1.0, 0.5, 0.1) + Usage(1.0, 0.25, 0.1) == Usage(2.0, 0.75, 0.2)
 
@@ -213,17 +218,18 @@ def test_mode_is_estimated_without_a_power_counter(tmp_path: Path) -> None:
 
 
 def test_mode_is_measured_with_a_counter() -> None:
-    from codecarbon.external.hardware import CPU
+    from codecarbon.external import hardware
     from codecarbon.external.ram import RAM
 
     from lightning_vision.tracking.energy import _power_counters
 
     class Tracker:
-        _hardware = (RAM(), CPU(output_dir=".", mode="constant", model="x", tdp=10))
+        _hardware = (RAM(), hardware.CPU(output_dir=".", mode="constant", model="x", tdp=10))
 
     assert _power_counters(Tracker()) == ()  # type: ignore[arg-type]
     Tracker._hardware[1]._mode = "intel_rapl"
     assert _power_counters(Tracker()) == ("intel_rapl",)  # type: ignore[arg-type]
+    assert {"CPU", "GPU", "AppleSiliconChip"} <= vars(hardware).keys(), "the names that it looks for"
 
 
 def test_declared_power_scales_the_processors_energy(tmp_path: Path) -> None:
@@ -254,7 +260,47 @@ def test_a_codecarbon_that_fails_does_not_end_the_run(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match="no longer measured"), meter.task("a") as task:
         work(0.01)
     assert task.seconds > 0 and task.energy_kwh is None
+    assert meter.failure.startswith("CodeCarbon failed (")
     meter.close()
+
+
+@pytest.mark.filterwarnings("ignore:Energy is no longer measured")
+def test_a_run_says_from_where_its_energy_is_missing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin = OfflineEmissionsTracker.start_task
+
+    def begin_until_the_first_increment(tracker: OfflineEmissionsTracker, name: str) -> None:
+        if name.startswith("experience 1"):
+            raise OSError("the counter is gone")
+        begin(tracker, name)
+
+    monkeypatch.setattr(OfflineEmissionsTracker, "start_task", begin_until_the_first_increment)
+    results = read_results(fit(tmp_path, "run", "--energy.enabled=true") / "results.json")
+    note = (
+        "experience 1: energy is not measured from here on, because CodeCarbon failed (OSError: the counter is gone)."
+    )
+    assert [text for text in results.notes if "energy" in text] == [note]
+    kwh = [record.energy_kwh for record in results.experiences]
+    assert kwh[0] is not None and kwh[0] > 0 and kwh[1:] == [None, None]
+    assert results.without_energy == 2
+    shown = " ".join(capsys.readouterr().out.split())
+    _, _, end = shown.partition("The energy of 2 experiences is not known and is not in the total.")
+    assert note in end, "a note of the summary too"
+
+
+@pytest.mark.filterwarnings("ignore:Energy is no longer measured")
+def test_a_failure_within_a_task_leaves_no_figure_of_a_part_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with EnergyMeter(tmp_path / "run") as meter, meter.task("a") as task:
+        work(0.1)
+        meter.lap()
+        assert task.energy_kwh is not None and task.energy_kwh > 0
+        monkeypatch.setattr(OfflineEmissionsTracker, "stop_task", lambda tracker: None)
+        work(0.1)
+    assert task.energy_kwh is None and task.co2eq_kg is None
+    assert task.seconds == pytest.approx(0.2, abs=0.15)
 
 
 def run_child(code: str, directory: Path, **environment: str) -> subprocess.Popen[str]:
