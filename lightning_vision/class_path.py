@@ -4,6 +4,9 @@ import inspect
 from collections.abc import Mapping
 from typing import Any, Self
 
+DEFAULT_STRATEGY = "FullFineTune"
+"""What ``lightning_vision.Strategy`` does by default, and how runs without a configured strategy are called."""
+
 
 class BuiltWith:
     """Stores the constructor arguments of an object, those of the outermost call."""
@@ -35,6 +38,11 @@ def _copied(value: Any) -> Any:
 def class_path(thing: object) -> str:
     """The dotted path of an object's class."""
     return f"{type(thing).__module__}.{type(thing).__qualname__}"
+
+
+def strategy_name(path: str) -> str:
+    """The name of a learning strategy, from the dotted path of its class."""
+    return DEFAULT_STRATEGY if path == "lightning_vision.learning.strategy.Strategy" else path.rsplit(".", 1)[-1]
 
 
 def short_name(component: Any, default: str) -> str:

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from lightning_vision.api.comparison import Comparison
 from lightning_vision.api.fit import as_in_python, check_strategy, run_options
+from lightning_vision.class_path import DEFAULT_STRATEGY
 from lightning_vision.comparison.command import make_executor
 from lightning_vision.comparison.comparison_run import run_comparison
 from lightning_vision.comparison.options import SECTION, options_of
@@ -123,4 +124,6 @@ def _label(strategy: Any) -> str:
     named = strategy["class_path"] if isinstance(strategy, Mapping) else strategy
     if isinstance(named, str):
         return named.rsplit(".", 1)[-1]
-    return "FullFineTune" if strategy is None else (strategy if isinstance(strategy, type) else type(strategy)).__name__
+    return (
+        DEFAULT_STRATEGY if strategy is None else (strategy if isinstance(strategy, type) else type(strategy)).__name__
+    )

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import yaml
 
-from lightning_vision.class_path import short_name
+from lightning_vision.class_path import DEFAULT_STRATEGY, short_name
 from lightning_vision.comparison.options import BOUNDS, Choice, CompareOptions, Settings, read_yaml, words_of
 from lightning_vision.errors import ConfigError
 from lightning_vision.learning.budget import Budget
@@ -178,7 +178,7 @@ class _Planner:
         if self._is_bound_of_online(strategy, read):
             read = self._read(seed, [*words, *OFFLINE], where)
         made = strategy.made
-        learner = short_name(read.config["model"]["strategy"], "FullFineTune") if made is None else made.__name__
+        learner = short_name(read.config["model"]["strategy"], DEFAULT_STRATEGY) if made is None else made.__name__
         label = strategy.label or learner
         shared = words_of({key: value for key, value in {**more, **tuned}.items() if key.startswith(OF_THE_BASE)})
         base = self._base(seed, point, [*shared, *settings], read, where, made)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import Any
 
+from lightning_vision.class_path import strategy_name
 from lightning_vision.data.datamodule import StreamDataModule
 from lightning_vision.errors import CheckpointError
 from lightning_vision.exporting.card_record import (
@@ -89,7 +90,7 @@ def hub_card(run: PushedRun, name: str) -> str:
     )
     scores = results.test if last else None
     options: Any = results.run.data.get("init_args") or {}
-    short = strategy.rsplit(".", 1)[-1]
+    short = strategy_name(strategy)
     measured = {} if scores is None else {
         "accuracy": scores.accuracy,
         "f1": scores.macro_f1,

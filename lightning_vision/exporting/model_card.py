@@ -9,7 +9,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from lightning_vision.class_path import init_args_of
+from lightning_vision.class_path import init_args_of, strategy_name
 from lightning_vision.data.datamodule import StreamDataModule
 from lightning_vision.errors import CheckpointError
 from lightning_vision.exporting.card_record import (
@@ -163,7 +163,7 @@ def card_text(
             trust=trust,
             one_view=one_view,
             format=exported.path.suffix.removeprefix("."),
-            strategy=about.strategy.rsplit(".", 1)[-1],
+            strategy=strategy_name(about.strategy),
         )
     )
 
@@ -171,7 +171,7 @@ def card_text(
 def _front_matter(exported: Exported, datamodule: StreamDataModule, name: str, scores: Scores | None) -> Markup:
     about, data = exported.description, type(datamodule).__name__
     kind = [exported.path.suffix.removeprefix("."), *(["int8"] if about.quantized else [])]
-    tags = [about.backbone, about.strategy.rsplit(".", 1)[-1], *kind]
+    tags = [about.backbone, strategy_name(about.strategy), *kind]
     measured = {} if scores is None or about.quantized else {"accuracy": scores.accuracy, "f1": scores.macro_f1}
     # Figures of int8 were not measured on the whole test set.
     return front_matter(name, data, tags, scores_on(data, measured))

@@ -9,6 +9,7 @@ import torch
 from lightning.pytorch import Trainer
 
 from lightning_vision.array_types import Rows
+from lightning_vision.class_path import class_path, strategy_name
 from lightning_vision.data.datamodule import StreamDataModule
 from lightning_vision.data.process_group import sum_over_processes
 from lightning_vision.errors import ConfigError
@@ -136,7 +137,7 @@ class FeatureServing:
         reason = why_images(learner, self.datamodule, self.precision, training=True) or self._failure
         if not reason and changed_by and learner.kind == "gradient":
             reason = f"{changed_by} changes the images"
-        name = type(learner).__name__
+        name = strategy_name(class_path(learner))
         if reason:
             self._tell(f"{name}: images pass through the backbone in every epoch, because {reason}.")
         else:

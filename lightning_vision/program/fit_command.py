@@ -12,7 +12,7 @@ from jsonargparse import Namespace
 from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser
 
-from lightning_vision.class_path import short_name
+from lightning_vision.class_path import DEFAULT_STRATEGY, short_name
 from lightning_vision.data.datamodule import StreamDataModule
 from lightning_vision.errors import ConfigError
 from lightning_vision.learning.classifier import ContinualClassifier
@@ -113,7 +113,7 @@ def run_name(config: Mapping[str, Any]) -> str:
         return safe_name(config["run_name"])
     scenario = config["data"].get("init_args", {}).get("stream")
     words = [
-        short_name(config["model"]["strategy"], "FullFineTune"),
+        short_name(config["model"]["strategy"], DEFAULT_STRATEGY),
         short_name(scenario, "InstanceIncremental"),
         f"seed={config['seed_everything']}",
     ]

@@ -7,11 +7,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from lightning_vision.class_path import strategy_name
 from lightning_vision.errors import ConfigError, DataError
 from lightning_vision.report.class_order import in_class_order
 from lightning_vision.report.find_runs import Found, FoundRun, find_runs
 from lightning_vision.report.folds import CROSS_VALIDATION, fold_of
-from lightning_vision.report.labels import Given, label_runs, other_differences, strategy_name, unique
+from lightning_vision.report.labels import Given, label_runs, other_differences, unique
 from lightning_vision.report.predictions import key_of_test_set
 from lightning_vision.report.ranking import best_first, rank
 from lightning_vision.report.remarks import remarks_on, why_apart

@@ -8,14 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lightning_vision.class_path import strategy_name
 from lightning_vision.report.runs import ReportRun
 from lightning_vision.results.resume_options import binding, flatten
 from lightning_vision.terminal.wording import few, printable
 
 LONGEST = 80
 """Characters of a label."""
-DEFAULT_STRATEGY = "FullFineTune"
-"""What ``lightning_vision.Strategy`` does by default."""
 _NOT_A_METHOD = ("seed_everything", "stop_after")
 _ABSENT = "absent"
 
@@ -30,15 +29,6 @@ class Given:
 
     comparison: str
     label: str
-
-
-def strategy_name(class_path: str) -> str:
-    """The short name of a learning strategy."""
-    return (
-        DEFAULT_STRATEGY
-        if class_path == "lightning_vision.learning.strategy.Strategy"
-        else class_path.rsplit(".", 1)[-1]
-    )
 
 
 def label_runs(runs: Sequence[ReportRun], given: Sequence[Given | None]) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any
 from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import Logger
 
-from lightning_vision.class_path import short_name
+from lightning_vision.class_path import DEFAULT_STRATEGY, class_path, short_name, strategy_name
 from lightning_vision.data.datamodule import StreamDataModule
 from lightning_vision.errors import ConfigError
 from lightning_vision.learning.budget import Budget
@@ -200,7 +200,7 @@ class RunLaunch:
         if asked is False:
             return [csv]
         if asked is None or asked is True:
-            strategy = short_name(request.config["model"].get("strategy"), "FullFineTune")
+            strategy = short_name(request.config["model"].get("strategy"), DEFAULT_STRATEGY)
             wandb = make_wandb_logger(
                 path,
                 name=request.name,
@@ -227,10 +227,10 @@ def opening_lines(
     parameters = sum(p.numel() for p in model.network.parameters())
     lines = [
         f"{type(datamodule).__name__}: {datamodule.num_classes} classes, {counts} images; {stream.scenario} with {plural(len(stream), 'experience')}",
-        f"{type(model.strategy).__name__} on {model.network.facts.name} ({parameters / 1e6:.2f} M parameters), "
+        f"{strategy_name(class_path(model.strategy))} on {model.network.facts.name} ({parameters / 1e6:.2f} M parameters), "
         f"{'1 process' if trainer.world_size == 1 else f'{trainer.world_size} processes'} on {trainer.accelerator.__class__.__name__.removesuffix('Accelerator')}",
     ]
-    if meter.mode is not None:
+    if meter.mode is not None and not meter.failure:
         lines.append(
             f"energy: {meter.mode}, grid of {meter.country} ({meter.grid_gco2_per_kwh:.0f} g CO2eq/kWh; --energy.country)"
         )

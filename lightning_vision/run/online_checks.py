@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from lightning_vision.class_path import class_path, strategy_name
 from lightning_vision.data.datamodule import StreamDataModule
 from lightning_vision.data.online_stream import MeasurementPlan
 from lightning_vision.errors import ConfigError
@@ -30,7 +31,7 @@ def check_online(
             the first measurement.
     """
     MeasurementPlan.of(datamodule.stream, datamodule.scenario.evaluate_every, datamodule.batch_size)
-    strategy, name = model.strategy, type(model.strategy).__name__
+    strategy, name = model.strategy, strategy_name(class_path(model.strategy))
     if datamodule.sampler == "balanced":
         raise ConfigError(
             "data.stream.online: every image is served once, and data.sampler=balanced repeats the images of small classes. "

@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from lightning_vision.class_path import strategy_name
 from lightning_vision.results.schema import Results, Scores
 from lightning_vision.terminal.wording import figure, plural, printable
 
@@ -19,7 +20,7 @@ def print_summary(results: Results, console: Console, most_classes: int = 20) ->
         most_classes: With more classes, only those that changed most are shown, and the others are counted.
     """
     run, totals = results.run, results.totals
-    strategy = run.strategy.class_path.rsplit(".", 1)[-1]
+    strategy = strategy_name(run.strategy.class_path)
     console.print()
     console.rule(
         f"{_safe(run.name)}: {_safe(strategy)}, {_safe(run.scenario)}, {plural(run.experiences, 'experience')}, seed {run.seed}"
@@ -47,6 +48,10 @@ def print_summary(results: Results, console: Console, most_classes: int = 20) ->
         console.print(
             f"Energy was {how}; grid of {_safe(energy.country)}{grid}. Total: {_kwh(totals.energy_kwh)} kWh, {_kwh(totals.co2eq_kg)} kg CO2eq."
         )
+        if results.without_energy:
+            console.print(
+                f"The energy of {plural(results.without_energy, 'experience')} is not known and is not in the total."
+            )
     if results.average_anytime_accuracy is not None:
         measured = plural(len(results.anytime_accuracy or []), "measurement")
         console.print(f"Average anytime accuracy: {_percent(results.average_anytime_accuracy)} ({measured}).")

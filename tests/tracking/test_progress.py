@@ -139,7 +139,7 @@ def test_a_run_without_a_terminal_prints_a_line_an_epoch_and_one_an_experience(
         lines[0]
         == "ColouredSquares: 4 classes, 58 training, 14 validation, 24 test images; InstanceIncremental with 2 experiences"
     )
-    assert re.fullmatch(r"FullFineTune|Strategy on test_resnet \(0\.\d\d M parameters\), 1 process on CPU", lines[1])
+    assert re.fullmatch(r"FullFineTune on test_resnet \(0\.\d\d M parameters\), 1 process on CPU", lines[1])
     assert lines[-1] == f"All results are in {tmp_path / 'run'}"
 
 
