@@ -73,6 +73,7 @@ USED = {
     ),
     "._version": ("torch", "whether a tensor was written into since"),
     "._cdist_forward": ("torch", "the operator that a prediction is exported without"),
+    "._scaled_dot_product_flash_attention_for_cpu": ("torch", "an operator that torch 2.6 leaves out of its count"),
     "._schema": ("torch", "which of its arguments an operator writes into"),
     "torch.utils._python_dispatch.TorchDispatchMode": ("torch", "sees each operation of a prediction"),
     "torch.utils._pytree.tree_leaves": ("torch", "the tensors among an operation's arguments"),

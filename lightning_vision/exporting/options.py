@@ -5,9 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+from packaging.version import Version
+
 from lightning_vision.errors import ConfigError
 from lightning_vision.exporting.formats import Name
 from lightning_vision.exporting.onnx_file import LOWEST_OPSET, check_opset
+
+LOWEST_TORCH = Version("2.9")
+"""Earlier ones write pt2 files in another form, and their ONNX exporter does not work with the present onnxscript."""
 
 
 @dataclass
@@ -34,8 +40,12 @@ class ExportOptions:
         """Refuse invalid options.
 
         Raises:
-            ConfigError: An option or a combination is invalid.
+            ConfigError: An option or a combination is invalid, or torch is too old.
         """
+        if Version(torch.__version__) < LOWEST_TORCH:
+            raise ConfigError(
+                f"export needs torch {LOWEST_TORCH} or later, found {torch.__version__}. Run pip install --upgrade torch torchvision."
+            )
         for name, value in (
             ("calibration_images", self.calibration_images),
             ("check_images", self.check_images),

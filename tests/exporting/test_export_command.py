@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from command_line import fit
 from loaded_run import load, squares
 
@@ -163,6 +164,11 @@ class TestRefusals:
     def test_options(self, options: dict[str, Any], message: str) -> None:
         with pytest.raises(ConfigError, match=message):
             ExportOptions(**options).check()
+
+    def test_a_torch_that_is_too_old(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(torch, "__version__", "2.8.1+cpu")
+        with pytest.raises(ConfigError, match=r"needs torch 2\.9 or later, found 2\.8\.1\+cpu"):
+            ExportOptions().check()
 
     def test_transforms_that_cannot_be_said(self, run: Path) -> None:
         data = squares(eval_transforms=["center_crop", {"Grayscale": {"num_output_channels": 3}}])

@@ -16,6 +16,7 @@ import torch
 from lightning.pytorch.loggers import CSVLogger, Logger
 from lightning.pytorch.utilities import rank_zero_only
 from PIL import Image
+from pydantic import BaseModel
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 from wandb_offline import offline_runs, read_offline_run
@@ -24,7 +25,7 @@ from lightning_vision.errors import ConfigError
 from lightning_vision.tracking.loggers import close_loggers, log_experience
 from lightning_vision.tracking.metrics_csv import MetricsCSV
 from lightning_vision.tracking.stream_position import StreamPosition, follow_stream, leave_stream
-from lightning_vision.tracking.wandb_logger import StreamWandbLogger, make_wandb_logger, mask_secrets
+from lightning_vision.tracking.wandb_logger import StreamWandbLogger, make_wandb_logger, mask_secrets, written_at_once
 
 ROOT = Path(__file__).parents[2]
 FAKE_KEY = "a" * 40
@@ -198,6 +199,19 @@ def test_a_logger_that_leaves_the_stream_counts_its_own_steps_again(tmp_path: Pa
 
 
 # --- W&B
+
+
+def test_rows_are_written_within_a_second_by_versions_that_can() -> None:
+    """W&B refuses settings that it does not know, and this one came with 0.31."""
+
+    class Earlier(BaseModel):
+        init_timeout: float
+
+    class Later(Earlier):
+        x_transaction_log_flush_interval: float = 15.0
+
+    assert written_at_once(Earlier) == {}
+    assert written_at_once(Later) == {"x_transaction_log_flush_interval": 1.0}
 
 
 def test_a_run_read_back_from_its_offline_file(tmp_path: Path) -> None:
