@@ -35,7 +35,7 @@ def test_a_row_for_each_task_not_cumulative(tmp_path: Path) -> None:
             work(0.4)
         with meter.task("experience 0: evaluation") as second:
             work(0.2)
-        rows = pd.read_csv(tmp_path / "run" / "emissions.csv")  # while the meter is open
+        rows = pd.read_csv(tmp_path / "run" / "emissions.csv", float_precision="round_trip")  # while the meter is open
     assert rows["task_name"].tolist() == ["experience 0: learning", "experience 0: evaluation"]
     for row, task, seconds in zip(rows.to_dict("records"), (first, second), (0.4, 0.2), strict=True):
         assert task.seconds == pytest.approx(seconds, abs=0.5)
