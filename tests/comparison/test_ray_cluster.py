@@ -23,7 +23,7 @@ needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="
 
 def cluster_is_there() -> bool:
     """Whether some program has a cluster on this machine."""
-    return any(process.name() == "gcs_server" for process in psutil.process_iter(["name"]))
+    return any(process.info["name"] == "gcs_server" for process in psutil.process_iter(["name"]))
 
 
 # ---- addresses ------------------------------------------------------------------------------------------------------
