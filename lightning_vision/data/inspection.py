@@ -28,6 +28,7 @@ from lightning_vision.data.image_facts import (
     look_at_pixels,
 )
 from lightning_vision.images.image_sources import FileImages, ImageSource
+from lightning_vision.images.pillow_decoding import DECODING_VERSION
 from lightning_vision.storage.array_file import read_arrays, write_arrays
 from lightning_vision.storage.cache_folder import keep, locked
 from lightning_vision.storage.file_facts import file_versions, short_reason, threads
@@ -46,7 +47,7 @@ CHUNK = 256
 OF_DECODED = ("digest", "phash", "thumbnail")
 """Facts that are stored of decoded images only."""
 STORED = {
-    *("identity", "version", "pace", "height", "width", "bytes", "depth", "taken"),
+    *("identity", "version", "rules", "pace", "height", "width", "bytes", "depth", "taken"),
     *("format", "format_names", "mode", "mode_names"),
     *OF_DECODED,
 }
@@ -289,8 +290,8 @@ class _FileInspection:
     def _restore(self) -> None:
         """Take what is known of files that are unchanged."""
         arrays = None if self.kept is None else read_arrays(self.kept)
-        if arrays is None or not arrays.keys() >= STORED:
-            return
+        if arrays is None or not arrays.keys() >= STORED or arrays["rules"] != DECODING_VERSION:
+            return  # sizes and modes too are by the rules of reading
         self.pace = _Pace(float(arrays["pace"]))
         places = _places(arrays["identity"], self.identities)
         places[places >= 0] = np.where(
@@ -320,7 +321,7 @@ class _FileInspection:
             codes, texts = pd.factorize(getattr(facts, name))
             arrays[name], arrays[f"{name}_names"] = codes.astype(np.uint16), np.array(texts, dtype=np.str_)
         arrays |= {"identity": self.identities[known], "version": self.versions[known]}
-        arrays["pace"] = np.array(self.pace.seconds)
+        arrays |= {"pace": np.array(self.pace.seconds), "rules": np.array(DECODING_VERSION)}
         kept = self.kept
         keep("Facts about the images", kept, lambda: write_arrays(kept, arrays))
 

@@ -24,6 +24,7 @@ from lightning_vision.images.pillow_decoding import (
     open_image,
     upper_eight_bits,
     upright_rgb,
+    upright_size,
 )
 
 MIRRORED = (2, 3, 6, 7)
@@ -69,8 +70,7 @@ def read_header(path: Path) -> Header:
         check_size(opened)
         depth = _depth(opened)  # before the orientation, for which Pillow loads PNG files and drops this
         orientation = _orientation(opened)
-        width, height = opened.size
-        size = (width, height) if orientation in SIDEWAYS else (height, width)
+        size = upright_size(opened, orientation)
         exif = opened.info.get("exif")
         block = exif if isinstance(exif, bytes) else b""
         return Header(path, size, opened.format or "", opened.mode, orientation, depth, block)

@@ -14,6 +14,8 @@ DEPTHS = (8, 10, 12, 14, 16)
 NATIVE = "L" if sys.byteorder == "little" else "B"
 DEEP = ("RGB", "RGBX", "RGBA", "CMYK")
 """Pillow's raw modes whose channels may have 16 bits, in either order of bytes."""
+ORIENTING = ("exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif")
+"""Entries of Pillow's ``info`` that may hold an orientation; the last one is ImageMagick's."""
 GREY_AND_ALPHA = "LA;16B"
 """That of grey PNG files with transparency. Each of its pixels has four bytes, as those of RGBA."""
 
@@ -63,8 +65,13 @@ def scaled_colours(image: Image.Image) -> Image.Image:
     if image.mode == "RGBA" and int(whole[..., 3].max(initial=0)) >= 1 << bits:
         pixels[..., 3] = upper[..., 3]  # opaque in all 16 bits
     found = Image.frombytes(image.mode, image.size, pixels.tobytes())
-    found.info = {name: image.info[name] for name in ("exif", "xmp") if name in image.info}
+    found.info = orientation_of(image)
     return found
+
+
+def orientation_of(image: Image.Image) -> dict[str | tuple[int, int], Any]:
+    """Those entries of an image's ``info`` by which Pillow turns it."""
+    return {name: image.info[name] for name in ORIENTING if name in image.info}
 
 
 def _lower_modes() -> dict[str, str]:

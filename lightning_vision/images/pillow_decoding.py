@@ -10,13 +10,15 @@ import numpy.typing as npt
 from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
 from lightning_vision.errors import DataError
-from lightning_vision.images.deep_colour import scaled_colours, stored_bits
+from lightning_vision.images.deep_colour import orientation_of, scaled_colours, stored_bits
 from lightning_vision.images.file_kinds import HEIC, HEIC_HELP, NO_IMAGE, is_image, kind_of_file
 from lightning_vision.images.image_files import heic_can_be_read
 from lightning_vision.terminal.wording import plural
 
 ORIENTATION = 0x0112
 """EXIF tag of the orientation."""
+SIZE = (256, 257)
+"""TIFF tags of width and height, as they are stored."""
 SIDEWAYS = (5, 6, 7, 8)
 """Orientations that swap height and width."""
 SCALES = (8, 4, 2)
@@ -32,9 +34,9 @@ MOST_PIXELS = 1 << 28
 Image.MAX_IMAGE_PIXELS = MOST_PIXELS
 
 
-DECODING_VERSION = 4
+DECODING_VERSION = 5
 """Of the rules below, which belong in the keys of caches: 2 reads grey 16-bit files by the bits they use, 3 coloured ones
-too, 4 those of grey with transparency and of CMYK."""
+too, 4 those of grey with transparency and of CMYK, 5 TIFF files that lie sideways by their own size and pixels."""
 
 
 def open_image(path: str | Path) -> Image.Image:
@@ -44,7 +46,7 @@ def open_image(path: str | Path) -> Image.Image:
         ValueError: It is known what it holds instead, or why it cannot be read.
     """
     try:
-        return Image.open(path)
+        return _read_in_order(Image.open(path))
     except UnidentifiedImageError:
         kind = kind_of_file(path)
         if kind == HEIC and heic_can_be_read():
@@ -58,6 +60,29 @@ def open_image(path: str | Path) -> Image.Image:
                 f"{told}, which cannot be read; save it in grey or in red, green and blue, with 8 or 16 bits"
             ) from None
         raise
+
+
+def _read_in_order(image: Image.Image) -> Image.Image:
+    """An opened image, which Pillow will not map into memory if it is a TIFF file that lies sideways.
+
+    Pillow would map the pixels of an uncompressed one as rows of the upright image, which mixes them up.
+    """
+    if image.format == "TIFF" and _tags(image).get(ORIENTATION) in SIDEWAYS:
+        opened: Any = image
+        opened.load_read = opened.fp.read  # files with a function of their own for reading are not mapped
+    return image
+
+
+def upright_size(opened: Image.Image, orientation: int) -> tuple[int, int]:
+    """Height and width with an orientation applied to the stored ones; Pillow has applied it to those of TIFF files."""
+    tags = _tags(opened)
+    width, height = (int(tags.get(tag, side)) for tag, side in zip(SIZE, opened.size, strict=True))
+    return (width, height) if orientation in SIDEWAYS else (height, width)
+
+
+def _tags(image: Image.Image) -> Any:
+    """The tags of a TIFF file; of any other image none."""
+    return getattr(image, "tag_v2", {})
 
 
 class NotAnImageError(ValueError):
@@ -84,7 +109,7 @@ def upright_rgb(image: Image.Image) -> Image.Image:
     """
     if is_sixteen_bits(image):  # Pillow's own conversion clips at 255 and gives a white image
         grey = Image.fromarray(upper_eight_bits(np.asarray(image)))
-        grey.info = {name: image.info[name] for name in ("exif", "xmp") if name in image.info}
+        grey.info = orientation_of(image)
         image = grey
     image = scaled_colours(image)
     if image.mode in ("I", "F"):
@@ -100,7 +125,7 @@ def upright_rgb(image: Image.Image) -> Image.Image:
 
 def _numbers(image: Image.Image) -> str:
     """What the pixels of mode I or F are in the file."""
-    tags: Any = getattr(image, "tag_v2", {})
+    tags = _tags(image)
     if 258 in tags:  # BitsPerSample
         return _sample_words(tags)
     return "floating-point numbers of 32 bits" if image.mode == "F" else "whole numbers of 32 bits"
@@ -133,10 +158,9 @@ def check_bands(opened: Image.Image) -> None:
     Raises:
         ValueError: It is a TIFF file with more than 4 bands.
     """
-    tags: Any = getattr(opened, "tag_v2", {})
-    if (bands := tags.get(277, 1)) > 4:
+    if (bands := _tags(opened).get(277, 1)) > 4:
         raise ValueError(
-            f"it has {bands} bands of {_sample_words(tags)}, expected 1 (grey), 3 (red, green, blue) or 4; save the "
+            f"it has {bands} bands of {_sample_words(_tags(opened))}, expected 1 (grey), 3 (red, green, blue) or 4; save the "
             "bands that show the image"
         )
 

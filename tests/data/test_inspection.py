@@ -74,6 +74,19 @@ def test_the_second_time_only_what_changed_is_looked_at(
     assert changed.width.tolist() == [43, 33, 41, 40]
 
 
+def test_facts_by_former_rules_of_reading_are_not_used(
+    files: list[Path], tmp_path: Path, looked_at: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = tmp_path / "kept.npz"
+    with monkeypatch.context() as before:
+        before.setattr(inspection, "DECODING_VERSION", inspection.DECODING_VERSION - 1)
+        inspect_files(FileImages(files), 1, kept)
+    inspect_files(FileImages(files), 1, kept)
+    assert len(looked_at) == 8
+    inspect_files(FileImages(files), 1, kept)
+    assert len(looked_at) == 8
+
+
 @pytest.mark.parametrize("content", [b"", b"PK no archive", b"\x93NUMPY"])
 def test_a_broken_record_is_made_anew(content: bytes, files: list[Path], tmp_path: Path, looked_at: list[int]) -> None:
     kept = tmp_path / "kept.npz"

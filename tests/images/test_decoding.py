@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps, PngImagePlugin
 from torch import Tensor
 
 from lightning_vision.errors import DataError
-from lightning_vision.images.decoding import decode
+from lightning_vision.images.decoding import decode, read_header
 
 # The left half of the image and the right: large and far apart, so that JPEG keeps them.
 RED, BLUE = (250, 10, 20), (20, 10, 250)
@@ -45,6 +45,33 @@ def test_exif_orientation(tmp_path: Path, orientation: int, shape: tuple[int, ..
     decoded = decode(tmp_path / "x.jpg")
     assert decoded.shape == shape
     assert_near(decoded[:, red[0], red[1]], RED)
+
+
+@pytest.mark.parametrize("orientation", [3, 5, 6, 7, 8])
+@pytest.mark.parametrize("compression", [None, "tiff_lzw"])
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA"])
+def test_tiff_files_that_do_not_stand_upright(
+    tmp_path: Path, mode: str, compression: str | None, orientation: int
+) -> None:
+    """Pillow opens them with the size of the upright image, and maps some of them into memory by it."""
+    noise = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
+    stored = Image.fromarray(noise).convert(mode)
+    stored.save(tmp_path / "x.tif", tiffinfo={0x0112: orientation}, compression=compression)
+    stored.getexif()[0x0112] = orientation
+    upright = np.asarray(ImageOps.exif_transpose(stored).convert("RGB"))
+    assert np.array_equal(decode(tmp_path / "x.tif").permute(1, 2, 0), upright)
+    assert read_header(tmp_path / "x.tif").size == upright.shape[:2]
+
+
+def test_sixteen_bits_with_the_orientation_as_imagemagick_writes_it(tmp_path: Path) -> None:
+    exif, info = Image.Exif(), PngImagePlugin.PngInfo()
+    exif[0x0112] = 6
+    block = b"Exif\0\0" + exif.tobytes().removeprefix(b"Exif\0\0")
+    info.add_text("Raw profile type exif", f"\nexif\n{len(block):8}\n{block.hex()}\n", zip=True)
+    levels = (np.arange(8, dtype=np.uint16).reshape(2, 4) << 8) + (1 << 15)
+    Image.fromarray(levels).save(tmp_path / "x.png", pnginfo=info)
+    assert decode(tmp_path / "x.png")[0].tolist() == [[132, 128], [133, 129], [134, 130], [135, 131]]
+    assert read_header(tmp_path / "x.png").size == (4, 2)
 
 
 def test_greyscale(tmp_path: Path) -> None:
