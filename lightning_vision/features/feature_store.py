@@ -5,7 +5,7 @@ grow:
 
 - ``table.json`` describes the features; its hash is the table's name;
 - ``keys.bin`` holds 16 bytes for each image, the hash of its content; an image's row is its position in this file;
-- ``rows.bin`` holds the feature vector of each image and a checksum of it.
+- ``rows.bin`` holds the feature vector of each image and a checksum of it and of its key.
 
 A row is valid if its checksum fits. So nothing that a killed process, a truncated file or two processes that write the
 same row leave is ever read as a feature, and nothing needs to be repaired.
@@ -49,6 +49,7 @@ class FeatureTable:
         self.folder, self.dimension = folder, dimension
         self.row = np.dtype([("values", np.float32, (dimension,)), ("checksum", np.uint32)])
         self._row_of: dict[bytes, int] = {}
+        self._keys = b""  # of all rows, one after the other
         self._there = np.zeros(0, dtype=np.bool_)  # the rows whose checksum fits
         self._rows = np.zeros(0, dtype=self.row)
         # A table that others hold open is not deleted: this needs a shared lock, which filelock does not have.
@@ -69,7 +70,7 @@ class FeatureTable:
         unsure = np.unique(rows[~self._there[rows]])
         for row in unsure[self._rows["checksum"][unsure] != 0]:
             values, checksum = self._rows[row]
-            self._there[row] = _checksum(values) == checksum
+            self._there[row] = self._checksum(row, values) == checksum
         absent: npt.NDArray[np.bool_] = ~self._there[rows]
         return absent
 
@@ -81,7 +82,9 @@ class FeatureTable:
         """
         records = np.empty(len(rows), dtype=self.row)
         records["values"] = values
-        records["checksum"] = [_checksum(vector) for vector in records["values"]]
+        records["checksum"] = [
+            self._checksum(row, vector) for row, vector in zip(rows.tolist(), records["values"], strict=True)
+        ]
         with (self.folder / "rows.bin").open("r+b", buffering=0) as file:
             # Not through the memory map: a full disk would kill the process there.
             for row, record in zip(rows, records, strict=True):
@@ -156,6 +159,7 @@ class FeatureTable:
                 file.truncate(known * KEY_BYTES)  # an incomplete key is not a key
                 file.write(b"".join(new))
             self._row_of |= {key: known + place for place, key in enumerate(new)}
+            self._keys = data[: known * KEY_BYTES] + b"".join(new)
             with (self.folder / "rows.bin").open("ab") as rows:
                 count = max(len(self._row_of), rows.seek(0, os.SEEK_END) // self.row.itemsize)
                 rows.truncate(count * self.row.itemsize)  # a hole takes no space; truncated rows are absent
@@ -163,6 +167,14 @@ class FeatureTable:
         there[: len(self._there)] = self._there
         self._there = there
         self._rows = np.memmap(self.folder / "rows.bin", dtype=self.row, mode="r", shape=(count,))
+
+    def _checksum(self, row: int, vector: npt.NDArray[np.float32]) -> int:
+        """Of a row's key and vector: where keys were lost, the vector of another image may be in a row.
+
+        Never 0, which is the checksum of an unwritten row.
+        """
+        key = self._keys[KEY_BYTES * row : KEY_BYTES * (row + 1)]
+        return zlib.crc32(np.ascontiguousarray(vector).tobytes(), zlib.crc32(key)) or 1
 
 
 class FeatureStore:
@@ -238,8 +250,3 @@ def _unused(folder: Path) -> Iterator[bool]:
 
 def _bytes_on_disk(folder: Path) -> int:
     return sum(path.stat().st_blocks * 512 for path in folder.iterdir())
-
-
-def _checksum(vector: npt.NDArray[np.float32]) -> int:
-    """Never 0, which is the checksum of an unwritten row."""
-    return zlib.crc32(np.ascontiguousarray(vector).tobytes()) or 1

@@ -104,6 +104,17 @@ class TestTable:
         # The eighth image has its place again; the ninth has one that never held anything.
         assert table.missing(places).tolist() == [False] * 8 + [True]
 
+    def test_the_place_of_a_key_that_was_lost_holds_nothing_for_another_image(self, tmp_path: Path) -> None:
+        """As after a power failure that took the end of the one file and not of the other."""
+        filled(tmp_path, 8).close()
+        os.truncate(next(tmp_path.glob("features-*/keys.bin")), 5 * 16)
+        table = opened(tmp_path)
+        others = table.places(keys(3, first=50))
+        assert others.tolist() == [5, 6, 7]
+        assert table.missing(others).all() and not table.missing(table.places(keys(5))).any()
+        with pytest.raises(LookupError, match="hold no features"):
+            table.read(others)
+
     def test_a_disk_that_is_full(self, tmp_path: Path) -> None:
         table = opened(tmp_path)
         places = table.places(keys(4))
