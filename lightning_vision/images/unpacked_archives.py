@@ -28,6 +28,7 @@ from lightning_vision.images.image_files import (
 )
 from lightning_vision.images.shard_content import refuse_shards
 from lightning_vision.storage.cache_folder import cache_folder, locked
+from lightning_vision.storage.file_facts import file_versions
 from lightning_vision.terminal.progress_bar import progress_bar
 from lightning_vision.terminal.wording import few, nfc, plural, printable
 
@@ -118,7 +119,10 @@ def _archives_in(folder: Path) -> dict[str, Path]:
 
 
 def _key(archives: Mapping[str, Path]) -> str:
-    facts = [(place, file.name, file.stat().st_size, file.stat().st_mtime_ns) for place, file in archives.items()]
+    versions, _ = file_versions([str(file) for file in archives.values()])
+    facts = [
+        (place, file.name, *version) for (place, file), version in zip(archives.items(), versions.tolist(), strict=True)
+    ]
     return hashlib.sha256(repr((VERSION, facts)).encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 

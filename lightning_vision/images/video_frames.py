@@ -251,7 +251,8 @@ class _Job:
         """The record of this version of the video; None if there is none."""
         try:
             record: dict[str, Any] = json.loads((self.place / RECORD).read_text(encoding="utf-8"))
-            if {key: record[key] for key in ("size", "mtime_ns")} == self._version() and "frames" in record:
+            version = self._version()
+            if {key: record[key] for key in version} == version and "frames" in record:
                 return record
         except (OSError, ValueError, KeyError, TypeError):  # it is written again
             return None
@@ -259,7 +260,8 @@ class _Job:
 
     def _version(self) -> dict[str, int]:
         stat = self.video.stat()
-        return {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
+        # As of all files: the last one also changes if other content has the time of the former one.
+        return {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns, "ctime_ns": stat.st_ctime_ns}
 
     def _keep(self, frames: list[int]) -> None:
         """Record the version of the video and its complete frames."""

@@ -209,6 +209,15 @@ class TestOnce:
         assert "dogs/2.jpg" in files_in(after)
         assert before.is_dir()  # a run may still read it
 
+    def test_other_content_with_the_size_and_the_time_of_the_former(self, tmp_path: Path) -> None:
+        """As archives have whose time is set, so that they can be built again; those of tar often have equal sizes."""
+        archive = tmp_path / "a.tar"
+        for content in (picture(8, "BMP"), picture(8, "BMP")[::-1]):
+            write_archive(archive, {"cats/1.bmp": content})
+            os.utime(archive, ns=(1, 1))
+            root = image_root(archive).path
+            assert (root / "cats" / "1.bmp").read_bytes() == content
+
     @pytest.mark.parametrize("spoil", [Path.unlink, lambda file: file.write_bytes(b"")])
     def test_what_is_no_longer_whole_is_unpacked_again(self, tmp_path: Path, spoil: Callable[[Path], object]) -> None:
         root = image_root(write_archive(tmp_path / "a.zip", CLASSES)).path

@@ -155,6 +155,16 @@ class TestExtract:
         assert grey(frame_path(tmp_path, tmp_path, video, 1)) == pytest.approx(level(2), abs=4)
         assert not frame_path(tmp_path, tmp_path, video, 2).exists(), "of the video that was"
 
+    def test_another_video_with_the_size_and_the_time_of_the_former(self, tmp_path: Path, watched: Watched) -> None:
+        video, other = (write_video(tmp_path / name, draw(4)) for name in ("one.avi", "other.avi"))
+        other.write_bytes(other.read_bytes().ljust(video.stat().st_size, b"\0"))
+        os.utime(video, ns=(1, 1))
+        extract_frames({video: [1]}, tmp_path, tmp_path)
+        video.write_bytes(other.read_bytes())
+        os.utime(video, ns=(1, 1))
+        assert extract_frames({video: [1]}, tmp_path, tmp_path) == {}
+        assert watched.given() == ["one 1", "one 1"]
+
     def test_videos_that_differ_in_their_suffix_alone(self, tmp_path: Path) -> None:
         first, second = write_video(tmp_path / "a.mp4", draw(3)), write_video(tmp_path / "a.avi", draw(3)[::-1])
         assert extract_frames({first: [0], second: [0]}, tmp_path, tmp_path) == {}
