@@ -113,6 +113,26 @@ class Folder:
         return found
 
 
+def files_below(folder: Path, suffix: str, once: bool = False) -> Iterator[Path]:
+    """The files in a folder and below it that are no images and whose names end so, in order; links are followed.
+
+    Args:
+        folder: The folder.
+        suffix: Of the names, in small letters.
+        once: Of folders that are one folder, by links, only the first counts.
+    """
+    seen: set[str] = set()
+    for below in Folder(str(folder)).all_folders():
+        if once:
+            real = os.path.realpath(below.place)
+            if real in seen:
+                continue
+            seen.add(real)
+        for name, _ in below.skipped:
+            if name.lower().endswith(suffix) and not name.startswith("."):
+                yield Path(below.place, name)
+
+
 def read_tree(root: Path, layout: str) -> Folder:
     """The folder that ``data.root`` names.
 

@@ -11,7 +11,7 @@ from typing import Any
 from datamodules.annotation_tables import Table
 from datamodules.documents import read_json, read_xml, read_yaml
 from datamodules.folder_names import split_in_path
-from datamodules.folder_tree import Folder
+from datamodules.folder_tree import Folder, files_below
 from datamodules.image_names import ImageNames
 from datamodules.label_formats.coco import is_coco, read_coco
 from datamodules.label_formats.cvat import is_cvat, read_cvat
@@ -331,7 +331,7 @@ def _yolo_names_near(place: Path, root: Path) -> Path | None:
 
 def _has_yolo_labels(place: Path) -> bool:
     """Whether there is a text file of an image below a folder."""
-    return any(file.name not in CLASS_FILES and not _says_nothing(file.name) for file in place.rglob("*.txt"))
+    return any(file.name not in CLASS_FILES and not _says_nothing(file.name) for file in files_below(place, ".txt"))
 
 
 def _with_file_splits(parts: Sequence[LabelRows], files: Sequence[Path], place: Path) -> list[LabelRows]:

@@ -15,6 +15,7 @@ from datamodules.annotation_tables import Table
 from datamodules.class_name_table import read_class_names
 from datamodules.dataset_folder import contents
 from datamodules.folder_names import first_split
+from datamodules.folder_tree import files_below
 from datamodules.image_names import ImageNames
 from datamodules.label_formats.object_lists import COLUMN, one_row_each
 from datamodules.label_rows import LabelRows, one_of_each
@@ -114,7 +115,8 @@ class ParquetImages(StoredImages):
     def _files(self) -> list[Path]:
         given = [self.labels] if isinstance(self.labels, str) else self.labels
         if given is None:
-            files = sorted(self.root.rglob("*.parquet"), key=lambda file: natural_key(file.as_posix()))
+            found = files_below(self.root, ".parquet", once=True) if self.root.is_dir() else ()
+            files = sorted(found, key=lambda file: natural_key(file.as_posix()))
             if not files:
                 raise DataError(
                     f"data.root: no *.parquet was found in {self.root}, which {contents(self.root)}. Expected tables with a "

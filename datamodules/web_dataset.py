@@ -13,6 +13,7 @@ import pandas as pd
 from datamodules.class_name_table import read_class_names
 from datamodules.dataset_folder import contents
 from datamodules.folder_names import first_split
+from datamodules.folder_tree import files_below
 from datamodules.tar_index import Member, TarSample, find_shards, index_archive, read_member
 from lightning_vision.data.sample_table import SPLITS
 from lightning_vision.data.stored_images import StoredImages
@@ -128,7 +129,8 @@ class WebDataset(StoredImages):
         if self.shards is not None:
             files = find_shards(self.root, [self.shards] if isinstance(self.shards, str) else self.shards)
         else:
-            files = sorted(self.root.rglob("*.tar"), key=lambda file: natural_key(file.as_posix()))
+            found = files_below(self.root, ".tar", once=True) if self.root.is_dir() else ()
+            files = sorted(found, key=lambda file: natural_key(file.as_posix()))
         if not files:
             raise DataError(
                 f"data.root: no *.tar was found in {self.root}, which {contents(self.root)}. Expected archives such as "

@@ -101,10 +101,9 @@ def _archives_in(folder: Path) -> dict[str, Path]:
         DataError: Two have one place.
     """
     found: dict[str, Path] = {}
-    for above, below, names in os.walk(folder):
-        below[:] = [name for name in below if not is_hidden(name)]
+    for above, names in _walk(folder):
         for name in names:
-            file = Path(above, name)
+            file = above / name
             if has_suffix(name, SUFFIXES) and not name.startswith(".") and file.is_file():
                 place = (file.parent / stem_of(name)).relative_to(folder).as_posix()
                 if place in found or (folder / place).exists():
@@ -116,6 +115,16 @@ def _archives_in(folder: Path) -> dict[str, Path]:
             elif KINDS_BY_EXTENSION.get(extension_of(name)) == VIDEO or reason_to_skip(file) is None:
                 return {}
     return dict(sorted(found.items()))
+
+
+def _walk(folder: Path) -> Iterator[tuple[Path, list[str]]]:
+    """The folders below a folder that are not hidden, with the names of their files; links are followed, but not to a folder above."""
+    for above, below, names in os.walk(folder, followlinks=True):
+        here = Path(above).resolve()
+        below[:] = [
+            name for name in below if not is_hidden(name) and not here.is_relative_to(Path(above, name).resolve())
+        ]
+        yield Path(above), names
 
 
 def _key(archives: Mapping[str, Path]) -> str:
@@ -217,9 +226,8 @@ def _link_others(given: Path, archives: Mapping[str, Path], root: Path) -> None:
         if path.is_symlink() and not path.exists():
             path.unlink()
     packed = set(archives.values())
-    for above, below, names in os.walk(given):
-        below[:] = [name for name in below if not is_hidden(name)]
-        for file in (Path(above, name) for name in names if not name.startswith(".")):
+    for above, names in _walk(given):
+        for file in (above / name for name in names if not name.startswith(".")):
             link = root / file.relative_to(given)
             if file in packed or (link.is_symlink() and link.readlink() == file.absolute()):
                 continue

@@ -87,6 +87,14 @@ class TestArchives:
             write_tar(tmp_path / folder / "0000.tar", members_of(6, start))
         assert counts(read(tmp_path)) == {"train": 6, "test": 6}
 
+    def test_archives_behind_links(self, tmp_path: Path) -> None:
+        write_shards(tmp_path / "stored", {"train": 2, "test": 1})
+        (tmp_path / "root").mkdir()
+        for name in ("first", "again"):  # two links to one folder
+            (tmp_path / "root" / name).symlink_to(tmp_path / "stored")
+        (tmp_path / "stored" / "above").symlink_to(tmp_path / "root")
+        assert counts(read(tmp_path / "root")) == {"train": 12, "test": 6}
+
     def test_samples_without_an_image_or_a_label_are_counted(
         self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:

@@ -59,6 +59,15 @@ class TestWhatIsUnpacked:
         for given in (tmp_path / "photos", tmp_path / "nowhere"):
             assert image_root(given) == unpacked_archives.ImageRoot(given)
 
+    def test_a_folder_of_links_to_folders_of_images_stays_as_it_is(self, tmp_path: Path) -> None:
+        (tmp_path / "stored").mkdir()
+        (tmp_path / "stored" / "1.jpg").write_bytes(PICTURE)
+        (tmp_path / "stored" / "above").symlink_to(tmp_path)
+        (tmp_path / "photos").mkdir()
+        write_archive(tmp_path / "photos" / "backup.zip", CLASSES)
+        (tmp_path / "photos" / "cats").symlink_to(tmp_path / "stored")
+        assert image_root(tmp_path / "photos") == unpacked_archives.ImageRoot(tmp_path / "photos")
+
     def test_outer_folders_are_left_out(self, tmp_path: Path) -> None:
         inside = {f"export/photos/{name}": content for name, content in CLASSES.items()}
         assert files_in(image_root(write_archive(tmp_path / "a.zip", inside)).path) == list(CLASSES)
