@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from datamodules.documents import read_text, read_yaml
 from datamodules.folder_names import first_split
+from datamodules.folder_tree import files_below
+from datamodules.image_names import SEVERAL, ImageNames
 from datamodules.label_rows import LabelRows, check_box, make_rows, one_of_each
 from lightning_vision.data.data_problems import DataProblems
 from lightning_vision.errors import DataError
@@ -72,7 +75,9 @@ def read_yolo(root: Path, images: Sequence[str], names_file: Path, problems: Dat
     """Read the text files of images: a row for each line, and one without label for an image without lines.
 
     A line is ``class x y w h``, with the centre and size as shares of the image, or ``class x1 y1 x2 y2 ...``, the
-    outline of the object (a box around it is taken). The split is that of the folder.
+    outline of the object (a box around it is taken). Key points behind a box, which ``kpt_shape`` of data.yaml announces,
+    are left out. The split is that of the folders or lists that data.yaml names, whose other images are not used, or of
+    the folder.
 
     Args:
         root: The data's root.
@@ -80,23 +85,37 @@ def read_yolo(root: Path, images: Sequence[str], names_file: Path, problems: Dat
         names_file: data.yaml, or a text file with the class names.
         problems: Where problems go.
     """
-    names = read_class_names(names_file)
+    names, key_points = read_class_names(names_file), _key_point_values(names_file)
     found: list[dict[str, Any]] = []
-    splits = _stated_splits(names_file, root, images, problems) or [_split_of(path) for path in images]
+    stated = _stated_splits(names_file, root, images, problems)
+    splits = stated or [_split_of(path) for path in images]
     official = one_of_each(splits)
-    files = _label_files(root)
+    files = {file.relative_to(root).as_posix() for file in files_below(root, ".txt")}
     for path, split in zip(images, splits, strict=True):
+        if stated and split is None:
+            continue  # of no part of the data
         file = next((place for place in label_file_of(path) if place in files), None)
         row: dict[str, Any] = {"name": path, "label": None, "file": file or path, "number": 0}
         if official:
             row["split"] = split or ""
-        lines = [] if file is None else _boxes(root / path, root / file, file, names, problems)
+        lines = [] if file is None else _boxes(root / path, root / file, file, names, key_points, problems)
         found += [row | line for line in lines] or [row]
     return LabelRows(make_rows(found, boxes=True), "YOLO", "line", names_file)
 
 
-def _label_files(root: Path) -> set[str]:
-    return {file.relative_to(root).as_posix() for file in root.rglob("*.txt")}
+def _key_point_values(file: Path) -> int:
+    """How many values of key points stand behind each box, by the ``kpt_shape`` of a data.yaml; 0 if it states none.
+
+    Raises:
+        DataError: It is no pair of numbers.
+    """
+    document = read_yaml(file) if file.suffix.lower() in (".yaml", ".yml") else None
+    shape = document.get("kpt_shape") if isinstance(document, dict) else None
+    if shape is None:
+        return 0
+    if not isinstance(shape, list) or len(shape) != 2 or not all(isinstance(side, int) and side > 0 for side in shape):
+        raise DataError(f"{file}: expected 'kpt_shape' as [key points, values of each], found {shape!r:.80}.")
+    return int(shape[0] * shape[1])
 
 
 def _stated_splits(file: Path, root: Path, images: Sequence[str], problems: DataProblems) -> list[str | None] | None:
@@ -108,7 +127,7 @@ def _stated_splits(file: Path, root: Path, images: Sequence[str], problems: Data
     for split in ("train", "val", "test"):
         entries = document.get(split) or []
         for entry in entries if isinstance(entries, list) else [entries]:
-            named = _named_by(str(entry), file, root, images)
+            named = _named_by(str(entry), file, root, images, problems)
             again = [path for path, mine, there in zip(images, splits, named, strict=True) if there and mine]
             if again:
                 problems.remark(
@@ -119,14 +138,13 @@ def _stated_splits(file: Path, root: Path, images: Sequence[str], problems: Data
     return splits if one_of_each(splits) else None
 
 
-def _named_by(entry: str, file: Path, root: Path, images: Sequence[str]) -> list[bool]:
+def _named_by(entry: str, file: Path, root: Path, images: Sequence[str], problems: DataProblems) -> list[bool]:
     """Which images a folder or a list of a data.yaml names; its path may start on another machine."""
     parts = [part for part in entry.replace("\\", "/").split("/") if part not in ("", ".", "..")]
     lists = [place / "/".join(parts) for place in (file.parent, root)]
     if entry.endswith(".txt"):
         found = next((place for place in lists if place.is_file()), None)
-        names = {Path(line.strip()).name for line in read_text(found).split("\n")} if found else set()
-        return [path.rpartition("/")[2] in names for path in images]
+        return [False] * len(images) if found is None else _in_list(found, root, images, problems)
     folders = [path.split("/")[:-1] for path in images]
     for start in range(len(parts)):
         tail = parts[start:]
@@ -136,12 +154,22 @@ def _named_by(entry: str, file: Path, root: Path, images: Sequence[str]) -> list
     return [False] * len(images)
 
 
+def _in_list(file: Path, root: Path, images: Sequence[str], problems: DataProblems) -> list[bool]:
+    """Which images a list names, one a line."""
+    lines = pd.Series([line.strip() for line in read_text(file).split("\n") if line.strip()], dtype="str")
+    folder = file.parent.relative_to(root).as_posix() if file.is_relative_to(root) else "."
+    places = ImageNames(images, root).locate(lines, "" if folder == "." else folder).places
+    for name in lines[places == SEVERAL].unique():
+        problems.problem(f"{file.name}: several images are called {name!r}; write their folder too")
+    return np.isin(np.arange(len(images)), places).tolist()
+
+
 def _split_of(path: str) -> str | None:
     return first_split(path.split("/")[:-1])
 
 
 def _boxes(
-    image: Path, file: Path, shown: str, names: Mapping[int, str], problems: DataProblems
+    image: Path, file: Path, shown: str, names: Mapping[int, str], key_points: int, problems: DataProblems
 ) -> list[dict[str, Any]]:
     lines = [(number, line.split()) for number, line in enumerate(read_text(file).split("\n"), start=1) if line.strip()]
     if not lines:
@@ -155,6 +183,7 @@ def _boxes(
         place = f"{shown} line {number}"
         try:
             values = np.array([float(field) for field in fields[1:]])
+            values = values[:4] if key_points and len(values) == 4 + key_points else values
         except ValueError:
             values = np.empty(0)
         if not fields[0].isdecimal() or len(values) < 4 or len(values) % 2 or not np.isfinite(values).all():

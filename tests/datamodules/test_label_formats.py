@@ -188,6 +188,43 @@ class TestYolo:
         assert corners(rows) == pytest.approx((4, 6, 24, 24))
         assert rows["label"].isna().tolist()[:4] == [False, True, True, False]
 
+    @pytest.mark.parametrize(("shape", "points"), [([2, 2], "0.1 0.1 0.9 0.9"), ([2, 3], "0.1 0.1 2 0.9 0.9 1")])
+    def test_key_points_are_no_outline(self, shape: list[int], points: str, tmp_path: Path) -> None:
+        root = maker.write_yolo(tmp_path)
+        file = root / "labels/train/000.txt"
+        file.write_text(f"{file.read_text().strip()} {points}\n")
+        (root / "data.yaml").write_text(f"{(root / 'data.yaml').read_text()}kpt_shape: {shape}\n")
+        rows, problems = self.read(root)
+        assert corners(rows) == pytest.approx(maker.BOX) and not problems.problems
+        (root / "data.yaml").write_text("names: [cup, plate]\nkpt_shape: 17\n")
+        with pytest.raises(DataError, match=r"expected 'kpt_shape' as \[key points, values of each\], found 17"):
+            self.read(root)
+
+    def test_lists_name_images_with_their_folders(self, tmp_path: Path) -> None:
+        """As those of several cameras, which all have an image 000.jpg."""
+        for camera in "abc":
+            maker.draw_all(tmp_path / "images" / camera, 4)
+        for split, camera in (("train", "a"), ("val", "b")):
+            lines = [f"/data/set/images/{camera}/{number:03d}.jpg\n" for number in range(4)]
+            (tmp_path / f"{split}.txt").write_text("".join(lines))
+        (tmp_path / "data.yaml").write_text("train: train.txt\nval: val.txt\nnames: [cup, plate]\n")
+        rows, problems = self.read(tmp_path)
+        assert rows.groupby("split")["name"].apply(lambda names: {name.split("/")[1] for name in names}).to_dict() == {
+            "train": {"a"},
+            "val": {"b"},
+        }
+        assert not problems.problems and not problems.remarks
+        (tmp_path / "val.txt").write_text("000.jpg\n")
+        assert "val.txt: several images are called '000.jpg'; write their folder too" in said(self.read(tmp_path)[1])
+
+    def test_folders_that_are_no_part_of_the_data_are_not_trained_on(self, tmp_path: Path) -> None:
+        root = maker.write_yolo(tmp_path)
+        (root / "images/val").rename(root / "images/held_out")
+        (root / "labels/val").rename(root / "labels/held_out")
+        maker.draw_all(root / "images/val", 4, first=100)
+        rows, _ = self.read(root)
+        assert sorted(rows["name"].str.split("/").str[1].unique()) == ["train", "val"]
+
     @pytest.mark.parametrize(
         ("line", "words"),
         [

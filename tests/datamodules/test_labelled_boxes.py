@@ -35,6 +35,14 @@ class TestBoxes:
         assert data.image(0).shape == (3, 20, 20)
         assert "group" not in data.samples
 
+    def test_yolos_files_behind_links(self, tmp_path: Path) -> None:
+        stored, root = maker.write_yolo(tmp_path / "stored"), tmp_path / "root"
+        root.mkdir()
+        for name in ("images", "labels", "data.yaml"):
+            (root / name).symlink_to(stored / name)
+        assert read_boxes(root, labels="data.yaml").samples.equals(read_boxes(stored, labels="data.yaml").samples)
+        assert labels_by_number(read(root))
+
     def test_the_context_widens(self, tmp_path: Path) -> None:
         data = read_boxes(maker.write_coco(tmp_path), labels=tmp_path, context=0.2)
         assert data.image(0).shape == (3, 24, 24)
