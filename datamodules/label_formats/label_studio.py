@@ -10,6 +10,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import pandas as pd
 
 from datamodules.documents import read_json
+from datamodules.label_formats.turned_shapes import around_ellipse, around_rectangle
 from datamodules.label_rows import LabelRows, check_box, make_rows
 from lightning_vision.data.data_problems import DataProblems
 from lightning_vision.errors import DataError
@@ -123,26 +124,31 @@ def _values(value: dict[str, Any], size: tuple[Any, Any], place: str, problems: 
     if not all(isinstance(side, int | float) and side > 0 for side in size):
         problems.problem(f"{place}: a region without original_width and original_height")
         return []
-    corners = [share / 100 * side for share, side in zip(_shares(value), (*size, *size), strict=False)]
+    corners = _corners(value, *size)
     if not check_box(corners, place, problems):
         return []
     sides = dict(zip(("x1", "y1", "x2", "y2"), corners, strict=True))
     return [{"label": str(label), **sides} for label in value[kind]]
 
 
-def _shares(value: dict[str, Any]) -> list[float]:
-    """The box of a region in per cent of the image; nothing if its numbers are none."""
+def _corners(value: dict[str, Any], width: float, height: float) -> list[float]:
+    """The box around a region, in pixels, of its numbers in per cent of the image; nothing if these are none."""
     try:
         if "points" in value:
             xs, ys = zip(*((float(x), float(y)) for x, y in value["points"]), strict=True)
-            return [min(xs), min(ys), max(xs), max(ys)]
-        x, y = float(value["x"]), float(value["y"])
+            return _pixels([min(xs), min(ys), max(xs), max(ys)], width, height)
+        x, y, turned = float(value["x"]), float(value["y"]), float(value.get("rotation") or 0)
         if "radiusX" in value:
-            rx, ry = float(value["radiusX"]), float(value["radiusY"])
-            return [x - rx, y - ry, x + rx, y + ry]
-        return [x, y, x + float(value["width"]), y + float(value["height"])]
+            ellipse = _pixels([x, y, float(value["radiusX"]), float(value["radiusY"])], width, height)
+            return around_ellipse(*ellipse, turned)
+        box = _pixels([x, y, x + float(value["width"]), y + float(value["height"])], width, height)
+        return around_rectangle(box, turned, about=(box[0], box[1]))
     except (KeyError, TypeError, ValueError):
         return []
+
+
+def _pixels(shares: list[float], width: float, height: float) -> list[float]:
+    return [share / 100 * side for share, side in zip(shares, (width, height, width, height), strict=True)]
 
 
 def _of_flat_task(task: dict[str, Any], place: str, problems: DataProblems) -> list[dict[str, Any]]:

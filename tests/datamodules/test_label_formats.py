@@ -281,6 +281,17 @@ class TestCvat:
         assert corners(rows) == maker.BOX and corners(rows, 1) == (8, 7, 12, 13)
         assert problems.left_out == {"shapes of kind points, which have no box, in a.xml": 1}
 
+    def test_shapes_that_are_turned(self, tmp_path: Path) -> None:
+        """About their centres, clockwise, as CVAT shows them."""
+        rows, _ = self.read(
+            tmp_path,
+            '<image name="a.jpg"><box label="cup" xtl="10" ytl="0" xbr="20" ybr="30" rotation="90"/>'
+            '<box label="cup" xtl="5" ytl="5" xbr="15" ybr="15" rotation="45.0"/>'
+            '<ellipse label="cup" cx="10" cy="10" rx="2" ry="4" rotation="270"/></image>',
+        )
+        assert corners(rows) == (0, 10, 30, 20) and corners(rows, 2) == (6, 8, 14, 12)
+        assert corners(rows, 1) == pytest.approx((10 - 50**0.5, 10 - 50**0.5, 10 + 50**0.5, 10 + 50**0.5))
+
     def test_subsets_are_the_split(self, tmp_path: Path) -> None:
         rows, _ = self.read(
             tmp_path,
@@ -321,6 +332,17 @@ class TestLabelStudio:
         assert rows["name"].tolist() == ["0a1b2c3d-a.jpg", "0a1b2c3d-b.jpg", "0a1b2c3d-c.jpg"]
         assert rows["label"].tolist()[:2] == ["cup", "plate"] and corners(rows, 1) == pytest.approx(maker.BOX)
         assert rows["label"].isna().tolist() == [False, False, True]
+
+    def test_regions_that_are_turned(self, tmp_path: Path) -> None:
+        """Rectangles about their upper left corner, ellipses about their centre."""
+        turned: dict[str, Any] = {"x": 50, "y": 50, "rotation": 90}
+        values = [
+            {**turned, "width": 25, "height": 10, "rectanglelabels": ["cup"]},
+            {**turned, "radiusX": 25, "radiusY": 10, "ellipselabels": ["cup"]},
+        ]
+        results = [{"value": value, "original_width": 40, "original_height": 30} for value in values]
+        rows, _ = self.read(tmp_path, maker.label_studio_task("a.jpg", results))
+        assert corners(rows) == pytest.approx((17, 15, 20, 25)) and corners(rows, 1) == pytest.approx((17, 5, 23, 25))
 
     def test_the_short_form(self, tmp_path: Path) -> None:
         facts = {"id": 1, "annotation_id": 2, "lead_time": 1.5, "image": "/data/local-files/?d=photos/a%20b.jpg"}
