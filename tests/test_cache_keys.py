@@ -17,6 +17,7 @@ import torch
 from coloured_squares import ColouredSquares
 from datamodule_cases import CASES, Case, Darkened, coloured_squares, stanford_cars
 from PIL import Image
+from shard_maker import write_tar
 from torch import Tensor, nn
 
 import datamodules
@@ -247,3 +248,25 @@ def test_an_image_of_another_datamodule_has_the_key_of_what_is_done_to_it_there(
         assert np.array_equal(data.inspection.digest[row], wide.inspection.digest[place[path]])
         assert torch.equal(data.image(row), wide.image(place[path]))
     served_as_made(data)
+
+
+def test_a_file_in_an_archive_has_another_key_than_the_same_file_in_a_folder(tmp_path: Path) -> None:
+    """It is decoded whole, and the other one at a reduced scale where it is much larger than wanted."""
+    members = []
+    for number in range(4):
+        file = tmp_path / "photos" / str(number % 2) / f"{number}.jpg"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        noise = np.random.default_rng(number).integers(0, 256, (160, 160, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(file)
+        members += [(file.name, file.read_bytes()), (f"{number}.cls", str(number % 2).encode())]
+    write_tar(tmp_path / "shards" / "0.tar", members)
+    options: dict[str, Any] = {"image_size": 16, "num_workers": 0, "val_fraction": 0.0, "test_fraction": 0.0}
+    one = datamodules.ImageFolder(tmp_path / "photos", **options)
+    other = datamodules.WebDataset(tmp_path / "shards", cache_dir=tmp_path / "cache", **options)
+    digests = [data.prepared.digests[data.samples["path"].str.contains("2").argmax()] for data in (one, other)]
+    assert np.array_equal(*digests), "they are copies"
+    in_folder, in_archive = (
+        data.preview(int(data.samples["path"].str.contains("2").argmax())) for data in (one, other)
+    )
+    assert not torch.equal(in_folder, in_archive)
+    assert image_key(one, EVALUATION) != image_key(other, EVALUATION)

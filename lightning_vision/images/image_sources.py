@@ -278,8 +278,11 @@ class Loaded:
         self.load, self.stored = load, stored
 
     def describe(self) -> dict[str, Any]:
-        """Who decodes files; nothing else, because digests are of the files or of the pixels themselves."""
-        return {} if self.stored is None else {"decoders": decoder_versions()}
+        """Who decodes files, and that they are decoded whole; all else is in digests, of the files or of the pixels themselves.
+
+        The same file in a folder has the same digest and may be decoded at a reduced scale, which gives other pixels.
+        """
+        return {} if self.stored is None else {"decoders": decoder_versions(), "reduced": False}
 
     def open(self, row: int) -> InMemory:
         """The image of a row."""
