@@ -139,8 +139,8 @@ def _corners(value: dict[str, Any], width: float, height: float) -> list[float]:
             return _pixels([min(xs), min(ys), max(xs), max(ys)], width, height)
         x, y, turned = float(value["x"]), float(value["y"]), float(value.get("rotation") or 0)
         if "radiusX" in value:
-            ellipse = _pixels([x, y, float(value["radiusX"]), float(value["radiusY"])], width, height)
-            return around_ellipse(*ellipse, turned)
+            x, y, rx, ry = _pixels([x, y, float(value["radiusX"]), float(value["radiusY"])], width, height)
+            return around_ellipse(x, y, rx, ry, turned)
         box = _pixels([x, y, x + float(value["width"]), y + float(value["height"])], width, height)
         return around_rectangle(box, turned, about=(box[0], box[1]))
     except (KeyError, TypeError, ValueError):

@@ -161,7 +161,8 @@ def _in_list(file: Path, root: Path, images: Sequence[str], problems: DataProble
     places = ImageNames(images, root).locate(lines, "" if folder == "." else folder).places
     for name in lines[places == SEVERAL].unique():
         problems.problem(f"{file.name}: several images are called {name!r}; write their folder too")
-    return np.isin(np.arange(len(images)), places).tolist()
+    named: list[bool] = np.isin(np.arange(len(images)), places).tolist()
+    return named
 
 
 def _split_of(path: str) -> str | None:
