@@ -131,8 +131,11 @@ class DeployedModel:
         return Prediction(logits, self._calibrated(logits), features)
 
     def rejected(self, prediction: Prediction) -> npt.NDArray[np.bool_]:
-        """(N,): whether the confidence is below the threshold. Never, if there is none."""
-        return prediction.confidence < (0.0 if self.threshold is None else self.threshold)
+        """(N,): whether the confidence is below the threshold. Never, if there is none.
+
+        In float32, in which the threshold was chosen: there the confidence of many images is 1, and so may the threshold be.
+        """
+        return prediction.confidence.astype(np.float32) < np.float32(self.threshold or 0.0)
 
     def exported_head(self) -> LinearHead:
         """The linear layer of the file, as it was exported.

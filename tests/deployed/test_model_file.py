@@ -66,6 +66,14 @@ def test_a_image_is_rejected_below_the_threshold(tmp_path: Path, photos: list[Pa
     assert strict.rejected(found).sum() == 4  # the fifth has just that confidence
 
 
+def test_a_confidence_that_is_1_in_float32_reaches_a_threshold_of_1(tmp_path: Path, photos: list[Path]) -> None:
+    model = DeployedModel(write_model(tmp_path / "m.onnx", temperature=0.05, threshold=1.0))
+    found = model.predict(photos)
+    confidence = found.confidence
+    assert ((confidence < 1) & (confidence.astype(np.float32) == 1)).any()
+    assert (model.rejected(found) == (confidence.astype(np.float32) < 1)).all()
+
+
 def test_every_altered_byte_is_noticed(tmp_path: Path) -> None:
     whole = write_model(tmp_path / "m.onnx").read_bytes()
     altered = tmp_path / "altered.onnx"
