@@ -34,7 +34,7 @@ class Predictions:
     variants: tuple[str, ...]
     """V names; ("",) for a strategy that predicts one thing."""
     probability: npt.NDArray[np.float32] | None = None
-    """(V, N, C), kept only if asked for."""
+    """(V, N, C) at the collector's temperature, kept only if asked for."""
     task_predicted: npt.NDArray[np.int64] | None = None
     """(V, N) the prediction among the classes of the image's experience; None where experiences share classes."""
     logits: npt.NDArray[np.float16] | None = None
@@ -83,12 +83,17 @@ class Collector:
         keep_probability: Keep the probability of each class as well; it takes V x N x C floats.
         task_of_class: (C,) int64, the experience of each class, to predict within each image's experience as well; None: not.
         keep_logits: Keep the logits of each class as float16 on the first process.
+        temperature: Logits are divided by it for the probabilities that are kept, not for the confidence.
     """
 
     def __init__(
-        self, keep_probability: bool = False, task_of_class: Tensor | None = None, keep_logits: bool = False
+        self,
+        keep_probability: bool = False,
+        task_of_class: Tensor | None = None,
+        keep_logits: bool = False,
+        temperature: float = 1.0,
     ) -> None:
-        self.keep_probability, self.keep_logits = keep_probability, keep_logits
+        self.keep_probability, self.keep_logits, self.temperature = keep_probability, keep_logits, temperature
         self.task_of_class = task_of_class
         self.variants: tuple[str, ...] = ("",)
         self._whole: list[Tensor] = []  # (B, 2 + V) int64
@@ -101,14 +106,15 @@ class Collector:
         named = logits if isinstance(logits, Mapping) else {"": logits}
         self.variants = tuple(named)
         masked = torch.stack([mask(values.float()) for values in named.values()], dim=1)  # (B, V, C)
-        probability = masked.softmax(dim=2)
-        confidence, predicted = probability.max(dim=2)  # (B, V)
+        confidence, predicted = masked.softmax(dim=2).max(dim=2)  # (B, V)
         keep = batch["valid"]
         whole = [batch["index"][:, None], batch["label"][:, None], predicted]
         if self.task_of_class is not None:
             whole.append(predict_within_task(masked, batch["label"], self.task_of_class.to(masked.device)))
         self._whole.append(torch.cat(whole, dim=1)[keep])
-        parts = [confidence, probability.flatten(1)] if self.keep_probability else [confidence]
+        parts = [confidence]
+        if self.keep_probability:
+            parts.append((masked / self.temperature).softmax(dim=2).flatten(1))
         self._real.append(torch.cat(parts, dim=1)[keep])
         if self.keep_logits:
             relative, largest = relative_logits(masked[keep])

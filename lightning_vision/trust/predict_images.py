@@ -6,7 +6,6 @@ import math
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from lightning_vision.array_types import Rows
@@ -36,15 +35,15 @@ def predict_images(checkpoint: LoadedCheckpoint, images: Any, every: int = 1) ->
     model = checkpoint.model
     given = given_images(images, checkpoint.datamodule, every)
     trainer = checkpoint.trainers.evaluation()
-    collector = Collector(keep_probability=True)
+    kept = read_trusted(checkpoint.path) or Trusted()
+    collector = Collector(keep_probability=True, temperature=kept.temperature)
     model.collectors = [collector]
     trainer.test(model, dataloaders=given.batches, verbose=False)
     found = collector.result(trainer.strategy.root_device).picked(model.picked_variant)
     if found.probability is None:
         raise RuntimeError("The collector kept no probabilities.")
-    kept = read_trusted(checkpoint.path) or Trusted()
-    probability = at_temperature(found.probability[0], kept.temperature)
-    names, best = np.array(model.class_names, dtype=object), probability.argmax(axis=1)
+    probability, best = found.probability[0], found.predicted[0]
+    names = np.array(model.class_names, dtype=object)
     confidence = probability[np.arange(len(best)), best]
     first = pd.Series(found.index) if given.paths is None else names_of_files(given.paths[row] for row in found.index)
     return pd.DataFrame(
@@ -68,14 +67,3 @@ def _columns_of(frames: list[Frame | None] | None, index: Rows) -> dict[str, pd.
         "frame": pd.Series([None if frame is None else frame.number for frame in chosen], dtype="Int64"),
         "seconds": pd.Series([math.nan if frame is None else frame.seconds for frame in chosen], dtype="float64"),
     }
-
-
-def at_temperature(probability: npt.NDArray[np.float32], temperature: float) -> npt.NDArray[np.float32]:
-    """Probabilities (N, C) of a softmax as they would be had its logits been divided by a temperature."""
-    if temperature == 1:
-        return probability
-    with np.errstate(divide="ignore"):  # a class that was not seen has a probability of 0
-        logits = np.log(probability.astype(np.float64)) / temperature
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    scaled: npt.NDArray[np.float32] = (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)
-    return scaled

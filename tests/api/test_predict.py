@@ -15,7 +15,10 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import lightning_vision as lv
 from lightning_vision.cli import main
+from lightning_vision.learning.checkpoint_file import save_checkpoint
+from lightning_vision.learning.checkpoints import read_checkpoint
 from lightning_vision.testing.squares import ColouredSquares
+from lightning_vision.trust.kept_calibration import Trusted, keep_trusted
 
 SIDE = 16
 DATA: dict[str, Any] = {"per_class": 120, "noise": 150, "eval_transforms": "resize"}
@@ -125,6 +128,19 @@ def test_a_kept_temperature_and_threshold_are_used(path: Path, tmp_path: Path, i
     expected = (probability / probability.sum(axis=1, keepdims=True)).max(axis=1)
     np.testing.assert_allclose(after["confidence"], expected, rtol=1e-4)
     assert after["rejected"].tolist() == (after["confidence"] < threshold).tolist() and after["rejected"].any()
+
+
+def test_a_temperature_of_scores_that_are_far_apart(path: Path, tmp_path: Path, images: torch.Tensor) -> None:
+    copied = shutil.copytree(path, tmp_path / "run")
+    before = lv.open_run(copied).predict(images)
+    (*_, last) = sorted((copied / "checkpoints").glob("experience=*.ckpt"))
+    checkpoint = read_checkpoint(last)
+    for name, values in checkpoint["state_dict"].items():
+        if name.endswith((".heads", "head.weight", "head.bias")):
+            values *= 1000
+    save_checkpoint(checkpoint, last)
+    keep_trusted(Trusted(temperature=1000), last)
+    pd.testing.assert_frame_equal(lv.open_run(copied).predict(images), before, rtol=1e-3, atol=1e-5)
 
 
 def test_it_is_the_table_of_the_exported_file(path: Path, tmp_path: Path, images: torch.Tensor) -> None:

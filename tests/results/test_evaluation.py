@@ -53,6 +53,15 @@ def test_variants_and_probabilities() -> None:
     assert only.probability is not None and only.probability.shape == (1, 2, 2)
 
 
+def test_probabilities_at_a_temperature_of_scores_that_are_far_apart() -> None:
+    collector = Collector(keep_probability=True, temperature=500)
+    collector.add(batch([0], [0]), torch.tensor([[0.0, -500.0, -torch.inf]]), no_mask)
+    found = collector.result(torch.device("cpu"))
+    assert found.confidence.tolist() == [[1.0]]
+    assert found.probability is not None
+    assert found.probability[0, 0] == pytest.approx([1 / (1 + np.exp(-1)), 1 / (1 + np.e), 0])
+
+
 def test_the_mask_takes_unseen_classes_out_of_the_confidence() -> None:
     collector = Collector()
     collector.add(
