@@ -21,7 +21,7 @@ FEWEST_IMAGES, FEWEST_PER_CLASS = 50, 2
 NEVER = -1e9
 """Used instead of minus infinity, which has no gradient."""
 LIMITS = (1e-4, 1e4)
-"""Temperatures outside are not valid: the likelihood has no maximum."""
+"""Temperatures outside, of scores that differ by 1 on average, are not valid: the likelihood has no maximum."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,8 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> Fitted:
     """The temperature T that makes the true classes most likely under softmax(z / T).
 
     Guo et al., "On Calibration of Modern Neural Networks", ICML 2017 (arXiv 1706.04599), section 4.2: T minimises the
-    negative log likelihood on validation data. It changes no prediction. The search is over log T, by L-BFGS in float64.
+    negative log likelihood on validation data. It changes no prediction. The search is over log T, by L-BFGS in float64, and
+    starts from the mean difference of the scores: those of a closed form may be of any size.
 
     Args:
         logits: (N, C) of validation images; -inf for classes that were never seen.
@@ -66,10 +67,13 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> Fitted:
             "No temperature can be fitted: the validation data has images of classes that cannot be predicted (their score is minus "
             "infinity). The learning strategy has not seen them yet; use a later checkpoint."
         )
-    z = logits.double().clamp(min=NEVER)
+    z = logits.double()
     before = float(F.cross_entropy(z, labels))
     if bool((z.argmax(dim=1) == labels).all()):
         return Fitted(1.0, False, before, before)
+    below = z.amax(dim=1, keepdim=True) - z
+    scale = float(below[torch.isfinite(below)].mean()) or 1.0
+    z = (-below / scale).clamp(min=NEVER)
     log_t = torch.zeros((), dtype=torch.float64, requires_grad=True)
     optimizer = torch.optim.LBFGS([log_t], lr=1.0, max_iter=200, tolerance_grad=1e-10, line_search_fn="strong_wolfe")
 
@@ -81,13 +85,14 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> Fitted:
 
     with torch.inference_mode(False), torch.enable_grad():
         optimizer.step(closure)  # type: ignore[no-untyped-call]
-    temperature = float(log_t.detach().exp())
-    if not LIMITS[0] < temperature < LIMITS[1]:
+    relative = float(log_t.detach().exp())
+    temperature = relative * scale
+    if not LIMITS[0] < relative < LIMITS[1]:
         raise TrainingError(
             f"No temperature can be fitted: on the {len(labels)} validation images the likelihood is best at T = {temperature:.3g}. "
             "Predictions are no better than chance; train longer, or check the validation data."
         )
-    return Fitted(temperature, True, before, float(F.cross_entropy(z / temperature, labels)))
+    return Fitted(temperature, True, before, float(F.cross_entropy(z / relative, labels)))
 
 
 @dataclass(frozen=True)

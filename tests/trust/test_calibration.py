@@ -57,6 +57,16 @@ def test_works_where_no_gradients_are_kept() -> None:
     assert found == fit_temperature(logits, labels)
 
 
+@pytest.mark.parametrize("size", [1e-8, 1e-5, 1e4, 1e7])
+def test_scores_of_any_size_have_the_temperature_of_their_size(size: float) -> None:
+    logits, labels = drawn(400, 4, 2.0)
+    logits[:, 3] = -torch.inf
+    labels = labels % 3
+    expected, found = fit_temperature(logits, labels), fit_temperature(logits * size, labels)
+    assert found.temperature == pytest.approx(expected.temperature * size, rel=1e-4) and found.determined
+    assert found.nll_after == pytest.approx(expected.nll_after)
+
+
 def test_where_all_is_right_none_is_best() -> None:
     labels = torch.arange(100) % 4
     found = fit_temperature(F.one_hot(labels, 4).float(), labels)
