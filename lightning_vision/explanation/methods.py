@@ -1,4 +1,4 @@
-"""Methods of class-activation maps by name: torchcam's, with one correction."""
+"""Methods of class-activation maps by name: torchcam's, with two corrections."""
 
 from __future__ import annotations
 
@@ -60,6 +60,18 @@ class GradCAMpp(methods.GradCAMpp):
         return weights
 
 
+class FinerCAM(methods.FinerCAM):
+    """Finer-CAM (arXiv 2501.11309) among the classes seen: torchcam (0.5.0) also compares with those of score -inf.
+
+    They have no gradient, but the mean over the most similar classes is divided by their number too.
+    """
+
+    def _reference_indices(self, comparison_idx: Any, scores: Tensor, targets: Any, target_indices: Tensor) -> Tensor:
+        nearest: Tensor = super()._reference_indices(comparison_idx, scores, targets, target_indices)
+        others = int(torch.isfinite(scores).any(dim=0).sum()) - 1
+        return nearest[:, : max(1, others)]
+
+
 def make_extractor(method: str, scorer: nn.Module, prefix: str, target: TargetLayer, batch_size: int) -> Any:
     """Attach torchcam's extractor of this name to a network; use it in a ``with`` statement, which removes it.
 
@@ -76,5 +88,5 @@ def make_extractor(method: str, scorer: nn.Module, prefix: str, target: TargetLa
         options["batch_size"] = batch_size
     if method == "CAM":
         return methods.CAM(scorer, layer, "model.network.head", **options)
-    made = GradCAMpp if method == "GradCAMpp" else getattr(methods, method)
-    return made(scorer, layer, **options)
+    own = {"GradCAMpp": GradCAMpp, "FinerCAM": FinerCAM}
+    return (own.get(method) or getattr(methods, method))(scorer, layer, **options)

@@ -137,6 +137,18 @@ def test_layer_cam_by_hand() -> None:
     assert (class_maps(model, image.double(), classes, "LayerCAM") - expected).abs().max() < 1e-6
 
 
+def test_finer_cam_compares_with_classes_that_were_seen() -> None:
+    model, image, classes = classifier("resnet18"), noise(6), torch.zeros(6, dtype=torch.int64)
+    model.network.seen[2:] = False
+    (a, g), (_, other) = (parts_by_hand(model, image, each) for each in (classes, classes + 1))
+    weights = (g - 0.6 * other).mean(dim=(2, 3), keepdim=True)
+    expected = to_unit((weights * a).sum(dim=1).relu(), 64)
+    assert (class_maps(model, image.double(), classes, "FinerCAM") - expected).abs().max() < 1e-6
+    model.network.seen[1:] = False  # nothing to compare with
+    alone = class_maps(model, image.double(), classes, "FinerCAM")
+    assert (alone - class_maps(model, image.double(), classes)).abs().max() < 1e-6
+
+
 @pytest.mark.parametrize("backbone", ["test_resnet", "test_efficientnet", "test_vit"])
 def test_batches_of_32_equal_one_by_one(backbone: str) -> None:
     model, image = classifier(backbone), noise(33)
