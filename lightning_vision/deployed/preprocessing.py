@@ -77,9 +77,10 @@ class Preprocessing:
             DataError: The file is missing or no source, or the operations do not lead to a square of ``image_size``.
             ValueError: An array is not uint8 (h, w, 3).
         """
-        image = self._open(source)
+        image, size = self._open(source)
         for operation in self.operations:
-            height, width = operation.target(image.height, image.width)
+            height, width = operation.target(*size)
+            size = height, width
             if operation.name == "center_crop":
                 image = _center_crop(image, height)
             elif image.size != (width, height):
@@ -93,35 +94,38 @@ class Preprocessing:
             )
         return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))
 
-    def _open(self, source: ImageInput) -> Image.Image:
+    def _open(self, source: ImageInput) -> tuple[Image.Image, tuple[int, int]]:
+        """The image, upright, and its height and width before any reduction."""
         if isinstance(source, np.ndarray):
             if source.dtype != np.uint8 or source.ndim != 3 or source.shape[2] != 3:
                 raise ValueError(f"Expected an image as uint8 (height, width, 3), found {source.dtype} {source.shape}.")
-            return Image.fromarray(source)
-        if isinstance(source, Image.Image):
-            return upright_rgb(source)
-        path = Path(source)
-        with explained(path), open_image(path) as opened:
-            check_size(opened)
-            return upright_rgb(self._reduced(opened))
-
-    def _reduced(self, opened: Image.Image) -> Image.Image:
-        """A JPEG that is much larger than wanted, at the reduced scale at which it was read for training."""
-        plain_jpeg = opened.format == "JPEG" and opened.mode in ("RGB", "L")
-        if not plain_jpeg or not self.operations or self.operations[0].name == "center_crop":
-            return opened
-        width, height = opened.size
-        if opened.getexif().get(ORIENTATION) in SIDEWAYS:
-            wanted_width, wanted_height = self.operations[0].target(width, height)
+            image = Image.fromarray(source)
+        elif isinstance(source, Image.Image):
+            image = upright_rgb(source)
         else:
-            wanted_height, wanted_width = self.operations[0].target(height, width)
-        sides = ((height, wanted_height), (width, wanted_width))
-        for scale in SCALES:
-            if all(side >= MARGIN * scale * want and side % scale * want <= MOST_SHIFT * side for side, want in sides):
-                opened.draft(opened.mode, (width // scale, height // scale))
-                # The last pixel of a row may stand for fewer than the others, and is left out.
-                return opened.crop((0, 0, width // scale, height // scale))
-        return opened
+            path = Path(source)
+            with explained(path), open_image(path) as opened:
+                check_size(opened)
+                if opened.format == "JPEG" and opened.mode in ("RGB", "L"):
+                    return self._open_jpeg(opened)
+                image = upright_rgb(opened)
+        return image, (image.height, image.width)
+
+    def _open_jpeg(self, opened: Image.Image) -> tuple[Image.Image, tuple[int, int]]:
+        """As ``_open``; much larger than wanted, it is read at the reduced scale at which it was read for training."""
+        width, height = opened.size
+        sideways = opened.getexif().get(ORIENTATION) in SIDEWAYS
+        size = (width, height) if sideways else (height, width)
+        if self.operations and self.operations[0].name != "center_crop":
+            sides = tuple(zip(size, self.operations[0].target(*size), strict=True))
+            for scale in SCALES:
+                if all(
+                    side >= MARGIN * scale * want and side % scale * want <= MOST_SHIFT * side for side, want in sides
+                ):
+                    opened.draft(opened.mode, (width // scale, height // scale))
+                    # The last pixel of a row may stand for fewer than the others, and is left out.
+                    return upright_rgb(opened.crop((0, 0, width // scale, height // scale))), size
+        return upright_rgb(opened), size
 
 
 def read_preprocessing(facts: Mapping[str, Any]) -> Preprocessing:

@@ -90,11 +90,14 @@ def test_pixels_are_torchvisions_within_rounding(
 
 
 @pytest.mark.parametrize("orientation", [1, 3, 6, 7])
-@pytest.mark.parametrize(("width", "height"), [(640, 424), (632, 427), (1600, 1066)])
+@pytest.mark.parametrize(("width", "height"), [(640, 424), (632, 427), (1600, 1066), (947, 1433)])
 def test_large_jpegs_are_read_at_the_scale_of_training(
     tmp_path: Path, width: int, height: int, orientation: int
 ) -> None:
-    """A half, a quarter or an eighth of the size, where the sides allow it, whichever way the camera was held."""
+    """A half, a quarter or an eighth of the size, where the sides allow it, whichever way the camera was held.
+
+    The last is resized to 96 x 64 by its own sides, and would be to 97 x 64 by those of its eighth.
+    """
     exif = Image.Exif()
     exif[0x0112] = orientation
     photograph = Image.fromarray(load_sample_images().images[0]).resize((width, height))
