@@ -259,7 +259,8 @@ def _upright(pixels: npt.NDArray[np.uint8], orientation: int) -> npt.NDArray[np.
         pixels = pixels[:, ::-1]
     if orientation in UPSIDE_DOWN:
         pixels = pixels[::-1]
-    return np.ascontiguousarray(pixels)
+    # Not ascontiguousarray: with one row or column it keeps a negative stride, which torch does not take.
+    return pixels if orientation == 1 else pixels.copy()
 
 
 def _depth(opened: Image.Image) -> int:

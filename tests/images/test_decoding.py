@@ -74,6 +74,17 @@ def test_sixteen_bits_with_the_orientation_as_imagemagick_writes_it(tmp_path: Pa
     assert read_header(tmp_path / "x.png").size == (4, 2)
 
 
+@pytest.mark.parametrize("orientation", [2, 3, 4, 6, 7, 8])
+@pytest.mark.parametrize("size", [(1, 1), (1, 40), (40, 1)])
+def test_exif_orientation_of_a_single_row_or_column(tmp_path: Path, orientation: int, size: tuple[int, int]) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.new("RGB", size, RED).save(tmp_path / "x.jpg", exif=exif, quality=95)
+    decoded = decode(tmp_path / "x.jpg")
+    assert decoded.shape == (3, *(size if orientation >= 6 else size[::-1]))
+    assert_near(decoded[:, 0, 0], RED)
+
+
 def test_greyscale(tmp_path: Path) -> None:
     Image.new("L", (4, 4), 77).save(tmp_path / "x.png")
     assert set(decode(tmp_path / "x.png").flatten().tolist()) == {77}
