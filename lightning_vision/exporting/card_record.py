@@ -114,7 +114,9 @@ def training_options(config: Mapping[str, Any]) -> list[str]:
     for key in ("strategy", "base_strategy", "optimizer", "base_optimizer", "lr_scheduler"):
         if isinstance(model.get(key), Mapping):
             set_ones = {
-                name: value for name, value in (model[key].get("init_args") or {}).items() if value not in (None, False)
+                name: value
+                for name, value in (model[key].get("init_args") or {}).items()
+                if value is not None and value is not False  # 0 is a setting
             }
             options = ", ".join(f"{name} {value}" for name, value in set_ones.items())
             found.append(f"model.{key}: {short_name(model[key], '')}{f' ({options})' if options else ''}")

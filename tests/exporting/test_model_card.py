@@ -13,6 +13,7 @@ from huggingface_hub import ModelCard
 from loaded_run import SIDE, squares
 
 from lightning_vision.errors import CheckpointError
+from lightning_vision.exporting.card_record import training_options
 from lightning_vision.exporting.check import Difference
 from lightning_vision.exporting.description import Description
 from lightning_vision.exporting.model_card import Exported, write_model_card
@@ -71,6 +72,14 @@ def test_hugging_face_reads_it(run: Path) -> None:
     assert accuracy.metric_value == pytest.approx(test.accuracy, abs=1e-4)
     assert f1.metric_value == pytest.approx(test.macro_f1, abs=1e-4)
     assert (accuracy.task_type, accuracy.dataset_name) == ("image-classification", "ColouredSquares")
+
+
+def test_an_option_of_0_is_stated() -> None:
+    chosen = {
+        "class_path": "strategies.FeCAM",
+        "init_args": {"gamma1": 1.0, "gamma2": 0.0, "covariance": None, "raw": False},
+    }
+    assert training_options({"model": {"strategy": chosen}}) == ["model.strategy: FeCAM (gamma1 1.0, gamma2 0.0)"]
 
 
 def test_scores_data_and_price(run: Path) -> None:
