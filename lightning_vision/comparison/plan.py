@@ -26,8 +26,8 @@ from lightning_vision.results.same_options import Kept, compare_options
 from lightning_vision.terminal.wording import spelt
 
 RUNS, BASES, TRIALS = "runs", "bases", "tuning"
-OF_THE_BASE = ("data.", "model.backbone", "model.pretrained", "model.pixel_")
-"""Settings of a learning strategy that its base must share: it cannot continue with another network or other data."""
+OF_THE_BASE = ("data.", "model.backbone", "model.pretrained", "model.pixel_", "model.base_")
+"""Settings of a learning strategy that its base must share: its data and network, and how the base is trained."""
 
 UPPER = BOUNDS[-1]
 OFFLINE = ("--data.stream.online=false", "--data.stream.evaluate_every=null")
@@ -103,8 +103,8 @@ def make_plan(options: CompareOptions, tried: Sequence[Settings] | None = None) 
             f"This comparison has {count:,} {'cells' if tried is None else 'trials'} ({factors}); the maximum is {options.max_cells}. "
             f"If this is intended, give --max_cells {count}; otherwise use fewer values, --zip or --skip."
         )
-    with _stripped(options.configs, drop_strategy=bool(options.strategies)) as configs:
-        planner = _Planner(options, configs)
+    with _stripped(options.configs, drop_strategy=bool(options.strategies)) as configs, _base_parts(options) as parts:
+        planner = _Planner(options, configs, parts)
         if tried is None:
             cells = [planner.cell(seed, point, strategy) for seed, point, strategy in wanted]
         else:
@@ -122,8 +122,8 @@ def make_plan(options: CompareOptions, tried: Sequence[Settings] | None = None) 
 class _Planner:
     """Reads the configuration of each cell, and of its base."""
 
-    def __init__(self, options: CompareOptions, configs: Sequence[str]) -> None:
-        self.options = options
+    def __init__(self, options: CompareOptions, configs: Sequence[str], base_parts: Mapping[str, str]) -> None:
+        self.options, self.base_parts = options, base_parts
         self.configs = [word for config in configs for word in ("--config", config)]
         self.bases: dict[str, PlannedRun] = {}
         self.remarks: dict[str, None] = {}  # each once, in order
@@ -181,7 +181,8 @@ class _Planner:
         learner = short_name(read.config["model"]["strategy"], DEFAULT_STRATEGY) if made is None else made.__name__
         label = strategy.label or learner
         shared = words_of({key: value for key, value in {**more, **tuned}.items() if key.startswith(OF_THE_BASE)})
-        base = self._base(seed, point, [*shared, *settings], read, where, made)
+        own = ["--config", self.base_parts[strategy.config]] if strategy.config in self.base_parts else []
+        base = self._base(seed, point, own, [*shared, *settings], read, where, made)
         labels = {name: choice.label for name, choice in point.items()}
         told = {name: value for name, value in labels.items() if not is_fold(point[name])}
         method = ", ".join([label, *(f"{name.rsplit('.', 1)[-1]}={value}" for name, value in told.items())])
@@ -206,6 +207,7 @@ class _Planner:
         self,
         seed: int,
         point: Mapping[str, Choice],
+        config: Sequence[str],
         settings: Sequence[str],
         cell: ReadConfig,
         where: str,
@@ -214,7 +216,7 @@ class _Planner:
         """The base of a cell, the same for all cells whose bases are trained with the same options; None if none is shared."""
         if not self._shares_base(cell, made):
             return None
-        own = without_strategy([*self.options.fit_words, *settings])
+        own = [*config, *without_strategy([*self.options.fit_words, *settings])]
         of_cells = ["--budget=null", "--probe=false"]
         read = self._read(seed, [*own, "--model.strategy=null", *of_cells], f"the base of {where}")
         key = base_key(read.config)
@@ -357,14 +359,41 @@ def _stripped(configs: Sequence[str], drop_strategy: bool) -> Iterator[list[str]
     If the comparison names learning strategies, that of the configs is left out too: its options would stay for a
     strategy that has options with the same names.
     """
+    contents = []
+    for config in configs:
+        content = read_yaml(config)
+        content.pop("compare", None)
+        content.pop("run_name", None)
+        if drop_strategy and isinstance(content.get("model"), dict):
+            content["model"].pop("strategy", None)
+        contents.append((config, content))
+    with _written(contents) as paths:
+        yield paths
+
+
+@contextmanager
+def _base_parts(options: CompareOptions) -> Iterator[dict[str, str]]:
+    """What the configs of learning strategies say of their bases, as a config of its own by path; nothing of those that say nothing."""
+    found = {}
+    for config in {strategy.config for strategy in options.strategies if strategy.config is not None}:
+        content = read_yaml(config)
+        model = content.get("model")
+        of_model = (
+            {k: v for k, v in model.items() if f"model.{k}".startswith(OF_THE_BASE)} if isinstance(model, dict) else {}
+        )
+        part = {"data": content.get("data"), "model": of_model}
+        if any(part.values()):
+            found[config] = {key: value for key, value in part.items() if value}
+    with _written(list(found.items())) as paths:
+        yield dict(zip(found, paths, strict=True))
+
+
+@contextmanager
+def _written(contents: Sequence[tuple[str, Any]]) -> Iterator[list[str]]:
+    """Configs in files of their own, each given as the path of the one that it is made of, and its content."""
     with tempfile.TemporaryDirectory(prefix="lightning_vision-") as folder:
         paths = []
-        for number, config in enumerate(configs):
-            content = read_yaml(config)
-            content.pop("compare", None)
-            content.pop("run_name", None)
-            if drop_strategy and isinstance(content.get("model"), dict):
-                content["model"].pop("strategy", None)
+        for number, (config, content) in enumerate(contents):
             path = Path(folder) / f"{number}-{Path(config).name}"
             path.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
             paths.append(str(path))

@@ -81,6 +81,30 @@ def test_a_strategy_with_a_network_of_its_own_has_a_base_of_its_own(
     assert "4 cells and 3 bases" in capsys.readouterr().out
 
 
+def test_a_config_of_a_strategy_that_says_how_its_base_is_trained_has_a_base_of_its_own(folder: Path) -> None:
+    """As settings do: they would start from the base of the others otherwise, and be compared without what they ask for."""
+    parts = {"adapted": {"model": {"base_strategy": "HeadOnly", "base_epochs": 1}}, "small": {"data": {"batch_size": 4}}, "other": {}}  # fmt: skip
+    paths = []
+    for name, part in parts.items():
+        model = {"strategy": "HeadOnly", "optimizer": "torch.optim.SGD"} | part.get("model", {})
+        paths.append(folder / f"{name}.yaml")
+        paths[-1].write_text(yaml.safe_dump(part | {"model": model}))
+    entries = [
+        "HeadOnly",
+        {"set": {"model.strategy": "HeadOnly", "model.base_strategy": "HeadOnly", "model.base_epochs": 1}},
+    ]
+    entries += [{path.stem: {"config": str(path)}} for path in paths]
+    config = folder / "bases.yaml"
+    config.write_text(yaml.safe_dump({"compare": {"strategies": entries}}))
+    plan = make_plan(read_options([*words(folder, "bases", OFF), "--config", str(config)][1:]))
+    bases, of = {base.name: base.config for base in plan.bases}, {cell.label: cell.base or "" for cell in plan.cells}
+    assert len(bases) == 3 and of["HeadOnly"] == of["other"] and of["set"] == of["adapted"]
+    trained = {label: (bases[name]["model"]["base_strategy"], bases[name]["model"]["base_epochs"], bases[name]["data"]["init_args"]["batch_size"]) for label, name in of.items()}  # fmt: skip
+    strategy, epochs, batch = trained["adapted"]
+    assert (strategy["class_path"], epochs, batch) == ("strategies.HeadOnly", 1, trained["HeadOnly"][2])
+    assert trained["small"] == (None, 2, 4) and trained["HeadOnly"][:2] == (None, 2)
+
+
 @pytest.mark.parametrize(
     ("more", "text"),
     [
