@@ -13,6 +13,7 @@ from lightning_vision.report.means import mean_of_all
 from lightning_vision.report.proportion import Interval, t_quantile
 from lightning_vision.report.runs import ReportRun
 from lightning_vision.report.statistics import ALPHA
+from lightning_vision.results.schema import ExperienceRecord
 
 MOST_FREEDOM = 1e6
 """Degrees of freedom at which Student's t is the normal distribution."""
@@ -59,7 +60,8 @@ def _variance_over_images(run: ReportRun) -> float | None:
     if share is None:
         return None
     records, seen = run.results.experiences, set[int]()
-    ends = list(accumulate(record.train_samples for record in records))
+    online, processes = {record.index for record in run.increments}, run.results.environment.devices
+    ends = list(accumulate(_counted(record, processes) if record.index in online else 0 for record in records))
     images = [np.isin(predictions.label, list(seen := seen.union(record.classes))).sum() for record in records]
     terms = []
     for m, p in enumerate(accuracy, start=1):
@@ -67,6 +69,12 @@ def _variance_over_images(run: ReportRun) -> float | None:
         if p is not None and images[t]:
             terms.append(p * (1 - p) / (images[t] * share))
     return float(np.mean(terms)) if terms else None
+
+
+def _counted(record: ExperienceRecord, processes: int) -> int:
+    """The images of an experience as ``anytime_every`` counts them: its last batch is a whole one."""
+    batch = (record.batch_size or 1) * processes
+    return -(-record.train_samples // batch) * batch
 
 
 def _measured_share(config: dict[str, Any], images: int) -> float | None:

@@ -89,14 +89,17 @@ def test_the_values_of_images_have_the_figure_as_their_mean(n: int) -> None:
     assert incremental_values(correct, part).mean() == pytest.approx(average_incremental_accuracy(r))
 
 
-def make_online(folder: Path, seed: int, accuracies: list[float], **options: Any) -> Path:
+def make_online(
+    folder: Path, seed: int, accuracies: list[float], changes: dict[str, Any] | None = None, **options: Any
+) -> Path:
     own = {
         "anytime_accuracy": accuracies,
         "average_anytime_accuracy": float(np.mean(accuracies)),
         "anytime_every": 20,
+        "run.base_strategy": None,
     }
     online = {"data.init_args.stream.init_args.evaluate_images": 45}
-    return make_run(folder, [0.3, 0.5, 0.6], seed=seed, scenario="ClassIncremental", images=90, changes=own, options=online, **options)  # fmt: skip
+    return make_run(folder, [0.3, 0.5, 0.6], seed=seed, scenario="ClassIncremental", images=90, changes=own | (changes or {}), options=online, **options)  # fmt: skip
 
 
 def test_average_anytime_accuracy(tmp_path: Path) -> None:
@@ -113,6 +116,19 @@ def test_average_anytime_accuracy(tmp_path: Path) -> None:
     write_report(gather([tmp_path]), tmp_path / "out")
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert f"{100 * (p.mean() - half):.1f} % to" in page
+
+
+def test_measurements_begin_after_the_base_and_count_whole_batches(tmp_path: Path) -> None:
+    """By hand: batches of 15 in both increments, 3 each, the last of 10 images; so 3 measurements in each, on half of 60 and 90 images."""
+    base = {"class_path": "lightning_vision.learning.strategy.Strategy", "init_args": {}}
+    p = np.array([0.9, 0.8, 0.5, 0.6, 0.7, 0.4])
+    run = make_online(tmp_path / "run", 0, p.tolist(), {"run.base_strategy": base, "anytime_every": 15})
+    results = json.loads((run / "results.json").read_text())
+    for record in results["experiences"]:
+        record["batch_size"] = 15
+    (run / "results.json").write_text(json.dumps(results))
+    half = stats.norm.ppf(0.975) * (p * (1 - p) / np.repeat([30, 45], 3)).mean() ** 0.5
+    assert ends(ranked(tmp_path).average_anytime) == pytest.approx((p.mean() - half, p.mean() + half), rel=1e-5)
 
 
 def test_groups_of_images_leave_a_mean_alone(tmp_path: Path) -> None:
