@@ -15,7 +15,7 @@ from lightning_vision.comparison.folder import ComparisonFolder
 from lightning_vision.comparison.options import CompareOptions
 from lightning_vision.comparison.plan import RUNS, Plan, PlannedRun, make_plan
 from lightning_vision.comparison.reporting import build_report, print_report
-from lightning_vision.comparison.tuning import candidates, with_picks, write_tuning
+from lightning_vision.comparison.tuning import candidates, earlier_cells, with_picks, write_tuning
 from lightning_vision.comparison.wandb_logging import log_comparison, log_variants
 from lightning_vision.results.not_evaluated import NOT_EVALUATED, SENTENCE, misses_test
 from lightning_vision.storage.links_out import refuse_links_out
@@ -51,6 +51,7 @@ def run_comparison(
     if options.tune:
         trials = amend(make_plan(options, candidates(options)))
         folder.check(trials)
+        earlier_cells(options, trials, folder)  # refuses another number of experiences
         options = with_picks(options, trials, folder)
     plan = amend(make_plan(options))
     for remark in [*folder.check(plan), *plan.remarks]:

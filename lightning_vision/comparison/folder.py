@@ -106,7 +106,7 @@ class ComparisonFolder:
             TrainingError: The folder cannot be written.
         """
         self.write_configs([*plan.bases, *plan.cells])
-        known = self._read_plan()
+        known = self.read("comparison.json")
         record: dict[str, Any] = {"schema": SCHEMA, "name": self.path.resolve().name, "command": command}
         for key, runs in (("cells", plan.cells), ("bases", plan.bases)):
             rows = {row["name"]: row for row in known.get(key, [])} | {run.name: _row(run) for run in runs}
@@ -131,20 +131,25 @@ class ComparisonFolder:
         for run in runs:
             write_text_atomically(self.config(run), run.dumped)
 
-    def _read_plan(self) -> dict[str, Any]:
-        path = self.path / "comparison.json"
+    def read(self, name: str) -> dict[str, Any]:
+        """The content of a JSON file that an earlier call wrote; empty if there is none.
+
+        Raises:
+            ConfigError: It cannot be read.
+        """
+        path = self.path / name
         if not path.is_file():
             return {}
         try:
-            plan = json.loads(path.read_text(encoding="utf-8"))
+            content = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise ConfigError(f"{path} cannot be read ({error}). Delete it: the next call writes it again.") from error
-        return plan if isinstance(plan, dict) else {}
+        return content if isinstance(content, dict) else {}
 
     def earlier_cells(self, plan: Plan) -> list[str]:
         """Names of cells of earlier calls that are not in this plan; they stay in the report."""
         now = {cell.name for cell in plan.cells}
-        return [row["name"] for row in self._read_plan().get("cells", []) if row["name"] not in now]
+        return [row["name"] for row in self.read("comparison.json").get("cells", []) if row["name"] not in now]
 
     def job(self, run: PlannedRun) -> Job:
         """The command line of ``fit`` that runs or resumes it, once its base is done."""

@@ -14,10 +14,10 @@ from itertools import product
 from typing import Any
 
 from lightning_vision.comparison.executors.executor import Done
-from lightning_vision.comparison.folder import ComparisonFolder
+from lightning_vision.comparison.folder import WAY_OUT, ComparisonFolder
 from lightning_vision.comparison.options import CompareOptions, Settings
 from lightning_vision.comparison.plan import Plan, PlannedRun
-from lightning_vision.errors import TrainingError
+from lightning_vision.errors import ConfigError, TrainingError
 from lightning_vision.report.tuning import TUNING
 from lightning_vision.results.schema import Results
 from lightning_vision.storage.atomic_write import write_text_atomically
@@ -51,7 +51,7 @@ def with_picks(options: CompareOptions, trials: Plan, folder: ComparisonFolder) 
 def write_tuning(
     options: CompareOptions, trials: Plan, folder: ComparisonFolder, failed: Mapping[str, Done]
 ) -> dict[str, str]:
-    """Write tuning.json: the trials, their cost, and what was chosen.
+    """Write tuning.json: the trials, their cost, and what was chosen; the cells of earlier calls stay part of it.
 
     Returns:
         A sentence on the choice for each cell.
@@ -59,7 +59,8 @@ def write_tuning(
     Raises:
         TrainingError: No trial of a cell could be run.
     """
-    cells, said = [], {}
+    cells, said = earlier_cells(options, trials, folder), {}
+    tuned = dict.fromkeys([key for cell in cells for key in cell["picked"]] + list(options.tune))
     for cell, runs in _by_cell(trials).items():
         best, first = _best(runs, folder), runs[0]
         if best is None:
@@ -73,9 +74,26 @@ def write_tuning(
         chosen = ", ".join(f"{key}={value}" for key, value in best.tried.items())
         accuracy = _accuracy(folder.results(best)) or 0.0
         said[cell] = f"{first.method}, seed {first.seed}: {chosen} ({100 * accuracy:.1f} % on validation images)"
-    record = {"schema": SCHEMA, "tune_on": options.tune_on, "options": list(options.tune), "cells": cells}
+    record = {"schema": SCHEMA, "tune_on": options.tune_on, "options": list(tuned), "cells": cells}
     write_text_atomically(folder.path / TUNING, json.dumps(record, indent=1) + "\n")
     return said
+
+
+def earlier_cells(options: CompareOptions, trials: Plan, folder: ComparisonFolder) -> list[dict[str, Any]]:
+    """What tuning.json holds of cells of earlier calls, with other strategies, settings or seeds, which stay in the report.
+
+    Raises:
+        ConfigError: They were tuned on another number of experiences.
+    """
+    known, now = folder.read(TUNING), _by_cell(trials)
+    cells = [cell for cell in known.get("cells", []) if cell["cell"] not in now]
+    if cells and known["tune_on"] != options.tune_on:
+        first = cells[0]
+        raise ConfigError(
+            f"--tune_on {options.tune_on}: {first['method']}, seed {first['seed']}, was tuned on the first {known['tune_on']} experiences in "
+            f"{folder.path}, and the strategies of a comparison are tuned on the same. Give --tune_on {known['tune_on']}, {WAY_OUT}."
+        )
+    return cells
 
 
 def _by_cell(trials: Plan) -> dict[str, list[PlannedRun]]:
@@ -107,7 +125,7 @@ def _row(run: PlannedRun, folder: ComparisonFolder, failed: Mapping[str, Done]) 
     return row | {
         "steps": sum(steps),
         "seconds": totals.seconds,
-        "energy_kwh": totals.energy_kwh,
-        "co2eq_kg": totals.co2eq_kg,
+        "energy_kwh": None if results.without_energy else totals.energy_kwh,
+        "co2eq_kg": None if results.without_energy else totals.co2eq_kg,
         "images": totals.backbone_images,
     }

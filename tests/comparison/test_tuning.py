@@ -1,6 +1,7 @@
 """Options that are chosen on the validation images of the first experiences: what is seen, what is chosen, what is said."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,24 @@ def test_the_same_command_runs_nothing_again(done: Path, folder: Path, capsys: p
     assert tuning == (done / "tuning.json").read_text()
     assert main(["compare", "--config", str(done / "comparison.yaml"), "--dry_run", OFF]) == 0
     assert "remaining: 0 images" in capsys.readouterr().out
+
+
+def test_trials_of_earlier_calls_stay_in_the_report(
+    done: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As their cells do; the totals had the cost of the last call's alone."""
+    shutil.copytree(done, folder / "more")
+    more = ("--strategies", "HeadOnly", "--seeds", "0", OFF)
+    assert main(words(folder, "more", *more, *TUNE[:2], "--tune_on", "3")) == 2
+    said = capsys.readouterr().err
+    assert "--tune_on 3: FullFineTune, seed 0, was tuned on the first 2 experiences" in said
+    assert main(words(folder, "more", *more, "--tune", "data.batch_size=8")) == 0
+    before, now = (json.loads((at / "tuning.json").read_text()) for at in (done, folder / "more"))
+    assert now["cells"][:2] == before["cells"] and [cell["method"] for cell in now["cells"][2:]] == ["HeadOnly"]
+    assert now["options"] == ["model.optimizer.lr", "data.batch_size"]
+    table = pd.read_csv(folder / "more" / "report" / "tuning.csv")
+    assert len(table) == 5 and table["data.batch_size"].notna().sum() == 1
+    assert "tuning, 5 trials" in (folder / "more" / "report" / "ranking.md").read_text()
 
 
 def test_a_trial_is_deterministic(done: Path, folder: Path) -> None:
