@@ -182,8 +182,4 @@ def _shared(saved: Savings) -> list[str]:
         words.append(f"{plural(saved.bases_elsewhere, 'run')} started from a base that is not among these runs; what that saved is not known.")  # fmt: skip
     if saved.passes_saved:
         words.append(f"The feature cache saved {saved.passes_saved:,} passes through the backbone.")
-    if saved.untracked:
-        words.append(
-            f"The energy of {plural(saved.untracked, 'run')} was not tracked, or not all of it, and what is missing is not included in the totals."
-        )
-    return words
+    return [*words, saved.words_on_energy] if saved.words_on_energy else words

@@ -9,6 +9,7 @@ from pathlib import Path
 from lightning_vision.report.runs import GatheredRuns, ReportRun
 from lightning_vision.report.tuning import TuningCost, tuning_cost
 from lightning_vision.results.schema import Base, Totals
+from lightning_vision.terminal.wording import plural
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,13 @@ class Savings:
     seconds_saved_by_features: float
     """The time that they would have taken."""
 
+    @property
+    def words_on_energy(self) -> str:
+        """What the totals lack, in a sentence; empty if they lack nothing."""
+        if not self.untracked:
+            return ""
+        return f"The energy of {plural(self.untracked, 'run')} was not tracked, or not all of it, and what is missing is not included in the totals."
+
 
 def savings(comparison: GatheredRuns) -> Savings:
     """Add up the cost of the runs, and what sharing saved."""
@@ -86,11 +94,10 @@ def savings(comparison: GatheredRuns) -> Savings:
 
 
 def _together(runs: Spent, tuning: TuningCost) -> Spent:
-    """The sum; energy is that which is known, as in ``Spent``."""
+    """The sum; what is not known of the one or the other is not known of both."""
 
-    def total(*values: float | None) -> float | None:
-        known = [value for value in values if value is not None]
-        return sum(known) if known else None
+    def total(one: float | None, other: float | None) -> float | None:
+        return None if one is None or other is None else one + other
 
     images = None if runs.images is None or tuning.images is None else runs.images + tuning.images
     return Spent(

@@ -223,7 +223,7 @@ def _totals(spent: Savings) -> list[str]:
         f"| {what} | {' | '.join(_plain(value) or 'not known' for value in (cost.seconds, cost.images, cost.energy_kwh, cost.co2eq_kg))} |"
         for what, cost in rows
     ]
-    return [*lines, ""]
+    return [*lines, "", *([spent.words_on_energy, ""] if spent.words_on_energy else [])]
 
 
 def _markdown_table(rows: Sequence[RankedMethod]) -> list[str]:

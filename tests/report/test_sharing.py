@@ -100,6 +100,20 @@ def test_tuning_is_counted_beside_the_runs_and_one_failed_trial_is_said(tmp_path
     assert savings_of(folder).total.images is None
 
 
+def test_energy_that_is_not_known_of_a_trial_or_a_run_is_not_that_of_the_others(tmp_path: Path) -> None:
+    folder = make_comparison(tmp_path / "c", METHODS)
+    tried = {"settings": {"a": 1}, "run": "tuning/x", "accuracy": 0.5, "steps": 1, "seconds": 3.0, "energy_kwh": None, "images": 1}  # fmt: skip
+    cell = {"method": "EWC", "seed": 0, "cell": "", "picked": {"a": 1}, "tried": [tried, tried | {"energy_kwh": 1e-3}]}
+    (folder / "tuning.json").write_text(json.dumps({"schema": 1, "tune_on": 2, "options": ["a"], "cells": [cell]}))
+    found = savings_of(folder)
+    assert found.tuning is not None and found.tuning.energy_kwh is None and found.spent.energy_kwh is not None
+    assert found.total.energy_kwh is None and found.total.co2eq_kg is None
+    assert "not included in the totals" not in ranking_markdown(gather([folder]))
+    make_run(folder / "untracked", strategy="strategies.LwF", energy=None)
+    words = "The energy of 1 run was not tracked, or not all of it, and what is missing is not included in the totals."
+    assert words in ranking_markdown(gather([folder]))
+
+
 def test_a_base_elsewhere_is_counted_and_not_guessed(tmp_path: Path) -> None:
     base = make_run(tmp_path / "away" / "first")
     make_run(tmp_path / "here" / "EWC", strategy="strategies.EWC", base=base)
