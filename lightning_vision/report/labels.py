@@ -43,7 +43,7 @@ def label_runs(runs: Sequence[ReportRun], given: Sequence[Given | None]) -> list
     """
     options = [_options(run) for run in runs]
     varying = _varying(runs, options)
-    marks: list[Mark] = [tuple(_canonical(option.get(key, _ABSENT)) for key in varying) for option in options]
+    marks: list[Mark] = [tuple(_canonical(_value(key, option)) for key in varying) for option in options]
     # The label of a comparison takes precedence over its configurations, which may differ where it does not matter ...
     first: dict[Given, Mark] = {}
     marks = [mark if name is None else first.setdefault(name, mark) for mark, name in zip(marks, given, strict=True)]
@@ -100,7 +100,7 @@ def _varying(runs: Sequence[ReportRun], options: Sequence[Options]) -> list[str]
     for key in keys:
         own = key.startswith("strategy")
         known = [
-            (run.seed, _canonical(option.get(key, _ABSENT)))
+            (run.seed, _canonical(_value(key, option)))
             for run, option in zip(runs, options, strict=True)
             if own or (run.config and not _is_later(key, option))
         ]
@@ -111,9 +111,16 @@ def _varying(runs: Sequence[ReportRun], options: Sequence[Options]) -> list[str]
     return sorted(found, key=lambda key: (not key.startswith("strategy"), key.endswith("class_path")))
 
 
+def _value(key: str, option: Options) -> Any:
+    """An option's value. Those of ``fit`` itself, such as ``budget``, are null unless they are given, also in a version before them."""
+    return option.get(key, _ABSENT if "." in key else None)
+
+
 def _is_later(key: str, option: Options) -> bool:
     """Whether a run was written before an option was there: neither it is, nor what it is part of, nor a part of it."""
-    return not any(key == known or key.startswith(f"{known}.") or known.startswith(f"{key}.") for known in option)
+    return "." in key and not any(
+        key == known or key.startswith(f"{known}.") or known.startswith(f"{key}.") for known in option
+    )
 
 
 def _names(
@@ -143,7 +150,7 @@ def _names(
 def _distinguished(name: str, options: Sequence[Options], varying: Sequence[str]) -> list[str]:
     """The name of the strategy with the fewest differing options, one after the other the one that parts the most."""
     labels = [name] * len(options)
-    left = [key for key in varying if len({_canonical(option.get(key, _ABSENT)) for option in options}) > 1]
+    left = [key for key in varying if len({_canonical(_value(key, option)) for option in options}) > 1]
     while left and len(set(labels)) < len(labels):
         tried = {key: [_with(label, key, option) for label, option in zip(labels, options, strict=True)] for key in left}  # fmt: skip
         best = max(left, key=lambda key: len(set(tried[key])))

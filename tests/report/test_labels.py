@@ -33,6 +33,11 @@ MOVE = "strategies.MoveToData"
         ([{}, {"seed": 1}, {"seed": 2}], ["HeadOnly", "HeadOnly", "HeadOnly"]),
         # Written by a version before that had no such option.
         ([{}, {"seed": 1, "options": {"model.label_smoothing": 0.0}}], ["HeadOnly", "HeadOnly"]),
+        # Before there were budgets, a run had none.
+        (
+            [{}, {"seed": 1, "options": {"budget": None}}, {"seed": 2, "options": {"budget": "steps=9"}}],
+            ["HeadOnly", "HeadOnly", "HeadOnly budget=steps=9"],
+        ),
         (
             [{"strategy": MOVE, "init_args": {"epsilon": e, "passes": 1}} for e in (0.01, 1e-6)],
             ["MoveToData epsilon=0.01", "MoveToData epsilon=1e-06"],
