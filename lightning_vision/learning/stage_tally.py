@@ -20,16 +20,25 @@ class Trained:
 
     epochs: int = 0
     steps: int = 0
+    """Of the Trainers, with which the steps of the loggers go on."""
+    closed_form_steps: int = 0
+    """Those among them in which a closed form was updated, and no optimizer."""
     parameters: int = 0
     samples: int = 0
     stopped_early: bool = False
     stopped_by_budget: bool = False
 
-    def add(self, trainer: Trainer, parameters: int, samples: int) -> None:
+    @property
+    def optimizer_steps(self) -> int:
+        """The steps of an optimizer."""
+        return self.steps - self.closed_form_steps
+
+    def add(self, trainer: Trainer, parameters: int, samples: int, closed_form: bool) -> None:
         """Add a stage that has ended."""
         epochs: int = trainer.fit_loop.epoch_progress.current.processed  # type: ignore[attr-defined] # of a subclass
         self.epochs += epochs
         self.steps += trainer.global_step
+        self.closed_form_steps += trainer.global_step if closed_form else 0
         self.parameters = max(self.parameters, parameters)
         self.samples += samples * epochs
         full = trainer.max_epochs in (None, -1, epochs) or any(

@@ -67,7 +67,7 @@ class ExperienceCommit:
             val_samples=len(experience.val_indices),
             test_samples=len(experience.test_indices),
             epochs=trained.epochs,
-            steps=trained.steps,
+            steps=trained.optimizer_steps,
             stopped_by_budget=trained.stopped_by_budget,
             stopped_early=trained.stopped_early,
             seconds=used.seconds,

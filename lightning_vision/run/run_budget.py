@@ -31,9 +31,11 @@ def check_budget(context: RunContext) -> None:
 
 
 def budget_stop(context: RunContext, experience: Experience, tally: TallyInCheckpoint) -> list[BudgetStop]:
-    """The callback that keeps the budget in an experience; none without a budget, and in the base."""
+    """The callback that keeps the budget in an experience; none without a budget, in the base, and of steps for a closed form."""
     budget = context.options.budget
     if budget is None or experience.is_base:
+        return []
+    if budget.kind == "steps" and context.model.learner.kind == "closed_form":  # it takes none
         return []
     stream = list(context.datamodule.stream)
     increments = [each.index for each in stream if not each.is_base]

@@ -117,7 +117,7 @@ class StageTraining:
         if closed_form:
             self._check_equal_heads()
         free = sum(p.numel() - learner.fixed_entries(p) for p in parameters)
-        tally.trained.add(trainer, free, len(datamodule.rows_to_train()))
+        tally.trained.add(trainer, free, len(datamodule.rows_to_train()), closed_form)
         context.position.step_offset += trainer.global_step
 
     def _epochs(self, experience: Experience, stage: Stage) -> dict[str, Any]:

@@ -49,6 +49,18 @@ def test_less_than_a_step_each_leaves_increments_untrained(folder: Path) -> None
     assert results.run.complete
 
 
+def test_a_closed_form_takes_no_steps_of_a_budget(folder: Path) -> None:
+    """Each of its batches was counted as one, and it was stopped in the midst of its only pass."""
+    options = ("--model.strategy=NearestMean", "--model.base_epochs=1", "--data.batch_size=4")
+    whole, kept = (read_results(fit(folder, name, *options, *more) / "results.json") for name, more in (("whole", ()), ("kept", LONG[-1:])))  # fmt: skip
+    assert [record.steps for record in kept.experiences[1:]] == [0, 0] and kept.experiences[0].steps
+    assert kept.budget is not None and (kept.budget.spent, kept.budget.stopped, kept.notes) == (0, [], whole.notes)
+    assert kept.test_accuracy == whole.test_accuracy
+    assert [record.train_samples for record in kept.experiences] == [
+        record.train_samples for record in whole.experiences
+    ]
+
+
 def test_a_budget_of_energy_is_kept(folder: Path) -> None:
     options = ("--energy.enabled=true", "--energy.power_watts=100", "--trainer.max_epochs=100000", "--budget=kwh=4e-5")
     results = read_results(fit(folder, "kwh", "--model.strategy=FullFineTune", "--model.base_epochs=1", *options) / "results.json")  # fmt: skip
