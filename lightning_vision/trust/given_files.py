@@ -70,8 +70,8 @@ def find_files(words: Sequence[str | Path], datamodule: StreamDataModule, every:
         ConfigError: ``every`` is below 1, or nothing that reads videos is installed.
         DataError: Something is missing, is no image, or cannot be read.
     """
-    if every < 1:
-        raise ConfigError(f"--every: expected 1 or more, found {every}.")
+    if not isinstance(every, int) or every < 1:
+        raise ConfigError(f"--every: expected 1 or more, found {every!r}.")
     search = _Search(datamodule, every, alone=len(words) == 1)
     for word in words:
         search.add(str(word))
@@ -97,6 +97,8 @@ class _Search:
         Raises:
             DataError: It means nothing that can be predicted.
         """
+        if not word:  # which would be the working directory
+            raise DataError(f"predict: expected {EXPECTED}; found an empty name.")
         path = place_of(word, base)
         if path.is_dir() or is_archive(path):
             self._add_folder(word, path)

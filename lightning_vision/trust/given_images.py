@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from PIL import Image
 from torch import Tensor
@@ -73,13 +74,14 @@ class _Transformed:
     def __iter__(self) -> Iterator[Batch]:
         count = 0
         for batch in self.loader:
-            item = batch["image"] if isinstance(batch, dict) else batch[0] if isinstance(batch, list | tuple) else batch
-            tensors = list(_tensors(item))
+            tensors = [tensor for item in _of_batch(batch) for tensor in _tensors(item)]
             dataset = _dataset(Loaded(tensors.__getitem__), len(tensors), self.datamodule)
             made = collate([dataset[Draw(row, -1, -1, True, False)] for row in range(len(tensors))])
             made["index"] += count
             count += len(tensors)
             yield made
+        if not count:
+            raise DataError("predict: expected a DataLoader of images, found one without any.")
 
 
 def _loader(source: ImageSource, count: int, datamodule: StreamDataModule, workers: int) -> DataLoader[Any]:
@@ -101,18 +103,52 @@ def _tensors(item: Any) -> Iterator[Tensor]:
         DataError: It is none, or of another dtype or shape.
     """
     if isinstance(item, Image.Image):
-        item = np.array(upright_rgb(item))
+        item = _pixels(item)
     if not isinstance(item, np.ndarray | Tensor):
         raise DataError(f"predict: expected {EXPECTED}; found {type(item).__module__}.{type(item).__qualname__}.")
-    array, channels = isinstance(item, np.ndarray), -1 if isinstance(item, np.ndarray) else -3
-    pixels = torch.from_numpy(np.ascontiguousarray(item)) if isinstance(item, np.ndarray) else item.detach().cpu()
-    fits = (
-        pixels.dtype == torch.uint8 and pixels.ndim in (3, 4) and pixels.shape[channels] == 3 and min(pixels.shape[-3:])
-    )
+    array = isinstance(item, np.ndarray)
+    dtype, channels = (np.uint8, -1) if isinstance(item, np.ndarray) else (torch.uint8, -3)
+    fits = item.dtype == dtype and item.ndim in (3, 4) and item.shape[channels] == 3 and min(item.shape[-3:])
     if not fits:
         found = f"{item.dtype} {'x'.join(map(str, item.shape))}".removeprefix("torch.")
         shapes = "(N, H, W, 3) or (H, W, 3)" if array else "(N, 3, H, W) or (3, H, W)"
-        ways = " Images from 0 to 1 become uint8 by (255 * x).round()." if pixels.is_floating_point() else ""
+        ways = " Images from 0 to 1 become uint8 by (255 * x).round()." if "float" in found else ""
         raise DataError(f"predict: expected uint8 {shapes}, the images before any normalisation; found {found}.{ways}")
+    pixels = torch.from_numpy(np.ascontiguousarray(item)) if isinstance(item, np.ndarray) else item.detach().cpu()
     whole = pixels if pixels.ndim == 4 else pixels[None]
     yield from whole.permute(0, 3, 1, 2) if array else whole
+
+
+def _pixels(image: Image.Image) -> npt.NDArray[np.uint8]:
+    """The pixels (H, W, 3) of an image of Pillow.
+
+    Raises:
+        DataError: It cannot be read, or not as RGB.
+    """
+    try:
+        return np.array(upright_rgb(image))
+    except (OSError, ValueError) as error:  # damaged or closed, or of a mode whose range is unknown
+        raise DataError(f"predict: a PIL image of mode {image.mode} cannot be used: {error}.") from error
+
+
+def _of_batch(batch: Any) -> Sequence[Any]:
+    """The images of a batch of a user's loader: those under ``image``, a list of images, or the first part of a tuple.
+
+    Raises:
+        DataError: There are none.
+    """
+    if isinstance(batch, Mapping):
+        if "image" not in batch:
+            names = ", ".join(map(repr, batch)) or "nothing"
+            raise DataError(f"predict: expected batches with the images under 'image', found {names}.")
+        return [batch["image"]]
+    if isinstance(batch, list | tuple):
+        return batch if all(map(_is_one, batch)) else batch[:1]
+    return [batch]
+
+
+def _is_one(item: Any) -> bool:
+    """Whether this is a single image."""
+    if isinstance(item, np.ndarray | Tensor):
+        return item.ndim == 3 and str(item.dtype).endswith("uint8")
+    return isinstance(item, Image.Image)

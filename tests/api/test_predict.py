@@ -208,6 +208,12 @@ BAD: dict[str, tuple[Any, str]] = {
     "nothing": (None, r"found builtins\.NoneType"),
     "nowhere": ("nowhere", "does not exist"),
     "a missing file": (["nowhere.png"], "nowhere.png does not exist"),
+    "an empty name": ([""], "found an empty name"),
+    "an array of paths": (np.array(["a.png", "b.png"]), "found <U5 2"),
+    "an array of arrays": (np.array([np.zeros((2, 2, 3)), None], dtype=object), "found object 2"),
+    "Pillow's floats": (Image.new("F", (4, 4)), "mode F cannot be used: its pixels are floating-point"),
+    "a loader of other names": (DataLoader([{"x": 1}]), "under 'image', found 'x'"),
+    "a loader without images": (DataLoader([]), "found one without any"),
 }
 
 
@@ -216,6 +222,19 @@ def test_what_is_no_image_is_refused(run: lv.Run, case: str) -> None:
     images, message = BAD[case]
     with pytest.raises(lv.DataError, match=message):
         run.predict(images)
+
+
+def test_a_loader_may_give_lists_of_images(run: lv.Run, images: torch.Tensor) -> None:
+    """Those that no collate function can stack, as they differ in size or are Pillow's."""
+    known = run.predict(images[:5])
+    pillow = [Image.fromarray(image.permute(1, 2, 0).numpy()) for image in images[:5]]
+    for given in (list(images[:5]), pillow):
+        pd.testing.assert_frame_equal(run.predict(DataLoader(given, batch_size=4, collate_fn=list)), known)  # type: ignore[arg-type]
+
+
+def test_every_frame_is_a_whole_number(run: lv.Run) -> None:
+    with pytest.raises(lv.ConfigError, match="every: expected 1 or more, found 'a'"):
+        run.predict("film.mp4", every="a")  # type: ignore[arg-type]
 
 
 def test_folders_without_images_and_files_that_are_none_are_refused(run: lv.Run, tmp_path: Path) -> None:
