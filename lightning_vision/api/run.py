@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -12,6 +11,7 @@ import pandas as pd
 from rich.console import Console
 from rich.markup import escape
 
+from lightning_vision.api.at_work import at_work
 from lightning_vision.api.run_config import RunConfig
 from lightning_vision.api.tested_run import RunTest
 from lightning_vision.drawing.lazy_figures import LazyFigures
@@ -26,19 +26,16 @@ from lightning_vision.learning.checkpoints import find_checkpoint
 from lightning_vision.learning.hub_run import is_from_hub
 from lightning_vision.learning.loaded_checkpoint import LoadedCheckpoint
 from lightning_vision.learning.trainer_factory import TrainerFactory
-from lightning_vision.program.library_errors import explained, quieten
 from lightning_vision.program.open_checkpoint import open_checkpoint
 from lightning_vision.program.push_run import Pushed, push_run
 from lightning_vision.report import run_tables
 from lightning_vision.results.run_directory import RunDirectory
 from lightning_vision.results.schema import Results, read_results
 from lightning_vision.run.checkpoint_tasks import test
-from lightning_vision.run.process_state import process_state_restored
 from lightning_vision.run.run_figures import figures_of
 from lightning_vision.run.summary import print_summary
 from lightning_vision.storage.links_out import refuse_links_out
 from lightning_vision.terminal.html_view import html_view
-from lightning_vision.terminal.messages import muted
 from lightning_vision.terminal.wording import plural, printable
 from lightning_vision.trust.command import assess
 from lightning_vision.trust.options import TrustOptions
@@ -159,7 +156,7 @@ class Run:
         Raises:
             UserError: See ``predict``.
         """
-        with _at_work():
+        with at_work():
             return self._open(images=not self._directory.results.is_file()).model.cpu().eval()
 
     def predict(self, images: Any, *, every: int = 1) -> pd.DataFrame:
@@ -182,7 +179,7 @@ class Run:
             CheckpointError: No experience is finished, or the checkpoint does not fit the run's options.
             ConfigError: The run's configuration names classes that are not registered, and ``trust_run`` is False.
         """
-        with _at_work():
+        with at_work():
             return predict_images(self._open(images=not self._directory.results.is_file()), images, every)
 
     def test(
@@ -210,7 +207,7 @@ class Run:
         """
         asked = TrustOptions(ood_data, new_images, calibrate, coverage, risk, output)
         asked.check()
-        with _at_work():
+        with at_work():
             checkpoint = self._open(anew=True)
             with self._directory.held(f"lightning_vision.open_run({str(self.path)!r}).test()"):
                 tested = test(checkpoint)
@@ -228,7 +225,7 @@ class Run:
             UserError: See ``predict``; or an option cannot be used.
         """
         asked = _options(ExplainOptions, {"errors": n, **options})
-        with _at_work():
+        with at_work():
             return explain(self._open(evaluates=False), asked)
 
     def export(self, format: Name = "onnx", **options: Any) -> Exported:
@@ -243,7 +240,7 @@ class Run:
         """
         asked = _options(ExportOptions, {"format": format, **options})
         asked.check()
-        with _at_work():
+        with at_work():
             exported = export(self._open(evaluates=False), asked)
         if exported is None:
             raise ConfigError("export: expected a call in the first process, found another process.")
@@ -286,7 +283,7 @@ class Run:
             ConfigError: The name is malformed, nobody is logged in, or the login may not write there.
             TrainingError: The Hub cannot be reached.
         """
-        with _at_work():
+        with at_work():
             return push_run(self.path, name, private=private, trust_run=self._trusted)
 
     def _open(self, *, evaluates: bool = True, anew: bool = False, images: bool = True) -> LoadedCheckpoint:
@@ -364,14 +361,6 @@ def _options(kind: type[_Options], given: Mapping[str, Any]) -> _Options:
         if name not in known:
             raise ConfigError(f"Expected one of the options {', '.join(known)}, found {name!r}.")
     return kind(**given)
-
-
-@contextmanager
-def _at_work() -> Iterator[None]:
-    """Run a subcommand without its output, and restore the state of the process."""
-    with muted(), process_state_restored(), explained():
-        quieten()
-        yield
 
 
 def _found(path: Path) -> str:

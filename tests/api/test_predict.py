@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -235,6 +236,14 @@ def test_a_loader_may_give_lists_of_images(run: lv.Run, images: torch.Tensor) ->
 def test_every_frame_is_a_whole_number(run: lv.Run) -> None:
     with pytest.raises(lv.ConfigError, match="every: expected 1 or more, found 'a'"):
         run.predict("film.mp4", every="a")  # type: ignore[arg-type]
+
+
+def test_threads_get_the_predictions_for_their_own_images(run: lv.Run, images: torch.Tensor) -> None:
+    known = run.predict(images[:32])
+    with ThreadPoolExecutor(4) as threads:
+        for place, table in enumerate(threads.map(run.predict, [images[row : row + 4] for row in range(0, 32, 4)])):
+            expected = known[place * 4 : place * 4 + 4].drop(columns="number").reset_index(drop=True)
+            pd.testing.assert_frame_equal(table.drop(columns="number"), expected, rtol=1e-4)
 
 
 def test_folders_without_images_and_files_that_are_none_are_refused(run: lv.Run, tmp_path: Path) -> None:
