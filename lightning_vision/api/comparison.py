@@ -16,6 +16,7 @@ from lightning_vision.report.gather import gather
 from lightning_vision.report.page import ReportFiles
 from lightning_vision.report.tables import ranking_table
 from lightning_vision.storage.links_out import refuse_links_out
+from lightning_vision.storage.steady_path import SteadyPath
 from lightning_vision.terminal.html_view import html_view
 from lightning_vision.terminal.wording import plural
 
@@ -33,7 +34,7 @@ class Comparison:
     """
 
     def __init__(self, path: Path, *, trust_run: bool = False) -> None:
-        self.path, self._trusted = Path(path), trust_run
+        self._place, self._trusted = SteadyPath(path), trust_run
         if not (self.path / COMPARISON).is_file():
             raise CheckpointError(
                 f"Expected the folder of a comparison (with {COMPARISON}), found none at {self.path}."
@@ -41,6 +42,11 @@ class Comparison:
         if not trust_run:
             refuse_links_out(self.path)
         self._found()
+
+    @property
+    def path(self) -> Path:
+        """The folder, as it was given; absolute once the working directory is another one."""
+        return self._place.path
 
     @property
     def ranking(self) -> pd.DataFrame:

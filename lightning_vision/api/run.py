@@ -35,6 +35,7 @@ from lightning_vision.run.checkpoint_tasks import test
 from lightning_vision.run.run_figures import figures_of
 from lightning_vision.run.summary import print_summary
 from lightning_vision.storage.links_out import refuse_links_out
+from lightning_vision.storage.steady_path import SteadyPath
 from lightning_vision.terminal.html_view import html_view
 from lightning_vision.terminal.wording import plural, printable
 from lightning_vision.trust.command import assess
@@ -85,8 +86,7 @@ class Run:
         fit: Callable[..., Run] | None = None,
         data_root: Path | None = None,
     ) -> None:
-        self.path, self._data_root = Path(path), data_root
-        self._directory = RunDirectory(self.path)
+        self._place, self._data_root = SteadyPath(path), data_root
         self._classifier, self._datamodule, self._config, self._fit = classifier, datamodule, config, fit
         self._trusted = trust_run or classifier is not None
         self._opened: dict[tuple[bool, bool], LoadedCheckpoint] = {}
@@ -94,6 +94,15 @@ class Run:
             raise CheckpointError(f"Expected a run directory (with config.yaml and results.json), {_found(self.path)}.")
         if not self._trusted:
             refuse_links_out(self.path)
+
+    @property
+    def path(self) -> Path:
+        """The run directory, as it was given; absolute once the working directory is another one."""
+        return self._place.path
+
+    @property
+    def _directory(self) -> RunDirectory:
+        return RunDirectory(self.path)
 
     @property
     def results(self) -> Results:

@@ -66,6 +66,16 @@ def test_runs_are_by_cell_and_bases_apart(folder: Path) -> None:
     assert repr(comparison) == f"Comparison({str(folder)!r}: 10 cells, 8 complete)"
 
 
+def test_a_comparison_stays_open_in_another_working_directory(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder.parent)
+    comparison = lv.open_comparison(folder.name)
+    run = comparison.runs["HeadOnly-32-seed=1"]
+    monkeypatch.chdir(tmp_path)
+    assert len(comparison.ranking) == 4 and len(comparison.runs) == 8 and run.complete
+
+
 def test_a_notebook_shows_the_ranking(folder: Path) -> None:
     html = lv.open_comparison(folder)._repr_html_()
     assert "HeadOnly, size 16" in html and "a full disk" in html and html.startswith("<pre")

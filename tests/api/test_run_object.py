@@ -101,6 +101,15 @@ def test_an_unfinished_run_opens_and_says_so(unfinished: Path) -> None:
     assert len(run.predictions) == run.per_class["support"].sum()
 
 
+def test_a_run_stays_open_in_another_working_directory(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(path.parent)
+    run = open_run(path.name)
+    assert str(run.path) == path.name
+    monkeypatch.chdir(tmp_path)
+    assert run.path == path and run.complete and run.config["model.backbone"]
+    assert len(run.predict(np.zeros((2, 16, 16, 3), np.uint8))) == 2
+
+
 def test_a_run_that_has_finished_nothing_says_what_to_do(unfinished: Path, tmp_path: Path) -> None:
     (tmp_path / "begun").mkdir()
     shutil.copy(unfinished / "config.yaml", tmp_path / "begun")
