@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -12,10 +13,11 @@ from rich.console import Console
 from rich.markup import escape
 
 from lightning_vision.api.at_work import at_work
+from lightning_vision.api.last_checkpoint import LastCheckpoint
 from lightning_vision.api.run_config import RunConfig
 from lightning_vision.api.tested_run import RunTest
 from lightning_vision.drawing.lazy_figures import LazyFigures
-from lightning_vision.errors import CheckpointError, ConfigError, DataError
+from lightning_vision.errors import CheckpointError, ConfigError
 from lightning_vision.explanation.command import Explained, explain
 from lightning_vision.explanation.options import ExplainOptions
 from lightning_vision.exporting.command import export
@@ -24,9 +26,6 @@ from lightning_vision.exporting.model_card import Exported
 from lightning_vision.exporting.options import ExportOptions
 from lightning_vision.learning.checkpoints import find_checkpoint
 from lightning_vision.learning.hub_run import is_from_hub
-from lightning_vision.learning.loaded_checkpoint import LoadedCheckpoint
-from lightning_vision.learning.trainer_factory import TrainerFactory
-from lightning_vision.program.open_checkpoint import open_checkpoint
 from lightning_vision.program.push_run import Pushed, push_run
 from lightning_vision.report import run_tables
 from lightning_vision.results.run_directory import RunDirectory
@@ -86,14 +85,14 @@ class Run:
         fit: Callable[..., Run] | None = None,
         data_root: Path | None = None,
     ) -> None:
-        self._place, self._data_root = SteadyPath(path), data_root
-        self._classifier, self._datamodule, self._config, self._fit = classifier, datamodule, config, fit
+        self._place, self._config, self._fit = SteadyPath(path), config, fit
         self._trusted = trust_run or classifier is not None
-        self._opened: dict[tuple[bool, bool], LoadedCheckpoint] = {}
         if not self._directory.exists():
             raise CheckpointError(f"Expected a run directory (with config.yaml and results.json), {_found(self.path)}.")
         if not self._trusted:
             refuse_links_out(self.path)
+        learned = None if classifier is None or datamodule is None else (classifier, datamodule)
+        self._checkpoint = LastCheckpoint(self._place, learned, self._trusted, data_root)
 
     @property
     def path(self) -> Path:
@@ -160,13 +159,15 @@ class Run:
         return LazyFigures(figures_of(results, run_tables.experience_names(results), self._directory))
 
     def classifier(self) -> ContinualClassifier:
-        """The trained classifier in evaluation mode, on the CPU; see ``ContinualClassifier.forward``.
+        """A copy of the trained classifier in evaluation mode, on the CPU; see ``ContinualClassifier.forward``.
 
         Raises:
             UserError: See ``predict``.
         """
         with at_work():
-            return self._open(images=not self._directory.results.is_file()).model.cpu().eval()
+            model = self._checkpoint.open(images=not self._directory.results.is_file()).model
+            model.trainer = None  # of the last prediction: it would be copied too
+            return deepcopy(model).cpu().eval()
 
     def predict(self, images: Any, *, every: int = 1) -> pd.DataFrame:
         """Predict images in the same way as the run's test images, with its evaluation transform.
@@ -189,7 +190,7 @@ class Run:
             ConfigError: The run's configuration names classes that are not registered, and ``trust_run`` is False.
         """
         with at_work():
-            return predict_images(self._open(images=not self._directory.results.is_file()), images, every)
+            return predict_images(self._checkpoint.open(images=not self._directory.results.is_file()), images, every)
 
     def test(
         self,
@@ -217,10 +218,11 @@ class Run:
         asked = TrustOptions(ood_data, new_images, calibrate, coverage, risk, output)
         asked.check()
         with at_work():
-            checkpoint = self._open(anew=True)
+            checkpoint = self._checkpoint.open(anew=not self.config.not_written)
             with self._directory.held(f"lightning_vision.open_run({str(self.path)!r}).test()"):
                 tested = test(checkpoint)
             assessed = assess(checkpoint, asked) if asked.asked else None
+            self._checkpoint.keep()  # into which a calibration was written, beside the same weights
         return RunTest(tested.scores, tested.lines, assessed)
 
     def explain(self, n: int = 12, **options: Any) -> Explained:
@@ -235,7 +237,7 @@ class Run:
         """
         asked = _options(ExplainOptions, {"errors": n, **options})
         with at_work():
-            return explain(self._open(evaluates=False), asked)
+            return explain(self._checkpoint.open(evaluates=False), asked)
 
     def export(self, format: Name = "onnx", **options: Any) -> Exported:
         """Export the classifier for other programs, check it against the original, and write a model card.
@@ -250,7 +252,7 @@ class Run:
         asked = _options(ExportOptions, {"format": format, **options})
         asked.check()
         with at_work():
-            exported = export(self._open(evaluates=False), asked)
+            exported = export(self._checkpoint.open(evaluates=False), asked)
         if exported is None:
             raise ConfigError("export: expected a call in the first process, found another process.")
         return exported
@@ -294,48 +296,6 @@ class Run:
         """
         with at_work():
             return push_run(self.path, name, private=private, trust_run=self._trusted)
-
-    def _open(self, *, evaluates: bool = True, anew: bool = False, images: bool = True) -> LoadedCheckpoint:
-        """The last checkpoint with model and data: those of this process, or built from the run's config.yaml.
-
-        Args:
-            evaluates: See ``open_checkpoint``.
-            anew: Build it from config.yaml if that holds all parts of the run.
-            images: See ``open_checkpoint``.
-        """
-        if self._classifier is not None and self._datamodule is not None and not (anew and not self.config.not_written):
-            experience = self._classifier.experience
-            chosen = self._directory.read_config().get("trainer") or {}
-            trainer = {
-                key: chosen[key] for key in ("accelerator", "precision") if isinstance(chosen.get(key), str | int)
-            }
-            factory = TrainerFactory(lambda: {**trainer, "devices": 1}, self.path, [])
-            path = find_checkpoint(self.path)
-            return LoadedCheckpoint(
-                self._classifier, self._datamodule, factory, path, -1 if experience is None else experience.index
-            )
-        if (evaluates, images) not in self._opened or anew:
-            find_checkpoint(self.path)
-            self._opened[evaluates, images] = self._read(evaluates, images)
-        return self._opened[evaluates, images]
-
-    def _read(self, evaluates: bool, images: bool) -> LoadedCheckpoint:
-        """The last checkpoint with model and data, built from config.yaml.
-
-        Raises:
-            DataError: The data cannot be read.
-        """
-        place = {} if self._data_root is None else {"data.root": str(self._data_root)}
-        how = {"trust_run": self._trusted, "evaluates": evaluates, "images": images}
-        try:
-            return open_checkpoint(self.path, place, **how)
-        except DataError as error:
-            if not is_from_hub(self.path) or place:
-                raise
-            raise DataError(
-                f"{error}\nA run from the Hub comes without the images of its data, which this needs: give their folder, "
-                "open_run(..., data_root=FOLDER)."
-            ) from error
 
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r}: {self._state()})"

@@ -21,6 +21,7 @@ from torchvision.transforms import v2
 
 from lightning_vision import ContinualClassifier, InstanceIncremental, Strategy
 from lightning_vision.api.fit import fit
+from lightning_vision.api.open_run import open_run
 from lightning_vision.api.run import Run
 from lightning_vision.api.run_config import RunConfig
 from lightning_vision.cli import main
@@ -185,7 +186,8 @@ def test_objects_that_are_given_are_not_changed(finished: Run, tmp_path: Path) -
 def test_one_strategy_for_base_and_stream(tmp_path: Path) -> None:
     strategy = HeadOnly()
     run = fit(squares(), strategy, base_strategy=strategy, name="run", root=tmp_path, **QUICK)
-    assert run._classifier is not None and run._classifier.strategy is not run._classifier.base_strategy
+    trained = run.classifier()
+    assert trained.strategy is not trained.base_strategy
 
 
 class RunsAnother(Callback):
@@ -226,8 +228,8 @@ def test_a_classifier_that_was_built_before(tmp_path: Path) -> None:
     run = fit(data, classifier=classifier, name="run", root=tmp_path, **options)
     assert run.results.class_names == names and data.class_names != names
     assert all(torch.equal(value, before[key]) for key, value in classifier.state_dict().items())
-    trained = run._classifier
-    assert trained is not None and float(trained.network.classifier.bias.detach().mean()) == pytest.approx(5.0, abs=0.1)
+    trained = run.classifier()
+    assert float(trained.network.classifier.bias.detach().mean()) == pytest.approx(5.0, abs=0.1)
     assert "weights of the lightning_vision" in RunConfig.read(run.path).not_written["model.backbone_weights"]
     assert main(["test", "--ckpt_path", str(run.path)]) == 0
 
@@ -245,6 +247,20 @@ def test_a_classifier_of_other_classes_or_images(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="give these to ContinualClassifier"):
         fit(squares(), classifier=other, **options | {"head_hidden": 3})
     assert not list(tmp_path.iterdir())
+
+
+def test_a_run_that_was_continued_or_overwritten_is_used_as_it_is_now(tmp_path: Path) -> None:
+    options = QUICK | {"root": tmp_path, "name": "run", "strategy": HeadOnly()}
+    images = torch.stack([squares().image(row) for row in range(4)])
+    begun = fit(squares(), stop_after=0, **options)
+    opened = open_run(begun.path)
+    first = begun.predict(images)["confidence"].tolist()
+    assert opened.predict(images)["confidence"].tolist() == pytest.approx(first)
+    for change in ({"resume": True}, {"overwrite": True, "seed": 1}):
+        now = fit(squares(), **options | change).predict(images)["confidence"].tolist()
+        assert now != pytest.approx(first)
+        for run in (begun, opened):
+            assert run.predict(images)["confidence"].tolist() == pytest.approx(now)
 
 
 # ---- what YAML cannot hold ---------------------------------------------------------------------------------------------

@@ -246,6 +246,13 @@ def test_threads_get_the_predictions_for_their_own_images(run: lv.Run, images: t
             pd.testing.assert_frame_equal(table.drop(columns="number"), expected, rtol=1e-4)
 
 
+def test_the_classifier_that_is_handed_out_is_a_copy(run: lv.Run, images: torch.Tensor) -> None:
+    before = run.predict(images[:4])
+    with torch.no_grad():
+        run.classifier().network.classifier.weight.zero_()
+    pd.testing.assert_frame_equal(run.predict(images[:4]), before)
+
+
 def test_folders_without_images_and_files_that_are_none_are_refused(run: lv.Run, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(lv.DataError, match="no image in"):

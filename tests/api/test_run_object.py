@@ -101,7 +101,9 @@ def test_an_unfinished_run_opens_and_says_so(unfinished: Path) -> None:
     assert len(run.predictions) == run.per_class["support"].sum()
 
 
-def test_a_run_stays_open_in_another_working_directory(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_stays_open_in_another_working_directory(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(path.parent)
     run = open_run(path.name)
     assert str(run.path) == path.name
