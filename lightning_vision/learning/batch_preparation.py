@@ -2,11 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 
 from lightning_vision.data.batch import Batch
+from lightning_vision.errors import ConfigError
 from lightning_vision.images.batch_transforms import BatchTransforms
 from lightning_vision.learning.network import Network
+
+
+def check_batch(batch: Any) -> None:
+    """Check a batch of a loader that may be a user's own.
+
+    Raises:
+        ConfigError: It is no ``Batch``.
+    """
+    needed = ("label", "index", "valid")
+    if isinstance(batch, Mapping) and all(name in batch for name in needed):
+        return
+    found = ", ".join(map(repr, batch)) if isinstance(batch, Mapping) else f"a {type(batch).__name__}"
+    raise ConfigError(
+        f"Expected batches of a StreamDataModule, mappings with 'image', {', '.join(map(repr, needed))}; found {found}. Give the "
+        "Trainer a datamodule, or a loader of datamodule.evaluation_loader('test'); for other images call classifier(images), "
+        "which returns logits, or run.predict(images)."
+    )
 
 
 def normalised(batch: Batch, network: Network, channels_last: bool) -> Batch:

@@ -17,7 +17,7 @@ from lightning_vision.class_path import BuiltWith
 from lightning_vision.data.batch import Batch
 from lightning_vision.data.stream import Experience
 from lightning_vision.images.batch_transforms import BatchTransforms
-from lightning_vision.learning.batch_preparation import normalised, transformed
+from lightning_vision.learning.batch_preparation import check_batch, normalised, transformed
 from lightning_vision.learning.checkpoint_identity import (
     SUMMANDS,
     add_up_sums,
@@ -206,6 +206,7 @@ class ContinualClassifier(LightningModule, BuiltWith):
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Normalise on the device; ``training_step``, which is seeded, does so for batches with a batch transform."""
+        check_batch(batch)
         return batch if self._changes_batches() else self.normalised(batch)
 
     def _changes_batches(self) -> bool:

@@ -287,6 +287,11 @@ def _check(model: Learner, trainer: Trainer, datamodule: StreamDataModule, exper
             f"base_checkpoint={model.base_checkpoint!r} is loaded by a stream run only. With a plain Trainer use "
             "ContinualClassifier.load_from_checkpoint(path), and fit the classifier that it returns."
         )
+    if trainer.ckpt_path is None and trainer.max_epochs == trainer.current_epoch > 0:
+        raise ConfigError(
+            f"This Trainer has trained its max_epochs={trainer.max_epochs} before, so that it would train nothing. Make a new "
+            "Trainer for each fit, with new callbacks: EarlyStopping compares with what it saw before."
+        )
     check_learner(learner, datamodule.stream.scenario, [experience], datamodule.val_fraction)
     if datamodule.scenario.online and not experience.is_base:
         check_one_epoch(learner, trainer.max_epochs)

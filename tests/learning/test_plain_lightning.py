@@ -13,6 +13,7 @@ from command_line import start
 from lightning.pytorch import Trainer, seed_everything
 from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
+from torch.utils.data import DataLoader, TensorDataset
 
 from datamodules import Digits
 from lightning_vision.data.scenario import Scenario
@@ -291,6 +292,31 @@ def test_loaders_of_ones_own_are_evaluated() -> None:
     trainer().fit(model, data)
     whole = trainer().test(model, data, verbose=False)
     assert trainer().test(model, data.evaluation_loader("test"), verbose=False) == whole
+
+
+@pytest.mark.parametrize("found", ["a list", "a Tensor", "'image'"])
+def test_batches_of_another_form_are_refused(found: str) -> None:
+    model = classifier(class_names=list(Digits.CLASS_NAMES), image_size=SIZE)
+    images = torch.zeros(4, 3, SIZE, SIZE, dtype=torch.uint8)
+    made: Any = {
+        "a list": TensorDataset(images, torch.zeros(4, dtype=torch.int64)),
+        "a Tensor": images,
+        "'image'": [{"image": image} for image in images],
+    }[found]
+    with pytest.raises(ConfigError, match=rf"mappings with 'image', 'label', 'index', 'valid'; found {found}\."):
+        trainer().predict(model, DataLoader(made, batch_size=2))
+
+
+def test_a_trainer_that_has_trained_is_refused() -> None:
+    """Lightning would train nothing, and say so in its log alone."""
+    data, model, used = digits(), classifier(), trainer()
+    used.fit(model, data)
+    data.use_experience(1)
+    with pytest.raises(ConfigError, match=r"has trained its max_epochs=1 before.*Make a new Trainer for each fit"):
+        used.fit(model, data)
+    assert model.experience is not None and model.experience.index == 0
+    trainer().fit(model, data)
+    assert model.experience.index == 1
 
 
 def test_a_run_builds_the_network_too() -> None:
