@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from rich.console import Console
 
 from lightning_vision.api.comparison import Comparison
-from lightning_vision.api.fit import as_in_python, check_strategy, run_options
+from lightning_vision.api.fit import as_in_python, check_kinds, check_strategy, run_options
 from lightning_vision.class_path import DEFAULT_STRATEGY
 from lightning_vision.comparison.command import make_executor
 from lightning_vision.comparison.comparison_run import run_comparison
@@ -67,6 +67,16 @@ def compare(
         raise ConfigError(
             f"compare has no option {', '.join(wrong)}, which is for a single run (see fit). It has seeds and output."
         )
+    if isinstance(strategies, str):
+        raise ConfigError(
+            f"strategies: expected a list of strategies, or a mapping from names to them, found {strategies!r}."
+        )
+    check_kinds(
+        strategies=(strategies, Iterable, "a list of strategies, or a mapping from names to them"),
+        seeds=(seeds, Iterable, "numbers, such as range(3)"),
+        axes=(axes, Mapping | None, "a mapping such as {'data.image_size': [32, 64]}"),
+        output=(output, str | PurePath, "a folder"),
+    )
     section = {key: options.pop(key) for key in sorted(OF_COMPARE & options.keys())}
     kept = {key: options.pop(key) for key in ("keep_checkpoints", "budget", "probe") if key in options}
     common = run_options(data, None, None, max_epochs, trainer, wandb, energy, progress, options)

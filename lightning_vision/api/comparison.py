@@ -87,6 +87,10 @@ class Comparison:
         """
         return report([self.path], output)
 
+    def __fspath__(self) -> str:
+        """The folder, so that a comparison can be given where a path is expected."""
+        return str(self.path)
+
     def __repr__(self) -> str:
         runs = self.runs
         complete = sum(run.complete for run in runs.values())

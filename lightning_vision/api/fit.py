@@ -6,8 +6,10 @@ import signal
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, Literal
+
+import torch
 
 from lightning_vision.api.run import Run
 from lightning_vision.class_path import arguments_of, class_path
@@ -25,6 +27,8 @@ from lightning_vision.results.unwritten import MARK
 from lightning_vision.run.process_state import process_state_restored
 from lightning_vision.terminal.messages import muted
 
+OF_PARAMETERS = {"optimizer", "lr_scheduler", "base_optimizer", "base_lr_scheduler"}
+"""Options of the classifier that are made anew for each experience."""
 _ONE_AT_A_TIME = threading.Lock()
 
 
@@ -86,6 +90,13 @@ def fit(
         UserError: Something that the user can fix; ``lightning_vision.errors`` has the classes.
         KeyboardInterrupt: The run was interrupted. Progress is saved, and ``resume=True`` continues it.
     """
+    check_kinds(
+        root=(root, str | PurePath, "a folder"),
+        classifier=(classifier, ContinualClassifier | None, "a lightning_vision.ContinualClassifier"),
+        overwrite=(overwrite, bool, "True or False"),
+    )
+    if resume not in (True, False, "auto"):
+        raise ConfigError(f"resume: expected True, False or 'auto', found {resume!r}.")
     if classifier is not None and (model or strategy is not None):
         raise ConfigError(
             f"Expected no other options of the model beside classifier, found {', '.join(model) or 'strategy'}: give these to ContinualClassifier(...)."
@@ -106,7 +117,7 @@ def fit(
         weights = f"{MARK}the run starts from the weights of the {class_path(classifier)} that was given"
         parts.marked["model.backbone_weights"] = weights
     more = ["--overwrite=true"] if overwrite else []
-    if resume is True:
+    if resume and resume != "auto":
         more.append("--ckpt_path=last")
     with muted(not progress), as_in_python(), config_folder() as folder:
         words = [*parts.words(folder), *more]
@@ -137,6 +148,22 @@ def run_options(
     if not isinstance(data, StreamDataModule | str | Mapping):
         raise ConfigError(f"data: expected a StreamDataModule, found {data!r}. Its docstring says how to write one.")
     check_strategy(strategy)
+    check_kinds(
+        trainer=(
+            trainer,
+            Mapping | None,
+            "a mapping of options of Lightning's Trainer, such as {'precision': 'bf16-mixed'}",
+        ),
+        energy=(energy, bool | Mapping, "True, False, or a mapping with country and power_watts"),
+        progress=(progress, bool, "True or False"),
+    )
+    for name in OF_PARAMETERS & model.keys():
+        if isinstance(made := model[name], torch.optim.Optimizer | torch.optim.lr_scheduler.LRScheduler):
+            raise ConfigError(
+                f"{name}: expected a callable that makes one for each experience, such as functools.partial(torch.optim.SGD, "
+                f"lr=0.01) or functools.partial(torch.optim.lr_scheduler.StepLR, step_size=5); found one that was made before, "
+                f"{type(made).__name__}."
+            )
     chosen = dict(trainer or {})
     if max_epochs is not None and chosen.setdefault("max_epochs", max_epochs) != max_epochs:
         raise ConfigError(f"max_epochs={max_epochs} and trainer={{'max_epochs': {chosen['max_epochs']}}}: give one.")
@@ -155,6 +182,17 @@ def run_options(
     }
 
 
+def check_kinds(**given: tuple[object, Any, str]) -> None:
+    """Check arguments that no parser reads: each is given with its type, and the words for what was expected.
+
+    Raises:
+        ConfigError: One is of another type.
+    """
+    for name, (value, kind, expected) in given.items():
+        if not isinstance(value, kind):
+            raise ConfigError(f"{name}: expected {expected}, found {value!r}.")
+
+
 def check_strategy(strategy: object) -> None:
     """Check that this is a learning strategy.
 
@@ -164,6 +202,8 @@ def check_strategy(strategy: object) -> None:
     is_class = isinstance(strategy, type) and issubclass(strategy, Strategy)
     if not (strategy is None or is_class or isinstance(strategy, Strategy | str | Mapping)):
         raise ConfigError(f"strategy: expected a lightning_vision.Strategy or the name of one, found {strategy!r}.")
+    if isinstance(strategy, Mapping) and "class_path" not in strategy:
+        raise ConfigError(f"strategy: expected a mapping with class_path, found {dict(strategy)!r}.")
 
 
 @contextmanager

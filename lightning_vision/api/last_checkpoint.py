@@ -44,12 +44,15 @@ class LastCheckpoint:
         if learned is not None:
             self.keep()
 
-    def open(self, *, evaluates: bool = True, anew: bool = False, images: bool = True) -> LoadedCheckpoint:
+    def open(
+        self, *, evaluates: bool = True, anew: bool = False, own: bool = False, images: bool = True
+    ) -> LoadedCheckpoint:
         """Open it, if it is not open yet.
 
         Args:
             evaluates: See ``open_checkpoint``.
             anew: Build it from config.yaml in any case.
+            own: So too, and for the caller alone.
             images: See ``open_checkpoint``.
 
         Raises:
@@ -59,6 +62,8 @@ class LastCheckpoint:
         if self._found() != self._file:
             self._learned, self._opened = None, {}
             self.keep()
+        if own:
+            return self._read(evaluates, images)
         if self._learned is not None and not anew:
             return self._of_this_process(*self._learned)
         if (evaluates, images) not in self._opened or anew:

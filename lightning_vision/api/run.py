@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from copy import deepcopy
-from dataclasses import fields
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from rich.console import Console
 from rich.markup import escape
 
 from lightning_vision.api.at_work import at_work
+from lightning_vision.api.checked_options import checked_options
 from lightning_vision.api.last_checkpoint import LastCheckpoint
 from lightning_vision.api.run_config import RunConfig
 from lightning_vision.api.tested_run import RunTest
@@ -51,7 +50,6 @@ NETWORK = (
     *("pixel_mean", "pixel_std"),
 )
 """Options of the classifier that a run takes over from the run from which it starts."""
-_Options = TypeVar("_Options", ExplainOptions, ExportOptions)
 
 
 class Run:
@@ -159,15 +157,17 @@ class Run:
         return LazyFigures(figures_of(results, run_tables.experience_names(results), self._directory))
 
     def classifier(self) -> ContinualClassifier:
-        """A copy of the trained classifier in evaluation mode, on the CPU; see ``ContinualClassifier.forward``.
+        """The trained classifier in evaluation mode, on the CPU; see ``ContinualClassifier.forward``.
+
+        Each call reads it again, so that the run's predictions do not change with it, unless ``config.not_written`` names parts:
+        then it is that of the run.
 
         Raises:
             UserError: See ``predict``.
         """
         with at_work():
-            model = self._checkpoint.open(images=not self._directory.results.is_file()).model
-            model.trainer = None  # of the last prediction: it would be copied too
-            return deepcopy(model).cpu().eval()
+            own, images = not self.config.not_written, not self._directory.results.is_file()
+            return self._checkpoint.open(own=own, images=images).model.cpu().eval()
 
     def predict(self, images: Any, *, every: int = 1) -> pd.DataFrame:
         """Predict images in the same way as the run's test images, with its evaluation transform.
@@ -215,7 +215,8 @@ class Run:
         Raises:
             UserError: See ``predict``; or an option cannot be used.
         """
-        asked = TrustOptions(ood_data, new_images, calibrate, coverage, risk, output)
+        given = {"calibrate": calibrate, "coverage": coverage, "risk": risk, "output": output}
+        asked = checked_options(TrustOptions, {"ood_data": ood_data, "new_images": new_images, **given})
         asked.check()
         with at_work():
             checkpoint = self._checkpoint.open(anew=not self.config.not_written)
@@ -235,7 +236,7 @@ class Run:
         Raises:
             UserError: See ``predict``; or an option cannot be used.
         """
-        asked = _options(ExplainOptions, {"errors": n, **options})
+        asked = checked_options(ExplainOptions, {"errors": n, **options})
         with at_work():
             return explain(self._checkpoint.open(evaluates=False), asked)
 
@@ -249,7 +250,7 @@ class Run:
         Raises:
             UserError: See ``predict``; or an option cannot be used.
         """
-        asked = _options(ExportOptions, {"format": format, **options})
+        asked = checked_options(ExportOptions, {"format": format, **options})
         asked.check()
         with at_work():
             exported = export(self._checkpoint.open(evaluates=False), asked)
@@ -297,6 +298,10 @@ class Run:
         with at_work():
             return push_run(self.path, name, private=private, trust_run=self._trusted)
 
+    def __fspath__(self) -> str:
+        """The run directory, so that a run can be given where a path is expected."""
+        return str(self.path)
+
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r}: {self._state()})"
 
@@ -317,19 +322,6 @@ class Run:
         if results.run.complete:
             return f"finished, {plural(results.run.experiences, 'experience')}"
         return f"unfinished, {len(results.experiences)} of {plural(results.run.experiences, 'experience')}; resume=True finishes it"
-
-
-def _options(kind: type[_Options], given: Mapping[str, Any]) -> _Options:
-    """Options by name.
-
-    Raises:
-        ConfigError: There is no such option.
-    """
-    known = [field.name for field in fields(kind)]
-    for name in given:
-        if name not in known:
-            raise ConfigError(f"Expected one of the options {', '.join(known)}, found {name!r}.")
-    return kind(**given)
 
 
 def _found(path: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from os import PathLike
 from pathlib import Path
 from typing import Literal
 
@@ -23,11 +24,11 @@ from lightning_vision.storage.links_out import refuse_links_out
 from lightning_vision.terminal.wording import printable
 
 
-def report(paths: Sequence[str | Path] | str | Path, output: str | Path | None = None) -> ReportFiles:
+def report(paths: Sequence[str | PathLike[str]] | str | PathLike[str], output: str | Path | None = None) -> ReportFiles:
     """Write a self-contained page (report.html), its charts as PNG and its tables as CSV and Markdown.
 
     Args:
-        paths: Run directories, or folders that contain some at any depth; runs may be unfinished. Addresses of runs on the Hub too.
+        paths: Run directories or ``Run`` objects, or folders that contain some at any depth; runs may be unfinished. Addresses of runs on the Hub too.
         output: The output folder. Default: ``report`` in the first of ``paths``, and in the working directory if this is on the Hub.
 
     Returns:
@@ -42,13 +43,13 @@ def report(paths: Sequence[str | Path] | str | Path, output: str | Path | None =
 
 
 def build_report(
-    paths: Sequence[str | Path] | str | Path, output: str | Path | None = None
+    paths: Sequence[str | PathLike[str]] | str | PathLike[str], output: str | Path | None = None
 ) -> tuple[GatheredRuns, ReportFiles]:
     """The same, with the comparison that the report shows."""
-    given = [paths] if isinstance(paths, str | Path) else list(paths)
+    given = [paths] if isinstance(paths, str | PathLike) else list(paths)
     if not given:
         raise ConfigError("report: expected at least one run directory, found an empty list.")
-    folders = [with_local_run(path) for path in given]
+    folders = [with_local_run(path if isinstance(path, str) else Path(path)) for path in given]
     target = output_folder(folders[0]) / "report" if output is None else Path(output)
     if output is None and not is_from_hub(folders[0]):
         refuse_links_out(target, folders[0])

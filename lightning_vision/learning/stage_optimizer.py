@@ -118,6 +118,8 @@ class StageOptimizer:
         try:
             # An optimizer writes its options into its groups, and another one may be built from the same groups.
             optimizer = self._optimizer_makers[which]([dict(g) if isinstance(g, dict) else g for g in groups])
+            if not isinstance(optimizer, torch.optim.Optimizer):
+                raise TypeError(f"expected a torch.optim.Optimizer, found {optimizer!r}")
             _scale_rates(optimizer, learning_rate)
             return optimizer, None if make_scheduler is None else make_scheduler(optimizer)
         except (ValueError, TypeError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -18,6 +19,8 @@ from lightning_vision.storage.writer_lock import LOCK, only_writer
 
 WAY_OUT = "or give this run another place by --run_name or --trainer.default_root_dir"
 """What may be done where a run's folder cannot be had."""
+LONGEST_NAME = 255
+"""Bytes of a folder's name on the file systems of Linux and macOS."""
 
 
 @dataclass(frozen=True)
@@ -173,9 +176,11 @@ def safe_name(text: str) -> str:
     """A run name as a folder name.
 
     Raises:
-        ConfigError: Nothing usable is left of it.
+        ConfigError: Nothing usable is left of it, or it is longer than the name of a folder can be.
     """
     name = re.sub(r"[^\w.=+-]+", "-", text).strip("-.")
     if not name:
         raise ConfigError(f"--run_name: expected letters, digits, '.', '_' or '-', found {text!r}.")
+    if (length := len(os.fsencode(name))) > LONGEST_NAME:
+        raise ConfigError(f"--run_name: expected at most {LONGEST_NAME} bytes, found {length}: {name[:40]}...")
     return name

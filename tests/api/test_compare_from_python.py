@@ -135,6 +135,17 @@ def test_what_cannot_work_is_refused(tmp_path: Path) -> None:
         compare(squares(), {}, **options)
     with pytest.raises(ConfigError, match=r"strategy: expected a lightning_vision.Strategy"):
         compare(squares(), {"linear": torch.nn.Linear(2, 2)}, **options)  # type: ignore[dict-item]
+    refused: list[tuple[dict[str, Any], str]] = [
+        ({"strategies": "HeadOnly"}, r"strategies: expected a list of strategies, .* found 'HeadOnly'"),
+        ({"strategies": MoveToData()}, r"strategies: expected a list of strategies, .* found MoveToData"),
+        ({"strategies": [{"class": "HeadOnly"}]}, r"strategy: expected a mapping with class_path"),
+        ({"seeds": 3}, r"seeds: expected numbers, such as range\(3\), found 3"),
+        ({"axes": "data.image_size=16"}, r"axes: expected a mapping such as .*, found 'data.image_size=16'"),
+        ({"output": None}, r"output: expected a folder, found None"),
+    ]
+    for wrong, message in refused:
+        with pytest.raises(ConfigError, match=message):
+            compare(squares(), **{"strategies": ["HeadOnly"]} | options | wrong)
     with pytest.raises(ConfigError, match=r"expected numbers from 0 on"):
         compare(squares(), ["HeadOnly"], seeds=[-1], **options)
     assert not (tmp_path / "c").exists()

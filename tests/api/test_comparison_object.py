@@ -85,6 +85,8 @@ def test_the_report_is_that_of_the_command_line(folder: Path, tmp_path: Path) ->
     files = lv.open_comparison(folder).report(tmp_path / "page")
     assert files.page == tmp_path / "page" / "report.html" and files.page.is_file()
     assert all(path.is_file() for path in (*files.charts, *files.tables))
+    run = lv.open_comparison(folder).runs["HeadOnly-32-seed=1"]
+    assert lv.report([run], tmp_path / "given").page.is_file()
     table = pd.read_csv(tmp_path / "page" / "ranking.csv")
     assert table["method"].tolist() == lv.open_comparison(folder).ranking["method"].tolist()
     two = lv.report(

@@ -163,8 +163,8 @@ def test_resume_and_overwrite(tmp_path: Path) -> None:
 
 
 def test_the_classifier_is_that_of_the_last_checkpoint(finished: Run) -> None:
-    made = finished._classifier
-    assert made is not None and not made.training
+    made = finished._checkpoint.open().model
+    assert not made.training
     saved = read_checkpoint(finished.path / "checkpoints" / "experience=0002.ckpt")["state_dict"]
     assert all(torch.equal(value.cpu(), saved[key]) for key, value in made.state_dict().items())
 
@@ -186,7 +186,7 @@ def test_objects_that_are_given_are_not_changed(finished: Run, tmp_path: Path) -
 def test_one_strategy_for_base_and_stream(tmp_path: Path) -> None:
     strategy = HeadOnly()
     run = fit(squares(), strategy, base_strategy=strategy, name="run", root=tmp_path, **QUICK)
-    trained = run.classifier()
+    trained = run._checkpoint.open().model
     assert trained.strategy is not trained.base_strategy
 
 
@@ -368,6 +368,30 @@ def test_what_is_no_data_and_no_strategy(tmp_path: Path) -> None:
         fit(squares(), 3, root=tmp_path, **QUICK)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match=r"Unknown datamodule 'Nowhere'"):
         fit("Nowhere", root=tmp_path, **QUICK)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"root": None}, r"root: expected a folder, found None"),
+        ({"classifier": "resnet18"}, r"classifier: expected a lightning_vision.ContinualClassifier, found 'resnet18'"),
+        ({"resume": "yes"}, r"resume: expected True, False or 'auto', found 'yes'"),
+        ({"overwrite": "no"}, r"overwrite: expected True or False, found 'no'"),
+        ({"progress": "no"}, r"progress: expected True or False, found 'no'"),
+        ({"trainer": Trainer}, r"trainer: expected a mapping of options of Lightning's Trainer, .*Trainer"),
+        ({"energy": None}, r"energy: expected True, False, or a mapping with country and power_watts, found None"),
+        ({"energy": "FRA"}, r"energy: expected True, False, or a mapping with country"),
+        (
+            {"optimizer": torch.optim.SGD([torch.zeros(1)], lr=0.1)},
+            r"optimizer: expected a callable .*functools.partial\(torch.optim.SGD.*found one that was made before, SGD",
+        ),
+        ({"optimizer": lambda p: p}, r"optimizer .*cannot be built.*expected a torch.optim.Optimizer, found \["),
+        ({"name": "x" * 256}, r"--run_name: expected at most 255 bytes, found 256: x"),
+    ],
+)
+def test_arguments_of_other_types(options: dict[str, Any], message: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=message):
+        fit(squares(), **QUICK | {"name": "run", "root": tmp_path} | options)
 
 
 def test_several_processes_are_left_to_the_command_line(tmp_path: Path) -> None:

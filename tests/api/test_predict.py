@@ -229,8 +229,9 @@ def test_a_loader_may_give_lists_of_images(run: lv.Run, images: torch.Tensor) ->
     """Those that no collate function can stack, as they differ in size or are Pillow's."""
     known = run.predict(images[:5])
     pillow = [Image.fromarray(image.permute(1, 2, 0).numpy()) for image in images[:5]]
-    for given in (list(images[:5]), pillow):
-        pd.testing.assert_frame_equal(run.predict(DataLoader(given, batch_size=4, collate_fn=list)), known)  # type: ignore[arg-type]
+    forms: list[Any] = [list(images[:5]), pillow]
+    for given in forms:
+        pd.testing.assert_frame_equal(run.predict(DataLoader(given, batch_size=4, collate_fn=list)), known)
 
 
 def test_every_frame_is_a_whole_number(run: lv.Run) -> None:
@@ -246,7 +247,7 @@ def test_threads_get_the_predictions_for_their_own_images(run: lv.Run, images: t
             pd.testing.assert_frame_equal(table.drop(columns="number"), expected, rtol=1e-4)
 
 
-def test_the_classifier_that_is_handed_out_is_a_copy(run: lv.Run, images: torch.Tensor) -> None:
+def test_the_classifier_that_is_handed_out_is_not_that_of_the_run(run: lv.Run, images: torch.Tensor) -> None:
     before = run.predict(images[:4])
     with torch.no_grad():
         run.classifier().network.classifier.weight.zero_()
