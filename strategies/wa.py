@@ -34,14 +34,17 @@ class WA(Exemplars):
     On batches of the new images and the exemplars together, with logits z of the network and z' of the former one, and the set
     O of classes seen before the experience,
 
-    .. math:: L = (1 - \lambda) CE(z, y) + \lambda KL(softmax(z'_O / T) \| softmax(z_O / T)), \quad \lambda = |O| / |S|
+    .. math:: L = (1 - \lambda) CE(z, y) + \lambda KL(softmax(z'_O / T) \| softmax(z_O / T)), \quad
+        \lambda = |O \setminus Y| / |S|
 
-    with S the classes seen so far. After each step the head's weights are kept at 0 or above (``positive``). After each experience
-    the rows of the new classes are scaled by mean(length of old rows) / mean(length of new rows). Exemplars are chosen by herding,
-    floor(M / C) of each class seen.
+    with S the classes seen so far and Y those of the experience. After each step the head's weights are kept at 0 or above
+    (``positive``). After each experience the rows of the new classes, Y without O, are scaled by mean(length of old rows) /
+    mean(length of new rows). Exemplars are chosen by herding, floor(M / C) of each class seen.
 
     Differences from the paper and public codes:
         - KL instead of -q log p; their gradients are equal.
+        - lambda is |O| / |S| there, where no class returns. Here classes that return with new images are not counted: with
+          all of them lambda would be 1, and nothing would be learned.
         - PyCIL scales the rows twice in each experience and does not keep weights positive.
 
     Args:
@@ -57,9 +60,10 @@ class WA(Exemplars):
         self.temperature, self.positive = temperature, positive
 
     def derive(self) -> None:
-        """Determine lambda, the share that old classes have of all so far."""
+        """Determine lambda, the share that old classes without new images have of all so far."""
         super().derive()
-        self.share = float(self.old.sum() / (self.own | self.earlier).sum())
+        rest = self.old & ~self.own if len(self.old) == len(self.own) else self.old
+        self.share = float(rest.sum() / (self.own | self.earlier).sum())
 
     def loss(self, network: Network, batch: Batch) -> Tensor:
         """(1 - lambda) CE + lambda KL to the former network over the old classes."""
@@ -79,8 +83,8 @@ class WA(Exemplars):
     @torch.no_grad()
     def after_experience(self, network: Network, experience: Experience, batches: Iterable[Batch]) -> None:
         """Scale the rows of the new classes, then choose the exemplars."""
-        if len(self.teacher) and experience.new_classes:
-            new = torch.zeros_like(network.seen)
-            new[list(experience.new_classes)] = True
+        if (
+            len(self.teacher) and (new := self.own & ~self.old).any()
+        ):  # a base may know classes that are new in the stream
             network.classifier.weight.copy_(aligned(network.classifier.weight, self.old, new))
         super().after_experience(network, experience, batches)

@@ -128,6 +128,31 @@ def test_wa_by_hand() -> None:
     assert (network.classifier.weight >= 0).all()
 
 
+def test_wa_learns_new_images_of_old_classes() -> None:
+    """Lambda is the share of old classes without new images: 1 would leave out the labels."""
+    network, table = tiny_network(seen=(0, 1, 3)), tiny_batch([0, 1, 3, 0])
+    strategy = WA(4)
+    strategy.before_experience(network, tiny_experience(1, table, before=(0, 1, 3)))
+    torch.testing.assert_close(
+        strategy.loss(network, table), F.cross_entropy(network(table)[:, [0, 1, 3]], torch.tensor([0, 1, 2, 0]))
+    )
+    strategy.before_experience(network, tiny_experience(2, part_of(table, slice(1)), before=(0, 1, 3)))
+    assert strategy.share == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize("known", [(0, 1, 2), (0, 1)])
+def test_wa_scales_no_row_that_the_base_knows(known: tuple[int, ...]) -> None:
+    """Class 2 is new in the stream; a base of other data may have learned it."""
+    network, table = tiny_network(seen=known), tiny_batch([0, 1, 2, 2])
+    strategy, experience = WA(4), tiny_experience(1, part_of(table, slice(2, None)), before=(0, 1))
+    strategy.before_experience(network, experience)
+    network.see([2])
+    before = network.classifier.weight.detach().clone()
+    strategy.after_experience(network, experience, Data(table, torch.arange(2, 4)))
+    changed = (network.classifier.weight != before).any(dim=1)
+    assert changed.tolist() == [False, False, 2 not in known, False]
+
+
 def test_a_strategy_with_exemplars_needs_the_batches_of_other_rows() -> None:
     network, batch = tiny_network(), tiny_batch([0, 1])
     with pytest.raises(TypeError, match="needs the batches of other rows"):
