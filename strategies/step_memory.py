@@ -20,7 +20,8 @@ from strategies.remembered_rows import check_one_per_class
 class StepMemory(Strategy):
     """A memory of rows of the sample table that is filled after each step: a reservoir of the images that were learned.
 
-    A subclass calls ``remember`` in ``loss``. Each epoch offers each image again, so that with several epochs an image may be
+    A subclass calls ``remember`` in ``loss``, before it looks at what it keeps of the memory's images. With accumulated gradients
+    the memory is filled after each batch, as the images are drawn from it. Each epoch offers each image again, so that with several epochs an image may be
     in several places, as in the published codes. A base from a checkpoint, which this run has not learned, fills the memory
     once, in the stream's order.
 
@@ -79,12 +80,20 @@ class StepMemory(Strategy):
         return held if len(held) else None
 
     def remember(self, batch: Batch, *values: Tensor) -> None:
-        """Keep what ``after_step`` writes into the places that the batch's images take: their rows, and further values (B, ...)."""
+        """Keep what ``after_step`` writes into the places that the batch's images take: their rows, and further values (B, ...).
+
+        A batch that had no step yet, because gradients are accumulated, is written now: this one's memory was drawn after it.
+        """
+        self._write()
         count = batch["valid"].sum()
         self._learned.append((count, batch["place"], batch["index"], *(value.detach() for value in values)))
 
     def after_step(self, network: Network) -> None:
-        """Write the batches of the step into the memory, on all processes."""
+        """Write the batch of the step into the memory, on all processes."""
+        self._write()
+
+    def _write(self) -> None:
+        """Write what is kept into the memory."""
         for count, places, rows, *values in self._learned:
             self.offered += self.reduce(count)
             self.rows = self.put(self.rows, places, rows)

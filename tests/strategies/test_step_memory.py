@@ -136,6 +136,20 @@ def test_a_step_writes_its_images_into_their_places(strategy: StepMemory) -> Non
                 parameter.add_(0.1)
 
 
+def test_accumulated_batches_draw_what_the_one_before_has_left() -> None:
+    """The second batch before a step may be given images of the first, whose logits must be those of these images."""
+    network, first = tiny_network(), placed(tiny_batch([0, 1, 2], first=20), [0, 1, -1])
+    strategy = prepared(DER(5, 2, alpha=0.3), network, first)
+    strategy.logits = torch.full((5, 4), 9.0)
+    second = placed(tiny_batch([3, 3], first=30, seed=2), [2, 1])
+    second["memory"] = placed(cast(Batch, {key: value[:2] for key, value in first.items()}), [0, 1])  # type: ignore[index]
+    strategy.loss(network, first)
+    torch.testing.assert_close(strategy.loss(network, second), cross_entropies(network, second).mean())
+    strategy.after_step(network)
+    assert strategy.rows.tolist() == [20, 31, 30, -1, -1] and strategy.offered == 5
+    torch.testing.assert_close(strategy.logits[1:3], network(second["image"]).detach()[[1, 0]])
+
+
 def test_two_processes_write_what_one_writes(monkeypatch: pytest.MonkeyPatch) -> None:
     network, batch = tiny_network(), tiny_batch([0, 1, 2, 3, 0, 1], first=20)
     places = Reservoir(np.full(5, -1, dtype=np.int64), 0, 1).offer(batch["index"].numpy())[0]
