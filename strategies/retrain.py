@@ -58,6 +58,10 @@ class Retrain(Strategy):
     def before_experience(self, network: Network, experience: Experience) -> None:
         """Keep the base's weights, where they are the start; go back to the start from then on."""
         self.check_network(network)  # a base strategy may set grafts that it has not announced
+        if (
+            experience.index == 0 and self.start == "base"
+        ):  # a run that starts from this strategy's has a base of its own
+            self.weights = self.weights[:0]
         if experience.is_base:
             return
         if experience.index == 0 and network.seen.any():

@@ -1,13 +1,16 @@
 """Retrain: each experience from the start, on all data so far."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from command_line import checkpoint_of, fit, start, weights_of
+from tiny_network import flat, tiny_batch, tiny_experience, tiny_network
 
 from lightning_vision.errors import ConfigError
 from lightning_vision.results.schema import read_results
+from strategies.retrain import Retrain
 
 QUIET = ("--keep_checkpoints=all", "--trainer.max_epochs=4")
 
@@ -80,6 +83,21 @@ def test_with_a_given_base_it_goes_back_to_its_own_initial_weights(run: Path, fo
     assert read_results(given / "results.json").experiences[0].epochs == 0
     for name, value in weights_of(run).items():
         assert torch.equal(value, weights_of(given)[name]), name
+
+
+@pytest.mark.parametrize("is_base", [True, False])
+def test_a_run_that_goes_on_starts_from_its_own_base(is_base: bool) -> None:
+    """The state of the run that it starts from names the weights after that run's base, before its increments."""
+    strategy, network, batch = Retrain("base"), tiny_network(), tiny_batch([0, 1])
+    strategy.weights = torch.zeros(sum(value.numel() for value in network.parameters()))
+    given = flat(network).clone()
+    strategy.before_experience(network, replace(tiny_experience(0, batch), is_base=is_base))
+    assert torch.equal(flat(network), given)
+    for index in (1, 2):
+        strategy.before_experience(network, tiny_experience(index, batch))
+        assert torch.equal(flat(network), given)
+        with torch.no_grad():
+            network.classifier.weight.add_(1.0)
 
 
 def test_what_only_the_base_has_seen_is_not_forgotten_unsaid(
