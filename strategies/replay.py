@@ -134,6 +134,7 @@ class Replay(Strategy):
         """Drop the memory of a base checkpoint from another run."""
         if experience.index == 0:  # before experience 0 a run has no memory, and another's names rows of another table
             self.left_behind, self.index, self.label = len(self.index), self.index[:0], self.label[:0]
+            self.seed = torch.full_like(self.seed, -1)
 
     def memory(self) -> Tensor | None:
         """The indices in the memory."""

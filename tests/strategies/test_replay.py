@@ -190,8 +190,10 @@ class TestMemory:
         """Its rows are those of another table: other images, or none."""
         strategy, batch = Replay(), tiny_batch([0, 1, 2])
         strategy.index, strategy.label = torch.tensor([5, 900]), torch.tensor([0, 0])
+        strategy.seed = torch.tensor(7)
         strategy.before_experience(tiny_network(), tiny_experience(0, batch))
         assert strategy.memory() is None
+        assert strategy.seed == -1, "the selection is drawn anew, with this run's seed"
         assert "memory of 2 image(s) was dropped" in strategy.notes(tiny_network())[0]
         assert strategy.notes(tiny_network()) == []
 
