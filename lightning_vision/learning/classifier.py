@@ -126,7 +126,7 @@ class ContinualClassifier(LightningModule, BuiltWith):
             self.build_network(class_names, self.image_size)
         self.strategy, self.base_strategy = strategy or Strategy(), base_strategy or Strategy()
         self.found_learning_rate: float | None = None
-        """Replaces the optimizer's own in the current stage: the first group is given it, the others in proportion."""
+        """Replaces the optimizer's own in the current stage; see ``StageOptimizer.build``."""
         self.stage_optimizer = StageOptimizer(optimizer, lr_scheduler, base_optimizer, base_lr_scheduler)
         self.experience: Experience | None = None
         self.base_statistics = False

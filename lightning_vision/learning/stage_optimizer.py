@@ -84,7 +84,7 @@ class StageOptimizer:
         Args:
             learner: The strategy that learns.
             base: It learns experience 0.
-            learning_rate: Replaces the optimizer's own: the first group is given it, the others in proportion.
+            learning_rate: Replaces the optimizer's own: the first group that has a rate is given it, the others in proportion.
         """
         if learner.kind == "closed_form":
             # Stepped for each batch so that Lightning counts steps; without gradients it changes nothing.
@@ -127,9 +127,14 @@ class StageOptimizer:
             raise ConfigError(f"model.{name} cannot be built with these options: {error}") from error
 
 
+def leading_rate(rates: Iterable[float]) -> float:
+    """The first rate above 0 of an optimizer's groups, to which the others are in proportion; 1 if there is none."""
+    return next((rate for rate in rates if rate > 0), 1.0)
+
+
 def _scale_rates(optimizer: torch.optim.Optimizer, learning_rate: float | None) -> None:
     """Replace the optimizer's learning rate by the given one, then apply each group's ``lr_scale``."""
     groups = optimizer.param_groups
-    found = 1.0 if learning_rate is None else learning_rate / groups[0]["lr"]
+    found = 1.0 if learning_rate is None else learning_rate / leading_rate(group["lr"] for group in groups)
     for group in groups:
         group["lr"] *= found * group.get("lr_scale", 1.0)

@@ -22,6 +22,7 @@ from lightning_vision.errors import ConfigError, TrainingError
 from lightning_vision.learning.classifier import ContinualClassifier
 from lightning_vision.learning.recipe import Moment, Recipe
 from lightning_vision.learning.run_trainer import RunTrainer
+from lightning_vision.learning.stage_optimizer import leading_rate
 from lightning_vision.terminal.messages import print_notice
 
 
@@ -52,8 +53,8 @@ class LearningRateFinder(Recipe):
 
     Before a stage, Lightning's Tuner trains some steps with an exponentially increasing rate. The stage uses the rate
     at which the smoothed loss falls fastest (``steepest_descent``). Weights, statistics, strategy and random state are
-    restored after the trial. The rate replaces that of the optimizer's first group; other groups keep their ratio to
-    it, also in the trial. It is saved in the run's record. Time, energy and images of the trial count as learning.
+    restored after the trial. The rate replaces that of the optimizer's first group (of those that have a rate above 0);
+    other groups keep their ratio to it, also in the trial. It is saved in the run's record. Time, energy and images of the trial count as learning.
 
     If the loss is not finite, or increases too early to show a descent, the trial is repeated up to a tenth of the rate
     that it had reached.
@@ -279,7 +280,7 @@ def _in_proportion(model: ContinualClassifier) -> Iterator[list[float]]:
     """
     built = model.configure_optimizers()
     groups = (built["optimizer"] if isinstance(built, dict) else built).param_groups
-    first = groups[0]["lr"] / groups[0].get("lr_scale", 1.0)
+    first = leading_rate(group["lr"] / group.get("lr_scale", 1.0) for group in groups)
     shares = [group["lr"] / first for group in groups]
     reached: list[float] = []
 

@@ -103,6 +103,16 @@ def test_groups_keep_their_proportions_in_the_trial_and_after_it(tmp_path: Path)
         assert rates == pytest.approx([rate * share for share in shares])
 
 
+def test_a_group_without_a_rate_keeps_none(tmp_path: Path) -> None:
+    """The first group that has a rate is given the one that is found."""
+    NotedSGD.rates.clear()
+    run = fit(tmp_path, "run", *GROUPS, *RATE, "--model.strategy.backbone_lr=0", "--trainer.max_epochs=1")
+    rate = read_results(run / "results.json").experiences[0].learning_rate
+    trial, training = NotedSGD.rates[:24], NotedSGD.rates[24:]
+    assert rate is not None and training and all(rates == [0.0, pytest.approx(rate)] for rates in training)
+    assert [rates[0] for rates in trial] == [0.0] * 24 and 0 < trial[0][1] < trial[-1][1]
+
+
 def test_a_trial_whose_loss_stops_being_a_number_is_made_again(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
