@@ -85,5 +85,6 @@ class Retrain(Strategy):
 
 
 def _tensors(network: Network) -> list[Tensor]:
-    """Parameters and running statistics, without the mask of seen classes."""
-    return [value.detach() for name, value in network.state_dict().items() if name != "seen"]
+    """Parameters and running statistics, without the mask of seen classes and a copy of the original backbone, which never changes."""
+    state = network.state_dict()
+    return [value.detach() for name, value in state.items() if name != "seen" and not name.startswith("original.")]

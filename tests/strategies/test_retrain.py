@@ -10,6 +10,7 @@ from tiny_network import flat, tiny_batch, tiny_experience, tiny_network
 
 from lightning_vision.errors import ConfigError
 from lightning_vision.results.schema import read_results
+from strategies.first_session import FirstSession
 from strategies.retrain import Retrain
 
 QUIET = ("--keep_checkpoints=all", "--trainer.max_epochs=4")
@@ -98,6 +99,20 @@ def test_a_run_that_goes_on_starts_from_its_own_base(is_base: bool) -> None:
         assert torch.equal(flat(network), given)
         with torch.no_grad():
             network.classifier.weight.add_(1.0)
+
+
+def test_a_base_that_keeps_the_original_backbone() -> None:
+    """The copy is set when the base begins, after the initial weights were kept."""
+    strategy, network, batch = Retrain(), tiny_network(), tiny_batch([0, 1])
+    initial = flat(network).clone()
+    strategy.before_stream(network)
+    FirstSession().before_experience(network, tiny_experience(0, batch))
+    strategy.before_experience(network, tiny_experience(0, batch))
+    assert network.original is not None
+    with torch.no_grad():
+        network.classifier.weight.add_(1.0)
+    strategy.before_experience(network, tiny_experience(1, batch))
+    assert torch.equal(flat(network), initial)
 
 
 def test_what_only_the_base_has_seen_is_not_forgotten_unsaid(
