@@ -125,7 +125,7 @@ class SLCA(Strategy):
     classes are not reduced.
 
     Classifier alignment: after the experience, mean mu_c (D,) and covariance Sigma_c (D, D) of its classes' features
-    are stored. From experience 1 on, the head is trained on v ~ N(mu_c, Sigma_c) of all classes c so far:
+    are stored. From the second experience on, the head is trained on v ~ N(mu_c, Sigma_c) of all classes c so far:
 
     .. math:: L = -\log \frac{\exp(l_y / (\tau \lVert l \rVert))}{\sum_c \exp(l_c / (\tau \lVert l \rVert))}, \qquad
               l = h(v)
@@ -164,7 +164,7 @@ class SLCA(Strategy):
     counts: Tensor  # (C,) int64, images in each class's statistics
     means: Tensor  # (C, D), mu
     covariances: Tensor  # (C, D, D), Sigma
-    arrival: Tensor  # (C,) int64, the experience that brought each class; -1 for those to come
+    arrival: Tensor  # (C,) int64, which of the experiences that brought classes brought each; -1 for those to come
     own: Tensor  # (C,) bool, the classes of the present experience
 
     def __init__(
@@ -218,11 +218,12 @@ class SLCA(Strategy):
         d = network.facts.num_features
         v = torch.cat([features for features, _ in found] or [self.means.new_zeros(0, d, dtype=torch.float64)])
         labels = torch.cat([label for _, label in found] or [self.counts[:0]])
+        first = not self.counts.any()  # not in the first increment of a run that has the statistics of its base
         for c in experience.classes:
             self._pool(c, v[labels == c])
         new = self.own & (self.arrival < 0)
-        self.arrival = torch.where(new, experience.index, self.arrival)
-        if experience.index > 0 and self.alignment_epochs:
+        self.arrival = torch.where(new, self.arrival.max() + 1, self.arrival)
+        if not (first or experience.is_base) and self.alignment_epochs:
             self._align(network)
 
     def _pool(self, c: int, v: Tensor) -> None:

@@ -1,5 +1,6 @@
 """SLCA: statistics of the classes, and the alignment of the head, by hand."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -217,6 +218,19 @@ class TestUndoing:
         after = network.classifier.weight.detach().clone()
         strategy.before_experience(network, tiny_experience(0, tiny_batch([0, 1, 2, 3])))
         assert torch.equal(network.classifier.weight, after)
+
+    @pytest.mark.parametrize("labels", [[0, 1, 2, 3] * 3, [2, 3] * 5])
+    def test_the_first_increment_of_a_run_that_goes_on_is_aligned(self, labels: list[int]) -> None:
+        """The run has the statistics of the one that it starts from, whose alignment was undone."""
+        strategy = SLCA()
+        network, trained = self.aligned(strategy)
+        strategy.arrival[3] = -1  # as a class that this run brings
+        experience = replace(tiny_experience(0, tiny_batch(labels)), is_base=False)
+        strategy.before_experience(network, experience)
+        assert torch.equal(network.classifier.weight, trained[0])
+        strategy.after_experience(network, experience, [tiny_batch(labels)])
+        assert not torch.equal(network.classifier.weight, trained[0])
+        assert strategy.arrival.tolist() == [0, 0, 1, 2], "no experience of the former run brought class 3"
 
     def test_a_checkpoint_of_before_has_nothing_to_undo(self) -> None:
         strategy, older = SLCA(undo_alignment=False, ridge=None), SLCA(undo_alignment=False, ridge=None)
