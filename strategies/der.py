@@ -36,6 +36,7 @@ class DER(StepMemory):
 
     Differences from the paper:
         - With a base from a checkpoint, z of its images are computed at its end, without augmentation.
+        - MixUp and CutMix (``data.batch_transforms``) are not in the paper, and do not suit it: z is then of the mixed image.
 
     Args:
         memory_size: Number of places, M.

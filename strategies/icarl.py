@@ -30,6 +30,8 @@ class ICaRL(Exemplars):
         - Outputs of classes not seen yet do not take part; the authors' code trains them towards 0.
         - Means are of the exemplars as they are; the authors' code averages them with their mirror images.
         - In an experience that brings new images of an old class, its target is the label.
+        - With ``data.class_weights`` the sum of an image counts by its class. ``model.label_smoothing`` has no meaning for sigmoids
+          and is not used.
         - While an experience is trained, validation uses the sigmoids, because the new classes have no exemplars yet.
 
     Args:
@@ -70,10 +72,11 @@ class ICaRL(Exemplars):
         z = network(batch)
         target = batch.get("target")
         target = F.one_hot(batch["label"], network.num_classes).to(z) if target is None else target.to(z)
+        weights = 1.0 if network.class_weights is None else target @ network.class_weights.to(z)
         if self.recalls:
             target = torch.where(self.past, self.teacher_logits(network, batch).to(z).sigmoid(), target)
         losses = F.binary_cross_entropy_with_logits(z, target, reduction="none")
-        return losses.masked_fill(~network.seen, 0.0).sum(dim=1).mean() / network.num_classes
+        return (weights * losses.masked_fill(~network.seen, 0.0).sum(dim=1)).mean() / network.num_classes
 
     @torch.no_grad()
     def after_experience(self, network: Network, experience: Experience, batches: Iterable[Batch]) -> None:

@@ -91,6 +91,22 @@ def test_icarl_by_hand() -> None:
     torch.testing.assert_close(strategy.loss(network, table), wanted)
 
 
+def test_icarl_weights_images_by_their_class() -> None:
+    """Mixed images by the shares of their classes."""
+    network, batch = tiny_network(seen=(0, 1)), tiny_batch([0, 1, 1])
+    strategy = ICaRL(4)
+    strategy.before_experience(network, tiny_experience(0, batch))
+    each = torch.stack([strategy.loss(network, part_of(batch, slice(n, n + 1))) for n in range(3)])
+    network.class_weights = torch.tensor([3.0, 0.5, 1.0, 1.0])
+    wanted = (each * torch.tensor([3.0, 0.5, 0.5])).mean()
+    torch.testing.assert_close(strategy.loss(network, batch), wanted)
+    one = part_of(batch, slice(1))
+    one["target"] = torch.tensor([[0.25, 0.75, 0.0, 0.0]])
+    weighted = strategy.loss(network, one)
+    network.class_weights = None
+    torch.testing.assert_close(weighted, (0.25 * 3.0 + 0.75 * 0.5) * strategy.loss(network, one))
+
+
 def test_the_nearest_mean_of_exemplars() -> None:
     network, table = tiny_network(seen=(0, 1)), tiny_batch([0, 1, 0, 1, 0, 1])
     strategy, experience = ICaRL(6), tiny_experience(0, tiny_batch([0, 1, 0, 1, 0, 1]))
