@@ -15,8 +15,12 @@ from lightning_vision.learning.strategy import Strategy
 
 
 def frozen_state(network: Network) -> dict[str, Tensor]:
-    """Parameters and running statistics of a network, by name."""
-    return {name: value.detach() for name, value in network.state_dict().items() if value.is_floating_point()}
+    """Parameters and running statistics of a network, by name, without a copy of the original backbone, which never changes."""
+    return {
+        name: value.detach()
+        for name, value in network.state_dict().items()
+        if value.is_floating_point() and not name.startswith("original.")
+    }
 
 
 class FormerNetwork(Strategy):

@@ -119,6 +119,14 @@ class TestTeacher:
         fresh.load_state_dict(strategy.state_dict())
         assert torch.equal(fresh.loss(student, batch), strategy.loss(student, batch))
 
+    def test_a_copy_of_the_original_backbone_is_no_part_of_it(self) -> None:
+        """It never changes, and results.json counts it as kept beside the backbone."""
+        network, batch, strategy = tiny_network(seen=(0, 1)), tiny_batch([2, 3]), LwF()
+        network.keep_original()
+        strategy.before_experience(network, tiny_experience(1, batch, before=(0, 1)))
+        assert torch.equal(strategy.teacher, flat(network))
+        torch.testing.assert_close(strategy.teacher_logits(network, batch), network(batch))
+
     def test_distilling_pulls_the_old_answers_back(self) -> None:
         teacher, batch = tiny_network(seen=(0, 1)), tiny_batch([2, 3] * 8)
         drift = {}
