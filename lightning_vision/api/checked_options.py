@@ -47,4 +47,6 @@ def _fits(value: Any, hint: Any) -> bool:
 def _words(hint: Any) -> str:
     if get_origin(hint) is Literal:
         return f"one of {', '.join(get_args(hint))}"
-    return " or ".join(map(_words, get_args(hint))) if get_args(hint) else str(getattr(hint, "__name__", hint))
+    if get_args(hint):
+        return " or ".join(map(_words, get_args(hint)))
+    return "None" if hint is type(None) else str(getattr(hint, "__name__", hint))

@@ -181,7 +181,7 @@ class _Planner:
         learner = short_name(read.config["model"]["strategy"], DEFAULT_STRATEGY) if made is None else made.__name__
         label = strategy.label or learner
         shared = words_of({key: value for key, value in {**more, **tuned}.items() if key.startswith(OF_THE_BASE)})
-        own = ["--config", self.base_parts[strategy.config]] if strategy.config in self.base_parts else []
+        own = ["--config", part] if (part := self.base_parts.get(strategy.config or "")) else []
         base = self._base(seed, point, own, [*shared, *settings], read, where, made)
         labels = {name: choice.label for name, choice in point.items()}
         told = {name: value for name, value in labels.items() if not is_fold(point[name])}

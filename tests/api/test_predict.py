@@ -213,8 +213,8 @@ BAD: dict[str, tuple[Any, str]] = {
     "an array of paths": (np.array(["a.png", "b.png"]), "found <U5 2"),
     "an array of arrays": (np.array([np.zeros((2, 2, 3)), None], dtype=object), "found object 2"),
     "Pillow's floats": (Image.new("F", (4, 4)), "mode F cannot be used: its pixels are floating-point"),
-    "a loader of other names": (DataLoader([{"x": 1}]), "under 'image', found 'x'"),
-    "a loader without images": (DataLoader([]), "found one without any"),
+    "a loader of other names": (DataLoader([{"x": 1}]), "under 'image', found 'x'"),  # type: ignore[arg-type]
+    "a loader without images": (DataLoader([]), "found one without any"),  # type: ignore[arg-type]
 }
 
 

@@ -2,7 +2,9 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -107,15 +109,16 @@ def test_options_that_do_not_exist_and_runs_that_finished_nothing(path: Path) ->
         run.explain(methods="CAM")
     with pytest.raises(lv.ConfigError, match=r"Expected one of the options format, .*, found 'opsets'"):
         run.export(opsets=17)
-    for call, message in (
+    wrong: list[tuple[Callable[[], Any], str]] = [
         (lambda: run.explain(split="tests"), r"split: expected one of test, val, train, found 'tests'"),
         (lambda: run.explain(n="all"), r"errors: expected int, found 'all'"),  # type: ignore[arg-type]
         (lambda: run.export("torchscript"), r"format: expected one of onnx, pt2, pte, found 'torchscript'"),  # type: ignore[arg-type]
         (lambda: run.test(calibrate="no"), r"calibrate: expected bool, found 'no'"),  # type: ignore[arg-type]
-        (lambda: run.test(coverage="most"), r"coverage: expected float or NoneType, found 'most'"),  # type: ignore[arg-type]
-    ):
+        (lambda: run.test(coverage="most"), r"coverage: expected float or None, found 'most'"),  # type: ignore[arg-type]
+    ]
+    for attempt, message in wrong:
         with pytest.raises(lv.ConfigError, match=message):
-            call()
+            attempt()
     with pytest.raises(lv.ConfigError, match=r"coverage.*risk"):
         run.test(coverage=0.9, risk=0.1)
     with pytest.raises(lv.ConfigError, match=r"open_run\(.*\)\.learn"):

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -83,13 +84,13 @@ def test_a_strategy_with_a_network_of_its_own_has_a_base_of_its_own(
 
 def test_a_config_of_a_strategy_that_says_how_its_base_is_trained_has_a_base_of_its_own(folder: Path) -> None:
     """As settings do: they would start from the base of the others otherwise, and be compared without what they ask for."""
-    parts = {"adapted": {"model": {"base_strategy": "HeadOnly", "base_epochs": 1}}, "small": {"data": {"batch_size": 4}}, "other": {}}  # fmt: skip
+    parts: dict[str, dict[str, Any]] = {"adapted": {"model": {"base_strategy": "HeadOnly", "base_epochs": 1}}, "small": {"data": {"batch_size": 4}}, "other": {}}  # fmt: skip
     paths = []
     for name, part in parts.items():
         model = {"strategy": "HeadOnly", "optimizer": "torch.optim.SGD"} | part.get("model", {})
         paths.append(folder / f"{name}.yaml")
         paths[-1].write_text(yaml.safe_dump(part | {"model": model}))
-    entries = [
+    entries: list[Any] = [
         "HeadOnly",
         {"set": {"model.strategy": "HeadOnly", "model.base_strategy": "HeadOnly", "model.base_epochs": 1}},
     ]

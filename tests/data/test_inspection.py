@@ -22,6 +22,7 @@ from lightning_vision.data.scenarios import Joint
 from lightning_vision.errors import ConfigError
 from lightning_vision.images import decoding, image_sources
 from lightning_vision.images.image_sources import FileImages
+from lightning_vision.images.pillow_decoding import DECODING_VERSION
 from lightning_vision.storage import array_file
 from lightning_vision.storage.cache_folder import beside, cache_folder
 
@@ -79,7 +80,7 @@ def test_facts_by_former_rules_of_reading_are_not_used(
 ) -> None:
     kept = tmp_path / "kept.npz"
     with monkeypatch.context() as before:
-        before.setattr(inspection, "DECODING_VERSION", inspection.DECODING_VERSION - 1)
+        before.setattr(inspection, "DECODING_VERSION", DECODING_VERSION - 1)
         inspect_files(FileImages(files), 1, kept)
     inspect_files(FileImages(files), 1, kept)
     assert len(looked_at) == 8
