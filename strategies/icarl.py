@@ -72,7 +72,7 @@ class ICaRL(Exemplars):
         z = network(batch)
         target = batch.get("target")
         target = F.one_hot(batch["label"], network.num_classes).to(z) if target is None else target.to(z)
-        weights = 1.0 if network.class_weights is None else target @ network.class_weights.to(z)
+        weights = z.new_ones(len(z)) if network.class_weights is None else target @ network.class_weights.to(z)
         if self.recalls:
             target = torch.where(self.past, self.teacher_logits(network, batch).to(z).sigmoid(), target)
         losses = F.binary_cross_entropy_with_logits(z, target, reduction="none")
