@@ -58,9 +58,8 @@ class Retrain(Strategy):
     def before_experience(self, network: Network, experience: Experience) -> None:
         """Keep the base's weights, where they are the start; go back to the start from then on."""
         self.check_network(network)  # a base strategy may set grafts that it has not announced
-        if (
-            experience.index == 0 and self.start == "base"
-        ):  # a run that starts from this strategy's has a base of its own
+        # A run that starts from one of this strategy has a base of its own.
+        if experience.index == 0 and self.start == "base":
             self.weights = self.weights[:0]
         if experience.is_base:
             return

@@ -20,10 +20,10 @@ from strategies.remembered_rows import check_one_per_class
 class StepMemory(Strategy):
     """A memory of rows of the sample table that is filled after each step: a reservoir of the images that were learned.
 
-    A subclass calls ``remember`` in ``loss``, before it looks at what it keeps of the memory's images. With accumulated gradients
-    the memory is filled after each batch, as the images are drawn from it. Each epoch offers each image again, so that with several epochs an image may be
-    in several places, as in the published codes. A base from a checkpoint, which this run has not learned, fills the memory
-    once, in the stream's order.
+    A subclass calls ``remember`` in ``loss``, before it looks at what it keeps of the memory's images. Where gradients are
+    accumulated, the memory is filled after each batch, because images are drawn from it for each batch. Each epoch offers each
+    image again, so that with several epochs an image may be in several places, as in the published codes. A base from a
+    checkpoint, which this run has not learned, fills the memory once, in the stream's order.
 
     Args:
         memory_size: Number of places, M.

@@ -62,6 +62,7 @@ class WA(Exemplars):
     def derive(self) -> None:
         """Determine lambda, the share that old classes without new images have of all so far."""
         super().derive()
+        # One of both is empty in the first experience, and where a checkpoint is loaded before an experience begins.
         rest = self.old & ~self.own if len(self.old) == len(self.own) else self.old
         self.share = float(rest.sum() / (self.own | self.earlier).sum())
 
@@ -83,8 +84,7 @@ class WA(Exemplars):
     @torch.no_grad()
     def after_experience(self, network: Network, experience: Experience, batches: Iterable[Batch]) -> None:
         """Scale the rows of the new classes, then choose the exemplars."""
-        if (
-            len(self.teacher) and (new := self.own & ~self.old).any()
-        ):  # a base may know classes that are new in the stream
+        # Not the stream's new classes: a base of other data may know some of them.
+        if len(self.teacher) and (new := self.own & ~self.old).any():
             network.classifier.weight.copy_(aligned(network.classifier.weight, self.old, new))
         super().after_experience(network, experience, batches)
