@@ -28,6 +28,7 @@ from datamodules.gitw_tree import (
 from lightning_vision.data.datamodule import StreamDataModule
 from lightning_vision.errors import ConfigError, DataError
 from lightning_vision.images.decoding import decode_grey
+from lightning_vision.images.pillow_decoding import DECODING_VERSION
 from lightning_vision.storage.cache_folder import cache_folder
 from lightning_vision.storage.file_facts import facts_of_files
 
@@ -115,7 +116,7 @@ class SaliencyMaps(StreamDataModule):
             {path: self.root / path for maps in wanted.values() for path in maps.values()},
             look_at_map,
             kept,
-            "saliency_maps",
+            f"saliency_maps-rules={DECODING_VERSION}",
             "reading the saliency maps",
             workers,
             threshold=self.threshold,

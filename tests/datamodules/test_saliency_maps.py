@@ -103,6 +103,10 @@ class TestLayouts:
         raised = read(gitw, threshold=20)
         assert len([file for file in opened if "Saliency_" in file]) == 80, "another threshold, other rectangles"
         pd.testing.assert_frame_equal(first.samples, raised.samples)
+        opened.clear()
+        monkeypatch.setattr("datamodules.saliency_maps.DECODING_VERSION", -1)
+        read(gitw)
+        assert len([file for file in opened if "Saliency_" in file]) == 80, "by other rules of reading images"
 
     def test_the_original_tree_is_cut_by_sequence(self, tmp_path: Path) -> None:
         for number in range(1, 6):
