@@ -127,7 +127,7 @@ class GivenWalk:
         except OSError as error:
             raise DataError(f"{printable(path)} cannot be read: {error.strerror or error}.") from error
         for number, line in enumerate((line.strip() for line in lines), start=1):
-            if line:
+            if line and not line.startswith("#"):
                 try:
                     self._add(line, path.parent)
                 except DataError as error:

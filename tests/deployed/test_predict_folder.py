@@ -57,7 +57,7 @@ class TestGiven:
         """By the names that were given, in this order."""
         archive = pack(photos / "cats", tmp_path / "packed.zip", "cats")
         (photos / "cats" / "notes.md").write_text("x", encoding="utf-8")
-        (tmp_path / "list.txt").write_text(f"photos/cats/0001.jpg\n\n{photos}/cats/*\n", encoding="utf-8")
+        (tmp_path / "list.txt").write_text(f"# cats\nphotos/cats/0001.jpg\n\n{photos}/cats/*\n", encoding="utf-8")
         one = str(photos / "cats" / "0000.jpg")
         words = [one, str(photos / "*" / "0002.jpg"), str(archive), str(photos), str(tmp_path / "list.txt")]
         assert predict(["--model", str(model), *words, "--output", str(tmp_path / "out.csv")]) == 0
