@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import struct
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,16 @@ from lightning_vision.errors import CheckpointError, TrainingError
 from lightning_vision.storage.atomic_write import write_atomically
 
 Checkpoint = dict[str, Any]
+OF_BYTES_THAT_ARE_NO_PICKLE = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    TypeError,
+    ValueError,
+    struct.error,
+)
+"""Errors of the reader, which takes the bytes of any file for its commands: a text that begins with s takes from an empty stack."""
 
 
 def load_file(path: Path, *, lazily: bool = False) -> Any:
@@ -34,7 +45,7 @@ def load_file(path: Path, *, lazily: bool = False) -> Any:
             f"{path} holds more than tensors and plain values, which could be code, so it was not loaded "
             f"({' '.join(str(error).split())[:200]}). Use checkpoints written by lightning_vision."
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except (*OF_BYTES_THAT_ARE_NO_PICKLE, RuntimeError, EOFError, OSError, zipfile.BadZipFile) as error:
         raise CheckpointError(f"{path} is damaged or no checkpoint: {' '.join(str(error).split())[:200]}") from error
 
 

@@ -36,7 +36,9 @@ class TestRead:
             read_checkpoint(path)
         assert not trace.exists()
 
-    @pytest.mark.parametrize("content", [b"", b"no checkpoint", b"PK\x03\x04 half a zip file"])
+    @pytest.mark.parametrize(
+        "content", [b"", b"no checkpoint", b"seed_everything: 0", b"trainer:", b"PK\x03\x04 half a zip file"]
+    )
     def test_damaged(self, content: bytes, tmp_path: Path) -> None:
         path = tmp_path / "damaged.ckpt"
         path.write_bytes(content)
