@@ -16,6 +16,7 @@ from lightning_vision.comparison.command_line import EXECUTORS, MAX_CELLS, TUNE_
 from lightning_vision.errors import ConfigError
 from lightning_vision.program.shipped_configs import find_config
 from lightning_vision.results.unwritten import MARK
+from lightning_vision.storage.plain_yaml import with_keys_once
 
 Settings = dict[str, Any]
 """Values by dotted key of the configuration; a label without values changes nothing."""
@@ -218,7 +219,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
         ConfigError: It is none.
     """
     try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        content = yaml.safe_load(with_keys_once(Path(path).read_text(encoding="utf-8")))
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise ConfigError(f"{path} cannot be read as YAML: {' '.join(str(error).split())}") from error
     return _mapping({} if content is None else content, str(path))

@@ -15,6 +15,7 @@ from lightning_vision.program import argument_types, parser_errors
 from lightning_vision.program.former_options import use_present_keys, with_present_words
 from lightning_vision.program.word_order import images_first
 from lightning_vision.results.unwritten import MARK, unwritten
+from lightning_vision.storage.plain_yaml import with_keys_once
 
 
 class StreamArgumentParser(LightningArgumentParser):
@@ -54,6 +55,7 @@ class StreamArgumentParser(LightningArgumentParser):
 
     def _load_config_parser_mode(self, *args: Any, **options: Any) -> Namespace:
         """Read a configuration file, in which options may have their former names. It overrides a private method; a test checks it."""
+        _refuse_repeated(args[0] if args else options["content"])
         config: Namespace = super()._load_config_parser_mode(*args, **options)
         use_present_keys(config, self._option_string_actions)
         return config
@@ -74,6 +76,18 @@ class StreamArgumentParser(LightningArgumentParser):
             ConfigError: Always.
         """
         raise ConfigError(message) from ex
+
+
+def _refuse_repeated(content: str) -> None:
+    """Refuse a configuration in which an option or a section stands twice, of which only the last would count.
+
+    Raises:
+        ExplainedError: One does, or it is not YAML.
+    """
+    try:
+        with_keys_once(content)
+    except yaml.YAMLError as error:
+        raise parser_errors.ExplainedError(f"it cannot be read as YAML: {error}") from error
 
 
 def _refuse_unwritten(path: Path) -> None:

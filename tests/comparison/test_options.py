@@ -103,6 +103,7 @@ def test_a_section_that_is_wrong(tmp_path: Path) -> None:
         ("compare: {seeds: [true]}", "numbers from 0 on"),
         ("- 1", "expected options with names"),
         ("a: [", "cannot be read as YAML"),
+        ("compare: {seeds: [1]}\ncompare: {workers: 2}", "'compare' in line 1 and again in line 2"),
     ):
         path = tmp_path / "wrong.yaml"
         path.write_text(content)

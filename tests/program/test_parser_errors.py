@@ -106,6 +106,11 @@ def test_a_value_of_the_wrong_kind(options: list[str], text: str, capsys: pytest
         ("data: Digits\n  x: 3\n- a", ["mapping values are not allowed", "line 2"]),
         ("", ["the file is empty", "key: value"]),
         ("just text", ["expected options", "'just text'"]),
+        (
+            "data: Digits\nmodel: {backbone: x}\nmodel: {strategy: HeadOnly}",
+            ["'model' in line 2 and again in line 3, of which only the last would count"],
+        ),
+        ("data: Digits\ntrainer:\n  max_epochs: 1\n  max_epochs: 2", ["'max_epochs' in line 3 and again in line 4"]),
         ("data: {class_path: Digts}", ["Unknown datamodule 'Digts'", "nearest first: Digits"]),
         ("data: {class_path: Digits, init_args: {batch_sice: 3}}", ["'batch_sice' of data", "batch_size"]),
         (
