@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from lightning_vision.errors import ConfigError
 from lightning_vision.program.config_schema import config_schema, schema_name
 from lightning_vision.program.library_errors import quieten
 from lightning_vision.storage.atomic_write import write_text_atomically
@@ -35,6 +36,10 @@ def schema(words: Sequence[str]) -> int:
     given = parser.parse_args(list(words))
     quieten()
     target = given.output or Path(schema_name())
+    if target.is_dir():
+        raise ConfigError(
+            f"schema --output: expected a file, found the folder {target}. Give {target / schema_name()}."
+        )
     target.parent.mkdir(parents=True, exist_ok=True)
     write_text_atomically(target, schema_text())
     print_line(f"Written: {target}")

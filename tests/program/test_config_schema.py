@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 from jsonschema import Draft202012Validator
+from refusals import refused
 from trial_strategies import __name__ as own_module
 
 import lightning_vision as lv
@@ -115,6 +116,15 @@ def test_plugins_are_included(
     found = Draft202012Validator(json.loads((tmp_path / schema_name()).read_text(encoding="utf-8")))
     assert found.is_valid(changed("model.strategy", {"class_path": "Pulled", "init_args": {"force": 2.0}}))
     assert not found.is_valid(changed("model.strategy", {"class_path": "Pulled", "init_args": {"force": "much"}}))
+
+
+@pytest.mark.parametrize("folder", [".", "below"])
+def test_a_folder_is_no_file_for_the_schema(
+    folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("below").mkdir()
+    refused(capsys, ["schema", "--output", folder], 2, f"found the folder {folder}", str(Path(folder) / schema_name()))
 
 
 def test_the_schema_of_another_version_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
