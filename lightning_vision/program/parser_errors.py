@@ -150,6 +150,8 @@ def _wrong_value(said: _Said) -> str | None:
         return None
     wanted = dict.fromkeys(_type_in_words(text.split(". Got value")[0]) for text in expected)
     wanted.pop("NoneType", None)
+    # Of a number that may also be a tensor, the parser tries whether a word is a file or an import path.
+    wanted = {text: None for text in wanted if not text.startswith(("path but ", "dot import path string"))} or wanted
     return f"{said.key}: expected {' or '.join(wanted) or 'another value'}, found {given}."
 
 
@@ -178,12 +180,23 @@ def _unknown_option(said: _Said, options: list[str]) -> str | None:
             return f"Unexpected word {word!r}: options begin with --, and a file of options is given by --config FILE."
         return f"Unknown option {word}. {_near(word, options)} All options: lightning-vision fit --help."
     key = said.find(r"does not accept option '([\w.]+)'") or said.find(r"[Kk]ey '?\"?([\w.]+)\"?'? is not expected")
+    group, section = (
+        said.find(r"Group '([\w.]+)' does not accept"),
+        said.find(r"Option '(\w+\.[\w.]+)' is not accepted"),
+    )
+    key = f"{group}.{key}" if group and key else key or section
     if key is not None:
+        key = key.partition(".class_path")[0].partition(".init_args")[0]
         names = [option.lstrip("-") for option in options]
         return f"Unknown configuration key {key!r}. {_near(key, names)} All: lightning-vision fit --help."
     name = said.find(r"Option '([\w.]+)' is not accepted") or said.find(r"Group '([\w.]+)' does not accept")
     if name is None:
         return None
+    if name == "class_path":
+        return (
+            "Beside class_path stands a key other than init_args: expected the options of a class below init_args, as in "
+            "{class_path: SGD, init_args: {lr: 0.1}}."
+        )
     bases = [said.base] if said.base is not object else [base for _, base in KINDS.values()]
     owners = {cls.__name__: _init_options(cls) for base in bases for cls in known_classes(base)}
     where = f" of {said.key}" if said.key else ""

@@ -121,6 +121,11 @@ def test_a_value_of_the_wrong_kind(options: list[str], text: str, capsys: pytest
         ("data: Digits\nmodel: {strategy: {class_path: MoveToDaat}}", ["nearest first: MoveToData"]),
         ("data: Digits\nmodel: {strategy: {class_pat: MoveToData}}", ["'class_pat'", "class_path"]),
         ("data: Digits\nmodel: {strategy: {class_path: MoveToData, init_args: {epsilom: 1}}}", ["'epsilom' of model.strategy"]),
+        (
+            "data: Digits\nmodel: {optimizer: {class_path: SGD, lr: 0.1}}",
+            ["Beside class_path stands a key other than init_args", "init_args: {lr: 0.1}"],
+        ),
+        ("data: Digits\nmodel: {optimizer: {class_path: Adam, init_args: {lr: abc}}}", ["lr: expected float, found abc."]),
         ("data: Digits\ntrainer: {max_epochs: abc}", ["trainer.max_epochs: expected int, found abc"]),
     ],
 )  # fmt: skip
@@ -138,6 +143,8 @@ def test_a_mistake_in_a_file_names_the_file(
     [
         ("data: Digits\nmodel: {strategie: MoveToData}", "model.strategy"),
         ("data: Digits\nmodl: {backbone: x}", "model.backbone"),
+        ("data: Digits\nmodl: {strategy: {class_path: HeadOnly}}", "model.strategy"),
+        ("data: Digits\nmodel: {strategie: {class_path: HeadOnly, init_args: {}}}", "'model.strategie'"),
     ],
 )
 def test_an_unknown_key_of_a_file(content: str, near: str, write: Write, capsys: pytest.CaptureFixture[str]) -> None:
