@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import select
+import signal
 import subprocess
 import sys
 import traceback
@@ -29,6 +31,7 @@ SUBCOMMANDS = {
     "schema": "write a JSON schema of the configs, by which editors complete and check them",
     "list": "list the installed strategies, datamodules, scenarios, recipes and configs, including plugins",
 }
+STDOUT = 1
 HELP = """\
 usage: lightning-vision [--help] [--version] SUBCOMMAND ...
 
@@ -60,7 +63,8 @@ def main(args: list[str] | None = None) -> int:
 
     Returns:
         The exit code: 0 done; 1 error of data, checkpoint or training; 2 usage error; 3 done, but not evaluated, because
-        there is no test image; 128 + n stopped by signal n. Errors that a user can fix are never raised.
+        there is no test image; 128 + n stopped by signal n, or SIGPIPE's if the reader of the output has ended. Errors that a
+        user can fix are never raised.
     """
     # Idle threads of OpenMP spin: next to another busy process, a small network trains several times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -122,6 +126,9 @@ def main(args: list[str] | None = None) -> int:
     except SystemExit as error:
         return error.code if isinstance(error.code, int) else 0 if error.code is None else 1
     except OSError as error:
+        if isinstance(error, BrokenPipeError) and _has_lost_reader():
+            os.dup2(os.open(os.devnull, os.O_WRONLY), STDOUT)  # Python writes the rest of its buffer there at exit
+            return 128 + signal.SIGPIPE
         if error.filename is None:  # a file name is sufficient
             traceback.print_exc()
         _report(f"{error.strerror or error}{'' if error.filename is None else f': {error.filename}'}")
@@ -203,6 +210,13 @@ def _find_config(before: str, word: str) -> str:
     """A word of the command line; the path of an installed config becomes absolute."""
     key, eq, value = word.partition("=") if word.startswith(("--config=", "-c=")) else ("", "", word)
     return f"{key}{eq}{find_config(value)}" if eq or before in ("--config", "-c") else word
+
+
+def _has_lost_reader() -> bool:
+    """Whether standard output is a pipe whose reader has ended, as ``head`` does, and ``tee`` at Ctrl-C."""
+    output = select.poll()
+    output.register(STDOUT, 0)
+    return any(event & select.POLLERR for _, event in output.poll(0))
 
 
 def _names(words: list[str], option: str) -> bool:

@@ -197,6 +197,28 @@ def test_how_a_process_ends_before_it_has_begun(
     assert "Traceback" not in error
 
 
+@pytest.mark.parametrize(("reads", "code"), [(False, 141), (True, 1)])
+def test_a_reader_that_has_left_ends_the_command_quietly(
+    reads: bool, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """``test ... | head``, and Ctrl-C at ``fit ... | tee log``, which ends tee too. An error of another pipe is reported."""
+
+    def write() -> None:
+        raise BrokenPipeError(32, "Broken pipe")
+
+    monkeypatch.setattr(cli, "_check_shadowing", write)
+    reader, writer = os.pipe()
+    if not reads:
+        os.close(reader)
+    before = os.dup(1)
+    os.dup2(writer, 1)
+    try:
+        assert main(["list"]) == code
+    finally:
+        os.dup2(before, 1)
+    assert ("Traceback" in capsys.readouterr().err) is reads
+
+
 def test_every_rank_but_the_first_says_which_it_is(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
