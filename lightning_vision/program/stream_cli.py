@@ -268,6 +268,7 @@ class StreamCLI(LightningCLI):
         from lightning_vision.run.checkpoint_tasks import test
 
         asked = TrustOptions(**options)
+        asked.check()
         checkpoint = self.load(ckpt_path)
         directory = checkpoint.directory
         writes = is_first() and directory.results.is_file()

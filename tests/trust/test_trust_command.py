@@ -10,6 +10,7 @@ import pytest
 import torch
 from command_line import checkpoint_of, fit
 from PIL import Image
+from refusals import refused
 from trusting import opened, write_ood_images
 
 from lightning_vision.errors import CheckpointError, ConfigError, DataError
@@ -274,6 +275,14 @@ class TestCalibration:
 def test_shares_that_are_none(options: TrustOptions, text: str) -> None:
     with pytest.raises(ConfigError, match=text):
         options.check()
+
+
+def test_they_are_refused_before_the_test(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An evaluation can take an hour, and the figures of the run were rewritten before."""
+    before = (run / "results.json").stat().st_mtime_ns
+    words = ["test", "--ckpt_path", str(run), "--trust_run", "true", "--coverage", "95"]
+    refused(capsys, words, 2, "--coverage: expected a share above 0 and up to 1, found 95.0")
+    assert (run / "results.json").stat().st_mtime_ns == before
 
 
 def test_what_is_asked() -> None:
