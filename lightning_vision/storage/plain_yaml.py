@@ -44,7 +44,7 @@ def with_keys_once(text: str) -> str:
         elif isinstance(event, yaml.NodeEvent):
             keys = lines[-1] if lines else None
             if keys is not None:
-                line = event.start_mark.line + 1
+                line = 0 if event.start_mark is None else event.start_mark.line + 1
                 if at_key[-1] and isinstance(event, yaml.ScalarEvent) and event.value != "<<":  # which merges others
                     if event.value in keys:
                         raise yaml.YAMLError(
