@@ -49,11 +49,17 @@ USED = {
         "lightning",
         "each new Trainer reads files of all installed packages, which stay the same in a process",
     ),
+    "._logger_connector": (
+        "lightning",
+        "the loggers are given an epoch's metrics after its checkpoint: a kill in between loses them",
+    ),
+    "._batches_that_stepped": ("lightning", "the step that an epoch's metrics have in the loggers"),
     "._hardware": ("codecarbon", "which counters measure the power"),
     "._mode": ("codecarbon", "which counter a processor is measured by"),
     "._tasks": ("codecarbon", "finished tasks are kept for ever"),
     "._backprop": ("torchcam", "Grad-CAM++ is mended: its own leaves alpha undivided"),
     "._get_weights": ("torchcam", "Grad-CAM++ is mended: its own leaves alpha undivided"),
+    "._reference_indices": ("torchcam", "Finer-CAM compares with classes that were not seen too"),
     "._valid_parameters": ("submitit", "the options that it takes, for a message"),
     "huggingface_hub.constants.HF_HUB_OFFLINE =": (
         "huggingface_hub",

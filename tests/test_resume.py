@@ -27,6 +27,7 @@ from lightning_vision.cli import main
 from lightning_vision.errors import TrainingError
 from lightning_vision.learning.checkpoints import read_checkpoint
 from lightning_vision.learning.loaded_checkpoint import LoadedCheckpoint
+from lightning_vision.learning.stage_checkpoints import StageCheckpoints
 from lightning_vision.results.record import StreamRecord
 from lightning_vision.results.run_directory import RunDirectory
 from lightning_vision.results.schema import read_results, without_measurements
@@ -287,6 +288,24 @@ def test_stopped_between_the_parts_of_an_experiences_end(
         return part(*args)
 
     monkeypatch.setattr(place, name, fails_once)
+    assert start(whole.parent, *command) == 1
+    check_equal(fit(whole.parent, *command), whole)
+
+
+def test_killed_just_after_the_checkpoint_of_an_epoch(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The epoch is not trained again, so its metrics must be in the loggers already."""
+    whole = jobs.whole("fine_tune")
+    command = ("stopped-epoch", *JOBS["fine_tune"], RESUME)
+    save, epochs = StageCheckpoints.save_checkpoint, []
+
+    def stops_at_the_end_of_the_second(self: StageCheckpoints, checkpoint: Any, path: Any, **how: Any) -> None:
+        save(self, checkpoint, path, **how)
+        if Path(path).stem.endswith("-last"):
+            epochs.append(path)
+            if len(epochs) == 2:
+                raise TrainingError("stopped here")
+
+    monkeypatch.setattr(StageCheckpoints, "save_checkpoint", stops_at_the_end_of_the_second)
     assert start(whole.parent, *command) == 1
     check_equal(fit(whole.parent, *command), whole)
 

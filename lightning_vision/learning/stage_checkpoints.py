@@ -78,11 +78,16 @@ class MovableCheckpoint(ModelCheckpoint):
         self._begun = time.monotonic()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write a checkpoint, unless all processes find that the epoch is quickly repeated."""
+        """Write a checkpoint, unless all processes find that the epoch is quickly repeated.
+
+        The loggers are given the epoch's metrics before: Lightning does so later, and after a kill in between they would be
+        missing, because a run that resumes begins with the next epoch.
+        """
         if self._spared_seconds:
             quick = time.monotonic() - self._begun < self._spared_seconds
             if trainer.strategy.reduce_boolean_decision(quick, all=True):
                 return
+        _log_epoch(trainer)
         super().on_train_epoch_end(trainer, pl_module)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -96,6 +101,15 @@ class MovableCheckpoint(ModelCheckpoint):
 
     def _moved(self, path: str) -> str:
         return str(Path(self.dirpath or "") / Path(path).name)
+
+
+def _log_epoch(trainer: Trainer) -> None:
+    """Give the loggers the metrics of the epoch, as Lightning does at its end; there are none left for it then."""
+    connector, loop = trainer._logger_connector, trainer.fit_loop.epoch_loop
+    connector.on_epoch_end()  # where callbacks find them afterwards
+    loop._batches_that_stepped -= 1  # which counts the next batch already
+    connector.update_train_epoch_metrics()
+    loop._batches_that_stepped += 1
 
 
 def last_checkpoint(path: Path, *, closed_form: bool = False) -> ModelCheckpoint:
