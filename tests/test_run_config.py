@@ -44,6 +44,11 @@ def test_a_run_that_is_not_there(tmp_path: Path, capfd: pytest.CaptureFixture[st
     assert "Expected a checkpoint or the directory of a run, found nothing at" in capfd.readouterr().err
 
 
+def test_a_folder_that_is_no_run(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["test", f"--ckpt_path={tmp_path}"]) == 1
+    assert f"Expected the directory of a run, found no config.yaml in {tmp_path}." in capfd.readouterr().err
+
+
 def test_fit_takes_no_one_elses_options(run: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["fit", "--ckpt_path=last"]) == 2
     assert "No datamodule is given" in capfd.readouterr().err

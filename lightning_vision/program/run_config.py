@@ -27,7 +27,7 @@ def with_run_config(args: list[str]) -> Iterator[list[str]]:
     """Use the configuration of the checkpoint's run if none is given: the part of it that needs no trust.
 
     Raises:
-        CheckpointError: The path does not exist.
+        CheckpointError: The path does not exist, or is a folder and no run directory.
         ConfigError: No checkpoint is given; the run's configuration contains something that requires trust, or its files are links to other places.
     """
     words = [word for arg in args for word in (arg.split("=", 1) if arg.startswith("--") else [arg])]
@@ -48,6 +48,11 @@ def with_run_config(args: list[str]) -> Iterator[list[str]]:
     trusted = is_given(words, "--trust_run")
     if not trusted and (directory.exists() or directory.checkpoints.exists()):
         refuse_links_out(directory.path)
+    if path.is_dir() and not directory.config.is_file() and not _has_options_of_data(words):
+        raise CheckpointError(
+            f"Expected the directory of a run, found no config.yaml in {path}. Give a run directory, or the file with the run's options: "
+            "--config FILE."
+        )
     if {"--config", "-c"} & set(words) or not directory.config.is_file():
         yield args
         return
