@@ -114,7 +114,9 @@ class Folder:
 
 
 def files_below(folder: Path, suffix: str, once: bool = False) -> Iterator[Path]:
-    """The files in a folder and below it that are no images and whose names end so, in order; links are followed.
+    """What is in a folder and below it, is no image and has a name that ends so; links are followed.
+
+    A folder of such a name is among them, so that whoever reads it says what it is.
 
     Args:
         folder: The folder.
@@ -128,7 +130,7 @@ def files_below(folder: Path, suffix: str, once: bool = False) -> Iterator[Path]
             if real in seen:
                 continue
             seen.add(real)
-        for name, _ in below.skipped:
+        for name in [*(name for name, _ in below.skipped), *(inner.name for inner in below.folders)]:
             if name.lower().endswith(suffix) and not name.startswith("."):
                 yield Path(below.place, name)
 
