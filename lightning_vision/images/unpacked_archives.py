@@ -117,14 +117,19 @@ def _archives_in(folder: Path) -> dict[str, Path]:
     return dict(sorted(found.items()))
 
 
-def _walk(folder: Path) -> Iterator[tuple[Path, list[str]]]:
-    """The folders below a folder that are not hidden, with the names of their files; links are followed, but not to a folder above."""
-    for above, below, names in os.walk(folder, followlinks=True):
-        here = Path(above).resolve()
-        below[:] = [
-            name for name in below if not is_hidden(name) and not here.is_relative_to(Path(above, name).resolve())
-        ]
-        yield Path(above), names
+def _walk(folder: Path, above: tuple[str, ...] = ()) -> Iterator[tuple[Path, list[str]]]:
+    """A folder and those below it that are not hidden, with the names of their files; links are followed, but not to a folder above.
+
+    Args:
+        folder: The folder.
+        above: The real paths of the folders through which the walk came here. They need not lie above it.
+    """
+    above = (*above, os.path.realpath(folder))
+    _, below, names = next(os.walk(folder), (folder, [], []))
+    yield folder, names
+    for name in below:
+        if not is_hidden(name) and os.path.realpath(folder / name) not in above:
+            yield from _walk(folder / name, above)
 
 
 def _key(archives: Mapping[str, Path]) -> str:

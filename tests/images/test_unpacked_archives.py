@@ -68,6 +68,15 @@ class TestWhatIsUnpacked:
         (tmp_path / "photos" / "cats").symlink_to(tmp_path / "stored")
         assert image_root(tmp_path / "photos") == unpacked_archives.ImageRoot(tmp_path / "photos")
 
+    def test_folders_that_link_to_each_other(self, tmp_path: Path) -> None:
+        """Through each of them the walk comes to the others, and not again to itself, or it would not end."""
+        for name in "abc":
+            (tmp_path / name).mkdir()
+            (tmp_path / name / "notes.md").write_text("x", encoding="utf-8")
+            for other in set("abc") - {name}:
+                (tmp_path / name / f"to-{other}").symlink_to(tmp_path / other)
+        assert image_root(tmp_path) == unpacked_archives.ImageRoot(tmp_path)
+
     def test_outer_folders_are_left_out(self, tmp_path: Path) -> None:
         inside = {f"export/photos/{name}": content for name, content in CLASSES.items()}
         assert files_in(image_root(write_archive(tmp_path / "a.zip", inside)).path) == list(CLASSES)
