@@ -67,12 +67,11 @@ def compare(
         raise ConfigError(
             f"compare has no option {', '.join(wrong)}, which is for a single run (see fit). It has seeds and output."
         )
-    if isinstance(strategies, str):
+    if isinstance(strategies, str) or not isinstance(strategies, Iterable):
         raise ConfigError(
             f"strategies: expected a list of strategies, or a mapping from names to them, found {strategies!r}."
         )
     check_kinds(
-        strategies=(strategies, Iterable, "a list of strategies, or a mapping from names to them"),
         seeds=(seeds, Iterable, "numbers, such as range(3)"),
         axes=(axes, Mapping | None, "a mapping such as {'data.image_size': [32, 64]}"),
         output=(output, str | PurePath, "a folder"),

@@ -7,6 +7,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -70,7 +71,7 @@ def find_files(words: Sequence[str | Path], datamodule: StreamDataModule, every:
         ConfigError: ``every`` is below 1, or nothing that reads videos is installed.
         DataError: Something is missing, is no image, or cannot be read.
     """
-    if not isinstance(every, int) or every < 1:
+    if not isinstance(every, Integral) or every < 1:
         raise ConfigError(f"--every: expected 1 or more, found {every!r}.")
     search = _Search(datamodule, every, alone=len(words) == 1)
     for word in words:
